@@ -1,0 +1,1 @@
+"""Videos -> Parquet shards. Owns what a shard is, what a landmark is, and where data lies."""

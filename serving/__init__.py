@@ -1,0 +1,1 @@
+"""Base model -> avatars and videos. Owns HTTP, jobs and deployments."""

@@ -1,0 +1,2 @@
+"""Stub until the CLI lands."""
+def main() -> int: return 0

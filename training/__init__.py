@@ -1,0 +1,1 @@
+"""Shards -> base model. Owns networks, losses, checkpoints and fine-tuning."""
