@@ -1,0 +1,157 @@
+"""A canonical 3-D head: the pose of a face from its 68 points, and where its skull lies.
+
+The 68 points are those of MediaPipe's canonical face model (Apache-2.0; the vertex buffer inside
+`face_landmarker.task`) that correspond to the iBUG points, in centimetres. Axes: x to the picture's right, y down,
+z away from the camera, origin inside the head. The skull points are ours: the hairline, the crown and the sides of the
+head behind the jaw, which no landmark detector reports and which must nevertheless move with the face.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+NUM_LANDMARKS = 68
+
+JAW = slice(0, 17)
+RIGHT_BROW = slice(17, 22)
+LEFT_BROW = slice(22, 27)
+NOSE_BRIDGE = slice(27, 31)
+NOSTRILS = slice(31, 36)
+RIGHT_EYE = slice(36, 42)
+LEFT_EYE = slice(42, 48)
+OUTER_LIP = slice(48, 60)
+INNER_LIP = slice(60, 68)
+
+# fmt: off
+CANONICAL_LANDMARKS: Float[np.ndarray, "68 3"] = np.array(
+    [
+        (-7.556, -4.107, 0.992), (-7.664, -0.673, 2.436), (-7.542, 1.049, 2.431),
+        (-6.72, 4.789, 1.745), (-5.941, 6.224, 0.631), (-5.085, 7.179, -0.715),
+        (-3.211, 8.533, -2.802), (-1.293, 9.296, -4.094), (0, 9.403, -4.264),
+        (1.293, 9.296, -4.094), (3.211, 8.533, -2.802), (5.085, 7.179, -0.715),
+        (5.941, 6.224, 0.631), (6.72, 4.789, 1.745), (7.542, 1.049, 2.431),
+        (7.664, -0.673, 2.436), (7.556, -4.107, 0.992), (-6.374, -4.786, -1.592),
+        (-4.986, -4.802, -3.752), (-3.987, -5.109, -4.466), (-2.76, -5.101, -5.016),
+        (-1.396, -5.012, -5.316), (1.396, -5.012, -5.316), (2.76, -5.101, -5.016),
+        (3.987, -5.109, -4.466), (4.986, -4.802, -3.752), (6.374, -4.786, -1.592),
+        (0, -3.271, -5.236), (0, -1.728, -6.317), (0, -0.366, -7.243),
+        (0, 0.463, -7.587), (-1.044, 1.465, -5.662), (-0.597, 2.014, -5.866),
+        (0, 2.089, -6.058), (0.597, 2.014, -5.866), (1.044, 1.465, -5.662),
+        (-4.446, -2.664, -3.173), (-3.67, -2.928, -3.724), (-2.724, -2.962, -3.872),
+        (-1.856, -2.585, -3.758), (-2.724, -2.316, -3.777), (-3.67, -2.36, -3.635),
+        (1.856, -2.585, -3.758), (2.724, -2.962, -3.872), (3.67, -2.928, -3.724),
+        (4.446, -2.664, -3.173), (3.67, -2.36, -3.635), (2.724, -2.316, -3.777),
+        (-2.456, 4.343, -4.284), (-1.432, 3.501, -5.496), (-0.711, 3.329, -5.877),
+        (0, 3.406, -5.98), (0.711, 3.329, -5.877), (1.432, 3.501, -5.496),
+        (2.456, 4.343, -4.284), (1.325, 5.107, -5.205), (0.7, 5.292, -5.448),
+        (0, 5.365, -5.535), (-0.7, 5.292, -5.448), (-1.325, 5.107, -5.205),
+        (-2.153, 4.276, -4.038), (-0.533, 3.993, -5.138), (0, 3.994, -5.219),
+        (0.533, 3.993, -5.138), (2.153, 4.276, -4.038), (0.583, 4.518, -5.34),
+        (0, 4.542, -5.405), (-0.583, 4.518, -5.34),
+    ]
+)
+
+SKULL_POINTS: Float[np.ndarray, "skull 3"] = np.array(
+    [
+        (-6.279, -6.615, -1.426), (-3.524, -8.006, -3.729), (0, -8.262, -4.482),  # hairline
+        (3.524, -8.006, -3.729), (6.279, -6.615, -1.426),
+        (-7.6, -8.5, 2), (-4.6, -11.6, 1), (0, -12.8, 0.5), (4.6, -11.6, 1), (7.6, -8.5, 2),  # crown
+        (-8.3, -3, 5), (-8.1, 2, 5), (8.3, -3, 5), (8.1, 2, 5),  # behind the jaw
+    ]
+)
+# fmt: on
+
+# How far each point tells pose from expression: bone and cartilage fully, skin that moves in speech hardly at all.
+_RIGIDITY = np.full(NUM_LANDMARKS, 0.0)
+_RIGIDITY[[0, 1, 2, 14, 15, 16]] = 0.5
+_RIGIDITY[17:27] = 0.2
+_RIGIDITY[NOSE_BRIDGE] = 1.0
+_RIGIDITY[NOSTRILS] = 1.0
+_RIGIDITY[[36, 39, 42, 45]] = 1.0
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Weak-perspective camera of one or more heads: `picture = scale * (rotation @ head)[:2] + translation`.
+
+    Angles are in degrees as seen in the picture: `yaw` > 0 turns the face to the picture's right, `pitch` > 0 looks up,
+    `roll` > 0 tilts clockwise.
+    """
+
+    rotation: Float[np.ndarray, "*batch 3 3"]
+    scale: Float[np.ndarray, "*batch"]  # pixels per centimetre
+    translation: Float[np.ndarray, "*batch 2"]  # pixels
+
+    @property
+    def yaw(self) -> Float[np.ndarray, "*batch"]:
+        forward = -self.rotation[..., :, 2]
+        degrees: np.ndarray = np.degrees(np.arctan2(forward[..., 0], -forward[..., 2]))
+        return degrees
+
+    @property
+    def pitch(self) -> Float[np.ndarray, "*batch"]:
+        forward = -self.rotation[..., :, 2]
+        degrees: np.ndarray = np.degrees(np.arcsin(np.clip(-forward[..., 1], -1, 1)))
+        return degrees
+
+    @property
+    def roll(self) -> Float[np.ndarray, "*batch"]:
+        degrees: np.ndarray = np.degrees(np.arctan2(self.rotation[..., 1, 0], self.rotation[..., 0, 0]))
+        return degrees
+
+    def project(self, points: Float[np.ndarray, "*batch points 3"]) -> Float[np.ndarray, "*batch points 2"]:
+        """Head points (cm) to picture points (pixels)."""
+        flat = points @ np.swapaxes(self.rotation[..., :2, :], -1, -2)
+        projected: np.ndarray = self.scale[..., None, None] * flat + self.translation[..., None, :]
+        return projected
+
+
+def fit_pose(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Pose:
+    """Weighted least squares of the canonical head onto 68 picture points (pixels).
+
+    The affine camera is linear in closed form; its nearest scaled rotation (orthogonal Procrustes, by SVD) is the pose.
+    """
+    weights = _RIGIDITY / _RIGIDITY.sum()
+    head_centre = weights @ CANONICAL_LANDMARKS
+    head = CANONICAL_LANDMARKS - head_centre
+    picture = np.asarray(landmarks, np.float64)
+    centre = np.einsum("p,...pd->...d", weights, picture)
+    root = np.sqrt(weights)[:, None]
+    affine = np.swapaxes(np.linalg.pinv(head * root) @ ((picture - centre[..., None, :]) * root), -1, -2)
+    left, singular, right = np.linalg.svd(affine, full_matrices=False)
+    first_two = left @ right
+    third = np.cross(first_two[..., 0, :], first_two[..., 1, :])
+    rotation = np.concatenate([first_two, third[..., None, :]], axis=-2)
+    scale = singular.mean(-1)
+    translation = centre - scale[..., None] * np.einsum("...ij,j->...i", first_two, head_centre)
+    return Pose(rotation, scale, translation)
+
+
+def skull_points(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch skull 2"]:
+    """Hairline, crown and sides of the head in the picture, from the pose of the 68 points (pixels)."""
+    return fit_pose(landmarks).project(SKULL_POINTS)
+
+
+def eye_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch 2"]:
+    """Lid distance over eye width for the eye at points 36-41 and the one at 42-47; about 0.3 open, under 0.15 shut."""
+    return np.stack([_aspect(landmarks, eye) for eye in ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))], axis=-1)
+
+
+def mouth_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch"]:
+    """Distance of the inner lips over their width; 0 when shut."""
+    openness: np.ndarray = _distance(landmarks, 62, 66) / np.maximum(_distance(landmarks, 60, 64), 1e-6)
+    return openness
+
+
+def _aspect(landmarks: Float[np.ndarray, "*batch 68 2"], eye: Sequence[int]) -> Float[np.ndarray, "*batch"]:
+    corner, upper_a, upper_b, other, lower_b, lower_a = eye
+    height = (_distance(landmarks, upper_a, lower_a) + _distance(landmarks, upper_b, lower_b)) / 2
+    aspect: np.ndarray = height / np.maximum(_distance(landmarks, corner, other), 1e-6)
+    return aspect
+
+
+def _distance(landmarks: Float[np.ndarray, "*batch 68 2"], a: int, b: int) -> Float[np.ndarray, "*batch"]:
+    distance: np.ndarray = np.linalg.norm(landmarks[..., a, :] - landmarks[..., b, :], axis=-1)
+    return distance
