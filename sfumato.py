@@ -1,2 +1,245 @@
-"""Stub until the CLI lands."""
-def main() -> int: return 0
+"""The `sfumato` command: a table of verbs, each imported only when it is called.
+
+A verb is a module with a frozen dataclass `Options`, from which its flags are made, and `run(options) -> Outcome`.
+This file owns what all verbs share: `--json`, one-line errors and exit codes.
+
+    0    done                              1    nothing usable came out
+    2    usage: unknown flag, missing      130  interrupted by Ctrl-C
+         argument, path that does not exist
+"""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from pipelines.command import Outcome
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, the extra that installs what it needs ("" for none), and its line of help."""
+
+    module: str
+    extra: str
+    help: str
+
+
+VERBS = {
+    "assets": Verb("pipelines.jobs.assets", "", "list, fetch and verify the pretrained files and demo clips"),
+    "preprocess": Verb("pipelines.jobs.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
+    "meta-train": Verb("training.jobs.meta_train", "training", "shards -> base model"),
+    "fine-tune": Verb("training.jobs.fine_tune", "training", "one or a few pictures of a person -> avatar"),
+    "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),
+    "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),
+    "demo": Verb("serving.demo", "pipelines,serving", "the whole line on real clips: an animated Mona Lisa"),
+    "doctor": Verb("pipelines.jobs.doctor", "", "check this installation and say how to mend it"),
+}
+
+FLAGS_OF_EVERY_VERB = {
+    "--json": "print one JSON object as the last line: what was made, where, counts, seconds",
+    "--traceback": "show the traceback of an error (also: SFUMATO_TRACEBACK=1)",
+}
+
+_FIRST_PARTY = ("pipelines", "training", "serving")
+
+
+class UsageError(Exception):
+    """The command line itself is wrong: exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` when not given) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name can hold bytes that no encoding knows
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if not arguments or arguments[0].startswith("-"):
+            return _without_verb(arguments)
+        return _with_verb(arguments[0], arguments[1:])
+    except BrokenPipeError:
+        # Whoever read our output has left (`sfumato assets list | head -1`): that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _without_verb(arguments: Sequence[str]) -> int:
+    if not arguments:
+        return _fail("", "no verb; sfumato --help lists them", 2)
+    if arguments[0] in ("-h", "--help"):
+        _say(_help())
+    elif arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        _say(f"sfumato {version('sfumato')}")
+    else:
+        return _fail("", f"unknown flag {arguments[0]}{_did_you_mean(arguments[0], ['--help', '--version'])}", 2)
+    return 0
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:<12}{verb.help}" for name, verb in VERBS.items())
+    flags = "\n".join(f"  {name:<12}{text}" for name, text in FLAGS_OF_EVERY_VERB.items())
+    return (
+        "usage: sfumato VERB ...\n\n"
+        "Brings portraits to life: from raw videos to a base model, to avatars, to a rendering service.\n\n"
+        f"verbs (sfumato VERB --help explains each):\n{verbs}\n\n"
+        f"flags of every verb:\n{flags}\n\n"
+        "  -h, --help  show this\n  --version   show the version"
+    )
+
+
+def _with_verb(name: str, arguments: list[str]) -> int:
+    if name not in VERBS:
+        return _fail("", f"unknown verb {name!r}{_did_you_mean(name, VERBS)}", 2)
+    arguments, switches = _take_switches(arguments)
+    show_traceback = "--traceback" in switches or os.environ.get("SFUMATO_TRACEBACK", "0") not in ("", "0")
+    try:
+        outcome = _run(name, arguments)
+    except UsageError as error:
+        return _fail(name, str(error), 2)
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted: run the same command again to resume", 130)
+    except Exception as error:  # noqa: BLE001 - here an exception becomes a line and an exit code
+        if show_traceback:
+            import traceback
+
+            traceback.print_exc()
+        return _fail(name, *_explain(name, error))
+    _say(outcome.to_json() if "--json" in switches else outcome.summary())
+    return 0 if outcome.ok else 1
+
+
+def _take_switches(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Take the flags of every verb out of `arguments`, wherever they stand before a `--`."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    switches = {argument for argument in arguments[:end] if argument in FLAGS_OF_EVERY_VERB}
+    rest = [argument for argument in arguments[:end] if argument not in FLAGS_OF_EVERY_VERB]
+    return [*rest, *arguments[end:]], switches
+
+
+def _run(name: str, arguments: list[str]) -> "Outcome":
+    module = importlib.import_module(VERBS[name].module)
+    options, unknown = _parse(name, module.Options, arguments)
+    if unknown and hasattr(module, "accept_unknown"):  # flags meant for an engine under the verb, such as Beam
+        try:
+            options = module.accept_unknown(options, unknown)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    elif unknown:
+        flag = next((argument for argument in unknown if argument.startswith("-")), None)
+        if flag is None:
+            raise UsageError(f"unexpected argument {unknown[0]!r}")
+        _raise_unknown_flag(flag, _known_flags(name, module.Options))
+    run: Callable[[Any], Outcome] = module.run
+    return run(options)
+
+
+def _parse(name: str, options_type: type, arguments: list[str]) -> tuple[Any, list[str]]:
+    """Make the verb's `Options`; also returns what no flag or argument of the verb took.
+
+    Raises UsageError with one line where tyro would print a box. `--help` prints and exits.
+    """
+    import contextlib
+    import io
+
+    import tyro
+
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(
+                options_type, prog=f"sfumato {name}", args=arguments, return_unknown_args=True, use_underscores=False
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help: tyro has printed the verb's own flags
+            flags = "\n".join(f"  {flag:<12}{text}" for flag, text in FLAGS_OF_EVERY_VERB.items())
+            _say(f"flags of every verb:\n{flags}")
+            raise
+    known = _known_flags(name, options_type)
+    for argument in arguments[: arguments.index("--") if "--" in arguments else None]:
+        # A misspelt flag often leaves an argument missing as well; the flag is what the user has to correct.
+        flag = argument.partition("=")[0]
+        if flag.startswith("--") and len(flag) > 2 and flag.replace("_", "-") not in known:
+            _raise_unknown_flag(flag, known)
+    raise UsageError(_unbox(printed.getvalue()))
+
+
+def _known_flags(name: str, options_type: type) -> list[str]:
+    """Every flag of the verb, read from its help page."""
+    import contextlib
+    import io
+
+    import tyro
+
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+        tyro.cli(options_type, prog=f"sfumato {name}", args=["--help"])
+    return sorted({*re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", page.getvalue()), *FLAGS_OF_EVERY_VERB})
+
+
+def _raise_unknown_flag(flag: str, known: Sequence[str]) -> NoReturn:
+    flag = flag.partition("=")[0]
+    raise UsageError(f"unknown flag {flag}{_did_you_mean(flag, known)}")
+
+
+def _did_you_mean(word: str, known: Sequence[str] | dict[str, Verb]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _unbox(printed: str) -> str:
+    """The message in the box that tyro draws around an error, as one line.
+
+    Its pages are a title, then rows; a rule ends the message and what follows it only points to --help.
+    """
+    rows = [line.strip("│|").rstrip() for line in printed.splitlines() if line[:1] in "│|" and line.strip()]
+    rule = next((i for i, row in enumerate(rows) if row.strip() and set(row.strip()) <= set("─-")), len(rows))
+    rows = rows[:rule]
+    if not rows:
+        return " ".join(printed.split()) or "cannot read the command line"
+    if rows[0].strip().startswith("Missing from"):
+        indent = min(len(row) - len(row.lstrip()) for row in rows[1:])
+        names = [row.strip() for row in rows[1:] if len(row) - len(row.lstrip()) == indent]
+        return f"missing {', '.join(names)}"
+    return " ".join(" ".join(rows).split())
+
+
+def _explain(name: str, error: Exception) -> tuple[str, int]:
+    """The one line and the exit code for an exception that a verb let through."""
+    if isinstance(error, ModuleNotFoundError) and VERBS[name].extra and not _is_first_party(error.name):
+        install = f"pip install '.[{VERBS[name].extra}]' in the checkout"
+        return f'this needs the "{VERBS[name].extra}" extra: {install} (no module named {error.name!r})', 1
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}", 2 if isinstance(error, FileNotFoundError) else 1
+    if isinstance(error, ValueError | OSError):
+        return str(error) or type(error).__name__, 2 if isinstance(error, FileNotFoundError) else 1
+    last_line = (str(error).strip().splitlines() or ["no message"])[-1].strip()
+    return f"{type(error).__name__}: {last_line} (unexpected; --traceback shows where)", 1
+
+
+def _is_first_party(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in _FIRST_PARTY
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _fail(verb: str, message: str, code: int) -> int:
+    """Print one line on stderr, whatever the message holds, and return `code`."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    command = f"sfumato {verb}" if verb else "sfumato"
+    sys.stderr.write(f"{command}: error: {line}\n" if code != 130 else f"{command}: {line}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

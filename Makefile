@@ -1,0 +1,106 @@
+# Every target is explained by `make help`. Each one that needs the environment makes it first.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first of these that runs and is 3.11 or 3.12 (a pyenv shim can exist and still fail).
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 \
+	&& { command -v "$$python"; break; }; done)
+
+# The CPU build of torch by default. For a GPU: make setup TORCH_INDEX_URL=https://download.pytorch.org/whl/cu128
+# (pip prefers a build that names its variant to PyPI's; an empty value leaves the choice to pip's configuration).
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+TORCH := torch==2.13.0
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/python -m pytest
+
+##@ Use
+
+.PHONY: demo
+demo: setup ## Run the whole line on real clips; everything lands in demo/
+	$(BIN)/sfumato demo -o demo
+
+.PHONY: mlflow
+mlflow: setup ## Open the MLflow page of the demo's runs on http://127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///demo/mlflow.db --host 127.0.0.1 --port 5000
+
+.PHONY: doctor
+doctor: setup ## Check this installation and say how to mend it
+	$(BIN)/sfumato doctor
+
+##@ Environment
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything in requirements.lock; nothing to do when it is up to date
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no working Python 3.11 or 3.12 found; make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --retries 1 $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) $(TORCH)
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip check --python $(BIN)/python
+	@touch $@
+
+.PHONY: lock
+lock: setup ## Resolve requirements.lock again from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-package torch \
+		--generate-hashes --no-header --no-emit-find-links --no-emit-index-url $(UPGRADE) -o requirements.lock > /dev/null
+
+.PHONY: clean
+clean: ## Remove .venv and every cache (not demo/)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: clean-demo
+clean-demo: ## Remove demo/
+	rm -rf demo
+
+##@ Checks
+
+.PHONY: test
+test: setup ## Run every test that needs no GPU
+	$(PYTEST) -m "not gpu"
+
+.PHONY: test-fast
+test-fast: setup ## Run the tests that take milliseconds
+	$(PYTEST) -m "not slow and not gpu"
+
+.PHONY: test-slow
+test-slow: setup ## Run the tests with real engines and real training
+	$(PYTEST) -m "slow and not gpu"
+
+.PHONY: test-gpu
+test-gpu: setup ## Run the tests that need a CUDA device
+	$(PYTEST) -m gpu
+
+.PHONY: check
+check: lint types imports ## Run lint, types and imports
+
+.PHONY: lint
+lint: setup ## Check style and format with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: setup ## Format the code with ruff and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: setup ## Check types with mypy --strict
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: setup ## Check which package may import which
+	$(BIN)/lint-imports
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
