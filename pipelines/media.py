@@ -1,0 +1,51 @@
+"""Open media files from outside: regular files only, listed containers only, no protocol but file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,mxf,m4v,ivf"
+# fmt: off
+VIDEO_SUFFIXES = frozenset([
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv",
+    ".3gp", ".gif", ".mxf",
+])
+# fmt: on
+
+
+@contextlib.contextmanager
+def open_media(path: str | Path) -> Iterator[Any]:
+    """An av container opened for reading, files only, allowed formats only.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: not a regular file, or not one of the formats.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    try:
+        # "file:" keeps a name such as "http:x.mp4" or "-x.mp4" a name.
+        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, UnicodeError) as error:
+        raise ValueError(f"{path} is not a readable video: {_reason(error)}") from error
+    with container:
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
+        return "no video container that is allowed here, or a broken one"
+    return str(text)

@@ -1,0 +1,160 @@
+"""Open, list, read and write any path or URL that fsspec knows: the only home of fsspec.
+
+A path without a scheme is local. Every write is atomic: a reader sees the old file, the new one, or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+def _resolve(url: str) -> tuple[Any, str]:
+    # Resolved per call on purpose: fsspec caches instances per process and thread, and a gcsfs instance carried over
+    # a fork hangs.
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem, str(path)
+
+
+def is_local(url: str) -> bool:
+    """Whether `url` is a plain path or a file:// URL."""
+    return isinstance(_resolve(url)[0], LocalFileSystem)
+
+
+def local_path(url: str) -> Path:
+    """The local path behind `url`. Raises ValueError for anything that is not local."""
+    filesystem, path = _resolve(url)
+    if not isinstance(filesystem, LocalFileSystem):
+        raise ValueError(f"{url} is not a local path")
+    return Path(path)
+
+
+def join(root: str, *parts: str) -> str:
+    """`root` and `parts` joined by single slashes; `root` may be a path or a URL."""
+    return posixpath.join(root.rstrip("/") or "/", *parts) if parts else root
+
+
+def open(url: str, mode: str = "rb") -> IO[Any]:  # read as storage.open
+    """Open for reading. Writing goes through `atomic_write`. Raises FileNotFoundError when it does not exist."""
+    if set(mode) - set("rbt"):
+        raise ValueError(f"storage.open only reads, got mode {mode!r}; write with storage.atomic_write")
+    filesystem, path = _resolve(url)
+    return cast("IO[Any]", filesystem.open(path, mode))
+
+
+def exists(url: str) -> bool:
+    """Whether a file or folder exists at `url`."""
+    filesystem, path = _resolve(url)
+    return bool(filesystem.exists(path))
+
+
+def is_folder(url: str) -> bool:
+    """Whether `url` is an existing folder (or a prefix with files under it)."""
+    filesystem, path = _resolve(url)
+    return bool(filesystem.isdir(path))
+
+
+def size(url: str) -> int:
+    """Bytes of the file at `url`. Raises FileNotFoundError."""
+    filesystem, path = _resolve(url)
+    return int(filesystem.size(path))
+
+
+def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as storage.list
+    """Files under the folder `url`, sorted, in the form `url` was given (same scheme). Missing folder: none."""
+    filesystem, path = _resolve(url)
+    if not filesystem.exists(path):
+        return []
+    found = filesystem.find(path, maxdepth=None if recursive else 1)
+    if isinstance(filesystem, LocalFileSystem) and "://" not in url:
+        return sorted(str(name) for name in found)
+    return sorted(str(filesystem.unstrip_protocol(name)) for name in found)
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole file. Raises FileNotFoundError."""
+    filesystem, path = _resolve(url)
+    return bytes(filesystem.cat_file(path))
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write a whole small file atomically."""
+    with atomic_write(url) as sink:
+        sink.write(data)
+
+
+@contextlib.contextmanager
+def atomic_write(url: str) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `url`, complete, when the block ends without an error, and not at all otherwise.
+
+    Local: a temporary file in the same folder, fsync, rename. Elsewhere: spooled locally and uploaded in one piece,
+    because closing an fsspec file commits it even after an error.
+    """
+    filesystem, path = _resolve(url)
+    if isinstance(filesystem, LocalFileSystem):
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+        try:
+            with os.fdopen(handle, "wb") as sink:
+                yield sink
+                sink.flush()
+                os.fsync(sink.fileno())
+            Path(name).chmod(0o644)  # mkstemp's 0600 would hide the file from the user's colleagues
+            Path(name).replace(target)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+        spool = Path(folder) / "spool"
+        with spool.open("wb") as sink:
+            yield sink
+        parent = posixpath.dirname(path)
+        with contextlib.suppress(FileExistsError, NotImplementedError):
+            filesystem.makedirs(parent, exist_ok=True)
+        filesystem.put_file(str(spool), path)
+
+
+def remove(url: str, *, recursive: bool = False) -> None:
+    """Remove a file, or with `recursive` a folder. A missing one is no error."""
+    filesystem, path = _resolve(url)
+    with contextlib.suppress(FileNotFoundError):
+        filesystem.rm(path, recursive=recursive)
+
+
+def ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -> Sequence[bytes]:
+    """Byte ranges of files, in the order asked for. Raises OSError naming the file when it ends too early."""
+    if not urls:
+        return []
+    filesystem, _ = _resolve(urls[0])
+    if isinstance(filesystem, LocalFileSystem):
+        parts = _local_ranges(urls, starts, lengths)
+    else:
+        paths = [_resolve(url)[1] for url in urls]
+        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+        parts = [bytes(part) for part in filesystem.cat_ranges(paths, [*starts], ends, on_error="raise")]
+    for url, start, length, part in zip(urls, starts, lengths, parts, strict=True):
+        if len(part) != length:
+            raise OSError(f"{url} ends early: {len(part)} of {length} bytes at offset {start}")
+    return parts
+
+
+def _local_ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -> Sequence[bytes]:
+    # fsspec's own cat_ranges opens the file once per range; an episode has up to 66 ranges of one file.
+    handles: dict[str, int] = {}
+    try:
+        for url in urls:
+            if url not in handles:
+                handles[url] = os.open(local_path(url), os.O_RDONLY)
+        return [os.pread(handles[url], length, start) for url, start, length in zip(urls, starts, lengths, strict=True)]
+    finally:
+        for handle in handles.values():
+            os.close(handle)

@@ -1,0 +1,254 @@
+"""Read videos and pictures from outside, safely, and write H.264: probe, decode, encode, mux.
+
+Only files are opened (`protocol_whitelist=file`) and only as one of the listed containers, so that a playlist named
+.mp4 cannot make ffmpeg open other files. One decoding thread, one frame in memory at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipelines import storage
+from pipelines.encode import VideoWriter, ffmpeg_executable
+from pipelines.media import open_media
+
+__all__ = [
+    "Frame",
+    "VideoInfo",
+    "VideoWriter",
+    "count_frames",
+    "decode",
+    "ffmpeg_executable",
+    "probe",
+    "read_image",
+]
+
+MAX_PIXELS = 4096 * 2304  # of one video frame: 4K and a little more
+MAX_IMAGE_PIXELS = 100_000_000
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_MAX_FPS = 1000
+_DEFAULT_FPS = Fraction(25)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file's header and first frame say. Sizes are as displayed: rotation and pixel aspect applied.
+
+    `num_frames` is the header's word, or an estimate from the duration; 0 when neither is known. `count_frames` counts.
+    `rotation` is the angle the display matrix asks for, in degrees.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    num_frames: int
+    duration_s: float
+    codec: str
+    has_audio: bool
+    rotation: int
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One decoded frame: its number in the clip, its time in microseconds, RGB pixels as displayed."""
+
+    index: int
+    pts_us: int
+    image: UInt8[np.ndarray, "height width 3"]
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    for stream in container.streams.video:
+        # A cover picture in an audio file is a video stream of one frame to ffmpeg.
+        if not (int(stream.disposition) & int(av.stream.Disposition.attached_pic)):
+            stream.thread_type = "SLICE"
+            stream.codec_context.thread_count = 1
+            return stream
+    raise ValueError(f"{path} holds no video stream")
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Read the header and decode one frame: what passes is a video.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: it is no video, or no frame of it can be decoded; the message names file and reason.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        fps = _frame_rate(stream)
+        duration = 0.0
+        if stream.duration and stream.time_base:
+            duration = float(stream.duration * stream.time_base)
+        elif container.duration:
+            duration = container.duration / 1e6
+        first = next(_frames(container, stream), None)
+        if first is None:
+            raise ValueError(f"{path} holds no frame that can be decoded")
+        width, height = _display_size(first, stream)
+        if (first.rotation // 90) % 2:
+            width, height = height, width
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=fps,
+            num_frames=int(stream.frames) or max(0, round(duration * fps)),
+            duration_s=duration,
+            codec=str(stream.codec_context.name),
+            has_audio=bool(container.streams.audio),
+            rotation=int(first.rotation),
+        )
+
+
+def _frame_rate(stream: Any) -> Fraction:
+    """The average rate, else the guessed one, else 25: headers lie (0, nan, 90000)."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate is not None and 0 < rate <= _MAX_FPS:
+            return Fraction(rate.numerator, rate.denominator)
+    return _DEFAULT_FPS
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames; packets that cannot be decoded are skipped and a file that is cut off ends early."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            packet = None  # the file ends in the middle
+        if packet is None:
+            return
+        with contextlib.suppress(av.error.FFmpegError):
+            yield from packet.decode()
+
+
+def _display_size(frame: Any, stream: Any) -> tuple[int, int]:
+    ratio = stream.sample_aspect_ratio
+    width = frame.width
+    if ratio and 0.1 < ratio < 10 and ratio != 1:
+        width = max(1, round(frame.width * ratio))
+    return width, frame.height
+
+
+def decode(
+    path: str | Path, *, frame_indices: Sequence[int] | None = None, max_pixels: int = MAX_PIXELS
+) -> Iterator[Frame]:
+    """Frames in order, as displayed: rotated, square pixels, the first frame's size throughout. Flat memory.
+
+    Args:
+        frame_indices: only these frames (numbers from 0; order and repeats do not matter); None for all. Numbers past
+            the end give nothing.
+        max_pixels: largest frame accepted.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: no video, a frame larger than `max_pixels`, or no frame at all can be decoded.
+    """
+    path = Path(path)
+    wanted = None if frame_indices is None else frozenset(frame_indices)
+    last = max(wanted, default=-1) if wanted is not None else None
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        fps = _frame_rate(stream)
+        size: tuple[int, int] | None = None
+        start_us: int | None = None
+        index = -1
+        for index, frame in enumerate(_frames(container, stream)):
+            if frame.width * frame.height > max_pixels:
+                raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
+            size = size or _display_size(frame, stream)
+            time_us = _time_us(frame, index, fps)
+            start_us = time_us if start_us is None else start_us
+            if wanted is None or index in wanted:
+                yield Frame(index, time_us - start_us, _to_rgb(frame, size))
+            if last is not None and index >= last:
+                return
+        if index < 0:
+            raise ValueError(f"{path} holds no frame that can be decoded")
+
+
+def _time_us(frame: Any, index: int, fps: Fraction) -> int:
+    if frame.pts is None or not frame.time_base:
+        return round(index * 1_000_000 / fps)
+    return int(round(frame.pts * frame.time_base * 1_000_000))
+
+
+def _to_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    width, height = size
+    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    turns = round(frame.rotation / 90) % 4
+    # PyAV's rotation is counter-clockwise, as is numpy's.
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def count_frames(path: str | Path) -> int:
+    """The number of frames that `decode` yields, by reading packets without decoding: a hundredth of the cost.
+
+    A file with broken packets may decode to fewer.
+
+    Raises:
+        FileNotFoundError, ValueError: as `probe`.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        number: int = 0
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in container.demux(stream):
+                number += int(bool(packet.size) and not packet.is_discard)
+        return number
+
+
+def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture as RGB: first frame, EXIF orientation applied, transparency over white, 16 bits reduced to 8.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: not one of JPEG, PNG, WEBP, GIF, BMP, TIFF; broken; or more than 100 megapixels.
+    """
+    try:
+        with storage.open(str(path)) as source, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about large pictures and odd EXIF; limits are our own
+            with Image.open(source, formats=IMAGE_FORMATS) as picture:
+                if picture.width * picture.height > MAX_IMAGE_PIXELS:
+                    raise ValueError(f"{path}: {picture.width}x{picture.height} exceeds {MAX_IMAGE_PIXELS:,} pixels")
+                picture.load()
+                return _picture_to_rgb(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as error:
+        names = ", ".join(IMAGE_FORMATS[:-1])
+        raise ValueError(f"{path} is not a {names} or {IMAGE_FORMATS[-1]} picture") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: too many pixels ({error})") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a folder, not a picture") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} does not exist") from error
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is a broken picture: {error}") from error
+
+
+def _picture_to_rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    if picture.mode.startswith(("I", "F")):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        values = np.asarray(picture, dtype=np.float64)
+        scale = 255 / 65535 if picture.mode.startswith("I") or values.max(initial=0) > 1 else 255.0
+        grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(paper, layer)
+    return np.array(picture.convert("RGB"), dtype=np.uint8)
