@@ -1,0 +1,87 @@
+"""What a model is and how it is trained: frozen, JSON-able, checked. Defaults are those of arXiv 1905.08233."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipelines.faces import CropRule
+from pipelines.rasterize import RasterConfig
+
+PerceptualNet = Literal["vgg16", "alexnet"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to rebuild the networks and to feed them the pictures they were trained on."""
+
+    image_size: int = 256
+    """Height and width of the crop the networks see, pixels."""
+    generator_channels: tuple[int, ...] = (64, 128, 256, 512)
+    """Output channels of the generator's downsampling blocks; the upsampling part mirrors them."""
+    embedder_channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)
+    """Output channels of the downsampling blocks of embedder and discriminator; the last is the size N of e."""
+    num_bottleneck_blocks: int = 4
+    attention_size_down: int = 32
+    """Height at which the downsampling parts attend to themselves, pixels; 0 for nowhere."""
+    attention_size_up: int = 64
+    """The same for the generator's upsampling part."""
+    warp_prior: bool = False
+    """Start from the nearest shot warped to the target's landmarks, and learn only what a warp cannot do."""
+    raster: RasterConfig = field(default_factory=RasterConfig)
+    crop: CropRule = field(default_factory=CropRule)
+    detector: str = "mediapipe"
+    """Landmark detector the training data was marked with; another one draws other jaws."""
+
+    def __post_init__(self) -> None:
+        for name, channels in (("generator", self.generator_channels), ("embedder", self.embedder_channels)):
+            halvings = 2 ** len(channels)
+            if self.image_size % halvings or self.image_size // halvings < 2:
+                raise ValueError(f"image_size {self.image_size} cannot be halved {len(channels)} times by the {name}")
+
+    @property
+    def embedding_size(self) -> int:
+        return self.embedder_channels[-1]
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms of section 3.2; the field's name is the term's name in code and in MLflow."""
+
+    content: float = 1.5e-1
+    """L1 between perceptual activations, in the units of a 0..255 network (see training.perceptual)."""
+    adversarial: float = 1.0
+    feature_matching: float = 10.0
+    embedding_match: float = 10.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One meta-training run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    perceptual: PerceptualNet = "vgg16"
+    num_shots: int = 8
+    """K: frames shown to the embedder beside the target."""
+    episodes_per_step: int = 48
+    """Episodes of one step over all workers together; it does not change with their number."""
+    num_steps: int = 170_000
+    """Generator updates (75 epochs over VoxCeleb2's 145,569 videos: 75 * 145569 / 48 = 227,000; see presets)."""
+    learning_rate: float = 5e-5
+    """Of embedder and generator."""
+    learning_rate_discriminator: float = 2e-4
+    discriminator_updates: int = 2
+    """Discriminator updates per generator update."""
+    ema_decay: float = 0.999
+    seed: int = 0
+    log_every: int = 10
+    sample_every: int = 1000
+    checkpoint_every: int = 1000
+    max_bad_steps: int = 20
+    """Consecutive steps with a loss that is not finite before the run gives up."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_shots", "episodes_per_step", "num_steps", "log_every", "sample_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")

@@ -1,0 +1,38 @@
+"""The loss terms of arXiv 1905.08233, section 3.2, unweighted; weights are training.config.LossWeights."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def content(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """L1 between perceptual activations: mean over each layer, summed over layers."""
+    return _summed_l1(generated, real)
+
+
+def feature_matching(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """L1 between the discriminator's activations: mean over each block, summed over blocks."""
+    return _summed_l1(generated, real)
+
+
+def adversarial(score_fake: Float[Tensor, "batch"]) -> Float[Tensor, ""]:
+    """The generator's side of the hinge: `-D(x_hat)`."""
+    return -score_fake.mean()
+
+
+def discriminator_hinge(score_real: Float[Tensor, "batch"], score_fake: Float[Tensor, "batch"]) -> Float[Tensor, ""]:
+    """`max(0, 1 + D(x_hat)) + max(0, 1 - D(x))`."""
+    return F.relu(1 + score_fake).mean() + F.relu(1 - score_real).mean()
+
+
+def embedding_match(embedding: Float[Tensor, "batch size"], rows: Float[Tensor, "batch size"]) -> Float[Tensor, ""]:
+    """L1 between e_hat_i and W_i, mean over the vector."""
+    return F.l1_loss(embedding, rows)
+
+
+def _summed_l1(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
+    terms = [F.l1_loss(ours, theirs.detach()) for ours, theirs in zip(generated, real, strict=True)]
+    return torch.stack(terms).sum()

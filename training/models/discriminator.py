@@ -1,0 +1,46 @@
+"""D: is this frame real, does it fit its landmarks, is it this person? (arXiv 1905.08233, section 3.1)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config import ModelConfig
+from training.models.embedder import downsampling_blocks
+from training.models.layers import ResidualBlock
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """D's score per frame (unbounded) and its activations after each block, for feature matching."""
+
+    score: Float[Tensor, "batch"]
+    features: list[Tensor]
+
+
+class Discriminator(nn.Module):
+    """`score = v . (W_i + w0) + b`; the identity rows W_i come from outside (training.row_table)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.blocks = nn.ModuleList(downsampling_blocks(config))
+        self.blocks.append(ResidualBlock(size, size, norm=False, resampling="none"))
+        self.w0 = nn.Parameter(torch.randn(size) * 0.02)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self,
+        frame: Float[Tensor, "batch 3 h w"],
+        landmark_image: Float[Tensor, "batch 3 h w"],
+        identity: Float[Tensor, "batch embedding"],
+    ) -> Verdict:
+        x = torch.cat([landmark_image, frame], dim=1)
+        features = []
+        for block in self.blocks:
+            x = block(x)
+            features.append(x)
+        vector = F.relu(x.sum(dim=(2, 3)))
+        return Verdict((vector * (identity + self.w0)).sum(dim=1) + self.bias, features)

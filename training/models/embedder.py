@@ -1,0 +1,47 @@
+"""E: frames and their landmark images -> one vector per person (arXiv 1905.08233, section 3.1)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config import ModelConfig
+from training.models.layers import ResidualBlock, SelfAttention, StemBlock
+
+PICTURE_AND_LANDMARKS = 6
+
+
+def downsampling_blocks(config: ModelConfig) -> list[nn.Module]:
+    """The body embedder and discriminator share: a stem, residual blocks without norm, attention at one size."""
+    blocks: list[nn.Module] = []
+    size, channels = config.image_size, PICTURE_AND_LANDMARKS
+    for out_channels in config.embedder_channels:
+        if blocks:
+            blocks.append(ResidualBlock(channels, out_channels, norm=False, resampling="down"))
+        else:
+            blocks.append(StemBlock(channels, out_channels))
+        size, channels = size // 2, out_channels
+        if size == config.attention_size_down:
+            blocks.append(SelfAttention(channels))
+    return blocks
+
+
+class Embedder(nn.Module):
+    """E(x, y): one embedding of size N per frame."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*downsampling_blocks(config))
+
+    def forward(
+        self, frames: Float[Tensor, "batch 3 h w"], landmark_images: Float[Tensor, "batch 3 h w"]
+    ) -> Float[Tensor, "batch embedding"]:
+        return F.relu(self.body(torch.cat([landmark_images, frames], dim=1)).sum(dim=(2, 3)))
+
+    def embed_shots(
+        self, frames: Float[Tensor, "batch shots 3 h w"], landmark_images: Float[Tensor, "batch shots 3 h w"]
+    ) -> Float[Tensor, "batch embedding"]:
+        """e_hat: the mean over the K shots of each person."""
+        embeddings = self(frames.flatten(0, 1), landmark_images.flatten(0, 1))
+        mean: Tensor = embeddings.unflatten(0, frames.shape[:2]).mean(dim=1)
+        return mean

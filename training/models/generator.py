@@ -1,0 +1,135 @@
+"""G and P: a landmark image and an embedding -> a frame (arXiv 1905.08233, section 3.1), warp prior or not."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config import ModelConfig
+from training.models.layers import (
+    AdaINResidualBlock,
+    ResidualBlock,
+    SelfAttention,
+    StemBlock,
+    adain,
+    sn_conv,
+    sn_linear,
+)
+from training.models.warp import WarpedShot
+
+# An untrained network must show the warp: sigmoid(3) leaves 5 % to the colour it would paint instead.
+_WARP_LOGIT_BIAS = 3.0
+
+
+@dataclass(frozen=True)
+class GeneratedFrame:
+    """x_hat and, with a warp prior, its parts: `frame = alpha * warped + (1 - alpha) * colour`.
+
+    All in [-1, 1] but alpha, which is in [0, 1]. Without a warp prior `colour` is the frame and `alpha` is None.
+    """
+
+    frame: Float[Tensor, "batch 3 h w"]
+    colour: Float[Tensor, "batch 3 h w"]
+    alpha: Float[Tensor, "batch 1 h w"] | None
+
+
+class Generator(nn.Module):
+    """G(y, e): everything but P works on AdaIN values, so that fine-tuning can free them (section 3.3)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.warp_prior = config.warp_prior
+        down_channels = config.generator_channels
+        in_channels, out_channels = (9, 4) if config.warp_prior else (3, 3)
+        self.down = nn.Sequential(*_down_blocks(config, in_channels))
+        deepest = down_channels[-1]
+        self.bottleneck = nn.ModuleList(
+            AdaINResidualBlock(deepest, deepest, up=False) for _ in range(config.num_bottleneck_blocks)
+        )
+        self.up = nn.ModuleList()
+        self.attention = nn.ModuleDict()
+        size, channels = config.image_size // 2 ** len(down_channels), deepest
+        for index, block_channels in enumerate(reversed(down_channels)):
+            self.up.append(AdaINResidualBlock(channels, block_channels, up=True))
+            size, channels = size * 2, block_channels
+            if size == config.attention_size_up:
+                self.attention[str(index)] = SelfAttention(channels)
+        self.head_channels = channels
+        self.head = sn_conv(channels, out_channels, 3)
+        self.projection = sn_linear(config.embedding_size, self.num_adain_values)
+        self._start_as_identity()
+
+    def _start_as_identity(self) -> None:
+        """AdaIN starts as plain instance norm: scales near one, biases near zero."""
+        with torch.no_grad():
+            bias = torch.cat([_unit_scales(block.in_channels, block.out_channels) for block in self._adain_blocks()])
+            head = torch.cat([torch.ones(self.head_channels), torch.zeros(self.head_channels)])
+            self.projection.get_parameter("bias").copy_(torch.cat([bias, head]))
+
+    def _adain_blocks(self) -> list[AdaINResidualBlock]:
+        return [block for block in [*self.bottleneck, *self.up] if isinstance(block, AdaINResidualBlock)]
+
+    @property
+    def num_adain_values(self) -> int:
+        """Length of psi' = P e."""
+        return sum(block.num_adain_values for block in self._adain_blocks()) + 2 * self.head_channels
+
+    def adain_values(self, embedding: Float[Tensor, "batch embedding"]) -> Float[Tensor, "batch values"]:
+        """psi' = P e."""
+        values: Tensor = self.projection(embedding)
+        return values
+
+    def forward(
+        self,
+        landmark_image: Float[Tensor, "batch 3 h w"],
+        adain_values: Float[Tensor, "batch values"],
+        warped: WarpedShot | None = None,
+    ) -> GeneratedFrame:
+        """Draw one frame per landmark image.
+
+        Raises:
+            ValueError: a warp prior without a warped shot, or the other way round.
+        """
+        if self.warp_prior != (warped is not None):
+            raise ValueError(f"this generator was built with warp_prior={self.warp_prior}")
+        features = self.down(
+            landmark_image
+            if warped is None
+            else torch.cat([landmark_image, warped.frame, warped.landmark_image], dim=1)
+        )
+        *block_values, head_values = adain_values.split(
+            [block.num_adain_values for block in self._adain_blocks()] + [2 * self.head_channels], dim=1
+        )
+        for block, values in zip(self.bottleneck, block_values[: len(self.bottleneck)], strict=True):
+            features = block(features, values)
+        for index, (block, values) in enumerate(zip(self.up, block_values[len(self.bottleneck) :], strict=True)):
+            features = block(features, values)
+            if str(index) in self.attention:
+                features = self.attention[str(index)](features)
+        painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1))))
+        colour = torch.tanh(painted[:, :3])
+        if warped is None:
+            return GeneratedFrame(colour, colour, None)
+        alpha = torch.sigmoid(painted[:, 3:] + _WARP_LOGIT_BIAS)
+        return GeneratedFrame(alpha * warped.frame + (1 - alpha) * colour, colour, alpha)
+
+
+def _down_blocks(config: ModelConfig, in_channels: int) -> list[nn.Module]:
+    blocks: list[nn.Module] = []
+    size, channels = config.image_size, in_channels
+    for out_channels in config.generator_channels:
+        if blocks:
+            blocks.append(ResidualBlock(channels, out_channels, norm=True, resampling="down"))
+        else:
+            blocks.append(StemBlock(channels, out_channels))
+        size, channels = size // 2, out_channels
+        if size == config.attention_size_down:
+            blocks.append(SelfAttention(channels))
+    return blocks
+
+
+def _unit_scales(in_channels: int, out_channels: int) -> Float[Tensor, "values"]:
+    ones_and_zeros = [torch.ones(in_channels), torch.zeros(in_channels), torch.ones(out_channels)]
+    return torch.cat([*ones_and_zeros, torch.zeros(out_channels)])

@@ -1,0 +1,126 @@
+"""The building blocks the three networks share: residual blocks, AdaIN, self-attention, spectral norm everywhere."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+EPS = 1e-4  # of spectral norm and of AdaIN alike
+
+Resample = Literal["none", "down", "up"]
+
+
+def sn_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
+    """A convolution that keeps height and width, its weight divided by its largest singular value."""
+    return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2), eps=EPS)
+
+
+def sn_linear(in_features: int, out_features: int) -> nn.Module:
+    return spectral_norm(nn.Linear(in_features, out_features), eps=EPS)
+
+
+def resample(x: Float[Tensor, "batch channels h w"], how: Resample) -> Float[Tensor, "batch channels h2 w2"]:
+    if how == "up":
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+    return F.avg_pool2d(x, 2) if how == "down" else x
+
+
+def adain(
+    x: Float[Tensor, "batch channels h w"],
+    scale: Float[Tensor, "batch channels"],
+    bias: Float[Tensor, "batch channels"],
+) -> Float[Tensor, "batch channels h w"]:
+    """`scale * (x - mean) / sqrt(var + eps) + bias` per picture and channel (arXiv 1703.06868).
+
+    Not `std + eps`: its gradient is infinite where a channel is constant.
+    """
+    normalised = F.instance_norm(x, eps=EPS)
+    return scale[:, :, None, None] * normalised + bias[:, :, None, None]
+
+
+class StemBlock(nn.Module):
+    """The first block of each network: no pre-activation, no norm, half the size."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = sn_conv(in_channels, out_channels, 3)
+        self.conv2 = sn_conv(out_channels, out_channels, 3)
+        self.skip = sn_conv(in_channels, out_channels, 1)
+
+    def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
+        return F.avg_pool2d(self.conv2(F.relu(self.conv1(x))) + self.skip(x), 2)
+
+
+class ResidualBlock(nn.Module):
+    """`[norm] -> ReLU -> [up] -> conv3x3 -> [norm] -> ReLU -> conv3x3 -> [down]` beside a skip.
+
+    Args:
+        norm: affine instance norm before each activation, or none.
+        resampling: "down" halves, "up" doubles height and width.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: bool, resampling: Resample) -> None:
+        super().__init__()
+        self.resampling: Resample = resampling
+        self.norm1 = nn.InstanceNorm2d(in_channels, eps=EPS, affine=True) if norm else nn.Identity()
+        self.norm2 = nn.InstanceNorm2d(out_channels, eps=EPS, affine=True) if norm else nn.Identity()
+        self.conv1 = sn_conv(in_channels, out_channels, 3)
+        self.conv2 = sn_conv(out_channels, out_channels, 3)
+        reshapes = in_channels != out_channels or resampling != "none"
+        self.skip = sn_conv(in_channels, out_channels, 1) if reshapes else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
+        body = self.conv1(F.relu(self.norm1(x)))
+        body = self.conv2(F.relu(self.norm2(body)))
+        return resample(body + self.skip(x), self.resampling)
+
+
+class AdaINResidualBlock(nn.Module):
+    """A residual block whose two norms take scale and bias from outside (`num_adain_values` of them)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, up: bool) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.resampling: Resample = "up" if up else "none"
+        self.conv1 = sn_conv(in_channels, out_channels, 3)
+        self.conv2 = sn_conv(out_channels, out_channels, 3)
+        self.skip = sn_conv(in_channels, out_channels, 1) if up or in_channels != out_channels else nn.Identity()
+
+    @property
+    def num_adain_values(self) -> int:
+        return 2 * (self.in_channels + self.out_channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch in h w"], adain_values: Float[Tensor, "batch values"]
+    ) -> Float[Tensor, "batch out h2 w2"]:
+        sizes = [self.in_channels, self.in_channels, self.out_channels, self.out_channels]
+        scale1, bias1, scale2, bias2 = adain_values.split(sizes, dim=1)
+        body = self.conv1(resample(F.relu(adain(x, scale1, bias1)), self.resampling))
+        body = self.conv2(F.relu(adain(body, scale2, bias2)))
+        # A 1x1 convolution commutes with nearest upsampling, and costs a quarter before it.
+        drawn: Tensor = body + resample(self.skip(x), self.resampling)
+        return drawn
+
+
+class SelfAttention(nn.Module):
+    """SAGAN's self-attention (arXiv 1805.08318): `x + gamma * attention(x)`, gamma = 0 at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(channels // 8, 1)
+        self.query = sn_conv(channels, inner, 1)
+        self.key = sn_conv(channels, inner, 1)
+        self.value = sn_conv(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
+        query, key, value = (conv(x).flatten(2).transpose(1, 2) for conv in (self.query, self.key, self.value))
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return x + self.gamma * attended.transpose(1, 2).reshape(x.shape)
+
+
+def num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,110 @@
+"""The warp prior: bend a shot so that its landmarks lie where the target's are (thin-plate spline, Bookstein 1989).
+
+The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
+unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
+move with the face) and fixed points on the border of the crop (so that the background stays).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipelines.head import skull_points
+
+# Misfit traded for smoothness, in units of the squared half-size of the crop. Lids that touch in the target but not in
+# the source ask two things of one place: a spline through both would fold, this one passes between them.
+SMOOTHING = 3e-4
+_BORDER_POINTS_PER_SIDE = 5
+
+
+@dataclass(frozen=True)
+class WarpedShot:
+    """A shot bent to the target's landmarks, and its own landmark image bent along: it says what was stretched."""
+
+    frame: Float[Tensor, "batch 3 h w"]
+    landmark_image: Float[Tensor, "batch 3 h w"]
+
+
+def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
+    """Landmarks, skull and border in crop coordinates: pixel centres of a `size` px crop -> [-1, 1] across its edges.
+
+    Skull points outside the crop are pulled to just inside its border, where the fixed points hold the background.
+    """
+    skull = np.clip(skull_points(landmarks), 0.02 * size, 0.98 * size)
+    points = np.concatenate([np.asarray(landmarks, np.float64), skull], axis=-2)
+    normalised = (points + 0.5) * (2 / size) - 1
+    border = np.broadcast_to(_border(), (*normalised.shape[:-2], *_border().shape))
+    return np.concatenate([normalised, border], axis=-2).astype(np.float32)
+
+
+def _border() -> Float[np.ndarray, "border 2"]:
+    side = np.linspace(-1, 1, _BORDER_POINTS_PER_SIDE)
+    one = np.ones_like(side)
+    edges = [np.stack(pair, -1) for pair in ((side, -one), (side, one), (-one, side), (one, side))]
+    return np.unique(np.concatenate(edges), axis=0)
+
+
+def sampling_grid(
+    source: Float[Tensor, "batch points 2"],
+    target: Float[Tensor, "batch points 2"],
+    size: int,
+    smoothing: float = SMOOTHING,
+) -> Float[Tensor, "batch size size 2"]:
+    """Where each pixel of the target looks in the source, both in [-1, 1] (`align_corners=False`).
+
+    Solved in float32 as displacements, so that a target that equals its source gives exactly the identity.
+    """
+    source, target = source.float(), target.float()
+    batch, num_points, _ = target.shape
+    ones = target.new_ones(batch, num_points, 1)
+    polynomial = torch.cat([ones, target], dim=2)
+    kernel = _kernel(torch.cdist(target, target, compute_mode="donot_use_mm_for_euclid_dist"))
+    kernel = kernel + smoothing * torch.eye(num_points, device=target.device)
+    system = torch.cat(
+        [
+            torch.cat([kernel, polynomial], dim=2),
+            torch.cat([polynomial.transpose(1, 2), target.new_zeros(batch, 3, 3)], dim=2),
+        ],
+        dim=1,
+    )
+    wanted = torch.cat([source - target, target.new_zeros(batch, 3, 2)], dim=1)
+    weights = torch.linalg.solve(system, wanted)
+    grid = identity_grid(size, target.device)
+    pixels = grid.reshape(1, -1, 2).expand(batch, -1, -1)
+    basis = _kernel(torch.cdist(pixels, target))
+    affine = weights[:, None, num_points] + pixels @ weights[:, num_points + 1 :]
+    displacement = basis @ weights[:, :num_points] + affine
+    sampled: Tensor = grid + displacement.view(batch, size, size, 2)
+    return sampled
+
+
+def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2"]:
+    """The grid that samples every pixel from itself."""
+    axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) * (2 / size) - 1
+    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+
+
+def warp(image: Float[Tensor, "batch channels h w"], grid: Float[Tensor, "batch h2 w2 2"]) -> Float[Tensor, "..."]:
+    """Sample a picture at a grid; beyond the border its edge continues."""
+    return F.grid_sample(image, grid.to(image.dtype), padding_mode="border", align_corners=False)
+
+
+def warp_shot(
+    frame: Float[Tensor, "batch 3 h w"],
+    landmark_image: Float[Tensor, "batch 3 h w"],
+    source_points: Float[Tensor, "batch points 2"],
+    target_points: Float[Tensor, "batch points 2"],
+) -> WarpedShot:
+    """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`."""
+    grid = sampling_grid(source_points, target_points, frame.shape[-1])
+    warped = warp(torch.cat([frame, landmark_image], dim=1), grid)
+    return WarpedShot(warped[:, :3], warped[:, 3:])
+
+
+def _kernel(distance: Tensor) -> Tensor:
+    """r^2 log r, zero at zero."""
+    return distance.square() * torch.log(distance.clamp_min(1e-6))
