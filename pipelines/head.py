@@ -84,16 +84,32 @@ class Pose:
     scale: Float[np.ndarray, "*batch"]  # pixels per centimetre
     translation: Float[np.ndarray, "*batch 2"]  # pixels
 
+    @classmethod
+    def from_angles(
+        cls,
+        yaw: Float[np.ndarray, "*batch"],
+        pitch: Float[np.ndarray, "*batch"],
+        roll: Float[np.ndarray, "*batch"],
+        scale: Float[np.ndarray, "*batch"],
+        translation: Float[np.ndarray, "*batch 2"],
+    ) -> "Pose":
+        """The inverse of `yaw`, `pitch`, `roll`: pitch is applied to the head first, roll last."""
+        (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in np.radians([-yaw, -pitch, roll]))
+        rows = [
+            [cr * cy, cr * sy * sp - sr * cp, cr * sy * cp + sr * sp],
+            [sr * cy, sr * sy * sp + cr * cp, sr * sy * cp - cr * sp],
+            [-sy, cy * sp, cy * cp],
+        ]
+        return cls(np.stack([np.stack(row, axis=-1) for row in rows], axis=-2), scale, translation)
+
     @property
     def yaw(self) -> Float[np.ndarray, "*batch"]:
-        forward = -self.rotation[..., :, 2]
-        degrees: np.ndarray = np.degrees(np.arctan2(forward[..., 0], -forward[..., 2]))
+        degrees: np.ndarray = np.degrees(np.arcsin(np.clip(self.rotation[..., 2, 0], -1, 1)))
         return degrees
 
     @property
     def pitch(self) -> Float[np.ndarray, "*batch"]:
-        forward = -self.rotation[..., :, 2]
-        degrees: np.ndarray = np.degrees(np.arcsin(np.clip(-forward[..., 1], -1, 1)))
+        degrees: np.ndarray = -np.degrees(np.arctan2(self.rotation[..., 2, 1], self.rotation[..., 2, 2]))
         return degrees
 
     @property
@@ -127,6 +143,18 @@ def fit_pose(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Pose:
     scale = singular.mean(-1)
     translation = centre - scale[..., None] * np.einsum("...ij,j->...i", first_two, head_centre)
     return Pose(rotation, scale, translation)
+
+
+def unproject(landmarks: Float[np.ndarray, "*batch 68 2"], pose: Pose) -> Float[np.ndarray, "*batch 68 3"]:
+    """A person's own head in centimetres: across and down as the picture shows them, depth from the canonical head.
+
+    `pose.project(unproject(landmarks, pose))` gives the landmarks back.
+    """
+    flat = (np.asarray(landmarks, np.float64) - pose.translation[..., None, :]) / pose.scale[..., None, None]
+    depth = CANONICAL_LANDMARKS[:, 2]
+    flat = flat - depth[:, None] * pose.rotation[..., None, :2, 2]
+    across_and_down = flat @ np.swapaxes(np.linalg.inv(pose.rotation[..., :2, :2]), -1, -2)
+    return np.concatenate([across_and_down, np.broadcast_to(depth[:, None], (*flat.shape[:-1], 1))], axis=-1)
 
 
 def skull_points(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch skull 2"]:
