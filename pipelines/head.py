@@ -104,18 +104,15 @@ class Pose:
 
     @property
     def yaw(self) -> Float[np.ndarray, "*batch"]:
-        degrees: np.ndarray = np.degrees(np.arcsin(np.clip(self.rotation[..., 2, 0], -1, 1)))
-        return degrees
+        return np.asarray(np.degrees(np.arcsin(np.clip(self.rotation[..., 2, 0], -1, 1))))
 
     @property
     def pitch(self) -> Float[np.ndarray, "*batch"]:
-        degrees: np.ndarray = -np.degrees(np.arctan2(self.rotation[..., 2, 1], self.rotation[..., 2, 2]))
-        return degrees
+        return np.asarray(-np.degrees(np.arctan2(self.rotation[..., 2, 1], self.rotation[..., 2, 2])))
 
     @property
     def roll(self) -> Float[np.ndarray, "*batch"]:
-        degrees: np.ndarray = np.degrees(np.arctan2(self.rotation[..., 1, 0], self.rotation[..., 0, 0]))
-        return degrees
+        return np.asarray(np.degrees(np.arctan2(self.rotation[..., 1, 0], self.rotation[..., 0, 0])))
 
     def project(self, points: Float[np.ndarray, "*batch points 3"]) -> Float[np.ndarray, "*batch points 2"]:
         """Head points (cm) to picture points (pixels)."""
@@ -140,7 +137,7 @@ def fit_pose(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Pose:
     first_two = left @ right
     third = np.cross(first_two[..., 0, :], first_two[..., 1, :])
     rotation = np.concatenate([first_two, third[..., None, :]], axis=-2)
-    scale = singular.mean(-1)
+    scale = np.asarray(singular.mean(-1))
     translation = centre - scale[..., None] * np.einsum("...ij,j->...i", first_two, head_centre)
     return Pose(rotation, scale, translation)
 
@@ -169,17 +166,14 @@ def eye_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarra
 
 def mouth_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch"]:
     """Distance of the inner lips over their width; 0 when shut."""
-    openness: np.ndarray = _distance(landmarks, 62, 66) / np.maximum(_distance(landmarks, 60, 64), 1e-6)
-    return openness
+    return np.asarray(_distance(landmarks, 62, 66) / np.maximum(_distance(landmarks, 60, 64), 1e-6))
 
 
 def _aspect(landmarks: Float[np.ndarray, "*batch 68 2"], eye: Sequence[int]) -> Float[np.ndarray, "*batch"]:
     corner, upper_a, upper_b, other, lower_b, lower_a = eye
     height = (_distance(landmarks, upper_a, lower_a) + _distance(landmarks, upper_b, lower_b)) / 2
-    aspect: np.ndarray = height / np.maximum(_distance(landmarks, corner, other), 1e-6)
-    return aspect
+    return np.asarray(height / np.maximum(_distance(landmarks, corner, other), 1e-6))
 
 
 def _distance(landmarks: Float[np.ndarray, "*batch 68 2"], a: int, b: int) -> Float[np.ndarray, "*batch"]:
-    distance: np.ndarray = np.linalg.norm(landmarks[..., a, :] - landmarks[..., b, :], axis=-1)
-    return distance
+    return np.asarray(np.linalg.norm(landmarks[..., a, :] - landmarks[..., b, :], axis=-1))

@@ -14,8 +14,8 @@ from pipelines.head import (
 
 
 def looking(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, scale: float = 10.0) -> Pose:
-    angles = (np.array(angle) for angle in (yaw, pitch, roll))
-    return Pose.from_angles(*angles, np.array(scale), np.array([100.0, 80.0]))
+    angles = (np.array(float(angle)) for angle in (yaw, pitch, roll))
+    return Pose.from_angles(*angles, np.array(float(scale)), np.array([100.0, 80.0]))
 
 
 def test_a_frontal_head_projects_to_its_own_x_and_y() -> None:
