@@ -124,16 +124,18 @@ def _take_switches(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
 def _run(name: str, arguments: list[str]) -> "Outcome":
     module = importlib.import_module(VERBS[name].module)
     options, unknown = _parse(name, module.Options, arguments)
-    if unknown and hasattr(module, "accept_unknown"):  # flags meant for an engine under the verb, such as Beam
-        try:
-            options = module.accept_unknown(options, unknown)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    elif unknown:
+    if unknown:
         flag = next((argument for argument in unknown if argument.startswith("-")), None)
-        if flag is None:
+        known = _known_flags(name, module.Options)
+        if hasattr(module, "accept_unknown"):  # flags meant for an engine under the verb, such as Beam
+            try:
+                options = module.accept_unknown(options, unknown)
+            except ValueError as error:
+                raise UsageError(f"{error}{_did_you_mean(flag, known) if flag else ''}") from error
+        elif flag:
+            _raise_unknown_flag(flag, known)
+        else:
             raise UsageError(f"unexpected argument {unknown[0]!r}")
-        _raise_unknown_flag(flag, _known_flags(name, module.Options))
     run: Callable[[Any], Outcome] = module.run
     return run(options)
 
@@ -143,42 +145,48 @@ def _parse(name: str, options_type: type, arguments: list[str]) -> tuple[Any, li
 
     Raises UsageError with one line where tyro would print a box. `--help` prints and exits.
     """
-    import contextlib
-    import io
-
     import tyro
 
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            return tyro.cli(
-                options_type, prog=f"sfumato {name}", args=arguments, return_unknown_args=True, use_underscores=False
-            )
-    except SystemExit as stop:
-        if not stop.code:  # --help: tyro has printed the verb's own flags
+    parsed, printed = _quietly(name, options_type, arguments)
+    if parsed is not None:
+        return parsed
+    if {"-h", "--help"} & set(arguments[: arguments.index("--") if "--" in arguments else None]):
+        try:
+            tyro.cli(options_type, prog=f"sfumato {name}", args=arguments)
+        finally:
             flags = "\n".join(f"  {flag:<12}{text}" for flag, text in FLAGS_OF_EVERY_VERB.items())
             _say(f"flags of every verb:\n{flags}")
-            raise
     known = _known_flags(name, options_type)
     for argument in arguments[: arguments.index("--") if "--" in arguments else None]:
         # A misspelt flag often leaves an argument missing as well; the flag is what the user has to correct.
         flag = argument.partition("=")[0]
         if flag.startswith("--") and len(flag) > 2 and flag.replace("_", "-") not in known:
             _raise_unknown_flag(flag, known)
-    raise UsageError(_unbox(printed.getvalue()))
+    raise UsageError(_unbox(printed))
 
 
-def _known_flags(name: str, options_type: type) -> list[str]:
-    """Every flag of the verb, read from its help page."""
+def _quietly(name: str, options_type: type, arguments: list[str]) -> tuple[tuple[Any, list[str]] | None, str]:
+    """Parse without printing: the options with the unknown arguments, or None and what tyro had to say."""
     import contextlib
     import io
 
     import tyro
 
-    page = io.StringIO()
-    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
-        tyro.cli(options_type, prog=f"sfumato {name}", args=["--help"])
-    return sorted({*re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", page.getvalue()), *FLAGS_OF_EVERY_VERB})
+    # tyro asks standard output whether it may draw boxes and colours.
+    page = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(page), contextlib.redirect_stderr(page):
+        try:
+            prog = f"sfumato {name}"
+            return tyro.cli(options_type, prog=prog, args=arguments, return_unknown_args=True), ""
+        except SystemExit:
+            page.seek(0)
+            return None, re.sub(r"\x1b\[[0-9;]*m", "", page.read())
+
+
+def _known_flags(name: str, options_type: type) -> list[str]:
+    """Every flag of the verb, read from its help page."""
+    _, page = _quietly(name, options_type, ["--help"])
+    return sorted({*re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", page), *FLAGS_OF_EVERY_VERB})
 
 
 def _raise_unknown_flag(flag: str, known: Sequence[str]) -> NoReturn:
@@ -196,17 +204,16 @@ def _did_you_mean(word: str, known: Sequence[str] | dict[str, Verb]) -> str:
 def _unbox(printed: str) -> str:
     """The message in the box that tyro draws around an error, as one line.
 
-    Its pages are a title, then rows; a rule ends the message and what follows it only points to --help.
+    A box is a title, then rows; a rule ends the message, and what follows only points to --help.
     """
-    rows = [line.strip("│|").rstrip() for line in printed.splitlines() if line[:1] in "│|" and line.strip()]
-    rule = next((i for i, row in enumerate(rows) if row.strip() and set(row.strip()) <= set("─-")), len(rows))
+    rows = [line.strip("│").rstrip() for line in printed.splitlines() if line.startswith("│") and line.strip("│ ")]
+    rule = next((i for i, row in enumerate(rows) if not row.strip("─ ")), len(rows))
     rows = rows[:rule]
     if not rows:
         return " ".join(printed.split()) or "cannot read the command line"
     if rows[0].strip().startswith("Missing from"):
         indent = min(len(row) - len(row.lstrip()) for row in rows[1:])
-        names = [row.strip() for row in rows[1:] if len(row) - len(row.lstrip()) == indent]
-        return f"missing {', '.join(names)}"
+        return "missing " + ", ".join(row.strip() for row in rows[1:] if len(row) - len(row.lstrip()) == indent)
     return " ".join(" ".join(rows).split())
 
 

@@ -1,13 +1,30 @@
 """What all tests share: array shapes and types checked at run time, and one Ray for those that need a real one."""
 
 import os
+import sys
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 import jaxtyping
 import pytest
+from beartype import beartype, roar
 
-# Every annotated function of the three packages is checked when a test calls it. It has to come before their imports.
-jaxtyping.install_import_hook(["pipelines", "training", "serving"], "beartype.beartype")
+
+def check_types(function: Any) -> Any:
+    """beartype, except on the few signatures it cannot check."""
+    try:
+        return beartype(function)
+    except (roar.BeartypeDecorHintPep673Exception, roar.BeartypeDecorHintPep3119Exception):
+        return function  # `Self` outside a decorated class; a Protocol that is not runtime_checkable
+
+
+# Every annotated function of the three packages is checked when a test calls it. The hook has to come before their
+# imports, and it takes the checker as an importable name, which a file of tests has not.
+_checker = ModuleType("sfumato_type_checker")
+_checker.check_types = check_types  # type: ignore[attr-defined]
+sys.modules[_checker.__name__] = _checker
+jaxtyping.install_import_hook(["pipelines", "training", "serving"], "sfumato_type_checker.check_types")
 
 _RAY_CPUS = 4  # more than a small machine has: actors that mostly wait share its cores
 _RAY_STORE_BYTES = 150 * 2**20

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,25 +20,9 @@ from packaging.requirements import Requirement
 
 from pipelines.assets import cache_folder, fetch, find, is_cached
 from pipelines.command import Outcome, console
+from pipelines.system_libraries import LIBRARIES, family_of, how_to_install
 
 State = Literal["ok", "note", "missing"]
-
-_INSTALLERS = {
-    "debian": "apt-get install -y",
-    "fedora": "dnf install -y",
-    "suse": "zypper install -y",
-    "arch": "pacman -S",
-}
-_FAMILY_OF = {"ubuntu": "debian", "rhel": "fedora", "centos": "fedora", "opensuse": "suse", "sles": "suse"}
-
-# Shared libraries that wheels expect from the system (MediaPipe the first two, OpenCV the others) and the package
-# that brings each, in the order of _INSTALLERS.
-_PACKAGES_OF = {
-    "libEGL.so.1": ("libegl1", "libglvnd-egl", "Mesa-libEGL1", "libglvnd"),
-    "libGLESv2.so.2": ("libgles2", "libglvnd-gles", "Mesa-libGLESv2-2", "libglvnd"),
-    "libGL.so.1": ("libgl1", "libglvnd-glx", "Mesa-libGL1", "libglvnd"),
-    "libgthread-2.0.so.0": ("libglib2.0-0", "glib2", "libgthread-2_0-0", "glib2"),
-}
 
 _LEAST_RAM_GIB = 4.0
 _LEAST_DISK_GIB = 5.0
@@ -72,7 +56,7 @@ def run(options: Options) -> Outcome:
         check_python(sys.version_info[:3]),
         check_machine(),
         check_gpu(),
-        *check_packages(importlib.metadata.requires("sfumato") or (), _installed_version),
+        *check_packages(_requirements_of("sfumato"), _installed_version, _requirements_of),
         check_opencv_pair(_installed_version),
         *check_system_libraries(),
         check_ffmpeg(),
@@ -131,45 +115,57 @@ def _installed_version(distribution: str) -> str | None:
         return None
 
 
-def check_packages(requirements: Iterable[str], version_of: Callable[[str], str | None]) -> list[Check]:
+def _requirements_of(distribution: str) -> Iterable[str]:
+    return importlib.metadata.requires(distribution) or ()
+
+
+def check_packages(
+    requirements: Iterable[str],
+    version_of: Callable[[str], str | None],
+    requirements_of: Callable[[str], Iterable[str]],
+) -> list[Check]:
     """Installed versions against this distribution's own requirements, one check for each extra.
 
     Args:
-        requirements: as in the metadata: `name==1.0`, `name>=2; extra == "training"`.
+        requirements: as in the metadata: `name==1.0`, `name[part]>=2; extra == "training"`.
         version_of: distribution name -> installed version, None when it is not installed.
+        requirements_of: distribution name -> its own requirements, for what `[part]` asks for.
     """
-    faults: dict[str, list[str]] = {}
-    counts: dict[str, int] = {}
-    for line in requirements:
-        requirement = Requirement(line)
+    groups: dict[str, list[Requirement]] = {}
+    for requirement in map(Requirement, requirements):
         extra = _extra_of(requirement)
-        if requirement.name == "sfumato" or extra == "dev":
-            continue
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        counts[extra] = counts.get(extra, 0) + 1
-        version = version_of(requirement.name)
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
-            faults.setdefault(extra, []).append(f"{requirement} is {version or 'not installed'}".split(";")[0])
-    checks = []
-    for extra, count in counts.items():
-        name = f"packages [{extra}]" if extra else "packages"
-        remedy = f"make setup, or pip install '.[{extra}]'" if extra else "make setup"
-        state: State = "note" if extra else "missing"
-        found = f"{count} as pinned" if extra not in faults else _list_faults(faults[extra])
-        checks.append(Check(name, "ok", found) if extra not in faults else Check(name, state, found, remedy))
-    return checks
+        if requirement.name != "sfumato" and extra != "dev" and _applies(requirement, extra):
+            groups.setdefault(extra, []).append(requirement)
+            if requirement.extras and version_of(requirement.name):
+                parts = map(Requirement, requirements_of(requirement.name))
+                groups[extra] += [r for r in parts if _extra_of(r) in requirement.extras and _applies(r, _extra_of(r))]
+    return [_check_group(extra, group, version_of) for extra, group in groups.items()]
+
+
+def _check_group(extra: str, group: Sequence[Requirement], version_of: Callable[[str], str | None]) -> Check:
+    versions = [(requirement, version_of(requirement.name)) for requirement in group]
+    faults = [
+        f"{requirement.name}{requirement.specifier} is {version or 'not installed'}"
+        for requirement, version in versions
+        if version is None or not requirement.specifier.contains(version, prereleases=True)
+    ]
+    name = f"packages [{extra}]" if extra else "packages"
+    if not faults:
+        return Check(name, "ok", f"{len(group)} as required")
+    found = ", ".join(faults[:3]) + (f" and {len(faults) - 3} more" if len(faults) > 3 else "")
+    if extra:
+        return Check(name, "note", found, f"only if you want it: pip install '.[{extra}]' in the checkout")
+    return Check(name, "missing", found, "make setup")
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _extra_of(requirement: Requirement) -> str:
     """The extra that asks for `requirement`: the quoted word after `extra ==`; "" for a plain one."""
     _, found, rest = str(requirement.marker or "").partition('extra == "')
     return rest.partition('"')[0] if found else ""
-
-
-def _list_faults(faults: Sequence[str]) -> str:
-    rest = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-    return ", ".join(faults[:3]) + rest
 
 
 def check_opencv_pair(version_of: Callable[[str], str | None]) -> Check:
@@ -190,7 +186,7 @@ def check_system_libraries() -> list[Check]:
     except OSError:
         release = {}
     family = family_of(release)
-    return [_check_library(library, family) for library in _PACKAGES_OF]
+    return [_check_library(library, family) for library in LIBRARIES]
 
 
 def _check_library(library: str, family: str) -> Check:
@@ -199,26 +195,6 @@ def _check_library(library: str, family: str) -> Check:
     except OSError as error:
         return Check(library, "missing", str(error), how_to_install(library, family))
     return Check(library, "ok", "loads")
-
-
-def family_of(release: Mapping[str, str]) -> str:
-    """The family ("debian", "fedora", ...) of a distribution from its os-release; its ID when unknown."""
-    names = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
-    for name in names:
-        family = _FAMILY_OF.get(name.partition("-")[0], name)
-        if family in _INSTALLERS or family == "alpine":
-            return family
-    return names[0]
-
-
-def how_to_install(library: str, family: str) -> str:
-    """The command that installs a system library on a family of distributions."""
-    if family == "alpine":
-        return "Alpine is not supported: MediaPipe has no wheel for musl; use a Debian-based image"
-    if family in _INSTALLERS:
-        package = dict(zip(_INSTALLERS, _PACKAGES_OF[library], strict=True))[family]
-        return f"{_INSTALLERS[family]} {package}"
-    return f"install the package of your distribution that holds {library}"
 
 
 def check_ffmpeg() -> Check:
@@ -286,11 +262,14 @@ def _show(checks: Sequence[Check]) -> None:
     from rich.text import Text
 
     colours = {"ok": "green", "note": "yellow", "missing": "red"}
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "check", "found", "what to do"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in ("state", "name", "found"):
+        table.add_column(overflow="fold")
     for check in checks:
         # Text, not markup: "packages [training]" is no style.
-        state = Text(check.state, style=colours[check.state])
-        table.add_row(state, Text(check.name), Text(check.found), Text(check.remedy))
-    console().print(table)
+        found = f"{check.found}\n-> {check.remedy}" if check.remedy else check.found
+        table.add_row(Text(check.state, style=colours[check.state]), Text(check.name), Text(found))
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = 200  # a log has no edge to fold at
+    screen.print(table)
