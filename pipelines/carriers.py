@@ -207,10 +207,10 @@ def extract_member(archive: Path, member: str, target: Path) -> None:
             with zipfile.ZipFile(archive) as bundle, bundle.open(member) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
             return
-        with tarfile.open(archive) as bundle:
-            for entry in bundle:
+        with tarfile.open(archive) as tarball:
+            for entry in tarball:
                 if entry.isfile() and entry.name.partition("/")[2] == member:
-                    source_file = bundle.extractfile(entry)
+                    source_file = tarball.extractfile(entry)
                     assert source_file is not None
                     with source_file as source, target.open("wb") as sink:
                         shutil.copyfileobj(source, sink, 1 << 20)

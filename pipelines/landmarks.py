@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +141,20 @@ def _create_landmarker(mode: str, max_faces: int) -> Any:
             running_mode=getattr(vision.RunningMode, mode),
             num_faces=max_faces,
         )
-        return vision.FaceLandmarker.create_from_options(options)
+        landmarker = vision.FaceLandmarker.create_from_options(options)
+    atexit.register(_leave_to_the_system, weakref.ref(landmarker))
+    return landmarker
+
+
+def _leave_to_the_system(reference: weakref.ref[Any]) -> None:
+    # MediaPipe's __del__ closes through threads that are gone when the interpreter ends, and complains about it.
+    landmarker = reference()
+    if landmarker is not None:
+        landmarker.close = _do_nothing
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _mediapipe_image(image: UInt8[np.ndarray, "height width 3"]) -> Any:

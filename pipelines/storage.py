@@ -158,3 +158,16 @@ def _local_ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[
     finally:
         for handle in handles.values():
             os.close(handle)
+
+
+@contextlib.contextmanager
+def local_copy(url: str) -> Iterator[Path]:
+    """A local path with the file's contents for the time of the block: the file itself, or a download of it."""
+    filesystem, path = _resolve(url)
+    if isinstance(filesystem, LocalFileSystem):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+        target = Path(folder) / f"download{Path(path).suffix}"
+        filesystem.get_file(path, str(target))
+        yield target

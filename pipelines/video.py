@@ -183,7 +183,8 @@ def decode(
 def _time_us(frame: Any, index: int, fps: Fraction) -> int:
     if frame.pts is None or not frame.time_base:
         return round(index * 1_000_000 / fps)
-    return int(round(frame.pts * frame.time_base * 1_000_000))
+    time_us: int = round(frame.pts * frame.time_base * 1_000_000)
+    return time_us
 
 
 def _to_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:

@@ -1,0 +1,150 @@
+"""What a shard is: the Parquet schemas, their version, the key of a clip, and the encodings that readers rely on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "val", "test")
+NUM_LANDMARKS = 68
+LANDMARK_BYTES = NUM_LANDMARKS * 2 * 4
+
+# Physical columns written PLAIN, uncompressed, without dictionary or statistics, so that a frame is a byte range.
+PLAIN_COLUMNS = ("frame_jpeg.list.element", "landmarks.list.element.list.element")
+
+
+@dataclass(frozen=True, order=True)
+class ClipKey:
+    """Whose face, which source video, which clip of it. Three names that never become paths."""
+
+    identity: str
+    video: str
+    clip: str
+
+    def __post_init__(self) -> None:
+        for field, value in (("identity", self.identity), ("video", self.video), ("clip", self.clip)):
+            if not value or "/" in value or len(value) > 300 or not value.isprintable():
+                raise ValueError(f"{field} must be 1-300 printable characters without '/', got {value!r}")
+
+    @property
+    def video_id(self) -> str:
+        """The name of the identity row that the clip trains."""
+        return f"{self.identity}/{self.video}"
+
+    def __str__(self) -> str:
+        return f"{self.identity}/{self.video}/{self.clip}"
+
+
+def _field(name: str, kind: Any) -> Any:
+    return pa.field(name, kind, nullable=False)
+
+
+_KEYS = [_field(name, pa.string()) for name in ("identity", "video", "clip")]
+
+CLIP_SCHEMA = pa.schema(
+    [
+        *_KEYS,
+        _field("source", pa.string()),  # relative to the corpus where it lies inside it
+        _field("source_sha256", pa.string()),
+        _field("fps_numerator", pa.int64()),
+        _field("fps_denominator", pa.int64()),
+        _field("width", pa.int32()),
+        _field("height", pa.int32()),
+        _field("start_us", pa.int64()),
+        _field("end_us", pa.int64()),
+        _field("frame_index", pa.list_(pa.int32())),
+        _field("frame_pts_us", pa.list_(pa.int64())),
+        _field("frame_jpeg", pa.list_(pa.binary())),
+        _field("landmarks", pa.list_(pa.list_(pa.float32(), NUM_LANDMARKS * 2))),  # pixels of the crop
+        _field("landmark_score", pa.list_(pa.float32())),
+        _field("bbox", pa.list_(pa.list_(pa.float32(), 4))),  # x0 y0 x1 y1, pixels of the source
+        _field("crop_affine", pa.list_(pa.float64(), 6)),  # crop -> source, row by row
+        _field("yaw", pa.list_(pa.float32())),
+        _field("pitch", pa.list_(pa.float32())),
+        _field("roll", pa.list_(pa.float32())),
+        _field("sharpness", pa.list_(pa.float32())),
+        _field("brightness", pa.list_(pa.float32())),
+        pa.field("audio", pa.binary()),
+        pa.field("audio_format", pa.string()),
+    ],
+    metadata={"sfumato_schema_version": str(SCHEMA_VERSION)},
+)
+
+INDEX_SCHEMA = pa.schema(
+    [
+        *_KEYS,
+        _field("frame_index", pa.int32()),
+        _field("frame_pts_us", pa.int64()),
+        _field("jpeg_offset", pa.int64()),
+        _field("jpeg_length", pa.int32()),
+        _field("jpeg_crc32c", pa.uint32()),
+        _field("landmarks_offset", pa.int64()),
+        _field("landmark_score", pa.float32()),
+        _field("yaw", pa.float32()),
+        _field("pitch", pa.float32()),
+        _field("roll", pa.float32()),
+        _field("sharpness", pa.float32()),
+        _field("brightness", pa.float32()),
+        _field("mouth_openness", pa.float32()),
+        _field("eye_openness", pa.float32()),
+    ],
+    metadata={"sfumato_schema_version": str(SCHEMA_VERSION)},
+)
+
+PLAN_SCHEMA = pa.schema(
+    [
+        *_KEYS,
+        _field("source", pa.string()),
+        _field("num_bytes", pa.int64()),
+        _field("split", pa.string()),
+        _field("shard", pa.int32()),
+    ]
+)
+
+REJECT_SCHEMA = pa.schema(
+    [
+        *_KEYS,
+        _field("source", pa.string()),
+        _field("stage", pa.string()),
+        _field("status", pa.string()),  # "rejected" or "failed"
+        _field("code", pa.string()),
+        _field("message", pa.string()),
+        _field("retryable", pa.bool_()),
+        _field("attempts", pa.int32()),
+    ]
+)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """Hex sha256 of `canonical_json`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def part_name(split: str, shard: int) -> str:
+    """Path of a shard under its root. Shard numbers are unique over all splits."""
+    return f"{split}/part-{shard:05d}.parquet"
+
+
+def index_name(split: str, shard: int) -> str:
+    """Path of a shard's frame index."""
+    return f"{split}/part-{shard:05d}.index.parquet"
+
+
+def report_name(split: str, shard: int) -> str:
+    """Path of a shard's report, which exists if and only if the shard is done."""
+    return f"{split}/part-{shard:05d}.report.json"
+
+
+def rejects_name(shard: int) -> str:
+    """Path of the rows of what a shard rejected."""
+    return f"rejects/part-{shard:05d}.parquet"
