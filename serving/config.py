@@ -1,0 +1,122 @@
+"""What the service needs to know to start: one frozen dataclass, checked, the same for every deployment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+MIB = 1024 * 1024
+API_KEY_VARIABLE = "SFUMATO_API_KEY"
+_MIN_KEY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """How much a client may send. Sizes in bytes."""
+
+    max_body: int = 256 * MIB
+    """Largest request body, counted while it streams in."""
+    max_picture: int = 32 * MIB
+    """Largest picture file."""
+    max_pictures: int = 32
+    """Most pictures of one avatar."""
+    max_field: int = 16 * 1024
+    """Longest text field (the consent statement)."""
+    max_fields: int = 16
+    """Most text fields of one form."""
+    idle_timeout_s: float = 30.0
+    """A client that sends nothing for so long is dropped."""
+
+
+@dataclass(frozen=True)
+class QueueRules:
+    """How jobs wait, run and are tried again. Times in seconds."""
+
+    max_waiting: int = 64
+    """Jobs that may wait; more are refused with 429."""
+    retry_after_s: int = 10
+    """What a refused client is told to wait."""
+    max_attempts: int = 3
+    """A job is given up when this many workers were lost while running it."""
+    lease_s: float = 15.0
+    """A worker silent for so long has lost its job to the next."""
+    poll_s: float = 0.25
+    """How often an idle worker looks for work."""
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1 or self.max_waiting < 1:
+            raise ValueError(f"max_attempts and max_waiting start at 1: got {self.max_attempts}, {self.max_waiting}")
+        if not 0 < self.poll_s < self.lease_s:
+            raise ValueError(f"poll_s {self.poll_s} must lie between 0 and lease_s {self.lease_s}")
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """Everything the deployments share. Plain values only: it travels to other processes."""
+
+    model: str
+    """Base model: a bundle's path or URL, or models:/NAME@ALIAS."""
+    data_dir: str
+    """Folder of the jobs table, the uploads and the results; local to the machine that serves."""
+    avatars: str | None = None
+    """Path or URL below which avatars are kept; default: a folder in `data_dir`."""
+    detector: str | None = None
+    """Landmark detector: mediapipe or face-alignment; None: the one the model was trained with."""
+    num_steps: int | None = None
+    """Fine-tuning steps of an avatar; None: the stop rule decides, 0: feed-forward only."""
+    api_key_file: str | None = None
+    """File that holds the API key. Without it, the variable SFUMATO_API_KEY."""
+    open: bool = False
+    """Serve without an API key (only sensible on loopback)."""
+    allowed_hosts: tuple[str, ...] = ("*",)
+    """Values of the Host header that are answered; "*": any."""
+    num_finetuners: int = 1
+    num_renderers: int = 1
+    num_gpus: float = 0.0
+    """GPUs of each worker (a fraction shares one)."""
+    limits: UploadLimits = field(default_factory=UploadLimits)
+    queue: QueueRules = field(default_factory=QueueRules)
+
+    def __post_init__(self) -> None:
+        for name in ("num_finetuners", "num_renderers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}")
+        if "://" in self.data_dir:
+            raise ValueError(f"data_dir must be a local folder (it holds the jobs table): got {self.data_dir}")
+
+
+def parse_config(values: object) -> ServiceConfig:
+    """A ServiceConfig from the `args` of a Serve config file. Unknown keys are refused (ValueError)."""
+    adapter: TypeAdapter[ServiceConfig] = TypeAdapter(ServiceConfig, config=ConfigDict(extra="forbid"))
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"service configuration, {where or 'arguments'}: {first['msg']}") from error
+
+
+def read_api_key(config: ServiceConfig) -> str | None:
+    """The API key, from its file or from SFUMATO_API_KEY; None when the service is open.
+
+    Read where it is needed, so that the key never travels through Ray.
+
+    Raises:
+        FileNotFoundError: the key file is missing.
+        ValueError: no key although one is required, or one too short to be a secret.
+    """
+    if config.api_key_file is not None:
+        key = Path(config.api_key_file).read_text(encoding="utf-8").strip()
+        source = config.api_key_file
+    else:
+        key, source = os.environ.get(API_KEY_VARIABLE, "").strip(), API_KEY_VARIABLE
+    if not key:
+        if config.open and config.api_key_file is None:
+            return None
+        raise ValueError(f"no API key: {source} is empty (set {API_KEY_VARIABLE} or give --api-key-file)")
+    if len(key) < _MIN_KEY_LENGTH:
+        raise ValueError(f"the API key in {source} has {len(key)} characters; use at least {_MIN_KEY_LENGTH}")
+    return key

@@ -1,0 +1,145 @@
+"""Every error of the service, and the one place where each becomes an HTTP status.
+
+    ServiceError
+    ├── BadRequest          400   the request itself is malformed
+    ├── Unauthorized        401   no API key, or another one
+    ├── Forbidden           403   a web page of another origin asks
+    ├── NotFound            404   no such job, avatar or result
+    ├── UploadTimeout       408   the client stopped sending
+    ├── Conflict            409   not in the state that the request needs
+    ├── TooLarge            413   more bytes, files or fields than allowed
+    ├── UnsupportedMedia    415   not the content type that the route takes
+    ├── BadInput            422   the upload is no picture or no video, or a field is wrong
+    ├── QueueFull           429   too many jobs wait
+    ├── Internal            500   ours
+    └── StorageFull         507   the disk is full
+
+Messages are for clients: they never hold a stack, a server path or an address. `public_reason` makes such a message
+of an exception that was raised elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+_MAX_REASON = 300
+# An absolute path of two or more parts, a URL, or host:port: none of it is a client's business.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+|(?<![\w.])(?:/[^\s'\":,;]+){2,}|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
+
+
+class ServiceError(Exception):
+    """An error with a status and a message that a client may read."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(ServiceError):
+    status, code = 400, "bad_request"
+
+
+class Unauthorized(ServiceError):
+    status, code = 401, "unauthorized"
+
+
+class Forbidden(ServiceError):
+    status, code = 403, "forbidden"
+
+
+class NotFound(ServiceError):
+    status, code = 404, "not_found"
+
+
+class UploadTimeout(ServiceError):
+    status, code = 408, "upload_timeout"
+
+
+class Conflict(ServiceError):
+    status, code = 409, "conflict"
+
+
+class TooLarge(ServiceError):
+    status, code = 413, "too_large"
+
+
+class UnsupportedMedia(ServiceError):
+    status, code = 415, "unsupported_media_type"
+
+
+class BadInput(ServiceError):
+    status, code = 422, "bad_input"
+
+
+class QueueFull(ServiceError):
+    status, code = 429, "queue_full"
+
+
+class Internal(ServiceError):
+    status, code = 500, "internal"
+
+
+class StorageFull(ServiceError):
+    status, code = 507, "storage_full"
+
+
+_BY_STATUS: Mapping[int, type[ServiceError]] = {
+    error.status: error
+    for error in (
+        BadRequest,
+        Unauthorized,
+        Forbidden,
+        NotFound,
+        UploadTimeout,
+        Conflict,
+        TooLarge,
+        UnsupportedMedia,
+        BadInput,
+        QueueFull,
+        Internal,
+        StorageFull,
+    )
+}
+
+
+class JobCancelled(Exception):
+    """Raised inside a job's work when its lease is gone: the client cancelled it, or another worker has it."""
+
+
+def code_for_status(status: int) -> str:
+    """The error code shown for a status that a framework raised by itself (405 of the router, for example)."""
+    return _BY_STATUS[status].code if status in _BY_STATUS else f"http_{status}"
+
+
+def as_service_error(error: BaseException) -> ServiceError:
+    """`error` as one that may be shown: itself, a full disk as such, anything else as a bare internal error."""
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("the server's disk is full; try again later")
+    return Internal("internal error; it is in the server's log")
+
+
+def public_reason(error: BaseException, names: Mapping[str, str]) -> str:
+    """One line saying why, fit for a client.
+
+    Only a ValueError explains a user's input; any other exception becomes "internal error".
+
+    Args:
+        error: what was raised.
+        names: server path -> the name that the client knows the file by ("picture 1").
+    """
+    if not isinstance(error, ValueError):
+        return as_service_error(error).message
+    reason = str(error).strip() or "the input was refused"
+    for path in sorted(names, key=len, reverse=True):
+        reason = reason.replace(path, names[path])
+    reason = _ADDRESS.sub("…", reason.splitlines()[0])
+    return reason if len(reason) <= _MAX_REASON else reason[: _MAX_REASON - 1] + "…"
