@@ -226,9 +226,15 @@ def _explain(name: str, error: Exception) -> tuple[str, int]:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror}", 2 if isinstance(error, FileNotFoundError) else 1
     if isinstance(error, ValueError | OSError):
-        return str(error) or type(error).__name__, 2 if isinstance(error, FileNotFoundError) else 1
-    last_line = (str(error).strip().splitlines() or ["no message"])[-1].strip()
-    return f"{type(error).__name__}: {last_line} (unexpected; --traceback shows where)", 1
+        return _headline(str(error)) or type(error).__name__, 2 if isinstance(error, FileNotFoundError) else 1
+    message = _headline(str(error)).partition("\n")[0] or "no message"
+    return f"{type(error).__name__}: {message} (unexpected; --traceback shows where)", 1
+
+
+def _headline(message: str) -> str:
+    """What an exception says; where an engine pasted a worker's traceback into the message, its last line."""
+    message = message.strip()
+    return message.splitlines()[-1].strip() if '\n  File "' in message else message
 
 
 def _is_first_party(module: str | None) -> bool:

@@ -135,7 +135,8 @@ def test_wrong_verb_is_one_line_and_exit_code_2(
         (FileNotFoundError("gs://b/a.mp4"), "error: gs://b/a.mp4", 2),
         (OSError(28, "No space left on device", "out"), "error: out: No space left on device", 1),
         (ConnectionRefusedError(111, "Connection refused"), "error: Connection refused", 1),
-        (RuntimeError("boom"), "error: RuntimeError: boom (unexpected; --traceback shows where)", 1),
+        (RuntimeError("boom\nhelp"), "error: RuntimeError: boom (unexpected; --traceback shows where)", 1),
+        (ValueError('ray::f()\n  File "f.py", line 1\nValueError: bad wood'), "error: ValueError: bad wood", 1),
         (KeyboardInterrupt(), "interrupted: run the same command again to resume", 130),
         (
             ModuleNotFoundError("No module named 'ray'", name="ray"),
@@ -223,3 +224,122 @@ def test_reader_that_leaves_early_is_no_error() -> None:
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+# Each verb on wrong input, through the real command. `{missing}` does not exist, `{text}` is a text file named .mp4,
+# `{bundle}` is a real base model, `{out}` a folder that does not exist yet.
+
+COMPLETE = {
+    "assets": ["list"],
+    "preprocess": ["{videos}", "{out}"],
+    "meta-train": ["demo", "--data", "{missing}", "-o", "{out}"],
+    "fine-tune": ["{picture}", "--model", "{bundle}", "-o", "{out}"],
+    "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
+    "serve": ["--model", "{bundle}"],
+    "demo": ["-o", "{out}"],
+    "doctor": [],
+}
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model as small as the presets' shape allows, untrained."""
+    import torch
+
+    from training.checkpoint import Origin, save_bundle
+    from training.exchange import SingleProcess
+    from training.perceptual import PerceptualNetwork
+    from training.presets import demo
+    from training.row_table import RowTable
+    from training.step import Learner
+
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    config = demo()
+    table = RowTable(["id/video"], config.model.embedding_size, learning_rate=0.1)
+    learner = Learner(config, table, PerceptualNetwork("alexnet"), SingleProcess(), torch.device("cpu"))
+    save_bundle(str(folder), learner, Origin(step=0, images_seen=0, dataset="none", dataset_digest="0" * 64))
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path: Path, bundle: Path) -> dict[str, str]:
+    """The places that the arguments above name."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    text = videos / "text.mp4"
+    text.write_text("this is no video\n")
+    picture = ROOT / "pipelines" / "data" / "mona_lisa.jpg"
+    names = {"missing": tmp_path / "missing", "out": tmp_path / "out", "videos": videos, "text": text}
+    return {name: str(path) for name, path in {**names, "bundle": bundle, "picture": picture}.items()}
+
+
+def _filled(arguments: list[str], places: dict[str, str]) -> list[str]:
+    return [argument.format(**places) for argument in arguments]
+
+
+def _error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr that says what is wrong."""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if ": error: " in line]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sfumato.VERBS)
+def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, str]) -> None:
+    done = run_sfumato(name, *_filled(COMPLETE[name], places), "--jsno")
+    assert done.returncode == 2
+    assert done.stderr == f"sfumato {name}: error: unknown flag --jsno; did you mean --json?\n"
+    assert done.stdout == ""
+    assert not Path(places["out"]).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["preprocess", "{missing}", "{out}"],
+        ["meta-train", "demo", "--data", "{missing}", "-o", "{out}"],
+        ["fine-tune", "{missing}", "--model", "{bundle}", "-o", "{out}"],
+        ["fine-tune", "{picture}", "--model", "{missing}", "-o", "{out}"],
+        ["animate", "-s", "{missing}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
+        ["animate", "-s", "{picture}", "-d", "{missing}", "--model", "{bundle}", "-o", "{out}"],
+        ["animate", "-s", "{picture}", "-d", "{text}", "--model", "{missing}", "-o", "{out}"],
+        ["serve", "--model", "{missing}"],
+    ],
+    ids=" ".join,
+)
+def test_missing_path_is_named_in_one_line_with_exit_code_2(arguments: list[str], places: dict[str, str]) -> None:
+    done = run_sfumato(*_filled(arguments, places))
+    assert places["missing"] in _error_line(done)
+    assert done.returncode == 2
+    assert not Path(places["out"]).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["preprocess", "{videos}", "{out}"],
+        ["preprocess", "{text}", "{out}"],
+        ["meta-train", "demo", "--data", "{text}", "-o", "{out}"],
+        ["fine-tune", "{text}", "--model", "{bundle}", "-o", "{out}"],
+        ["fine-tune", "{picture}", "--model", "{text}", "-o", "{out}"],
+        ["animate", "-s", "{text}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
+        ["animate", "-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
+        ["serve", "--model", "{text}"],
+    ],
+    ids=" ".join,
+)
+def test_text_named_mp4_is_refused_by_name_with_exit_code_1(arguments: list[str], places: dict[str, str]) -> None:
+    done = run_sfumato(*_filled(arguments, places))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "text.mp4" in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_json_is_the_last_line_of_the_real_command() -> None:
+    done = run_sfumato("doctor", "--json")
+    assert set(json.loads(done.stdout.splitlines()[-1])) == {"ok", "made", "counts", "seconds", "notes"}
