@@ -152,7 +152,7 @@ def _parse(name: str, options_type: type, arguments: list[str]) -> tuple[Any, li
         return parsed
     if {"-h", "--help"} & set(arguments[: arguments.index("--") if "--" in arguments else None]):
         try:
-            tyro.cli(options_type, prog=f"sfumato {name}", args=arguments)
+            tyro.cli(options_type, prog=f"sfumato {name}", args=arguments, config=_tyro_config())
         finally:
             flags = "\n".join(f"  {flag:<12}{text}" for flag, text in FLAGS_OF_EVERY_VERB.items())
             _say(f"flags of every verb:\n{flags}")
@@ -176,11 +176,17 @@ def _quietly(name: str, options_type: type, arguments: list[str]) -> tuple[tuple
     page = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     with contextlib.redirect_stdout(page), contextlib.redirect_stderr(page):
         try:
-            prog = f"sfumato {name}"
-            return tyro.cli(options_type, prog=prog, args=arguments, return_unknown_args=True), ""
+            prog, config = f"sfumato {name}", _tyro_config()
+            return tyro.cli(options_type, prog=prog, args=arguments, config=config, return_unknown_args=True), ""
         except SystemExit:
             page.seek(0)
             return None, re.sub(r"\x1b\[[0-9;]*m", "", page.read())
+
+
+def _tyro_config() -> tuple[Any, ...]:
+    import tyro
+
+    return (tyro.conf.PositionalMetavarFromFieldName,)  # "missing OUT" says more than "missing STR"
 
 
 def _known_flags(name: str, options_type: type) -> list[str]:

@@ -21,7 +21,7 @@ ROOT = Path(sfumato.__file__).parent
 class PaintOptions:
     """Paint one picture."""
 
-    canvas: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CANVAS")]
+    canvas: tyro.conf.Positional[str]
     """What to paint on."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """Where the picture goes."""
