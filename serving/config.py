@@ -63,8 +63,6 @@ class ServiceConfig:
     """Folder of the jobs table, the uploads and the results; local to the machine that serves."""
     avatars: str | None = None
     """Path or URL below which avatars are kept; default: a folder in `data_dir`."""
-    detector: str | None = None
-    """Landmark detector: mediapipe or face-alignment; None: the one the model was trained with."""
     num_steps: int | None = None
     """Fine-tuning steps of an avatar; None: the stop rule decides, 0: feed-forward only."""
     api_key_file: str | None = None

@@ -1,0 +1,66 @@
+"""Pictures -> avatar: the work of one job, and the Serve replica that takes such jobs from the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from serving.avatars import Store
+from serving.config import ServiceConfig
+from serving.jobs import Facts, Job
+from serving.worker import Lease, Replica
+
+if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
+    from pipelines.landmarks import LandmarkDetector
+    from training.checkpoint import BaseModel
+
+
+def run_fine_tune(
+    job: Job,
+    lease: Lease,
+    *,
+    store: Store,
+    model: BaseModel,
+    detector: LandmarkDetector,
+    num_steps: int | None = None,
+) -> Facts:
+    """Make and save the avatar of an avatar job; returns what the client may know of it.
+
+    Raises:
+        ValueError: the pictures cannot be used (no face, several people ...); the message names the file.
+        JobCancelled: the lease is gone.
+    """
+    from training.avatar import save_avatar
+    from training.finetune import FineTuneConfig, fine_tune
+    from training.portraits import find_portraits
+
+    request = job.request
+    assert request.kind == "avatar"
+    paths = [str(store.upload(job.id, name)) for name in request.pictures]
+    portraits = find_portraits(paths, detector)
+    lease.progress(0, num_steps or 0)
+
+    def on_step(step: int, total: int, _losses: Mapping[str, float]) -> None:
+        lease.progress(step, total)
+
+    avatar = fine_tune(model, portraits, FineTuneConfig(num_steps=num_steps), on_step)
+    save_avatar(avatar, store.avatar(job.avatar_id), request.consent)
+    return {"num_pictures": len(portraits), "num_steps": avatar.steps, "base_model": avatar.base_version}
+
+
+class FineTuner(Replica):
+    """Makes avatars with one base model and one detector, loaded once."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        from pipelines.landmarks import create_detector
+        from serving.registry import resolve
+        from training.checkpoint import load_bundle
+
+        store = Store.create(config.data_dir, config.avatars)
+        model = load_bundle(resolve(config.model))
+        detector = create_detector(model.config.model.detector)
+
+        def work(job: Job, lease: Lease) -> Facts:
+            return run_fine_tune(job, lease, store=store, model=model, detector=detector, num_steps=config.num_steps)
+
+        super().__init__(config, store, "avatar", work)

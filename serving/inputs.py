@@ -1,0 +1,146 @@
+"""What `sfumato animate` is given: paths, URLs, folders and globs, turned into named sources and drivers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pipelines import storage
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv", ".ogv")
+Kind = Literal["avatar", "picture", "driver"]
+
+_MANIFEST = "manifest.json"
+_MAX_NAME_BYTES = 80
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Input:
+    """A source or a driver: where it is, what it is, and the name it has in the results' file names."""
+
+    kind: Kind
+    url: str
+    name: str
+    sha256: str
+    """Of the file; of an avatar its manifest, which holds the hashes of the rest."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Inputs that can be tried, and one line for each that cannot."""
+
+    inputs: tuple[Input, ...]
+    problems: tuple[str, ...]
+
+
+def find_sources(arguments: Sequence[str]) -> Found:
+    """Avatar folders, pictures, and folders of either, in the order given, each once.
+
+    Raises:
+        FileNotFoundError: a path that does not exist, a pattern that matches nothing.
+    """
+    return _collect(arguments, _sources_in)
+
+
+def find_drivers(arguments: Sequence[str]) -> Found:
+    """Driver videos and folders of them, in the order given, each once.
+
+    Raises:
+        FileNotFoundError: a path that does not exist, a pattern that matches nothing.
+    """
+    return _collect(arguments, _drivers_in)
+
+
+def _sources_in(path: str) -> list[tuple[Kind, str]]:
+    if not storage.is_folder(path):
+        return [("picture", path)]
+    avatars = [url.rpartition("/")[0] for url in storage.list(path) if url.endswith("/" + _MANIFEST)]
+    found: list[tuple[Kind, str]] = [("avatar", url) for url in avatars]
+    if not storage.exists(storage.join(path, _MANIFEST)):  # an avatar's own pictures are not further sources
+        found += [("picture", url) for url in _files(path, PICTURE_SUFFIXES)]
+    if not found:
+        raise ValueError(f"{path} holds neither avatars nor pictures ({', '.join(PICTURE_SUFFIXES)})")
+    return found
+
+
+def _drivers_in(path: str) -> list[tuple[Kind, str]]:
+    files = _files(path, VIDEO_SUFFIXES) if storage.is_folder(path) else [path]
+    if not files:
+        raise ValueError(f"{path} holds no videos ({', '.join(VIDEO_SUFFIXES)})")
+    return [("driver", url) for url in files]
+
+
+def _collect(arguments: Sequence[str], look_in: Callable[[str], list[tuple[Kind, str]]]) -> Found:
+    inputs: list[Input] = []
+    problems: list[str] = []
+    for path in _expand(arguments):
+        try:
+            for kind, url in look_in(path):
+                try:
+                    inputs.append(_input(kind, url))
+                except (ValueError, OSError) as error:
+                    problems.append(one_line(error))
+        except ValueError as error:
+            problems.append(one_line(error))
+    return Found(tuple(_named_apart(inputs)), tuple(problems))
+
+
+def _expand(arguments: Sequence[str]) -> list[str]:
+    paths: list[str] = []
+    for argument in arguments:
+        if storage.exists(argument):  # first: a file may be called "take[1].mp4"
+            paths.append(argument)
+        elif storage.is_local(argument) and has_magic(argument) and (matches := _matches(argument)):
+            paths += matches
+        else:
+            raise FileNotFoundError(f"{argument} does not exist")
+    return paths
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
+
+
+def _files(folder: str, suffixes: tuple[str, ...]) -> list[str]:
+    return [url for url in storage.list(folder, recursive=False) if url.lower().endswith(suffixes)]
+
+
+def _input(kind: Kind, url: str) -> Input:
+    file_url = storage.join(url, _MANIFEST) if kind == "avatar" else url
+    if storage.is_local(file_url) and not storage.local_path(file_url).is_file():
+        raise ValueError(f"{url} is no regular file")  # reading a FIFO or a device would never end
+    digest = hashlib.sha256()
+    with storage.open(file_url) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    path = PurePosixPath(url.rstrip("/"))
+    return Input(kind, url, safe_name(path.name if kind == "avatar" else path.stem), digest.hexdigest())
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message, or its kind where it has none, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def safe_name(text: str) -> str:
+    """`text` as a part of a file name: letters, digits, spaces and ._- only, not too long, no leading dash or dot."""
+    name = re.sub(r"[^\w .\-]", "_", text).strip()
+    name = re.sub(r"^[-.]+", "_", name) or "_"
+    return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+
+
+def _named_apart(inputs: Sequence[Input]) -> list[Input]:
+    """Each input once; those that share a name get some digits of their hash."""
+    unique = list({(item.url.rstrip("/")): item for item in inputs}.values())
+    uses = Counter(item.name for item in unique)
+    apart = [replace(item, name=f"{item.name}-{item.sha256[:8]}") if uses[item.name] > 1 else item for item in unique]
+    by_name = {item.name: item for item in apart}  # the same file under two paths: once is enough
+    return list(by_name.values())

@@ -1,0 +1,209 @@
+"""Every source with every driver: what is missing is made, what fails is noted, and the books are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.progress import Progress, TaskID
+
+from pipelines import command, storage
+from pipelines.video import probe
+from serving.inputs import Input, one_line
+from serving.mosaic import write_mosaic
+from serving.provenance import COMMENT, GENERATED_BY
+from serving.sidecars import Origin, Sidecar, find_done, key_of, write_sidecar
+from serving.studio import OnStep, Shot, Studio
+from serving.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.avatar import Avatar
+    from training.render import RenderOptions, RenderReport
+
+_LABELS = {".side-by-side.mp4": "side by side", ".mosaic.mp4": "mosaic"}
+
+
+@dataclass
+class Production:
+    """One run of sources x drivers."""
+
+    space: Workspace
+    studio: Studio
+    options: RenderOptions
+    progress: Progress
+    side_by_side: bool = True
+    made: list[command.Artefact] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    """In order, each once: a bad driver is reported once, not for every source."""
+    num_rendered: int = 0
+    num_reused: int = 0
+    num_failed: int = 0
+
+    def animate(self, sources: Sequence[Input], drivers: Sequence[Input], *, mosaic: bool) -> None:
+        """Every source with every driver that can be used."""
+        usable = [driver for driver in drivers if self._is_usable(driver, len(sources))]
+        overall = self.progress.add_task("videos", total=len(sources) * len(usable))
+        for source in sources:
+            videos = self._animate_source(source, usable, overall)
+            if mosaic and len(videos) > 1:
+                self._make_mosaic(source, videos)
+
+    def skip(self, problem: str, num_videos: int = 1) -> None:
+        """Note a source, a driver or a video that cannot be made, and why."""
+        self.notes[problem] = None
+        self.num_failed += num_videos
+
+    def outcome(self, seconds: float) -> command.Outcome:
+        counts = {"rendered": self.num_rendered, "reused": self.num_reused, "failed": self.num_failed}
+        usable = self.num_rendered + self.num_reused > 0
+        return command.Outcome(tuple(self.made), counts, seconds, ok=usable, notes=tuple(self.notes))
+
+    def _is_usable(self, driver: Input, num_sources: int) -> bool:
+        try:
+            probe(self.space.input(driver.url))
+        except (ValueError, OSError) as error:
+            self.skip(_about(driver, error), num_sources)
+            return False
+        return True
+
+    def _animate_source(self, source: Input, drivers: Sequence[Input], overall: TaskID) -> dict[str, Sidecar]:
+        """The videos of one source, by name. Its avatar is made or loaded only when one of them is missing."""
+        try:
+            keys = {driver: self._key(source, driver) for driver in drivers}
+            found = {driver: find_done(self.space.out, _name(source, driver), keys[driver]) for driver in drivers}
+            missing = [driver for driver in drivers if found[driver] is None]
+            avatar = self._avatar(source) if missing else None
+        except (ValueError, OSError) as error:
+            self.skip(_about(source, error), len(drivers))
+            self.progress.advance(overall, len(drivers))
+            return {}
+        videos: dict[str, Sidecar] = {}
+        for driver in drivers:
+            sidecar = found[driver]
+            if sidecar is not None:
+                self.num_reused += 1
+            elif avatar is not None:
+                sidecar = self._film(avatar, source, driver, keys[driver])
+            if sidecar is not None:
+                videos[_name(source, driver)] = sidecar
+                self._add_made(sidecar)
+            self.progress.advance(overall)
+        return videos
+
+    def _key(self, source: Input, driver: Input) -> str:
+        """What decides a video: change any of it and the video is made again."""
+        options = asdict(self.options)
+        return key_of(source.sha256, driver.sha256, self.studio.version(source), options, str(self.side_by_side))
+
+    def _avatar(self, source: Input) -> Avatar:
+        with self._task(f"avatar {source.name}") as on_step:
+            return self.studio.avatar(source, on_step)
+
+    def _film(self, avatar: Avatar, source: Input, driver: Input, key: str) -> Sidecar | None:
+        """Render one video; None, with a note, when it cannot be."""
+        name = _name(source, driver)
+        video, beside = f"{name}.mp4", f"{name}.side-by-side.mp4"
+        files = (video, beside) if self.side_by_side else (video,)
+        side_by_side = self.space.output(beside) if self.side_by_side else None
+        shot = Shot(self.space.input(driver.url), self.space.output(video), side_by_side)
+        try:
+            with self._task(name) as on_frame:
+                report = self.studio.film(avatar, shot, self.options, on_frame)
+            sidecar = Sidecar(
+                key=key,
+                generated_by=GENERATED_BY,
+                files=files,
+                sources=(Origin(source.url, source.sha256),),
+                drivers=(Origin(driver.url, driver.sha256),),
+                model=avatar.base_version,
+                options=asdict(self.options),
+                frames=report.frames,
+                fps=str(report.fps),
+                width=report.width,
+                height=report.height,
+                has_audio=report.has_audio,
+                seconds=round(report.seconds, 3),
+                network_ms_per_frame=round(report.network_ms_per_frame, 3),
+                notes=_findings(report),
+            )
+            self._publish(name, sidecar)
+        except (ValueError, OSError) as error:
+            self.skip(_about(driver, error))
+            return None
+        self.num_rendered += 1
+        for finding in sidecar.notes:
+            self.notes[f"{name}: {finding}"] = None
+        return sidecar
+
+    def _make_mosaic(self, source: Input, videos: dict[str, Sidecar]) -> None:
+        name = f"{source.name}.mosaic"
+        key = key_of(*(sidecar.key for sidecar in videos.values()))
+        done = find_done(self.space.out, name, key)
+        if done is not None:
+            self._add_made(done)
+            return
+        started = time.perf_counter()
+        out = self.space.output(f"{name}.mp4")
+        try:
+            parts = [self.space.result(f"{video}.mp4") for video in videos]
+            with self._task(name) as on_frame:
+                write_mosaic(parts, out, comment=COMMENT, on_frame=on_frame)
+            info = probe(out)
+            first = next(iter(videos.values()))
+            sidecar = Sidecar(
+                key=key,
+                generated_by=GENERATED_BY,
+                files=(out.name,),
+                sources=first.sources,
+                drivers=tuple(driver for video in videos.values() for driver in video.drivers),
+                model=first.model,
+                options=first.options,
+                frames=info.num_frames,
+                fps=str(info.fps),
+                width=info.width,
+                height=info.height,
+                has_audio=info.has_audio,
+                seconds=round(time.perf_counter() - started, 3),
+            )
+            self._publish(name, sidecar)
+        except (ValueError, OSError) as error:
+            self.notes[f"{name}: {one_line(error)}"] = None
+        else:
+            self._add_made(sidecar)
+
+    def _publish(self, name: str, sidecar: Sidecar) -> None:
+        """The videos first, then the sidecar: its presence says that they are complete."""
+        for file in sidecar.files:
+            self.space.publish(file)
+        write_sidecar(storage.join(self.space.out, f"{name}.json"), sidecar)
+
+    def _add_made(self, sidecar: Sidecar) -> None:
+        for file in sidecar.files:
+            what = next((label for ending, label in _LABELS.items() if file.endswith(ending)), "video")
+            self.made.append(command.Artefact(what, storage.join(self.space.out, file)))
+
+    @contextmanager
+    def _task(self, title: str) -> Iterator[OnStep]:
+        """A progress bar of its own for one piece of work."""
+        task = self.progress.add_task(title, total=None)
+        try:
+            yield lambda done, total: self.progress.update(task, completed=done, total=total)
+        finally:
+            self.progress.remove_task(task)
+
+
+def _name(source: Input, driver: Input) -> str:
+    return f"{source.name}--{driver.name}"
+
+
+def _about(item: Input, error: BaseException) -> str:
+    reason = one_line(error)
+    return reason if item.url in reason else f"{item.url}: {reason}"
+
+
+def _findings(report: RenderReport) -> tuple[str, ...]:
+    missing = report.frames_without_face
+    return (f"no face in {missing} of {report.frames} driver frames: the motion there is filled in",) if missing else ()

@@ -1,0 +1,80 @@
+"""Avatar + driver -> video: the work of one job, and the Serve replica that takes such jobs from the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from serving.avatars import Store
+from serving.config import ServiceConfig
+from serving.errors import JobCancelled
+from serving.jobs import Facts, Job
+from serving.worker import Lease, Replica
+
+if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
+    from pipelines.landmarks import LandmarkDetector
+    from training.avatar import Avatar
+
+_AVATARS_KEPT = 4
+
+
+def run_render(
+    job: Job,
+    lease: Lease,
+    *,
+    store: Store,
+    load: Callable[[str], Avatar],
+    create_detector: Callable[[str], LandmarkDetector],
+) -> Facts:
+    """Render the video of a video job; returns what the client may know of it.
+
+    Raises:
+        ValueError: the driver cannot be used (no face, no frames ...); the message names the file.
+        JobCancelled: the lease is gone.
+    """
+    from training.render import Cancelled, RenderOptions, render
+
+    request = job.request
+    assert request.kind == "video"
+    out = store.result(job.id)
+    out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    avatar = load(store.avatar(job.avatar_id))
+    try:
+        report = render(
+            avatar,
+            store.upload(job.id, request.driver),
+            out,
+            RenderOptions(),
+            detector=create_detector(avatar.config.detector),
+            on_frame=lease.progress,
+            cancelled=lease.cancelled,
+        )
+    except Cancelled as error:
+        raise JobCancelled from error
+    return {
+        "frames": report.frames,
+        "fps": str(report.fps),
+        "width": report.width,
+        "height": report.height,
+        "has_audio": report.has_audio,
+        "frames_without_face": report.frames_without_face,
+        "seconds": round(report.seconds, 3),
+        "network_ms_per_frame": round(report.network_ms_per_frame, 2),
+    }
+
+
+class Renderer(Replica):
+    """Renders with the detector that each avatar's model was trained with; the last avatars stay loaded."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        from pipelines.landmarks import create_detector
+        from training.avatar import load_avatar
+
+        store = Store.create(config.data_dir, config.avatars)
+        load, detector = lru_cache(_AVATARS_KEPT)(load_avatar), cache(create_detector)
+
+        def work(job: Job, lease: Lease) -> Facts:
+            return run_render(job, lease, store=store, load=load, create_detector=detector)
+
+        super().__init__(config, store, "video", work)
