@@ -23,6 +23,7 @@ from pipelines.command import progress
 __all__ = ["ASSETS", "Asset", "AssetError", "fetch", "fetch_many", "find", "is_cached", "verify"]
 
 Report = Callable[[int], None]
+NOT_FETCHED = "not fetched"
 
 
 class AssetError(ValueError):
@@ -64,7 +65,7 @@ def verify(asset: Asset) -> str:
     """What is wrong with the local file; empty when it is there with the right sha256."""
     path = path_of(asset)
     if not path.is_file():
-        return "not fetched"
+        return NOT_FETCHED
     found = sha256_of(path)
     return "" if found == asset.sha256 else f"{path} has sha256 {found}, expected {asset.sha256}"
 

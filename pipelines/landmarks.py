@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,18 +175,23 @@ def _to_faces(result: Any, image: UInt8[np.ndarray, "height width 3"]) -> list[F
     return sorted(faces, key=face_size, reverse=True)
 
 
+_stderr_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def _quiet_native_logs() -> Iterator[None]:
     # TensorFlow Lite announces its delegate on file descriptor 2, past Python's logging. Errors still raise.
-    keep = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silent, 2)
-        yield
-    finally:
-        os.dup2(keep, 2)
-        os.close(keep)
-        os.close(silent)
+    # One thread at a time: two that overlap would restore each other's silence.
+    with _stderr_lock:
+        keep = os.dup(2)
+        silent = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(silent, 2)
+            yield
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
+            os.close(silent)
 
 
 class FaceAlignmentDetector:

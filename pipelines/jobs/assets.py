@@ -1,0 +1,77 @@
+"""`sfumato assets list|fetch|verify`: the pretrained files and demo clips."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+from rich.table import Table
+
+from pipelines import assets
+from pipelines.assets import ASSETS, Asset, AssetError
+from pipelines.command import Artefact, Outcome, console
+
+
+@dataclass(frozen=True)
+class Options:
+    """Pretrained files and demo clips: where they come from is fixed by sha256."""
+
+    action: tyro.conf.Positional[Literal["list", "fetch", "verify"]]
+    """`list` shows the catalogue, `fetch` brings files into the cache, `verify` reads and checks what is there."""
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names of the catalogue; all of them when none is given."""
+
+
+def run(options: Options) -> Outcome:
+    """Do one of the three. Raises AssetError for an unknown name or a file that no source gives."""
+    begin = time.monotonic()
+    chosen = [assets.find(name) for name in dict.fromkeys(options.names)] or list(ASSETS.values())
+    if options.action == "list":
+        return _list(chosen, begin)
+    if options.action == "verify":
+        return _verify(chosen, begin)
+    return _fetch(chosen, begin)
+
+
+def _list(chosen: list[Asset], begin: float) -> Outcome:
+    table = Table("name", "bytes", "licence", "from", "cached")
+    table.columns[1].justify = "right"
+    for asset in chosen:
+        origin = "this package" if asset.vendored else str(asset.carrier or asset.url)
+        table.add_row(
+            asset.name, f"{asset.num_bytes:,}", asset.licence, origin, "yes" if assets.is_cached(asset) else "no"
+        )
+    console().print(table)
+    cached = sum(assets.is_cached(asset) for asset in chosen)
+    return Outcome((), {"assets": len(chosen), "cached": cached}, time.monotonic() - begin)
+
+
+def _fetch(chosen: list[Asset], begin: float) -> Outcome:
+    before = {asset.name for asset in chosen if not assets.verify(asset)}
+    try:
+        paths = assets.fetch_many([asset.name for asset in chosen])
+    except AssetError as error:
+        there = [asset for asset in chosen if not assets.verify(asset)]
+        if len(chosen) == 1 or not there:
+            raise
+        made = tuple(Artefact(asset.name, str(assets.path_of(asset))) for asset in there)
+        counts = {"fetched": len(there) - len(before), "missing": len(chosen) - len(there)}
+        return Outcome(made, counts, time.monotonic() - begin, ok=False, notes=(str(error),))
+    made = tuple(Artefact(name, str(path)) for name, path in paths.items())
+    counts = {"fetched": len(chosen) - len(before), "already there": len(before)}
+    return Outcome(made, counts, time.monotonic() - begin)
+
+
+def _verify(chosen: list[Asset], begin: float) -> Outcome:
+    wrong = {asset.name: reason for asset in chosen if (reason := assets.verify(asset))}
+    damaged = {name: reason for name, reason in wrong.items() if reason != assets.NOT_FETCHED}
+    counts = {"good": len(chosen) - len(wrong), "damaged": len(damaged), "not fetched": len(wrong) - len(damaged)}
+    return Outcome(
+        tuple(Artefact(asset.name, str(assets.path_of(asset))) for asset in chosen if asset.name not in wrong),
+        counts,
+        time.monotonic() - begin,
+        ok=not damaged and len(wrong) < len(chosen),
+        notes=tuple(f"{name}: {reason}" for name, reason in damaged.items()),
+    )

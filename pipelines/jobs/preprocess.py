@@ -1,0 +1,331 @@
+"""`sfumato preprocess SRC OUT`: videos -> shards, with Beam. Run again, it continues where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tyro
+
+from pipelines import assets, schema, storage
+from pipelines.card import data_card
+from pipelines.clips import ClipConfig
+from pipelines.command import Artefact, Outcome
+from pipelines.faces import CropRule
+from pipelines.landmarks import DETECTORS
+from pipelines.plan import Plan, PlanConfig, make_plan
+from pipelines.process import ShardSpec
+from pipelines.quality import QualityRule
+from pipelines.schema import SCHEMA_VERSION, SPLITS
+from pipelines.shard_writer import ShardReport, sum_seconds
+from pipelines.shards import MANIFEST, DatasetManifest, ShardEntry, read_manifest
+from pipelines.sources import Layout, Source, find_sources
+from pipelines.video import probe
+
+_JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
+_PLAN = "plan.parquet"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Videos in, shards of face crops and landmarks out."""
+
+    src: tyro.conf.Positional[str]
+    """Folder of videos, one video, or a manifest (.jsonl or .csv: path, identity, video, clip, split)."""
+    out: tyro.conf.Positional[str]
+    """Where the data set goes: a path or URL. An unfinished one is continued."""
+    layout: Layout = "auto"
+    """How SRC is laid out; `voxceleb` is identity/video/clip.mp4."""
+    detector: Literal["mediapipe", "face-alignment"] = "mediapipe"
+    """Finds faces and their 68 landmarks."""
+    frames_per_clip: int = 16
+    """Frames kept of each clip, spread over pose and expression."""
+    min_frames: int = 9
+    """Frames with a face that a clip must have (K + 1 for K shots), else it is rejected."""
+    size: int = 256
+    """Side of the crops in pixels."""
+    fps_limit: float = 12.5
+    """Frames looked at per second of film, at most."""
+    min_face: float = 32.0
+    """Smallest face accepted, in pixels of the source."""
+    min_sharpness: float = 3.0
+    """Least sharpness accepted (variance of the Laplacian over the face)."""
+    audio: bool = True
+    """Keep the clips' sound in the shards."""
+    val_fraction: float = 0.05
+    """Share of identities held out for validation, by hash of the identity."""
+    test_fraction: float = 0.05
+    """Share of identities held out for testing."""
+    licence: str = "not stated"
+    """Licence of the source, recorded in the data set and its card."""
+    runner: str = "local"
+    """`local` (this machine), or a Beam runner by name (DataflowRunner, FlinkRunner, ...)."""
+    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    """Shards made at once by the local runner."""
+    beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """Flags that this verb does not know and Beam does."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+
+    def clip_config(self) -> ClipConfig:
+        """What decides the content of a row. Raises ValueError for values out of range."""
+        return ClipConfig(
+            detector=self.detector,
+            frames_per_clip=self.frames_per_clip,
+            size=self.size,
+            fps_limit=self.fps_limit,
+            audio=self.audio,
+            crop=CropRule(),
+            quality=QualityRule(self.min_frames, self.min_face, self.min_sharpness),
+        )
+
+    def plan_config(self) -> PlanConfig:
+        """What decides splits and shards."""
+        frame_bytes = int(self.size**2 * _JPEG_BYTES_PER_PIXEL)
+        return PlanConfig(
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            clip_bytes=self.frames_per_clip * frame_bytes,
+        )
+
+
+def accept_unknown(options: Options, args: list[str]) -> Options:
+    """Take flags that are not ours as Beam's. Raises ValueError for what Beam does not know either."""
+    from pipelines.jobs.runner import check_beam_args
+
+    check_beam_args(args, [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Options)])
+    return dataclasses.replace(options, beam_args=tuple(args))
+
+
+def run(options: Options) -> Outcome:
+    """Plan, run what is not done, and write the manifest last.
+
+    Raises:
+        FileNotFoundError: SRC does not exist.
+        ValueError: nothing to do in SRC, or OUT holds a data set made with another config or other inputs.
+    """
+    begin = time.monotonic()
+    config = options.clip_config()
+    sources = find_sources(options.src, options.layout)
+    if len(sources) == 1 and sources[0].url == options.src and storage.is_local(options.src):
+        probe(storage.local_path(options.src))  # one video, named by hand: say at once what is wrong with it
+    plan = make_plan(sources, options.plan_config())
+    settings = config_record(config, options.plan_config())
+    reports, resumed = _make_shards(options, config, settings, plan, sources)
+    manifest = _finish(options, settings, plan, sources, reports)
+    return _outcome(options.out, manifest, resumed, _refusals(options.out, plan), time.monotonic() - begin)
+
+
+def config_record(config: ClipConfig, plan: PlanConfig) -> dict[str, Any]:
+    """Everything that the shards depend on besides the inputs: the config whose hash they carry."""
+    weights = {"face_landmarker": assets.ASSETS["face_landmarker"].sha256} if config.detector == DETECTORS[0] else {}
+    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": asdict(plan), "weights": weights}
+
+
+def _make_shards(
+    options: Options, config: ClipConfig, settings: Mapping[str, Any], plan: Plan, sources: Sequence[Source]
+) -> tuple[list[ShardReport], int]:
+    """Reports of all shards, in order, and how many of them were done before."""
+    config_sha256 = schema.digest_of(settings)
+    started = _check_resume(options.out, settings, plan)
+    specs = [
+        ShardSpec(
+            root=_absolute(options.out),
+            split=split,
+            shard=shard,
+            clips=tuple(dataclasses.replace(clip.source, url=_absolute(clip.source.url)) for clip in clips),
+            config=config,
+            config_sha256=config_sha256,
+            plan_sha256=plan.digest,
+        )
+        for (split, shard), clips in plan.shards().items()
+    ]
+    todo = [spec for spec in specs if spec.finished() is None] if started else specs
+    if not started:
+        _write_plan(options.out, settings, plan)
+    if todo:
+        from pipelines.jobs.runner import run_shards
+
+        if config.detector == "mediapipe" and options.runner == "local":
+            assets.fetch("face_landmarker")  # once, before several workers ask for it
+        run_shards(todo, runner=options.runner, workers=options.workers, beam_args=options.beam_args)
+    reports = [spec.finished() for spec in specs]
+    missing = [spec.shard for spec, report in zip(specs, reports, strict=True) if report is None]
+    if missing:
+        raise OSError(f"{len(missing)} of {len(specs)} shards were not made; run the same command again to continue")
+    done = [report for report in reports if report is not None]
+    total = sum(report.num_done + report.num_rejected + report.num_failed for report in done)
+    assert total == len(sources), f"{len(sources)} inputs, but {total} outcomes"
+    return done, len(specs) - len(todo)
+
+
+def _absolute(url: str) -> str:
+    # Workers may have another working directory.
+    return str(storage.local_path(url).absolute()) if storage.is_local(url) else url
+
+
+def _write_plan(out: str, settings: Mapping[str, Any], plan: Plan) -> None:
+    rows = [
+        {
+            "identity": clip.source.key.identity,
+            "video": clip.source.key.video,
+            "clip": clip.source.key.clip,
+            "source": clip.source.relative,
+            "num_bytes": clip.source.num_bytes,
+            "split": clip.split,
+            "shard": clip.shard,
+        }
+        for clip in plan.clips
+    ]
+    metadata = {"sfumato_config": schema.canonical_json(settings), "sfumato_plan_sha256": plan.digest}
+    table = pa.Table.from_pylist(rows, schema.PLAN_SCHEMA.with_metadata(metadata))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    storage.write_bytes(storage.join(out, _PLAN), buffer.getvalue())
+
+
+def _check_resume(out: str, settings: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether OUT holds this very data set, begun or finished.
+
+    Raises:
+        ValueError: it holds another one; the message shows what differs.
+    """
+    url = storage.join(out, _PLAN)
+    if not storage.exists(url):
+        if storage.exists(out) and not storage.is_folder(out):
+            raise ValueError(f"{out} is a file; a data set is a folder")
+        if storage.exists(storage.join(out, MANIFEST)):
+            raise ValueError(f"{out} has a {MANIFEST} but no {_PLAN}: it is no data set that can be continued")
+        return False
+    try:
+        metadata = pq.read_schema(io.BytesIO(storage.read_bytes(url))).metadata or {}
+        earlier = json.loads(metadata[b"sfumato_config"])
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{url} is not a plan of this program: {error}") from error
+    now = json.loads(schema.canonical_json(settings))
+    if earlier != now:
+        changes = "; ".join(differences(earlier, now))
+        raise ValueError(f"{out} was begun with another config: {changes}. Take the same flags or another OUT")
+    if metadata[b"sfumato_plan_sha256"].decode() != plan.digest:
+        raise ValueError(f"{out} was begun from other inputs: {_input_changes(url, plan)}. Take another OUT")
+    return True
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`clip.size 256 -> 128` for each value that differs, sections joined by dots."""
+    lines: list[str] = []
+    for key in sorted({*earlier, *now}):
+        a, b = earlier.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key} {a} -> {b}")
+    return lines
+
+
+def _input_changes(url: str, plan: Plan) -> str:
+    earlier = {
+        (row["source"], row["num_bytes"]) for row in pq.read_table(io.BytesIO(storage.read_bytes(url))).to_pylist()
+    }
+    now = {(clip.source.relative, clip.source.num_bytes) for clip in plan.clips}
+    new, gone = sorted(now - earlier), sorted(earlier - now)
+    parts = [f"{len(new)} new or changed ({new[0][0]}, ...)"] if new else []
+    parts += [f"{len(gone)} gone or changed ({gone[0][0]}, ...)"] if gone else []
+    return ", ".join(parts) or "identities or splits changed"
+
+
+def _finish(
+    options: Options,
+    settings: Mapping[str, Any],
+    plan: Plan,
+    sources: Sequence[Source],
+    reports: Sequence[ShardReport],
+) -> DatasetManifest:
+    """Write the data card and, last, dataset.json; both are left alone when they say the same already."""
+    codes: dict[str, int] = {}
+    for report in reports:
+        for code, number in report.codes.items():
+            codes[code] = codes.get(code, 0) + number
+    manifest = DatasetManifest(
+        schema_version=SCHEMA_VERSION,
+        code_version=_code_version(),
+        config=json.loads(schema.canonical_json(settings)),
+        config_sha256=schema.digest_of(settings),
+        plan_sha256=plan.digest,
+        source=options.src.rstrip("/").rpartition("/")[2] or options.src,
+        licence=options.licence,
+        counts={
+            "inputs": len(sources),
+            "done": sum(report.num_done for report in reports),
+            "rejected": sum(report.num_rejected for report in reports),
+            "failed": sum(report.num_failed for report in reports),
+            "frames": sum(report.num_frames for report in reports),
+            "identities": len({source.key.identity for source in sources}),
+        },
+        codes=dict(sorted(codes.items())),
+        shards=tuple(_entry(report) for report in reports),
+        stage_seconds=sum_seconds(reports),
+    )
+    try:
+        if read_manifest(options.out) == manifest:
+            return manifest
+    except ValueError:
+        pass  # there is none yet
+    identities = {split: len({c.source.key.identity for c in plan.clips if c.split == split}) for split in SPLITS}
+    storage.write_bytes(storage.join(options.out, "README.md"), data_card(manifest, identities).encode())
+    storage.write_bytes(storage.join(options.out, MANIFEST), manifest.to_json().encode())
+    return manifest
+
+
+def _entry(report: ShardReport) -> ShardEntry:
+    return ShardEntry(
+        split=report.split,
+        shard=report.shard,
+        num_clips=report.num_done,
+        num_frames=report.num_frames,
+        num_bytes=report.num_bytes,
+        sha256=report.sha256,
+        index_sha256=report.index_sha256,
+    )
+
+
+def _code_version() -> str:
+    from importlib.metadata import version
+
+    return version("sfumato")
+
+
+def _refusals(out: str, plan: Plan) -> list[str]:
+    """One line per clip that gave no row, at most twenty."""
+    lines: list[str] = []
+    for _, shard in plan.shards():
+        url = storage.join(out, schema.rejects_name(shard))
+        if storage.exists(url):
+            rows = pq.read_table(io.BytesIO(storage.read_bytes(url))).to_pylist()
+            lines += [f"{row['source']} {row['status']} ({row['code']}): {row['message']}" for row in rows]
+    more = len(lines) - 20
+    return [*lines[:20], f"and {more} more, in {storage.join(out, 'rejects')}"] if more > 0 else lines
+
+
+def _outcome(out: str, manifest: DatasetManifest, resumed: int, refusals: list[str], seconds: float) -> Outcome:
+    counts = dict(manifest.counts)
+    total = counts["done"] + counts["rejected"] + counts["failed"]
+    sums = f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {total} inputs"
+    notes = [sums, *refusals]
+    if resumed:
+        notes.append(f"{resumed} of {len(manifest.shards)} shards were done before")
+    if not counts["done"]:
+        notes.append("no clip gave a usable row")
+    return Outcome(
+        made=(Artefact("data set", out),), counts=counts, seconds=seconds, ok=counts["done"] > 0, notes=tuple(notes)
+    )

@@ -1,0 +1,144 @@
+"""Run shard specifications on a Beam runner, with progress; know Beam's flags."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipelines.command import progress
+from pipelines.process import ShardSpec
+
+_POLL_SECONDS = 0.5
+_MOST_THREADS = 4
+
+
+def run_shards(specs: Sequence[ShardSpec], *, runner: str, workers: int, beam_args: Sequence[str] = ()) -> None:
+    """Make the shards, blocking. Interrupted, it leaves whole shards only.
+
+    Raises:
+        ValueError: an unknown runner.
+        OSError: the pipeline failed.
+    """
+    with _quiet_import():
+        import apache_beam as beam
+
+        from pipelines.transforms import MakeShards
+
+    with _progress(specs), _quiet_beam():
+        pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
+        _ = pipeline | MakeShards(specs)
+        result = pipeline.run()
+        result.wait_until_finish()
+
+
+def _create_runner(name: str) -> Any:
+    from apache_beam.runners import create_runner
+
+    if name == "local":
+        # By name: "DirectRunner" looks for other runners on the network first and falls back without a word.
+        return create_runner("apache_beam.runners.portability.fn_api_runner.FnApiRunner")
+    try:
+        return create_runner(name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ValueError(f"unknown runner {name!r}: {error}") from error
+
+
+def _options(runner: str, workers: int, beam_args: Sequence[str]) -> Any:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    if runner != "local":
+        return PipelineOptions([*beam_args])
+    # Decoding and detection leave the interpreter's lock alone, so a few threads keep a few cores busy and spare the
+    # ten seconds of CPU that each worker process spends on imports. Many cores would wait for the lock.
+    mode = "in_memory" if workers == 1 else "multi_threading" if workers <= _MOST_THREADS else "multi_processing"
+    local = [
+        f"--direct_num_workers={workers}",
+        f"--direct_running_mode={mode}",
+        "--default_sdk_harness_log_level=ERROR",
+    ]
+    return PipelineOptions([*local, *beam_args])
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Beam warns on import, through the root logger, about Google packages that only Google's runner needs."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _quiet_beam() -> Iterator[None]:
+    """Beam's warnings about its own options are no news for the user; errors are."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _progress(specs: Sequence[ShardSpec]) -> Iterator[None]:
+    """Clips done, read from the reports as they appear: the same for every runner."""
+    stop = threading.Event()
+    with progress() as bars:
+        bar = bars.add_task("preprocess", total=sum(len(spec.clips) for spec in specs))
+
+        def watch() -> None:
+            left = list(specs)
+            while not stop.wait(_POLL_SECONDS):
+                done = [spec for spec in left if spec.finished() is not None]
+                left = [spec for spec in left if spec not in done]
+                bars.advance(bar, sum(len(spec.clips) for spec in done))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        if not bars.disable:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if thread.is_alive():
+                thread.join()
+
+
+def check_beam_args(args: Sequence[str], ours: Sequence[str] = ()) -> None:
+    """Raises ValueError naming the first of `args` that Beam does not know, and the closest known flag."""
+    parser = _beam_parser()
+    _, unknown = parser.parse_known_args(list(args))
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        close = difflib.get_close_matches(flag, [*ours, *parser._option_string_actions], n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        what = "unknown flag" if flag.startswith("-") else "unexpected argument"
+        raise ValueError(f"{what} {flag}{hint}")
+
+
+class _RaisingParser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ValueError(message)
+
+
+def _beam_parser() -> argparse.ArgumentParser:
+    """All options of all of Beam's option classes; no abbreviations, which would let misspelt flags through."""
+    with _quiet_import():
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = _RaisingParser(prog="sfumato preprocess", add_help=False, allow_abbrev=False)
+
+    def add(options: Any) -> None:
+        for subclass in options.__subclasses__():
+            subclass._add_argparse_args(parser)
+            add(subclass)
+
+    add(PipelineOptions)
+    return parser

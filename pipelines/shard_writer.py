@@ -1,0 +1,253 @@
+"""Write a shard so that every frame is a byte range, and prove it by reading the ranges back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import crc32c
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import schema, storage
+from pipelines.clips import ClipRow
+from pipelines.schema import ClipKey
+from pipelines.shards import plain_chunks
+
+_ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One clip that gave no row."""
+
+    key: ClipKey
+    source: str
+    stage: str
+    status: str
+    code: str
+    message: str
+    retryable: bool
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a finished shard says of itself. Its file is written last: it exists if and only if the shard is done."""
+
+    split: str
+    shard: int
+    config_sha256: str
+    plan_sha256: str
+    num_done: int
+    num_rejected: int
+    num_failed: int
+    num_frames: int
+    num_bytes: int
+    sha256: str
+    index_sha256: str
+    codes: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+    def to_json(self) -> str:
+        """Readable JSON, keys sorted."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+def read_report(url: str) -> ShardReport:
+    """Raises FileNotFoundError, or ValueError when the file is no report."""
+    try:
+        return ShardReport(**json.loads(storage.read_bytes(url)))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{url} is not a shard report: {error}") from error
+
+
+def write_shard(
+    root: str,
+    split: str,
+    shard: int,
+    rows: Sequence[ClipRow],
+    rejects: Sequence[Reject],
+    *,
+    config_sha256: str,
+    plan_sha256: str,
+    seconds: Mapping[str, float],
+) -> ShardReport:
+    """Write shard, index, rejects and, last, the report. Writing again replaces: a retried bundle does no harm.
+
+    Raises:
+        ValueError: a source video of more than 1 GiB.
+        OSError: storage fails, or what was written does not read back.
+    """
+    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+        part, index = Path(folder) / "part", Path(folder) / "index"
+        write_rows(part, rows)
+        pq.write_table(pa.Table.from_pylist(index_rows(part, rows), schema.INDEX_SCHEMA), index, compression="zstd")
+        _upload(part, storage.join(root, schema.part_name(split, shard)))
+        _upload(index, storage.join(root, schema.index_name(split, shard)))
+        _write_rejects(storage.join(root, schema.rejects_name(shard)), rejects, Path(folder) / "rejects")
+        codes: dict[str, int] = {}
+        for reject in rejects:
+            codes[reject.code] = codes.get(reject.code, 0) + 1
+        report = ShardReport(
+            split=split,
+            shard=shard,
+            config_sha256=config_sha256,
+            plan_sha256=plan_sha256,
+            num_done=len(rows),
+            num_rejected=sum(reject.status == "rejected" for reject in rejects),
+            num_failed=sum(reject.status == "failed" for reject in rejects),
+            num_frames=sum(len(row.frame_jpeg) for row in rows),
+            num_bytes=part.stat().st_size,
+            sha256=_sha256(part),
+            index_sha256=_sha256(index),
+            codes=dict(sorted(codes.items())),
+            seconds={stage: round(value, 4) for stage, value in seconds.items()},
+        )
+    storage.write_bytes(storage.join(root, schema.report_name(split, shard)), report.to_json().encode())
+    return report
+
+
+def _upload(file: Path, url: str) -> None:
+    with file.open("rb") as source, storage.atomic_write(url) as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> None:
+    if not rejects:
+        storage.remove(url)  # of an earlier try
+        return
+    rows = [{**asdict(reject), **asdict(reject.key)} for reject in rejects]
+    pq.write_table(pa.Table.from_pylist(rows, schema.REJECT_SCHEMA), scratch)
+    _upload(scratch, url)
+
+
+def write_rows(file: Path, rows: Sequence[ClipRow]) -> None:
+    """The Parquet file: one row group per source video, in the order of the rows."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    sizes: dict[str, int] = {}
+    for row in rows:
+        groups.setdefault(row.key.video_id, []).append(_record(row))
+        sizes[row.key.video_id] = sizes.get(row.key.video_id, 0) + sum(map(len, row.frame_jpeg))
+    too_large = [video for video, num_bytes in sizes.items() if num_bytes >= _ONE_PAGE]
+    if too_large:
+        raise ValueError(
+            f"video {too_large[0]} gives {sizes[too_large[0]]} bytes of frames, more than a row group holds"
+        )
+    with pq.ParquetWriter(
+        file,
+        schema.CLIP_SCHEMA,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        data_page_size=_ONE_PAGE,
+        data_page_version="1.0",
+        store_schema=True,
+    ) as writer:
+        for records in groups.values():
+            writer.write_table(pa.Table.from_pylist(records, schema.CLIP_SCHEMA), row_group_size=len(records))
+
+
+def _record(row: ClipRow) -> dict[str, Any]:
+    return {
+        "identity": row.key.identity,
+        "video": row.key.video,
+        "clip": row.key.clip,
+        "source": row.source,
+        "source_sha256": row.source_sha256,
+        "fps_numerator": row.fps.numerator,
+        "fps_denominator": row.fps.denominator,
+        "width": row.width,
+        "height": row.height,
+        "start_us": 0,
+        "end_us": row.end_us,
+        "frame_index": list(row.frame_index),
+        "frame_pts_us": list(row.frame_pts_us),
+        "frame_jpeg": list(row.frame_jpeg),
+        "landmarks": list(row.landmarks.reshape(len(row.frame_jpeg), -1)),
+        "landmark_score": list(row.landmark_score),
+        "bbox": list(row.bbox),
+        "crop_affine": row.crop_affine.reshape(-1),
+        "yaw": list(row.yaw),
+        "pitch": list(row.pitch),
+        "roll": list(row.roll),
+        "sharpness": list(row.sharpness),
+        "brightness": list(row.brightness),
+        "audio": row.audio,
+        "audio_format": row.audio_format,
+    }
+
+
+def index_rows(file: Path, rows: Sequence[ClipRow]) -> list[dict[str, Any]]:
+    """One index row per frame, with byte offsets that have been read back and compared.
+
+    PLAIN byte arrays are a 4-byte length and the bytes, PLAIN floats their four bytes; with one uncompressed page per
+    column chunk all values lie in one piece at the chunk's end.
+    """
+    chunks = plain_chunks(pq.read_metadata(file))
+    by_video: dict[str, list[ClipRow]] = {}
+    for row in rows:
+        by_video.setdefault(row.key.video_id, []).append(row)
+    result: list[dict[str, Any]] = []
+    with file.open("rb") as data:
+        for (jpeg_end, landmarks_end), members in zip(chunks, by_video.values(), strict=True):
+            num_frames = sum(len(row.frame_jpeg) for row in members)
+            at = jpeg_end - sum(4 + len(jpeg) for row in members for jpeg in row.frame_jpeg)
+            points_at = landmarks_end - num_frames * schema.LANDMARK_BYTES
+            for row in members:
+                for i, jpeg in enumerate(row.frame_jpeg):
+                    result.append(_index_row(row, i, at + 4, points_at))
+                    _check(data, file, at + 4, jpeg)
+                    _check(data, file, points_at, np.ascontiguousarray(row.landmarks[i], "<f4").tobytes())
+                    at += 4 + len(jpeg)
+                    points_at += schema.LANDMARK_BYTES
+    return result
+
+
+def _index_row(row: ClipRow, i: int, jpeg_offset: int, landmarks_offset: int) -> dict[str, Any]:
+    return {
+        "identity": row.key.identity,
+        "video": row.key.video,
+        "clip": row.key.clip,
+        "frame_index": row.frame_index[i],
+        "frame_pts_us": row.frame_pts_us[i],
+        "jpeg_offset": jpeg_offset,
+        "jpeg_length": len(row.frame_jpeg[i]),
+        "jpeg_crc32c": crc32c.crc32c(row.frame_jpeg[i]),
+        "landmarks_offset": landmarks_offset,
+        "landmark_score": row.landmark_score[i],
+        "yaw": row.yaw[i],
+        "pitch": row.pitch[i],
+        "roll": row.roll[i],
+        "sharpness": row.sharpness[i],
+        "brightness": row.brightness[i],
+        "mouth_openness": row.mouth_openness[i],
+        "eye_openness": row.eye_openness[i],
+    }
+
+
+def _check(data: Any, file: Path, offset: int, expected: bytes) -> None:
+    data.seek(offset)
+    if data.read(len(expected)) != expected:
+        raise OSError(f"{file.name}: {len(expected)} bytes at offset {offset} are not what was written")
+
+
+def sum_seconds(reports: Iterable[ShardReport]) -> dict[str, float]:
+    """Seconds per stage over all shards."""
+    total: dict[str, float] = {}
+    for report in reports:
+        for stage, value in report.seconds.items():
+            total[stage] = total.get(stage, 0.0) + value
+    return {stage: round(value, 3) for stage, value in sorted(total.items())}

@@ -1,0 +1,245 @@
+"""The reading side of a data set: its manifest, its videos, and frames by byte range."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import crc32c
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from pipelines import schema, storage
+from pipelines.faces import CropRule
+from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS
+
+MANIFEST = "dataset.json"
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard in the manifest."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    split: str
+    shard: int
+    num_clips: int
+    num_frames: int
+    num_bytes: int
+    sha256: str
+    index_sha256: str
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """dataset.json: what a data set is made of. Written last: it exists if and only if the data set is complete.
+
+    `config` holds the sections "clip" and "plan" as they were given, and "weights", the sha256 of each pretrained file.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    schema_version: int
+    code_version: str
+    config: Mapping[str, Any]
+    config_sha256: str
+    plan_sha256: str
+    source: str
+    licence: str
+    counts: Mapping[str, int]
+    codes: Mapping[str, int]
+    shards: tuple[ShardEntry, ...]
+    stage_seconds: Mapping[str, float]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest without its timings: equal data sets have equal digests."""
+        return schema.digest_of({**_plain(self), "stage_seconds": None})
+
+    @property
+    def size(self) -> int:
+        """Side of the crops in pixels."""
+        return int(self.config["clip"]["size"])
+
+    @property
+    def frames_per_clip(self) -> int:
+        """Frames kept per clip, at most."""
+        return int(self.config["clip"]["frames_per_clip"])
+
+    @property
+    def detector(self) -> str:
+        """Name of the landmark detector."""
+        return str(self.config["clip"]["detector"])
+
+    @property
+    def crop_rule(self) -> CropRule:
+        """How the crops were cut."""
+        return CropRule(**self.config["clip"]["crop"])
+
+    def to_json(self) -> str:
+        """Readable JSON, keys sorted."""
+        return json.dumps(_plain(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+_ADAPTER = TypeAdapter(DatasetManifest)
+
+
+def _plain(manifest: DatasetManifest) -> dict[str, Any]:
+    plain: dict[str, Any] = _ADAPTER.dump_python(manifest, mode="json")
+    return plain
+
+
+def read_manifest(root: str) -> DatasetManifest:
+    """Raises ValueError when dataset.json is missing, broken, or of another schema version."""
+    url = storage.join(root, MANIFEST)
+    try:
+        text = storage.read_bytes(url)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(f"{root} is no data set, or preprocessing has not finished: it has no {MANIFEST}") from error
+    try:
+        version = json.loads(text)["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{url} has schema version {version}; this code reads {SCHEMA_VERSION}")
+        return _ADAPTER.validate_json(text)
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{url} is not a data set manifest: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{url}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """Where one frame lies: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`. Angles in degrees."""
+
+    url: str
+    jpeg_offset: int
+    jpeg_length: int
+    jpeg_crc32c: int
+    landmarks_offset: int
+    clip: str
+    frame_index: int
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    """All frames of one source video, clip by clip in the clips' order. `video_id` is identity/video."""
+
+    video_id: str
+    identity: str
+    frames: tuple[FrameRef, ...]
+
+
+class ShardDataset:
+    """A finished data set at a path or URL.
+
+    Raises:
+        ValueError: no dataset.json, or another schema version.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.manifest = read_manifest(root)
+
+    def videos(self, split: str) -> tuple[SourceVideo, ...]:
+        """The videos of a split, ordered by id. Reads the indexes and checks each shard's encodings.
+
+        Raises:
+            ValueError: an unknown split, or a shard whose frames are no byte ranges.
+            FileNotFoundError: a shard is missing.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+        frames: dict[tuple[str, str], list[FrameRef]] = {}
+        for entry in self.manifest.shards:
+            if entry.split != split or not entry.num_clips:
+                continue
+            url = storage.join(self.root, schema.part_name(split, entry.shard))
+            with storage.open(url) as file:
+                try:
+                    plain_chunks(pq.read_metadata(file))
+                except ValueError as error:  # pyarrow's ArrowInvalid is one too
+                    raise ValueError(f"{url} is broken: {error}") from error
+            with storage.open(storage.join(self.root, schema.index_name(split, entry.shard))) as file:
+                table = pq.read_table(file)
+            for row in table.to_pylist():
+                frames.setdefault((row["identity"], row["video"]), []).append(_frame_ref(url, row))
+        return tuple(
+            SourceVideo(f"{identity}/{video}", identity, tuple(members))
+            for (identity, video), members in sorted(frames.items())
+        )
+
+    def read(self, frames: Sequence[FrameRef]) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
+        """JPEG bytes and landmarks (crop pixels) of frames, in one set of ranged reads.
+
+        Raises:
+            ValueError: a frame's bytes do not have the index's checksum, or its landmarks are not finite.
+            OSError: a shard is missing or shorter than its index says.
+        """
+        urls = [frame.url for frame in frames]
+        starts = [frame.jpeg_offset for frame in frames] + [frame.landmarks_offset for frame in frames]
+        lengths = [frame.jpeg_length for frame in frames] + [LANDMARK_BYTES] * len(frames)
+        parts = storage.ranges([*urls, *urls], starts, lengths)
+        return [
+            (_checked(frame, jpeg), _landmarks(frame, points))
+            for frame, jpeg, points in zip(frames, parts[: len(frames)], parts[len(frames) :], strict=True)
+        ]
+
+
+def _frame_ref(url: str, row: Mapping[str, Any]) -> FrameRef:
+    return FrameRef(
+        url=url,
+        jpeg_offset=row["jpeg_offset"],
+        jpeg_length=row["jpeg_length"],
+        jpeg_crc32c=row["jpeg_crc32c"],
+        landmarks_offset=row["landmarks_offset"],
+        clip=row["clip"],
+        frame_index=row["frame_index"],
+        yaw=row["yaw"],
+        pitch=row["pitch"],
+        roll=row["roll"],
+    )
+
+
+def _checked(frame: FrameRef, jpeg: bytes) -> bytes:
+    if crc32c.crc32c(jpeg) != frame.jpeg_crc32c:
+        raise ValueError(f"{frame.url}: frame {frame.frame_index} of clip {frame.clip} is damaged (checksum)")
+    return jpeg
+
+
+def _landmarks(frame: FrameRef, data: bytes) -> Float[np.ndarray, "68 2"]:
+    points = np.frombuffer(data, "<f4").astype(np.float32).reshape(NUM_LANDMARKS, 2)
+    if not np.isfinite(points).all():
+        raise ValueError(f"{frame.url}: landmarks of frame {frame.frame_index} of clip {frame.clip} are damaged")
+    return points
+
+
+def plain_chunks(metadata: Any) -> list[tuple[int, int]]:
+    """Per row group, where the JPEG and the landmark column chunks end in the file.
+
+    Raises:
+        ValueError: the footer says that one of these columns is encoded so that frames are no byte ranges.
+    """
+    ends: list[tuple[int, int]] = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+        pair = []
+        for name in schema.PLAIN_COLUMNS:
+            if name not in columns:
+                raise ValueError(f"row group {number} has no column {name}")
+            column = columns[name]
+            encodings = set(column.encodings) - {"RLE", "BIT_PACKED"}  # those of the list levels
+            if encodings != {"PLAIN"} or column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
+                raise ValueError(
+                    f"column {name} must be PLAIN and uncompressed, found {sorted(encodings)}, {column.compression}"
+                )
+            pair.append(column.data_page_offset + column.total_compressed_size)
+        ends.append((pair[0], pair[1]))
+    return ends

@@ -1,0 +1,47 @@
+"""Every Beam PTransform and DoFn: wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import PBegin, PCollection
+
+from pipelines.process import ShardSpec, ShardWorker
+from pipelines.shard_writer import ShardReport
+
+
+class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untyped here
+    """ShardSpec -> ShardReport. Models and file systems are made in the worker."""
+
+    def setup(self) -> None:
+        """Make the worker, once per DoFn instance."""
+        self._worker = ShardWorker()
+
+    def process(self, spec: ShardSpec) -> Iterator[ShardReport]:
+        """Make one shard."""
+        report = self._worker(spec)
+        Metrics.counter("clips", "done").inc(report.num_done)
+        Metrics.counter("clips", "rejected").inc(report.num_rejected)
+        Metrics.counter("clips", "failed").inc(report.num_failed)
+        for stage, seconds in report.seconds.items():
+            Metrics.counter("milliseconds", stage).inc(round(seconds * 1000))
+        yield report
+
+
+class MakeShards(beam.PTransform):  # type: ignore[misc]
+    """Shard specifications -> their reports, in parallel."""
+
+    def __init__(self, specs: Sequence[ShardSpec]) -> None:
+        super().__init__()
+        self._specs = specs
+
+    def expand(self, pipeline: PBegin) -> PCollection:
+        """Create, Reshuffle (so that each shard can go to its own worker), ParDo."""
+        return (
+            pipeline
+            | "Shard specs" >> beam.Create(self._specs)
+            | "One shard each" >> beam.Reshuffle()
+            | "Process shard" >> beam.ParDo(ProcessShard())
+        )
