@@ -110,7 +110,7 @@ def _with_verb(name: str, arguments: list[str]) -> int:
             traceback.print_exc()
         return _fail(name, *_explain(name, error))
     _say(outcome.to_json() if "--json" in switches else outcome.summary())
-    return 0 if outcome.ok else 1
+    return 0 if outcome.ok else _fail(name, (outcome.notes or ("nothing usable came out",))[-1], 1)
 
 
 def _take_switches(arguments: Sequence[str]) -> tuple[list[str], set[str]]:

@@ -1,13 +1,19 @@
 """The `sfumato` command: what every verb shares, in process with a small verb and through the real command."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 import tyro
 
@@ -74,8 +80,19 @@ def test_json_is_one_object_wherever_the_flag_stands(arguments: list[str], capsy
 
 
 @pytest.mark.usefixtures("verb")
-def test_nothing_usable_is_exit_code_1() -> None:
+def test_nothing_usable_is_exit_code_1_and_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert sfumato.main(["paint", "wood", "-o", "lisa", "--steps", "0"]) == 1
+    assert capsys.readouterr().err == "sfumato paint: error: nothing usable came out\n"
+
+
+def test_reason_of_a_failure_is_its_last_note(verb: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    verb.run = lambda options: Outcome(
+        made=(), counts={}, seconds=0.1, ok=False, notes=("wood: wet", "no wood was dry")
+    )
+    assert sfumato.main(["paint", "wood", "-o", "x", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "sfumato paint: error: no wood was dry\n"
+    assert json.loads(printed.out)["notes"] == ["wood: wet", "no wood was dry"]
 
 
 @pytest.mark.usefixtures("verb")
@@ -334,12 +351,43 @@ def test_missing_path_is_named_in_one_line_with_exit_code_2(arguments: list[str]
 )
 def test_text_named_mp4_is_refused_by_name_with_exit_code_1(arguments: list[str], places: dict[str, str]) -> None:
     done = run_sfumato(*_filled(arguments, places))
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert _error_line(done)
     assert "text.mp4" in done.stderr + done.stdout
+    assert done.returncode == 1
 
 
 @pytest.mark.slow
 def test_json_is_the_last_line_of_the_real_command() -> None:
     done = run_sfumato("doctor", "--json")
     assert set(json.loads(done.stdout.splitlines()[-1])) == {"ok", "made", "counts", "seconds", "notes"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_with_exit_code_130(tmp_path: Path) -> None:
+    from pipelines.video import VideoWriter
+
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    with VideoWriter(videos / "grey.mp4", width=320, height=240, fps=Fraction(25)) as writer:
+        for _ in range(250):
+            writer.write(np.full((240, 320, 3), 128, np.uint8))
+    for number in range(10):
+        shutil.copy(videos / "grey.mp4", videos / f"grey-{number}.mp4")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sfumato", "preprocess", str(videos), str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,  # its own group, so that all of it can be interrupted as a terminal does
+    )
+    with process:
+        while not (out / "plan.parquet").exists():  # from here on Beam's workers start, which takes seconds
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.endswith("sfumato preprocess: interrupted: run the same command again to resume\n")
+    assert "Traceback" not in stderr
+    assert not (out / "dataset.json").exists()

@@ -1,0 +1,62 @@
+"""What the files around the code promise: make targets, lock file, README."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import sfumato
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def locked() -> dict[str, Version]:
+    """Every package of requirements.lock and its version."""
+    pins = re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    return {name: Version(version) for name, version in pins}
+
+
+def test_make_help_explains_every_target() -> None:
+    targets = re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    page = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    explained = dict(re.findall(r"^  make (\S+) +(\S.*)$", page, re.MULTILINE))
+    assert set(explained) == set(targets) > {"setup", "demo", "test", "check"}
+
+
+def test_lock_leaves_torch_and_cuda_to_pip(locked: dict[str, Version]) -> None:
+    assert "numpy" in locked
+    assert [name for name in locked if re.match(r"torch$|nvidia|triton|cuda", name)] == []
+
+
+def test_lock_names_no_place_of_one_machine() -> None:
+    assert re.findall(r"^.*(?:file:|--find-links|--index-url).*$", (ROOT / "requirements.lock").read_text(), re.M) == []
+
+
+def test_lock_satisfies_the_project(locked: dict[str, Version]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(line for extra in extras if extra != "dataflow" for line in extras[extra])]
+    for requirement in map(Requirement, lines):
+        if requirement.name not in ("sfumato", "torch"):
+            assert locked[requirement.name.lower()] in requirement.specifier, requirement
+
+
+def test_torch_of_the_makefile_is_the_projects() -> None:
+    pin = re.search(r"^TORCH := (torch==\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert pin
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pin[1] in project["project"]["dependencies"]
+    assert f"torch=={project['tool']['uv']['dependency-metadata'][0]['version']}" == pin[1]
+
+
+def test_readme_names_only_verbs_and_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"(?:^|`)sfumato ([a-z-]+)", text, re.MULTILINE)) <= set(sfumato.VERBS)
+    assert all((ROOT / link).exists() for link in re.findall(r"\]\((?!http)([^)#]+)\)", text))
+    targets = re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= set(targets)
