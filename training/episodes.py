@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from pipelines.shards import ShardDataset, SourceVideo
 
 from pipelines.head import fit_pose
 from pipelines.rasterize import rasterize_batch
-from pipelines.shards import ShardDataset, SourceVideo
 from training.config import ModelConfig
 from training.models.warp import control_points, warp_shot
+from training.pictures import to_tensor
 from training.row_table import RowTable
 from training.step import Batch
 
@@ -153,19 +153,6 @@ def to_batch(decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, dev
         points = torch.from_numpy(control_points(decoded.landmarks, size)).to(device)
         warped = warp_shot(frames[episode, source], images[episode, source], points[episode, source], points[:, 0])
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
-
-
-def to_tensor(images: UInt8[np.ndarray, "batch h w 3"], device: torch.device) -> Float[Tensor, "batch 3 h w"]:
-    """RGB 0..255 -> [-1, 1]."""
-    moved = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
-    return moved.float().div_(127.5).sub_(1)
-
-
-def to_images(frames: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "batch h w 3"]:
-    """[-1, 1] -> RGB 0..255."""
-    scaled = frames.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    images: np.ndarray = scaled.permute(0, 2, 3, 1).cpu().numpy()
-    return images
 
 
 def _decode_jpeg(jpeg: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:

@@ -1,11 +1,13 @@
 """The loss terms of arXiv 1905.08233, section 3.2, unweighted; weights are training.config.LossWeights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from training.config import LossWeights
 
 
 def content(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
@@ -31,6 +33,11 @@ def discriminator_hinge(score_real: Float[Tensor, "batch"], score_fake: Float[Te
 def embedding_match(embedding: Float[Tensor, "batch size"], rows: Float[Tensor, "batch size"]) -> Float[Tensor, ""]:
     """L1 between e_hat_i and W_i, mean over the vector."""
     return F.l1_loss(embedding, rows)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: LossWeights) -> Float[Tensor, ""]:
+    """Each term times the weight of its name, summed."""
+    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
 
 
 def _summed_l1(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:

@@ -121,7 +121,7 @@ class Learner:
             "feature_matching": losses.feature_matching(verdict.features, real_features),
             "embedding_match": losses.embedding_match(embedding, rows),
         }
-        loss = weighted_sum(terms, self.config)
+        loss = losses.weighted_sum(terms, self.config.losses)
         loss.backward()
         self.discriminator.requires_grad_(True)
         norm = self.exchange.average_gradients(self.generator_parameters)
@@ -156,9 +156,3 @@ class Learner:
         self.generator_optimizer.load_state_dict(state["generator"])
         self.discriminator_optimizer.load_state_dict(state["discriminator"])
         self.embedder_ema.num_updates = self.generator_ema.num_updates = state["ema_updates"]
-
-
-def weighted_sum(terms: Mapping[str, Tensor], config: TrainConfig) -> Float[Tensor, ""]:
-    """The generator's loss: each term times the weight of its name."""
-    weighted = [getattr(config.losses, name) * term for name, term in terms.items()]
-    return torch.stack(weighted).sum()

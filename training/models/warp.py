@@ -2,7 +2,7 @@
 
 The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
 unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
-move with the face) and fixed points on the border of the crop (so that the background stays).
+move with the face) and a frame of fixed points around the crop (so that the background stays).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ from pipelines.head import skull_points
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Lids that touch in the target but not in
 # the source ask two things of one place: a spline through both would fold, this one passes between them.
 SMOOTHING = 3e-4
-_BORDER_POINTS_PER_SIDE = 5
+# Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
+# can still move.
+REACH = 1.5
+_FRAME_POINTS_PER_SIDE = 7
 
 
 @dataclass(frozen=True)
@@ -30,21 +33,17 @@ class WarpedShot:
 
 
 def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
-    """Landmarks, skull and border in crop coordinates: pixel centres of a `size` px crop -> [-1, 1] across its edges.
-
-    Skull points outside the crop are pulled to just inside its border, where the fixed points hold the background.
-    """
-    skull = np.clip(skull_points(landmarks), 0.02 * size, 0.98 * size)
-    points = np.concatenate([np.asarray(landmarks, np.float64), skull], axis=-2)
+    """Landmarks, skull and frame in crop coordinates: pixel centres of a `size` px crop -> [-1, 1] across its edges."""
+    points = np.concatenate([np.asarray(landmarks, np.float64), skull_points(landmarks)], axis=-2)
     normalised = (points + 0.5) * (2 / size) - 1
-    border = np.broadcast_to(_border(), (*normalised.shape[:-2], *_border().shape))
-    return np.concatenate([normalised, border], axis=-2).astype(np.float32)
+    still = np.broadcast_to(_still_frame(), (*normalised.shape[:-2], *_still_frame().shape))
+    return np.concatenate([normalised, still], axis=-2).astype(np.float32)
 
 
-def _border() -> Float[np.ndarray, "border 2"]:
-    side = np.linspace(-1, 1, _BORDER_POINTS_PER_SIDE)
-    one = np.ones_like(side)
-    edges = [np.stack(pair, -1) for pair in ((side, -one), (side, one), (-one, side), (one, side))]
+def _still_frame() -> Float[np.ndarray, "frame 2"]:
+    side = np.linspace(-REACH, REACH, _FRAME_POINTS_PER_SIDE)
+    far = np.full_like(side, REACH)
+    edges = [np.stack(pair, -1) for pair in ((side, -far), (side, far), (-far, side), (far, side))]
     return np.unique(np.concatenate(edges), axis=0)
 
 
@@ -52,9 +51,13 @@ def sampling_grid(
     source: Float[Tensor, "batch points 2"],
     target: Float[Tensor, "batch points 2"],
     size: int,
+    *,
+    extent: float = 1.0,
     smoothing: float = SMOOTHING,
 ) -> Float[Tensor, "batch size size 2"]:
     """Where each pixel of the target looks in the source, both in [-1, 1] (`align_corners=False`).
+
+    `size` pixels span [-extent, extent]: the crop, or with `REACH` all that moves.
 
     Solved in float32 as displacements, so that a target that equals its source gives exactly the identity.
     """
@@ -73,7 +76,7 @@ def sampling_grid(
     )
     wanted = torch.cat([source - target, target.new_zeros(batch, 3, 2)], dim=1)
     weights = torch.linalg.solve(system, wanted)
-    grid = identity_grid(size, target.device)
+    grid = identity_grid(size, target.device) * extent
     pixels = grid.reshape(1, -1, 2).expand(batch, -1, -1)
     basis = _kernel(torch.cdist(pixels, target))
     affine = weights[:, None, num_points] + pixels @ weights[:, num_points + 1 :]
@@ -86,6 +89,13 @@ def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2
     """The grid that samples every pixel from itself."""
     axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) * (2 / size) - 1
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+
+
+def upsample_grid(grid: Float[Tensor, "batch h w 2"], size: int) -> Float[Tensor, "batch size size 2"]:
+    """A sampling grid over [-1, 1] for a finer target: the spline is smooth, so its displacement is interpolated."""
+    coarse = (grid - identity_grid(grid.shape[1], grid.device)).permute(0, 3, 1, 2)
+    displacement = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+    return identity_grid(size, grid.device) + displacement.permute(0, 2, 3, 1)
 
 
 def warp(image: Float[Tensor, "batch channels h w"], grid: Float[Tensor, "batch h2 w2 2"]) -> Float[Tensor, "..."]:

@@ -1,0 +1,123 @@
+"""An avatar: one person's fine-tuned generator and the pictures it was made from."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import safetensors.torch
+from jaxtyping import Float
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pipelines.head import fit_pose
+from training.checkpoint import MANIFEST, load_weights, read_with_manifest, write_with_manifest
+from training.config import ModelConfig
+from training.models.generator import Generator
+from training.portraits import Portrait
+
+SCHEMA_VERSION = 1
+_WEIGHTS = "generator.safetensors"
+_ADAIN = "adain_values"
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """psi and psi' of one person (section 3.3), and the portraits a warp starts from."""
+
+    config: ModelConfig
+    generator: Generator
+    adain_values: Float[Tensor, "1 values"]
+    portraits: tuple[Portrait, ...]
+    steps: int
+    """Fine-tuning updates; 0 is feed-forward."""
+    base_version: str
+    """Version of the base model bundle."""
+
+    @property
+    def canvas(self) -> Portrait:
+        """The portrait that is animated: the most frontal one."""
+        poses = fit_pose(np.stack([portrait.landmarks for portrait in self.portraits]))
+        return self.portraits[int((np.abs(poses.yaw) + np.abs(poses.roll)).argmin())]
+
+
+@dataclass(frozen=True)
+class _PortraitFacts:
+    name: str
+    sha256: str
+    landmarks: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    schema_version: int
+    config: ModelConfig
+    steps: int
+    base_version: str
+    portraits: list[_PortraitFacts]
+    consent: str | None
+
+
+def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
+    """Write an avatar's folder, its manifest last.
+
+    Args:
+        consent: the statement of the person shown, or of who holds the rights; kept with the avatar.
+    """
+    weights = avatar.generator.state_dict() | {_ADAIN: avatar.adain_values}
+    files = {_WEIGHTS: safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})}
+    for number, portrait in enumerate(avatar.portraits):
+        sink = io.BytesIO()
+        Image.fromarray(portrait.image).save(sink, "PNG", compress_level=3)
+        files[f"portrait-{number}.png"] = sink.getvalue()
+    facts = _Facts(
+        schema_version=SCHEMA_VERSION,
+        config=avatar.config,
+        steps=avatar.steps,
+        base_version=avatar.base_version,
+        portraits=[
+            _PortraitFacts(portrait.name, portrait.sha256, [(float(x), float(y)) for x, y in portrait.landmarks])
+            for portrait in avatar.portraits
+        ],
+        consent=consent,
+    )
+    write_with_manifest(url, files, **asdict(facts))
+
+
+def load_avatar(url: str) -> Avatar:
+    """Read an avatar back.
+
+    Raises:
+        FileNotFoundError: there is no avatar at `url`.
+        ValueError: a file is damaged, or no avatar's.
+    """
+    files = read_with_manifest(url)
+    try:
+        raw = json.loads(files[MANIFEST])
+        facts = TypeAdapter(_Facts).validate_python({name: raw[name] for name in raw if name != "sha256"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{url}/{MANIFEST} is no avatar's: {where}: {first['msg']}") from None
+    if facts.schema_version != SCHEMA_VERSION:
+        raise ValueError(f"{url} has avatar schema {facts.schema_version}, this version reads {SCHEMA_VERSION}")
+    generator = Generator(facts.config)
+    try:
+        weights = safetensors.torch.load(files[_WEIGHTS])
+    except SafetensorError as error:
+        raise ValueError(f"{url}/{_WEIGHTS} is no safetensors file: {error}") from None
+    adain_values = weights.pop(_ADAIN)
+    load_weights(generator, safetensors.torch.save(weights), f"{url}/{_WEIGHTS}")
+    portraits = [
+        Portrait(_read_png(files[f"portrait-{n}.png"]), np.array(p.landmarks, np.float32), p.name, p.sha256)
+        for n, p in enumerate(facts.portraits)
+    ]
+    generator.eval().requires_grad_(False)
+    return Avatar(facts.config, generator, adain_values, tuple(portraits), facts.steps, facts.base_version)
+
+
+def _read_png(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -1,0 +1,213 @@
+"""The base model bundle: everything to rebuild, resume and serve, as safetensors, JSON and Parquet.
+
+Each file's sha256 stands in `manifest.json`, which is written last: a folder without it is no bundle, and a truncated
+or altered file is refused by name.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pipelines import storage
+from training.config import TrainConfig
+from training.models.discriminator import Discriminator
+from training.models.embedder import Embedder
+from training.models.generator import Generator
+from training.row_table import RowTable
+from training.step import Learner
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from."""
+
+    step: int
+    """Generator updates."""
+    images_seen: int
+    """Target frames the generator was trained on."""
+    dataset: str
+    """URL of the data set."""
+    dataset_digest: str
+    """sha256 of its dataset.json."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A meta-trained model as fine-tuning and rendering need it: averaged E and G, and D."""
+
+    config: TrainConfig
+    origin: Origin
+    embedder: Embedder
+    generator: Generator
+    discriminator: Discriminator
+    version: str
+    """sha256 of the bundle's manifest."""
+
+
+def save_bundle(url: str, learner: Learner, origin: Origin) -> None:
+    """Write a bundle; the manifest last."""
+    files = {
+        _CONFIG: _json({"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(learner.config)}),
+        "optimizer.pt": _torch_bytes(learner.optimizer_state()),
+        "identity_rows.safetensors": _tensor_bytes(learner.table.state()),
+        "identity_rows.parquet": _row_ids(learner.table),
+        "ema_embedder.safetensors": _tensor_bytes(learner.embedder_ema.shadow),
+        "ema_generator.safetensors": _tensor_bytes(learner.generator_ema.shadow),
+    }
+    files |= {
+        f"{name}.safetensors": _tensor_bytes(network.state_dict()) for name, network in learner.networks().items()
+    }
+    write_with_manifest(url, files)
+
+
+def load_bundle(url: str) -> BaseModel:
+    """The averaged networks of a bundle, in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no bundle at `url`.
+        ValueError: a file is missing, altered, or of another architecture; the message names it.
+    """
+    files = read_with_manifest(url)
+    config, origin = _read_config(url, files[_CONFIG])
+    embedder, generator = Embedder(config.model), Generator(config.model)
+    discriminator = Discriminator(config.model)
+    load_weights(embedder, files["ema_embedder.safetensors"], f"{url}/ema_embedder.safetensors")
+    load_weights(generator, files["ema_generator.safetensors"], f"{url}/ema_generator.safetensors")
+    load_weights(discriminator, files["discriminator.safetensors"], f"{url}/discriminator.safetensors")
+    version = hashlib.sha256(files[MANIFEST]).hexdigest()
+    return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
+
+
+def resume(url: str, learner: Learner) -> Origin:
+    """Bring a fresh learner to the state of a bundle; rows of W are found by video id.
+
+    Raises:
+        ValueError: the bundle was trained with another configuration; the message shows the fields that differ.
+    """
+    files = read_with_manifest(url)
+    config, origin = _read_config(url, files[_CONFIG])
+    different = differences(asdict(config), asdict(learner.config), ignore={"num_steps"})
+    if different:
+        raise ValueError(f"{url} was trained with another configuration: {'; '.join(different)}")
+    for name, network in learner.networks().items():
+        load_weights(network, files[f"{name}.safetensors"], f"{url}/{name}.safetensors")
+    for name, ema in (("embedder", learner.embedder_ema), ("generator", learner.generator_ema)):
+        shadow = safetensors.torch.load(files[f"ema_{name}.safetensors"])
+        ema.shadow = {key: value.to(learner.device) for key, value in shadow.items()}
+    state = torch.load(io.BytesIO(files["optimizer.pt"]), map_location=learner.device, weights_only=True)
+    learner.load_optimizer_state(state)
+    ids = pq.read_table(io.BytesIO(files["identity_rows.parquet"])).column("video_id").to_pylist()
+    learner.table.load(ids, safetensors.torch.load(files["identity_rows.safetensors"]))
+    return origin
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: set[str], prefix: str = "") -> list[str]:
+    """`field: old -> new` for every leaf that differs."""
+    found = []
+    for name in sorted((old.keys() | new.keys()) - ignore):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, ignore, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name}: {before} -> {after}")
+    return found
+
+
+def write_with_manifest(url: str, files: Mapping[str, bytes], **facts: Any) -> None:
+    """Write files below `url`, then a manifest with their sha256 and any further facts."""
+    for name, data in files.items():
+        storage.write_bytes(storage.join(url, name), data)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    storage.write_bytes(storage.join(url, MANIFEST), _json({**facts, "sha256": hashes}))
+
+
+def read_with_manifest(url: str) -> dict[str, bytes]:
+    """The files a manifest names and the manifest itself, each checked.
+
+    Raises:
+        FileNotFoundError: no manifest.
+        ValueError: a file is missing or its sha256 is another.
+    """
+    manifest = storage.join(url, MANIFEST)
+    if not storage.exists(manifest):
+        raise FileNotFoundError(f"{url} holds no {MANIFEST}: it is no model, or its writing was cut short")
+    data = storage.read_bytes(manifest)
+    try:
+        hashes = TypeAdapter(dict[str, str]).validate_python(json.loads(data)["sha256"])
+    except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
+        raise ValueError(f"{manifest} is no manifest: {type(error).__name__}") from None
+    files = {MANIFEST: data}
+    for name, expected in hashes.items():
+        path = storage.join(url, name)
+        if "/" in name or not storage.exists(path):
+            raise ValueError(f"{path} is missing, though {MANIFEST} names it")
+        files[name] = storage.read_bytes(path)
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != expected:
+            raise ValueError(f"{path} is damaged: its sha256 is {found[:12]}…, {MANIFEST} says {expected[:12]}…")
+    return files
+
+
+def load_weights(network: torch.nn.Module, data: bytes, name: str) -> None:
+    """Put safetensors into a network.
+
+    Raises:
+        ValueError: no safetensors, or tensors of another architecture.
+    """
+    try:
+        network.load_state_dict(safetensors.torch.load(data))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name} does not fit this architecture: {reason}") from None
+
+
+def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
+    raw = json.loads(data)
+    if raw.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"{url} has bundle schema {raw.get('schema_version')}, this version reads {SCHEMA_VERSION}")
+    try:
+        config = TypeAdapter(TrainConfig).validate_python(raw["config"])
+        origin = TypeAdapter(Origin).validate_python(raw["origin"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{url}/{_CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    unknown = differences(raw["config"], json.loads(_json(asdict(config))), ignore=set())
+    if unknown:
+        raise ValueError(f"{url}/{_CONFIG} has fields this version does not know: {'; '.join(unknown)}")
+    return config, origin
+
+
+def _row_ids(table: RowTable) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"video_id": list(table.video_ids), "row": list(range(len(table.video_ids)))}), sink)
+    return sink.getvalue()
+
+
+def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    data: bytes = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    return data
+
+
+def _torch_bytes(state: Mapping[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    torch.save(state, sink)
+    return sink.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,262 @@
+"""Few-shot fine-tuning (arXiv 1905.08233, section 3.3): a base model and T pictures -> an avatar of one person."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.head import INNER_LIP, LEFT_EYE, OUTER_LIP, RIGHT_EYE, Pose, fit_pose, unproject
+from pipelines.rasterize import rasterize_batch
+from training import losses
+from training.avatar import Avatar
+from training.checkpoint import BaseModel
+from training.config import ModelConfig
+from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp
+from training.perceptual import PerceptualNetwork, load_perceptual
+from training.pictures import to_tensor
+from training.portraits import Portrait
+
+MAX_PORTRAITS = 64
+_FRAMES_PER_STEP = 8
+_CHECK_EVERY = 10
+_PATIENCE = 3
+_VARIANTS_PER_PORTRAIT = 6
+_FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """How long and how carefully."""
+
+    num_steps: int | None = None
+    """Generator updates; by default as many as lower the error on held-out variants of the pictures, at most 125
+    for one picture and 230 for thirty or more."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_steps is not None and self.num_steps < 0:
+            raise ValueError(f"num_steps must not be negative, got {self.num_steps}")
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Targets with what the generator sees of them, [-1, 1]."""
+
+    target: Float[Tensor, "batch 3 h w"]
+    landmark_image: Float[Tensor, "batch 3 h w"]
+    warped: WarpedShot | None
+
+    def __getitem__(self, index: Tensor) -> "_Frames":
+        warped = self.warped and WarpedShot(self.warped.frame[index], self.warped.landmark_image[index])
+        return _Frames(self.target[index], self.landmark_image[index], warped)
+
+
+def fine_tune(
+    model: BaseModel,
+    portraits: Sequence[Portrait],
+    config: FineTuneConfig,
+    on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
+) -> Avatar:
+    """Make an avatar.
+
+    Args:
+        on_step: called after each update with (step, most steps, loss terms).
+
+    Raises:
+        ValueError: no portraits, or more than `MAX_PORTRAITS`.
+    """
+    if not 1 <= len(portraits) <= MAX_PORTRAITS:
+        raise ValueError(f"fine-tuning takes 1 to {MAX_PORTRAITS} pictures, got {len(portraits)}")
+    torch.manual_seed(config.seed)
+    random = np.random.default_rng(config.seed)
+    generator, discriminator = deepcopy(model.generator), deepcopy(model.discriminator)
+    embedding = _embed(model, portraits)
+    adain = nn.Parameter(generator.adain_values(embedding).detach())
+    with torch.no_grad():
+        discriminator.w0.add_(embedding[0])
+    avatar_of = _AvatarMaker(model, portraits, generator, adain)
+    most = _most_steps(len(portraits)) if config.num_steps is None else config.num_steps
+    if most == 0:
+        return avatar_of(0)
+    train, held_out = _variants(model.config.model, portraits, random)
+    tuner = _Tuner(model, generator, discriminator, adain, load_perceptual(model.config.perceptual))
+    best_error, best, since_best = tuner.error(held_out), avatar_of(0), 0
+    for step in range(1, most + 1):
+        terms = tuner.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
+        if on_step is not None:
+            on_step(step, most, terms)
+        if config.num_steps is None and (step % _CHECK_EVERY == 0 or step == most):
+            error = tuner.error(held_out)
+            since_best += 1
+            if error < best_error:
+                best_error, best, since_best = error, avatar_of(step), 0
+            if since_best >= _PATIENCE:
+                break
+    return best if config.num_steps is None else avatar_of(most)
+
+
+class _AvatarMaker:
+    """Copies the state of fine-tuning into an avatar."""
+
+    def __init__(
+        self, model: BaseModel, portraits: Sequence[Portrait], generator: nn.Module, adain: nn.Parameter
+    ) -> None:
+        self.model, self.portraits, self.generator, self.adain = model, tuple(portraits), generator, adain
+
+    def __call__(self, steps: int) -> Avatar:
+        generator = deepcopy(self.generator).eval().requires_grad_(False)
+        return Avatar(
+            config=self.model.config.model,
+            generator=generator,  # type: ignore[arg-type]
+            adain_values=self.adain.detach().clone(),
+            portraits=self.portraits,
+            steps=steps,
+            base_version=self.model.version,
+        )
+
+
+class _Tuner:
+    """Fresh optimisers on (psi, psi') and (theta, w', b), as section 3.3 has it: no embedding match."""
+
+    def __init__(
+        self,
+        model: BaseModel,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        adain: nn.Parameter,
+        perceptual: PerceptualNetwork,
+    ) -> None:
+        self.weights = model.config.losses
+        self.discriminator_updates = model.config.discriminator_updates
+        self.generator, self.discriminator, self.adain = generator.train(), discriminator.train(), adain
+        self.perceptual = perceptual
+        free = [p for name, p in generator.named_parameters() if not name.startswith("projection.")]
+        betas = (0.0, 0.999)
+        self.generator_optimizer = torch.optim.Adam([*free, adain], model.config.learning_rate, betas)
+        self.discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), model.config.learning_rate_discriminator, betas
+        )
+        self.no_row = torch.zeros(1, model.config.model.embedding_size)
+
+    def step(self, frames: _Frames) -> dict[str, float]:
+        generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
+        for _ in range(self.discriminator_updates):
+            self.discriminator_optimizer.zero_grad()
+            real = self.discriminator(frames.target, frames.landmark_image, self.no_row).score
+            fake = self.discriminator(generated.frame.detach(), frames.landmark_image, self.no_row).score
+            hinge = losses.discriminator_hinge(real, fake)
+            hinge.backward()
+            self.discriminator_optimizer.step()
+        with torch.no_grad():
+            real_activations = self.perceptual(frames.target)
+            real_features = self.discriminator(frames.target, frames.landmark_image, self.no_row).features
+        verdict = self.discriminator(generated.frame, frames.landmark_image, self.no_row)
+        terms = {
+            "content": losses.content(self.perceptual(generated.frame), real_activations),
+            "adversarial": losses.adversarial(verdict.score),
+            "feature_matching": losses.feature_matching(verdict.features, real_features),
+        }
+        self.generator_optimizer.zero_grad()
+        losses.weighted_sum(terms, self.weights).backward()
+        self.generator_optimizer.step()
+        return {name: float(term) for name, term in terms.items()} | {"discriminator": float(hinge)}
+
+    @torch.no_grad()
+    def error(self, frames: _Frames) -> float:
+        """Content loss on frames not trained on."""
+        self.generator.eval()
+        generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
+        self.generator.train()
+        return float(losses.content(self.perceptual(generated.frame), self.perceptual(frames.target)))
+
+    def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
+        return self.adain.expand(len(frames.target), -1)
+
+
+def _most_steps(num_portraits: int) -> int:
+    """The co-author's later advice: 125 updates for one picture, 230 for thirty and more."""
+    return round(125 + (230 - 125) * min(num_portraits - 1, 29) / 29)
+
+
+@torch.no_grad()
+def _embed(model: BaseModel, portraits: Sequence[Portrait]) -> Float[Tensor, "1 embedding"]:
+    size = model.config.model.image_size
+    crops = [portrait.crop(model.config.model, size) for portrait in portraits]
+    frames = to_tensor(np.stack([image for image, _ in crops]), torch.device("cpu"))
+    landmarks = torch.from_numpy(np.stack([points for _, points in crops]))
+    images = rasterize_batch(landmarks, size, model.config.model.raster)
+    return model.embedder.embed_shots(frames[None], images[None])
+
+
+def _variants(
+    config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator
+) -> tuple[_Frames, _Frames]:
+    """Training and held-out frames.
+
+    The published form sees the pictures as they are and is held to mirrored brightness variants of them. With a warp
+    prior a picture warped from itself would leave nothing to learn, so each is first bent to another expression and
+    pose, and must be restored from there: what a warp loses on the way is what the network has to know.
+    """
+    per_portrait = _VARIANTS_PER_PORTRAIT if len(portraits) < 8 else 2
+    made = [_bent_variant(config, portrait, random) for portrait in portraits for _ in range(per_portrait + 1)]
+    frames = _Frames(
+        torch.cat([frame.target for frame in made]),
+        torch.cat([frame.landmark_image for frame in made]),
+        _cat_warped([frame.warped for frame in made if frame.warped is not None]),
+    )
+    is_held_out = torch.arange(len(made)) % (per_portrait + 1) == per_portrait
+    return frames[~is_held_out], frames[is_held_out]
+
+
+def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
+    if not shots:
+        return None
+    return WarpedShot(torch.cat([s.frame for s in shots]), torch.cat([s.landmark_image for s in shots]))
+
+
+def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Generator) -> _Frames:
+    size, fine = config.image_size, config.image_size * _FINE
+    image, fine_landmarks = portrait.crop(config, fine)
+    frame = _shaded(to_tensor(image[None], torch.device("cpu")), random)
+    landmarks = (fine_landmarks + 0.5) / _FINE - 0.5
+    own_image = rasterize_batch(torch.from_numpy(landmarks[None]), size, config.raster)
+    target = F.avg_pool2d(frame, _FINE)
+    if not config.warp_prior:
+        return _Frames(target, own_image, None)
+    bent = bend_face(landmarks, random)
+    bent_image = rasterize_batch(torch.from_numpy(bent[None]), fine, config.raster)
+    own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
+    there, back = (upsample_grid(sampling_grid(*pair, size), fine) for pair in ((own, other), (other, own)))
+    restored = warp(torch.cat([warp(frame, there), bent_image], dim=1), back)
+    restored = F.avg_pool2d(restored, _FINE)
+    return _Frames(target, own_image, WarpedShot(restored[:, :3], restored[:, 3:]))
+
+
+def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:
+    """Another expression and pose of the same face: lids lowered, mouth opened or widened, head turned a little."""
+    pose = fit_pose(landmarks)
+    head = unproject(landmarks, pose)
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        lids = head[eye]
+        middle = lids[[0, 3], 1].mean()
+        lids[:, 1] += random.uniform(-0.2, 0.9) * (middle + 0.1 - lids[:, 1])
+    centre = head[OUTER_LIP].mean(axis=0)
+    widen, lift, drop = random.uniform(0.9, 1.25), random.uniform(-0.2, 0.5), random.uniform(0, 1.2)
+    for lips in (OUTER_LIP, INNER_LIP):
+        head[lips, 0] = centre[0] + widen * (head[lips, 0] - centre[0])
+    head[[48, 54, 60, 64], 1] -= lift
+    head[[55, 56, 57, 58, 59, 65, 66, 67], 1] += drop
+    head[5:12, 1] += drop * np.array([0.3, 0.6, 0.9, 1.0, 0.9, 0.6, 0.3])
+    yaw, pitch, roll = (np.asarray(angle + random.normal(0, 5)) for angle in (pose.yaw, pose.pitch, pose.roll))
+    turned = Pose.from_angles(yaw, pitch, roll, pose.scale, pose.translation)
+    return turned.project(head).astype(np.float32)
+
+
+def _shaded(frame: Float[Tensor, "1 3 h w"], random: np.random.Generator) -> Float[Tensor, "1 3 h w"]:
+    """Brightness and contrast a little different, so that held-out variants are not the training pictures."""
+    return (frame * random.uniform(0.9, 1.1) + random.uniform(-0.06, 0.06)).clamp(-1, 1)

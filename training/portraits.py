@@ -1,0 +1,62 @@
+"""Pictures of a person to animate: read, face found, cropped as the model was trained."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+
+from pipelines.faces import crop, crop_affine, to_crop
+from pipelines.landmarks import LandmarkDetector
+from pipelines.video import read_image
+from training.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A whole picture (RGB 0..255) and the 68 points of the one face in it that is to move (pixels)."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    landmarks: Float[np.ndarray, "68 2"]
+    name: str
+    sha256: str
+
+    def affine(self, config: ModelConfig, size: int) -> Float64[np.ndarray, "2 3"]:
+        """Crop of `size` px -> picture, by the model's own rule."""
+        return crop_affine(self.landmarks[None], config.crop, size)
+
+    def crop(
+        self, config: ModelConfig, size: int
+    ) -> tuple[UInt8[np.ndarray, "size size 3"], Float[np.ndarray, "68 2"]]:
+        """The crop the networks see and its landmarks in crop pixels."""
+        affine = self.affine(config, size)
+        return crop(self.image, affine, size), to_crop(self.landmarks, affine)
+
+
+def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: int | None = None) -> list[Portrait]:
+    """Read pictures and find the face in each; the same picture given twice counts once.
+
+    Args:
+        face: which face, counted from the largest; by default the largest.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        ValueError: a file is no picture, shows no face, or has fewer faces than asked for; the message names it.
+    """
+    portraits: dict[str, Portrait] = {}
+    for path in paths:
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if digest in portraits:
+            continue
+        image = read_image(path)
+        faces = detector.detect(image)
+        if not faces:
+            raise ValueError(f"{path}: no face found")
+        if (face or 0) >= len(faces):
+            raise ValueError(f"{path}: face {face} was asked for, but only {len(faces)} found (counted from 0)")
+        portraits[digest] = Portrait(image, faces[face or 0].landmarks, Path(path).name, digest)
+    return list(portraits.values())

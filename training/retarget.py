@@ -1,0 +1,198 @@
+"""The driver's motion on the source's own face: shape from the portrait, change from the driver.
+
+Feeding the driver's raw landmarks would give the portrait the driver's face shape, the top complaint about the original
+method. Here each driver frame is compared with the driver's own neutral frame: what changed in pose and expression is
+carried over to the source, part by part at the source's scale.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pipelines.head import (
+    INNER_LIP,
+    JAW,
+    LEFT_BROW,
+    LEFT_EYE,
+    OUTER_LIP,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    Pose,
+    eye_openness,
+    fit_pose,
+    mouth_openness,
+    unproject,
+)
+
+# Beyond these angles (degrees) too much of a face lies hidden for one picture to show: motion is bent to stay inside.
+_MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
+# How far the neck lets a head travel within the crop, in units of the face's height.
+_MAX_TRAVEL = 0.15
+_MAX_ZOOM = 1.15
+# How much further than in the portrait an eye may open, in units of its opening there.
+_MAX_LID_GAIN = 0.4
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """How much of the driver's motion to take."""
+
+    expression: float = 1.0
+    """Strength of expression: 0 keeps the portrait's own, 1 is the driver's."""
+    head_motion: float = 1.0
+    """Strength of head rotation and travel."""
+    smoothing: float = 0.5
+    """Temporal smoothing of landmarks in [0, 1]: 0 follows every jitter, 1 is slow."""
+    neutral_frame: int | None = None
+    """Driver frame that counts as neutral; by default the most frontal and relaxed one is chosen."""
+
+    def __post_init__(self) -> None:
+        for name in ("expression", "head_motion"):
+            if not 0 <= getattr(self, name) <= 3:
+                raise ValueError(f"{name} must lie in [0, 3], got {getattr(self, name)}")
+        if not 0 <= self.smoothing <= 1:
+            raise ValueError(f"smoothing must lie in [0, 1], got {self.smoothing}")
+
+
+def retarget(
+    source: Float[np.ndarray, "68 2"], driver: Float[np.ndarray, "frames 68 2"], fps: float, options: MotionOptions
+) -> Float[np.ndarray, "frames 68 2"]:
+    """Where the source's landmarks go in each driver frame, in source pixels.
+
+    At the driver's neutral frame this is `source` itself. Left and right stay as the camera sees them.
+
+    Raises:
+        ValueError: `neutral_frame` is not a frame of the driver.
+    """
+    neutral = neutral_frame(driver) if options.neutral_frame is None else options.neutral_frame
+    if not 0 <= neutral < len(driver):
+        raise ValueError(f"neutral_frame {neutral} is not one of the driver's {len(driver)} frames")
+    smooth = one_euro(driver, fps, options.smoothing)
+    source_pose, driver_pose = fit_pose(source), fit_pose(smooth)
+    source_head, driver_heads = unproject(source, source_pose), unproject(smooth, driver_pose)
+    change = (driver_heads - driver_heads[neutral]) * _part_scales(source_head, driver_heads[neutral])
+    moved = source_head + options.expression * _within_lids(change, source_head)
+    pose = _moved_pose(source_pose, driver_pose, neutral, source, options.head_motion)
+    return pose.project(moved).astype(np.float32)
+
+
+def neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
+    """The most frontal frame with a relaxed, shut mouth and open eyes: not in mid-blink, not wide."""
+    pose, eyes = fit_pose(driver), eye_openness(driver).mean(axis=-1)
+    turned = (np.abs(pose.yaw) + np.abs(pose.pitch - np.median(pose.pitch)) + np.abs(pose.roll)) / 15
+    mouth = 3 * mouth_openness(driver)
+    # A smile widens the mouth, however much of the clip it lasts: rest is near the narrow end.
+    width = np.linalg.norm(driver[:, 54] - driver[:, 48], axis=-1) / pose.scale
+    unusual = np.abs(width / np.quantile(width, 0.2) - 1) * 8
+    return int((turned + mouth + unusual + 8 * np.abs(eyes - np.quantile(eyes, 0.7))).argmin())
+
+
+def one_euro(values: Float[np.ndarray, "frames 68 2"], fps: float, strength: float) -> Float[np.ndarray, "frames 68 2"]:
+    """One-Euro filter (Casiez et al., CHI 2012): smooths a still face, lets a blink through.
+
+    Cut-off is `min_cutoff + beta * speed`, with speed in face widths per second, so that picture size does not matter.
+    """
+    if strength == 0 or len(values) < 2:
+        return values
+    min_cutoff, beta = 6.0 * (1 - strength) + 0.6, 12.0 * (1 - strength) + 3.0
+    face_width = float(np.median(np.ptp(values[..., 0], axis=1)))
+    smooth = np.empty_like(values)
+    smooth[0], speed = values[0], np.zeros((68, 1))
+    speed_share = _share(1.0, fps)
+    for frame in range(1, len(values)):
+        raw = np.linalg.norm(values[frame] - values[frame - 1], axis=-1, keepdims=True) * fps / face_width
+        speed += speed_share * (raw - speed)
+        # A fast part must not wait for the slow average of its own speed: a blink is over in four frames.
+        share = _share(min_cutoff + beta * np.maximum(speed, raw), fps)
+        smooth[frame] = smooth[frame - 1] + share * (values[frame] - smooth[frame - 1])
+    return smooth
+
+
+def fill_gaps(
+    landmarks: Float[np.ndarray, "frames 68 2"], found: Bool[np.ndarray, "frames"]
+) -> Float[np.ndarray, "frames 68 2"]:
+    """Straight lines through frames where the face was lost; the first and last known face hold at the ends.
+
+    Raises:
+        ValueError: the face was found in no frame.
+    """
+    if not found.any():
+        raise ValueError("no face found in any frame")
+    known = np.flatnonzero(found)
+    flat = landmarks.reshape(len(landmarks), -1)
+    frames = np.arange(len(landmarks))
+    filled = np.stack([np.interp(frames, known, column[known]) for column in flat.T], axis=-1)
+    return filled.reshape(landmarks.shape).astype(np.float32)
+
+
+def _share(cutoff: float | Float[np.ndarray, "points 1"], fps: float) -> Float[np.ndarray, "..."]:
+    """How much of a new value a first-order low pass of this cut-off (Hz) takes."""
+    rate = 2 * np.pi * np.asarray(cutoff) / fps
+    return np.asarray(rate / (rate + 1))
+
+
+def _part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:
+    """How large a change of each part is on the source, for one on the driver (both heads in centimetres, neutral).
+
+    Lids scale with the eye's own opening, so that a shut eye shuts; lips and chin with the mouth's width.
+    """
+    scales = np.ones((68, 3))
+    mouth = np.clip(_width(source, 48, 54) / _width(driver, 48, 54), 0.6, 1.6)
+    scales[OUTER_LIP] = scales[INNER_LIP] = scales[JAW] = mouth
+    eyes = zip((RIGHT_EYE, LEFT_EYE), eye_openness(source[:, :2]), eye_openness(driver[:, :2]), strict=True)
+    for eye, source_openness, driver_openness in eyes:
+        width = _width(source, eye.start, eye.start + 3) / _width(driver, eye.start, eye.start + 3)
+        scales[eye, 0] = np.clip(width, 0.6, 1.6)
+        scales[eye, 1] = np.clip(width * source_openness / max(float(driver_openness), 1e-3), 0.4, 2.0)
+    brow = np.clip(_width(source, 17, 26) / _width(driver, 17, 26), 0.6, 1.6)
+    scales[RIGHT_BROW] = scales[LEFT_BROW] = brow
+    scales[:, 2] = 1
+    return scales
+
+
+def _within_lids(
+    change: Float[np.ndarray, "frames 68 3"], source: Float[np.ndarray, "68 3"]
+) -> Float[np.ndarray, "frames 68 3"]:
+    """Lids may shut all the way, but part only as far as the iris they uncover: the portrait has no white beyond it."""
+    limited = change.copy()
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        heights = source[[eye.start + 5, eye.start + 4], 1] - source[[eye.start + 1, eye.start + 2], 1]
+        room = _MAX_LID_GAIN * float(heights.mean())
+        for upper, lower in ((eye.start + 1, eye.start + 5), (eye.start + 2, eye.start + 4)):
+            gain = change[:, lower, 1] - change[:, upper, 1]
+            excess = np.maximum(gain - room * np.tanh(np.maximum(gain, 0) / room), 0)
+            limited[:, upper, 1] += excess / 2
+            limited[:, lower, 1] -= excess / 2
+    return limited
+
+
+def _width(head: Float[np.ndarray, "68 3"], a: int, b: int) -> float:
+    return max(float(np.linalg.norm(head[a, :2] - head[b, :2])), 1e-3)
+
+
+def _moved_pose(
+    source: Pose, driver: Pose, neutral: int, landmarks: Float[np.ndarray, "68 2"], strength: float
+) -> Pose:
+    """The source's pose, changed as the driver's changed since its neutral frame, within what one picture can show."""
+    yaw, pitch, roll = (
+        _bend(float(own), strength * (angle - angle[neutral]), limit)
+        for own, angle, limit in (
+            (source.yaw, driver.yaw, _MAX_YAW),
+            (source.pitch, driver.pitch, _MAX_PITCH),
+            (source.roll, driver.roll, _MAX_ROLL),
+        )
+    )
+    zoom = np.clip((driver.scale / driver.scale[neutral]) ** strength, 1 / _MAX_ZOOM, _MAX_ZOOM)
+    per_driver_pixel = source.scale / driver.scale[neutral]
+    travel = strength * (driver.translation - driver.translation[neutral]) * per_driver_pixel
+    reach = _MAX_TRAVEL * float(np.ptp(landmarks[:, 1]))
+    return Pose.from_angles(
+        yaw, pitch, roll, np.asarray(source.scale * zoom), source.translation + reach * np.tanh(travel / reach)
+    )
+
+
+def _bend(own: float, change: Float[np.ndarray, "frames"], limit: float) -> Float[np.ndarray, "frames"]:
+    """`own + change`, approaching ±limit (or the source's own angle, where that is further) smoothly."""
+    room = np.maximum(np.where(change > 0, limit - own, limit + own), 4.0)
+    return np.asarray(own + room * np.tanh(change / room))
