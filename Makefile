@@ -97,7 +97,7 @@ types: setup ## Check types with mypy --strict
 
 .PHONY: imports
 imports: setup ## Check which package may import which
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: help
 help: ## Show this
