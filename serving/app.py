@@ -156,6 +156,7 @@ def running(options: Options) -> Iterator[str]:
     import ray
     from ray import serve
 
+    logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
     application = build_application(config)
     _start_ray(options)
     try:
@@ -163,15 +164,13 @@ def running(options: Options) -> Iterator[str]:
             http_options={"host": options.host, "port": options.port, "request_timeout_s": _REQUEST_TIMEOUT_S},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.run(application, name="sfumato")
         host = f"[{options.host}]" if ":" in options.host else options.host
         yield f"http://{host}:{options.port}"
     finally:
-        if options.ray_address is None:
-            serve.shutdown()
-        else:
-            serve.delete("sfumato")
+        # Only the application ends in good order, which puts running jobs back into the queue; Ray goes as a whole.
+        # (serve.shutdown would take seconds more and complain about the controller that it killed itself.)
+        serve.delete("sfumato")
         ray.shutdown()
 
 

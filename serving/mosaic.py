@@ -40,7 +40,7 @@ def write_mosaic(
         raise ValueError("a mosaic needs at least one video, got none")
     infos = [probe(video) for video in videos]
     row_aspect = sum(info.width / info.height for info in infos)
-    height = _even(min(_MAX_HEIGHT, _MAX_WIDTH / row_aspect, *(info.height for info in infos)))
+    height = _even(min(float(_MAX_HEIGHT), _MAX_WIDTH / row_aspect, *(float(info.height) for info in infos)))
     widths = [_even(info.width * height / info.height) for info in infos]
     fps = max(info.fps for info in infos)
     expected = max(int(info.num_frames / info.fps * fps) for info in infos)

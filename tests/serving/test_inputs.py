@@ -1,0 +1,85 @@
+"""What `animate` makes of its arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from serving.inputs import find_drivers, find_sources, safe_name
+
+
+def touch(path: Path, content: str = "x") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return str(path)
+
+
+def test_pictures_avatars_and_folders_of_both_are_sources(tmp_path: Path) -> None:
+    picture = touch(tmp_path / "me.jpg", "me")
+    touch(tmp_path / "people" / "anna.png", "anna")
+    touch(tmp_path / "people" / "notes.txt", "notes")
+    touch(tmp_path / "people" / "leo" / "manifest.json", "leo")
+    touch(tmp_path / "people" / "leo" / "portrait-0.png", "portrait")
+    found = find_sources([picture, str(tmp_path / "people")])
+    assert [(item.kind, item.name) for item in found.inputs] == [
+        ("picture", "me"),
+        ("avatar", "leo"),
+        ("picture", "anna"),
+    ]
+    assert find_sources([str(tmp_path / "people" / "leo")]).inputs[0].kind == "avatar"
+
+
+def test_patterns_match_and_each_file_counts_once(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.mp4"):
+        touch(tmp_path / name, name)
+    found = find_drivers([str(tmp_path / "*.mp4"), str(tmp_path / "a.mp4"), str(tmp_path)])
+    assert [item.name for item in found.inputs] == ["a", "b"]
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_file_first(tmp_path: Path) -> None:
+    assert find_drivers([touch(tmp_path / "take[1].mp4")]).inputs[0].name == "take_1_"
+
+
+def test_inputs_of_one_name_are_told_apart_by_content(tmp_path: Path) -> None:
+    arguments = [touch(tmp_path / "a" / "me.jpg", "1"), touch(tmp_path / "b" / "me.jpg", "2")]
+    names = [item.name for item in find_sources(arguments).inputs]
+    assert len(set(names)) == 2
+    assert all(name.startswith("me-") for name in names)
+    assert names == [item.name for item in find_sources(arguments[::-1]).inputs][::-1]
+
+
+@pytest.mark.parametrize("argument", ["nothing.mp4", "nothing-*.mp4", "memory://nothing.mp4"])
+def test_what_does_not_exist_is_an_error_that_names_it(tmp_path: Path, argument: str) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        find_drivers([argument if "://" in argument else str(tmp_path / argument)])
+
+
+def test_what_cannot_be_read_is_a_problem_and_harms_no_other(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "empty").mkdir()
+    good = touch(tmp_path / "good.mp4")
+    found = find_drivers([str(tmp_path / "pipe.mp4"), str(tmp_path / "empty"), good])
+    assert [item.name for item in found.inputs] == ["good"]
+    assert [problem.split(" ", 1)[1].split(" (")[0] for problem in found.problems] == [
+        "is no regular file",
+        "holds no videos",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("plain-1.take 2", "plain-1.take 2"),
+        ("Мона Лиза é", "Мона Лиза é"),
+        ("a%d$(rm)\n'b'", "a_d__rm___b_"),
+        ("-rf", "_rf"),
+        ("..", "_"),
+        ("", "_"),
+        ("x" * 300, "x" * 80),
+        ("é" * 300, "é" * 40),
+    ],
+)
+def test_names_in_results_are_safe(text: str, name: str) -> None:
+    assert safe_name(text) == name
