@@ -213,7 +213,7 @@ def _sound(path: Path) -> tuple[str, float] | None:
         begin = _start_seconds(audio)
         videos = container.streams.video
         lead = _start_seconds(videos[0]) - begin if videos else 0.0
-        return str(audio.codec_context.name), max(0.0, lead)
+        return str(audio.codec_context.codec.canonical_name), max(0.0, lead)
 
 
 def _start_seconds(stream: Any) -> float:

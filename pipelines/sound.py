@@ -20,7 +20,11 @@ def copy_audio(path: Path) -> tuple[bytes, str] | None:
         if not container.streams.audio:
             return None
         stream = container.streams.audio[0]
-        name, suffix = ("mp4", "m4a") if stream.codec_context.name in ("aac", "mp3", "alac") else ("matroska", "mka")
+        name, suffix = (
+            ("mp4", "m4a")
+            if stream.codec_context.codec.canonical_name in ("aac", "mp3", "alac")
+            else ("matroska", "mka")
+        )
         buffer = io.BytesIO()
         try:
             with av.open(buffer, "w", format=name, options={"fflags": "+bitexact"}) as out:

@@ -61,8 +61,7 @@ def find_sources(src: str, layout: Layout = "auto") -> tuple[Source, ...]:
 
 def _from_folder(src: str, layout: Layout) -> list[Source]:
     files = [url for url in storage.list(src) if PurePosixPath(url).suffix.lower() in VIDEO_SUFFIXES]
-    root = _common_root(src, files)
-    relative = {url: url[len(root) :].lstrip("/") for url in files}
+    relative = {url: url[len(src.rstrip("/")) :].lstrip("/") for url in files}
     # Hidden files are other programs' (macOS puts "._clip.mp4" beside each clip).
     visible = [url for url in files if not any(part.startswith(".") for part in PurePosixPath(relative[url]).parts)]
     if not visible:
@@ -83,15 +82,6 @@ def _from_folder(src: str, layout: Layout) -> list[Source]:
         ]
     stems = Counter(str(PurePosixPath(relative[url]).with_suffix("")) for url in visible)
     return [_flat_source(url, relative[url], stems) for url in visible]
-
-
-def _common_root(src: str, files: Sequence[str]) -> str:
-    """`src` in the spelling that `storage.list` uses: absolute, with its scheme."""
-    if not files:
-        return src
-    if "://" in src:
-        return src.rstrip("/")
-    return str(storage.local_path(src)).rstrip("/")
 
 
 def _flat_source(url: str, relative: str, stems: Counter[str]) -> Source:

@@ -11,7 +11,7 @@ import posixpath
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -42,12 +42,12 @@ def join(root: str, *parts: str) -> str:
     return posixpath.join(root.rstrip("/") or "/", *parts) if parts else root
 
 
-def open(url: str, mode: str = "rb") -> IO[Any]:  # read as storage.open
-    """Open for reading. Writing goes through `atomic_write`. Raises FileNotFoundError when it does not exist."""
+def open(url: str, mode: str = "rb") -> Any:  # read as storage.open
+    """A file object for reading; writing goes through `atomic_write`. Raises FileNotFoundError."""
     if set(mode) - set("rbt"):
         raise ValueError(f"storage.open only reads, got mode {mode!r}; write with storage.atomic_write")
     filesystem, path = _resolve(url)
-    return cast("IO[Any]", filesystem.open(path, mode))
+    return filesystem.open(path, mode)
 
 
 def exists(url: str) -> bool:
@@ -69,14 +69,13 @@ def size(url: str) -> int:
 
 
 def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as storage.list
-    """Files under the folder `url`, sorted, in the form `url` was given (same scheme). Missing folder: none."""
+    """Files under the folder `url`, sorted; each begins with `url` as it was spelled. Missing folder: none."""
     filesystem, path = _resolve(url)
     if not filesystem.exists(path):
         return []
-    found = filesystem.find(path, maxdepth=None if recursive else 1)
-    if isinstance(filesystem, LocalFileSystem) and "://" not in url:
-        return sorted(str(name) for name in found)
-    return sorted(str(filesystem.unstrip_protocol(name)) for name in found)
+    root = path.rstrip("/")
+    found = [str(name) for name in filesystem.find(path, maxdepth=None if recursive else 1)]
+    return sorted(url.rstrip("/") + name[len(root) :] for name in found)
 
 
 def read_bytes(url: str) -> bytes:

@@ -107,7 +107,7 @@ def probe(path: str | Path) -> VideoInfo:
             fps=fps,
             num_frames=int(stream.frames) or max(0, round(duration * fps)),
             duration_s=duration,
-            codec=str(stream.codec_context.name),
+            codec=str(stream.codec_context.codec.canonical_name),
             has_audio=bool(container.streams.audio),
             rotation=int(first.rotation),
         )

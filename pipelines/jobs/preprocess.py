@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import tyro
 
@@ -24,6 +23,7 @@ from pipelines.landmarks import DETECTORS
 from pipelines.plan import Plan, PlanConfig, make_plan
 from pipelines.process import ShardSpec
 from pipelines.quality import QualityRule
+from pipelines.resume import check_resume, write_plan
 from pipelines.schema import SCHEMA_VERSION, SPLITS
 from pipelines.shard_writer import ShardReport, sum_seconds
 from pipelines.shards import MANIFEST, DatasetManifest, ShardEntry, read_manifest
@@ -31,7 +31,6 @@ from pipelines.sources import Layout, Source, find_sources
 from pipelines.video import probe
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
-_PLAN = "plan.parquet"
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def accept_unknown(options: Options, args: list[str]) -> Options:
     """Take flags that are not ours as Beam's. Raises ValueError for what Beam does not know either."""
     from pipelines.jobs.runner import check_beam_args
 
-    check_beam_args(args, [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Options)])
+    check_beam_args(args)
     return dataclasses.replace(options, beam_args=tuple(args))
 
 
@@ -129,7 +128,9 @@ def run(options: Options) -> Outcome:
 def config_record(config: ClipConfig, plan: PlanConfig) -> dict[str, Any]:
     """Everything that the shards depend on besides the inputs: the config whose hash they carry."""
     weights = {"face_landmarker": assets.ASSETS["face_landmarker"].sha256} if config.detector == DETECTORS[0] else {}
-    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": asdict(plan), "weights": weights}
+    # Predicted sizes follow from the clip's config; as a difference of their own they would only puzzle.
+    planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
+    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": weights}
 
 
 def _make_shards(
@@ -137,7 +138,7 @@ def _make_shards(
 ) -> tuple[list[ShardReport], int]:
     """Reports of all shards, in order, and how many of them were done before."""
     config_sha256 = schema.digest_of(settings)
-    started = _check_resume(options.out, settings, plan)
+    started = check_resume(options.out, settings, plan)
     specs = [
         ShardSpec(
             root=_absolute(options.out),
@@ -152,7 +153,7 @@ def _make_shards(
     ]
     todo = [spec for spec in specs if spec.finished() is None] if started else specs
     if not started:
-        _write_plan(options.out, settings, plan)
+        write_plan(options.out, settings, plan)
     if todo:
         from pipelines.jobs.runner import run_shards
 
@@ -172,76 +173,6 @@ def _make_shards(
 def _absolute(url: str) -> str:
     # Workers may have another working directory.
     return str(storage.local_path(url).absolute()) if storage.is_local(url) else url
-
-
-def _write_plan(out: str, settings: Mapping[str, Any], plan: Plan) -> None:
-    rows = [
-        {
-            "identity": clip.source.key.identity,
-            "video": clip.source.key.video,
-            "clip": clip.source.key.clip,
-            "source": clip.source.relative,
-            "num_bytes": clip.source.num_bytes,
-            "split": clip.split,
-            "shard": clip.shard,
-        }
-        for clip in plan.clips
-    ]
-    metadata = {"sfumato_config": schema.canonical_json(settings), "sfumato_plan_sha256": plan.digest}
-    table = pa.Table.from_pylist(rows, schema.PLAN_SCHEMA.with_metadata(metadata))
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    storage.write_bytes(storage.join(out, _PLAN), buffer.getvalue())
-
-
-def _check_resume(out: str, settings: Mapping[str, Any], plan: Plan) -> bool:
-    """Whether OUT holds this very data set, begun or finished.
-
-    Raises:
-        ValueError: it holds another one; the message shows what differs.
-    """
-    url = storage.join(out, _PLAN)
-    if not storage.exists(url):
-        if storage.exists(out) and not storage.is_folder(out):
-            raise ValueError(f"{out} is a file; a data set is a folder")
-        if storage.exists(storage.join(out, MANIFEST)):
-            raise ValueError(f"{out} has a {MANIFEST} but no {_PLAN}: it is no data set that can be continued")
-        return False
-    try:
-        metadata = pq.read_schema(io.BytesIO(storage.read_bytes(url))).metadata or {}
-        earlier = json.loads(metadata[b"sfumato_config"])
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{url} is not a plan of this program: {error}") from error
-    now = json.loads(schema.canonical_json(settings))
-    if earlier != now:
-        changes = "; ".join(differences(earlier, now))
-        raise ValueError(f"{out} was begun with another config: {changes}. Take the same flags or another OUT")
-    if metadata[b"sfumato_plan_sha256"].decode() != plan.digest:
-        raise ValueError(f"{out} was begun from other inputs: {_input_changes(url, plan)}. Take another OUT")
-    return True
-
-
-def differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`clip.size 256 -> 128` for each value that differs, sections joined by dots."""
-    lines: list[str] = []
-    for key in sorted({*earlier, *now}):
-        a, b = earlier.get(key), now.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key} {a} -> {b}")
-    return lines
-
-
-def _input_changes(url: str, plan: Plan) -> str:
-    earlier = {
-        (row["source"], row["num_bytes"]) for row in pq.read_table(io.BytesIO(storage.read_bytes(url))).to_pylist()
-    }
-    now = {(clip.source.relative, clip.source.num_bytes) for clip in plan.clips}
-    new, gone = sorted(now - earlier), sorted(earlier - now)
-    parts = [f"{len(new)} new or changed ({new[0][0]}, ...)"] if new else []
-    parts += [f"{len(gone)} gone or changed ({gone[0][0]}, ...)"] if gone else []
-    return ", ".join(parts) or "identities or splits changed"
 
 
 def _finish(

@@ -1,0 +1,82 @@
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pipelines import storage
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "root") if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+
+
+def test_what_is_written_is_read_listed_and_removed(root: str) -> None:
+    url = storage.join(root, "a", "b.bin")
+    storage.write_bytes(url, b"0123456789")
+    assert storage.exists(url)
+    assert storage.size(url) == 10
+    assert storage.read_bytes(url) == b"0123456789"
+    with storage.open(url) as file:
+        assert file.read() == b"0123456789"
+    assert storage.list(root) == [url]
+    storage.remove(url)
+    assert not storage.exists(url)
+    storage.remove(url)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(root: str) -> None:
+    url = storage.join(root, "file")
+    storage.write_bytes(url, b"old")
+    with pytest.raises(RuntimeError), storage.atomic_write(url) as sink:  # noqa: PT012
+        sink.write(b"new and half")
+        raise RuntimeError
+    assert storage.read_bytes(url) == b"old"
+    assert storage.list(root) == [url]
+
+
+def test_ranges_come_in_the_order_asked_for(root: str) -> None:
+    first, second = storage.join(root, "1"), storage.join(root, "2")
+    storage.write_bytes(first, b"abcdef")
+    storage.write_bytes(second, b"ghijkl")
+    assert storage.ranges([second, first, second], [4, 0, 0], [2, 3, 1]) == [b"kl", b"abc", b"g"]
+    assert storage.ranges([], [], []) == []
+
+
+def test_a_range_past_the_end_is_an_error_that_names_the_file(root: str) -> None:
+    url = storage.join(root, "short")
+    storage.write_bytes(url, b"abc")
+    with pytest.raises(OSError, match="short"):
+        storage.ranges([url], [1], [5])
+
+
+def test_listing_keeps_the_spelling_of_the_scheme(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    assert storage.list(str(tmp_path)) == [str(tmp_path / "x")]
+    assert storage.list(f"file://{tmp_path}") == [f"file://{tmp_path}/x"]
+    assert storage.list(str(tmp_path / "missing")) == []
+
+
+def test_open_refuses_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="atomic_write"):
+        storage.open(str(tmp_path / "x"), "wb")
+
+
+def test_local_copy_downloads_what_is_not_local(tmp_path: Path) -> None:
+    url = f"memory://{uuid.uuid4().hex}/clip.mp4"
+    storage.write_bytes(url, b"film")
+    with storage.local_copy(url) as path:
+        assert path.suffix == ".mp4"
+        assert path.read_bytes() == b"film"
+    assert not path.exists()
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"x")
+    with storage.local_copy(str(mine)) as path:
+        assert path == mine
+    assert mine.exists()
+
+
+def test_join_keeps_one_slash() -> None:
+    assert storage.join("gs://bucket/a/", "b", "c") == "gs://bucket/a/b/c"
+    assert storage.join("/", "b") == "/b"
+    assert storage.join("here") == "here"
