@@ -373,8 +373,11 @@ def test_ctrl_c_says_how_to_go_on_with_exit_code_130(tmp_path: Path) -> None:
             writer.write(np.full((240, 320, 3), 128, np.uint8))
     for number in range(10):
         shutil.copy(videos / "grey.mp4", videos / f"grey-{number}.mp4")
+    # Tests in the background of a shell script inherit a SIGINT that is ignored.
+    heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = f"import signal, sys, sfumato; {heed}; sys.exit(sfumato.main())"
     process = subprocess.Popen(
-        [sys.executable, "-m", "sfumato", "preprocess", str(videos), str(out)],
+        [sys.executable, "-c", command, "preprocess", str(videos), str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
