@@ -37,6 +37,19 @@ def local_path(url: str) -> Path:
     return Path(path)
 
 
+def absolute(url: str) -> str:
+    """`url` with a local path made absolute: for those who run in other folders, such as workers."""
+    return str(local_path(url).absolute()) if is_local(url) else url
+
+
+def arrow_filesystem(url: str) -> tuple[Any, str]:
+    """The filesystem and path behind `url` as pyarrow knows them."""
+    from pyarrow import fs
+
+    filesystem, path = _resolve(url)
+    return fs.LocalFileSystem() if is_local(url) else fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
+
+
 def join(root: str, *parts: str) -> str:
     """`root` and `parts` joined by single slashes; `root` may be a path or a URL."""
     return posixpath.join(root.rstrip("/") or "/", *parts) if parts else root

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from pipelines.shards import ShardDataset, SourceVideo
 
 from pipelines.head import fit_pose
 from pipelines.rasterize import rasterize_batch
+from pipelines.shards import ShardDataset, SourceVideo
 from training.config import ModelConfig
 from training.models.warp import control_points, warp_shot
-from training.pictures import to_tensor
+from training.pictures import resize_points, to_tensor
 from training.row_table import RowTable
 from training.step import Batch
 
@@ -118,8 +118,7 @@ class EpisodeLoader:
         read = self.dataset.read(wanted)
         scale = self.image_size / self.dataset.manifest.size
         images = np.stack([_decode_jpeg(jpeg, self.image_size) for jpeg, _ in read])
-        # Pixel centres are integers: (x + 0.5) scales, x does not.
-        landmarks = np.stack([(points + 0.5) * scale - 0.5 for _, points in read]).astype(np.float32)
+        landmarks = resize_points(np.stack([points for _, points in read]), scale)
         per_episode = self.sampler.num_shots + 1
         images = images.reshape(len(episodes), per_episode, *images.shape[1:])
         landmarks = landmarks.reshape(len(episodes), per_episode, 68, 2)

@@ -18,7 +18,7 @@ from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp
 from training.perceptual import PerceptualNetwork, load_perceptual
-from training.pictures import to_tensor
+from training.pictures import resize_points, to_tensor
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
@@ -164,7 +164,7 @@ class _Tuner:
         self.generator_optimizer.zero_grad()
         losses.weighted_sum(terms, self.weights).backward()
         self.generator_optimizer.step()
-        return {name: float(term) for name, term in terms.items()} | {"discriminator": float(hinge)}
+        return {name: float(term.detach()) for name, term in terms.items()} | {"discriminator": float(hinge.detach())}
 
     @torch.no_grad()
     def error(self, frames: _Frames) -> float:
@@ -223,7 +223,7 @@ def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Gen
     size, fine = config.image_size, config.image_size * _FINE
     image, fine_landmarks = portrait.crop(config, fine)
     frame = _shaded(to_tensor(image[None], torch.device("cpu")), random)
-    landmarks = (fine_landmarks + 0.5) / _FINE - 0.5
+    landmarks = resize_points(fine_landmarks, 1 / _FINE)
     own_image = rasterize_batch(torch.from_numpy(landmarks[None]), size, config.raster)
     target = F.avg_pool2d(frame, _FINE)
     if not config.warp_prior:

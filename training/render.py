@@ -16,14 +16,14 @@ from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.faces import crop, crop_affine
+from pipelines.faces import crop, crop_affine, to_crop
 from pipelines.landmarks import LandmarkDetector
 from pipelines.rasterize import rasterize_batch
 from pipelines.video import VideoWriter, decode, probe
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, upsample_grid, warp
-from training.pictures import to_images, to_tensor
+from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
 from training.retarget import MotionOptions, fill_gaps, retarget
 
@@ -149,10 +149,10 @@ class Animator:
         margin = round(crop_side * (self.reach - 1) / 2)
         self.left, self.top, self.side = crop_left - margin, crop_top - margin, crop_side + 2 * margin
         self.mask = _feather(self.side)
-        self.to_network = lambda points: ((points - [crop_left, crop_top] + 0.5) * (size / crop_side) - 0.5).astype(
-            np.float32
+        cut = np.array([[1.0, 0.0, crop_left], [0.0, 1.0, crop_top]])
+        self.targets, self.source = (
+            resize_points(to_crop(points, cut), size / crop_side) for points in (targets, canvas.landmarks[None])
         )
-        self.targets, self.source = self.to_network(targets), self.to_network(canvas.landmarks[None])
         self.fine = _cut(canvas.image, self.left, self.top, self.side)
         inner = self.fine[margin : margin + crop_side, margin : margin + crop_side]
         self.fine_frame = to_tensor(self.fine[None], torch.device("cpu"))
@@ -287,8 +287,7 @@ def _scaled(portrait: Portrait, max_size: int) -> Portrait:
     new = (round(width * scale), round(height * scale))
     image = cv2.resize(portrait.image, new, interpolation=cv2.INTER_AREA)
     ratio = np.array([new[0] / width, new[1] / height])
-    landmarks = ((portrait.landmarks + 0.5) * ratio - 0.5).astype(np.float32)
-    return Portrait(image, landmarks, portrait.name, portrait.sha256)
+    return Portrait(image, resize_points(portrait.landmarks, ratio), portrait.name, portrait.sha256)
 
 
 def _crop_square(canvas: Portrait, config: ModelConfig) -> tuple[int, int, int]:

@@ -32,6 +32,10 @@ _MAX_TRAVEL = 0.15
 _MAX_ZOOM = 1.15
 # How much further than in the portrait an eye may open, in units of its opening there.
 _MAX_LID_GAIN = 0.4
+# What stays open of a shut eye, likewise: lids that touch leave a spline no way between them.
+_MIN_GAP = 0.1
+_OPPOSITE_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
+_OPPOSITE_LIPS = ((61, 67), (62, 66), (63, 65))
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def retarget(
     source_pose, driver_pose = fit_pose(source), fit_pose(smooth)
     source_head, driver_heads = unproject(source, source_pose), unproject(smooth, driver_pose)
     change = (driver_heads - driver_heads[neutral]) * _part_scales(source_head, driver_heads[neutral])
-    moved = source_head + options.expression * _within_lids(change, source_head)
+    moved = _with_lids_apart(source_head + options.expression * change, source_head)
     pose = _moved_pose(source_pose, driver_pose, neutral, source, options.head_motion)
     return pose.project(moved).astype(np.float32)
 
@@ -151,19 +155,21 @@ def _part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "6
     return scales
 
 
-def _within_lids(
-    change: Float[np.ndarray, "frames 68 3"], source: Float[np.ndarray, "68 3"]
+def _with_lids_apart(
+    moved: Float[np.ndarray, "frames 68 3"], source: Float[np.ndarray, "68 3"]
 ) -> Float[np.ndarray, "frames 68 3"]:
-    """Lids may shut all the way, but part only as far as the iris they uncover: the portrait has no white beyond it."""
-    limited = change.copy()
-    for eye in (RIGHT_EYE, LEFT_EYE):
-        heights = source[[eye.start + 5, eye.start + 4], 1] - source[[eye.start + 1, eye.start + 2], 1]
-        room = _MAX_LID_GAIN * float(heights.mean())
-        for upper, lower in ((eye.start + 1, eye.start + 5), (eye.start + 2, eye.start + 4)):
-            gain = change[:, lower, 1] - change[:, upper, 1]
-            excess = np.maximum(gain - room * np.tanh(np.maximum(gain, 0) / room), 0)
-            limited[:, upper, 1] += excess / 2
-            limited[:, lower, 1] -= excess / 2
+    """Lids and lips may meet but not cross (a warp would turn the eye inside out), and eyes open only so far: the
+    portrait has no more white to show."""
+    limited = moved.copy()
+    for upper, lower in _OPPOSITE_LIDS + _OPPOSITE_LIPS:
+        own = max(float(source[lower, 1] - source[upper, 1]), 0.0)
+        gap = moved[:, lower, 1] - moved[:, upper, 1]
+        wanted = np.maximum(gap, _MIN_GAP * own)
+        if (upper, lower) in _OPPOSITE_LIDS:
+            room = max(_MAX_LID_GAIN * own, 1e-3)
+            wanted = np.minimum(wanted, own + room * np.tanh(np.maximum(wanted - own, 0) / room))
+        limited[:, lower, 1] += (wanted - gap) / 2
+        limited[:, upper, 1] -= (wanted - gap) / 2
     return limited
 
 

@@ -98,9 +98,9 @@ class Learner:
         norm = self.exchange.average_gradients(self.discriminator.parameters())
         self._update(self.discriminator_optimizer, norm, batch.rows, rows)
         return {
-            "discriminator": float(loss),
-            "score_real": float(score_real.mean()),
-            "score_fake": float(score_fake.mean()),
+            "discriminator": float(loss.detach()),
+            "score_real": float(score_real.detach().mean()),
+            "score_fake": float(score_fake.detach().mean()),
             "gradient_norm_discriminator": norm,
         }
 
@@ -126,10 +126,10 @@ class Learner:
         self.discriminator.requires_grad_(True)
         norm = self.exchange.average_gradients(self.generator_parameters)
         self._update(self.generator_optimizer, norm, batch.rows, rows)
-        metrics = {name: float(term) for name, term in terms.items()}
+        metrics = {name: float(term.detach()) for name, term in terms.items()}
         if generated.alpha is not None:
-            metrics["painted_share"] = float(1 - generated.alpha.mean())
-        return metrics | {"generator": float(loss), "gradient_norm_generator": norm}
+            metrics["painted_share"] = float(1 - generated.alpha.detach().mean())
+        return metrics | {"generator": float(loss.detach()), "gradient_norm_generator": norm}
 
     def _update(
         self, optimizer: torch.optim.Optimizer, norm: float, indices: Int[Tensor, "batch"], rows: Tensor

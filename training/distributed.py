@@ -1,0 +1,221 @@
+"""Ray Train around the loop: workers, checkpoints on any storage, progress and Ctrl-C; the only home of ray in training."""
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import torch
+from jaxtyping import UInt8
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from pipelines import storage
+from training.checkpoint import Origin, save_bundle
+from training.config import TrainConfig
+from training.exchange import Exchange, ProcessGroup, SingleProcess
+from training.loop import open_data, train
+from training.step import Learner
+from training.tracking import Tracker
+
+_OBJECT_STORE_BYTES = 150 * 2**20
+_POLL_SECONDS = 0.5
+_SECONDS_TO_STOP = 90.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where training runs."""
+
+    num_workers: int
+    gpus: bool
+    address: str | None
+    """Of a running Ray cluster; None starts one here."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs; plain data, so that no module is pickled."""
+
+    config: TrainConfig
+    dataset: str
+    tracker: Tracker
+    threads: int
+    control: Any
+
+
+class _Control:
+    """An actor between the command and the workers: progress out, the wish to stop in."""
+
+    def __init__(self) -> None:
+        self.step, self.metrics = 0, dict[str, float]()
+        self.stop_wanted, self.stop_step = False, -1
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.step, self.metrics = step, dict(metrics)
+
+    def progress(self) -> tuple[int, dict[str, float]]:
+        return self.step, self.metrics
+
+    def request_stop(self) -> None:
+        self.stop_wanted = True
+
+    def stop(self, step: int) -> bool:
+        """The same answer to every worker that asks about a step: the first to ask after the wish decides."""
+        if self.stop_wanted and self.stop_step < 0 and step > self.asked:
+            self.stop_step = step
+        self.asked = max(self.asked, step)
+        return self.stop_step == step
+
+    asked = -1
+
+
+def fit(
+    config: TrainConfig,
+    dataset: str,
+    run: str,
+    cluster: Cluster,
+    tracker: Tracker,
+    on_progress: Callable[[int, Mapping[str, float]], None],
+) -> str:
+    """Train on a Ray cluster; returns the newest checkpoint's local folder. Run again with the same `run`, it resumes.
+
+    Args:
+        dataset: path or URL of the shards; absolute, since workers have folders of their own.
+        run: path or URL of the run; checkpoints go below it.
+        on_progress: called about twice a second with the last logged step and its metrics.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint has been written.
+        RuntimeError: training failed; the message is the worker's.
+    """
+    start_ray(cluster)
+    try:
+        control = ray.remote(num_cpus=0)(_Control).remote()
+        filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
+        threads = max((os.cpu_count() or 1) // cluster.num_workers, 1)
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"job": _Job(config, dataset, tracker, threads, control)},
+            scaling_config=ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.gpus),
+            run_config=RunConfig(
+                name="meta-train",
+                storage_path=path,
+                storage_filesystem=filesystem,
+                checkpoint_config=CheckpointConfig(num_to_keep=2),
+                failure_config=FailureConfig(max_failures=3),
+            ),
+        )
+        result = _watch(trainer, control, on_progress)
+        folder = tempfile.mkdtemp(prefix="sfumato-")
+        return str(result.checkpoint.to_directory(folder))
+    finally:
+        ray.shutdown()
+
+
+def start_ray(cluster: Cluster) -> None:
+    """Join a cluster, or start a small one on loopback."""
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, **quiet)
+        return
+    # A worker more than cores: the controller and the data threads mostly wait.
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _node_ip_address="127.0.0.1",
+        **quiet,
+    )
+
+
+def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> Any:
+    """Run `fit` beside the main thread, which shows progress and takes Ctrl-C."""
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            outcome["result"] = trainer.fit()
+        except Exception as error:  # noqa: BLE001 - raised again in the main thread
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    interrupted_at: float | None = None
+    while thread.is_alive():
+        try:
+            thread.join(_POLL_SECONDS)
+            on_progress(*ray.get(control.progress.remote()))
+        except KeyboardInterrupt:
+            if interrupted_at is not None:
+                raise
+            interrupted_at = time.monotonic()
+            control.request_stop.remote()
+        if interrupted_at is not None and time.monotonic() - interrupted_at > _SECONDS_TO_STOP:
+            raise KeyboardInterrupt
+    if interrupted_at is not None:
+        raise KeyboardInterrupt
+    if "error" in outcome:
+        raise RuntimeError(_last_line(outcome["error"])) from outcome["error"]
+    return outcome["result"]
+
+
+def _last_line(error: Exception) -> str:
+    """What the worker said: Ray pastes its traceback into the message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _work(settings: Mapping[str, Any]) -> None:
+    """One worker, from Ray's point of view."""
+    job: _Job = settings["job"]
+    torch.set_num_threads(job.threads)
+    context = ray.train.get_context()
+    exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
+    device = ray.train.torch.get_device()
+    observer = _RayObserver(job, exchange.rank)
+    data = open_data(job.dataset, job.config)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        train(job.config, data, observer, exchange, device)
+        return
+    with checkpoint.as_directory() as folder:
+        train(job.config, data, observer, exchange, device, folder)
+
+
+class _RayObserver:
+    """Passes the loop's news on: metrics and pictures from the first worker, checkpoints from all at once."""
+
+    def __init__(self, job: _Job, rank: int) -> None:
+        self.job, self.is_first = job, rank == 0
+
+    def stop(self, step: int) -> bool:
+        wanted: bool = ray.get(self.job.control.stop.remote(step))
+        return wanted
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        if self.is_first:
+            self.job.control.report.remote(step, dict(metrics))
+            self.job.tracker.log_metrics(step, metrics, time.time_ns() // 1_000_000)
+
+    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"]) -> None:
+        if self.is_first:
+            self.job.tracker.log_samples(step, grid)
+
+    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None:
+        # Reporting is a barrier: every worker reports, the first one with the files.
+        if not self.is_first:
+            ray.train.report(dict(metrics))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            save_bundle(str(Path(folder)), learner, origin)
+            ray.train.report(dict(metrics), checkpoint=Checkpoint.from_directory(folder))

@@ -1,0 +1,61 @@
+"""`sfumato fine-tune PORTRAIT… --model M -o AVATAR`: one or a few pictures of one person -> an avatar."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from pipelines import storage
+from pipelines.command import Artefact, Outcome, progress
+from pipelines.landmarks import create_detector
+from training.avatar import save_avatar
+from training.checkpoint import load_bundle
+from training.finetune import FineTuneConfig, fine_tune
+from training.portraits import find_portraits
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make an avatar of one person from one or a few pictures."""
+
+    portraits: tyro.conf.Positional[tuple[str, ...]]
+    """Pictures of the person: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    """Base model: the folder or URL that `sfumato meta-train` wrote."""
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
+    """Where the avatar goes: a folder or URL."""
+    num_steps: int | None = None
+    """Updates; 0 is feed-forward. By default they stop when held-out variants of the pictures get no better."""
+    face: int | None = None
+    """Which face, counted from 0 for the largest, when a picture shows several."""
+    consent: str | None = None
+    """A statement that the person shown agrees, or why none is needed; kept with the avatar."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.portraits:
+            raise ValueError("name at least one picture")
+
+
+def run(options: Options) -> Outcome:
+    """Fine-tune and save."""
+    started = time.monotonic()
+    if not storage.exists(options.model):
+        raise FileNotFoundError(f"{options.model} does not exist")
+    model = load_bundle(options.model)
+    portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=options.face)
+    with progress() as bar:
+        task = bar.add_task("fine-tune", total=None)
+
+        def on_step(step: int, most: int, terms: Mapping[str, float]) -> None:
+            bar.update(task, completed=step, total=most, description=f"fine-tune  content {terms['content']:.3f}")
+
+        avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step)
+    save_avatar(avatar, options.out, options.consent)
+    return Outcome(
+        made=(Artefact("avatar", options.out),),
+        counts={"portraits": len(portraits), "steps": avatar.steps},
+        seconds=time.monotonic() - started,
+    )

@@ -1,0 +1,157 @@
+"""`sfumato meta-train PRESET --data ROOT -o RUN`: shards -> base model. Run again, it resumes."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pipelines import storage
+from pipelines.command import Artefact, Outcome, progress
+from training.checkpoint import MANIFEST, differences, load_bundle
+from training.config import TrainConfig
+from training.loop import open_data
+from training.presets import PRESETS
+
+_RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Meta-learn a base model from shards, on the workers of a Ray cluster."""
+
+    preset: tyro.conf.Positional[Literal["paper", "paper_ff", "small", "demo"]]
+    """`paper` and `paper_ff` are the published forms at 256 px, `small` is 128 px with a warp prior, `demo` 64 px."""
+    data: str
+    """Data set made by `sfumato preprocess`: a path or URL."""
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
+    """Where the run lives: the finished base model, and below it the checkpoints it resumes from."""
+    num_steps: int | None = None
+    """Generator updates in all; by default the preset's."""
+    episodes_per_step: int | None = None
+    """Episodes of one step over all workers together; by default the preset's."""
+    seed: int = 0
+    """Of weights and episodes."""
+    workers: int | None = None
+    """Training processes; by default one per GPU, or two without."""
+    gpus: bool = False
+    """Give each worker a GPU."""
+    ray_address: str | None = None
+    """A running Ray cluster (or set RAY_ADDRESS); by default one is started on this machine."""
+    mlflow: str = "sqlite:///mlflow.db"
+    """MLflow tracking URI."""
+    mlflow_artifacts: str | None = None
+    """Where a new experiment keeps pictures and models; by default `mlartifacts` beside an SQLite file, else MLflow's."""
+    experiment: str = "sfumato"
+    """MLflow experiment."""
+
+    def config(self) -> TrainConfig:
+        """The preset with this run's changes."""
+        changes: dict[str, Any] = {"seed": self.seed}
+        for name in ("num_steps", "episodes_per_step"):
+            if getattr(self, name) is not None:
+                changes[name] = getattr(self, name)
+        return replace(PRESETS[self.preset](), **changes)
+
+
+def run(options: Options) -> Outcome:
+    """Train, or continue, or find that all is done."""
+    started = time.monotonic()
+    config = options.config()
+    data_root, out = storage.absolute(options.data), storage.absolute(options.out)
+    if not storage.exists(data_root):
+        raise FileNotFoundError(f"{options.data} does not exist")
+    data = open_data(data_root, config)
+    record = _read_record(out, config)
+    if storage.exists(storage.join(out, MANIFEST)):
+        done = load_bundle(out).origin.step
+        if done >= config.num_steps:
+            return _outcome(options, done, len(data.videos), started, "already trained: nothing to do")
+    # Ray and MLflow take seconds to import; errors above should not wait for them.
+    from training.distributed import Cluster, fit
+    from training.tracking import register, start_run
+
+    uri = _tracking_uri(options.mlflow)
+    artifacts = options.mlflow_artifacts or _beside_sqlite(uri)
+    name = Path(options.out).name or options.preset
+    tracker = start_run(
+        uri, artifacts, options.experiment, name, config=config, dataset=data.dataset, resume=record.get("mlflow_run")
+    )
+    new_record = {"mlflow_run": tracker.run_id, "config": asdict(config)}
+    storage.write_bytes(storage.join(out, _RUN), json.dumps(new_record, indent=1).encode())
+    status = "FAILED"
+    try:
+        cluster = Cluster(options.workers or _default_workers(options.gpus), options.gpus, options.ray_address)
+        with progress() as bar:
+            task = bar.add_task("starting workers", total=config.num_steps)
+
+            def on_progress(step: int, metrics: Mapping[str, float]) -> None:
+                if step:
+                    loss = f"loss {metrics['generator']:.2f}  {metrics['images_per_second']:.1f} images/s"
+                    bar.update(task, completed=step, description=f"meta-train  {loss}")
+
+            checkpoint = fit(config, data_root, out, cluster, tracker, on_progress)
+        for file in sorted(Path(checkpoint).iterdir(), key=lambda file: file.name == MANIFEST):
+            storage.write_bytes(storage.join(out, file.name), file.read_bytes())
+        tracker.log_folder(checkpoint, "model")
+        registered = register(uri, tracker.run_id, "model")
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.finish(status)
+    return _outcome(options, config.num_steps, len(data.videos), started, f"registered as {registered}")
+
+
+def _outcome(options: Options, steps: int, num_videos: int, started: float, note: str) -> Outcome:
+    return Outcome(
+        made=(Artefact("base model", options.out), Artefact("MLflow", options.mlflow)),
+        counts={"steps": steps, "videos": num_videos},
+        seconds=time.monotonic() - started,
+        notes=(note,),
+    )
+
+
+def _read_record(out: str, config: TrainConfig) -> dict[str, Any]:
+    """The run's own notes, if it was started before.
+
+    Raises:
+        ValueError: it was started with another configuration; the difference is shown.
+    """
+    path = storage.join(out, _RUN)
+    if not storage.exists(path):
+        return {}
+    record: dict[str, Any] = json.loads(storage.read_bytes(path))
+    asked = json.loads(json.dumps(asdict(config)))
+    different = differences(record["config"], asked, ignore={"num_steps"})
+    if different:
+        raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
+    return record
+
+
+def _default_workers(gpus: bool) -> int:
+    if not gpus:
+        return 2
+    import torch
+
+    return max(torch.cuda.device_count(), 1)
+
+
+def _tracking_uri(uri: str) -> str:
+    """Workers run in folders of their own: an SQLite file needs its absolute path."""
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix):
+        return uri
+    path = Path(uri.removeprefix(prefix)).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return f"{prefix}{path}"
+
+
+def _beside_sqlite(uri: str) -> str | None:
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()

@@ -1,0 +1,199 @@
+"""The meta-training loop in plain PyTorch: needs no Ray, no MLflow and no files of its own."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from pipelines.shards import ShardDataset, SourceVideo
+from training.checkpoint import Origin, resume
+from training.config import TrainConfig
+from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
+from training.exchange import Exchange
+from training.models.embedder import Embedder
+from training.models.generator import Generator
+from training.perceptual import load_perceptual
+from training.pictures import to_images
+from training.row_table import RowTable
+from training.step import Batch, Learner, NotFiniteError
+
+_NUM_SAMPLES = 6
+
+
+class Observer(Protocol):
+    """Who is told how training goes. Every worker calls every method, at the same steps."""
+
+    def stop(self, step: int) -> bool:
+        """Whether to write a checkpoint and end here; all workers get the same answer for a step."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"]) -> None: ...
+
+    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, and the videos of it that hold K + 1 frames."""
+
+    dataset: ShardDataset
+    videos: tuple[SourceVideo, ...]
+
+
+def open_data(root: str, config: TrainConfig) -> Data:
+    """The training videos that an episode can be drawn from.
+
+    Raises:
+        ValueError: no data set at `root`, other landmarks or another crop than the model's, or no video long enough.
+    """
+    dataset = ShardDataset(root)
+    manifest, model = dataset.manifest, config.model
+    for name, theirs, ours in (
+        ("landmark detector", manifest.detector, model.detector),
+        ("crop rule", manifest.crop_rule, model.crop),
+    ):
+        if theirs != ours:
+            raise ValueError(f"{root} was made with {name} {theirs}, the model wants {ours}")
+    videos = dataset.videos("train")
+    usable = tuple(video for video in videos if len(video.frames) > config.num_shots)
+    if not usable:
+        raise ValueError(
+            f"none of the {len(videos)} training videos of {root} has K + 1 = {config.num_shots + 1} frames"
+        )
+    return Data(dataset, usable)
+
+
+def train(
+    config: TrainConfig,
+    data: Data,
+    observer: Observer,
+    exchange: Exchange,
+    device: torch.device,
+    checkpoint: str | None,
+) -> None:
+    """Train to `config.num_steps`, from a checkpoint if there is one.
+
+    Raises:
+        ValueError: the checkpoint belongs to another configuration.
+        NotFiniteError: `config.max_bad_steps` steps in a row had gradients that are not finite.
+    """
+    table = RowTable(
+        [video.video_id for video in data.videos],
+        config.model.embedding_size,
+        learning_rate=config.learning_rate_discriminator,
+        seed=config.seed,
+    )
+    learner = Learner(config, table, load_perceptual(config.perceptual), exchange, device)
+    first = 0 if checkpoint is None else resume(checkpoint, learner).step
+    counts = [len(video.frames) for video in data.videos]
+    sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed)
+    loader = EpisodeLoader(
+        data.dataset, data.videos, sampler, config.model.image_size, rank=exchange.rank, world_size=exchange.world_size
+    )
+    samples = to_batch(_sample_episodes(loader, data), table, config.model, device)
+    meter = _Meter()
+    bad_steps = 0
+    metrics: dict[str, float] = {}
+    for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
+        # Fetch, update
+        batch = to_batch(decoded, table, config.model, device)
+        try:
+            meter.add(learner.step(batch))
+            bad_steps = 0
+        except NotFiniteError:
+            bad_steps += 1
+            meter.skipped += 1
+            if bad_steps >= config.max_bad_steps:
+                raise
+        # Log
+        last = step == config.num_steps
+        stopping = False
+        if step % config.log_every == 0 or last:
+            metrics = meter.flush(config.episodes_per_step)
+            observer.log(step, metrics)
+            stopping = not last and observer.stop(step)
+        # Sample
+        if step % config.sample_every == 0 or last:
+            observer.sample(step, sample_grid(learner, samples))
+        # Checkpoint
+        if step % config.checkpoint_every == 0 or last or stopping:
+            observer.checkpoint(learner, _origin(step, config, data), metrics)
+        if stopping:
+            break
+
+
+@torch.no_grad()
+def sample_grid(learner: Learner, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
+    """Rows of pictures for fixed episodes: a shot, the landmarks, the warp if there is one, averaged G, the truth."""
+    embedder, generator = Embedder(learner.config.model), Generator(learner.config.model)
+    embedder.load_state_dict(learner.embedder_ema.shadow)
+    generator.load_state_dict(learner.generator_ema.shadow)
+    embedder, generator = embedder.to(learner.device).eval(), generator.to(learner.device).eval()
+    embedding = embedder.embed_shots(batch.shots, batch.shot_landmark_images)
+    drawn = generator(batch.target_landmark_image, generator.adain_values(embedding), batch.warped)
+    columns: list[Tensor] = [batch.shots[:, 0], batch.target_landmark_image, drawn.frame, batch.target]
+    if batch.warped is not None:
+        columns.insert(2, batch.warped.frame)
+    rows = [np.hstack(pictures) for pictures in zip(*(to_images(column) for column in columns), strict=True)]
+    return np.vstack(rows)
+
+
+def _sample_episodes(loader: EpisodeLoader, data: Data) -> DecodedEpisodes:
+    """One episode of each of the first videos, the same in every run on the same data."""
+    episodes: dict[int, Episode] = {}
+    number = 0
+    while len(episodes) < min(_NUM_SAMPLES, len(data.videos)):
+        for episode in loader.sampler.episodes(number):
+            episodes.setdefault(episode.video, episode)
+        number += 1
+    chosen = [episodes[video] for video in sorted(episodes)[:_NUM_SAMPLES]]
+    return loader.decode(chosen)
+
+
+def _origin(step: int, config: TrainConfig, data: Data) -> Origin:
+    return Origin(step, step * config.episodes_per_step, data.dataset.root, data.dataset.manifest.digest)
+
+
+class _Meter:
+    """Means of metrics between two logs, and how long the step waited for data."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.count = self.skipped = 0
+        self.waited = 0.0
+        self.since = time.perf_counter()
+
+    def waiting(self, batches: Iterator[DecodedEpisodes]) -> Iterator[DecodedEpisodes]:
+        """The same batches, with the time it took to get each."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def flush(self, images_per_step: int) -> dict[str, float]:
+        seconds = time.perf_counter() - self.since
+        means = {name: total / max(self.count, 1) for name, total in self.sums.items()}
+        means |= {
+            "images_per_second": (self.count + self.skipped) * images_per_step / seconds,
+            "data_wait_share": self.waited / seconds,
+            "skipped_steps": float(self.skipped),
+        }
+        self._reset()
+        return means
