@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 MIB = 1024 * 1024
 API_KEY_VARIABLE = "SFUMATO_API_KEY"
 _MIN_KEY_LENGTH = 16
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
 class UploadLimits:
     """How much a client may send. Sizes in bytes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     max_body: int = 256 * MIB
     """Largest request body, counted while it streams in."""
@@ -34,6 +38,8 @@ class UploadLimits:
 @dataclass(frozen=True)
 class QueueRules:
     """How jobs wait, run and are tried again. Times in seconds."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     max_waiting: int = 64
     """Jobs that may wait; more are refused with 429."""
@@ -56,6 +62,8 @@ class QueueRules:
 @dataclass(frozen=True)
 class ServiceConfig:
     """Everything the deployments share. Plain values only: it travels to other processes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     model: str
     """Base model: a bundle's path or URL, or models:/NAME@ALIAS."""
@@ -88,7 +96,7 @@ class ServiceConfig:
 
 def parse_config(values: object) -> ServiceConfig:
     """A ServiceConfig from the `args` of a Serve config file. Unknown keys are refused (ValueError)."""
-    adapter: TypeAdapter[ServiceConfig] = TypeAdapter(ServiceConfig, config=ConfigDict(extra="forbid"))
+    adapter: TypeAdapter[ServiceConfig] = TypeAdapter(ServiceConfig)
     try:
         return adapter.validate_python(values)
     except ValidationError as error:

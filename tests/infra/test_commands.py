@@ -1,0 +1,179 @@
+"""Every command in Dockerfiles, manifests and scripts exists, with each of its flags; and what images promise."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+import yaml
+
+import sfumato
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+DOCKERFILES = sorted(INFRA.rglob("*Dockerfile"))
+COMPOSE = INFRA / "mlflow" / "compose.yaml"
+FLAGS_OF_BEAM = {
+    "--project",
+    "--region",
+    "--job_name",
+    "--temp_location",
+    "--staging_location",
+    "--sdk_container_image",
+    "--sdk_location",
+    "--service_account_email",
+    "--no_use_public_ips",
+    "--machine_type",
+    "--disk_size_gb",
+    "--max_num_workers",
+    "--autoscaling_algorithm",
+    "--experiments",
+}
+
+
+def commands(text: str) -> list[list[str]]:
+    """The `sfumato ...` command lines of a file, comments left out, continued lines joined."""
+    lines = re.sub(r"\\\n\s*", " ", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
+    found = re.findall(r"(?:^|RUN |exec |&& )\s*(sfumato [^&|\n]+)", lines, flags=re.MULTILINE)
+    return [shlex.split(command)[1:] for command in found]
+
+
+FILES = [*DOCKERFILES, *INFRA.rglob("*.sh"), *INFRA.rglob("*.yaml")]
+COMMANDS = [(path, command) for path in FILES for command in commands(path.read_text())]
+
+
+def test_every_stage_is_covered() -> None:
+    assert {path.name for path, _ in COMMANDS} >= {
+        "pipelines.Dockerfile",
+        "training.Dockerfile",
+        "serving.Dockerfile",
+        "launch.sh",
+        "rayjob-meta-train.yaml",
+    }
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[f"{p.name}:{c[0]}" for p, c in COMMANDS])
+def test_every_command_exists_with_all_its_flags(path: Path, command: list[str]) -> None:
+    verb, *arguments = command
+    arguments = [argument for argument in arguments if argument not in sfumato.FLAGS_OF_EVERY_VERB and argument != "$@"]
+    options = importlib.import_module(sfumato.VERBS[verb].module).Options
+    with contextlib.redirect_stderr(io.StringIO()):
+        parsed: tuple[Any, list[str]] = tyro.cli(options, args=arguments, return_unknown_args=True)
+    unknown = {argument for argument in parsed[1] if argument.startswith("-")}
+    assert unknown <= (FLAGS_OF_BEAM if verb == "preprocess" else set())
+
+
+def test_the_flags_left_to_beam_are_beams() -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    pieces = next(command for path, command in COMMANDS if path.name == "launch.sh")
+    given = [argument for argument in pieces if argument in FLAGS_OF_BEAM]
+    assert set(given) == FLAGS_OF_BEAM
+    flags = [re.sub(r"\$\w+", "1", piece) for piece in pieces[pieces.index("DataflowRunner") + 1 :]]
+    known = PipelineOptions(flags).get_all_options(drop_default=True)
+    for flag in given:
+        assert flag.removeprefix("--").removeprefix("no_") in known, flag
+
+
+def test_assets_baked_into_images_are_in_the_catalogue() -> None:
+    from pipelines.assets import ASSETS
+
+    for _, (verb, *arguments) in COMMANDS:
+        if verb == "assets":
+            assert set(arguments[1:]) <= set(ASSETS)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_images_are_pinned_and_refuse_pickles(path: Path) -> None:
+    text = path.read_text()
+    (base,) = re.findall(r"^FROM (\S+)$", text, flags=re.MULTILINE)
+    assert ":" in base
+    assert not base.endswith(":latest")
+    assert "MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false" in text
+    if path.name != "pipelines.Dockerfile":  # Dataflow needs root; the file says why
+        assert re.search(r"^USER \d+$", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("stage", ["pipelines", "training", "serving"])
+def test_an_image_installs_its_extra_by_the_lock_file(stage: str) -> None:
+    text = (INFRA / "docker" / f"{stage}.Dockerfile").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extra,) = re.findall(r'--constraints requirements\.lock "\.\[(\w+)\]"', text)
+    assert extra in project["optional-dependencies"]
+    torch = next(line for line in project["dependencies"] if line.startswith("torch=="))
+    assert torch in text
+    for copied in re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE):
+        assert all((ROOT / name).exists() for name in copied.split())
+
+
+def test_the_beam_image_and_its_entrypoint_fit_the_locked_beam() -> None:
+    text = (INFRA / "docker" / "pipelines.Dockerfile").read_text()
+    (locked,) = re.findall(r"^apache-beam==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    assert f"FROM apache/beam_python3.11_sdk:{locked}\n" in text
+    assert text.rstrip().endswith('ENTRYPOINT ["/opt/apache/beam/boot"]')
+
+
+def test_manifests_run_the_locked_ray() -> None:
+    (locked,) = re.findall(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    for path in (INFRA / "kuberay").glob("*.yaml"):
+        assert re.findall(r'rayVersion: "(.+)"', path.read_text()) == [locked]
+    for stage in ("training", "serving"):
+        assert f"ray[default]=={locked}" in (INFRA / "docker" / f"{stage}.Dockerfile").read_text()
+
+
+def test_compose_starts_mlflow_with_postgres_auth_and_known_hosts() -> None:
+    compose = yaml.safe_load(COMPOSE.read_text())
+    assert set(compose) == {"name", "services", "volumes", "networks"}
+    server = compose["services"]["mlflow"]
+    flags = [argument.split("=", 1)[0] for argument in server["command"]]
+    assert {"--app-name", "--backend-store-uri", "--allowed-hosts", "--artifacts-destination"} <= set(flags)
+    assert server["depends_on"]["postgres"]["condition"] == "service_healthy"
+    for service in compose["services"].values():
+        named = [volume.split(":")[0] for volume in service["volumes"]]
+        assert all(
+            (INFRA / "mlflow" / name).exists() if name.startswith("./") else name in compose["volumes"]
+            for name in named
+        )
+        assert set(service["networks"]) <= set(compose["networks"])
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.filterwarnings("ignore")  # importing MLflow warns in several places of its own
+def test_the_mlflow_server_knows_every_flag_of_compose() -> None:
+    from mlflow.cli import server
+
+    known = {name for parameter in server.params for name in parameter.opts}
+    command = yaml.safe_load(COMPOSE.read_text())["services"]["mlflow"]["command"]
+    assert command[:2] == ["mlflow", "server"]
+    assert {argument.split("=", 1)[0] for argument in command[2:]} <= known
+
+
+def test_no_secret_stands_in_a_file() -> None:
+    compose = yaml.safe_load(COMPOSE.read_text())
+    for service in compose["services"].values():
+        for name, value in service["environment"].items():
+            if name.endswith(("PASSWORD", "SECRET_KEY")):
+                assert re.fullmatch(r"\$\{[A-Z_]+:\?.+\}", value), name
+
+
+@pytest.mark.parametrize("path", sorted(INFRA.rglob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_executable_and_parse(path: Path) -> None:
+    assert path.stat().st_mode & 0o111
+    bash = shutil.which("bash")
+    assert bash
+    subprocess.run([bash, "-n", str(path)], check=True)
+
+
+def test_infra_holds_no_python() -> None:
+    assert not list(INFRA.rglob("*.py"))
