@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
 from pipelines import storage
 
 _REGISTRY = "models:/"
-_DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+_DEFAULT_DATABASE = "mlflow.db"
 _MANIFEST = "manifest.json"
 
 
@@ -26,12 +27,20 @@ def resolve(model: str) -> str:
         ValueError: it is no bundle, or the registry has no such model or cannot be reached.
     """
     if model.startswith(_REGISTRY):
-        return _download(model, os.environ.get("MLFLOW_TRACKING_URI", _DEFAULT_TRACKING_URI))
+        return _download(model, _tracking_uri())
     if not storage.exists(model):
         raise FileNotFoundError(f"{model} does not exist")
     if not storage.exists(storage.join(model, _MANIFEST)):
         raise ValueError(f"{model} is no base model: it holds no {_MANIFEST} (which is written last)")
     return model
+
+
+def _tracking_uri() -> str:
+    """The server that MLFLOW_TRACKING_URI names, else the database in this folder, which MLflow would make when asked."""
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not named and not Path(_DEFAULT_DATABASE).exists():
+        raise ValueError(f"MLFLOW_TRACKING_URI is not set and there is no {_DEFAULT_DATABASE} here: which registry?")
+    return named or f"sqlite:///{_DEFAULT_DATABASE}"
 
 
 @lru_cache(maxsize=8)

@@ -41,15 +41,20 @@ FLAGS_OF_BEAM = {
 }
 
 
-def commands(text: str) -> list[list[str]]:
+def commands(path: Path) -> list[list[str]]:
     """The `sfumato ...` command lines of a file, comments left out, continued lines joined."""
-    lines = re.sub(r"\\\n\s*", " ", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
-    found = re.findall(r"(?:^|RUN |exec |&& )\s*(sfumato [^&|\n]+)", lines, flags=re.MULTILINE)
+    text = path.read_text()
+    if path.suffix == ".yaml":
+        documents = yaml.safe_load_all(text)
+        text = "\n".join(document.get("spec", {}).get("entrypoint", "") for document in documents)
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    found = re.findall(r"(?:^|RUN |exec |&& )\s*(sfumato [^&|\n]+)", joined, flags=re.MULTILINE)
     return [shlex.split(command)[1:] for command in found]
 
 
 FILES = [*DOCKERFILES, *INFRA.rglob("*.sh"), *INFRA.rglob("*.yaml")]
-COMMANDS = [(path, command) for path in FILES for command in commands(path.read_text())]
+COMMANDS = [(path, command) for path in FILES for command in commands(path)]
 
 
 def test_every_stage_is_covered() -> None:
