@@ -1,4 +1,4 @@
-"""Ray Train around the loop: workers, checkpoints on any storage, progress and Ctrl-C; the only home of ray in training."""
+"""Ray Train around the loop: workers, checkpoints on any storage, progress, Ctrl-C. The only home of ray here."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,10 +186,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     observer = _RayObserver(job, exchange.rank)
     data = open_data(job.dataset, job.config)
     checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        train(job.config, data, observer, exchange, device)
-        return
-    with checkpoint.as_directory() as folder:
+    with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
         train(job.config, data, observer, exchange, device, folder)
 
 

@@ -61,7 +61,7 @@ class Tracker:
 
 def start_run(
     tracking_uri: str,
-    artifact_root: str,
+    artifact_root: str | None,
     experiment: str,
     name: str,
     *,
@@ -72,7 +72,7 @@ def start_run(
     """Open a run, or take up the one called `resume`.
 
     Args:
-        artifact_root: where a new experiment keeps its files.
+        artifact_root: where a new experiment keeps its files; None leaves it to the server.
     """
     client = MlflowClient(tracking_uri)
     if resume is not None:

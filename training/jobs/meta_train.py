@@ -44,7 +44,7 @@ class Options:
     mlflow: str = "sqlite:///mlflow.db"
     """MLflow tracking URI."""
     mlflow_artifacts: str | None = None
-    """Where a new experiment keeps pictures and models; by default `mlartifacts` beside an SQLite file, else MLflow's."""
+    """Where a new experiment keeps its files; by default `mlartifacts` beside an SQLite file, else MLflow decides."""
     experiment: str = "sfumato"
     """MLflow experiment."""
 
