@@ -14,6 +14,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH := torch==2.13.0
 
 BIN := .venv/bin
+DEMO ?= demo
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
@@ -21,11 +22,11 @@ PYTEST := $(BIN)/python -m pytest
 
 .PHONY: demo
 demo: setup ## Run the whole line on real clips; everything lands in demo/
-	$(BIN)/sfumato demo -o demo
+	$(BIN)/sfumato demo -o $(DEMO)
 
 .PHONY: mlflow
 mlflow: setup ## Open the MLflow page of the demo's runs on http://127.0.0.1:5000
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///demo/mlflow.db --host 127.0.0.1 --port 5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db --host 127.0.0.1 --port 5000
 
 .PHONY: doctor
 doctor: setup ## Check this installation and say how to mend it
@@ -58,7 +59,7 @@ clean: ## Remove .venv and every cache (not demo/)
 
 .PHONY: clean-demo
 clean-demo: ## Remove demo/
-	rm -rf demo
+	rm -rf $(DEMO)
 
 ##@ Checks
 

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from pipelines import storage
+from pipelines.assets import sha256_of
 from pipelines.command import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
-from training.avatar import save_avatar
-from training.checkpoint import load_bundle
+from training.avatar import Avatar, load_avatar, save_avatar
+from training.checkpoint import MANIFEST, load_bundle
 from training.finetune import FineTuneConfig, fine_tune
 from training.portraits import find_portraits
 
@@ -45,6 +47,8 @@ def run(options: Options) -> Outcome:
     if not storage.exists(options.model):
         raise FileNotFoundError(f"{options.model} does not exist")
     model = load_bundle(options.model)
+    if (made := _made_before(options, model.version)) is not None:
+        return _outcome(options, made, started, "already made: nothing to do")
     portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=options.face)
     with progress() as bar:
         task = bar.add_task("fine-tune", total=None)
@@ -54,8 +58,24 @@ def run(options: Options) -> Outcome:
 
         avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step)
     save_avatar(avatar, options.out, options.consent)
+    return _outcome(options, avatar, started)
+
+
+def _made_before(options: Options, version: str) -> Avatar | None:
+    """The avatar at the output, if the same model made it of the same pictures with the same steps."""
+    if not storage.exists(storage.join(options.out, MANIFEST)):
+        return None
+    avatar = load_avatar(options.out)
+    wanted = {sha256_of(Path(path)) for path in options.portraits if Path(path).is_file()}
+    same_steps = options.num_steps in (None, avatar.steps)
+    same = avatar.base_version == version and {portrait.sha256 for portrait in avatar.portraits} == wanted
+    return avatar if same and same_steps else None
+
+
+def _outcome(options: Options, avatar: Avatar, started: float, *notes: str) -> Outcome:
     return Outcome(
         made=(Artefact("avatar", options.out),),
-        counts={"portraits": len(portraits), "steps": avatar.steps},
+        counts={"portraits": len(avatar.portraits), "steps": avatar.steps},
         seconds=time.monotonic() - started,
+        notes=notes,
     )

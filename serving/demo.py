@@ -1,0 +1,178 @@
+"""`sfumato demo`: the whole line on real clips, as a newcomer would type it. Run again, it makes only what is missing.
+
+Every stage is one call of the `sfumato` command in its own process, so that the table at the end shows commands to
+copy. The clips show four people; three of them drive the Mona Lisa.
+"""
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.table import Table
+
+from pipelines import assets
+from pipelines.command import Artefact, Outcome, console
+from serving import roundtrip
+from serving.moving_picture import write_moving_picture
+
+# Who is who: clips of one person share an identity, so that no person can stand in two splits.
+_CLIPS = {
+    "clip_langer": ("woman", "pexels"),
+    "clip_single_face": ("man-at-door", "single-face"),
+    "clip_face_noface": ("man-at-door", "face-noface"),
+    "clip_noface_face": ("man-at-door", "noface-face"),
+    "clip_carphone": ("man-in-car", "carphone"),
+    "clip_cap12": ("man-at-map", "cap12"),
+    "clip_cap13": ("man-at-map", "cap13"),
+}
+_DRIVERS = ("clip_langer", "clip_single_face", "clip_carphone")
+_HTTP_DRIVER = "clip_single_face"
+_PORTRAIT = "mona_lisa"
+_WEIGHTS = ("face_landmarker", "lpips_vgg16")
+_LICENCE = "MIT, BSD and Pexels licences; `sfumato assets list` has each clip's"
+_CONSENT = "Public domain: painted by Leonardo da Vinci about 1503; the sitter died in 1542."
+_JOB_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """From real videos to an animated Mona Lisa: every stage, every engine, on this machine."""
+
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = "demo"
+    """Folder of everything the demo makes."""
+    num_steps: int | None = None
+    """Meta-training steps; by default the preset's."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table at the end."""
+
+    what: str
+    where: str
+    seconds: float
+    command: str
+
+
+def run(options: Options) -> Outcome:
+    """Run every stage that is not done.
+
+    Raises:
+        ValueError: a stage failed; what it said stands above.
+        KeyboardInterrupt: run again to go on where it stopped.
+    """
+    started = time.monotonic()
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = assets.fetch_many([*_WEIGHTS, *_CLIPS, _PORTRAIT])
+    seconds = time.monotonic() - started
+    rows = [_Row("weights and clips", str(assets.cache_folder()), seconds, "sfumato assets list")]
+    for what, where, command in _commands(out, paths, options.num_steps):
+        rows.append(_Row(what, where, _call(what, command), shlex.join(["sfumato", *command])))
+    rows.append(_moving_picture(out))
+    rows.append(_round_trip(out, paths))
+    rows.append(_Row("experiments", str(out / "mlflow.db"), 0.0, f"make mlflow DEMO={shlex.quote(options.out)}"))
+    _show(rows)
+    made = tuple(Artefact(row.what, row.where) for row in rows)
+    return Outcome(made=made, counts={"stages": len(rows)}, seconds=time.monotonic() - started)
+
+
+def _commands(
+    out: Path, paths: Mapping[str, Path], num_steps: int | None
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What each command makes, where, and its arguments."""
+    tracking = f"sqlite:///{out / 'mlflow.db'}"
+    dataset, model, avatar, videos = (str(out / name) for name in ("dataset", "model", "avatar", "videos"))
+    preprocess = ("preprocess", str(_write_manifest(out, paths)), dataset, "--frames-per-clip", "32")
+    # Four people are too few to hold any out.
+    yield "data set", dataset, (*preprocess, "--val-fraction", "0", "--test-fraction", "0", "--licence", _LICENCE)
+    train = ("meta-train", "demo", "--data", dataset, "-o", model, "--mlflow", tracking)
+    yield "base model", model, train if num_steps is None else (*train, "--num-steps", str(num_steps))
+    portrait = str(paths[_PORTRAIT])
+    yield "avatar", avatar, ("fine-tune", portrait, "--model", model, "-o", avatar, "--consent", _CONSENT)
+    drivers = (str(paths[name]) for name in _DRIVERS)
+    yield "videos", videos, ("animate", "-s", avatar, "-d", *drivers, "-o", videos)
+
+
+def _write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
+    lines = [
+        json.dumps({"path": str(paths[name]), "identity": identity, "video": video})
+        for name, (identity, video) in _CLIPS.items()
+    ]
+    manifest = out / "clips.jsonl"
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+def _call(what: str, command: tuple[str, ...]) -> float:
+    """Run one `sfumato` command; its progress and messages go to the terminal. Returns its seconds."""
+    console().rule(f"[bold]{what}", align="left")
+    console().print(shlex.join(["sfumato", *command]), style="dim", markup=False)
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "sfumato", *command], check=False)
+    if done.returncode == 130:
+        raise KeyboardInterrupt
+    if done.returncode != 0:
+        raise ValueError(f"the {what} could not be made: `sfumato {command[0]}` ended with code {done.returncode}")
+    return time.monotonic() - started
+
+
+def _moving_picture(out: Path) -> _Row:
+    """A small animated picture of the first driver's result, for a page."""
+    picture = out / "videos" / "mona-lisa.webp"
+    (video,) = (out / "videos").glob("*Langer*.side-by-side.mp4")
+    seconds = _unless_newer(picture, video, lambda: write_moving_picture(video, picture))
+    return _Row("moving picture", str(picture), seconds, f"open {shlex.quote(str(picture))} in a browser")
+
+
+def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
+    """The same portrait through the HTTP service: pictures -> avatar, avatar + driver -> video."""
+    video = out / "videos" / "over-http.mp4"
+    model = str(out / "model")
+
+    def serve_and_ask() -> None:
+        from serving.app import Options as ServeOptions
+        from serving.app import running
+
+        console().rule("[bold]HTTP round trip", align="left")
+        options = ServeOptions(model=model, data_dir=str(out / "service"), port=_free_port(), num_steps=10)
+        with running(options) as url:
+            avatar = roundtrip.make_avatar(url, [paths[_PORTRAIT]], _CONSENT, timeout_s=_JOB_TIMEOUT_S)
+            roundtrip.make_video(url, avatar, paths[_HTTP_DRIVER], video, timeout_s=_JOB_TIMEOUT_S)
+
+    seconds = _unless_newer(video, Path(model) / "manifest.json", serve_and_ask)
+    return _Row("video over HTTP", str(video), seconds, f"sfumato serve --model {shlex.quote(model)}")
+
+
+def _unless_newer(made: Path, source: Path, make: Callable[[], None]) -> float:
+    """Call `make` when what it makes is missing or older than its source; returns the seconds it took."""
+    started = time.monotonic()
+    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+        make()
+    return time.monotonic() - started
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _show(rows: list[_Row]) -> None:
+    table = Table(title="What the demo made", title_justify="left")
+    for column in ("what", "where"):
+        table.add_column(column, overflow="fold")
+    table.add_column("seconds", justify="right")
+    table.add_column("command to make or see it", overflow="fold")
+    for row in rows:
+        table.add_row(row.what, row.where, f"{row.seconds:.1f}", row.command)
+    console().print(table)
