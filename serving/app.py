@@ -202,10 +202,10 @@ def _require_free_port(host: str, port: int) -> None:
 
 def run(options: Options) -> command.Outcome:
     """Serve until Ctrl-C or SIGTERM, which end it by KeyboardInterrupt after a clean shutdown (exit code 130)."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = command.console()
     screen.print("starting Ray Serve ...")
     with running(options) as url:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # now: Ray has set its own at its start
         screen.print(_welcome(url, options), markup=False)
         try:
             threading.Event().wait()
