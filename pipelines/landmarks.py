@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from jaxtyping import Float, UInt8
 from pipelines import assets
 
 DETECTORS = ("mediapipe", "face-alignment")
+FACE_ALIGNMENT_WEIGHTS = ("s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar")
 
 # MediaPipe's 478 points -> iBUG 68, left-right symmetric. Differs from hand-marked jaws by 4-5 % of the eye distance.
 # fmt: off
@@ -93,6 +95,28 @@ def create_detector(name: str = "mediapipe", *, device: str = "cpu", max_faces: 
     if name == "face-alignment":
         return FaceAlignmentDetector(device=device)
     raise ValueError(f"unknown detector {name!r}; choose one of {', '.join(DETECTORS)}")
+
+
+def require_weights(name: str) -> dict[str, str]:
+    """Make sure that a detector's pretrained files are on this machine; returns file name -> sha256.
+
+    Raises:
+        ValueError: they are not here and cannot be had; the message says where they belong.
+    """
+    if name == "mediapipe":
+        assets.fetch("face_landmarker")
+        return {"face_landmarker": assets.find("face_landmarker").sha256}
+    try:
+        FaceAlignmentDetector()._load()
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    return {file: assets.sha256_of(_hub_folder() / file) for file in FACE_ALIGNMENT_WEIGHTS}
+
+
+def _hub_folder() -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 class MediaPipeDetector:
@@ -213,13 +237,18 @@ class FaceAlignmentDetector:
             import face_alignment
 
             kwargs = {"path_to_detector": str(self._detector_weights)} if self._detector_weights else None
-            self._network = face_alignment.FaceAlignment(
-                face_alignment.LandmarksType.TWO_D,
-                device=self._device,
-                flip_input=False,
-                face_detector_kwargs=kwargs,
-                compile=False,
-            )
+            try:
+                self._network = face_alignment.FaceAlignment(
+                    face_alignment.LandmarksType.TWO_D,
+                    device=self._device,
+                    flip_input=False,
+                    face_detector_kwargs=kwargs,
+                    compile=False,
+                )
+            except OSError as error:  # torch.hub could not download them
+                raise OSError(
+                    f"face-alignment needs {' and '.join(FACE_ALIGNMENT_WEIGHTS)} in {_hub_folder()}: {error}"
+                ) from error
         return self._network
 
     def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
@@ -228,7 +257,9 @@ class FaceAlignmentDetector:
 
     def _landmarks(self, image: UInt8[np.ndarray, "height width 3"], boxes: list[list[float]] | None) -> list[Face]:
         network = self._load()
-        found = network.get_landmarks_from_image(image, detected_faces=boxes, return_landmark_score=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of every picture without a face
+            found = network.get_landmarks_from_image(image, detected_faces=boxes, return_landmark_score=True)
         if found is None or found[0] is None:
             return []
         faces = [

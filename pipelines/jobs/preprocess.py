@@ -14,12 +14,12 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 import tyro
 
-from pipelines import assets, schema, storage
+from pipelines import schema, storage
 from pipelines.card import data_card
 from pipelines.clips import ClipConfig
 from pipelines.command import Artefact, Outcome
 from pipelines.faces import CropRule
-from pipelines.landmarks import DETECTORS
+from pipelines.landmarks import require_weights
 from pipelines.plan import Plan, PlanConfig, make_plan
 from pipelines.process import ShardSpec
 from pipelines.quality import QualityRule
@@ -119,18 +119,17 @@ def run(options: Options) -> Outcome:
     if len(sources) == 1 and sources[0].url == options.src and storage.is_local(options.src):
         probe(storage.local_path(options.src))  # one video, named by hand: say at once what is wrong with it
     plan = make_plan(sources, options.plan_config())
-    settings = config_record(config, options.plan_config())
+    settings = config_record(config, options.plan_config(), require_weights(config.detector))
     reports, resumed = _make_shards(options, config, settings, plan, sources)
     manifest = _finish(options, settings, plan, sources, reports)
     return _outcome(options.out, manifest, resumed, _refusals(options.out, plan), time.monotonic() - begin)
 
 
-def config_record(config: ClipConfig, plan: PlanConfig) -> dict[str, Any]:
+def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the shards depend on besides the inputs: the config whose hash they carry."""
-    weights = {"face_landmarker": assets.ASSETS["face_landmarker"].sha256} if config.detector == DETECTORS[0] else {}
     # Predicted sizes follow from the clip's config; as a difference of their own they would only puzzle.
     planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
-    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": weights}
+    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": dict(weights)}
 
 
 def _make_shards(
@@ -157,8 +156,6 @@ def _make_shards(
     if todo:
         from pipelines.jobs.runner import run_shards
 
-        if config.detector == "mediapipe" and options.runner == "local":
-            assets.fetch("face_landmarker")  # once, before several workers ask for it
         run_shards(todo, runner=options.runner, workers=options.workers, beam_args=options.beam_args)
     reports = [spec.finished() for spec in specs]
     missing = [spec.shard for spec, report in zip(specs, reports, strict=True) if report is None]

@@ -1,0 +1,186 @@
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import assets
+from pipelines.clips import decode_jpeg
+from pipelines.jobs import preprocess
+from pipelines.jobs.preprocess import Options, accept_unknown, run
+from pipelines.resume import differences
+from pipelines.shards import ShardDataset
+
+Fixture = Callable[..., Any]
+
+
+def test_differences_are_shown_by_name() -> None:
+    earlier = {"clip": {"size": 256, "crop": {"margin": 2.0}}, "gone": 1}
+    now = {"clip": {"size": 128, "crop": {"margin": 2.0}}, "new": 2}
+    assert differences(earlier, now) == ["clip.size 256 -> 128", "gone 1 -> None", "new None -> 2"]
+
+
+def test_flags_of_beam_are_taken_and_misspelt_ones_are_not() -> None:
+    options = Options("src", "out")
+    assert accept_unknown(options, ["--project", "p", "--region=eu"]).beam_args == ("--project", "p", "--region=eu")
+    for wrong in (["--projekt=p"], ["--proj", "p"], ["--wokers", "2"]):
+        with pytest.raises(ValueError, match=f"unknown flag {wrong[0].partition('=')[0]} "):
+            accept_unknown(options, wrong)
+    with pytest.raises(ValueError, match="unexpected argument stray"):
+        accept_unknown(options, ["stray"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"workers": 0}, "workers"),
+        ({"size": 4}, "size"),
+        ({"frames_per_clip": 4}, "frames_per_clip"),
+        ({"val_fraction": 2.0}, "fractions"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_any_work(wrong: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(ValueError, match=message):
+        run(Options(str(tmp_path), str(tmp_path / "out"), **wrong))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_source_is_file_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run(Options(str(tmp_path / "nowhere"), str(tmp_path / "out")))
+
+
+def test_one_text_file_named_mp4_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.mp4 is not a readable video"):
+        run(Options(str(tmp_path / "text.mp4"), str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of two real clips of one man, one of another, and a text file named .mp4."""
+    folder = tmp_path_factory.mktemp("corpus")
+    people = {"clip_single_face": "man", "clip_carphone": "driver"}
+    rows = []
+    for name, identity in people.items():
+        shutil.copy(assets.fetch(name), folder)
+        rows.append({"path": assets.find(name).file, "identity": identity, "split": "train"})
+    (folder / "text.mp4").write_text("hello")
+    rows.append({"path": "text.mp4"})
+    (folder / "clips.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "clips.jsonl"
+
+
+@pytest.fixture(scope="module")
+def dataset(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Options, preprocess.Outcome]:
+    out = tmp_path_factory.mktemp("dataset") / "set"
+    options = Options(str(corpus), str(out), size=128, workers=1)
+    return options, run(options)
+
+
+def hashes(root: str) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(root).rglob("*.parquet"))
+    }
+
+
+@pytest.mark.slow
+def test_every_input_ends_in_exactly_one_way(dataset: tuple[Options, preprocess.Outcome]) -> None:
+    options, outcome = dataset
+    assert outcome.ok
+    assert {name: outcome.counts[name] for name in ("inputs", "done", "rejected", "failed", "frames")} == {
+        "inputs": 3,
+        "done": 2,
+        "rejected": 1,
+        "failed": 0,
+        "frames": 32,
+    }
+    assert "2 done + 1 rejected + 0 failed = 3 inputs" in outcome.notes
+    assert any("text.mp4 rejected (unreadable)" in note for note in outcome.notes)
+    plan = pq.read_table(Path(options.out) / "plan.parquet").to_pylist()
+    assert {row["source"] for row in plan} == {"single_face.mp4", "carphone_pristine.mp4", "text.mp4"}
+    card = (Path(options.out) / "README.md").read_text()
+    assert "| unreadable | 1 |" in card
+
+
+@pytest.mark.slow
+def test_every_frame_of_real_clips_is_readable_by_byte_range(dataset: tuple[Options, preprocess.Outcome]) -> None:
+    options, _ = dataset
+    reader = ShardDataset(options.out)
+    assert (reader.manifest.size, reader.manifest.detector) == (128, "mediapipe")
+    videos = reader.videos("train")
+    assert [video.identity for video in videos] == ["driver", "man"]
+    number = 0
+    for video in videos:
+        for frame, (jpeg, points) in zip(video.frames, reader.read(video.frames), strict=True):
+            assert decode_jpeg(jpeg).shape == (128, 128, 3)
+            # The whole face lies inside the crop, the eyes above the mouth.
+            assert 0 < points.min() < points.max() < 127
+            assert points[36:48, 1].mean() < points[48:60, 1].mean()
+            assert abs(frame.yaw) < 60
+            number += 1
+    assert number == 32
+
+
+@pytest.mark.slow
+def test_running_again_does_nothing(dataset: tuple[Options, preprocess.Outcome]) -> None:
+    options, first = dataset
+    before = {path: path.stat().st_mtime_ns for path in Path(options.out).rglob("*") if path.is_file()}
+    again = run(options)
+    assert {path: path.stat().st_mtime_ns for path in Path(options.out).rglob("*") if path.is_file()} == before
+    assert again.counts == first.counts
+    assert "3 of 3 shards were done before" in again.notes
+
+
+@pytest.mark.slow
+def test_another_config_or_other_inputs_are_refused_with_the_difference(
+    dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
+) -> None:
+    options, _ = dataset
+    with pytest.raises(ValueError, match=r"another config: clip\.size 128 -> 64\. "):
+        run(dataclasses.replace(options, size=64))
+    shutil.copytree(Path(options.src).parent, tmp_path / "more")
+    with (tmp_path / "more" / "clips.jsonl").open("a") as file:
+        file.write('\n{"path": "extra.mp4"}')
+    (tmp_path / "more" / "extra.mp4").write_text("new")
+    with pytest.raises(ValueError, match=r"other inputs: 1 new or changed \(extra\.mp4"):
+        run(dataclasses.replace(options, src=str(tmp_path / "more" / "clips.jsonl")))
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_bytes_and_a_lost_shard_is_made_again(
+    dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
+) -> None:
+    options, _ = dataset
+    other = dataclasses.replace(options, out=str(tmp_path / "two"), workers=2)
+    run(other)
+    assert hashes(other.out) == hashes(options.out)
+    digest = ShardDataset(options.out).manifest.digest
+    assert ShardDataset(other.out).manifest.digest == digest
+    # As after a crash: one shard without its report, half a shard beside it, no manifest.
+    (Path(other.out) / "dataset.json").unlink()
+    report = next(Path(other.out).glob("train/*.report.json"))
+    report.unlink()
+    report.with_name(report.name.replace(".report.json", ".parquet")).write_bytes(b"PAR1 half")
+    outcome = run(other)
+    assert "2 of 3 shards were done before" in outcome.notes
+    assert hashes(other.out) == hashes(options.out)
+    assert ShardDataset(other.out).manifest.digest == digest
+
+
+@pytest.mark.slow
+def test_nothing_usable_is_said_and_not_ok(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "in" / name).write_text("hello")
+    outcome = run(Options(str(tmp_path / "in"), str(tmp_path / "out"), workers=1))
+    assert not outcome.ok
+    assert outcome.counts["rejected"] == 2
