@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from training.pictures import resize_points, to_tensor
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
-_FRAMES_PER_STEP = 8
+_FRAMES_PER_STEP = 4
 _CHECK_EVERY = 10
-_PATIENCE = 3
+_PATIENCE = 2
+_WORTHWHILE = 0.99  # a check must lower the error by this factor to count
 _VARIANTS_PER_PORTRAIT = 6
 _FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
 
@@ -45,15 +46,22 @@ class FineTuneConfig:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Targets with what the generator sees of them, [-1, 1]."""
+    """Targets with what the generator sees of them, [-1, 1], and what the perceptual network sees in them."""
 
     target: Float[Tensor, "batch 3 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
     warped: WarpedShot | None
+    activations: tuple[Tensor, ...] = ()
 
     def __getitem__(self, index: Tensor) -> "_Frames":
         warped = self.warped and WarpedShot(self.warped.frame[index], self.warped.landmark_image[index])
-        return _Frames(self.target[index], self.landmark_image[index], warped)
+        activations = tuple(layer[index] for layer in self.activations)
+        return _Frames(self.target[index], self.landmark_image[index], warped, activations)
+
+    @torch.no_grad()
+    def seen_by(self, perceptual: PerceptualNetwork) -> "_Frames":
+        """The same frames with their activations, computed once for all steps."""
+        return replace(self, activations=tuple(perceptual(self.target)))
 
 
 def fine_tune(
@@ -83,8 +91,9 @@ def fine_tune(
     most = _most_steps(len(portraits)) if config.num_steps is None else config.num_steps
     if most == 0:
         return avatar_of(0)
-    train, held_out = _variants(model.config.model, portraits, random)
-    tuner = _Tuner(model, generator, discriminator, adain, load_perceptual(model.config.perceptual))
+    perceptual = load_perceptual(model.config.perceptual)
+    train, held_out = (frames.seen_by(perceptual) for frames in _variants(model.config.model, portraits, random))
+    tuner = _Tuner(model, generator, discriminator, adain, perceptual)
     best_error, best, since_best = tuner.error(held_out), avatar_of(0), 0
     for step in range(1, most + 1):
         terms = tuner.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
@@ -93,7 +102,7 @@ def fine_tune(
         if config.num_steps is None and (step % _CHECK_EVERY == 0 or step == most):
             error = tuner.error(held_out)
             since_best += 1
-            if error < best_error:
+            if error < _WORTHWHILE * best_error:
                 best_error, best, since_best = error, avatar_of(step), 0
             if since_best >= _PATIENCE:
                 break
@@ -153,11 +162,10 @@ class _Tuner:
             hinge.backward()
             self.discriminator_optimizer.step()
         with torch.no_grad():
-            real_activations = self.perceptual(frames.target)
             real_features = self.discriminator(frames.target, frames.landmark_image, self.no_row).features
         verdict = self.discriminator(generated.frame, frames.landmark_image, self.no_row)
         terms = {
-            "content": losses.content(self.perceptual(generated.frame), real_activations),
+            "content": losses.content(self.perceptual(generated.frame), frames.activations),
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
         }
@@ -172,7 +180,7 @@ class _Tuner:
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
-        return float(losses.content(self.perceptual(generated.frame), self.perceptual(frames.target)))
+        return float(losses.content(self.perceptual(generated.frame), frames.activations))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
         return self.adain.expand(len(frames.target), -1)
