@@ -114,7 +114,7 @@ class Pose:
     def roll(self) -> Float[np.ndarray, "*batch"]:
         return np.asarray(np.degrees(np.arctan2(self.rotation[..., 1, 0], self.rotation[..., 0, 0])))
 
-    def project(self, points: Float[np.ndarray, "*batch points 3"]) -> Float[np.ndarray, "*batch points 2"]:
+    def project(self, points: Float[np.ndarray, "*#batch points 3"]) -> Float[np.ndarray, "*#batch points 2"]:
         """Head points (cm) to picture points (pixels)."""
         flat = points @ np.swapaxes(self.rotation[..., :2, :], -1, -2)
         projected: np.ndarray = self.scale[..., None, None] * flat + self.translation[..., None, :]
