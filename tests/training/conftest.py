@@ -1,0 +1,208 @@
+"""Tiny networks, drawn faces and a small real data set of them, shared by the tests of training."""
+
+import dataclasses
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float, UInt8
+
+from pipelines import schema, storage
+from pipelines.clips import ClipConfig, ClipRow, encode_jpeg
+from pipelines.head import CANONICAL_LANDMARKS, Pose
+from pipelines.schema import ClipKey
+from pipelines.shard_writer import write_shard
+from pipelines.shards import DatasetManifest, ShardDataset, ShardEntry
+from training.checkpoint import BaseModel, Origin
+from training.config import ModelConfig, TrainConfig
+from training.models.discriminator import Discriminator
+from training.models.embedder import Embedder
+from training.models.generator import Generator
+from training.perceptual import PerceptualNetwork
+from training.portraits import Portrait
+
+Image = UInt8[np.ndarray, "height width 3"]
+_CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along
+
+
+@pytest.fixture
+def tiny_model() -> Callable[..., ModelConfig]:
+    """`tiny_model(warp_prior=True, ...)`: 32 px, two halvings, everything else as in the large ones."""
+
+    def make(**changes: object) -> ModelConfig:
+        config = ModelConfig(
+            image_size=32,
+            generator_channels=(4, 8),
+            embedder_channels=(4, 8),
+            num_bottleneck_blocks=1,
+            attention_size_down=8,
+            attention_size_up=16,
+        )
+        return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def tiny_train(tiny_model: Callable[..., ModelConfig]) -> Callable[..., TrainConfig]:
+    """`tiny_train(warp_prior=..., num_steps=..., ...)`."""
+
+    def make(*, warp_prior: bool = False, **changes: object) -> TrainConfig:
+        config = TrainConfig(
+            model=tiny_model(warp_prior=warp_prior),
+            perceptual="alexnet",
+            num_shots=2,
+            episodes_per_step=4,
+            num_steps=3,
+            learning_rate=1e-3,
+            learning_rate_discriminator=1e-3,
+            log_every=1,
+        )
+        return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_perceptual() -> PerceptualNetwork:
+    """AlexNet's shape with random weights: no download."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return PerceptualNetwork("alexnet").eval()
+
+
+@pytest.fixture
+def face() -> Callable[..., Float[np.ndarray, "68 2"]]:
+    """`face(size=..., x=..., y=..., yaw=..., head=...)`: a head's landmarks; `size` is about its face's height."""
+
+    def make(
+        size: float = 20.0,
+        x: float = 16.0,
+        y: float = 17.0,
+        *,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        roll: float = 0.0,
+        head: Float[np.ndarray, "68 3"] = CANONICAL_LANDMARKS,
+    ) -> Float[np.ndarray, "68 2"]:
+        angles = (np.asarray(angle) for angle in (yaw, pitch, roll))
+        pose = Pose.from_angles(*angles, np.asarray(size / 14.5), np.array([x, y - size * 0.15]))
+        return pose.project(head).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def draw() -> Callable[..., Image]:
+    """`draw(landmarks, height, width, shade)`: a flat cartoon of a face, with some texture behind it."""
+
+    def make(landmarks: Float[np.ndarray, "68 2"], height: int, width: int, shade: int = 180) -> Image:
+        rows, columns = np.mgrid[:height, :width]
+        image = np.stack([rows * 2 % 97, columns * 3 % 89, (rows + columns) % 71], -1).astype(np.uint8)
+        for part, colour in (
+            (range(17), (shade, shade - 30, shade - 60)),
+            (range(36, 42), (250, 250, 250)),
+            (range(42, 48), (250, 250, 250)),
+            (range(48, 60), (170, 40, 50)),
+        ):
+            hull = cv2.convexHull(np.rint(landmarks[list(part)]).astype(np.int32))
+            image = cv2.fillConvexPoly(np.ascontiguousarray(image), hull, colour)
+        return image
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(
+    tmp_path: Path, face: Callable[..., np.ndarray], draw: Callable[..., Image]
+) -> Callable[..., ShardDataset]:
+    """`make_dataset("ann/v1", "bob/v1", num_frames=5, name="set")`: real shards of drawn faces, one video an id."""
+
+    def make(*video_ids: str, num_frames: int = 5, name: str = "set") -> ShardDataset:
+        root = str(tmp_path / name)
+        rows = [_row(video_id, number, num_frames, face, draw) for number, video_id in enumerate(video_ids)]
+        return _write(root, rows)
+
+    return make
+
+
+def _row(
+    video_id: str, number: int, num_frames: int, face: Callable[..., np.ndarray], draw: Callable[..., Image]
+) -> ClipRow:
+    identity, video = video_id.split("/")
+    random = np.random.default_rng(number)
+    landmarks = np.stack([face(28, 24 + random.normal(), 25, yaw=random.normal() * 8) for _ in range(num_frames)])
+    numbers = tuple(float(i) for i in range(num_frames))
+    return ClipRow(
+        key=ClipKey(identity, video, "a"),
+        source=f"{video_id}.mp4",
+        source_sha256="0" * 64,
+        fps=Fraction(25),
+        width=_CROP,
+        height=_CROP,
+        end_us=1_000_000,
+        frame_index=tuple(range(num_frames)),
+        frame_pts_us=tuple(40_000 * i for i in range(num_frames)),
+        frame_jpeg=tuple(encode_jpeg(draw(points, _CROP, _CROP, 150 + 20 * number), 95) for points in landmarks),
+        landmarks=landmarks,
+        landmark_score=numbers,
+        bbox=np.zeros((num_frames, 4), np.float32),
+        crop_affine=np.array([[1.0, 0, 0], [0, 1, 0]]),
+        yaw=numbers,
+        pitch=numbers,
+        roll=numbers,
+        sharpness=numbers,
+        brightness=numbers,
+        mouth_openness=numbers,
+        eye_openness=numbers,
+        audio=None,
+        audio_format=None,
+    )
+
+
+def _write(root: str, rows: list[ClipRow]) -> ShardDataset:
+    hashes = {"config_sha256": "c" * 64, "plan_sha256": "p" * 64}
+    report = write_shard(root, "train", 0, rows, (), seconds={}, **hashes)
+    manifest = DatasetManifest(
+        schema_version=schema.SCHEMA_VERSION,
+        code_version="0",
+        config={"clip": dataclasses.asdict(ClipConfig(size=_CROP)), "plan": {}, "weights": {}},
+        **hashes,
+        source="drawn",
+        licence="CC0",
+        counts={"done": len(rows)},
+        codes={},
+        shards=(ShardEntry("train", 0, len(rows), report.num_frames, report.num_bytes, report.sha256, "0" * 64),),
+        stage_seconds={},
+    )
+    storage.write_bytes(storage.join(root, "dataset.json"), manifest.to_json().encode())
+    return ShardDataset(root)
+
+
+@pytest.fixture
+def portrait(face: Callable[..., np.ndarray], draw: Callable[..., Image]) -> Callable[..., Portrait]:
+    """`portrait(size=60, yaw=0, ...)`: a drawn picture of 150 x 121 pixels with its landmarks."""
+
+    def make(size: float = 60.0, **pose: float) -> Portrait:
+        landmarks = face(size, 62.0, 80.0, **pose)
+        return Portrait(draw(landmarks, 150, 121), landmarks, f"{size:.0f}-{pose}.png", "0" * 64)
+
+    return make
+
+
+@pytest.fixture
+def base_model(tiny_train: Callable[..., TrainConfig]) -> Callable[..., BaseModel]:
+    """`base_model(warp_prior=...)`: a model as it comes out of its initialisation."""
+
+    def make(**changes: object) -> BaseModel:
+        config = tiny_train(**changes)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            networks = Embedder(config.model), Generator(config.model), Discriminator(config.model)
+        return BaseModel(config, Origin(0, 0, "set", "d" * 64), *(network.eval() for network in networks), "v" * 64)
+
+    return make

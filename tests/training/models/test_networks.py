@@ -1,0 +1,180 @@
+"""The published sizes of embedder, generator and discriminator, and what each computes, on tiny ones by hand."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config import ModelConfig
+from training.models.discriminator import Discriminator
+from training.models.embedder import Embedder
+from training.models.generator import Generator
+from training.models.layers import SelfAttention, num_parameters
+from training.models.warp import WarpedShot
+from training.presets import PRESETS, paper
+
+MakeModel = Callable[..., ModelConfig]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def published() -> tuple[Embedder, Generator, Discriminator]:
+    """Of preset `paper`, on the meta device: a forward pass tells sizes and costs nothing."""
+    config = paper().model
+    embedder, generator, discriminator = (build(config) for build in (Embedder, Generator, Discriminator))
+    return embedder.to("meta").eval(), generator.to("meta").eval(), discriminator.to("meta").eval()
+
+
+def test_the_paper_preset_has_the_published_parameter_counts(
+    published: tuple[Embedder, Generator, Discriminator],
+) -> None:
+    embedder, generator, discriminator = (num_parameters(network) / 1e6 for network in published)
+    assert embedder == pytest.approx(15, rel=0.02)
+    assert generator == pytest.approx(38, rel=0.02)
+    assert discriminator == pytest.approx(20, rel=0.03)
+    assert num_parameters(published[1].projection) / 1e6 == pytest.approx(6.7, rel=0.01)
+
+
+def test_the_paper_preset_has_13056_adain_values(published: tuple[Embedder, Generator, Discriminator]) -> None:
+    # Four blocks 512 -> 512; up blocks 512 -> 512, 256, 128, 64; the head. Scale and bias of both norms each.
+    assert published[1].num_adain_values == 2 * (4 * 1024 + 1024 + 768 + 384 + 192 + 64) == 13_056
+
+
+def test_the_paper_generator_is_16_pixels_wide_in_the_middle(
+    published: tuple[Embedder, Generator, Discriminator],
+) -> None:
+    generator = published[1]
+    shapes: dict[str, torch.Size] = {}
+    _record(shapes, down=generator.down, first_up=generator.up[0], last_up=generator.up[-1])
+    for index, block in enumerate(generator.bottleneck):
+        _record(shapes, **{f"bottleneck{index}": block})
+    for where, attention in [*generator.attention.items(), ("down", _attention_of(generator.down))]:
+        _record(shapes, **{f"attention_{where}": attention})
+    values = torch.empty(2, 13_056, device="meta")
+    drawn = generator(torch.empty(2, 3, 256, 256, device="meta"), values)
+    assert drawn.frame.shape == (2, 3, 256, 256)
+    assert shapes["down"] == shapes["bottleneck3"] == (2, 512, 16, 16)
+    assert len(generator.bottleneck) == len(generator.up) == 4
+    assert shapes["first_up"] == (2, 512, 32, 32)
+    assert shapes["last_up"] == (2, 64, 256, 256)
+    assert shapes["attention_down"] == (2, 256, 32, 32)
+    assert shapes["attention_1"] == (2, 256, 64, 64)
+    assert len(generator.attention) == 1
+
+
+def test_the_paper_embedder_and_discriminator_end_at_4_pixels(
+    published: tuple[Embedder, Generator, Discriminator],
+) -> None:
+    embedder, _, discriminator = published
+    picture = torch.empty(2, 3, 256, 256, device="meta")
+    shapes: dict[str, torch.Size] = {}
+    _record(shapes, body=embedder.body, attention=_attention_of(embedder.body))
+    assert embedder(picture, picture).shape == (2, 512)
+    assert shapes == {"body": (2, 512, 4, 4), "attention": (2, 256, 32, 32)}
+    features = discriminator(picture, picture, torch.empty(2, 512, device="meta")).features
+    assert [feature.shape[1:] for feature in features] == [
+        (64, 128, 128), (128, 64, 64), (256, 32, 32), (256, 32, 32),
+        (512, 16, 16), (512, 8, 8), (512, 4, 4), (512, 4, 4),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["small", "demo"])
+@torch.no_grad()
+def test_the_smaller_presets_draw_frames_of_their_size(name: str) -> None:
+    config = PRESETS[name]().model
+    embedder, generator, discriminator = (build(config).eval() for build in (Embedder, Generator, Discriminator))
+    picture = torch.zeros(1, 3, config.image_size, config.image_size)
+    embedding = embedder(picture, picture)
+    drawn = generator(picture, generator.adain_values(embedding), WarpedShot(picture, picture))
+    assert drawn.frame.shape == picture.shape
+    assert discriminator(drawn.frame, picture, embedding).score.shape == (1,)
+    assert len(generator.attention) == 1
+
+
+def test_the_embedding_is_the_rectified_sum_over_space_and_the_mean_over_shots(tiny_model: MakeModel) -> None:
+    embedder = Embedder(tiny_model()).eval()
+    frames, images = torch.randn(2, 3, 3, 32, 32), torch.randn(2, 3, 3, 32, 32)
+    one = F.relu(embedder.body(torch.cat([images[0, 1], frames[0, 1]])[None]).sum(dim=(2, 3)))
+    assert torch.allclose(embedder(frames[0, 1:2], images[0, 1:2]), one, atol=1e-5)
+    each = torch.stack([embedder(frames[:, k], images[:, k]) for k in range(3)])
+    assert torch.allclose(embedder.embed_shots(frames, images), each.mean(dim=0), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_score_is_v_times_row_plus_w0_plus_b(tiny_model: MakeModel) -> None:
+    discriminator = Discriminator(tiny_model()).eval()
+    with torch.no_grad():
+        discriminator.bias.fill_(0.25)
+    seen: list[Tensor] = []
+    discriminator.blocks[-1].register_forward_hook(lambda module, args, out: seen.append(out))
+    frame, image, rows = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32), torch.randn(2, 8)
+    verdict = discriminator(frame, image, rows)
+    for number in range(2):
+        vector = [max(float(channel.sum()), 0.0) for channel in seen[0][number]]
+        weights = [float(row + w0) for row, w0 in zip(rows[number], discriminator.w0, strict=True)]
+        by_hand = sum(v * w for v, w in zip(vector, weights, strict=True)) + 0.25
+        assert float(verdict.score[number]) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
+    assert len(verdict.features) == len(discriminator.blocks)
+
+
+def test_adain_starts_as_plain_instance_norm(tiny_model: MakeModel) -> None:
+    generator = Generator(tiny_model())
+    values = generator.adain_values(torch.zeros(1, 8))[0]
+    assert len(values) == generator.num_adain_values
+    # Bottleneck 8 -> 8, up 8 -> 8, up 8 -> 4, head 4: scales, then biases, of each norm.
+    expected = [value for size in (8, 8, 8, 8, 8, 4, 4) for value in [1.0] * size + [0.0] * size]
+    assert values.tolist() == expected
+
+
+@torch.no_grad()
+def test_an_untrained_generator_with_a_warp_prior_shows_the_warp(tiny_model: MakeModel) -> None:
+    generator = Generator(tiny_model(warp_prior=True))
+    images, warped = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    drawn = generator(images, generator.adain_values(torch.rand(2, 8)), WarpedShot(warped, images))
+    assert drawn.alpha is not None
+    assert drawn.alpha.shape == (2, 1, 32, 32)
+    assert float(drawn.alpha.mean()) == pytest.approx(0.9526, abs=0.04)  # sigmoid(3)
+    assert float((drawn.frame - warped).abs().mean()) < 0.1
+    assert torch.allclose(drawn.frame, drawn.alpha * warped + (1 - drawn.alpha) * drawn.colour)
+
+
+@torch.no_grad()
+def test_without_a_warp_prior_the_colour_is_the_frame(tiny_model: MakeModel) -> None:
+    generator = Generator(tiny_model())
+    drawn = generator(torch.rand(1, 3, 32, 32), generator.adain_values(torch.rand(1, 8)))
+    assert drawn.frame is drawn.colour
+    assert drawn.alpha is None
+    assert float(drawn.frame.abs().max()) <= 1
+
+
+def test_a_missing_or_superfluous_warp_is_refused(tiny_model: MakeModel) -> None:
+    picture = torch.rand(1, 3, 32, 32)
+    for warp_prior, warped in ((True, None), (False, WarpedShot(picture, picture))):
+        generator = Generator(tiny_model(warp_prior=warp_prior))
+        with pytest.raises(ValueError, match=f"warp_prior={warp_prior}"):
+            generator(picture, generator.adain_values(torch.rand(1, 8)), warped)
+
+
+def test_a_size_that_cannot_be_halved_is_refused(tiny_model: MakeModel) -> None:
+    with pytest.raises(ValueError, match="image_size 30 cannot be halved 2 times by the generator"):
+        tiny_model(image_size=30)
+    with pytest.raises(ValueError, match="by the embedder"):
+        tiny_model(embedder_channels=(4,) * 5)
+
+
+def _record(shapes: dict[str, torch.Size], **modules: nn.Module) -> None:
+    for name, module in modules.items():
+        module.register_forward_hook(lambda module, args, out, name=name: shapes.update({name: out.shape}))
+
+
+def _attention_of(body: nn.Module) -> nn.Module:
+    (attention,) = (module for module in body.modules() if isinstance(module, SelfAttention))
+    return attention

@@ -1,0 +1,149 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import RBFInterpolator
+from torch import Tensor
+
+from training.models.warp import (
+    REACH,
+    SMOOTHING,
+    control_points,
+    identity_grid,
+    sampling_grid,
+    upsample_grid,
+    warp,
+    warp_shot,
+)
+
+SIZE = 64
+MakeFace = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def points(face: MakeFace) -> Callable[..., Tensor]:
+    """Control points of a drawn face in a crop of SIZE pixels, a batch of one."""
+
+    def make(**pose: float) -> Tensor:
+        return torch.from_numpy(control_points(face(**{"size": 38.0, "x": 32.0, "y": 34.0, **pose})[None], SIZE))
+
+    return make
+
+
+def test_a_target_equal_to_its_source_gives_exactly_the_identity(points: Callable[..., Tensor]) -> None:
+    same = points(yaw=10.0)
+    assert torch.equal(sampling_grid(same, same, SIZE)[0], identity_grid(SIZE, torch.device("cpu")))
+    picture = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
+    # grid_sample computes its weights from the grid: the last bit may differ.
+    assert torch.allclose(warp_shot(picture, picture, same, same).frame, picture, atol=1e-5)
+
+
+def test_the_identity_grid_samples_pixel_centres() -> None:
+    assert identity_grid(4, torch.device("cpu"))[0, :, 0].tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert identity_grid(4, torch.device("cpu"))[:, 0, 1].tolist() == [-0.75, -0.25, 0.25, 0.75]
+
+
+def test_control_points_put_pixel_centres_within_the_crops_edges(face: MakeFace) -> None:
+    landmarks = face()
+    landmarks[0] = [-0.5, 31.5]
+    landmarks[1] = [15.5, 15.5]
+    points = control_points(landmarks, 32)
+    assert points[0].tolist() == [-1, 1]
+    assert points[1].tolist() == [0, 0]
+    assert points.shape == (68 + 14 + 24, 2)
+    assert np.abs(points[-24:]).max(axis=1).tolist() == [REACH] * 24
+
+
+@pytest.mark.parametrize("landmark", [8, 33, 36, 48, 57])
+def test_a_landmark_lands_where_asked(landmark: int, face: MakeFace) -> None:
+    source, target = face(38, 32, 34), face(38, 33.5, 33, yaw=9.0, roll=4.0)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    dot = np.exp(-((x - source[landmark, 0]) ** 2 + (y - source[landmark, 1]) ** 2) / 8).astype(np.float32)
+    grid = sampling_grid(*(torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target)), SIZE)
+    moved = warp(torch.from_numpy(dot)[None, None], grid)[0, 0].numpy()
+    centre = (moved * x).sum() / moved.sum(), (moved * y).sum() / moved.sum()
+    assert np.hypot(*(centre - target[landmark])) < 0.6
+    assert np.hypot(*(source[landmark] - target[landmark])) > 0.9
+
+
+def test_a_translation_of_all_points_shifts_the_picture() -> None:
+    source = torch.rand(1, 20, 2) * 2 - 1
+    step = 2 * 4 / SIZE  # four pixels
+    grid = sampling_grid(source, source + torch.tensor([step, 0.0]), SIZE)
+    assert torch.allclose(grid[0], identity_grid(SIZE, torch.device("cpu")) - torch.tensor([step, 0.0]), atol=1e-4)
+    picture = torch.rand(1, 1, SIZE, SIZE)
+    moved = warp(picture, grid)
+    assert torch.allclose(moved[..., 4:], picture[..., :-4], atol=1e-2)
+    assert torch.allclose(moved[..., :3], picture[..., :1].expand(-1, -1, -1, 3), atol=1e-2)  # the edge continues
+
+
+def test_an_affine_map_is_found_exactly_whatever_the_smoothing() -> None:
+    target = torch.rand(1, 30, 2) * 2 - 1
+    matrix = torch.tensor([[0.9, 0.2], [-0.1, 1.1]])
+    grid = sampling_grid(target @ matrix, target, 16, smoothing=0.5)
+    assert torch.allclose(grid[0], identity_grid(16, torch.device("cpu")) @ matrix, atol=1e-4)
+
+
+def test_the_border_of_reach_holds_still(points: Callable[..., Tensor]) -> None:
+    grid = sampling_grid(points(), points(x=34.0, yaw=12.0), SIZE, extent=REACH)
+    displacement = (grid[0] - REACH * identity_grid(SIZE, torch.device("cpu"))).norm(dim=-1)
+    border = torch.cat([displacement[0], displacement[-1], displacement[:, 0], displacement[:, -1]])
+    assert float(border.max()) < 0.02
+    assert float(displacement.max()) > 0.05
+
+
+@pytest.mark.parametrize("smoothing", [0.0, SMOOTHING, 0.01])
+def test_the_spline_is_scipys(smoothing: float, points: Callable[..., Tensor]) -> None:
+    source, target = points(), points(x=33.0, yaw=10.0, pitch=-5.0)
+    grid = sampling_grid(source, target, 24, smoothing=smoothing)[0].numpy()
+    # scipy's kernel is r^2 log r too; its shift and scale of the polynomial change no value.
+    spline = RBFInterpolator(
+        target[0].double().numpy(),
+        source[0].double().numpy(),
+        kernel="thin_plate_spline",
+        smoothing=smoothing,
+        degree=1,
+    )
+    pixels = identity_grid(24, torch.device("cpu")).reshape(-1, 2).double().numpy()
+    assert np.abs(grid.reshape(-1, 2) - spline(pixels)).max() < 2e-3  # float32 against float64
+
+
+def test_points_that_coincide_in_the_target_do_not_fold_the_picture(face: MakeFace) -> None:
+    """A shut eye can open: lids on one place in the target, apart in the source."""
+    open_eyes = face(38, 32, 34)
+    shut = open_eyes.copy()
+    for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
+        shut[upper] = shut[lower] = (open_eyes[upper] + open_eyes[lower]) / 2
+    for source, target in ((open_eyes, shut), (shut, open_eyes)):
+        grid = sampling_grid(*(torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target)), SIZE)[0]
+        assert torch.isfinite(grid).all()
+        assert float((grid[:, 1:, 0] - grid[:, :-1, 0]).min()) > 0
+        assert float((grid[1:, :, 1] - grid[:-1, :, 1]).min()) > 0
+
+
+def test_each_pair_of_a_batch_is_its_own(points: Callable[..., Tensor]) -> None:
+    sources, targets = torch.cat([points(), points(yaw=5.0)]), torch.cat([points(yaw=8.0), points(roll=6.0)])
+    together = sampling_grid(sources, targets, 16)
+    alone = torch.cat([sampling_grid(sources[i : i + 1], targets[i : i + 1], 16) for i in range(2)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None:
+    frame, image = torch.rand(1, 3, SIZE, SIZE), torch.rand(1, 3, SIZE, SIZE)
+    source, target = points(), points(yaw=10.0)
+    shot = warp_shot(frame, image, source, target)
+    grid = sampling_grid(source, target, SIZE)
+    assert torch.allclose(shot.frame, warp(frame, grid), atol=1e-6)
+    assert torch.allclose(shot.landmark_image, warp(image, grid), atol=1e-6)
+
+
+def test_upsampling_a_grid_keeps_a_linear_displacement_exactly() -> None:
+    here = torch.device("cpu")
+    matrix, shift = torch.tensor([[0.05, 0.02], [-0.03, 0.04]]), torch.tensor([0.1, -0.2])
+    coarse, fine = (identity_grid(size, here)[None] for size in (8, 32))
+    up = upsample_grid(coarse + coarse @ matrix + shift, 32)
+    # Beyond the outermost coarse pixel centres bilinear interpolation has nothing to go by.
+    inner = slice(2, -2)
+    assert torch.allclose(up[:, inner, inner], (fine + fine @ matrix + shift)[:, inner, inner], atol=1e-6)
+    assert torch.equal(upsample_grid(coarse, 32), fine)
