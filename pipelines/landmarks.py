@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,7 +130,7 @@ class MediaPipeDetector:
     def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
         """All faces of a picture, largest first."""
         if self._landmarker is None:
-            self._landmarker = _create_landmarker("IMAGE", self._max_faces)
+            self._landmarker, _ = _create_landmarker(self, "IMAGE", self._max_faces)
         return _to_faces(self._landmarker.detect(_mediapipe_image(image)), image)
 
     def tracker(self) -> Tracker:
@@ -141,7 +140,7 @@ class MediaPipeDetector:
 
 class _MediaPipeTracker:
     def __init__(self) -> None:
-        self._landmarker = _create_landmarker("VIDEO", 1)
+        self._landmarker, self._closer = _create_landmarker(self, "VIDEO", 1)
         self._last_ms = -1
 
     def follow(self, image: UInt8[np.ndarray, "height width 3"], timestamp_us: int) -> list[Face]:
@@ -150,10 +149,11 @@ class _MediaPipeTracker:
         return _to_faces(self._landmarker.detect_for_video(_mediapipe_image(image), self._last_ms), image)
 
     def close(self) -> None:
-        self._landmarker.close()
+        self._closer()
 
 
-def _create_landmarker(mode: str, max_faces: int) -> Any:
+def _create_landmarker(owner: object, mode: str, max_faces: int) -> tuple[Any, Callable[[], object]]:
+    """A landmarker and what closes it; it is closed, too, when `owner` goes."""
     weights = assets.fetch("face_landmarker")
     with _quiet_native_logs():
         try:
@@ -167,15 +167,13 @@ def _create_landmarker(mode: str, max_faces: int) -> Any:
             num_faces=max_faces,
         )
         landmarker = vision.FaceLandmarker.create_from_options(options)
-    atexit.register(_leave_to_the_system, weakref.ref(landmarker))
-    return landmarker
-
-
-def _leave_to_the_system(reference: weakref.ref[Any]) -> None:
-    # MediaPipe's __del__ closes through threads that are gone when the interpreter ends, and complains about it.
-    landmarker = reference()
-    if landmarker is not None:
-        landmarker.close = _do_nothing
+    # MediaPipe's __del__ closes through a thread that is gone when the interpreter ends (it complains) or when a cycle
+    # is collected (it waits for ever). So __del__ finds a close that does nothing, and the real one is called by
+    # `close` or when the owner goes, while the landmarker itself is still whole.
+    landmarker.close = _do_nothing
+    closer = weakref.finalize(owner, vision.FaceLandmarker.close, landmarker)
+    closer.atexit = False
+    return landmarker, closer
 
 
 def _do_nothing() -> None:
