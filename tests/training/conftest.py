@@ -1,7 +1,7 @@
 """Tiny networks, drawn faces and a small real data set of them, shared by the tests of training."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +27,15 @@ from training.portraits import Portrait
 
 Image = UInt8[np.ndarray, "height width 3"]
 _CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine make tiny networks a hundred times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -89,7 +98,7 @@ def face() -> Callable[..., Float[np.ndarray, "68 2"]]:
         roll: float = 0.0,
         head: Float[np.ndarray, "68 3"] = CANONICAL_LANDMARKS,
     ) -> Float[np.ndarray, "68 2"]:
-        angles = (np.asarray(angle) for angle in (yaw, pitch, roll))
+        angles = (np.asarray(float(angle)) for angle in (yaw, pitch, roll))
         pose = Pose.from_angles(*angles, np.asarray(size / 14.5), np.array([x, y - size * 0.15]))
         return pose.project(head).astype(np.float32)
 
