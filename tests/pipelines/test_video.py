@@ -1,3 +1,5 @@
+import struct
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -203,7 +205,9 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
         video.read_image(tmp_path / "missing.jpg")
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new("1", (30000, 30000)).save(tmp_path / "bomb.png")
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT")
     with pytest.raises(ValueError, match="pixels"):
         video.read_image(tmp_path / "bomb.png")
