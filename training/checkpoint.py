@@ -79,8 +79,8 @@ def load_bundle(url: str) -> BaseModel:
     """The averaged networks of a bundle, in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: there is no bundle at `url`.
-        ValueError: a file is missing, altered, or of another architecture; the message names it.
+        FileNotFoundError: nothing is at `url`.
+        ValueError: it is no bundle, or a file is missing, altered, or of another architecture; the message names it.
     """
     files = read_with_manifest(url)
     config, origin = _read_config(url, files[_CONFIG])
@@ -140,12 +140,14 @@ def read_with_manifest(url: str) -> dict[str, bytes]:
     """The files a manifest names and the manifest itself, each checked.
 
     Raises:
-        FileNotFoundError: no manifest.
-        ValueError: a file is missing or its sha256 is another.
+        FileNotFoundError: nothing is at `url`.
+        ValueError: no manifest, a file is missing or its sha256 is another.
     """
     manifest = storage.join(url, MANIFEST)
     if not storage.exists(manifest):
-        raise FileNotFoundError(f"{url} holds no {MANIFEST}: it is no model, or its writing was cut short")
+        if not storage.exists(url):
+            raise FileNotFoundError(f"{url} does not exist")
+        raise ValueError(f"{url} holds no {MANIFEST}: it is no model or avatar, or its writing was cut short")
     data = storage.read_bytes(manifest)
     try:
         hashes = TypeAdapter(dict[str, str]).validate_python(json.loads(data)["sha256"])

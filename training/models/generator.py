@@ -19,15 +19,19 @@ from training.models.layers import (
 )
 from training.models.warp import WarpedShot
 
-# An untrained network must show the warp: sigmoid(3) leaves 5 % to the colour it would paint instead.
-_WARP_LOGIT_BIAS = 3.0
+# An untrained network must show the warp. Its colour starts from the warp's own, changed by little, so that the mask
+# may let a good share of it through at once: with a mask nearly shut, hardly any gradient reaches the colour.
+_WARP_LOGIT_BIAS = 1.0
+_FIRST_PAINT = 0.1
+_WHITE = 0.99  # beyond it atanh grows without bound
 
 
 @dataclass(frozen=True)
 class GeneratedFrame:
     """x_hat and, with a warp prior, its parts: `frame = alpha * warped + (1 - alpha) * colour`.
 
-    All in [-1, 1] but alpha, which is in [0, 1]. Without a warp prior `colour` is the frame and `alpha` is None.
+    `colour` is painted as a change of the warp's, `tanh(atanh(warped) + paint)`. All in [-1, 1] but alpha, which is in
+    [0, 1]. Without a warp prior `colour` is the frame and `alpha` is None.
     """
 
     frame: Float[Tensor, "batch 3 h w"]
@@ -58,6 +62,8 @@ class Generator(nn.Module):
                 self.attention[str(index)] = SelfAttention(channels)
         self.head_channels = channels
         self.head = sn_conv(channels, out_channels, 3)
+        # Spectral norm fixes the size of what the head says; a gain per output says how loud it starts.
+        self.gain = nn.Parameter(torch.full((4, 1, 1), _FIRST_PAINT)) if config.warp_prior else None
         self.projection = sn_linear(config.embedding_size, self.num_adain_values)
         self._start_as_identity()
 
@@ -109,10 +115,12 @@ class Generator(nn.Module):
             if str(index) in self.attention:
                 features = self.attention[str(index)](features)
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1))))
-        colour = torch.tanh(painted[:, :3])
-        if warped is None:
+        if warped is None or self.gain is None:
+            colour = torch.tanh(painted)
             return GeneratedFrame(colour, colour, None)
-        alpha = torch.sigmoid(painted[:, 3:] + _WARP_LOGIT_BIAS)
+        paint, logit = (self.gain * painted).split([3, 1], dim=1)
+        colour = torch.tanh(torch.atanh(warped.frame.clamp(-_WHITE, _WHITE)) + paint)
+        alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
         return GeneratedFrame(alpha * warped.frame + (1 - alpha) * colour, colour, alpha)
 
 
