@@ -82,7 +82,7 @@ def load_bundle(url: str) -> BaseModel:
         FileNotFoundError: nothing is at `url`.
         ValueError: it is no bundle, or a file is missing, altered, or of another architecture; the message names it.
     """
-    files = read_with_manifest(url)
+    files = read_with_manifest(url, _CONFIG, "ema_embedder.safetensors", "ema_generator.safetensors")
     config, origin = _read_config(url, files[_CONFIG])
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
@@ -99,7 +99,7 @@ def resume(url: str, learner: Learner) -> Origin:
     Raises:
         ValueError: the bundle was trained with another configuration; the message shows the fields that differ.
     """
-    files = read_with_manifest(url)
+    files = read_with_manifest(url, _CONFIG, "optimizer.pt", "identity_rows.parquet")
     config, origin = _read_config(url, files[_CONFIG])
     different = differences(asdict(config), asdict(learner.config), ignore={"num_steps"})
     if different:
@@ -153,6 +153,9 @@ def read_with_manifest(url: str) -> dict[str, bytes]:
         hashes = TypeAdapter(dict[str, str]).validate_python(json.loads(data)["sha256"])
     except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
         raise ValueError(f"{manifest} is no manifest: {type(error).__name__}") from None
+    for name in required:
+        if name not in hashes:
+            raise ValueError(f"{url} is something else than expected here: its {MANIFEST} names no {name}")
     files = {MANIFEST: data}
     for name, expected in hashes.items():
         path = storage.join(url, name)

@@ -141,8 +141,8 @@ def test_an_untrained_generator_with_a_warp_prior_shows_the_warp(tiny_model: Mak
     drawn = generator(images, generator.adain_values(torch.rand(2, 8)), WarpedShot(warped, images))
     assert drawn.alpha is not None
     assert drawn.alpha.shape == (2, 1, 32, 32)
-    assert float(drawn.alpha.mean()) == pytest.approx(0.9526, abs=0.04)  # sigmoid(3)
-    assert float((drawn.frame - warped).abs().mean()) < 0.1
+    assert float(drawn.alpha.mean()) == pytest.approx(0.7311, abs=0.04)  # sigmoid(1)
+    assert float((drawn.frame - warped).abs().mean()) < 0.02
     assert torch.allclose(drawn.frame, drawn.alpha * warped + (1 - drawn.alpha) * drawn.colour)
 
 
