@@ -136,12 +136,12 @@ def write_with_manifest(url: str, files: Mapping[str, bytes], **facts: Any) -> N
     storage.write_bytes(storage.join(url, MANIFEST), _json({**facts, "sha256": hashes}))
 
 
-def read_with_manifest(url: str) -> dict[str, bytes]:
+def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
     """The files a manifest names and the manifest itself, each checked.
 
     Raises:
         FileNotFoundError: nothing is at `url`.
-        ValueError: no manifest, a file is missing or its sha256 is another.
+        ValueError: no manifest or one that names not all that is required, a file is missing or its sha256 is another.
     """
     manifest = storage.join(url, MANIFEST)
     if not storage.exists(manifest):

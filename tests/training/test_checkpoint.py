@@ -120,9 +120,10 @@ def test_a_truncated_file_and_a_missing_one_are_refused_by_name(bundle: Path) ->
 
 def test_a_folder_without_a_manifest_is_no_model(bundle: Path, tmp_path: Path) -> None:
     (bundle / MANIFEST).unlink()
-    for folder in (bundle, tmp_path / "nowhere"):
-        with pytest.raises(FileNotFoundError, match=r"holds no manifest\.json"):
-            load_bundle(str(folder))
+    with pytest.raises(ValueError, match=r"holds no manifest\.json"):
+        load_bundle(str(bundle))
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        load_bundle(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"sha256": 3}', '{"sha256": {"a": 1}}'])
