@@ -35,7 +35,7 @@ class Discriminator(nn.Module):
         self,
         frame: Float[Tensor, "batch 3 h w"],
         landmark_image: Float[Tensor, "batch 3 h w"],
-        identity: Float[Tensor, "batch embedding"],
+        identity: Float[Tensor, "#batch embedding"],
     ) -> Verdict:
         x = torch.cat([landmark_image, frame], dim=1)
         features = []

@@ -141,8 +141,9 @@ def test_an_untrained_generator_with_a_warp_prior_shows_the_warp(tiny_model: Mak
     drawn = generator(images, generator.adain_values(torch.rand(2, 8)), WarpedShot(warped, images))
     assert drawn.alpha is not None
     assert drawn.alpha.shape == (2, 1, 32, 32)
-    assert float(drawn.alpha.mean()) == pytest.approx(0.7311, abs=0.04)  # sigmoid(1)
-    assert float((drawn.frame - warped).abs().mean()) < 0.02
+    assert float(drawn.alpha.mean()) == pytest.approx(0.731, abs=0.03)  # sigmoid(1): part of the paint is let through
+    assert float((drawn.frame - warped).abs().mean()) < 0.05
+    assert float((drawn.colour - warped).abs().mean()) < 0.15
     assert torch.allclose(drawn.frame, drawn.alpha * warped + (1 - drawn.alpha) * drawn.colour)
 
 

@@ -1,0 +1,132 @@
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.head import eye_openness, fit_pose
+from pipelines.rasterize import rasterize_batch
+from training import finetune
+from training.checkpoint import BaseModel
+from training.finetune import FineTuneConfig, bend_face, fine_tune
+from training.perceptual import PerceptualNetwork
+from training.pictures import to_tensor
+from training.portraits import Portrait
+
+MakeModel = Callable[..., BaseModel]
+MakePortrait = Callable[..., Portrait]
+
+
+@pytest.fixture(autouse=True)
+def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
+    monkeypatch.setattr(finetune, "load_perceptual", lambda name: random_perceptual)
+
+
+@pytest.mark.parametrize("warp_prior", [True, False])
+def test_no_steps_are_feed_forward(warp_prior: bool, base_model: MakeModel, portrait: MakePortrait) -> None:
+    model, portraits = base_model(warp_prior=warp_prior), [portrait(), portrait(yaw=10.0)]
+    avatar = fine_tune(model, portraits, FineTuneConfig(0))
+    crops = [p.crop(model.config.model, 32) for p in portraits]
+    frames = to_tensor(np.stack([image for image, _ in crops]), torch.device("cpu"))
+    images = rasterize_batch(torch.from_numpy(np.stack([p for _, p in crops])), 32, model.config.model.raster)
+    expected = model.generator.adain_values(model.embedder.embed_shots(frames[None], images[None]))
+    assert torch.allclose(avatar.adain_values, expected, atol=1e-6)
+    for name, value in avatar.generator.state_dict().items():
+        assert torch.equal(value, model.generator.state_dict()[name])
+    assert avatar.steps == 0
+    assert avatar.base_version == model.version
+    assert avatar.portraits == tuple(portraits)
+
+
+@pytest.mark.parametrize("warp_prior", [True, False])
+def test_steps_lower_the_error_on_the_pictures(warp_prior: bool, base_model: MakeModel, portrait: MakePortrait) -> None:
+    model = base_model(warp_prior=warp_prior, learning_rate=1e-2)
+    seen: list[tuple[int, int, Mapping[str, float]]] = []
+    avatar = fine_tune(model, [portrait()], FineTuneConfig(25), lambda *step: seen.append(step))
+    assert [(step, most) for step, most, _ in seen] == [(i, 25) for i in range(1, 26)]
+    assert {"content", "adversarial", "feature_matching", "discriminator"} == seen[0][2].keys()
+    content = [terms["content"] for *_, terms in seen]
+    assert np.mean(content[-5:]) < 0.95 * np.mean(content[:5])
+    assert avatar.steps == 25
+    assert not avatar.generator.training
+    assert not any(parameter.requires_grad for parameter in avatar.generator.parameters())
+    assert not avatar.adain_values.requires_grad
+
+
+def test_the_base_model_is_left_as_it_was(base_model: MakeModel, portrait: MakePortrait) -> None:
+    model = base_model()
+    networks = (model.generator, model.discriminator, model.embedder)
+    before = [{k: v.clone() for k, v in network.state_dict().items()} for network in networks]
+    avatar = fine_tune(model, [portrait()], FineTuneConfig(2))
+    for network, state in zip(networks, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    # P is dropped in fine-tuning: psi' is free, its projection rests. (Its power iteration may have run.)
+    weight = "projection.parametrizations.weight.original"
+    assert torch.equal(avatar.generator.state_dict()[weight], model.generator.state_dict()[weight])
+    assert not torch.equal(avatar.adain_values, fine_tune(model, [portrait()], FineTuneConfig(0)).adain_values)
+
+
+def test_the_same_seed_gives_the_same_avatar(base_model: MakeModel, portrait: MakePortrait) -> None:
+    model = base_model(warp_prior=True)
+    a, b, other = (fine_tune(model, [portrait()], FineTuneConfig(3, seed)) for seed in (1, 1, 2))
+    assert torch.equal(a.adain_values, b.adain_values)
+    for name, value in a.generator.state_dict().items():
+        assert torch.equal(value, b.generator.state_dict()[name])
+    assert not torch.equal(a.adain_values, other.adain_values)
+
+
+def test_by_default_it_stops_when_held_out_variants_get_no_better(
+    base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([9.0, 5.0, *[6.0] * finetune._PATIENCE, 1.0])  # before any step, then every ten
+    monkeypatch.setattr(finetune._Tuner, "error", lambda self, frames: next(errors))
+    steps: list[int] = []
+    avatar = fine_tune(base_model(), [portrait()], FineTuneConfig(), lambda step, most, terms: steps.append(step))
+    assert avatar.steps == 10
+    assert steps[-1] == 10 + 10 * finetune._PATIENCE
+
+
+def test_a_model_that_gets_no_better_at_all_stays_feed_forward(
+    base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune._Tuner, "error", lambda self, frames: 1.0)
+    model = base_model()
+    avatar = fine_tune(model, [portrait()], FineTuneConfig())
+    assert avatar.steps == 0
+    assert torch.equal(avatar.adain_values, fine_tune(model, [portrait()], FineTuneConfig(0)).adain_values)
+
+
+@pytest.mark.parametrize(("portraits", "most"), [(1, 125), (30, 230), (64, 230), (2, 129)])
+def test_more_pictures_take_more_steps(portraits: int, most: int) -> None:
+    assert finetune._most_steps(portraits) == most
+
+
+@pytest.mark.parametrize("number", [0, 65])
+def test_no_or_too_many_pictures_are_refused(number: int, base_model: MakeModel, portrait: MakePortrait) -> None:
+    with pytest.raises(ValueError, match=f"fine-tuning takes 1 to 64 pictures, got {number}"):
+        fine_tune(base_model(), [portrait()] * number, FineTuneConfig(0))
+    with pytest.raises(ValueError, match="num_steps must not be negative, got -1"):
+        FineTuneConfig(-1)
+
+
+def test_variants_are_split_into_those_trained_on_and_those_held_out(
+    base_model: MakeModel, portrait: MakePortrait
+) -> None:
+    config = base_model(warp_prior=True).config.model
+    train, held_out = finetune._variants(config, [portrait(), portrait(yaw=9.0)], np.random.default_rng(0))
+    assert (len(train.target), len(held_out.target)) == (12, 2)
+    assert train.warped is not None
+    # What the generator sees is no longer the picture, though near it: something is left to learn.
+    lost = float((train.warped.frame - train.target).abs().mean())
+    assert 0.002 < lost < 0.2
+
+
+def test_a_bent_face_is_the_same_face_in_another_mood(face: Callable[..., np.ndarray]) -> None:
+    landmarks = face(60, 60, 60, yaw=5)
+    bent = np.stack([bend_face(landmarks, np.random.default_rng(seed)) for seed in range(40)])
+    assert np.array_equal(bent[0], bend_face(landmarks, np.random.default_rng(0)))
+    assert np.isfinite(bent).all()
+    openness = eye_openness(bent).mean(axis=1)
+    assert openness.min() < 0.5 * eye_openness(landmarks).mean()
+    assert 1 < np.std(fit_pose(bent).yaw) < 9
+    assert np.abs(np.mean(fit_pose(bent).scale) / fit_pose(landmarks).scale - 1) < 0.02
