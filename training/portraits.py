@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
@@ -12,6 +13,7 @@ from pipelines.faces import crop, crop_affine, to_crop
 from pipelines.landmarks import LandmarkDetector
 from pipelines.video import read_image
 from training.config import ModelConfig
+from training.pictures import resize_points
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: in
     for path in paths:
         if not Path(path).exists():
             raise FileNotFoundError(f"{path} does not exist")
+        if Path(path).is_dir():
+            raise ValueError(f"{path} is a folder, not a picture")
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         if digest in portraits:
             continue
@@ -56,7 +60,19 @@ def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: in
         faces = detector.detect(image)
         if not faces:
             raise ValueError(f"{path}: no face found")
-        if (face or 0) >= len(faces):
+        if not 0 <= (face or 0) < len(faces):
             raise ValueError(f"{path}: face {face} was asked for, but only {len(faces)} found (counted from 0)")
         portraits[digest] = Portrait(image, faces[face or 0].landmarks, Path(path).name, digest)
     return list(portraits.values())
+
+
+def scaled(portrait: Portrait, max_size: int) -> Portrait:
+    """The portrait, shrunk so that its longer side is at most `max_size`."""
+    height, width = portrait.image.shape[:2]
+    scale = max_size / max(height, width)
+    if scale >= 1:
+        return portrait
+    new = (round(width * scale), round(height * scale))
+    image = cv2.resize(portrait.image, new, interpolation=cv2.INTER_AREA)
+    ratio = np.array([new[0] / width, new[1] / height])
+    return Portrait(image, resize_points(portrait.landmarks, ratio), portrait.name, portrait.sha256)

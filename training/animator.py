@@ -1,0 +1,175 @@
+"""A portrait redrawn with its landmarks moved: the networks at their own size, the picture at its own resolution."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipelines.faces import to_crop
+from pipelines.rasterize import rasterize_batch
+from training.avatar import Avatar
+from training.config import ModelConfig
+from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, upsample_grid, warp
+from training.pictures import resize_points, to_images, to_tensor
+from training.portraits import Portrait
+
+_BATCH = 8
+_FEATHER = 0.06  # of a square's side: where what moves fades into what does not
+_GUIDE_EPS = 2e-3
+
+
+class Cancelled(Exception):
+    """The caller asked to stop; nothing was left at the output path."""
+
+
+class Animator:
+    """Draws an avatar's canvas with its landmarks moved to `targets` (canvas pixels), batch after batch.
+
+    Two squares matter: the *crop* the networks see, and the *region* around it, `REACH` times as large, beyond which
+    nothing moves. Without a warp prior they are the same.
+    """
+
+    def __init__(self, avatar: Avatar, canvas: Portrait, targets: Float[np.ndarray, "frames 68 2"]) -> None:
+        self.avatar, self.canvas = avatar, canvas
+        self.network_seconds = 0.0
+        size = avatar.config.image_size
+        crop_side, crop_left, crop_top = _crop_square(canvas, avatar.config)
+        self.reach = REACH if avatar.config.warp_prior else 1.0
+        margin = round(crop_side * (self.reach - 1) / 2)
+        self.crop = slice(margin, margin + crop_side)
+        self.left, self.top, self.side = crop_left - margin, crop_top - margin, crop_side + 2 * margin
+        self.mask = _feather(self.side)
+        cut = np.array([[1.0, 0.0, crop_left], [0.0, 1.0, crop_top]])
+        self.targets, self.source = (
+            resize_points(to_crop(points, cut), size / crop_side) for points in (targets, canvas.landmarks[None])
+        )
+        self.fine = _cut(canvas.image, self.left, self.top, self.side)
+        inner = self.fine[self.crop, self.crop]
+        self.fine_frame = to_tensor(self.fine[None], torch.device("cpu"))
+        self.coarse_frame = to_tensor(
+            cv2.resize(inner, (size, size), interpolation=cv2.INTER_AREA)[None], torch.device("cpu")
+        )
+        self.source_image = self._landmark_images(self.source)
+        # What the network adds fades out towards the border of the crop it knows.
+        self.fade = torch.from_numpy(_feather(size))
+
+    def shape(self, frame: Literal["full", "crop"]) -> tuple[int, int]:
+        """Height and width of the frames drawn: even, as H.264 wants them."""
+        shape = self.fine[self.crop, self.crop].shape if frame == "crop" else self.canvas.image.shape
+        return shape[0] // 2 * 2, shape[1] // 2 * 2
+
+    def frames(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
+        """The moving region, frame by frame; `[crop, crop]` of it is what the networks see.
+
+        Raises:
+            Cancelled: `cancelled()` became true.
+        """
+        for chunk in _chunks(self.targets, _BATCH):
+            if cancelled():
+                raise Cancelled
+            yield from to_images(self.draw(chunk))
+
+    @torch.inference_mode()
+    def draw(self, targets: Float[np.ndarray, "batch 68 2"]) -> Float[Tensor, "batch 3 side side"]:
+        """The region at the canvas's own resolution, with the landmarks at `targets` (network pixels)."""
+        size, batch = self.avatar.config.image_size, len(targets)
+        images = self._landmark_images(targets)
+        adain = self.avatar.adain_values.expand(batch, -1)
+        if not self.avatar.config.warp_prior:
+            frame = self._timed(images, adain, None)
+            return F.interpolate(frame, size=(self.side, self.side), mode="bicubic", align_corners=False).clamp(-1, 1)
+        source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
+        target = torch.from_numpy(control_points(targets, size))
+        border = round(size * (REACH - 1) / 2)
+        grid = sampling_grid(source, target, size + 2 * border, extent=REACH)
+        fine = warp(self.fine_frame.expand(batch, -1, -1, -1), upsample_grid(grid / REACH, self.side))
+        coarse = torch.cat([self.coarse_frame, self.source_image], dim=1).expand(batch, -1, -1, -1)
+        warped = warp(coarse, grid[:, border : border + size, border : border + size])
+        frame = self._timed(images, adain, WarpedShot(warped[:, :3], warped[:, 3:]))
+        correction, guide = (
+            F.pad(x, [border] * 4, mode=how)
+            for x, how in ((self.fade * (frame - warped[:, :3]), "constant"), (warped[:, :3], "replicate"))
+        )
+        return (fine + guided_upsample(correction, guide, fine)).clamp(-1, 1)
+
+    def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> Float[Tensor, "batch 3 h w"]:
+        started = time.perf_counter()
+        frame: Tensor = self.avatar.generator(images, adain, warped).frame
+        self.network_seconds += time.perf_counter() - started
+        return frame
+
+    def _landmark_images(self, points: Float[np.ndarray, "batch 68 2"]) -> Float[Tensor, "batch 3 h w"]:
+        config = self.avatar.config
+        return rasterize_batch(torch.from_numpy(points), config.image_size, config.raster)
+
+    def paste(self, drawn: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "height width 3"]:
+        """The whole picture with the moving region faded into it."""
+        picture = self.canvas.image.copy()
+        height, width = picture.shape[:2]
+        top, left = max(self.top, 0), max(self.left, 0)
+        bottom, right = min(self.top + self.side, height), min(self.left + self.side, width)
+        rows, columns = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
+        share = self.mask[rows, columns, None]
+        still = picture[top:bottom, left:right]
+        picture[top:bottom, left:right] = np.rint(share * drawn[rows, columns] + (1 - share) * still).astype(np.uint8)
+        return picture
+
+
+def guided_upsample(
+    values: Float[Tensor, "batch 3 h w"], guide: Float[Tensor, "batch 3 h w"], fine: Float[Tensor, "batch 3 H W"]
+) -> Float[Tensor, "batch 3 H W"]:
+    """Upsample along the edges of a finer picture: fast guided filter (He and Sun, arXiv 1505.00996).
+
+    `values` is fitted as `a * guide + b` in small windows; where the guide is flat, `a` vanishes and the plain mean of
+    `values` is added, so that the finer picture keeps its grain.
+    """
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+    mean_guide, mean_values = mean(guide), mean(values)
+    covariance = mean(guide * values) - mean_guide * mean_values
+    a = covariance / (mean(guide * guide) - mean_guide.square() + _GUIDE_EPS)
+    # Against the grain at most: the correction may remove the guide's structure, not invert or amplify it.
+    a = a.clamp(-1, 1)
+    b = mean_values - a * mean_guide
+    size = fine.shape[-2:]
+    a, b = (F.interpolate(mean(x), size=size, mode="bilinear", align_corners=False) for x in (a, b))
+    return a * fine + b
+
+
+def _crop_square(canvas: Portrait, config: ModelConfig) -> tuple[int, int, int]:
+    """Side (even), left and top of the model's crop of the canvas, on whole pixels."""
+    affine = canvas.affine(config, 2)
+    side = max(round(float(affine[0, 0])), 16) * 2
+    left, top = affine[:, 2] - 0.5 * affine[0, 0] + 0.5
+    return side, round(float(left)), round(float(top))
+
+
+def _cut(
+    image: UInt8[np.ndarray, "height width 3"], left: int, top: int, side: int
+) -> UInt8[np.ndarray, "side side 3"]:
+    """A square on whole pixels; beyond the picture its edge continues."""
+    height, width = image.shape[:2]
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    return image[rows[:, None], columns]
+
+
+def _feather(side: int) -> Float[np.ndarray, "side side"]:
+    """One inside, falling to zero at the border."""
+    depth = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
+    ramp = np.clip(depth / (_FEATHER * side), 0, 1)
+    ramp = ramp * ramp * (3 - 2 * ramp)
+    return np.outer(ramp, ramp).astype(np.float32)
+
+
+def _chunks(targets: Float[np.ndarray, "frames 68 2"], size: int) -> Iterator[Float[np.ndarray, "batch 68 2"]]:
+    for first in range(0, len(targets), size):
+        yield targets[first : first + size]
