@@ -36,7 +36,7 @@ def resolve(model: str) -> str:
 
 
 def _tracking_uri() -> str:
-    """The server that MLFLOW_TRACKING_URI names, else the database in this folder, which MLflow would make when asked."""
+    """The server that MLFLOW_TRACKING_URI names, else the database in this folder, which must exist."""
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not named and not Path(_DEFAULT_DATABASE).exists():
         raise ValueError(f"MLFLOW_TRACKING_URI is not set and there is no {_DEFAULT_DATABASE} here: which registry?")
