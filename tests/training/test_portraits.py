@@ -8,7 +8,7 @@ from PIL import Image
 from pipelines.faces import CropRule
 from pipelines.landmarks import Face, make_face
 from training.config import ModelConfig
-from training.portraits import Portrait, find_portraits
+from training.portraits import Portrait, find_portraits, scaled
 
 MakeFace = Callable[..., np.ndarray]
 
@@ -92,3 +92,11 @@ def test_a_crop_brings_its_landmarks_along(
     assert (landmarks.min(axis=0) + landmarks.max(axis=0)) / 2 == pytest.approx([47.5, 47.5], abs=1e-3)
     affine = picture.affine(config, 96)
     assert np.allclose(landmarks @ affine[:, :2].T + affine[:, 2], picture.landmarks, atol=1e-3)
+
+
+def test_scaling_keeps_landmarks_on_the_face(portrait: Callable[..., Portrait]) -> None:
+    picture = portrait()
+    small = scaled(picture, 75)
+    assert small.image.shape == (75, 60, 3)
+    assert scaled(picture, 150) is picture
+    assert np.allclose(small.landmarks, (picture.landmarks + 0.5) * [60 / 121, 0.5] - 0.5, atol=1e-3)

@@ -1,0 +1,73 @@
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training.animator import Animator, guided_upsample
+from training.avatar import Avatar
+from training.checkpoint import BaseModel
+from training.finetune import FineTuneConfig, fine_tune
+from training.models.warp import REACH
+from training.portraits import Portrait
+
+
+@pytest.fixture
+def avatar(base_model: Callable[..., BaseModel], portrait: Callable[..., Portrait]) -> Avatar:
+    return fine_tune(base_model(warp_prior=True), [portrait()], FineTuneConfig(0))
+
+
+def test_memory_does_not_grow_with_the_length_of_the_clip(avatar: Avatar) -> None:
+    """Arrays of a drawing Animator: batches come and go."""
+    peaks = []
+    for num_frames in (16, 96):
+        targets = np.repeat(avatar.canvas.landmarks[None], num_frames, axis=0)
+        animator = Animator(avatar, avatar.canvas, targets)
+        tracemalloc.start()
+        count = sum(1 for _ in animator.frames())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert count == num_frames
+    assert peaks[1] < 1.2 * peaks[0] + 100_000
+
+
+def test_the_crop_of_the_canvas_is_the_models_own(avatar: Avatar) -> None:
+    animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
+    image, landmarks = avatar.canvas.crop(avatar.config, 32)
+    assert np.abs(animator.source[0] - landmarks).max() < 0.5  # whole pixels of the canvas
+    coarse = (animator.coarse_frame[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(coarse - image).mean() < 8
+    crop_side = animator.crop.stop - animator.crop.start
+    assert animator.side == pytest.approx(REACH * crop_side, abs=2)
+
+
+def test_pasting_the_unmoved_region_gives_the_picture_back(avatar: Avatar) -> None:
+    animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
+    assert np.array_equal(animator.paste(animator.fine), avatar.canvas.image)
+    white = animator.paste(np.full_like(animator.fine, 255))
+    middle = np.rint(avatar.canvas.landmarks.mean(axis=0)).astype(int)
+    assert white[middle[1], middle[0]].tolist() == [255] * 3
+
+
+def test_guided_upsampling_adds_a_constant_exactly_and_keeps_the_grain() -> None:
+    random = torch.Generator().manual_seed(0)
+    guide, fine = torch.rand(1, 3, 8, 8, generator=random), torch.rand(1, 3, 40, 40, generator=random)
+    added = guided_upsample(torch.full((1, 3, 8, 8), 0.25), guide, fine)
+    assert torch.allclose(added, torch.full_like(fine, 0.25), atol=1e-5)
+    # Where the guide is flat, the mean of the values is added and the fine picture keeps its grain.
+    ramp = torch.linspace(0, 1, 8).expand(1, 3, 8, 8)
+    smooth = guided_upsample(ramp, torch.full((1, 3, 8, 8), 0.5), fine)
+    assert torch.allclose(smooth[0, 0, 0], smooth[0, 0, 20], atol=1e-6)
+    assert float(smooth[0, 0, 0].diff().min()) > -1e-6
+
+
+def test_guided_upsampling_follows_the_edges_of_the_fine_picture() -> None:
+    step = torch.zeros(1, 3, 64, 64)
+    step[..., 30:] = 1.0  # between two coarse pixels
+    guide = F.avg_pool2d(step, 8)
+    up = guided_upsample(-0.5 * guide, guide, step)[0, 0, 32]
+    plain = F.interpolate(-0.5 * guide, size=(64, 64), mode="bilinear", align_corners=False)[0, 0, 32]
+    assert float(up[29] - up[30]) > 0.3
+    assert float(plain[29] - plain[30]) < 0.1
