@@ -1,0 +1,136 @@
+"""Two gloo processes against one: the same weights after a few steps."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from training.config import ModelConfig, TrainConfig
+from training.exchange import Exchange, ProcessGroup, SingleProcess
+from training.models.warp import WarpedShot
+from training.perceptual import PerceptualNetwork
+from training.row_table import RowTable
+from training.step import Batch, Learner, NotFiniteError
+
+_STEPS = 4
+_EPISODES = 4
+
+
+def make_config() -> TrainConfig:
+    model = ModelConfig(
+        image_size=32,
+        generator_channels=(4, 8),
+        embedder_channels=(4, 8),
+        num_bottleneck_blocks=1,
+        attention_size_down=8,
+        attention_size_up=16,
+        warp_prior=True,
+    )
+    return TrainConfig(model=model, perceptual="alexnet", learning_rate=1e-3, learning_rate_discriminator=1e-3)
+
+
+def make_batch(step: int, rank: int, world_size: int) -> Batch:
+    """A worker's slice of a step's episodes. Rows repeat within a step and between workers."""
+    random = torch.Generator().manual_seed(step)
+    share = _EPISODES // world_size
+
+    def pictures(*shape: int) -> torch.Tensor:
+        return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[rank * share : (rank + 1) * share]
+
+    rows = torch.tensor([step % 5, 1, 1, 4])[rank * share : (rank + 1) * share]
+    return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), WarpedShot(pictures(), pictures()))
+
+
+def train(exchange: Exchange) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = make_config()
+    table = RowTable("abcde", config.model.embedding_size, learning_rate=1e-3)
+    learner = Learner(config, table, PerceptualNetwork("alexnet"), exchange, torch.device("cpu"))
+    for optimizer in (learner.generator_optimizer, learner.discriminator_optimizer):
+        # Adam turns the rounding error of a gradient that is zero (a bias before a norm) into a full step.
+        optimizer.param_groups[0]["eps"] = 1e-3
+    start = {name: value.clone() for name, value in weights_of(learner).items()}
+    for step in range(_STEPS):
+        metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size))
+    poisoned = make_batch(9, exchange.rank, exchange.world_size)
+    if exchange.rank == exchange.world_size - 1:
+        poisoned.target[-1] = float("nan")
+    refused = False
+    try:
+        learner.step(poisoned)
+    except NotFiniteError:
+        refused = True
+    return {"start": start, "weights": weights_of(learner), "metrics": metrics, "refused": refused}
+
+
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    weights = {f"{n}.{k}": v for n, net in learner.networks().items() for k, v in net.state_dict().items()}
+    return weights | learner.table.state()
+
+
+def work(rank: int, port: int, folder: str) -> None:
+    """One of two workers, in a process of its own."""
+    try:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        dist.init_process_group("gloo", rank=rank, world_size=2)
+        torch.save(train(ProcessGroup()), Path(folder) / f"{rank}.pt")
+        dist.destroy_process_group()
+    except Exception:
+        (Path(folder) / f"{rank}.txt").write_text(traceback.format_exc())
+        raise
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_two_workers_reach_the_weights_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+    port = _free_port()
+    # Forked: this module is no importable one under --import-mode=importlib, and torch has one thread here.
+    start: Callable[..., Any] = multiprocessing.get_context("fork").Process
+    workers = [start(target=work, args=(rank, port, str(tmp_path))) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    errors = [path.read_text() for path in tmp_path.glob("*.txt")]
+    assert [worker.exitcode for worker in workers] == [0, 0], errors
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    alone = train(SingleProcess())
+    for name, value in alone["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+        if name != "second_moments":
+            assert torch.allclose(first["weights"][name].double(), value.double(), atol=1e-5), name
+    assert torch.equal(first["weights"]["steps"], alone["weights"]["steps"])
+    moved = {n: float((v - alone["start"][n]).abs().max()) for n, v in alone["weights"].items() if "original" in n}
+    assert sum(distance > 5e-4 for distance in moved.values()) > 0.7 * len(moved)
+    assert float((alone["weights"]["rows"] - alone["start"]["rows"]).abs().max()) > 5e-4
+    # A frame that is not a number on one worker stops the update on all.
+    assert [result["refused"] for result in (first, second, alone)] == [True] * 3
+    mean = (first["metrics"]["content"] + second["metrics"]["content"]) / 2
+    assert mean == pytest.approx(alone["metrics"]["content"], rel=1e-5)
+    norms = [result["metrics"]["gradient_norm_generator"] for result in (first, second, alone)]
+    assert norms[0] == norms[1] == pytest.approx(norms[2], rel=1e-3)
+
+
+def test_one_process_gives_back_what_it_gets() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    untouched = torch.nn.Parameter(torch.zeros(1))
+    exchange = SingleProcess()
+    assert exchange.average_gradients([parameter, untouched]) == 5
+    assert parameter.grad.tolist() == [3, 4]
+    indices, gradients = exchange.gather_rows(torch.tensor([2]), torch.ones(1, 4))
+    assert indices.tolist() == [2]
+    assert gradients.tolist() == [[1] * 4]
