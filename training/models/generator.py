@@ -23,6 +23,7 @@ from training.models.warp import WarpedShot
 # may let a good share of it through at once: with a mask nearly shut, hardly any gradient reaches the colour.
 _WARP_LOGIT_BIAS = 1.0
 _FIRST_PAINT = 0.1
+_GAIN_SPEED = 10.0  # Adam moves every parameter alike; the paint must become loud within a hundred steps
 _WHITE = 0.99  # beyond it atanh grows without bound
 
 
@@ -63,7 +64,7 @@ class Generator(nn.Module):
         self.head_channels = channels
         self.head = sn_conv(channels, out_channels, 3)
         # Spectral norm fixes the size of what the head says; a gain per output says how loud it starts.
-        self.gain = nn.Parameter(torch.full((4, 1, 1), _FIRST_PAINT)) if config.warp_prior else None
+        self.gain = nn.Parameter(torch.full((4, 1, 1), _FIRST_PAINT / _GAIN_SPEED)) if config.warp_prior else None
         self.projection = sn_linear(config.embedding_size, self.num_adain_values)
         self._start_as_identity()
 
@@ -118,7 +119,7 @@ class Generator(nn.Module):
         if warped is None or self.gain is None:
             colour = torch.tanh(painted)
             return GeneratedFrame(colour, colour, None)
-        paint, logit = (self.gain * painted).split([3, 1], dim=1)
+        paint, logit = (_GAIN_SPEED * self.gain * painted).split([3, 1], dim=1)
         colour = torch.tanh(torch.atanh(warped.frame.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
         return GeneratedFrame(alpha * warped.frame + (1 - alpha) * colour, colour, alpha)
