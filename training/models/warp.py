@@ -17,7 +17,7 @@ from pipelines.head import skull_points
 
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Lids that touch in the target but not in
 # the source ask two things of one place: a spline through both would fold, this one passes between them.
-SMOOTHING = 2.5e-4
+SMOOTHING = 3.5e-4
 # Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
 # can still move.
 REACH = 1.5
