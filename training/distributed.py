@@ -142,19 +142,22 @@ def start_ray(cluster: Cluster) -> None:
 def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> Any:
     """Run `fit` beside the main thread, which shows progress and takes Ctrl-C."""
     outcome: dict[str, Any] = {}
+    # Not the thread's own `join`: interrupted by Ctrl-C, Python 3.11 and 3.12 then take a running thread for finished.
+    finished = threading.Event()
 
     def run() -> None:
         try:
             outcome["result"] = trainer.fit()
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
             outcome["error"] = error
+        finally:
+            finished.set()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    threading.Thread(target=run, daemon=True).start()
     interrupted_at: float | None = None
-    while thread.is_alive():
+    while not finished.is_set():
         try:
-            thread.join(_POLL_SECONDS)
+            finished.wait(_POLL_SECONDS)
             on_progress(*ray.get(control.progress.remote()))
         except KeyboardInterrupt:
             if interrupted_at is not None:
