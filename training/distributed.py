@@ -208,9 +208,10 @@ class _RayObserver:
             self.job.control.report.remote(step, dict(metrics))
             self.job.tracker.log_metrics(step, metrics, time.time_ns() // 1_000_000)
 
-    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"]) -> None:
+    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
         if self.is_first:
             self.job.tracker.log_samples(step, grid)
+            self.job.tracker.log_metrics(step, metrics, time.time_ns() // 1_000_000)
 
     def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None:
         # Reporting is a barrier: every worker reports, the first one with the files.

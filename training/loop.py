@@ -7,10 +7,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.shards import ShardDataset, SourceVideo
+from training import losses
 from training.checkpoint import Origin, resume
 from training.config import TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
@@ -33,7 +34,7 @@ class Observer(Protocol):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
-    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"]) -> None: ...
+    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None: ...
 
     def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None: ...
 
@@ -120,7 +121,10 @@ def train(
             stopping = not last and observer.stop(step)
         # Sample
         if step % config.sample_every == 0 or last:
-            observer.sample(step, sample_grid(learner, samples))
+            drawn = draw_samples(learner, samples)
+            # A step's own content loss says more of its episodes than of the model; these are always the same.
+            fixed = {"content_fixed_episodes": _content(learner, samples, drawn)}
+            observer.sample(step, sample_grid(samples, drawn), fixed)
         # Checkpoint
         if step % config.checkpoint_every == 0 or last or stopping:
             observer.checkpoint(learner, _origin(step, config, data), metrics)
@@ -129,19 +133,29 @@ def train(
 
 
 @torch.no_grad()
-def sample_grid(learner: Learner, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
-    """Rows of pictures for fixed episodes: a shot, the landmarks, the warp if there is one, averaged G, the truth."""
+def draw_samples(learner: Learner, batch: Batch) -> Float[Tensor, "batch 3 h w"]:
+    """x_hat of the averaged E and G."""
     embedder, generator = Embedder(learner.config.model), Generator(learner.config.model)
     embedder.load_state_dict(learner.embedder_ema.shadow)
     generator.load_state_dict(learner.generator_ema.shadow)
     embedder, generator = embedder.to(learner.device).eval(), generator.to(learner.device).eval()
     embedding = embedder.embed_shots(batch.shots, batch.shot_landmark_images)
-    drawn = generator(batch.target_landmark_image, generator.adain_values(embedding), batch.warped)
-    columns: list[Tensor] = [batch.shots[:, 0], batch.target_landmark_image, drawn.frame, batch.target]
+    frame: Tensor = generator(batch.target_landmark_image, generator.adain_values(embedding), batch.warped).frame
+    return frame
+
+
+def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Rows of pictures, one an episode: a shot, the landmarks, the warp if there is one, what was drawn, the truth."""
+    columns: list[Tensor] = [batch.shots[:, 0], batch.target_landmark_image, drawn, batch.target]
     if batch.warped is not None:
         columns.insert(2, batch.warped.frame)
     rows = [np.hstack(pictures) for pictures in zip(*(to_images(column) for column in columns), strict=True)]
     return np.vstack(rows)
+
+
+@torch.no_grad()
+def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> float:
+    return float(losses.content(learner.perceptual(drawn), learner.perceptual(batch.target)))
 
 
 def _sample_episodes(loader: EpisodeLoader, data: Data) -> DecodedEpisodes:

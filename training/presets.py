@@ -50,7 +50,7 @@ def demo() -> TrainConfig:
         learning_rate=5e-4,
         learning_rate_discriminator=5e-4,
         ema_decay=0.98,
-        sample_every=100,
+        sample_every=40,
         checkpoint_every=100,
     )
 

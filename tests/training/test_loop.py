@@ -33,6 +33,7 @@ class Recorder:
         self.folder, self.stop_at = folder, stop_at
         self.logged: dict[int, Mapping[str, float]] = {}
         self.samples: dict[int, np.ndarray] = {}
+        self.fixed_content: list[float] = []
         self.origins: list[Origin] = []
 
     def stop(self, step: int) -> bool:
@@ -41,8 +42,9 @@ class Recorder:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.logged[step] = metrics
 
-    def sample(self, step: int, grid: np.ndarray) -> None:
+    def sample(self, step: int, grid: np.ndarray, metrics: Mapping[str, float]) -> None:
         self.samples[step] = grid
+        self.fixed_content.append(metrics["content_fixed_episodes"])
 
     def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None:
         self.origins.append(origin)
@@ -72,6 +74,7 @@ def test_logs_samples_and_checkpoints_come_when_they_are_due(
     recorder = run(config)
     assert list(recorder.logged) == [2, 4, 6, 7]
     assert list(recorder.samples) == [3, 6, 7]
+    assert len(set(recorder.fixed_content)) == 3  # measured anew each time
     assert [origin.step for origin in recorder.origins] == [4, 7]
     assert recorder.origins[0].images_seen == 4 * config.episodes_per_step
     assert len(recorder.origins[0].dataset_digest) == 64
