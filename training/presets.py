@@ -46,7 +46,7 @@ def demo() -> TrainConfig:
         model=model,
         num_shots=4,
         episodes_per_step=8,
-        num_steps=240,
+        num_steps=160,
         learning_rate=5e-4,
         learning_rate_discriminator=5e-4,
         ema_decay=0.98,
