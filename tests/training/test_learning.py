@@ -23,7 +23,7 @@ from training.row_table import RowTable
 from training.step import Batch, Learner
 
 _SIZE = 32
-_MOST_STEPS = 400
+_MOST_STEPS = 800  # about 450 do
 _CHECK_EVERY = 25
 CPU = torch.device("cpu")
 
@@ -46,14 +46,14 @@ def make_config() -> TrainConfig:
     )
     return TrainConfig(
         model=model,
-        losses=LossWeights(content=1.0),
+        losses=LossWeights(content=1.0, adversarial=0.3),
         perceptual="vgg16",
-        num_shots=2,
+        num_shots=1,
         episodes_per_step=6,
         learning_rate=2e-3,
         learning_rate_discriminator=1e-3,
         discriminator_updates=1,
-        ema_decay=0.9,
+        ema_decay=0.97,
     )
 
 
@@ -67,7 +67,7 @@ def reconstruct(learner: Learner, batch: Batch) -> np.ndarray:
     return to_images(generator(batch.target_landmark_image, values).frame)
 
 
-@pytest.mark.slow  # 75 MB of film and weights where they are not cached, and a minute of training
+@pytest.mark.slow  # 75 MB of film and weights where they are not cached, and one or two minutes of training
 def test_frames_never_seen_are_reconstructed_3_db_better_than_by_the_mean_frame(tmp_path: Path) -> None:
     root = str(tmp_path / "set")
     preprocess(
@@ -94,7 +94,7 @@ def test_frames_never_seen_are_reconstructed_3_db_better_than_by_the_mean_frame(
     loader = EpisodeLoader(dataset, (replace(video, frames=seen),), sampler, _SIZE)
     # Targets held out, shots seen.
     everything = EpisodeLoader(dataset, (replace(video, frames=held_out + seen),), sampler, _SIZE)
-    decoded = everything.decode([Episode(0, (9, 15), target, 1) for target in range(len(held_out))])
+    decoded = everything.decode([Episode(0, (9,), target, 1) for target in range(len(held_out))])
     truth, batch = decoded.images[:, 0], to_batch(decoded, table, config.model, CPU)
 
     wanted = psnr(mean[None], truth) + 3
