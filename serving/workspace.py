@@ -19,7 +19,6 @@ class Workspace:
         self._scratch = scratch
         self._local = storage.local_path(out) if storage.is_local(out) else None
         self._folder = self._local if self._local is not None else scratch / "out"
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._inputs: dict[str, Path] = {}
 
     def input(self, url: str) -> Path:
@@ -34,6 +33,7 @@ class Workspace:
 
     def output(self, name: str) -> Path:
         """The local path to write result `name` to; `publish` it afterwards."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / name
 
     def publish(self, name: str) -> str:
@@ -46,7 +46,7 @@ class Workspace:
 
     def result(self, name: str) -> Path:
         """A local path to read an earlier result from."""
-        path = self._folder / name
+        path = self.output(name)
         if not path.exists():
             _download(storage.join(self.out, name), path)
         return path

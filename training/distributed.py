@@ -98,6 +98,7 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been written.
         RuntimeError: training failed; the message is the worker's.
     """
+    ours = not ray.is_initialized()
     start_ray(cluster)
     try:
         control = ray.remote(num_cpus=0)(_Control).remote()
@@ -119,7 +120,8 @@ def fit(
         folder = tempfile.mkdtemp(prefix="sfumato-")
         return str(result.checkpoint.to_directory(folder))
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()
 
 
 def start_ray(cluster: Cluster) -> None:

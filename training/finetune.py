@@ -206,7 +206,7 @@ def _variants(
 ) -> tuple[_Frames, _Frames]:
     """Training and held-out frames.
 
-    The published form sees the pictures as they are and is held to mirrored brightness variants of them. With a warp
+    The published form sees the pictures in slightly different light, and is held to one more of the kind. With a warp
     prior a picture warped from itself would leave nothing to learn, so each is first bent to another expression and
     pose, and must be restored from there: what a warp loses on the way is what the network has to know.
     """

@@ -1,5 +1,6 @@
 """`sfumato fine-tune PORTRAIT… --model M -o AVATAR`: one or a few pictures of one person -> an avatar."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +63,14 @@ def run(options: Options) -> Outcome:
 
 
 def _made_before(options: Options, version: str) -> Avatar | None:
-    """The avatar at the output, if the same model made it of the same pictures with the same steps."""
-    if not storage.exists(storage.join(options.out, MANIFEST)):
+    """The avatar at the output, if the same model made it of the same pictures with the same options.
+
+    An avatar does not say which face and seed it was made with: any but the default is made again.
+    """
+    manifest = storage.join(options.out, MANIFEST)
+    if options.face is not None or options.seed != 0 or not storage.exists(manifest):
+        return None
+    if json.loads(storage.read_bytes(manifest)).get("consent") != options.consent:
         return None
     avatar = load_avatar(options.out)
     wanted = {sha256_of(Path(path)) for path in options.portraits if Path(path).is_file()}

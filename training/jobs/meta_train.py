@@ -90,7 +90,7 @@ def run(options: Options) -> Outcome:
 
             def on_progress(step: int, metrics: Mapping[str, float]) -> None:
                 if step:
-                    loss = f"loss {metrics['generator']:.2f}  {metrics['images_per_second']:.1f} images/s"
+                    loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
             checkpoint = fit(config, data_root, out, cluster, tracker, on_progress)
