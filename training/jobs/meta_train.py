@@ -1,6 +1,7 @@
 """`sfumato meta-train PRESET --data ROOT -o RUN`: shards -> base model. Run again, it resumes."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
