@@ -26,7 +26,7 @@ def test_a_pickle_that_runs_a_command_is_refused_before_it_runs(tmp_path: Path) 
     assert not made.exists()
 
 
-@pytest.mark.parametrize("value", [{"a": Path("x")}, {"a": print}, {"a": np.random.default_rng}, {"a": 1j}])
+@pytest.mark.parametrize("value", [{"a": Path("x")}, {"a": len}, {"a": np.random.default_rng}, {"a": 1j}])
 def test_anything_but_arrays_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="only numpy arrays are allowed"):
         read_numpy_pickle(pickle.dumps(value))
