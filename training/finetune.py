@@ -163,6 +163,8 @@ class _Tuner:
             self.discriminator_optimizer.step()
         with torch.no_grad():
             real_features = self.discriminator(frames.target, frames.landmark_image, self.no_row).features
+        # As in meta-learning: the discriminator's own gradients would be thrown away.
+        self.discriminator.requires_grad_(False)
         verdict = self.discriminator(generated.frame, frames.landmark_image, self.no_row)
         terms = {
             "content": losses.content(self.perceptual(generated.frame), frames.activations),
@@ -171,6 +173,7 @@ class _Tuner:
         }
         self.generator_optimizer.zero_grad()
         losses.weighted_sum(terms, self.weights).backward()
+        self.discriminator.requires_grad_(True)
         self.generator_optimizer.step()
         return {name: float(term.detach()) for name, term in terms.items()} | {"discriminator": float(hinge.detach())}
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config import ModelConfig
-from training.models.embedder import downsampling_blocks
+from training.models.embedder import identity_body
 from training.models.layers import ResidualBlock
 
 
@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         size = config.embedding_size
-        self.blocks = nn.ModuleList(downsampling_blocks(config))
+        self.blocks = nn.ModuleList(identity_body(config))
         self.blocks.append(ResidualBlock(size, size, norm=False, resampling="none"))
         self.w0 = nn.Parameter(torch.randn(size) * 0.02)
         self.bias = nn.Parameter(torch.zeros(()))

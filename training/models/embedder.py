@@ -6,24 +6,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config import ModelConfig
-from training.models.layers import ResidualBlock, SelfAttention, StemBlock
-
-PICTURE_AND_LANDMARKS = 6
+from training.models.layers import downsampling_blocks
 
 
-def downsampling_blocks(config: ModelConfig) -> list[nn.Module]:
-    """The body embedder and discriminator share: a stem, residual blocks without norm, attention at one size."""
-    blocks: list[nn.Module] = []
-    size, channels = config.image_size, PICTURE_AND_LANDMARKS
-    for out_channels in config.embedder_channels:
-        if blocks:
-            blocks.append(ResidualBlock(channels, out_channels, norm=False, resampling="down"))
-        else:
-            blocks.append(StemBlock(channels, out_channels))
-        size, channels = size // 2, out_channels
-        if size == config.attention_size_down:
-            blocks.append(SelfAttention(channels))
-    return blocks
+def identity_body(config: ModelConfig) -> list[nn.Module]:
+    """The body embedder and discriminator share: a frame and its landmark image in, N channels out, no norm."""
+    return downsampling_blocks(
+        config.image_size, 6, config.embedder_channels, attention_size=config.attention_size_down, norm=False
+    )
 
 
 class Embedder(nn.Module):
@@ -31,7 +21,7 @@ class Embedder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.body = nn.Sequential(*downsampling_blocks(config))
+        self.body = nn.Sequential(*identity_body(config))
 
     def forward(
         self, frames: Float[Tensor, "batch 3 h w"], landmark_images: Float[Tensor, "batch 3 h w"]

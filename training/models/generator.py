@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.models.layers import (
     AdaINResidualBlock,
-    ResidualBlock,
     SelfAttention,
-    StemBlock,
     adain,
+    downsampling_blocks,
     sn_conv,
     sn_linear,
 )
@@ -48,7 +47,11 @@ class Generator(nn.Module):
         self.warp_prior = config.warp_prior
         down_channels = config.generator_channels
         in_channels, out_channels = (9, 4) if config.warp_prior else (3, 3)
-        self.down = nn.Sequential(*_down_blocks(config, in_channels))
+        self.down = nn.Sequential(
+            *downsampling_blocks(
+                config.image_size, in_channels, down_channels, attention_size=config.attention_size_down, norm=True
+            )
+        )
         deepest = down_channels[-1]
         self.bottleneck = nn.ModuleList(
             AdaINResidualBlock(deepest, deepest, up=False) for _ in range(config.num_bottleneck_blocks)
@@ -123,20 +126,6 @@ class Generator(nn.Module):
         colour = torch.tanh(torch.atanh(warped.frame.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
         return GeneratedFrame(alpha * warped.frame + (1 - alpha) * colour, colour, alpha)
-
-
-def _down_blocks(config: ModelConfig, in_channels: int) -> list[nn.Module]:
-    blocks: list[nn.Module] = []
-    size, channels = config.image_size, in_channels
-    for out_channels in config.generator_channels:
-        if blocks:
-            blocks.append(ResidualBlock(channels, out_channels, norm=True, resampling="down"))
-        else:
-            blocks.append(StemBlock(channels, out_channels))
-        size, channels = size // 2, out_channels
-        if size == config.attention_size_down:
-            blocks.append(SelfAttention(channels))
-    return blocks
 
 
 def _unit_scales(in_channels: int, out_channels: int) -> Float[Tensor, "values"]:

@@ -1,5 +1,6 @@
 """The building blocks the three networks share: residual blocks, AdaIN, self-attention, spectral norm everywhere."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -120,6 +121,29 @@ class SelfAttention(nn.Module):
         query, key, value = (conv(x).flatten(2).transpose(1, 2) for conv in (self.query, self.key, self.value))
         attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.gamma * attended.transpose(1, 2).reshape(x.shape)
+
+
+def downsampling_blocks(
+    image_size: int, in_channels: int, channels: Sequence[int], *, attention_size: int, norm: bool
+) -> list[nn.Module]:
+    """The downsampling part of every network: a stem, then residual blocks, each halving height and width.
+
+    Args:
+        channels: output channels of each block, the stem's first.
+        attention_size: height after whose block self-attention follows, pixels; 0 for nowhere.
+        norm: affine instance norm in the residual blocks.
+    """
+    blocks: list[nn.Module] = []
+    size = image_size
+    for out_channels in channels:
+        if blocks:
+            blocks.append(ResidualBlock(in_channels, out_channels, norm=norm, resampling="down"))
+        else:
+            blocks.append(StemBlock(in_channels, out_channels))
+        size, in_channels = size // 2, out_channels
+        if size == attention_size:
+            blocks.append(SelfAttention(out_channels))
+    return blocks
 
 
 def num_parameters(module: nn.Module) -> int:
