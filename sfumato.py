@@ -30,12 +30,19 @@ class Verb(NamedTuple):
 VERBS = {
     "assets": Verb("pipelines.jobs.assets", "", "list, fetch and verify the pretrained files and demo clips"),
     "preprocess": Verb("pipelines.jobs.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
+    "validate": Verb("pipelines.jobs.validate", "", "reopen every file of a data set and check all it says"),
+    "inspect": Verb("pipelines.jobs.inspect", "", "one page to look at a data set: faces, rejects, coverage"),
+    "retry": Verb("pipelines.jobs.retry", "pipelines", "try again what failed for reasons outside the clips"),
+    "forget": Verb("pipelines.jobs.forget", "", "take a person out of a data set"),
     "meta-train": Verb("training.jobs.meta_train", "training", "shards -> base model"),
     "fine-tune": Verb("training.jobs.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),
     "demo": Verb("serving.demo", "pipelines,serving", "the whole line on real clips: an animated Mona Lisa"),
     "doctor": Verb("pipelines.jobs.doctor", "", "check this installation and say how to mend it"),
+    "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds a clip, beside its parts"),
+    "bench loader": Verb("training.benchmarks.loader", "training", "episodes a second, beside pure JPEG decoding"),
+    "bench landmarks": Verb("pipelines.benchmarks.landmarks", "", "error of the detectors on hand-marked faces"),
 }
 
 FLAGS_OF_EVERY_VERB = {
@@ -61,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not arguments or arguments[0].startswith("-"):
             return _without_verb(arguments)
-        return _with_verb(arguments[0], arguments[1:])
+        name = " ".join(arguments[:2])  # such as `bench loader`
+        words = 2 if name in VERBS else 1
+        return _with_verb(" ".join(arguments[:words]), arguments[words:])
     except BrokenPipeError:
         # Whoever read our output has left (`sfumato assets list | head -1`): that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,7 +92,7 @@ def _without_verb(arguments: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:<12}{verb.help}" for name, verb in VERBS.items())
+    verbs = "\n".join(f"  {name:<18}{verb.help}" for name, verb in VERBS.items())
     flags = "\n".join(f"  {name:<12}{text}" for name, text in FLAGS_OF_EVERY_VERB.items())
     return (
         "usage: sfumato VERB ...\n\n"
@@ -96,6 +105,8 @@ def _help() -> str:
 
 def _with_verb(name: str, arguments: list[str]) -> int:
     if name not in VERBS:
+        if family := [verb for verb in VERBS if verb.startswith(f"{name} ")]:
+            return _fail("", f"{name} what? one of: {', '.join(family)}", 2)
         return _fail("", f"unknown verb {name!r}{_did_you_mean(name, VERBS)}", 2)
     arguments, switches = _take_switches(arguments)
     show_traceback = "--traceback" in switches or os.environ.get("SFUMATO_TRACEBACK", "0") not in ("", "0")

@@ -24,7 +24,7 @@ class ShardSpec:
     clips: tuple[Source, ...]
     config: ClipConfig
     config_sha256: str
-    plan_sha256: str
+    spec_sha256: str
 
     @property
     def report_url(self) -> str:
@@ -37,7 +37,7 @@ class ShardSpec:
             report = read_report(self.report_url)
         except (FileNotFoundError, ValueError):
             return None
-        same = (report.config_sha256, report.plan_sha256) == (self.config_sha256, self.plan_sha256)
+        same = (report.config_sha256, report.spec_sha256) == (self.config_sha256, self.spec_sha256)
         return report if same else None
 
 
@@ -64,7 +64,7 @@ def process_shard(spec: ShardSpec, detector: LandmarkDetector) -> ShardReport:
         rows,
         rejects,
         config_sha256=spec.config_sha256,
-        plan_sha256=spec.plan_sha256,
+        spec_sha256=spec.spec_sha256,
         seconds=watch.seconds,
     )
 

@@ -35,13 +35,31 @@ class RejectReason(StrEnum):
         return "failed" if self.retryable else "rejected"
 
 
-class ClipRejected(ValueError):
-    """A clip that gives no row: the reason, the stage that found it, a message for people."""
+@dataclass(frozen=True)
+class Measures:
+    """What was measured before a clip was refused, as far as it came: columns of the rejects."""
 
-    def __init__(self, reason: RejectReason, stage: str, message: str) -> None:
+    frames_seen: int | None = None
+    frames_with_face: int | None = None
+    face_size: float | None = None
+    """Median over the frames with a face, in pixels of the source."""
+    sharpness: float | None = None
+    """Median over the crops."""
+    thumbnail: bytes | None = None
+    """JPEG of one frame."""
+
+
+_NOTHING = Measures()
+
+
+class ClipRejected(ValueError):
+    """A clip that gives no row: the reason, the stage that found it, a message for people, what was measured."""
+
+    def __init__(self, reason: RejectReason, stage: str, message: str, measures: Measures = _NOTHING) -> None:
         super().__init__(message)
         self.reason = reason
         self.stage = stage
+        self.measures = measures
 
 
 @dataclass(frozen=True)

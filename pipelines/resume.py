@@ -26,6 +26,7 @@ def write_plan(out: str, settings: Mapping[str, Any], plan: Plan) -> None:
             "clip": clip.source.key.clip,
             "source": clip.source.relative,
             "num_bytes": clip.source.num_bytes,
+            "attempt": 1,
             "split": clip.split,
             "shard": clip.shard,
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
 NUM_LANDMARKS = 68
 LANDMARK_BYTES = NUM_LANDMARKS * 2 * 4
@@ -96,16 +96,24 @@ INDEX_SCHEMA = pa.schema(
     metadata={"sfumato_schema_version": str(SCHEMA_VERSION)},
 )
 
+# plan.parquet: one row group per shard, in the order of the shards' numbers. It names no place of one machine, except
+# where a manifest did.
 PLAN_SCHEMA = pa.schema(
     [
         *_KEYS,
-        _field("source", pa.string()),
+        _field("source", pa.string()),  # relative to the corpus, as in the shards
+        pa.field("location", pa.string()),  # where to read it, when that is not `source` below the corpus
+        pa.field("offset", pa.int64()),  # of a member inside a tar; `location` is the tar
         _field("num_bytes", pa.int64()),
+        pa.field("boxes", pa.string()),  # VoxCeleb's file of face boxes, relative to the corpus
+        pa.field("duplicate_of", pa.string()),  # the key of the clip with the same content
+        _field("attempt", pa.int32()),  # 1, and one more for each `retry`
         _field("split", pa.string()),
         _field("shard", pa.int32()),
     ]
 )
 
+# What was measured before the clip was refused: enough to see what another threshold would have let through.
 REJECT_SCHEMA = pa.schema(
     [
         *_KEYS,
@@ -116,6 +124,11 @@ REJECT_SCHEMA = pa.schema(
         _field("message", pa.string()),
         _field("retryable", pa.bool_()),
         _field("attempts", pa.int32()),
+        pa.field("frames_seen", pa.int32()),
+        pa.field("frames_with_face", pa.int32()),
+        pa.field("face_size", pa.float32()),  # median, pixels of the source
+        pa.field("sharpness", pa.float32()),  # median over the crops
+        pa.field("thumbnail", pa.binary()),  # JPEG of the frame looked at in the middle of the clip, at most 128 px
     ]
 )
 

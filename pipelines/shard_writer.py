@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from pipelines import schema, storage
 from pipelines.clips import ClipRow
+from pipelines.quality import Measures
 from pipelines.schema import ClipKey
-from pipelines.shards import plain_chunks
+from pipelines.shards import ShardEntry, plain_chunks
 
 _ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
 
@@ -36,6 +37,7 @@ class Reject:
     message: str
     retryable: bool
     attempts: int = 1
+    measures: Measures = field(default_factory=Measures)
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,36 @@ class ShardReport:
     split: str
     shard: int
     config_sha256: str
-    plan_sha256: str
+    spec_sha256: str
+    """Of the config and the shard's rows in the plan: a shard is done for these inputs and this config only."""
     num_done: int
     num_rejected: int
     num_failed: int
+    num_retried: int
+    """Clips of this shard that failed in an earlier one, where they are counted too."""
     num_frames: int
+    min_clip_frames: int
+    """Fewest frames of any of its clips; 0 without clips."""
     num_bytes: int
     sha256: str
     index_sha256: str
+    rejects_sha256: str
     codes: Mapping[str, int]
     seconds: Mapping[str, float]
+
+    @property
+    def entry(self) -> ShardEntry:
+        """The shard's line in the manifest."""
+        return ShardEntry(
+            split=self.split,
+            shard=self.shard,
+            num_clips=self.num_done,
+            num_frames=self.num_frames,
+            num_bytes=self.num_bytes,
+            sha256=self.sha256,
+            index_sha256=self.index_sha256,
+            rejects_sha256=self.rejects_sha256,
+        )
 
     def to_json(self) -> str:
         """Readable JSON, keys sorted."""
@@ -77,7 +99,8 @@ def write_shard(
     rejects: Sequence[Reject],
     *,
     config_sha256: str,
-    plan_sha256: str,
+    spec_sha256: str,
+    num_retried: int = 0,
     seconds: Mapping[str, float],
 ) -> ShardReport:
     """Write shard, index, rejects and, last, the report. Writing again replaces: a retried bundle does no harm.
@@ -92,7 +115,9 @@ def write_shard(
         pq.write_table(pa.Table.from_pylist(index_rows(part, rows), schema.INDEX_SCHEMA), index, compression="zstd")
         _upload(part, storage.join(root, schema.part_name(split, shard)))
         _upload(index, storage.join(root, schema.index_name(split, shard)))
-        _write_rejects(storage.join(root, schema.rejects_name(shard)), rejects, Path(folder) / "rejects")
+        rejects_sha256 = _write_rejects(
+            storage.join(root, schema.rejects_name(shard)), rejects, Path(folder) / "rejects"
+        )
         codes: dict[str, int] = {}
         for reject in rejects:
             codes[reject.code] = codes.get(reject.code, 0) + 1
@@ -100,14 +125,17 @@ def write_shard(
             split=split,
             shard=shard,
             config_sha256=config_sha256,
-            plan_sha256=plan_sha256,
+            spec_sha256=spec_sha256,
             num_done=len(rows),
             num_rejected=sum(reject.status == "rejected" for reject in rejects),
             num_failed=sum(reject.status == "failed" for reject in rejects),
+            num_retried=num_retried,
             num_frames=sum(len(row.frame_jpeg) for row in rows),
+            min_clip_frames=min((len(row.frame_jpeg) for row in rows), default=0),
             num_bytes=part.stat().st_size,
             sha256=_sha256(part),
             index_sha256=_sha256(index),
+            rejects_sha256=rejects_sha256,
             codes=dict(sorted(codes.items())),
             seconds={stage: round(value, 4) for stage, value in seconds.items()},
         )
@@ -125,13 +153,14 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> None:
+def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
     if not rejects:
         storage.remove(url)  # of an earlier try
-        return
-    rows = [{**asdict(reject), **asdict(reject.key)} for reject in rejects]
+        return ""
+    rows = [{**asdict(reject), **asdict(reject.key), **asdict(reject.measures)} for reject in rejects]
     pq.write_table(pa.Table.from_pylist(rows, schema.REJECT_SCHEMA), scratch)
     _upload(scratch, url)
+    return _sha256(scratch)
 
 
 def write_rows(file: Path, rows: Sequence[ClipRow]) -> None:

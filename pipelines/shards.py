@@ -32,6 +32,8 @@ class ShardEntry:
     num_bytes: int
     sha256: str
     index_sha256: str
+    rejects_sha256: str
+    """Of the shard's rows in `rejects/`; empty where it rejected nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class DatasetManifest:
     counts: Mapping[str, int]
     codes: Mapping[str, int]
     shards: tuple[ShardEntry, ...]
+    episode_k_max: int
+    """The most shots K for which every clip holds an episode: its K + 1 frames."""
     stage_seconds: Mapping[str, float]
 
     @property

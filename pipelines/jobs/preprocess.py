@@ -26,7 +26,7 @@ from pipelines.quality import QualityRule
 from pipelines.resume import check_resume, write_plan
 from pipelines.schema import SCHEMA_VERSION, SPLITS
 from pipelines.shard_writer import ShardReport, sum_seconds
-from pipelines.shards import MANIFEST, DatasetManifest, ShardEntry, read_manifest
+from pipelines.shards import MANIFEST, DatasetManifest, read_manifest
 from pipelines.sources import Layout, Source, find_sources
 from pipelines.video import probe
 
@@ -146,7 +146,7 @@ def _make_shards(
             clips=tuple(dataclasses.replace(clip.source, url=_absolute(clip.source.url)) for clip in clips),
             config=config,
             config_sha256=config_sha256,
-            plan_sha256=plan.digest,
+            spec_sha256=plan.digest,
         )
         for (split, shard), clips in plan.shards().items()
     ]
@@ -201,7 +201,8 @@ def _finish(
             "identities": len({source.key.identity for source in sources}),
         },
         codes=dict(sorted(codes.items())),
-        shards=tuple(_entry(report) for report in reports),
+        shards=tuple(report.entry for report in reports),
+        episode_k_max=max(0, min((r.min_clip_frames for r in reports if r.num_done), default=0) - 1),
         stage_seconds=sum_seconds(reports),
     )
     try:
@@ -213,18 +214,6 @@ def _finish(
     storage.write_bytes(storage.join(options.out, "README.md"), data_card(manifest, identities).encode())
     storage.write_bytes(storage.join(options.out, MANIFEST), manifest.to_json().encode())
     return manifest
-
-
-def _entry(report: ShardReport) -> ShardEntry:
-    return ShardEntry(
-        split=report.split,
-        shard=report.shard,
-        num_clips=report.num_done,
-        num_frames=report.num_frames,
-        num_bytes=report.num_bytes,
-        sha256=report.sha256,
-        index_sha256=report.index_sha256,
-    )
 
 
 def _code_version() -> str:

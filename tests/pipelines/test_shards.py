@@ -15,10 +15,10 @@ from pipelines.clips import ClipConfig, ClipRow, decode_jpeg, encode_jpeg
 from pipelines.quality import RejectReason
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import Reject, read_report, write_rows, write_shard
-from pipelines.shards import DatasetManifest, ShardDataset, ShardEntry, plain_chunks, read_manifest
+from pipelines.shards import DatasetManifest, ShardDataset, plain_chunks, read_manifest
 
 Fixture = Callable[..., Any]
-HASHES = {"config_sha256": "c" * 64, "plan_sha256": "p" * 64}
+HASHES = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
 
 
 def make_row(identity: str, video: str, clip: str, num_frames: int, seed: int = 0) -> ClipRow:
@@ -67,12 +67,13 @@ def write_dataset(root: str, rows: tuple[ClipRow, ...] = ROWS) -> DatasetManifes
         code_version="0",
         config={"clip": dataclasses.asdict(ClipConfig(size=64)), "plan": {}, "weights": {}},
         config_sha256=HASHES["config_sha256"],
-        plan_sha256=HASHES["plan_sha256"],
+        plan_sha256="q" * 64,
         source="films",
         licence="CC0",
         counts={"done": len(rows)},
         codes={},
-        shards=(ShardEntry("train", 0, report.num_done, report.num_frames, report.num_bytes, report.sha256, "0" * 64),),
+        shards=(report.entry,),
+        episode_k_max=8,
         stage_seconds={"decode": 1.0},
     )
     storage.write_bytes(storage.join(root, "dataset.json"), manifest.to_json().encode())
@@ -213,7 +214,7 @@ def test_a_manifest_round_trips_and_its_digest_ignores_the_clock(tmp_path: Path)
     assert again == manifest
     assert (again.size, again.detector, again.frames_per_clip, again.crop_rule.margin) == (64, "mediapipe", 16, 2.0)
     slower = dataclasses.replace(manifest, stage_seconds={"decode": 2.0})
-    other = dataclasses.replace(manifest, plan_sha256="q" * 64)
+    other = dataclasses.replace(manifest, plan_sha256="r" * 64)
     assert slower.digest == manifest.digest != other.digest
 
 
@@ -222,7 +223,7 @@ def test_a_missing_or_foreign_manifest_is_refused(tmp_path: Path) -> None:
         ShardDataset(str(tmp_path))
     manifest = write_dataset(str(tmp_path))
     path = tmp_path / shards.MANIFEST
-    path.write_text(manifest.to_json().replace('"schema_version": 1', '"schema_version": 99'))
+    path.write_text(manifest.to_json().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(ValueError, match="schema version 99"):
         ShardDataset(str(tmp_path))
     path.write_text(manifest.to_json().replace('"licence"', '"license"'))

@@ -16,7 +16,7 @@ from pipelines.clips import ClipConfig, ClipRow, encode_jpeg
 from pipelines.head import CANONICAL_LANDMARKS, Pose
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import write_shard
-from pipelines.shards import DatasetManifest, ShardDataset, ShardEntry
+from pipelines.shards import DatasetManifest, ShardDataset
 from training.checkpoint import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
@@ -174,18 +174,20 @@ def _row(
 
 
 def _write(root: str, rows: list[ClipRow]) -> ShardDataset:
-    hashes = {"config_sha256": "c" * 64, "plan_sha256": "p" * 64}
+    hashes = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
     report = write_shard(root, "train", 0, rows, (), seconds={}, **hashes)
     manifest = DatasetManifest(
         schema_version=schema.SCHEMA_VERSION,
         code_version="0",
         config={"clip": dataclasses.asdict(ClipConfig(size=_CROP)), "plan": {}, "weights": {}},
-        **hashes,
+        config_sha256="c" * 64,
+        plan_sha256="q" * 64,
         source="drawn",
         licence="CC0",
         counts={"done": len(rows)},
         codes={},
-        shards=(ShardEntry("train", 0, len(rows), report.num_frames, report.num_bytes, report.sha256, "0" * 64),),
+        shards=(report.entry,),
+        episode_k_max=8,
         stage_seconds={},
     )
     storage.write_bytes(storage.join(root, "dataset.json"), manifest.to_json().encode())
