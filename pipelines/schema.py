@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +142,15 @@ def canonical_json(value: Any) -> str:
 def digest_of(value: Any) -> str:
     """Hex sha256 of `canonical_json`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def spec_digest(config_sha256: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """What a shard's report records of its inputs: the config and the shard's rows of plan.parquet, in order.
+
+    `location` is left out: where this machine keeps the files changes nothing.
+    """
+    names = [name for name in PLAN_SCHEMA.names if name != "location"]
+    return digest_of([config_sha256, *([row[name] for name in names] for row in rows)])
 
 
 def part_name(split: str, shard: int) -> str:
