@@ -14,6 +14,7 @@ SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
 NUM_LANDMARKS = 68
 LANDMARK_BYTES = NUM_LANDMARKS * 2 * 4
+_LONGEST_NAME = 300
 
 # Physical columns written PLAIN, uncompressed, without dictionary or statistics, so that a frame is a byte range.
 PLAIN_COLUMNS = ("frame_jpeg.list.element", "landmarks.list.element.list.element")
@@ -29,7 +30,7 @@ class ClipKey:
 
     def __post_init__(self) -> None:
         for field, value in (("identity", self.identity), ("video", self.video), ("clip", self.clip)):
-            if not value or "/" in value or len(value) > 300 or not value.isprintable():
+            if not value or "/" in value or len(value) > _LONGEST_NAME or not value.isprintable():
                 raise ValueError(f"{field} must be 1-300 printable characters without '/', got {value!r}")
 
     @property
@@ -39,6 +40,15 @@ class ClipKey:
 
     def __str__(self) -> str:
         return f"{self.identity}/{self.video}/{self.clip}"
+
+
+def key_name(text: str) -> str:
+    """`text` as a part of a key: what a key must not hold becomes %XX of its UTF-8 bytes, a long name keeps its beginning
+    and a hash of the whole."""
+    safe = "".join(c if c.isprintable() and c not in "/%" else "".join(f"%{b:02X}" for b in c.encode()) for c in text)
+    if 0 < len(safe) <= _LONGEST_NAME:
+        return safe
+    return f"{safe[:_LONGEST_NAME - 20]}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _field(name: str, kind: Any) -> Any:

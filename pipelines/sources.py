@@ -1,161 +1,218 @@
-"""Find the clips of a corpus: a flat folder, VoxCeleb's identity/video/clip trees, a JSONL or CSV manifest."""
+"""Find the clips of a corpus: a flat folder, VoxCeleb's trees with their boxes, tars of either, a JSONL or CSV manifest.
+
+Everything is listed lazily: a corpus of a million clips is never held in memory.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pipelines import storage
+from pipelines import archives, manifests, storage
 from pipelines.media import VIDEO_SUFFIXES
-from pipelines.schema import SPLITS, ClipKey
+from pipelines.schema import ClipKey, key_name
+from pipelines.storage import FileInfo
 
 Layout = Literal["auto", "flat", "voxceleb", "manifest"]
-_VOXCELEB_IDENTITY = re.compile(r"id\d{5}$")
-_MANIFEST_COLUMNS = frozenset({"path", "identity", "video", "clip", "split"})
+_IDENTITY = re.compile(r"id\d{5}$")
+_COMPRESSED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+_OFFICIAL_SPLITS = {"test": "test", "val": "val"}  # folders above the identities; `dev` and `train` are split by hash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
-    """One input clip. `relative` is its path inside the corpus (recorded in shards), `url` where it can be read."""
+    """One input clip, or a whole film that files of boxes cut into clips (its `key.clip` is then `WHOLE`)."""
 
     key: ClipKey
-    url: str
     relative: str
+    """Path inside the corpus, recorded in shards."""
     num_bytes: int
     split: str | None = None
+    """The split that the corpus itself asks for."""
+    location: str | None = None
+    """Where to read it, when that is not `relative` below the corpus."""
+    offset: int | None = None
+    """First byte inside the uncompressed tar at `location`."""
+    checksum: str | None = None
+    """What the store's listing says of the content: equal checksums are equal files."""
+    fallback: str | None = None
+    """A longer name for identity and video, for when two films of a flat folder would share the shorter one."""
 
 
-def find_sources(src: str, layout: Layout = "auto") -> tuple[Source, ...]:
-    """List the clips under `src`: a folder, one video file, or a manifest (.jsonl, .csv).
+@dataclass(frozen=True, slots=True)
+class BoxFile:
+    """VoxCeleb's text file with the face boxes of one clip."""
+
+    key: ClipKey
+    relative: str
+
+
+WHOLE = "*"  # the clip of a film that is still to be cut by its box files
+
+
+def corpus_root(src: str) -> str:
+    """The folder that the relative paths of `src` start from."""
+    if storage.is_folder(src):
+        return src.rstrip("/") or "/"
+    return storage.parent(src)
+
+
+def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile]:
+    """The clips under `src` (a folder, one video file, a tar, a manifest), and the box files that belong to them.
 
     Raises:
         FileNotFoundError: `src`, or a file that a manifest names, does not exist.
-        ValueError: no video in it, a layout that does not fit, a broken manifest, or two clips of one key.
+        ValueError: no video in it, a layout that does not fit, or a broken manifest or tar.
     """
     if not storage.exists(src):
         raise FileNotFoundError(f"{src} does not exist")
-    folder = storage.is_folder(src)
-    suffix = PurePosixPath(src).suffix.lower()
-    if layout == "auto":
-        layout = "manifest" if not folder and suffix in (".jsonl", ".csv") else "auto"
-    if layout == "manifest":
+    folder, suffix = storage.is_folder(src), PurePosixPath(src).suffix.lower()
+    if layout == "manifest" or (layout == "auto" and not folder and suffix in manifests.SUFFIXES):
         if folder:
             raise ValueError(f"{src} is a folder; a manifest is a .jsonl or .csv file")
-        sources = _from_manifest(src)
-    elif folder:
-        sources = _from_folder(src, layout)
-    elif suffix in VIDEO_SUFFIXES:
-        sources = [_flat_source(src, PurePosixPath(src).name, Counter())]
-    else:
-        raise ValueError(f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}) nor a manifest")
-    _check_unique(sources)
-    return tuple(sorted(sources, key=lambda source: source.key))
-
-
-def _from_folder(src: str, layout: Layout) -> list[Source]:
-    files = [url for url in storage.list(src) if PurePosixPath(url).suffix.lower() in VIDEO_SUFFIXES]
-    relative = {url: url[len(src.rstrip("/")) :].lstrip("/") for url in files}
-    # Hidden files are other programs' (macOS puts "._clip.mp4" beside each clip).
-    visible = [url for url in files if not any(part.startswith(".") for part in PurePosixPath(relative[url]).parts)]
-    if not visible:
-        raise ValueError(f"no video in {src} (looked for {', '.join(sorted(VIDEO_SUFFIXES))})")
-    parts = {url: PurePosixPath(relative[url]).parts for url in visible}
-    if layout == "auto":
-        looks = all(len(p) == 3 for p in parts.values()) or all(
-            len(p) >= 3 and _VOXCELEB_IDENTITY.match(p[-3]) for p in parts.values()
-        )
-        layout = "voxceleb" if looks else "flat"
-    if layout == "voxceleb":
-        for url, p in parts.items():
-            if len(p) < 3:
-                raise ValueError(f"{url} is not at identity/video/clip.mp4 below {src}, as layout voxceleb asks")
-        return [
-            Source(ClipKey(p[-3], p[-2], PurePosixPath(p[-1]).stem), url, relative[url], storage.size(url))
-            for url, p in parts.items()
-        ]
-    stems = Counter(str(PurePosixPath(relative[url]).with_suffix("")) for url in visible)
-    return [_flat_source(url, relative[url], stems) for url in visible]
-
-
-def _flat_source(url: str, relative: str, stems: Counter[str]) -> Source:
-    path = PurePosixPath(relative)
-    stem = str(path.with_suffix(""))
-    # a.mp4 beside a.mov: two films, not two takes of one.
-    name = str(path) if stems[stem] > 1 else stem
-    name = name.replace("/", "_")
-    return Source(ClipKey(name, name, "0"), url, relative, storage.size(url))
-
-
-def _from_manifest(src: str) -> list[Source]:
-    text = storage.read_bytes(src).decode("utf-8-sig")
-    rows = _csv_rows(text) if PurePosixPath(src).suffix.lower() == ".csv" else _json_rows(src, text)
-    sources = [_manifest_source(src, number, row) for number, row in rows]
-    if not sources:
-        raise ValueError(f"{src} names no clip")
-    return sources
-
-
-def _csv_rows(text: str) -> list[tuple[int, Mapping[str, object]]]:
-    return [(number, dict(row)) for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2)]
-
-
-def _json_rows(src: str, text: str) -> list[tuple[int, Mapping[str, object]]]:
-    rows: list[tuple[int, Mapping[str, object]]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{src} line {number} is not JSON: {error.msg}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{src} line {number} is not an object")
-        rows.append((number, row))
-    return rows
-
-
-def _manifest_source(src: str, number: int, row: Mapping[str, object]) -> Source:
-    where = f"{src} line {number}"
-    unknown = set(row) - _MANIFEST_COLUMNS
-    if unknown:
-        raise ValueError(
-            f"{where}: unknown column {sorted(map(str, unknown))[0]!r}; known: path, identity, video, clip, split"
-        )
-    values = {name: str(value) for name, value in row.items() if value not in (None, "")}
-    if "path" not in values:
-        raise ValueError(f"{where}: no path")
-    path = values["path"]
-    absolute = "://" in path or path.startswith("/")
-    url = (
-        path
-        if absolute
-        else storage.join(str(PurePosixPath(src).parent) if "://" not in src else src.rpartition("/")[0], path)
+        return _from_manifest(src)
+    if folder or suffix == ".tar":
+        return _from_folder(src, layout)
+    if suffix in VIDEO_SUFFIXES:
+        return iter([_flat(_File(PurePosixPath(src).name, storage.size(src)))])
+    raise ValueError(
+        f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}), a .tar nor a manifest (.jsonl, .csv)"
     )
-    if not storage.exists(url):
-        raise FileNotFoundError(f"{where}: {url} does not exist")
-    split = values.get("split")
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"{where}: split must be one of {', '.join(SPLITS)}, got {split!r}")
-    stem = PurePosixPath(path).stem
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file below the corpus, or a member of a tar below it."""
+
+    relative: str
+    num_bytes: int
+    checksum: str | None = None
+    location: str | None = None
+    offset: int | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return PurePosixPath(self.relative).parts
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.relative).suffix.lower()
+
+
+def _files(src: str) -> Iterator[_File]:
+    """Every file that is not hidden (macOS puts "._clip.mp4" beside each clip); tars are looked into."""
+    root = corpus_root(src)
+    found: Iterable[FileInfo] = (
+        storage.walk(src) if storage.is_folder(src) else [FileInfo(src, storage.size(src), None)]
+    )
+    for info in found:
+        relative = info.url[len(root) :].lstrip("/")
+        if any(part.startswith(".") for part in PurePosixPath(relative).parts):
+            continue
+        if not relative.lower().endswith(".tar"):
+            yield _File(_text(relative), info.num_bytes, info.checksum)
+            continue
+        for member in archives.members(info.url):
+            name = _text(f"{relative}/{member.name}")
+            yield _File(name, member.num_bytes, location=_text(relative), offset=member.offset)
+
+
+def _text(name: str) -> str:
     try:
-        key = ClipKey(values.get("identity", stem), values.get("video", stem), values.get("clip", "0"))
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    # An absolute path says where this machine keeps the file, not what it is.
-    relative = PurePosixPath(path).name if path.startswith("/") else path
-    return Source(key, url, relative, storage.size(url), split)
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{shown} is no valid UTF-8 name and cannot be recorded: rename it") from None
+    return name
 
 
-def _check_unique(sources: Sequence[Source]) -> None:
-    seen: dict[ClipKey, str] = {}
-    for source in sources:
-        if source.key in seen:
-            raise ValueError(f"{seen[source.key]} and {source.relative} have the same key {source.key}")
-        seen[source.key] = source.relative
+def _from_folder(src: str, layout: Layout) -> Iterator[Source | BoxFile]:
+    layout = _detect_layout(src) if layout == "auto" else layout
+    number = compressed = 0
+    for file in _files(src):
+        compressed += file.relative.lower().endswith(_COMPRESSED)
+        if file.suffix in VIDEO_SUFFIXES:
+            number += 1
+            yield _voxceleb(src, file) if layout == "voxceleb" else _flat(file)
+        elif layout == "voxceleb" and file.suffix == ".txt" and _is_clip(file.parts):
+            yield BoxFile(_key(*_names(file)), file.relative)
+    if not number:
+        hint = f"; {compressed} compressed archives are not read: unpack them, or repack as .tar" if compressed else ""
+        raise ValueError(f"no video in {src} (looked for {', '.join(sorted(VIDEO_SUFFIXES))}{hint})")
+
+
+def _detect_layout(src: str) -> Layout:
+    """`voxceleb` when every video is at identity/video/clip.mp4, or its identities are named as VoxCeleb's."""
+    three_deep = named = True
+    for file in _files(src):
+        if file.suffix in VIDEO_SUFFIXES:
+            parts = file.parts
+            three_deep &= len(parts) == 3
+            named &= _is_clip(parts) or _is_whole(parts)
+            if not (three_deep or named):
+                break
+    return "voxceleb" if three_deep or named else "flat"
+
+
+def _is_clip(parts: tuple[str, ...]) -> bool:
+    return len(parts) >= 3 and bool(_IDENTITY.match(parts[-3]))
+
+
+def _is_whole(parts: tuple[str, ...]) -> bool:
+    return len(parts) >= 2 and bool(_IDENTITY.match(parts[-2]))
+
+
+def _names(file: _File) -> tuple[str, str, str]:
+    return file.parts[-3], file.parts[-2], PurePosixPath(file.parts[-1]).stem
+
+
+def _voxceleb(src: str, file: _File) -> Source:
+    parts = file.parts
+    if _is_whole(parts) and not _is_clip(parts):  # identity/video.mp4: published boxes cut it into clips
+        key, above = _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE), parts[:-2]
+    elif len(parts) >= 3:
+        key, above = _key(*_names(file)), parts[:-3]
+    else:
+        raise ValueError(f"{file.relative} is not at identity/video/clip.mp4 below {src}, as layout voxceleb asks")
+    split = next((_OFFICIAL_SPLITS[part] for part in above if part in _OFFICIAL_SPLITS), None)
+    return Source(key, file.relative, file.num_bytes, split, file.location, file.offset, file.checksum)
+
+
+def _flat(file: _File) -> Source:
+    path = PurePosixPath(file.relative)
+    short = key_name(str(path.with_suffix("")).replace("/", "_"))
+    longer = key_name(str(path).replace("/", "_"))  # a.mp4 beside a.mov: two films, not two takes of one
+    return Source(
+        ClipKey(short, short, "0"),
+        file.relative,
+        file.num_bytes,
+        location=file.location,
+        offset=file.offset,
+        checksum=file.checksum,
+        fallback=longer,
+    )
+
+
+def _from_manifest(src: str) -> Iterator[Source]:
+    rows = manifests.read(src)
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{src} names no clip")
+    for row in chain([first], rows):
+        stem = key_name(PurePosixPath(row.path).stem)
+        try:
+            key = ClipKey(row.identity or stem, row.video or stem, row.clip or "0")
+        except ValueError as error:
+            raise ValueError(f"{row.where}: {error}") from error
+        # An absolute path says where this machine keeps the file, not what it is.
+        relative = PurePosixPath(row.path).name if row.is_absolute else row.path
+        location = row.path if row.is_absolute else None
+        yield Source(key, _text(relative), row.num_bytes, row.split, location)
+
+
+def _key(identity: str, video: str, clip: str) -> ClipKey:
+    return ClipKey(key_name(identity), key_name(video), clip if clip == WHOLE else key_name(clip))

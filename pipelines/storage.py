@@ -55,6 +55,11 @@ def join(root: str, *parts: str) -> str:
     return posixpath.join(root.rstrip("/") or "/", *parts) if parts else root
 
 
+def parent(url: str) -> str:
+    """The folder that a file lies in; `.` for a bare name."""
+    return url.rstrip("/").rpartition("/")[0] or ("/" if url.startswith("/") else ".")
+
+
 def open(url: str, mode: str = "rb") -> Any:  # read as storage.open
     """A file object for reading; writing goes through `atomic_write`. Raises FileNotFoundError."""
     if set(mode) - set("rbt"):

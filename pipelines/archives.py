@@ -1,0 +1,39 @@
+"""Uncompressed tars as containers of clips: a member is a byte range, so any store can give it without the rest."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines import storage
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One regular file inside a tar."""
+
+    name: str
+    offset: int
+    num_bytes: int
+
+
+def members(url: str) -> Iterator[Member]:
+    """The regular files of the tar at `url`, in the order of the archive. Links, devices and absolute names are skipped:
+    a member's bytes are only ever read as a range of the archive, never unpacked to its name.
+
+    Raises:
+        ValueError: it is no tar, a compressed one, or cut off.
+    """
+    try:
+        with storage.open(url) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            size = file.seek(0, 2)
+            while (entry := tar.next()) is not None:
+                tar.members = []  # type: ignore[misc] # else every header of the archive stays in memory
+                if not entry.isreg() or entry.issparse():
+                    continue
+                if entry.offset_data + entry.size > size:
+                    raise tarfile.ReadError(f"member {entry.name} is cut off")
+                yield Member(entry.name.lstrip("./"), entry.offset_data, entry.size)
+    except tarfile.TarError as error:
+        raise ValueError(f"{url} is not an uncompressed tar, or a broken one: {error}") from error
