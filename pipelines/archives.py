@@ -19,8 +19,9 @@ class Member:
 
 
 def members(url: str) -> Iterator[Member]:
-    """The regular files of the tar at `url`, in the order of the archive. Links, devices and absolute names are skipped:
-    a member's bytes are only ever read as a range of the archive, never unpacked to its name.
+    """The regular files of the tar at `url`, in the order of the archive; links and devices are skipped.
+
+    A member's bytes are only ever read as a range of the archive, never unpacked to its name.
 
     Raises:
         ValueError: it is no tar, a compressed one, or cut off.
@@ -29,7 +30,7 @@ def members(url: str) -> Iterator[Member]:
         with storage.open(url) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             size = file.seek(0, 2)
             while (entry := tar.next()) is not None:
-                tar.members = []  # type: ignore[misc] # else every header of the archive stays in memory
+                tar.members = []  # type: ignore[attr-defined] # else every header of the archive stays in memory
                 if not entry.isreg() or entry.issparse():
                     continue
                 if entry.offset_data + entry.size > size:

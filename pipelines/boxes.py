@@ -1,6 +1,6 @@
 """VoxCeleb's text files of face boxes: one file a clip, one line a frame (X, Y, W, H), at 25 frames a second.
 
-VoxCeleb2 gives fractions of the picture, VoxCeleb1 pixels of a picture 360 pixels high (the height its authors worked at).
+VoxCeleb2 gives fractions of the picture, VoxCeleb1 pixels of a picture 360 pixels high (what its authors worked at).
 The boxes refer to the films as published on the web, not to the face crops that VoxCeleb2 itself handed out.
 """
 
@@ -24,7 +24,7 @@ _LARGEST_FRACTION = 4.0  # boxes reach past the picture's edge, but not by four 
 class BoxTrack:
     """The boxes of one clip, ascending in time. `frames` counts 1/25 seconds from the film's start."""
 
-    frames: Int[np.ndarray, "frames"]
+    frames: Int[np.ndarray, frames]
     corners: Float[np.ndarray, "frames 4"]
     """x0, y0, x1, y1: fractions of the picture's size, or pixels of a picture 360 high."""
     in_fractions: bool

@@ -1,4 +1,4 @@
-"""forgotten.jsonl: who was taken out of a data set, by hash of the name, so that nobody comes back with the next run."""
+"""forgotten.jsonl: who was taken out of a data set, by hash of the name: nobody comes back with the next run."""
 
 from __future__ import annotations
 

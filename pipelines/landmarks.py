@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import assets
+from pipelines.video import Frame
 
 DETECTORS = ("mediapipe", "face-alignment")
 FACE_ALIGNMENT_WEIGHTS = ("s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar")
@@ -57,6 +58,14 @@ def face_size(face: Face) -> float:
     return max(face.box[2] - face.box[0], face.box[3] - face.box[1])
 
 
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The frames of one clip that a detector looks at, and boxes known beforehand by frame index."""
+
+    frames: Iterable[Frame]
+    hints: Mapping[int, tuple[float, float, float, float]]
+
+
 class Tracker(Protocol):
     """Follows faces through one clip. Use one per clip, frames in order; call `close` at the end."""
 
@@ -78,12 +87,20 @@ class LandmarkDetector(Protocol):
         """All faces of a picture, largest first; none is an empty list."""
         ...
 
+    clips_at_once: int
+
+    def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
+        """Per clip, per frame: the faces, largest first."""
+        ...
+
     def tracker(self) -> Tracker:
         """A fresh tracker for one clip."""
         ...
 
 
-def create_detector(name: str = "mediapipe", *, device: str = "cpu", max_faces: int = 5) -> LandmarkDetector:
+def create_detector(
+    name: str = "mediapipe", *, device: str = "cpu", max_faces: int = 5, boxes: str = "", weights: str | None = None
+) -> LandmarkDetector:
     """A detector by name. Models load on first use.
 
     Raises:
@@ -96,7 +113,11 @@ def create_detector(name: str = "mediapipe", *, device: str = "cpu", max_faces: 
     raise ValueError(f"unknown detector {name!r}; choose one of {', '.join(DETECTORS)}")
 
 
-def require_weights(name: str) -> dict[str, str]:
+def resolve_detector(name: str, weights: str | None = None) -> tuple[str, str]:
+    return ("mediapipe" if name == "auto" else name), "tmp"
+
+
+def require_weights(name: str, *, boxes: str = "", weights: str | None = None) -> dict[str, str]:
     """Make sure that a detector's pretrained files are on this machine; returns file name -> sha256.
 
     Raises:
@@ -132,6 +153,27 @@ class MediaPipeDetector:
         if self._landmarker is None:
             self._landmarker, _ = _create_landmarker(self, "IMAGE", self._max_faces)
         return _to_faces(self._landmarker.detect(_mediapipe_image(image)), image)
+
+    clips_at_once = 1
+
+    def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
+        """tmp"""
+        out = []
+        for clip in clips:
+            tracker = self.tracker()
+            crowded = False
+            seen = []
+            try:
+                for number, frame in enumerate(clip.frames):
+                    seen.append(tracker.follow(frame.image, frame.pts_us))
+                    if number % 8 == 0:
+                        crowded = crowded or len(self.detect(frame.image)) > 1
+            finally:
+                tracker.close()
+            if crowded:
+                seen = [self.detect(frame.image) for frame in clip.frames]
+            out.append(seen)
+        return out
 
     def tracker(self) -> Tracker:
         """A tracker of the main face: MediaPipe detects again by itself when it loses it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ VIDEO_SUFFIXES = frozenset([
     ".3gp", ".gif", ".mxf",
 ])
 # fmt: on
+_MAX_FPS = 1000
+_DEFAULT_FPS = Fraction(25)
 
 
 @contextlib.contextmanager
@@ -49,3 +52,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
         return "no video container that is allowed here, or a broken one"
     return str(text)
+
+
+def video_stream(container: Any, path: Path) -> Any:
+    """The container's first moving picture, set to one decoding thread. Raises ValueError naming `path`."""
+    for stream in container.streams.video:
+        # A cover picture in an audio file is a video stream of one frame to ffmpeg.
+        if not (int(stream.disposition) & int(av.stream.Disposition.attached_pic)):
+            stream.thread_type = "SLICE"
+            stream.codec_context.thread_count = 1
+            return stream
+    raise ValueError(f"{path} holds no video stream")
+
+
+def frame_rate(stream: Any) -> Fraction:
+    """The average rate, else the guessed one, else 25: headers lie (0, nan, 90000)."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate is not None and 0 < rate <= _MAX_FPS:
+            return Fraction(rate.numerator, rate.denominator)
+    return _DEFAULT_FPS

@@ -1,7 +1,7 @@
 """Which clip goes to which split and shard. The same listing and config give the same plan, anywhere.
 
-A million clips are sorted, joined and cut in an SQLite file of a temporary folder, so that memory does not grow with the
-corpus. A corpus that has grown since adds shards at the end of an earlier plan and moves nothing in it.
+A million clips are sorted, joined and cut in an SQLite file of a temporary folder, so that memory does not grow with
+the corpus. A corpus that has grown since adds shards at the end of an earlier plan and moves nothing in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines.forgotten import identity_digest
 from pipelines.schema import SPLITS, ClipKey
 from pipelines.sources import WHOLE, BoxFile, Source
 
-# A content's fingerprint: of a small part of the file, or with `whole` of all of it. Equal contents, equal fingerprints.
+# A content's fingerprint: of a small part of the file, or (True) of all of it. Equal contents, equal fingerprints.
 Fingerprint = Callable[["PlannedClip", bool], str]
 
 
@@ -96,7 +96,8 @@ CREATE INDEX box_files_by_key ON box_files (identity, video, clip);
 INSERT INTO clips (identity, video, clip, source, location, offset, num_bytes, checksum, split, boxes)
     SELECT f.identity, f.video, f.clip, source, location, offset, num_bytes, checksum, split, boxes
         FROM found f LEFT JOIN box_files b USING (identity, video, clip) WHERE f.clip != '{WHOLE}'
-    UNION ALL SELECT f.identity, f.video, coalesce(b.clip, '0'), source, location, offset, num_bytes, checksum, split, boxes
+    UNION ALL
+    SELECT f.identity, f.video, coalesce(b.clip, '0'), source, location, offset, num_bytes, checksum, split, boxes
         FROM found f LEFT JOIN box_files b USING (identity, video) WHERE f.clip = '{WHOLE}';
 DROP TABLE found;
 """
@@ -112,7 +113,9 @@ class Planner:
         self._config, self._test_identities = config, test_identities
         self._folder = tempfile.TemporaryDirectory(prefix="sfumato-plan-")
         self._database = sqlite3.connect(Path(self._folder.name) / "plan.db", isolation_level=None)
-        self._database.create_function("place", 2, lambda identity, video: _hash(f"{identity}/{video}"), deterministic=True)
+        self._database.create_function(
+            "place", 2, lambda identity, video: _hash(f"{identity}/{video}"), deterministic=True
+        )
         # A scratch file: nothing of it has to survive a crash, and its pages need not stay in memory.
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768", "temp_store=FILE"):
             self._database.execute(f"PRAGMA {setting}")
@@ -195,7 +198,7 @@ class Planner:
         return int(self._database.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
 
     def _name_flat_films(self) -> None:
-        """Two films of a flat folder that differ in their suffix only take it into their names; a planned film keeps its."""
+        """Two films of a flat folder that differ in their suffix only take it into their names; planned ones keep theirs."""
         run = self._database.execute
         run("CREATE INDEX found_by_name ON found (identity, video, clip)")
         run(
@@ -203,12 +206,12 @@ class Planner:
             "(identity, video, clip) IN (SELECT identity, video, clip FROM found GROUP BY 1, 2, 3 HAVING count(*) > 1)"
         )
         run(
-            "UPDATE found SET (identity, video) = (SELECT identity, video FROM planned p WHERE p.source = found.source) "
-            "WHERE fallback IS NOT NULL AND EXISTS (SELECT 1 FROM planned p WHERE p.source = found.source)"
+            "UPDATE found SET (identity, video) = (SELECT identity, video FROM planned p WHERE p.source = found.source)"
+            " WHERE fallback IS NOT NULL AND EXISTS (SELECT 1 FROM planned p WHERE p.source = found.source)"
         )
         run(
-            "UPDATE found SET identity = fallback, video = fallback WHERE fallback IS NOT NULL AND EXISTS (SELECT 1 FROM "
-            "planned p WHERE p.identity = found.identity AND p.video = found.video AND p.source != found.source)"
+            "UPDATE found SET identity = fallback, video = fallback WHERE fallback IS NOT NULL AND EXISTS (SELECT 1 "
+            "FROM planned p WHERE p.identity = found.identity AND p.video = found.video AND p.source != found.source)"
         )
 
     def _leave_out(self, forgotten: frozenset[str]) -> int:
@@ -222,7 +225,8 @@ class Planner:
     def _check_unique(self) -> None:
         self._database.execute("CREATE INDEX clips_by_key ON clips (identity, video, clip)")
         twice = self._database.execute(
-            "SELECT identity, video, clip, min(source), max(source) FROM clips GROUP BY 1, 2, 3 HAVING count(*) > 1 LIMIT 1"
+            "SELECT identity, video, clip, min(source), max(source) FROM clips GROUP BY 1, 2, 3 HAVING count(*) > 1 "
+            "ORDER BY 1, 2, 3 LIMIT 1"
         ).fetchone()
         if twice is not None:
             identity, video, clip, first, second = twice
@@ -231,26 +235,27 @@ class Planner:
     def _assign_splits(self) -> None:
         """identity -> split: as planned before, as the corpus says, else by hash. `train` is never left empty."""
         run = self._database.execute
-        asked = "SELECT identity, min(split) AS a, max(split) AS b FROM (SELECT identity, split FROM clips WHERE split IS NOT"
-        asked += " NULL UNION ALL SELECT identity, split FROM planned) GROUP BY identity"
+        asked = "SELECT identity, min(split) AS a, max(split) AS b FROM (SELECT identity, split FROM clips WHERE split "
+        asked += "IS NOT NULL UNION ALL SELECT identity, split FROM planned) GROUP BY identity"
         contradiction = run(f"SELECT * FROM ({asked}) WHERE a != b LIMIT 1").fetchone()
         if contradiction is not None:
             identity, *both = contradiction
             first, second = sorted(both, key=SPLITS.index)
             raise ValueError(
-                f"identity {identity!r} is in two splits, {first} and {second}: a person seen in training cannot be held out"
+                f"identity {identity!r} is in two splits, {first} and {second}: a person seen in training cannot be "
+                "held out"
             )
         official = bool(self._count("clips WHERE split = 'test'")) or self._has_test_identities()
         self._database.create_function("split_of", 1, lambda name: self._split_of(name, official), deterministic=True)
         run(
-            f"INSERT INTO identities SELECT i.identity, coalesce(a, split_of(i.identity)) FROM (SELECT DISTINCT identity FROM "
-            f"clips UNION SELECT DISTINCT identity FROM planned) i LEFT JOIN ({asked}) USING (identity)"
+            "INSERT INTO identities SELECT i.identity, coalesce(a, split_of(i.identity)) FROM (SELECT identity FROM "
+            f"clips UNION SELECT identity FROM planned) i LEFT JOIN ({asked}) USING (identity)"
         )
         if not self._count("identities WHERE split = 'train'"):
             self._database.create_function("name_hash", 1, _hash, deterministic=True)
             run(
                 "UPDATE identities SET split = 'train' WHERE identity = (SELECT i.identity FROM identities i WHERE "
-                f"i.identity NOT IN (SELECT identity FROM ({asked})) ORDER BY name_hash(i.identity), i.identity LIMIT 1)"
+                f"i.identity NOT IN (SELECT identity FROM ({asked})) ORDER BY name_hash(i.identity), 1 LIMIT 1)"
             )
 
     def _has_test_identities(self) -> bool:
@@ -272,16 +277,18 @@ class Planner:
     def find_duplicates(self, fingerprint: Fingerprint) -> int:
         """Mark new clips whose content a clip with a smaller key, or a planned one, has already; returns their number.
 
-        Only files of equal size are looked at: at a small part of each, and at the whole of those whose parts agree. Excerpts
-        of one film share a file and are no duplicates.
+        Only files of equal size are looked at: at a small part of each, and at the whole of those whose parts agree.
+        Excerpts of one film share a file and are no duplicates.
         """
         run = self._database.execute
-        whole_files = "boxes IS NULL OR NOT EXISTS (SELECT 1 FROM clips o WHERE o.source = c.source AND o.rowid != c.rowid)"
+        whole_files = (
+            "boxes IS NULL OR NOT EXISTS (SELECT 1 FROM clips o WHERE o.source = c.source AND o.rowid != c.rowid)"
+        )
         run("CREATE INDEX clips_by_source ON clips (source)")
         run("CREATE INDEX clips_by_size ON clips (num_bytes)")
         run(
-            f"CREATE TABLE alike AS SELECT c.rowid AS id, num_bytes || '' AS print FROM clips c WHERE ({whole_files}) AND "
-            "num_bytes > 0 AND num_bytes IN (SELECT num_bytes FROM clips GROUP BY num_bytes HAVING count(*) > 1)"
+            f"CREATE TABLE alike AS SELECT c.rowid AS id, num_bytes || '' AS print FROM clips c WHERE ({whole_files}) "
+            "AND num_bytes > 0 AND num_bytes IN (SELECT num_bytes FROM clips GROUP BY num_bytes HAVING count(*) > 1)"
         )
         for whole in (False, True):
             run("CREATE INDEX alike_by_print ON alike (print)")
@@ -293,16 +300,18 @@ class Planner:
             )
             self._database.executemany("UPDATE alike SET print = ? WHERE rowid = ?", updates)
         run("CREATE INDEX alike_by_print ON alike (print)")
+        run("CREATE INDEX alike_by_id ON alike (id)")
         run(
-            "UPDATE clips SET duplicate_of = (SELECT o.identity || '/' || o.video || '/' || o.clip FROM alike a JOIN alike b "
-            "USING (print) JOIN clips o ON o.rowid = b.id WHERE a.id = clips.rowid AND o.rowid != clips.rowid AND (o.known OR "
-            "(o.identity, o.video, o.clip) < (clips.identity, clips.video, clips.clip)) ORDER BY o.known DESC, o.identity, "
-            "o.video, o.clip LIMIT 1) WHERE NOT known AND rowid IN (SELECT id FROM alike)"
+            "UPDATE clips SET duplicate_of = (SELECT o.identity || '/' || o.video || '/' || o.clip FROM alike a "
+            "JOIN alike b USING (print) JOIN clips o ON o.rowid = b.id WHERE a.id = clips.rowid AND o.rowid != "
+            "clips.rowid AND (o.known OR (o.identity, o.video, o.clip) < (clips.identity, clips.video, clips.clip)) "
+            "ORDER BY o.known DESC, o.identity, o.video, o.clip LIMIT 1) WHERE NOT known AND rowid IN (SELECT id FROM "
+            "alike)"
         )
         return self._count("clips WHERE duplicate_of IS NOT NULL")
 
     def shards(self, first: int) -> Iterator[list[PlannedClip]]:
-        """The new clips, shard by shard: whole videos ordered by hash, each shard closed when its predicted size is reached.
+        """The new clips, shard by shard: whole videos ordered by hash, a shard closed when its predicted size is reached.
 
         Args:
             first: number of the first shard. Numbers are unique over the splits.
@@ -332,7 +341,15 @@ def _clip(row: Iterable[Any], split: str = "") -> PlannedClip:
 
 def _place(clip: PlannedClip, shard: int) -> PlannedClip:
     return PlannedClip(
-        clip.key, clip.source, clip.num_bytes, clip.split, shard, clip.location, clip.offset, clip.boxes, clip.duplicate_of
+        clip.key,
+        clip.source,
+        clip.num_bytes,
+        clip.split,
+        shard,
+        clip.location,
+        clip.offset,
+        clip.boxes,
+        clip.duplicate_of,
     )
 
 

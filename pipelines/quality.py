@@ -21,13 +21,17 @@ class RejectReason(StrEnum):
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
     TOO_FEW_FRAMES = "too_few_frames"
+    CUT_INSIDE = "cut_inside"
+    DUPLICATE = "duplicate"
     STORAGE = "storage"
+    CRASHED = "decoder_crashed"
+    TIMED_OUT = "timed_out"
     INTERNAL = "internal"
 
     @property
     def retryable(self) -> bool:
         """Whether the reason lies outside the clip."""
-        return self in (RejectReason.STORAGE, RejectReason.INTERNAL)
+        return self in (RejectReason.STORAGE, RejectReason.CRASHED, RejectReason.TIMED_OUT, RejectReason.INTERNAL)
 
     @property
     def status(self) -> str:

@@ -43,12 +43,12 @@ class ClipKey:
 
 
 def key_name(text: str) -> str:
-    """`text` as a part of a key: what a key must not hold becomes %XX of its UTF-8 bytes, a long name keeps its beginning
-    and a hash of the whole."""
+    """`text` as a part of a key: what a key must not hold becomes %XX of its UTF-8 bytes, a long name keeps its
+    beginning and a hash of the whole."""
     safe = "".join(c if c.isprintable() and c not in "/%" else "".join(f"%{b:02X}" for b in c.encode()) for c in text)
     if 0 < len(safe) <= _LONGEST_NAME:
         return safe
-    return f"{safe[:_LONGEST_NAME - 20]}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{safe[: _LONGEST_NAME - 20]}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _field(name: str, kind: Any) -> Any:
@@ -161,6 +161,11 @@ def spec_digest(config_sha256: str, rows: Iterable[Mapping[str, Any]]) -> str:
     """
     names = [name for name in PLAN_SCHEMA.names if name != "location"]
     return digest_of([config_sha256, *([row[name] for name in names] for row in rows)])
+
+
+def plan_digest(spec_digests: Iterable[str]) -> str:
+    """What the manifest records of the plan: the digests of its shards, in order."""
+    return digest_of(list(spec_digests))
 
 
 def part_name(split: str, shard: int) -> str:

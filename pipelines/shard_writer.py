@@ -200,7 +200,7 @@ def _record(row: ClipRow) -> dict[str, Any]:
         "fps_denominator": row.fps.denominator,
         "width": row.width,
         "height": row.height,
-        "start_us": 0,
+        "start_us": row.start_us,
         "end_us": row.end_us,
         "frame_index": list(row.frame_index),
         "frame_pts_us": list(row.frame_pts_us),

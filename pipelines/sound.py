@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
 
 from pipelines.media import open_media
 
+MAX_SECONDS = 600  # of sound kept in a row; a longer film's is left out, so that rows stay of a size
 
-def copy_audio(path: Path) -> tuple[bytes, str] | None:
+
+def copy_audio(path: Path, span: tuple[Fraction, ...] | None = None) -> tuple[bytes, str] | None:
     """The clip's first sound stream, packets copied, as the bytes and name of a container; None without sound.
 
-    MP4's audio form for what it carries, Matroska for the rest. A stream that no container takes counts as none.
+    MP4's audio form for what it carries, Matroska for the rest. A stream that no container takes, or of more than
+    `MAX_SECONDS`, counts as none.
+
+    Args:
+        span: seconds from the film's start; only the packets inside are copied, and begin at 0.
     """
     with open_media(path) as container:
         if not container.streams.audio:
@@ -29,10 +38,31 @@ def copy_audio(path: Path) -> tuple[bytes, str] | None:
         try:
             with av.open(buffer, "w", format=name, options={"fflags": "+bitexact"}) as out:
                 target = out.add_stream_from_template(stream)
-                for packet in container.demux(stream):
-                    if packet.dts is not None:
-                        packet.stream = target
-                        out.mux(packet)
+                for packet in _packets(container, stream, span):
+                    if packet.dts * stream.time_base > MAX_SECONDS:
+                        return None
+                    packet.stream = target
+                    out.mux(packet)
         except (av.error.FFmpegError, ValueError):
             return None
         return buffer.getvalue(), suffix
+
+
+def _packets(container: Any, stream: Any, span: tuple[Fraction, ...] | None) -> Iterator[Any]:
+    begin = Fraction(container.start_time or 0, 1_000_000)
+    first: int | None = None
+    if span is not None:
+        container.seek(int((begin + span[0]) / stream.time_base), stream=stream)
+    for packet in container.demux(stream):
+        if packet.dts is None or packet.pts is None:
+            continue
+        if span is None:
+            yield packet
+            continue
+        time = packet.pts * stream.time_base - begin
+        if time >= span[1]:
+            return
+        if time >= span[0]:
+            first = packet.dts if first is None else first
+            packet.dts, packet.pts = packet.dts - first, packet.pts - first
+            yield packet

@@ -1,4 +1,4 @@
-"""Find the clips of a corpus: a flat folder, VoxCeleb's trees with their boxes, tars of either, a JSONL or CSV manifest.
+"""Find the clips of a corpus: a flat folder, VoxCeleb's trees with their boxes, tars of either, or a manifest.
 
 Everything is listed lazily: a corpus of a million clips is never held in memory.
 """
@@ -80,7 +80,8 @@ def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile
     if suffix in VIDEO_SUFFIXES:
         return iter([_flat(_File(PurePosixPath(src).name, storage.size(src)))])
     raise ValueError(
-        f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}), a .tar nor a manifest (.jsonl, .csv)"
+        f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}), a .tar nor a manifest (.jsonl, "
+        ".csv)"
     )
 
 

@@ -19,6 +19,10 @@ class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untype
         """Make the worker, once per DoFn instance."""
         self._worker = ShardWorker()
 
+    def teardown(self) -> None:
+        """End what the worker started."""
+        self._worker.close()
+
     def process(self, spec: ShardSpec) -> Iterator[ShardReport]:
         """Make one shard."""
         report = self._worker(spec)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,13 +22,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines import storage
 from pipelines.encode import VideoWriter, ffmpeg_executable
-from pipelines.media import open_media
+from pipelines.frame_table import FrameTable
+from pipelines.media import frame_rate, open_media, video_stream
 
 __all__ = [
     "Frame",
     "VideoInfo",
     "VideoWriter",
-    "count_frames",
     "decode",
     "ffmpeg_executable",
     "probe",
@@ -38,16 +38,16 @@ __all__ = [
 MAX_PIXELS = 4096 * 2304  # of one video frame: 4K and a little more
 MAX_IMAGE_PIXELS = 100_000_000
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_MAX_FPS = 1000
-_DEFAULT_FPS = Fraction(25)
+_PROGRESS_EVERY = 50  # frames
+_WORTH_A_JUMP = 24  # frames that a jump must save: it empties the decoder and costs about as much
 
 
 @dataclass(frozen=True)
 class VideoInfo:
     """What a file's header and first frame say. Sizes are as displayed: rotation and pixel aspect applied.
 
-    `num_frames` is the header's word, or an estimate from the duration; 0 when neither is known. `count_frames` counts.
-    `rotation` is the angle the display matrix asks for, in degrees.
+    `num_frames` is the header's word, or an estimate from the duration; 0 when neither is known; `read_frame_table`
+    counts. `rotation` is the angle the display matrix asks for, in degrees.
     """
 
     width: int
@@ -69,16 +69,6 @@ class Frame:
     image: UInt8[np.ndarray, "height width 3"]
 
 
-def _video_stream(container: Any, path: Path) -> Any:
-    for stream in container.streams.video:
-        # A cover picture in an audio file is a video stream of one frame to ffmpeg.
-        if not (int(stream.disposition) & int(av.stream.Disposition.attached_pic)):
-            stream.thread_type = "SLICE"
-            stream.codec_context.thread_count = 1
-            return stream
-    raise ValueError(f"{path} holds no video stream")
-
-
 def probe(path: str | Path) -> VideoInfo:
     """Read the header and decode one frame: what passes is a video.
 
@@ -88,8 +78,8 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     with open_media(path) as container:
-        stream = _video_stream(container, path)
-        fps = _frame_rate(stream)
+        stream = video_stream(container, path)
+        fps = frame_rate(stream)
         duration = 0.0
         if stream.duration and stream.time_base:
             duration = float(stream.duration * stream.time_base)
@@ -111,14 +101,6 @@ def probe(path: str | Path) -> VideoInfo:
             has_audio=bool(container.streams.audio),
             rotation=int(first.rotation),
         )
-
-
-def _frame_rate(stream: Any) -> Fraction:
-    """The average rate, else the guessed one, else 25: headers lie (0, nan, 90000)."""
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate is not None and 0 < rate <= _MAX_FPS:
-            return Fraction(rate.numerator, rate.denominator)
-    return _DEFAULT_FPS
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
@@ -144,7 +126,12 @@ def _display_size(frame: Any, stream: Any) -> tuple[int, int]:
 
 
 def decode(
-    path: str | Path, *, frame_indices: Sequence[int] | None = None, max_pixels: int = MAX_PIXELS
+    path: str | Path,
+    *,
+    frame_indices: Sequence[int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    table: FrameTable | None = None,
+    on_progress: Callable[[], None] | None = None,
 ) -> Iterator[Frame]:
     """Frames in order, as displayed: rotated, square pixels, the first frame's size throughout. Flat memory.
 
@@ -152,32 +139,75 @@ def decode(
         frame_indices: only these frames (numbers from 0; order and repeats do not matter); None for all. Numbers past
             the end give nothing.
         max_pixels: largest frame accepted.
+        table: of this file; with it, a long film is not decoded between frames that lie far apart.
+        on_progress: called now and then while frames are decoded that are not asked for.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: no video, a frame larger than `max_pixels`, or no frame at all can be decoded.
     """
     path = Path(path)
-    wanted = None if frame_indices is None else frozenset(frame_indices)
-    last = max(wanted, default=-1) if wanted is not None else None
+    wanted = None if frame_indices is None else sorted(set(frame_indices))
     with open_media(path) as container:
-        stream = _video_stream(container, path)
-        fps = _frame_rate(stream)
+        stream = video_stream(container, path)
+        fps = frame_rate(stream)
         size: tuple[int, int] | None = None
         start_us: int | None = None
-        index = -1
-        for index, frame in enumerate(_frames(container, stream)):
+        number = -1
+        if wanted is not None and table is not None and table.can_seek:
+            numbered = _jump(container, stream, wanted, table)
+        else:
+            numbered = _sift(container, stream, wanted)
+        for number, index, frame in numbered:
             if frame.width * frame.height > max_pixels:
                 raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
             size = size or _display_size(frame, stream)
-            time_us = _time_us(frame, index, fps)
-            start_us = time_us if start_us is None else start_us
-            if wanted is None or index in wanted:
-                yield Frame(index, time_us - start_us, _to_rgb(frame, size))
-            if last is not None and index >= last:
-                return
-        if index < 0:
+            if start_us is None:
+                start_us = _start_us(frame, index, fps, table)
+            if index is not None:
+                yield Frame(index, _time_us(frame, index, fps) - start_us, _to_rgb(frame, size))
+            elif on_progress is not None and number % _PROGRESS_EVERY == 0:
+                on_progress()
+        if number < 0:
             raise ValueError(f"{path} holds no frame that can be decoded")
+
+
+def _sift(container: Any, stream: Any, wanted: Sequence[int] | None) -> Iterator[tuple[int, int | None, Any]]:
+    """Every frame up to the last one wanted: how many came before, its number if it is wanted, the frame."""
+    chosen = None if wanted is None else frozenset(wanted)
+    for number, frame in enumerate(_frames(container, stream)):
+        yield number, number if chosen is None or number in chosen else None, frame
+        if wanted is not None and (not wanted or number >= wanted[-1]):
+            return
+
+
+def _jump(
+    container: Any, stream: Any, wanted: Sequence[int], table: FrameTable
+) -> Iterator[tuple[int, int | None, Any]]:
+    """As `_sift`, without the frames between a wanted one and the last keyframe before the next. Frames are known by
+    their times."""
+    position = decoded = 0
+    frames = _frames(container, stream)
+    for target in wanted:
+        keyframe = table.keyframe_before(target)
+        if keyframe > position + _WORTH_A_JUMP:
+            container.seek(int(table.pts[keyframe]), stream=stream)
+            frames = _frames(container, stream)
+        for frame in frames:
+            index = table.number_of(frame.pts)
+            yield decoded, index if index == target else None, frame
+            decoded += 1
+            if index is not None and index >= target:
+                position = index + 1
+                break
+
+
+def _start_us(frame: Any, index: int | None, fps: Fraction, table: FrameTable | None) -> int:
+    """The time of the film's first frame; after a jump, the first frame seen is a later one."""
+    if table is not None and table.pts.size and frame.time_base:
+        start: int = round(int(table.pts[0]) * frame.time_base * 1_000_000)
+        return start
+    return _time_us(frame, index or 0, fps)
 
 
 def _time_us(frame: Any, index: int, fps: Fraction) -> int:
@@ -193,24 +223,6 @@ def _to_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height widt
     turns = round(frame.rotation / 90) % 4
     # PyAV's rotation is counter-clockwise, as is numpy's.
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def count_frames(path: str | Path) -> int:
-    """The number of frames that `decode` yields, by reading packets without decoding: a hundredth of the cost.
-
-    A file with broken packets may decode to fewer.
-
-    Raises:
-        FileNotFoundError, ValueError: as `probe`.
-    """
-    path = Path(path)
-    with open_media(path) as container:
-        stream = _video_stream(container, path)
-        number: int = 0
-        with contextlib.suppress(av.error.FFmpegError):
-            for packet in container.demux(stream):
-                number += int(bool(packet.size) and not packet.is_discard)
-        return number
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:

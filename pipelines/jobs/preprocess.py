@@ -1,33 +1,30 @@
-"""`sfumato preprocess SRC OUT`: videos -> shards, with Beam. Run again, it continues where it stopped."""
+"""`sfumato preprocess SRC OUT`: videos -> shards, with Beam. Run again, it continues, and takes in what is new."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-import pyarrow.parquet as pq
 import tyro
 
-from pipelines import schema, storage
-from pipelines.card import data_card
-from pipelines.clips import ClipConfig
-from pipelines.command import Artefact, Outcome
+from pipelines import storage
+from pipelines.clip_config import ClipConfig
+from pipelines.command import Outcome, console
 from pipelines.faces import CropRule
-from pipelines.landmarks import require_weights
-from pipelines.plan import Plan, PlanConfig, make_plan
-from pipelines.process import ShardSpec
+from pipelines.jobs.engine import Engine, finish_dataset
+from pipelines.landmarks import require_weights, resolve_detector
+from pipelines.media import VIDEO_SUFFIXES
+from pipelines.plan import PlanConfig
+from pipelines.preparation import Request, prepare
+from pipelines.process import Tools
 from pipelines.quality import QualityRule
-from pipelines.resume import check_resume, write_plan
-from pipelines.schema import SCHEMA_VERSION, SPLITS
-from pipelines.shard_writer import ShardReport, sum_seconds
-from pipelines.shards import MANIFEST, DatasetManifest, read_manifest
-from pipelines.sources import Layout, Source, find_sources
+from pipelines.schema import SCHEMA_VERSION
+from pipelines.sources import Layout
 from pipelines.video import probe
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
@@ -38,13 +35,22 @@ class Options:
     """Videos in, shards of face crops and landmarks out."""
 
     src: tyro.conf.Positional[str]
-    """Folder of videos, one video, or a manifest (.jsonl or .csv: path, identity, video, clip, split)."""
+    """Folder of videos, one video, an uncompressed .tar of videos, or a manifest (.jsonl or .csv: path, identity,
+    video, clip, split)."""
     out: tyro.conf.Positional[str]
-    """Where the data set goes: a path or URL. An unfinished one is continued."""
+    """Where the data set goes: a path or URL. An unfinished one is continued, new clips of SRC are added."""
     layout: Layout = "auto"
-    """How SRC is laid out; `voxceleb` is identity/video/clip.mp4."""
-    detector: Literal["mediapipe", "face-alignment"] = "mediapipe"
-    """Finds faces and their 68 landmarks."""
+    """How SRC is laid out; `voxceleb` is identity/video/clip.mp4, or identity/video.mp4 with VoxCeleb's txt files."""
+    test_list: str | None = None
+    """Identities to hold out for testing, one a line, or VoxCeleb's meta csv. VoxCeleb's own are always held out."""
+    detector: Literal["auto", "mediapipe", "face-alignment", "dlib"] = "mediapipe"
+    """Finds faces and their 68 landmarks. `auto` is face-alignment where a GPU and its weights are at hand."""
+    detector_boxes: Literal["yunet", "s3fd", "blazeface"] = "yunet"
+    """Where face-alignment and dlib get their boxes from."""
+    detector_weights: str | None = None
+    """Folder or URL with the detector's weights, where they are not in their usual places."""
+    device: str = "cpu"
+    """Device of the detector's network, such as `cuda`."""
     frames_per_clip: int = 16
     """Frames kept of each clip, spread over pose and expression."""
     min_frames: int = 9
@@ -62,9 +68,17 @@ class Options:
     val_fraction: float = 0.05
     """Share of identities held out for validation, by hash of the identity."""
     test_fraction: float = 0.05
-    """Share of identities held out for testing."""
+    """Share of identities held out for testing; 0 where the source has test identities of its own."""
+    shard_mb: int = 128
+    """Predicted size at which a shard is closed."""
     licence: str = "not stated"
     """Licence of the source, recorded in the data set and its card."""
+    add: bool = False
+    """Add SRC to a data set that was begun from another source."""
+    canary: int = 8
+    """Clips tried before a large run, for a forecast; 0 for none."""
+    failure_budget: float = 0.1
+    """Share of a worker's clips that may fail (not: be rejected) before the run is stopped."""
     runner: str = "local"
     """`local` (this machine), or a Beam runner by name (DataflowRunner, FlinkRunner, ...)."""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
@@ -75,11 +89,18 @@ class Options:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.shard_mb < 1:
+            raise ValueError(f"shard_mb must be at least 1, got {self.shard_mb}")
+        if self.canary < 0:
+            raise ValueError(f"canary must be at least 0, got {self.canary}")
+        if not 0 < self.failure_budget <= 1:
+            raise ValueError(f"failure_budget must lie in (0, 1], got {self.failure_budget}")
 
-    def clip_config(self) -> ClipConfig:
+    def clip_config(self, detector: str) -> ClipConfig:
         """What decides the content of a row. Raises ValueError for values out of range."""
         return ClipConfig(
-            detector=self.detector,
+            detector=detector,
+            detector_boxes="own" if detector == "mediapipe" else self.detector_boxes,
             frames_per_clip=self.frames_per_clip,
             size=self.size,
             fps_limit=self.fps_limit,
@@ -94,8 +115,14 @@ class Options:
         return PlanConfig(
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
+            shard_bytes=self.shard_mb * 1024 * 1024,
             clip_bytes=self.frames_per_clip * frame_bytes,
         )
+
+    def engine(self) -> Engine:
+        """What runs the shards."""
+        tools = Tools(device=self.device, weights=self.detector_weights, failure_budget=self.failure_budget)
+        return Engine(self.runner, self.workers, self.beam_args, self.canary, tools)
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
@@ -114,15 +141,28 @@ def run(options: Options) -> Outcome:
         ValueError: nothing to do in SRC, or OUT holds a data set made with another config or other inputs.
     """
     begin = time.monotonic()
-    config = options.clip_config()
-    sources = find_sources(options.src, options.layout)
-    if len(sources) == 1 and sources[0].url == options.src and storage.is_local(options.src):
-        probe(storage.local_path(options.src))  # one video, named by hand: say at once what is wrong with it
-    plan = make_plan(sources, options.plan_config())
-    settings = config_record(config, options.plan_config(), require_weights(config.detector))
-    reports, resumed = _make_shards(options, config, settings, plan, sources)
-    manifest = _finish(options, settings, plan, sources, reports)
-    return _outcome(options.out, manifest, resumed, _refusals(options.out, plan), time.monotonic() - begin)
+    detector, reason = resolve_detector(options.detector, weights=options.detector_weights)
+    if options.detector == "auto":
+        console().print(f"detector: {detector} ({reason})")
+    config, plan_config, engine = options.clip_config(detector), options.plan_config(), options.engine()
+    _probe_single_video(options.src)
+    weights = require_weights(detector, boxes=config.detector_boxes, weights=options.detector_weights)
+    settings = config_record(config, plan_config, weights)
+    prepared = prepare(
+        Request(options.src, options.out, options.layout, settings, plan_config, options.test_list, options.add)
+    )
+    corpus = prepared.plan.corpus
+    source = options.src.rstrip("/").rpartition("/")[2] or options.src
+    return finish_dataset(
+        prepared.plan, corpus, engine, source=source, licence=options.licence, notes=prepared.notes(), begin=begin
+    )
+
+
+def _probe_single_video(src: str) -> None:
+    """One video, named by hand: say at once what is wrong with it."""
+    named = PurePosixPath(src).suffix.lower() in VIDEO_SUFFIXES and storage.is_local(src)
+    if named and storage.exists(src) and not storage.is_folder(src):
+        probe(storage.local_path(src))
 
 
 def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, str]) -> dict[str, Any]:
@@ -130,119 +170,3 @@ def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, st
     # Predicted sizes follow from the clip's config; as a difference of their own they would only puzzle.
     planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
     return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": dict(weights)}
-
-
-def _make_shards(
-    options: Options, config: ClipConfig, settings: Mapping[str, Any], plan: Plan, sources: Sequence[Source]
-) -> tuple[list[ShardReport], int]:
-    """Reports of all shards, in order, and how many of them were done before."""
-    config_sha256 = schema.digest_of(settings)
-    started = check_resume(options.out, settings, plan)
-    specs = [
-        ShardSpec(
-            root=_absolute(options.out),
-            split=split,
-            shard=shard,
-            clips=tuple(dataclasses.replace(clip.source, url=_absolute(clip.source.url)) for clip in clips),
-            config=config,
-            config_sha256=config_sha256,
-            spec_sha256=plan.digest,
-        )
-        for (split, shard), clips in plan.shards().items()
-    ]
-    todo = [spec for spec in specs if spec.finished() is None] if started else specs
-    if not started:
-        write_plan(options.out, settings, plan)
-    if todo:
-        from pipelines.jobs.runner import run_shards
-
-        run_shards(todo, runner=options.runner, workers=options.workers, beam_args=options.beam_args)
-    reports = [spec.finished() for spec in specs]
-    missing = [spec.shard for spec, report in zip(specs, reports, strict=True) if report is None]
-    if missing:
-        raise OSError(f"{len(missing)} of {len(specs)} shards were not made; run the same command again to continue")
-    done = [report for report in reports if report is not None]
-    total = sum(report.num_done + report.num_rejected + report.num_failed for report in done)
-    assert total == len(sources), f"{len(sources)} inputs, but {total} outcomes"
-    return done, len(specs) - len(todo)
-
-
-def _absolute(url: str) -> str:
-    # Workers may have another working directory.
-    return str(storage.local_path(url).absolute()) if storage.is_local(url) else url
-
-
-def _finish(
-    options: Options,
-    settings: Mapping[str, Any],
-    plan: Plan,
-    sources: Sequence[Source],
-    reports: Sequence[ShardReport],
-) -> DatasetManifest:
-    """Write the data card and, last, dataset.json; both are left alone when they say the same already."""
-    codes: dict[str, int] = {}
-    for report in reports:
-        for code, number in report.codes.items():
-            codes[code] = codes.get(code, 0) + number
-    manifest = DatasetManifest(
-        schema_version=SCHEMA_VERSION,
-        code_version=_code_version(),
-        config=json.loads(schema.canonical_json(settings)),
-        config_sha256=schema.digest_of(settings),
-        plan_sha256=plan.digest,
-        source=options.src.rstrip("/").rpartition("/")[2] or options.src,
-        licence=options.licence,
-        counts={
-            "inputs": len(sources),
-            "done": sum(report.num_done for report in reports),
-            "rejected": sum(report.num_rejected for report in reports),
-            "failed": sum(report.num_failed for report in reports),
-            "frames": sum(report.num_frames for report in reports),
-            "identities": len({source.key.identity for source in sources}),
-        },
-        codes=dict(sorted(codes.items())),
-        shards=tuple(report.entry for report in reports),
-        episode_k_max=max(0, min((r.min_clip_frames for r in reports if r.num_done), default=0) - 1),
-        stage_seconds=sum_seconds(reports),
-    )
-    try:
-        if read_manifest(options.out) == manifest:
-            return manifest
-    except ValueError:
-        pass  # there is none yet
-    identities = {split: len({c.source.key.identity for c in plan.clips if c.split == split}) for split in SPLITS}
-    storage.write_bytes(storage.join(options.out, "README.md"), data_card(manifest, identities).encode())
-    storage.write_bytes(storage.join(options.out, MANIFEST), manifest.to_json().encode())
-    return manifest
-
-
-def _code_version() -> str:
-    from importlib.metadata import version
-
-    return version("sfumato")
-
-
-def _refusals(out: str, plan: Plan) -> list[str]:
-    """One line per clip that gave no row, at most twenty."""
-    lines: list[str] = []
-    for _, shard in plan.shards():
-        url = storage.join(out, schema.rejects_name(shard))
-        if storage.exists(url):
-            rows = pq.read_table(io.BytesIO(storage.read_bytes(url))).to_pylist()
-            lines += [f"{row['source']} {row['status']} ({row['code']}): {row['message']}" for row in rows]
-    more = len(lines) - 20
-    return [*lines[:20], f"and {more} more, in {storage.join(out, 'rejects')}"] if more > 0 else lines
-
-
-def _outcome(out: str, manifest: DatasetManifest, resumed: int, refusals: list[str], seconds: float) -> Outcome:
-    counts = dict(manifest.counts)
-    total = counts["done"] + counts["rejected"] + counts["failed"]
-    sums = f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {total} inputs"
-    notes = [sums, *refusals]
-    if resumed:
-        notes.append(f"{resumed} of {len(manifest.shards)} shards were done before")
-    if not counts["done"]:
-        notes.append("no clip gave a usable row")
-    return Outcome(
-        made=(Artefact("data set", out),), counts=counts, seconds=seconds, ok=counts["done"] > 0, notes=tuple(notes)
-    )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipelines import storage
 from pipelines.command import progress
-from pipelines.process import ShardSpec
+from pipelines.completion import PlannedShard
+from pipelines.process import FailureBudgetExceeded
+from pipelines.schema import report_name
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _MOST_THREADS = 4
 
 
-def run_shards(specs: Sequence[ShardSpec], *, runner: str, workers: int, beam_args: Sequence[str] = ()) -> None:
+def run_shards(shards: Sequence[PlannedShard], *, runner: str, workers: int, beam_args: Sequence[str] = ()) -> None:
     """Make the shards, blocking. Interrupted, it leaves whole shards only.
 
     Raises:
@@ -28,11 +32,25 @@ def run_shards(specs: Sequence[ShardSpec], *, runner: str, workers: int, beam_ar
 
         from pipelines.transforms import MakeShards
 
-    with _progress(specs), _quiet_beam():
+    with _progress(shards), _quiet_beam(), _plain_failures():
         pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
-        _ = pipeline | MakeShards(specs)
+        _ = pipeline | MakeShards([shard.spec for shard in shards])
         result = pipeline.run()
         result.wait_until_finish()
+
+
+@contextlib.contextmanager
+def _plain_failures() -> Iterator[None]:
+    """A budget that is used up is no crash: its reasons, without the stack that Beam wraps around a worker's error."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(rf"{FailureBudgetExceeded.__name__}: ([^\n]*?)(?: \[while running|\\n|\n|$)", repr(error))
+        text = str(error) if isinstance(error, FailureBudgetExceeded) else found.group(1) if found else None
+        if text is None:
+            raise
+        text = text.partition(" [while running")[0]
+        raise OSError(f"the run was stopped: {text}") from error
 
 
 def _create_runner(name: str) -> Any:
@@ -86,18 +104,23 @@ def _quiet_beam() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(specs: Sequence[ShardSpec]) -> Iterator[None]:
-    """Clips done, read from the reports as they appear: the same for every runner."""
+def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
+    """Clips done, by the names of the reports that appear: the same for every runner, and one listing a look."""
     stop = threading.Event()
     with progress() as bars:
-        bar = bars.add_task("preprocess", total=sum(len(spec.clips) for spec in specs))
+        bar = bars.add_task("preprocess", total=sum(shard.num_clips for shard in shards))
+        sizes = {report_name(shard.spec.split, shard.spec.shard): shard.num_clips for shard in shards}
+        folders = {(shard.spec.root, shard.spec.split) for shard in shards}
 
         def watch() -> None:
-            left = list(specs)
             while not stop.wait(_POLL_SECONDS):
-                done = [spec for spec in left if spec.finished() is not None]
-                left = [spec for spec in left if spec not in done]
-                bars.advance(bar, sum(len(spec.clips) for spec in done))
+                with contextlib.suppress(OSError):
+                    there = {
+                        url[len(root) :].lstrip("/")
+                        for root, split in folders
+                        for url in storage.list(storage.join(root, split), recursive=False)
+                    }
+                    bars.update(bar, completed=sum(size for name, size in sizes.items() if name in there))
 
         thread = threading.Thread(target=watch, daemon=True)
         if not bars.disable:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.clips import ClipConfig, decode_jpeg, encode_jpeg, process_clip
+from pipelines.clip_config import ClipConfig
+from pipelines.clips import process_clip
 from pipelines.faces import to_source
+from pipelines.jpeg import decode_jpeg, encode_jpeg
 from pipelines.landmarks import Face, make_face
 from pipelines.process import ShardSpec, process_shard
 from pipelines.quality import ClipRejected, QualityRule, RejectReason

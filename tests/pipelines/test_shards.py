@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import schema, shard_writer, shards, storage
-from pipelines.clips import ClipConfig, ClipRow, decode_jpeg, encode_jpeg
+from pipelines.clip_config import ClipConfig
+from pipelines.clips import ClipRow
+from pipelines.jpeg import decode_jpeg, encode_jpeg
 from pipelines.quality import RejectReason
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import Reject, read_report, write_rows, write_shard

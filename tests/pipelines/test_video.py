@@ -84,11 +84,6 @@ def test_only_the_frames_asked_for_are_given(
     assert [(frame.index, frame_number(frame.image)) for frame in frames] == [(2, 2), (7, 7)]
 
 
-def test_count_frames_equals_decoding(make_video: Fixture, numbered_frame: Fixture) -> None:
-    path = make_video("clip.mkv", [numbered_frame(i) for i in range(13)])
-    assert video.count_frames(path) == len(list(video.decode(path))) == 13
-
-
 def test_a_file_cut_off_gives_the_frames_before_the_cut(make_video: Fixture, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), dtype=np.uint8)
     whole = make_video("whole.ts", list(noise))

@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float, UInt8
 
 from pipelines import schema, storage
-from pipelines.clips import ClipConfig, ClipRow, encode_jpeg
+from pipelines.clip_config import ClipConfig
+from pipelines.clips import ClipRow
 from pipelines.head import CANONICAL_LANDMARKS, Pose
+from pipelines.jpeg import encode_jpeg
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import write_shard
 from pipelines.shards import DatasetManifest, ShardDataset

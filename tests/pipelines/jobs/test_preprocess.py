@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pipelines.resume import differences
 
 from pipelines import assets
-from pipelines.clips import decode_jpeg
 from pipelines.jobs import preprocess
 from pipelines.jobs.preprocess import Options, accept_unknown, run
-from pipelines.resume import differences
+from pipelines.jpeg import decode_jpeg
 from pipelines.shards import ShardDataset
 
 Fixture = Callable[..., Any]

@@ -1,0 +1,130 @@
+"""A few clips before the many: what a run will cost and give, and whether it can work at all."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.clips import ClipRow
+from pipelines.completion import PlannedShard
+from pipelines.plan import PlannedClip
+from pipelines.process import ShardWorker, process_clips
+from pipelines.shard_writer import Reject
+from pipelines.timing import Stopwatch
+
+_BYTES_BESIDE_JPEGS = 700  # a frame: landmarks, its row of the index, its share of the clip's columns
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sample of clips says about all of them."""
+
+    num_clips: int
+    """Clips to come."""
+    sampled: int
+    done: int
+    codes: Mapping[str, int]
+    """Of the sampled clips that gave no row."""
+    cpu_seconds: float
+    """Per clip, all processes together."""
+    wall_seconds: float
+    """Per clip, for one worker."""
+    bytes_per_clip: float
+    """Over the sampled clips, those without a row included."""
+    stage_seconds: Mapping[str, float]
+
+    @property
+    def gigabytes(self) -> float:
+        """Size of the shards to come."""
+        return self.num_clips * self.bytes_per_clip / 1e9
+
+    def lines(self, workers: int | None, cores: int) -> list[str]:
+        """A few lines for people. `workers` is None where an engine of its own decides."""
+        refused = self.sampled - self.done
+        reasons = f" ({', '.join(f'{n} {code}' for code, n in sorted(self.codes.items()))})" if refused else ""
+        total = sum(self.stage_seconds.values()) or 1.0
+        stages = sorted(self.stage_seconds.items(), key=lambda item: -item[1])[:3]
+        shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages)
+        lines = [
+            f"forecast from {self.sampled} clips: {self.num_clips:,} to come, {self.gigabytes:.1f} GB, "
+            f"{refused / self.sampled:.0%} without a row{reasons}",
+            f"a clip costs {self.cpu_seconds:.2f} s of CPU: {shares}",
+        ]
+        if workers is None:
+            return [*lines, f"all of them: {_hours(self.num_clips * self.cpu_seconds)} of one core"]
+        ceiling = cores / self.cpu_seconds
+        rate = min(workers / self.wall_seconds, ceiling)
+        return [
+            *lines,
+            f"{workers} workers: {rate:.1f} clips/s, {_hours(self.num_clips / rate)}; this machine's ceiling with "
+            f"{cores} cores: {ceiling:.1f} clips/s",
+        ]
+
+
+def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorker) -> Forecast:
+    """Process `num_clips` clips, spread over the shards to come, and throw the rows away.
+
+    Raises:
+        ValueError: none of them gave a row; the message says why.
+    """
+    spec = shards[0].spec
+    watch = Stopwatch()
+    detector, decoder = worker.detector(spec), worker.decoder(spec)
+    sample = _sample(shards, num_clips)
+    for _ in process_clips(sample[:1], spec.corpus, detector, decoder, spec.config, Stopwatch()):
+        pass  # models loaded and the decoder started: those seconds are not a clip's
+    cpu, wall = _cpu_seconds(), time.perf_counter()
+    outcomes = list(process_clips(sample, spec.corpus, detector, decoder, spec.config, watch))
+    wall = time.perf_counter() - wall
+    worker.close()  # only a child that has ended is accounted for
+    cpu = _cpu_seconds() - cpu
+    rejects = [outcome for outcome in outcomes if isinstance(outcome, Reject)]
+    rows = [outcome for outcome in outcomes if isinstance(outcome, ClipRow)]
+    if not rows:
+        first = rejects[0]
+        raise ValueError(
+            f"stopped before the run: none of the {len(outcomes)} clips of the canary gave a row "
+            f"({', '.join(sorted({reject.code for reject in rejects}))}); {first.source}: {first.message}. "
+            "--canary 0 runs all the same"
+        )
+    num_bytes = sum(len(jpeg) + _BYTES_BESIDE_JPEGS for row in rows for jpeg in row.frame_jpeg)
+    num_bytes += sum(len(row.audio or b"") for row in rows)
+    return Forecast(
+        num_clips=sum(shard.num_clips for shard in shards),
+        sampled=len(outcomes),
+        done=len(rows),
+        codes=Counter(reject.code for reject in rejects),
+        cpu_seconds=cpu / len(outcomes),
+        wall_seconds=wall / len(outcomes),
+        bytes_per_clip=num_bytes / len(outcomes),
+        stage_seconds=watch.seconds,
+    )
+
+
+def _sample(shards: Sequence[PlannedShard], number: int) -> list[PlannedClip]:
+    """Clips of shards that lie evenly over the plan, which is ordered by hash: as good as drawn by lot."""
+    step = max(1, len(shards) // number)
+    chosen = shards[::step][:number]
+    each = -(-number // len(chosen))
+    return [clip for shard in chosen for clip in _spread(shard.spec.clips(), each)][:number]
+
+
+def _spread(clips: list[PlannedClip], number: int) -> Iterator[PlannedClip]:
+    own = [clip for clip in clips if clip.duplicate_of is None]
+    yield from own[:: max(1, len(own) // number)][:number]
+
+
+def _cpu_seconds() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

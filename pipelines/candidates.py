@@ -1,0 +1,161 @@
+"""The frames of a clip that are looked at, chosen before any network runs: the first half of its way to a row."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipelines import boxes, cuts, sampling, video
+from pipelines.boxes import Box, BoxTrack
+from pipelines.clip_config import ClipConfig
+from pipelines.decoder import ClipInfo, Decoder
+from pipelines.jpeg import encode_jpeg
+from pipelines.landmarks import Candidates
+from pipelines.plan import PlannedClip
+from pipelines.quality import ClipRejected, RejectReason
+from pipelines.timing import Stopwatch
+
+_KEEP_BYTES = 192 * 1024 * 1024  # frames held in memory; a larger clip is decoded twice instead
+_THUMBNAIL = 128
+
+
+class CandidateFrames:
+    """The frames of a clip that are looked at: held, or decoded again each time where they are too large to hold."""
+
+    def __init__(
+        self,
+        clip: PlannedClip,
+        path: Path,
+        info: ClipInfo,
+        indices: Sequence[int],
+        decoder: Decoder,
+        watch: Stopwatch,
+    ) -> None:
+        self._clip, self._path, self._indices, self._decoder, self._watch = clip, path, indices, decoder, watch
+        self.signatures: dict[int, Float[np.ndarray, "side side 3"]] = {}
+        """Of the frames seen so far, by number."""
+        self.pts_us: dict[int, int] = {}
+        """Of the frames seen so far, by number."""
+        self.thumbnail: bytes | None = None
+        """JPEG of the frame in the middle, once the frames were seen."""
+        self._held: list[video.Frame] | None = None
+        if len(indices) * info.width * info.height * 3 <= _KEEP_BYTES:
+            self._held = list(self._decoded())
+
+    def __iter__(self) -> Iterator[video.Frame]:
+        return self._decoded() if self._held is None else iter(self._held)
+
+    @property
+    def num_held_bytes(self) -> int:
+        """Memory that the frames take."""
+        return sum(frame.image.nbytes for frame in self._held or ())
+
+    def images(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
+        """The pictures of some of the frames, in ascending order of their numbers."""
+        wanted = frozenset(indices)
+        if self._held is not None:
+            return [frame.image for frame in self._held if frame.index in wanted]
+        return [frame.image for frame in self._timed(self._decoder.frames(self._path, sorted(wanted)))]
+
+    def _decoded(self) -> Iterator[video.Frame]:
+        for number, frame in enumerate(self._timed(self._decoder.frames(self._path, self._indices))):
+            self.signatures[frame.index] = cuts.signature(frame.image)
+            self.pts_us[frame.index] = frame.pts_us
+            if number == len(self._indices) // 2 or self.thumbnail is None:
+                self.thumbnail = _thumbnail(frame.image)
+            yield frame
+
+    def _timed(self, frames: Iterator[video.Frame]) -> Iterator[video.Frame]:
+        while True:
+            with self._watch("decode"), blamed_on(self._clip, self._path):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+
+@contextlib.contextmanager
+def blamed_on(clip: PlannedClip, path: Path) -> Iterator[None]:
+    """What the decoder has to say of a file is said of the clip: a row must not hold a path of this machine."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error).replace(str(path), clip.source)
+        raise ClipRejected(RejectReason.UNREADABLE, "decode", message) from error
+
+
+def _thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    scale = min(1.0, _THUMBNAIL / max(image.shape[:2]))
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    return encode_jpeg(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), 80)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A clip whose candidate frames are at hand: what a detector needs to follow the face."""
+
+    clip: PlannedClip
+    path: Path
+    sha256: str
+    info: ClipInfo
+    frames: CandidateFrames
+    hints: Mapping[int, Box]
+    track: BoxTrack | None
+
+    @property
+    def candidates(self) -> Candidates:
+        """The frames as a detector wants them."""
+        return Candidates(self.frames, self.hints)
+
+
+def look(
+    clip: PlannedClip, path: Path, box_text: str | None, decoder: Decoder, config: ClipConfig, watch: Stopwatch
+) -> Look:
+    """Probe a clip that lies at the local `path`, and decode its candidate frames.
+
+    Args:
+        box_text: contents of VoxCeleb's file of boxes, if the clip has one.
+
+    Raises:
+        ClipRejected: it cannot be decoded, or its boxes are broken.
+    """
+    track = _boxes(clip, box_text)
+    with watch("probe"), blamed_on(clip, path):
+        sha256 = _sha256(path)
+        info = decoder.describe(path, track.span if track is not None and clip.is_excerpt else None)
+        wanted = sampling.candidate_indices(
+            info.num_frames,
+            info.fps,
+            config.frames_per_clip * config.oversample,
+            least=config.quality.min_frames,
+            fps_limit=config.fps_limit,
+        )
+        indices = [info.first + i for i in wanted]
+        hints: Mapping[int, Box] = {}
+        if track is not None:
+            # A clip cut from its film begins at its first box.
+            begin = 0.0 if clip.is_excerpt else float(track.span[0])
+            times = {index: begin + seconds for index, seconds in decoder.times(path, indices).items()}
+            hints = track.at(times, info.width, info.height)
+    return Look(clip, path, sha256, info, CandidateFrames(clip, path, info, indices, decoder, watch), hints, track)
+
+
+def _boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:
+    if text is None:
+        return None
+    try:
+        return boxes.parse(text)
+    except ValueError as error:
+        raise ClipRejected(RejectReason.UNREADABLE, "boxes", f"{clip.boxes}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

@@ -1,0 +1,40 @@
+"""What decides the content of a data set's rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.faces import CropRule
+from pipelines.quality import QualityRule
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Everything that decides a row's content. Part of the data set's config hash."""
+
+    detector: str = "mediapipe"
+    detector_boxes: str = "yunet"
+    """Where face-alignment and dlib get their boxes from; MediaPipe has its own."""
+    frames_per_clip: int = 16
+    size: int = 256
+    oversample: int = 3
+    """Candidate frames looked at per frame kept."""
+    fps_limit: float = 12.5
+    """Candidates per second of film at most: closer ones look alike."""
+    jpeg_quality: int = 95
+    audio: bool = True
+    crop: CropRule = field(default_factory=CropRule)
+    quality: QualityRule = field(default_factory=QualityRule)
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 2048:
+            raise ValueError(f"size must lie in [16, 2048] pixels, got {self.size}")
+        if self.frames_per_clip < self.quality.min_frames:
+            raise ValueError(
+                f"frames_per_clip ({self.frames_per_clip}) must be at least min_frames ({self.quality.min_frames})"
+            )
+        if self.oversample < 1 or self.fps_limit <= 0 or not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(
+                f"oversample ({self.oversample}), fps_limit ({self.fps_limit}) or jpeg_quality ({self.jpeg_quality}) "
+                "is out of range"
+            )

@@ -1,0 +1,192 @@
+"""From a plan to a finished data set: the specs of its shards, their reports, and the manifest that is written last."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines import schema, storage
+from pipelines.card import data_card
+from pipelines.clip_config import ClipConfig
+from pipelines.plan import PlannedClip
+from pipelines.plan_file import PlanFile, plan_row
+from pipelines.process import ShardSpec, Tools
+from pipelines.schema import SCHEMA_VERSION, SPLITS
+from pipelines.shard_writer import ShardReport, sum_seconds
+from pipelines.shards import MANIFEST, DatasetManifest, read_manifest
+
+_REFUSALS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard as planned, and how many clips it has."""
+
+    spec: ShardSpec
+    num_clips: int
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What a plan holds, counted once while its shards are read."""
+
+    shards: tuple[PlannedShard, ...]
+    num_inputs: int
+    identities: Mapping[str, int]
+    """Split -> number of identities planned for it."""
+    superseded: frozenset[tuple[str, int]]
+    """Key and attempt of the outcomes that a later attempt replaces."""
+
+
+def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
+    """The config that a data set was begun with. Raises ValueError when this program has other options now."""
+    try:
+        return TypeAdapter(ClipConfig).validate_python(settings["clip"])
+    except (KeyError, ValidationError) as error:
+        raise ValueError(f"the data set was begun by another version: {error}") from error
+
+
+def summarize(plan: PlanFile, corpus: str, tools: Tools) -> PlanSummary:
+    """The specs of all shards, in order. Reads the plan once, shard by shard."""
+    config, config_sha256 = clip_config(plan.settings), schema.digest_of(plan.settings)
+    shards: list[PlannedShard] = []
+    identities: dict[str, set[str]] = {split: set() for split in SPLITS}
+    superseded: set[tuple[str, int]] = set()
+    num_inputs = 0
+    for number, clips in enumerate(plan.shards()):
+        spec = ShardSpec(
+            root=storage.absolute(plan.root),
+            corpus=corpus,
+            split=clips[0].split if clips else SPLITS[0],
+            shard=number,
+            config=config,
+            config_sha256=config_sha256,
+            spec_sha256=schema.spec_digest(config_sha256, map(plan_row, clips)),
+            tools=tools,
+        )
+        shards.append(PlannedShard(spec, len(clips)))
+        identities[spec.split].update(clip.key.identity for clip in clips)
+        num_inputs += sum(clip.attempt == 1 for clip in clips)
+        superseded.update((str(clip.key), clip.attempt - 1) for clip in clips if clip.attempt > 1)
+    numbers = {split: len(names) for split, names in identities.items()}
+    return PlanSummary(tuple(shards), num_inputs, numbers, frozenset(superseded))
+
+
+def collect_reports(summary: PlanSummary) -> list[ShardReport]:
+    """The reports of all shards, in order.
+
+    Raises:
+        OSError: some shards are not done.
+    """
+    reports = [shard.spec.finished() for shard in summary.shards]
+    missing = sum(report is None for report in reports)
+    if missing:
+        raise OSError(f"{missing} of {len(reports)} shards were not made; run the same command again to continue")
+    return [report for report in reports if report is not None]
+
+
+def read_rejects(root: str, reports: Sequence[ShardReport]) -> Iterator[Mapping[str, Any]]:
+    """The rows of what was rejected or failed, without the pictures, shard by shard."""
+    columns = [name for name in schema.REJECT_SCHEMA.names if name != "thumbnail"]
+    for report in reports:
+        if report.num_rejected + report.num_failed:
+            data = storage.read_bytes(storage.join(root, schema.rejects_name(report.shard)))
+            for row in pq.read_table(io.BytesIO(data), columns=columns).to_pylist():
+                yield {**row, "split": report.split, "shard": report.shard}
+
+
+def row_key(row: Mapping[str, Any]) -> str:
+    """The key of a row of a plan, an index or the rejects, as text."""
+    return f"{row['identity']}/{row['video']}/{row['clip']}"
+
+
+def complete(
+    root: str, plan: PlanFile, summary: PlanSummary, reports: Sequence[ShardReport], *, source: str, licence: str
+) -> DatasetManifest:
+    """Write the data card and, last, dataset.json; both are left alone when they say the same already."""
+    codes = Counter[str]()
+    for report in reports:
+        codes.update(report.codes)
+    if summary.superseded:
+        codes.subtract(row["code"] for row in read_rejects(root, reports) if _is_superseded(row, summary))
+    retried = sum(report.num_retried for report in reports)
+    counts = {
+        "inputs": summary.num_inputs,
+        "done": sum(report.num_done for report in reports),
+        "rejected": sum(report.num_rejected for report in reports),
+        "failed": sum(report.num_failed for report in reports) - retried,
+        "frames": sum(report.num_frames for report in reports),
+        "identities": sum(summary.identities.values()),
+    }
+    outcomes = counts["done"] + counts["rejected"] + counts["failed"]
+    assert outcomes == counts["inputs"], f"{counts['inputs']} inputs, but {outcomes} outcomes"
+    manifest = DatasetManifest(
+        schema_version=SCHEMA_VERSION,
+        code_version=_code_version(),
+        config=json.loads(schema.canonical_json(plan.settings)),
+        config_sha256=schema.digest_of(plan.settings),
+        plan_sha256=schema.plan_digest(report.spec_sha256 for report in reports),
+        source=source,
+        licence=licence,
+        counts=counts,
+        codes={code: number for code, number in sorted(codes.items()) if number},
+        shards=tuple(report.entry for report in reports),
+        episode_k_max=max(0, min((r.min_clip_frames for r in reports if r.num_done), default=0) - 1),
+        stage_seconds=sum_seconds(reports),
+    )
+    try:
+        if read_manifest(root) == manifest:
+            return manifest
+    except ValueError:
+        pass  # there is none yet, or an earlier one
+    storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities).encode())
+    storage.write_bytes(storage.join(root, MANIFEST), manifest.to_json().encode())
+    return manifest
+
+
+def _is_superseded(row: Mapping[str, Any], summary: PlanSummary) -> bool:
+    return (row_key(row), row["attempts"]) in summary.superseded
+
+
+def _code_version() -> str:
+    from importlib.metadata import version
+
+    return version("sfumato")
+
+
+def refusals(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) -> list[str]:
+    """One line per clip that gave no row, at most twenty."""
+    lines: list[str] = []
+    number = 0
+    for row in read_rejects(root, reports):
+        if _is_superseded(row, summary):
+            continue
+        number += 1
+        if number <= _REFUSALS_SHOWN:
+            lines.append(f"{row['source']} {row['status']} ({row['code']}): {row['message']}")
+    more = number - len(lines)
+    return [*lines, f"and {more} more, in {storage.join(root, 'rejects')}"] if more else lines
+
+
+def failed_clips(plan: PlanFile, reports: Sequence[ShardReport], max_attempts: int) -> Iterator[PlannedClip]:
+    """The clips whose last attempt failed for a reason that may have passed, each with its next attempt's number."""
+    failed = {
+        (row_key(row), row["attempts"]): row["shard"]
+        for row in read_rejects(plan.root, reports)
+        if row["retryable"] and row["attempts"] < max_attempts
+    }
+    latest: dict[str, int] = {}
+    for clips in plan.shards():
+        latest.update({str(clip.key): clip.attempt for clip in clips if clip.attempt > 1})
+    for number in sorted(set(failed.values())):
+        for clip in plan.shard(number):
+            key = str(clip.key)
+            if (key, clip.attempt) in failed and latest.get(key, 1) == clip.attempt:
+                yield clip

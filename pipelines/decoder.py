@@ -1,0 +1,216 @@
+"""Decode clips in a child process with limits: a file that crashes, hangs or bloats the decoder costs one clip only.
+
+The child is started on first use, serves one clip after another and is replaced when it dies. It sends JSON headers and
+raw pixels, never objects: whoever takes it over by a poisoned file gains nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from pipelines.video import Frame
+
+HEADER = struct.Struct("<II")  # bytes of the JSON header, bytes of the payload
+_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+_PIPE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one clip may cost. Passing a limit ends the child, and the clip with it."""
+
+    stall_s: float = 60.0
+    """Longest silence: the child reports while it works."""
+    clip_s: float = 1800.0
+    """Longest time for one request."""
+    memory_bytes: int = 6 * 2**30
+    """Address space of the child, shared libraries included."""
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What the file says, and which of its frames are the clip: `first` to `last`, both included.
+
+    Sizes are as displayed. `end_us` is the clip's length by its frames and rate.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    first: int
+    last: int
+    start_us: int
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the clip."""
+        return self.last - self.first + 1
+
+
+class DecoderDied(Exception):
+    """The child ended in the middle of a clip: by a signal, or because it passed a limit. `timed_out` tells which."""
+
+    def __init__(self, message: str, *, timed_out: bool) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class Decoder:
+    """A child process that decodes. A context manager; also ends with its owner's interpreter.
+
+    Every method raises ValueError for what is wrong with the file (the message names the path), DecoderDied when the
+    child did not survive it.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def describe(self, path: Path, span: tuple[Fraction, Fraction] | None = None) -> ClipInfo:
+        """Probe a file and count its frames.
+
+        Args:
+            span: seconds from the film's start; only the frames inside are the clip.
+        """
+        seconds = None if span is None else [str(span[0]), str(span[1])]
+        header, _ = self._ask_one({"op": "describe", "path": str(path), "span": seconds})
+        return ClipInfo(
+            width=header["width"],
+            height=header["height"],
+            fps=Fraction(header["fps"]),
+            first=header["first"],
+            last=header["last"],
+            start_us=header["start_us"],
+        )
+
+    def times(self, path: Path, indices: Sequence[int]) -> dict[int, float]:
+        """Frame index -> seconds from the film's start, for the indices that exist."""
+        header, _ = self._ask_one({"op": "times", "path": str(path), "indices": list(indices)})
+        return {int(index): float(seconds) for index, seconds in header["seconds"]}
+
+    def frames(self, path: Path, indices: Sequence[int]) -> Iterator[Frame]:
+        """The frames of these numbers, ascending, as displayed. Leaving the iterator early ends the child."""
+        try:
+            for header, payload in self._ask({"op": "frames", "path": str(path), "indices": list(indices)}):
+                shape = (int(header["height"]), int(header["width"]), 3)
+                yield Frame(header["index"], header["pts_us"], np.frombuffer(payload, np.uint8).reshape(shape))
+        except GeneratorExit:
+            self.close()  # the rest of the answer is in the pipe
+            raise
+
+    def audio(self, path: Path, span: tuple[Fraction, Fraction] | None = None) -> tuple[bytes, str] | None:
+        """The clip's sound with its packets copied, and the name of its container; None without sound."""
+        seconds = None if span is None else [str(span[0]), str(span[1])]
+        header, payload = self._ask_one({"op": "audio", "path": str(path), "span": seconds})
+        return (bytes(payload), str(header["format"])) if header["format"] else None
+
+    def close(self) -> None:
+        """End the child. The next call starts another."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _ask_one(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        (answer,) = self._ask(request)
+        return answer
+
+    def _ask(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytearray]]:
+        """The answers to one request: all of them up to the one that says `end`."""
+        deadline = time.monotonic() + self._limits.clip_s
+        child = self._running()
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(request).encode() + b"\n")
+            child.stdin.flush()
+        except BrokenPipeError:
+            self._raise_death(child)
+        while True:
+            header, payload = self._receive(child, deadline)
+            if "error" in header:
+                kind = {"FileNotFoundError": FileNotFoundError, "MemoryError": MemoryError}.get(
+                    header["kind"], ValueError
+                )
+                raise kind(header["error"])
+            if header.get("end"):
+                return
+            if not header.get("alive"):
+                yield header, payload
+
+    def _raise_error(self, kind: str, message: str) -> NoReturn:
+        if kind == "MemoryError":
+            limit = self._limits.memory_bytes / 2**30
+            raise DecoderDied(f"the decoder needs more than {limit:.0f} GiB of memory", timed_out=False)
+        raise (FileNotFoundError if kind == "FileNotFoundError" else ValueError)(message)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is None or self._child.poll() is not None:
+            self.close()
+            command = f"from pipelines import decoder_child; decoder_child.main({self._limits.memory_bytes})"
+            path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # decoders chatter about every broken packet
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            )
+        return self._child
+
+    def _receive(self, child: subprocess.Popen[bytes], deadline: float) -> tuple[dict[str, Any], bytearray]:
+        head = self._read(child, HEADER.size, deadline)
+        header_bytes, payload_bytes = HEADER.unpack(head)
+        header = json.loads(self._read(child, header_bytes, deadline))
+        return header, self._read(child, payload_bytes, deadline)
+
+    def _read(self, child: subprocess.Popen[bytes], number: int, deadline: float) -> bytearray:
+        assert child.stdout is not None
+        descriptor = child.stdout.fileno()
+        data = bytearray(number)
+        view, done = memoryview(data), 0
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(descriptor, selectors.EVENT_READ)
+            while done < number:
+                left = min(self._limits.stall_s, deadline - time.monotonic())
+                if left <= 0 or not waiting.select(left):
+                    self.close()
+                    limit = self._limits.stall_s if left > 0 else self._limits.clip_s
+                    raise DecoderDied(f"the decoder took longer than {limit:.0f} s", timed_out=True)
+                got = os.readv(descriptor, [view[done : done + _PIPE_BYTES]])
+                if not got:
+                    self._raise_death(child)
+                done += got
+        return data
+
+    def _raise_death(self, child: subprocess.Popen[bytes]) -> NoReturn:
+        code = child.wait()
+        self.close()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise DecoderDied(f"the decoder crashed ({how})", timed_out=False)

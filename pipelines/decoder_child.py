@@ -1,0 +1,119 @@
+"""The child process of `pipelines.decoder`: reads requests, a JSON object a line, and answers with frames and facts."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import sound, video
+from pipelines.decoder import HEADER
+from pipelines.frame_table import FrameTable, read_frame_table
+
+_OPEN_FILES = 64
+
+
+def main(memory_bytes: int) -> None:
+    """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _limit(resource.RLIMIT_AS, memory_bytes)
+    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _limit(resource.RLIMIT_CORE, 0)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    session = _Session()
+    while True:
+        request = json.loads(requests.get())
+        try:
+            for header, payload in session.answer(request):
+                _send(header, payload)
+            _send({"end": True})
+        except Exception as error:  # noqa: BLE001 - whatever a file provokes is an answer; the parent decides
+            _send({"error": " ".join(str(error).split()) or type(error).__name__, "kind": type(error).__name__})
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _listen(requests: queue.SimpleQueue[bytes]) -> None:
+    """Hand on requests; end the process with its parent, even when a decoder hangs."""
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+def _send(header: dict[str, Any], payload: Any = b"") -> None:
+    text = json.dumps(header).encode()
+    out = sys.stdout.buffer
+    out.write(HEADER.pack(len(text), len(memoryview(payload).cast("B"))))
+    out.write(text)
+    out.write(payload)
+    out.flush()
+
+
+class _Session:
+    """Answers requests; the table of the file last asked about is kept."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._table: FrameTable | None = None
+
+    def answer(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
+        path = Path(request["path"])
+        span = None if request.get("span") is None else tuple(map(Fraction, request["span"]))
+        if request["op"] == "audio":
+            copied = sound.copy_audio(path, span)
+            yield {"format": copied[1] if copied else None}, copied[0] if copied else b""
+            return
+        if self._table is None or request["path"] != self._path:
+            self._table, self._path = read_frame_table(path), request["path"]
+        if request["op"] == "describe":
+            yield _describe(path, self._table, span), b""
+        elif request["op"] == "times":
+            times = self._table.seconds
+            yield {"seconds": [[i, float(times[i])] for i in request["indices"] if 0 <= i < len(times)]}, b""
+        else:
+            yield from _frames(path, self._table, request["indices"])
+
+
+def _describe(path: Path, table: FrameTable, span: tuple[Fraction, ...] | None) -> dict[str, Any]:
+    info = video.probe(path)
+    first, last = 0, len(table) - 1
+    if span is not None:
+        start, end = map(float, span)
+        inside = np.flatnonzero((table.seconds >= start - 1e-3) & (table.seconds < end - 1e-3))
+        if not inside.size:
+            raise ValueError(f"{path} has no frame between {start:.2f} s and {end:.2f} s, where its boxes lie")
+        first, last = int(inside[0]), int(inside[-1])
+    return {
+        "width": info.width,
+        "height": info.height,
+        "fps": str(info.fps),
+        "first": first,
+        "last": last,
+        "start_us": round(float(table.seconds[first]) * 1e6) if span is not None else 0,
+    }
+
+
+def _frames(path: Path, table: FrameTable, indices: list[int]) -> Iterator[tuple[dict[str, Any], Any]]:
+    for frame in video.decode(path, frame_indices=indices, table=table, on_progress=_report):
+        height, width = frame.image.shape[:2]
+        header = {"index": frame.index, "pts_us": frame.pts_us, "width": width, "height": height}
+        yield header, np.ascontiguousarray(frame.image).data
+
+
+def _report() -> None:
+    """Say that decoding goes on: a long film between two wanted frames is no hang."""
+    _send({"alive": True})

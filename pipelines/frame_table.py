@@ -1,0 +1,80 @@
+"""When each frame of a film is shown, and where decoding can start: read from the packets, without decoding one."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from jaxtyping import Float, Int
+
+from pipelines.media import frame_rate, open_media, video_stream
+
+_LONG = 1500  # frames: a minute of film. A shorter one is decoded from its beginning
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable:
+    """The frames of one film in the order they are shown."""
+
+    seconds: Float[np.ndarray, frames]
+    """From the first frame's time."""
+    pts: Int[np.ndarray, frames]
+    """The container's own times, ascending; empty where it has none that tell frames apart."""
+    keyframes: Int[np.ndarray, keyframes]
+    """Numbers of the frames that decoding can start from."""
+
+    def __len__(self) -> int:
+        return int(self.seconds.shape[0])
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether it pays to jump: a long film with times and keyframes to jump to."""
+        return len(self) > _LONG and self.keyframes.shape[0] > 1
+
+    def number_of(self, pts: int | None) -> int | None:
+        """The frame shown at a container time, if there is one."""
+        if pts is None:
+            return None
+        at = int(np.searchsorted(self.pts, pts))
+        return at if at < self.pts.shape[0] and self.pts[at] == pts else None
+
+    def keyframe_before(self, number: int) -> int:
+        """The nearest frame at or before `number` that decoding can start from."""
+        at = int(np.searchsorted(self.keyframes, number, side="right")) - 1
+        return int(self.keyframes[at]) if at >= 0 else 0
+
+
+def read_frame_table(path: str | Path) -> FrameTable:
+    """A hundredth of the cost of decoding. A file with broken packets may decode to fewer frames.
+
+    Raises:
+        FileNotFoundError, ValueError: as `media.open_media`; no video stream.
+    """
+    path = Path(path)
+    times: list[int | None] = []
+    starts: list[bool] = []
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        with contextlib.suppress(av.error.FFmpegError):  # the file ends in the middle
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    times.append(packet.pts)
+                    starts.append(bool(packet.is_keyframe))
+        return _table(times, starts, stream)
+
+
+def _table(times: list[int | None], starts: list[bool], stream: Any) -> FrameTable:
+    nothing = np.zeros(0, np.int64)
+    if None in times or len(set(times)) < len(times) or not stream.time_base:
+        fps: Fraction = frame_rate(stream)
+        return FrameTable(np.arange(len(times)) / float(fps), nothing, nothing)
+    pts = np.array(times, np.int64)
+    order = np.argsort(pts)
+    seconds = (pts[order] - pts.min(initial=2**62)) * float(stream.time_base)
+    return FrameTable(seconds, pts[order], np.flatnonzero(np.array(starts, bool)[order]))

@@ -1,0 +1,86 @@
+"""What `preprocess` and `retry` have in common: run the shards of a plan that are not done, and finish the data set."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.canary import run_canary
+from pipelines.command import Artefact, Outcome, console
+from pipelines.completion import PlannedShard, collect_reports, complete, refusals, summarize
+from pipelines.plan_file import PlanFile
+from pipelines.process import ShardWorker, Tools
+
+_CANARY_PAYS = 8  # times as many clips to come as the canary tries
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs the shards: nothing here changes what comes out."""
+
+    runner: str
+    workers: int
+    beam_args: tuple[str, ...]
+    canary: int
+    tools: Tools
+
+
+def finish_dataset(
+    plan: PlanFile,
+    corpus: str,
+    engine: Engine,
+    *,
+    source: str,
+    licence: str,
+    notes: Sequence[str],
+    begin: float,
+) -> Outcome:
+    """Make the shards that are not done, then the manifest.
+
+    Raises:
+        ValueError: an unknown runner, or the canary gave nothing.
+        OSError: the run failed, or was stopped because too much failed.
+    """
+    summary = summarize(plan, corpus, engine.tools)
+    todo = [shard for shard in summary.shards if shard.spec.finished() is None]
+    forecast = _forecast(todo, engine)
+    if todo:
+        from pipelines.jobs.runner import run_shards
+
+        run_shards(todo, runner=engine.runner, workers=engine.workers, beam_args=engine.beam_args)
+    reports = collect_reports(summary)
+    manifest = complete(plan.root, plan, summary, reports, source=source, licence=licence)
+    counts = dict(manifest.counts)
+    sums = (
+        f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {counts['inputs']} inputs"
+    )
+    lines = [*notes, *forecast, sums, *refusals(plan.root, summary, reports)]
+    if len(todo) < len(reports):
+        lines.append(f"{len(reports) - len(todo)} of {len(reports)} shards were done before")
+    if not counts["done"]:
+        lines.append("no clip gave a usable row")
+    return Outcome(
+        made=(Artefact("data set", plan.root),),
+        counts=counts,
+        seconds=time.monotonic() - begin,
+        ok=counts["done"] > 0,
+        notes=tuple(lines),
+    )
+
+
+def _forecast(todo: Sequence[PlannedShard], engine: Engine) -> list[str]:
+    """Try a few clips before a large run and say what it will cost; [] before a small one."""
+    num_clips = sum(shard.num_clips for shard in todo)
+    if not engine.canary or num_clips < engine.canary * _CANARY_PAYS:
+        return []
+    worker = ShardWorker()
+    try:
+        forecast = run_canary(todo, engine.canary, worker)
+    finally:
+        worker.close()
+    lines = forecast.lines(engine.workers if engine.runner == "local" else None, os.cpu_count() or 1)
+    for line in lines:
+        console().print(line)
+    return lines

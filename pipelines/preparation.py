@@ -1,0 +1,171 @@
+"""Begin a data set, or continue one: plan what is new, keep what is planned, refuse what does not belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines import schema, storage
+from pipelines.forgotten import read_forgotten
+from pipelines.plan import Changes, Fingerprint, PlanConfig, PlannedClip, Planner
+from pipelines.plan_file import PlanFile, differences, plan_exists, write_plan
+from pipelines.process import source_url
+from pipelines.sources import Layout, corpus_root, find_sources
+
+_PART_BYTES = 16 * 1024  # of the beginning and the end: films of equal size that agree in these are read whole
+_PUBLISHED_LISTS = Path(__file__).parent / "data" / "voxceleb_test_identities.txt"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run of `preprocess` was asked to make."""
+
+    src: str
+    out: str
+    layout: Layout
+    settings: Mapping[str, Any]
+    plan: PlanConfig
+    test_list: str | None = None
+    add: bool = False
+    """Whether `src` may be another corpus than the one that `out` was begun from."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that is written and ready to run."""
+
+    plan: PlanFile
+    changes: Changes
+    num_duplicates: int
+
+    def notes(self) -> list[str]:
+        """What the listing had to say beside the clips themselves."""
+        changes = self.changes
+        notes = []
+        if changes.num_known and changes.num_new:
+            notes.append(f"{changes.num_new} new clips were added to the {changes.num_known} planned before")
+        if changes.num_gone:
+            notes.append(
+                f"{changes.num_gone} planned clips are not in the source any more; what was made of them stays"
+            )
+        if changes.num_forgotten:
+            notes.append(f"{changes.num_forgotten} clips of people who were taken out of the data set are left out")
+        if self.num_duplicates:
+            notes.append(f"{self.num_duplicates} clips have the same content as another one and are rejected unread")
+        return notes
+
+
+def prepare(request: Request) -> Prepared:
+    """Compare the listing with the plan in OUT, and write the plan if there is anything new.
+
+    Raises:
+        FileNotFoundError, ValueError: as `find_sources`; OUT was begun with another config or from another corpus.
+    """
+    earlier = PlanFile(request.out) if plan_exists(request.out) else None
+    if earlier is not None:
+        check_settings(earlier, request.settings)
+    corpus = storage.absolute(corpus_root(request.src))
+    with Planner(request.plan, test_identities=held_out_identities(request.test_list)) as planner:
+        if earlier is not None:
+            planner.know(itertools.chain.from_iterable(earlier.shards()))
+        planner.add(find_sources(request.src, request.layout))
+        changes = planner.compare(read_forgotten(request.out))
+        _check_corpus(request, changes)
+        if earlier is not None and not changes.num_new:
+            return Prepared(earlier, changes, 0)
+        num_duplicates = planner.find_duplicates(content_fingerprint(corpus))
+        shards: Iterable[list[PlannedClip]] = planner.shards(earlier.num_shards if earlier else 0)
+        if earlier is not None:
+            if corpus != earlier.corpus:
+                shards = ([_located(clip, corpus) for clip in clips] for clips in shards)
+            shards = itertools.chain(earlier.shards(), shards)
+        write_plan(request.out, request.settings, earlier.corpus if earlier else corpus, shards)
+    return Prepared(PlanFile(request.out), changes, num_duplicates)
+
+
+def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError that shows what differs from the config that a data set was begun with."""
+    now = schema.canonical_json(settings)
+    if schema.canonical_json(earlier.settings) != now:
+        changes = "; ".join(differences(earlier.settings, settings))
+        raise ValueError(f"{earlier.root} was begun with another config: {changes}. Take the same flags or another OUT")
+
+
+def _check_corpus(request: Request, changes: Changes) -> None:
+    if changes.changed:
+        more = "" if len(changes.changed) == 1 else f" and {len(changes.changed) - 1} or more others"
+        raise ValueError(
+            f"{request.out} was begun from other inputs: {changes.changed[0]}{more} changed since. Take another OUT"
+        )
+    if changes.num_gone and not changes.num_known and not request.add:
+        raise ValueError(
+            f"{request.out} was begun from other inputs: none of its {changes.num_gone} clips is in {request.src}. "
+            "Take another OUT, or --add to put both into one data set"
+        )
+
+
+def _located(clip: PlannedClip, corpus: str) -> PlannedClip:
+    boxes = storage.join(corpus, clip.boxes) if clip.boxes is not None else None
+    return replace(clip, location=source_url(clip, corpus), boxes=boxes)
+
+
+def content_fingerprint(corpus: str) -> Fingerprint:
+    """Fingerprints of clips below `corpus`. A clip that cannot be read is like no other; its turn to fail comes."""
+
+    def fingerprint(clip: PlannedClip, whole: bool) -> str:
+        url, start = source_url(clip, corpus), clip.offset or 0
+        pieces = _pieces(clip.num_bytes, whole)
+        try:
+            digest = hashlib.sha256()
+            for offset, length in pieces:
+                digest.update(storage.ranges([url], [start + offset], [length])[0])
+            return digest.hexdigest()
+        except OSError:
+            return f"unreadable {clip.key}"
+
+    return fingerprint
+
+
+def _pieces(num_bytes: int, whole: bool) -> Iterator[tuple[int, int]]:
+    if not whole:
+        yield 0, min(_PART_BYTES, num_bytes)
+        yield max(0, num_bytes - _PART_BYTES), min(_PART_BYTES, num_bytes)
+        return
+    step = 8 * 1024 * 1024
+    for offset in range(0, num_bytes, step):
+        yield offset, min(step, num_bytes - offset)
+
+
+def held_out_identities(url: str | None) -> frozenset[str]:
+    """Identities that are only ever tested on: those published with VoxCeleb, and those of a list.
+
+    Args:
+        url: a text file with one identity a line, or VoxCeleb's own `vox1_meta.csv` or `vox2_meta.csv`, whose lines say
+            `dev` or `test` in their last column. Lines that begin with `#` are comments.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text, or names nobody.
+    """
+    published = _names(_PUBLISHED_LISTS.read_text())
+    if url is None:
+        return published
+    try:
+        named = _names(storage.read_bytes(url).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{url} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{url} does not exist") from error
+    if not named:
+        raise ValueError(f"{url} names no test identity")
+    return published | named
+
+
+def _names(text: str) -> frozenset[str]:
+    lines = [line.replace(",", "\t").split("\t") for line in text.splitlines() if line.strip() and line[0] != "#"]
+    columns = [[word.strip() for word in line] for line in lines]
+    return frozenset(words[0] for words in columns if len(words) == 1 or words[-1].lower() == "test")
