@@ -28,6 +28,7 @@ from pipelines.video import Frame
 HEADER = struct.Struct("<II")  # bytes of the JSON header, bytes of the payload
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 _PIPE_BYTES = 1 << 20
+_START_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ class Decoder:
 
     def _ask(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytearray]]:
         """The answers to one request: all of them up to the one that says `end`."""
-        deadline = time.monotonic() + self._limits.clip_s
         child = self._running()
+        deadline = time.monotonic() + self._limits.clip_s
         assert child.stdin is not None
         try:
             child.stdin.write(json.dumps(request).encode() + b"\n")
@@ -153,21 +154,18 @@ class Decoder:
         except BrokenPipeError:
             self._raise_death(child)
         while True:
-            header, payload = self._receive(child, deadline)
+            header, payload = self._receive(child, deadline, self._limits.stall_s)
             if "error" in header:
-                kind = {"FileNotFoundError": FileNotFoundError, "MemoryError": MemoryError}.get(
-                    header["kind"], ValueError
-                )
-                raise kind(header["error"])
+                self._raise_error(header["kind"], header["error"])
             if header.get("end"):
                 return
             if not header.get("alive"):
                 yield header, payload
 
     def _raise_error(self, kind: str, message: str) -> NoReturn:
-        if kind == "MemoryError":
+        if kind in ("MemoryError", "BlockingIOError"):  # the second: a thread that could not be started for want of it
             limit = self._limits.memory_bytes / 2**30
-            raise DecoderDied(f"the decoder needs more than {limit:.0f} GiB of memory", timed_out=False)
+            raise DecoderDied(f"the decoder needs more than {limit:.1f} GiB of memory", timed_out=False)
         raise (FileNotFoundError if kind == "FileNotFoundError" else ValueError)(message)
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -182,15 +180,18 @@ class Decoder:
                 stderr=subprocess.DEVNULL,  # decoders chatter about every broken packet
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             )
+            self._receive(self._child, time.monotonic() + _START_S, _START_S)  # its imports are not a clip's time
         return self._child
 
-    def _receive(self, child: subprocess.Popen[bytes], deadline: float) -> tuple[dict[str, Any], bytearray]:
-        head = self._read(child, HEADER.size, deadline)
+    def _receive(
+        self, child: subprocess.Popen[bytes], deadline: float, stall_s: float
+    ) -> tuple[dict[str, Any], bytearray]:
+        head = self._read(child, HEADER.size, deadline, stall_s)
         header_bytes, payload_bytes = HEADER.unpack(head)
-        header = json.loads(self._read(child, header_bytes, deadline))
-        return header, self._read(child, payload_bytes, deadline)
+        header = json.loads(self._read(child, header_bytes, deadline, stall_s))
+        return header, self._read(child, payload_bytes, deadline, stall_s)
 
-    def _read(self, child: subprocess.Popen[bytes], number: int, deadline: float) -> bytearray:
+    def _read(self, child: subprocess.Popen[bytes], number: int, deadline: float, stall_s: float) -> bytearray:
         assert child.stdout is not None
         descriptor = child.stdout.fileno()
         data = bytearray(number)
@@ -198,10 +199,10 @@ class Decoder:
         with selectors.DefaultSelector() as waiting:
             waiting.register(descriptor, selectors.EVENT_READ)
             while done < number:
-                left = min(self._limits.stall_s, deadline - time.monotonic())
+                left = min(stall_s, deadline - time.monotonic())
                 if left <= 0 or not waiting.select(left):
                     self.close()
-                    limit = self._limits.stall_s if left > 0 else self._limits.clip_s
+                    limit = stall_s if left > 0 else self._limits.clip_s
                     raise DecoderDied(f"the decoder took longer than {limit:.0f} s", timed_out=True)
                 got = os.readv(descriptor, [view[done : done + _PIPE_BYTES]])
                 if not got:

@@ -32,6 +32,7 @@ def main(memory_bytes: int) -> None:
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     session = _Session()
+    _send({"ready": True})
     while True:
         request = json.loads(requests.get())
         try:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from pipelines.media import frame_rate, open_media, video_stream
 
 _LONG = 1500  # frames: a minute of film. A shorter one is decoded from its beginning
+_INDEXED = ("mov", "matroska")  # containers that know where their keyframes lie; elsewhere a seek lands somewhere near
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class FrameTable:
     pts: Int[np.ndarray, frames]
     """The container's own times, ascending; empty where it has none that tell frames apart."""
     keyframes: Int[np.ndarray, keyframes]
-    """Numbers of the frames that decoding can start from."""
+    """Numbers of the frames that decoding can start from; none where the container has no index of them."""
 
     def __len__(self) -> int:
         return int(self.seconds.shape[0])
@@ -66,7 +67,8 @@ def read_frame_table(path: str | Path) -> FrameTable:
                 if packet.size and not packet.is_discard:
                     times.append(packet.pts)
                     starts.append(bool(packet.is_keyframe))
-        return _table(times, starts, stream)
+        indexed = any(name in container.format.name for name in _INDEXED)
+        return _table(times, starts if indexed else [False] * len(times), stream)
 
 
 def _table(times: list[int | None], starts: list[bool], stream: Any) -> FrameTable:

@@ -117,7 +117,7 @@ class Planner:
             "place", 2, lambda identity, video: _hash(f"{identity}/{video}"), deterministic=True
         )
         # A scratch file: nothing of it has to survive a crash, and its pages need not stay in memory.
-        for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768", "temp_store=FILE"):
+        for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384", "temp_store=FILE"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute(f"PRAGMA temp_store_directory='{self._folder.name}'")
         self._database.executescript(_TABLES)
@@ -198,7 +198,7 @@ class Planner:
         return int(self._database.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
 
     def _name_flat_films(self) -> None:
-        """Two films of a flat folder that differ in their suffix only take it into their names; planned ones keep theirs."""
+        """Films of a flat folder that differ in their suffix only take it into their names; planned ones keep theirs."""
         run = self._database.execute
         run("CREATE INDEX found_by_name ON found (identity, video, clip)")
         run(
@@ -311,7 +311,7 @@ class Planner:
         return self._count("clips WHERE duplicate_of IS NOT NULL")
 
     def shards(self, first: int) -> Iterator[list[PlannedClip]]:
-        """The new clips, shard by shard: whole videos ordered by hash, a shard closed when its predicted size is reached.
+        """The new clips, shard by shard: whole videos ordered by hash, cut at the predicted size.
 
         Args:
             first: number of the first shard. Numbers are unique over the splits.

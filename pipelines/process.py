@@ -170,8 +170,8 @@ def process_clips(
     config: ClipConfig,
     watch: Stopwatch,
 ) -> Iterator[ClipRow | Reject]:
-    """The outcome of each clip, in order. As many clips as the detector likes are looked at together; which ones depends
-    on the clips alone."""
+    """The outcome of each clip, in order. As many clips as the detector likes are looked at together; which ones, the
+    clips alone decide."""
     with contextlib.ExitStack() as files:
         group: list[Look | Reject] = []
         for clip in clips:

@@ -1,0 +1,140 @@
+"""The child process: the same frames as in process, and one clip lost when it crashes, hangs or takes too much memory."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines import video
+from pipelines.decoder import Decoder, DecoderDied, Limits
+
+Fixture = Callable[..., Any]
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    with Decoder() as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def film(make_video: Fixture, numbered_frame: Fixture) -> Path:
+    """30 numbered frames at 25 fps, with a second of sound."""
+    path: Path = make_video("film.mp4", [numbered_frame(i % 25) for i in range(30)], audio_codec="aac")
+    return path
+
+
+def pid_of(decoder: Decoder) -> int:
+    assert decoder._child is not None
+    return decoder._child.pid
+
+
+def test_frames_and_facts_are_those_of_decoding_in_process(decoder: Decoder, film: Path) -> None:
+    info = decoder.describe(film)
+    assert (info.width, info.height, info.fps, info.num_frames, info.first) == (64, 48, Fraction(25), 30, 0)
+    ours = list(decoder.frames(film, [3, 17, 29, 99]))
+    theirs = list(video.decode(film, frame_indices=[3, 17, 29]))
+    assert [(f.index, f.pts_us) for f in ours] == [(f.index, f.pts_us) for f in theirs]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(ours, theirs, strict=True))
+    audio = decoder.audio(film)
+    assert audio is not None
+    assert audio[1] == "m4a"
+
+
+def test_one_child_serves_many_files(decoder: Decoder, film: Path, tmp_path: Path) -> None:
+    decoder.describe(film)
+    first = pid_of(decoder)
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.mp4 is not a readable video"):
+        decoder.describe(tmp_path / "text.mp4")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        decoder.describe(tmp_path / "gone.mp4")
+    assert decoder.describe(film).num_frames == 30
+    assert pid_of(decoder) == first
+
+
+def test_a_span_is_a_part_of_the_film(decoder: Decoder, film: Path) -> None:
+    span = (Fraction(10, 25), Fraction(20, 25))
+    info = decoder.describe(film, span)
+    assert (info.first, info.last, info.start_us) == (10, 19, 400_000)
+    assert decoder.times(film, [10, 12, 99]) == pytest.approx({10: 0.4, 12: 0.48})
+    with pytest.raises(ValueError, match=r"no frame between 90\.00 s and 91\.00 s"):
+        decoder.describe(film, (Fraction(90), Fraction(91)))
+
+
+def test_the_sound_of_a_span_is_cut_out(decoder: Decoder, film: Path) -> None:
+    import io
+
+    import av
+
+    audio = decoder.audio(film, (Fraction(1, 4), Fraction(3, 4)))
+    assert audio is not None
+    with av.open(io.BytesIO(audio[0])) as container:
+        assert sum(f.samples for f in container.decode(audio=0)) / 48000 == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_killed_child_costs_one_clip_and_the_next_one_gets_another(decoder: Decoder, film: Path) -> None:
+    frames = decoder.frames(film, range(30))
+    next(frames)
+    os.kill(pid_of(decoder), signal.SIGKILL)
+    with pytest.raises(DecoderDied, match=r"the decoder crashed \(signal SIGKILL\)") as caught:
+        list(frames)
+        decoder.describe(film)  # what was sent before may still have arrived
+    assert not caught.value.timed_out
+    assert decoder.describe(film).num_frames == 30
+
+
+def test_a_hanging_child_is_ended(film: Path) -> None:
+    with Decoder(Limits(stall_s=1.0)) as decoder:
+        decoder.describe(film)
+        os.kill(pid_of(decoder), signal.SIGSTOP)
+        with pytest.raises(DecoderDied, match="the decoder took longer than 1 s") as caught:
+            decoder.describe(film)
+        assert caught.value.timed_out
+        assert decoder.describe(film).num_frames == 30
+
+
+def test_a_clip_that_takes_too_long_is_ended_though_it_gets_on(film: Path) -> None:
+    with Decoder(Limits(clip_s=0.0)) as decoder, pytest.raises(DecoderDied, match="longer than 0 s"):
+        decoder.describe(film)
+
+
+def test_memory_is_limited(make_video: Fixture) -> None:
+    small = make_video("small.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2)
+    wide = make_video("wide.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 2)
+    with Decoder() as decoder:
+        decoder.describe(small)
+        status = Path(f"/proc/{pid_of(decoder)}/status").read_text()
+    idle_kb = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmSize")))
+    # A 4K picture is 25 MB as RGB, and its decoder keeps several.
+    with Decoder(Limits(memory_bytes=idle_kb * 1024 + 20 * 2**20)) as decoder:
+        assert decoder.describe(small).num_frames == 2
+        with pytest.raises(DecoderDied, match="GiB of memory|crashed"):
+            list(decoder.frames(wide, [0, 1]))
+        assert decoder.describe(small).num_frames == 2
+
+
+def test_leaving_early_does_not_mix_up_answers(decoder: Decoder, film: Path) -> None:
+    for frame in decoder.frames(film, range(30)):
+        assert frame.index == 0
+        break
+    assert decoder.describe(film).num_frames == 30
+
+
+def test_the_child_ends_with_its_owner(film: Path) -> None:
+    decoder = Decoder()
+    decoder.describe(film)
+    child = decoder._child
+    assert child is not None
+    assert child.stdin is not None
+    child.stdin.close()  # as when the owner is killed
+    begin = time.monotonic()
+    assert child.wait(timeout=10) == 0
+    assert time.monotonic() - begin < 10
+    decoder.close()
