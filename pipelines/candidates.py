@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines import boxes, cuts, sampling, video
-from pipelines.boxes import Box, BoxTrack
+from pipelines import cuts, sampling, video, voxceleb_boxes
 from pipelines.clip_config import ClipConfig
 from pipelines.decoder import ClipInfo, Decoder
 from pipelines.jpeg import encode_jpeg
-from pipelines.landmarks import Candidates
+from pipelines.landmarks import Box, Candidates
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
+from pipelines.voxceleb_boxes import BoxTrack
 
 _KEEP_BYTES = 192 * 1024 * 1024  # frames held in memory; a larger clip is decoded twice instead
 _THUMBNAIL = 128
@@ -151,7 +151,7 @@ def _boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:
     if text is None:
         return None
     try:
-        return boxes.parse(text)
+        return voxceleb_boxes.parse(text)
     except ValueError as error:
         raise ClipRejected(RejectReason.UNREADABLE, "boxes", f"{clip.boxes}: {error}") from error
 

@@ -34,6 +34,9 @@ MEDIAPIPE_TO_IBUG = np.array([
 # fmt: on
 
 
+Box = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face of one picture: landmarks in its pixels (pixel centres at integers), their bounding box, a score.

@@ -280,7 +280,11 @@ def _ranged(clip: PlannedClip, corpus: str) -> Iterator[Path]:
 def _reject(clip: PlannedClip, error: Exception) -> Reject:
     reason, stage = _reason(error)
     message = " ".join(str(error).split())
-    if reason is RejectReason.INTERNAL:
+    if isinstance(error, FileNotFoundError):
+        message = "it is not there any more"
+    elif isinstance(error, OSError) and error.strerror:
+        message = error.strerror  # without the path: a row must not say where this machine keeps the file
+    elif reason is RejectReason.INTERNAL:
         message = f"{type(error).__name__}: {message}"
     more = {"measures": error.measures} if isinstance(error, ClipRejected) else {}
     return Reject(

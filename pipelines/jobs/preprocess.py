@@ -100,7 +100,7 @@ class Options:
         """What decides the content of a row. Raises ValueError for values out of range."""
         return ClipConfig(
             detector=detector,
-            detector_boxes="own" if detector == "mediapipe" else self.detector_boxes,
+            detector_boxes="yunet" if detector == "mediapipe" else self.detector_boxes,
             frames_per_clip=self.frames_per_clip,
             size=self.size,
             fps_limit=self.fps_limit,

@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import Float, UInt8
 
 from pipelines.head import CANONICAL_LANDMARKS
+from pipelines.landmarks import Candidates, Face, Tracker, make_face
 
 MakeVideo = Callable[..., Path]
 
@@ -85,3 +86,37 @@ def _write_tone(out: "av.container.OutputContainer", stream: "av.AudioStream", s
     while (piece := fifo.read(size)) is not None:
         out.mux(stream.encode(piece))
     out.mux(stream.encode())
+
+
+class MarkedFaces:
+    """Finds a face of `size` px in frames brighter than 40, `others` more beside it. Needs no weights."""
+
+    name = "marked"
+
+    def __init__(self, points: Float[np.ndarray, "68 2"], others: int, clips_at_once: int) -> None:
+        self._points, self._others, self.clips_at_once = points, others, clips_at_once
+        self.seen: list[Candidates] = []
+
+    def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
+        if image.mean() < 40:
+            return []
+        return [make_face(self._points + np.float32([70 * i, 0]), 0.9) for i in range(1 + self._others)]
+
+    def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
+        self.seen += clips
+        return [[self.detect(frame.image) for frame in clip.frames] for clip in clips]
+
+    def tracker(self) -> Tracker:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def marked_faces(face_points: Callable[..., Float[np.ndarray, "68 2"]]) -> Callable[..., MarkedFaces]:
+    """`marked_faces(size=60, x=80, y=60, others=0, clips_at_once=1)` -> a detector that finds faces there."""
+
+    def make(
+        size: float = 60.0, x: float = 80.0, y: float = 60.0, others: int = 0, clips_at_once: int = 1
+    ) -> MarkedFaces:
+        return MarkedFaces(face_points(size=size, x=x, y=y), others, clips_at_once)
+
+    return make

@@ -1,51 +1,36 @@
 """One clip to one row, with a detector that finds a face where the test says: no weights, no network."""
 
-from collections.abc import Callable
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
+from pipelines import candidates
+from pipelines.candidates import look
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import process_clip
+from pipelines.clips import ClipRow, finish
+from pipelines.decoder import Decoder
 from pipelines.faces import to_source
 from pipelines.jpeg import decode_jpeg, encode_jpeg
-from pipelines.landmarks import Face, make_face
-from pipelines.process import ShardSpec, process_shard
+from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, QualityRule, RejectReason
 from pipelines.schema import ClipKey
-from pipelines.sources import Source
 from pipelines.timing import Stopwatch
 
 Fixture = Callable[..., Any]
-KEY = ClipKey("ann", "film", "0")
+CLIP = PlannedClip(ClipKey("ann", "film", "0"), "film.mp4", 1, "train", 0)
 CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=QualityRule(min_sharpness=0.0))
 
 
-class MarkedFaces:
-    """Finds a face of 60 px in frames brighter than 40, `others` more beside it; follows the first only."""
-
-    name = "marked"
-
-    def __init__(self, points: np.ndarray, others: int = 0, size: float = 60.0) -> None:
-        self._points, self._others = points, others
-        self.detections = 0
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        self.detections += 1
-        if image.mean() < 40:
-            return []
-        return [make_face(self._points + np.array([70 * i, 0]), 0.9) for i in range(1 + self._others)]
-
-    def tracker(self) -> "MarkedFaces":
-        return self
-
-    def follow(self, image: np.ndarray, timestamp_us: int) -> list[Face]:
-        return self.detect(image)[:1]
-
-    def close(self) -> None:
-        pass
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder() as decoder:
+        yield decoder
 
 
 @pytest.fixture
@@ -54,27 +39,38 @@ def film(make_video: Fixture, numbered_frame: Fixture) -> Fixture:
     return lambda numbers: make_video("film.mp4", [numbered_frame(n, 160, 120) for n in numbers])
 
 
-def run(path: Path, detector: Any, config: ClipConfig = CONFIG) -> Any:
-    return process_clip(KEY, str(path), "film.mp4", detector, config, Stopwatch())
+@pytest.fixture
+def run(decoder: Decoder, marked_faces: Fixture) -> Callable[..., ClipRow]:
+    """`run(path, config=..., clip=..., box_text=..., **how the faces are marked)`"""
+
+    def make(
+        path: Path,
+        config: ClipConfig = CONFIG,
+        clip: PlannedClip = CLIP,
+        box_text: str | None = None,
+        detector: Any = None,
+        **marks: Any,
+    ) -> ClipRow:
+        detector = detector or marked_faces(**marks)
+        looked = look(clip, path, box_text, decoder, config, Stopwatch())
+        (found,) = detector.follow([looked.candidates])
+        return finish(looked, found, decoder, config, Stopwatch())
+
+    return make
 
 
-def test_a_row_holds_crops_with_landmarks_where_the_face_is(film: Fixture, face_points: Fixture) -> None:
-    points = face_points(size=60, x=80, y=60)
-    row = run(film([10] * 30), MarkedFaces(points))
+def test_a_row_holds_crops_with_landmarks_where_the_face_is(film: Fixture, run: Fixture, face_points: Fixture) -> None:
+    row = run(film([10] * 30))
     assert len(row.frame_jpeg) == 12
     assert decode_jpeg(row.frame_jpeg[0]).shape == (64, 64, 3)
     assert decode_jpeg(row.frame_jpeg[0]).mean() == pytest.approx(96, abs=3)
+    points = face_points(size=60, x=80, y=60)
     assert to_source(row.landmarks[0], row.crop_affine) == pytest.approx(points, abs=1e-3)
-    assert row.bbox[0] == pytest.approx([*points.min(axis=0), *points.max(axis=0)])
-    assert row.landmark_score[0] == pytest.approx(0.9)
-    assert abs(row.yaw[0]) < 1
-    assert (row.width, row.height, row.end_us) == (160, 120, 1_200_000)
-    assert row.frame_pts_us == tuple(i * 40_000 for i in row.frame_index)
-    assert row.audio is None
+    assert (row.width, row.height, row.start_us, row.end_us) == (160, 120, 0, 1_200_000)
 
 
-def test_frames_without_the_face_are_left_out(film: Fixture, face_points: Fixture) -> None:
-    row = run(film([10] * 10 + [1] * 10 + [10] * 10), MarkedFaces(face_points(size=60, x=80, y=60)))
+def test_frames_without_the_face_are_left_out(film: Fixture, run: Fixture) -> None:
+    row = run(film([10] * 10 + [1] * 10 + [10] * 10))
     assert all(i < 10 or i >= 20 for i in row.frame_index)
 
 
@@ -86,56 +82,96 @@ def test_frames_without_the_face_are_left_out(film: Fixture, face_points: Fixtur
         ([10] * 8, 0, 60.0, RejectReason.TOO_FEW_FRAMES),
         ([10] * 30, 1, 60.0, RejectReason.SEVERAL_FACES),
         ([10] * 30, 0, 20.0, RejectReason.TOO_SMALL),
+        (([6] * 6 + [28] * 6) * 4, 0, 60.0, RejectReason.CUT_INSIDE),
     ],
 )
 def test_what_gives_no_row_says_why(
-    numbers: list[int], others: int, size: float, reason: RejectReason, film: Fixture, face_points: Fixture
+    numbers: list[int], others: int, size: float, reason: RejectReason, film: Fixture, run: Fixture
 ) -> None:
     with pytest.raises(ClipRejected) as caught:
-        run(film(numbers), MarkedFaces(face_points(size=size, x=50, y=60), others))
+        run(film(numbers), size=size, x=50, others=others)
     assert caught.value.reason is reason
 
 
-def test_a_blurred_clip_is_rejected(film: Fixture, face_points: Fixture) -> None:
-    config = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0)
+def test_a_rejected_clip_leaves_what_was_measured(film: Fixture, run: Fixture) -> None:
     with pytest.raises(ClipRejected) as caught:
-        run(film([10] * 30), MarkedFaces(face_points(size=60, x=80, y=60)), config)
+        run(film([10] * 30), size=20.0)
+    measures = caught.value.measures
+    assert (measures.frames_seen, measures.frames_with_face, measures.sharpness) == (30, 30, None)
+    assert measures.face_size == pytest.approx(20, abs=0.01)
+    assert measures.thumbnail is not None
+    assert decode_jpeg(measures.thumbnail).shape == (96, 128, 3)
+    with pytest.raises(ClipRejected) as caught:
+        run(film([10] * 30), dataclasses.replace(CONFIG, quality=QualityRule(min_sharpness=3.0)))
     assert caught.value.reason is RejectReason.BLURRED
+    assert caught.value.measures.sharpness is not None
+    assert caught.value.measures.sharpness < 3.0
 
 
-def test_text_named_mp4_is_rejected_without_telling_where_it_lies(tmp_path: Path, face_points: Fixture) -> None:
+def test_after_a_cut_only_the_longer_scene_is_kept(film: Fixture, run: Fixture) -> None:
+    row = run(film([6] * 12 + [28] * 24))
+    assert min(row.frame_index) >= 12
+    assert len(row.frame_index) == 12
+
+
+def test_text_named_mp4_is_rejected_without_telling_where_it_lies(tmp_path: Path, run: Fixture) -> None:
     (tmp_path / "film.mp4").write_text("hello")
     with pytest.raises(ClipRejected) as caught:
-        run(tmp_path / "film.mp4", MarkedFaces(face_points()))
+        run(tmp_path / "film.mp4")
     assert caught.value.reason is RejectReason.UNREADABLE
     assert str(caught.value).startswith("film.mp4 is not a readable video")
 
 
 def test_a_clip_too_large_to_hold_gives_the_same_row(
-    film: Fixture, face_points: Fixture, monkeypatch: pytest.MonkeyPatch
+    film: Fixture, run: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = film([10 + i % 5 for i in range(30)])
-    detector = MarkedFaces(face_points(size=60, x=80, y=60))
-    held = run(path, detector)
-    monkeypatch.setattr("pipelines.clips._KEEP_BYTES", 0)
-    again = run(path, detector)
+    held = run(path)
+    monkeypatch.setattr(candidates, "_KEEP_BYTES", 0)
+    again = run(path)
     assert again.frame_jpeg == held.frame_jpeg
     assert again.frame_index == held.frame_index
 
 
-def test_sound_is_kept_as_packets(make_video: Fixture, numbered_frame: Fixture, face_points: Fixture) -> None:
-    import io
-
-    import av
-
+def test_sound_is_kept_as_packets(make_video: Fixture, numbered_frame: Fixture, run: Fixture) -> None:
     for codec, name, suffix in (("aac", "a.mp4", "m4a"), ("libopus", "a.mkv", "mka")):
         path = make_video(name, [numbered_frame(10, 160, 120)] * 30, audio_codec=codec, audio_seconds=1.0)
-        row = run(path, MarkedFaces(face_points(size=60, x=80, y=60)))
+        row = run(path)
         assert row.audio_format == suffix
         with av.open(io.BytesIO(row.audio)) as container:
             assert sum(frame.samples for frame in container.decode(audio=0)) / 48000 == pytest.approx(1.0, abs=0.05)
-    silent = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, audio=False, quality=CONFIG.quality)
-    assert run(path, MarkedFaces(face_points(size=60, x=80, y=60)), silent).audio is None
+    assert run(path, dataclasses.replace(CONFIG, audio=False)).audio is None
+
+
+BOXES = "FRAME X Y W H\n" + "".join(f"{frame} 0.2 0.1 0.5 0.8\n" for frame in range(10, 25))
+
+
+def test_boxes_cut_an_excerpt_out_of_a_film(film: Fixture, run: Fixture, marked_faces: Fixture) -> None:
+    excerpt = dataclasses.replace(CLIP, boxes="txt/ann/film/00007.txt")
+    assert excerpt.is_excerpt
+    detector = marked_faces()
+    row = run(film([10] * 40), clip=excerpt, box_text=BOXES, detector=detector)
+    assert (min(row.frame_index), max(row.frame_index)) >= (10, 20)
+    assert max(row.frame_index) < 25
+    assert (row.start_us, row.end_us) == (400_000, 1_000_000)
+    (clip,) = detector.seen
+    assert clip.hints[12] == pytest.approx((32, 12, 112, 108))
+
+
+def test_a_clips_own_boxes_begin_with_the_clip(film: Fixture, run: Fixture, marked_faces: Fixture) -> None:
+    own = dataclasses.replace(CLIP, boxes="txt/ann/v/film.txt")
+    assert not own.is_excerpt
+    detector = marked_faces()
+    row = run(film([10] * 15), clip=own, box_text=BOXES, detector=detector)
+    assert (row.start_us, row.end_us) == (0, 600_000)
+    (clip,) = detector.seen
+    assert sorted(clip.hints) == list(range(15))
+
+
+def test_broken_boxes_are_a_reason_of_their_own(film: Fixture, run: Fixture) -> None:
+    with pytest.raises(ClipRejected, match=r"txt/ann/v/film\.txt: it holds no boxes") as caught:
+        run(film([10] * 15), clip=dataclasses.replace(CLIP, boxes="txt/ann/v/film.txt"), box_text="hello")
+    assert caught.value.stage == "boxes"
 
 
 def test_jpegs_keep_colour_at_full_resolution() -> None:
@@ -154,26 +190,3 @@ def test_jpegs_keep_colour_at_full_resolution() -> None:
 def test_a_config_out_of_range_shows_the_value(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClipConfig(**wrong)
-
-
-class Exploding(MarkedFaces):
-    def detect(self, image: np.ndarray) -> list[Face]:
-        raise RuntimeError("boom\nboom")
-
-
-def test_every_clip_of_a_shard_ends_in_exactly_one_way(film: Fixture, face_points: Fixture, tmp_path: Path) -> None:
-    good = film([10] * 30)
-    (tmp_path / "text.mp4").write_text("hello")
-    clips = tuple(
-        Source(ClipKey(name, "v", "0"), str(path), f"{name}.mp4", 1)
-        for name, path in (("good", good), ("text", tmp_path / "text.mp4"), ("gone", tmp_path / "gone.mp4"))
-    )
-    spec = ShardSpec(str(tmp_path / "out"), "train", 3, clips, CONFIG, "c", "p")
-    assert spec.finished() is None
-    report = process_shard(spec, MarkedFaces(face_points(size=60, x=80, y=60)))
-    assert (report.num_done, report.num_rejected, report.num_failed) == (1, 1, 1)
-    assert report.codes == {"storage": 1, "unreadable": 1}
-    assert spec.finished() == report
-    assert ShardSpec(spec.root, "train", 3, clips, CONFIG, "another config", "p").finished() is None
-    exploded = process_shard(spec, Exploding(face_points()))
-    assert exploded.codes == {"internal": 1, "storage": 1, "unreadable": 1}

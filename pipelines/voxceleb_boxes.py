@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float, Int
 
-Box = tuple[float, float, float, float]
+from pipelines.landmarks import Box
 
 FPS = 25
 _PIXEL_HEIGHT = 360.0

@@ -1,0 +1,169 @@
+"""OUT begun, continued, added to, or refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import schema
+from pipelines.forgotten import FORGOTTEN, identity_digest
+from pipelines.plan import PlanConfig
+from pipelines.plan_file import PlanFile, differences, plan_row, write_plan
+from pipelines.preparation import Request, held_out_identities, prepare
+
+SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Request:
+    """A corpus of three films of different sizes, and an OUT that does not exist yet."""
+    (tmp_path / "in").mkdir()
+    for name in ("a", "bb", "ccc"):
+        (tmp_path / "in" / f"{name}.mp4").write_bytes(name.encode())
+    config = PlanConfig(val_fraction=0.0, test_fraction=0.0)
+    return Request(str(tmp_path / "in"), str(tmp_path / "out"), "auto", SETTINGS, config)
+
+
+def put(request: Request, name: str, content: bytes = b"x" * 9) -> None:
+    path = Path(request.src, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def names(plan: PlanFile) -> list[list[str]]:
+    return [[clip.source for clip in clips] for clips in plan.shards()]
+
+
+def test_a_plan_has_a_row_group_for_each_shard_and_no_place_of_this_machine(request_: Request) -> None:
+    plan = prepare(request_).plan
+    metadata = pq.read_metadata(Path(request_.out) / "plan.parquet")
+    assert metadata.num_row_groups == plan.num_shards == 3
+    assert sorted(sum(names(plan), [])) == ["a.mp4", "bb.mp4", "ccc.mp4"]
+    assert [clip.source for clip in plan.shard(1)] == names(plan)[1]
+    rows = pq.read_table(Path(request_.out) / "plan.parquet").to_pylist()
+    assert not any(request_.src in str(row) for row in rows)
+    assert plan.corpus == request_.src
+
+
+def test_the_same_request_leaves_the_plan_as_it_is(request_: Request) -> None:
+    prepare(request_)
+    before = (Path(request_.out) / "plan.parquet").stat().st_mtime_ns
+    prepared = prepare(request_)
+    assert (prepared.changes.num_known, prepared.changes.num_new) == (3, 0)
+    assert (Path(request_.out) / "plan.parquet").stat().st_mtime_ns == before
+
+
+def test_new_films_become_shards_after_the_others(request_: Request) -> None:
+    before = names(prepare(request_).plan)
+    digests = [schema.spec_digest("c", map(plan_row, clips)) for clips in PlanFile(request_.out).shards()]
+    put(request_, "dddd.mp4")
+    prepared = prepare(request_)
+    assert names(prepared.plan) == [*before, ["dddd.mp4"]]
+    assert [schema.spec_digest("c", map(plan_row, c)) for c in prepared.plan.shards()][:3] == digests
+    assert prepared.notes() == ["1 new clips were added to the 3 planned before"]
+
+
+def test_films_that_are_gone_stay_planned(request_: Request) -> None:
+    prepare(request_)
+    Path(request_.src, "a.mp4").unlink()
+    prepared = prepare(request_)
+    assert prepared.plan.num_shards == 3
+    assert prepared.notes() == ["1 planned clips are not in the source any more; what was made of them stays"]
+
+
+def test_a_film_that_changed_is_refused_by_name(request_: Request) -> None:
+    prepare(request_)
+    put(request_, "a.mp4", b"another film")
+    with pytest.raises(ValueError, match=r"begun from other inputs: a\.mp4 changed since"):
+        prepare(request_)
+
+
+def test_another_corpus_is_refused_and_added_only_when_asked_for(request_: Request, tmp_path: Path) -> None:
+    prepare(request_)
+    other = dataclasses.replace(request_, src=str(tmp_path / "more"))
+    put(other, "e.mp4")
+    with pytest.raises(ValueError, match=r"none of its 3 clips is in .*more\. Take another OUT, or --add"):
+        prepare(other)
+    prepared = prepare(dataclasses.replace(other, add=True))
+    assert prepared.plan.corpus == request_.src
+    (clip,) = prepared.plan.shard(3)
+    assert (clip.source, clip.location) == ("e.mp4", str(tmp_path / "more" / "e.mp4"))
+
+
+def test_another_config_is_refused_with_the_difference(request_: Request) -> None:
+    prepare(request_)
+    with pytest.raises(ValueError, match=r"another config: clip\.size 256 -> 128\. Take the same flags"):
+        prepare(dataclasses.replace(request_, settings={"clip": {"size": 128}, "plan": {}}))
+
+
+def test_differences_are_shown_by_name() -> None:
+    earlier = {"clip": {"size": 256, "crop": {"margin": 2.0}}, "gone": 1}
+    now = {"clip": {"size": 128, "crop": {"margin": 2.0}}, "new": 2}
+    assert differences(earlier, now) == ["clip.size 256 -> 128", "gone 1 -> None", "new None -> 2"]
+
+
+def test_equal_films_are_found_by_content(request_: Request) -> None:
+    put(request_, "a-copy.mp4", b"a")
+    put(request_, "b-like.mp4", b"b")
+    prepared = prepare(request_)
+    assert prepared.num_duplicates == 1
+    marked = {clip.source: clip.duplicate_of for clips in prepared.plan.shards() for clip in clips if clip.duplicate_of}
+    assert marked == {"a-copy.mp4": "a/a/0"}
+
+
+def test_who_was_forgotten_does_not_come_back(request_: Request) -> None:
+    prepare(request_)
+    line = {"identity_sha256": identity_digest("zoe"), "at": "2026-11-24T00:00:00Z"}
+    (Path(request_.out) / FORGOTTEN).write_text(json.dumps(line) + "\n")
+    put(request_, "zoe.mp4")
+    prepared = prepare(request_)
+    assert "zoe.mp4" not in sum(names(prepared.plan), [])
+    assert prepared.changes.num_forgotten == 1
+    (Path(request_.out) / FORGOTTEN).write_text("broken")
+    with pytest.raises(ValueError, match=r"forgotten\.jsonl is broken"):
+        prepare(request_)
+
+
+def test_what_is_no_data_set_is_refused(request_: Request, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ValueError, match="out is a file; a data set is a folder"):
+        prepare(request_)
+    (tmp_path / "out").unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"has a dataset\.json but no plan\.parquet"):
+        prepare(request_)
+    (tmp_path / "out" / "plan.parquet").write_bytes(b"PAR1 no plan")
+    with pytest.raises(ValueError, match=r"plan\.parquet is not a plan of this program"):
+        prepare(request_)
+
+
+def test_a_plan_must_number_its_shards(tmp_path: Path, request_: Request) -> None:
+    (clips, *_) = prepare(request_).plan.shards()
+    with pytest.raises(ValueError, match="shard 1 of the plan holds clips of another one"):
+        write_plan(str(tmp_path / "p"), SETTINGS, "", [clips, clips])
+
+
+def test_the_published_test_identities_are_known() -> None:
+    published = held_out_identities(None)
+    assert len(published) == 118 + 40
+    assert {"id10270", "id10309", "id00017", "id09017"} <= published
+    assert not {"id10269", "id10310", "id00012"} & published
+
+
+def test_a_list_names_one_a_line_or_is_voxcelebs_own(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# mine\nann\n\nbob\n")
+    assert held_out_identities(str(tmp_path / "list.txt")) - held_out_identities(None) == {"ann", "bob"}
+    header = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"
+    (tmp_path / "vox1_meta.csv").write_text(
+        f"{header}id1\tA.J._Buckley\tm\tIreland\tdev\nid2\tEartha_Kitt\tf\tUSA\ttest\n"
+    )
+    assert held_out_identities(str(tmp_path / "vox1_meta.csv")) - held_out_identities(None) == {"id2"}
+    (tmp_path / "empty.txt").write_text("# nobody\n")
+    with pytest.raises(ValueError, match=r"empty\.txt names no test identity"):
+        held_out_identities(str(tmp_path / "empty.txt"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        held_out_identities(str(tmp_path / "nowhere.txt"))
