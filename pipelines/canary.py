@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich import filesize
+
 from pipelines.clips import ClipRow
 from pipelines.completion import PlannedShard
 from pipelines.plan import PlannedClip
@@ -36,11 +38,6 @@ class Forecast:
     """Over the sampled clips, those without a row included."""
     stage_seconds: Mapping[str, float]
 
-    @property
-    def gigabytes(self) -> float:
-        """Size of the shards to come."""
-        return self.num_clips * self.bytes_per_clip / 1e9
-
     def lines(self, workers: int | None, cores: int) -> list[str]:
         """A few lines for people. `workers` is None where an engine of its own decides."""
         refused = self.sampled - self.done
@@ -49,7 +46,8 @@ class Forecast:
         stages = sorted(self.stage_seconds.items(), key=lambda item: -item[1])[:3]
         shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages)
         lines = [
-            f"forecast from {self.sampled} clips: {self.num_clips:,} to come, {self.gigabytes:.1f} GB, "
+            f"forecast from {self.sampled} clips: {self.num_clips:,} to come, "
+            f"{filesize.decimal(round(self.num_clips * self.bytes_per_clip))}, "
             f"{refused / self.sampled:.0%} without a row{reasons}",
             f"a clip costs {self.cpu_seconds:.2f} s of CPU: {shares}",
         ]

@@ -45,7 +45,7 @@ def finish_dataset(
     """
     summary = summarize(plan, corpus, engine.tools)
     todo = [shard for shard in summary.shards if shard.spec.finished() is None]
-    forecast = _forecast(todo, engine)
+    _show_forecast(todo, engine)
     if todo:
         from pipelines.jobs.runner import run_shards
 
@@ -56,7 +56,7 @@ def finish_dataset(
     sums = (
         f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {counts['inputs']} inputs"
     )
-    lines = [*notes, *forecast, sums, *refusals(plan.root, summary, reports)]
+    lines = [*notes, sums, *refusals(plan.root, summary, reports)]
     if len(todo) < len(reports):
         lines.append(f"{len(reports) - len(todo)} of {len(reports)} shards were done before")
     if not counts["done"]:
@@ -70,17 +70,15 @@ def finish_dataset(
     )
 
 
-def _forecast(todo: Sequence[PlannedShard], engine: Engine) -> list[str]:
-    """Try a few clips before a large run and say what it will cost; [] before a small one."""
+def _show_forecast(todo: Sequence[PlannedShard], engine: Engine) -> None:
+    """Try a few clips before a large run and say what it will cost."""
     num_clips = sum(shard.num_clips for shard in todo)
     if not engine.canary or num_clips < engine.canary * _CANARY_PAYS:
-        return []
+        return
     worker = ShardWorker()
     try:
         forecast = run_canary(todo, engine.canary, worker)
     finally:
         worker.close()
-    lines = forecast.lines(engine.workers if engine.runner == "local" else None, os.cpu_count() or 1)
-    for line in lines:
+    for line in forecast.lines(engine.workers if engine.runner == "local" else None, os.cpu_count() or 1):
         console().print(line)
-    return lines

@@ -32,7 +32,7 @@ def run_shards(shards: Sequence[PlannedShard], *, runner: str, workers: int, bea
 
         from pipelines.transforms import MakeShards
 
-    with _progress(shards), _quiet_beam(), _plain_failures():
+    with _progress(shards), _quiet_beam(runner), _plain_failures():
         pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
         _ = pipeline | MakeShards([shard.spec for shard in shards])
         result = pipeline.run()
@@ -92,11 +92,12 @@ def _quiet_import() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_beam() -> Iterator[None]:
-    """Beam's warnings about its own options are no news for the user; errors are."""
+def _quiet_beam(runner: str) -> Iterator[None]:
+    """Beam's warnings about its own options are no news for the user; errors of a far engine are. Here an error comes as
+    an exception as well, and would be shown twice."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL if runner == "local" else logging.ERROR)
     try:
         yield
     finally:

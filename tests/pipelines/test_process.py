@@ -188,9 +188,10 @@ def test_the_budget_stands_rejects_and_stops_failures_with_their_reasons() -> No
     for number in range(5):
         budget.count(None)
         budget.count(reject(number))
+    for number in range(5, 8):
+        budget.count(reject(number))
     with pytest.raises(FailureBudgetExceeded) as caught:
-        for number in range(5, 20):
-            budget.count(reject(number))
+        budget.count(reject(8))
     assert str(caught.value) == (
         "9 of 34 clips failed, more than the budget of 25% (9 storage); the last one: 8.mp4: no route"
     )
@@ -201,5 +202,4 @@ def test_a_few_early_failures_do_not_stop_a_run() -> None:
     for number in range(19):
         budget.count(reject(number))
     with pytest.raises(FailureBudgetExceeded):
-        budget.count(None)
         budget.count(reject(20))

@@ -102,7 +102,7 @@ def test_a_tar_that_cannot_be_read_is_named(damage: str, tmp_path: Path) -> None
 
 def test_compressed_archives_are_pointed_out(tmp_path: Path) -> None:
     put(tmp_path, "vox2_mp4_1.zip", "vox2_mp4_2.tar.gz")
-    with pytest.raises(ValueError, match="2 compressed archives are not read: unpack them, or repack as .tar"):
+    with pytest.raises(ValueError, match=r"2 compressed archives are not read: unpack them, or repack as \.tar"):
         keys(tmp_path)
 
 

@@ -2,13 +2,14 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from pipelines.resume import differences
 
 from pipelines import assets
 from pipelines.jobs import preprocess
@@ -17,12 +18,6 @@ from pipelines.jpeg import decode_jpeg
 from pipelines.shards import ShardDataset
 
 Fixture = Callable[..., Any]
-
-
-def test_differences_are_shown_by_name() -> None:
-    earlier = {"clip": {"size": 256, "crop": {"margin": 2.0}}, "gone": 1}
-    now = {"clip": {"size": 128, "crop": {"margin": 2.0}}, "new": 2}
-    assert differences(earlier, now) == ["clip.size 256 -> 128", "gone 1 -> None", "new None -> 2"]
 
 
 def test_flags_of_beam_are_taken_and_misspelt_ones_are_not() -> None:
@@ -42,6 +37,9 @@ def test_flags_of_beam_are_taken_and_misspelt_ones_are_not() -> None:
         ({"size": 4}, "size"),
         ({"frames_per_clip": 4}, "frames_per_clip"),
         ({"val_fraction": 2.0}, "fractions"),
+        ({"shard_mb": 0}, "shard_mb"),
+        ({"canary": -1}, "canary"),
+        ({"failure_budget": 0.0}, "failure_budget"),
     ],
 )
 def test_values_out_of_range_are_refused_before_any_work(wrong: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -141,18 +139,49 @@ def test_running_again_does_nothing(dataset: tuple[Options, preprocess.Outcome])
 
 
 @pytest.mark.slow
-def test_another_config_or_other_inputs_are_refused_with_the_difference(
-    dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
-) -> None:
+def test_another_config_is_refused_with_the_difference(dataset: tuple[Options, preprocess.Outcome]) -> None:
     options, _ = dataset
     with pytest.raises(ValueError, match=r"another config: clip\.size 128 -> 64\. "):
         run(dataclasses.replace(options, size=64))
+
+
+@pytest.mark.slow
+def test_a_grown_corpus_adds_shards_and_touches_none(
+    dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
+) -> None:
+    options, _ = dataset
+    shutil.copytree(options.out, tmp_path / "set")
     shutil.copytree(Path(options.src).parent, tmp_path / "more")
-    with (tmp_path / "more" / "clips.jsonl").open("a") as file:
-        file.write('\n{"path": "extra.mp4"}')
+    shutil.copy(tmp_path / "more" / "single_face.mp4", tmp_path / "more" / "twin.mp4")
     (tmp_path / "more" / "extra.mp4").write_text("new")
-    with pytest.raises(ValueError, match=r"other inputs: 1 new or changed \(extra\.mp4"):
-        run(dataclasses.replace(options, src=str(tmp_path / "more" / "clips.jsonl")))
+    with (tmp_path / "more" / "clips.jsonl").open("a") as file:
+        file.write('\n{"path": "twin.mp4", "identity": "zoe"}\n{"path": "extra.mp4"}')
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").rglob("part-*")}
+    grown = dataclasses.replace(options, src=str(tmp_path / "more" / "clips.jsonl"), out=str(tmp_path / "set"))
+    outcome = run(grown)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "5 inputs" in " ".join(outcome.notes)
+    assert "twin.mp4 rejected (duplicate): same content as man/single_face/0" in outcome.notes
+    assert "2 new clips were added to the 3 planned before" in outcome.notes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [("--direct_running_mode=multi_processing", "--direct_num_workers=2"), ("--runner=BundleBasedDirectRunner",)],
+    ids=["worker processes", "another engine"],
+)
+def test_every_engine_gives_the_same_bytes(
+    flags: tuple[str, ...], dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
+) -> None:
+    """Through the command: Beam's worker processes want a main module of their own."""
+    options, _ = dataset
+    runner = () if flags[0].startswith("--runner") else ("--runner=DirectRunner",)
+    command = [sys.executable, "-m", "sfumato", "preprocess", options.src, str(tmp_path / "set"), "--size=128"]
+    done = subprocess.run([*command, *runner, *flags], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert hashes(str(tmp_path / "set")) == hashes(options.out)
+    assert ShardDataset(str(tmp_path / "set")).manifest.digest == ShardDataset(options.out).manifest.digest
 
 
 @pytest.mark.slow
@@ -184,3 +213,53 @@ def test_nothing_usable_is_said_and_not_ok(tmp_path: Path) -> None:
     outcome = run(Options(str(tmp_path / "in"), str(tmp_path / "out"), workers=1))
     assert not outcome.ok
     assert outcome.counts["rejected"] == 2
+
+
+def sfumato(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sfumato", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_large_run_begins_with_a_canary_and_stops_when_nothing_comes_of_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(64):
+        (tmp_path / "in" / f"{number}.mp4").write_text(f"hello {number}")
+    done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sfumato preprocess: error: stopped before the run: none of the 8 clips of the canary gave")
+    assert line.endswith("--canary 0 runs all the same")
+    assert not (tmp_path / "out" / "train").exists()
+
+
+@pytest.mark.slow
+def test_a_forecast_comes_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    film = assets.fetch("clip_carphone").read_bytes()
+    for number in range(16):
+        (tmp_path / "in" / f"{number}.mp4").write_bytes(film + b"\0\0\0\x0cfree" + bytes([number] * 4))
+    flags = ["--size=64", "--frames-per-clip=9", "--fps-limit=4", "--canary=2", "--no-audio"]
+    done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *flags)
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stderr.splitlines()
+    assert first.startswith("forecast from 2 clips: 16 to come, ")
+    assert first.endswith("0% without a row")
+    assert second.startswith("a clip costs ")
+    assert "clips/s" in third
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_in_which_everything_fails_is_stopped_early_with_the_reasons(workers: str, tmp_path: Path) -> None:
+    rows = [{"path": f"gone-{number}.mp4", "num_bytes": 5 + number} for number in range(80)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    flags = ["--canary=0", f"--workers={workers}"]
+    done = sfumato("preprocess", str(tmp_path / "m.jsonl"), str(tmp_path / "out"), *flags)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "sfumato preprocess: error: the run was stopped: 20 of 20 clips failed, more than the budget of 10% "
+        "(20 storage); the last one: gone-"
+    )
+    assert not (tmp_path / "out" / "dataset.json").exists()
