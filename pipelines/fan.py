@@ -1,0 +1,102 @@
+"""FAN, the network of face-alignment, on many faces in one forward. Crops, heat maps and coordinates are the library's.
+
+The library itself runs one picture at a time and rounds landmarks down to whole pixels of the picture; here the
+fraction stays, which a small face enlarged to a crop of 256 pixels shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pipelines.landmarks import Box, Face, make_face
+
+CROP = 256
+CROPS_AT_ONCE = 64
+HINT_SCALE = 195.0  # reference scale of S3FD's boxes, with which FAN was trained; known boxes are taken for such
+_UNIT = 200.0  # pixels of the picture per unit of scale
+_CENTRE_UP = 0.12  # of the box's height
+
+# Where the landmarks' box lies in what FAN is shown: 0.12 below the middle and 0.36-0.43 of the side, for boxes of
+# YuNet around MediaPipe's landmarks on the demo clips; 99 % of 263 frames lie within 0.06 and 0.33-0.40.
+_LANDMARKS_DOWN = 0.12
+_LANDMARKS_OFF = 0.12
+_LANDMARKS_SIZE = (0.22, 0.65)
+
+
+@dataclass(frozen=True)
+class View:
+    """The square of the picture that FAN is shown: its centre and its side, in pixels."""
+
+    x: float
+    y: float
+    side: float
+
+
+def view_of(box: Box, reference_scale: float) -> View:
+    """What FAN is shown for a box of a detector with that reference scale."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    return View(box[2] - wide / 2, box[3] - high / 2 - high * _CENTRE_UP, (wide + high) / reference_scale * _UNIT)
+
+
+def cut(image: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[np.ndarray, "256 256 3"]:
+    """The view as FAN takes it; black beyond the picture."""
+    from face_alignment.utils import crop
+
+    return np.asarray(crop(image, np.array([view.x, view.y]), view.side / _UNIT), dtype=np.uint8)
+
+
+def fits(face: Face, view: View) -> bool:
+    """Whether the landmarks lie where a face does in what FAN was shown; if not, the box was off."""
+    x0, y0, x1, y1 = face.box
+    off_x = (x0 + x1) / 2 - view.x
+    off_y = (y0 + y1) / 2 - view.y - _LANDMARKS_DOWN * view.side
+    size = max(x1 - x0, y1 - y0) / view.side
+    low, high = _LANDMARKS_SIZE
+    return float(np.hypot(off_x, off_y)) <= _LANDMARKS_OFF * view.side and low <= size <= high
+
+
+class Fan:
+    """FAN on a device, in single precision."""
+
+    def __init__(self, network: Any, device: str = "cpu") -> None:
+        self._network = network.to(device).eval()
+        self._device = device
+
+    def faces(self, crops: Sequence[UInt8[np.ndarray, "256 256 3"]], views: Sequence[View]) -> list[Face]:
+        """The face in each crop, in pixels of its picture; all of them in one forward."""
+        import torch
+        from face_alignment.utils import get_preds_fromhm
+
+        if not crops:
+            return []
+        with torch.no_grad():
+            pixels = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2).float() / 255
+            maps = self._network(pixels)[-1].float().cpu().numpy()
+        points, _, peaks = get_preds_fromhm(maps)
+        centres = np.array([(view.x, view.y) for view in views])[:, None]
+        sides = np.array([view.side for view in views])[:, None, None]
+        landmarks = (points.astype(np.float64) / maps.shape[-1] - 0.5) * sides + centres
+        scores = np.clip(peaks.mean(axis=1), 0, 1)
+        return [make_face(p.astype(np.float32), float(s)) for p, s in zip(landmarks, scores, strict=True)]
+
+
+def load_fan(path: Path, device: str) -> Fan:
+    """FAN with the weights of a file. Raises ValueError when the file holds something else."""
+    import pickle
+
+    import torch
+    from face_alignment.models import FAN
+
+    network = FAN(4)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} does not hold the weights of FAN with four hourglasses: {reason}") from error
+    return Fan(network, device)

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pipelines import assets, video
+from pipelines.box_finders import LibraryBoxes, YuNet, create_box_finder, shrink
+from pipelines.faces import overlap
+
+
+class HalfPicture:
+    """Stands in for a detector of the library: one face that fills the left half, and one outside; counts batches."""
+
+    reference_scale = 195
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, ...]] = []
+
+    def detect_from_batch(self, pixels: torch.Tensor) -> list[np.ndarray]:
+        self.batches.append(tuple(pixels.shape))
+        height, width = pixels.shape[2:]
+        return [np.array([[width, 0, width + 9, 9, 0.9], [0, 0, width / 2, height, 0.8]]) for _ in pixels]
+
+
+def test_pictures_are_shrunk_to_the_working_side_and_never_enlarged() -> None:
+    assert shrink(np.zeros((360, 640, 3), np.uint8)).shape == (270, 480, 3)
+    assert shrink(np.zeros((1920, 1080, 3), np.uint8)).shape == (480, 270, 3)
+    small = np.zeros((144, 176, 3), np.uint8)
+    assert shrink(small) is small
+
+
+def test_the_librarys_detectors_get_batches_of_one_size_and_boxes_come_back_in_the_pictures_pixels() -> None:
+    half = HalfPicture()
+    images = [np.zeros((360, 640, 3), np.uint8)] * 20 + [np.zeros((100, 50, 3), np.uint8)]
+    found = LibraryBoxes(half, max_faces=5).find(images)
+    assert half.batches == [(16, 3, 270, 480), (4, 3, 270, 480), (1, 3, 100, 50)]
+    assert found == [[(0, 0, 320, 360)]] * 20 + [[(0, 0, 25, 100)]]
+
+
+def test_the_largest_faces_are_kept() -> None:
+    class Many(HalfPicture):
+        def detect_from_batch(self, pixels: torch.Tensor) -> list[np.ndarray]:
+            return [np.array([[0, 0, size, size, 0.9] for size in (5, 9, 7)])]
+
+    (found,) = LibraryBoxes(Many(), max_faces=2).find([np.zeros((50, 50, 3), np.uint8)])
+    assert found == [(0, 0, 9, 9), (0, 0, 7, 7)]
+
+
+@pytest.mark.slow
+def test_yunet_finds_each_face_at_its_size(capfd: pytest.CaptureFixture[str]) -> None:
+    finder = YuNet(assets.fetch("yunet"), max_faces=5)
+    face = cv2.resize(video.read_image(assets.fetch("mona_lisa")), (400, 620), interpolation=cv2.INTER_AREA)
+    both = np.zeros((700, 1000, 3), np.uint8)
+    both[:620, :400] = face
+    both[:310, 600:800] = cv2.resize(face, (200, 310), interpolation=cv2.INTER_AREA)
+    large, small = finder.find([both])[0]
+    assert overlap(small, tuple((np.array(large) / 2 + [600, 0, 600, 0]).tolist())) > 0.8
+    assert finder.find([np.zeros((200, 300, 3), np.uint8), both]) == [[], [large, small]]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_s3fd_and_blazeface_run_on_weights_of_the_right_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights: what is tested is loading, calls and shapes."""
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes longer than what is compiled
+    from face_alignment.detection.blazeface.net_blazeface import BlazeFace
+    from face_alignment.detection.sfd.net_s3fd import s3fd
+
+    # Sure of the background everywhere. Random weights would give thousands of faces.
+    state = {name: torch.zeros_like(value) for name, value in s3fd().state_dict().items()}
+    for name, value in state.items():
+        if name.endswith("_conf.bias"):
+            value[:-1] = 10
+    torch.save(state, tmp_path / "s3fd")
+    digits = assets.sha256_of(tmp_path / "s3fd")[:10]
+    (tmp_path / "s3fd").rename(tmp_path / f"s3fd-{digits}.pth")
+    state = {name: torch.zeros_like(value) for name, value in BlazeFace(back_model=True).state_dict().items()}
+    for name, value in state.items():
+        if name == "classifier_8.bias":
+            value[:] = 4  # every anchor of the finer grid is sure of a face
+        elif name == "classifier_16.bias":
+            value[:] = -9
+        elif name == "regressor_8.bias":
+            value.view(-1, 16)[:, 2:4] = 128  # half of the picture wide and high
+    torch.save(state, tmp_path / "blazefaceback.pth")
+    anchors = np.zeros((896, 4), np.float32)
+    anchors[:] = (0.5, 0.5, 1, 1)
+    np.save(tmp_path / "anchorsback.npy", anchors)
+    image = np.zeros((60, 80, 3), np.uint8)
+    for boxes, expected in (("s3fd", []), ("blazeface", [pytest.approx((25, 15, 55, 45))])):
+        finder = create_box_finder(boxes, device="cpu", max_faces=5, weights=str(tmp_path))
+        assert finder.reference_scale == 195
+        assert finder.find([image, image]) == [expected, expected]
