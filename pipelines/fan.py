@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from pipelines.landmarks import Box, Face, make_face
 
@@ -71,19 +71,39 @@ class Fan:
     def faces(self, crops: Sequence[UInt8[np.ndarray, "256 256 3"]], views: Sequence[View]) -> list[Face]:
         """The face in each crop, in pixels of its picture; all of them in one forward."""
         import torch
-        from face_alignment.utils import get_preds_fromhm
 
         if not crops:
             return []
         with torch.no_grad():
             pixels = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2).float() / 255
             maps = self._network(pixels)[-1].float().cpu().numpy()
-        points, _, peaks = get_preds_fromhm(maps)
+        points, peaks = read_heat_maps(maps)
         centres = np.array([(view.x, view.y) for view in views])[:, None]
         sides = np.array([view.side for view in views])[:, None, None]
-        landmarks = (points.astype(np.float64) / maps.shape[-1] - 0.5) * sides + centres
+        landmarks = (points - 0.5) * sides + centres
         scores = np.clip(peaks.mean(axis=1), 0, 1)
         return [make_face(p.astype(np.float32), float(s)) for p, s in zip(landmarks, scores, strict=True)]
+
+
+def read_heat_maps(
+    maps: Float[np.ndarray, "faces points height width"],
+) -> tuple[Float[np.ndarray, "faces points 2"], Float[np.ndarray, "faces points"]]:
+    """Where each map has its peak, x and y in units of the map's sides, and how high it is.
+
+    The centre of the highest cell, moved a quarter of a cell towards the higher neighbour on each axis; not at the
+    border. The library's own function says the same and compiles itself for ten seconds in every process.
+    """
+    height, width = maps.shape[2:]
+    flat = maps.reshape(*maps.shape[:2], -1)
+    cell = flat.argmax(axis=2)
+    y, x = np.divmod(cell, width)
+    inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
+    middle = np.where(inside, cell, width + 1)  # any cell that has neighbours
+    points = np.stack([x, y], axis=2) + 0.5
+    for axis, step in ((0, 1), (1, width)):
+        ahead, behind = (np.take_along_axis(flat, (middle + s)[..., None], axis=2)[..., 0] for s in (step, -step))
+        points[..., axis] += np.where(inside, 0.25 * np.sign(ahead - behind), 0.0)
+    return points / [width, height], np.take_along_axis(flat, cell[..., None], axis=2)[..., 0]
 
 
 def load_fan(path: Path, device: str) -> Fan:

@@ -62,9 +62,8 @@ def test_yunet_finds_each_face_at_its_size(capfd: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.slow
-def test_s3fd_and_blazeface_run_on_weights_of_the_right_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3fd_and_blazeface_run_on_weights_of_the_right_shape(tmp_path: Path) -> None:
     """Random weights: what is tested is loading, calls and shapes."""
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes longer than what is compiled
     from face_alignment.detection.blazeface.net_blazeface import BlazeFace
     from face_alignment.detection.sfd.net_s3fd import s3fd
 
