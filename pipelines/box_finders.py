@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from pipelines.landmarks import Box, box_files
 
@@ -65,14 +65,19 @@ class YuNet:
 
     def find(self, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> list[list[Box]]:
         """Per picture: the boxes, largest first."""
-        return [self._find(image) for image in images]
+        return [[box for box, _ in self.look(image)] for image in images]
 
-    def _find(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Box]:
+    def look(self, image: UInt8[np.ndarray, "height width 3"]) -> list[tuple[Box, Float[np.ndarray, "5 2"]]]:
+        """Boxes, largest first, and with each the eyes, the tip of the nose and the corners of the mouth."""
         small = shrink(image)
         self._network.setInputSize((small.shape[1], small.shape[0]))
-        _, faces = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        found = [] if faces is None else [(x, y, x + wide, y + high) for x, y, wide, high in faces[:, :4]]
-        return _largest(found, image, small, self._max_faces)
+        _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if found is None:
+            return []
+        scale = (image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
+        boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
+        points = {box: row[4:14].reshape(5, 2) * scale for box, row in zip(_scaled(boxes, scale), found, strict=True)}
+        return [(box, points[box]) for box in _largest([*points], image, self._max_faces)]
 
 
 class LibraryBoxes:
@@ -97,7 +102,8 @@ class LibraryBoxes:
                 small = [shrink(image) for image in batch]
                 pixels = torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy())
                 boxes = self._detector.detect_from_batch(pixels)
-                found += [_largest(b, i, s, self._max_faces) for b, i, s in zip(boxes, batch, small, strict=True)]
+                scale = (batch[0].shape[1] / small[0].shape[1], batch[0].shape[0] / small[0].shape[0])
+                found += [_largest(_scaled(b, scale), batch[0], self._max_faces) for b in boxes]
         return found
 
 
@@ -111,18 +117,14 @@ def shrink(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "sma
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _largest(
-    found: Any,  # rows that begin with x0, y0, x1, y1: a list of arrays, an array, or an empty one without columns
-    image: UInt8[np.ndarray, "height width 3"],
-    small: UInt8[np.ndarray, "small_height small_width 3"],
-    max_faces: int,
-) -> list[Box]:
-    """Boxes in pixels of `image` from those in `small`, without what has no area or lies outside."""
+def _scaled(rows: Any, scale: tuple[float, float]) -> list[Box]:
+    """Boxes of the picture; `rows` begin with x0, y0, x1, y1 of the shrunk one. An empty array has no columns."""
+    x, y = scale
+    return [(float(row[0]) * x, float(row[1]) * y, float(row[2]) * x, float(row[3]) * y) for row in rows]
+
+
+def _largest(boxes: Sequence[Box], image: UInt8[np.ndarray, "height width 3"], max_faces: int) -> list[Box]:
+    """The largest boxes, without what has no area in the picture."""
     height, width = image.shape[:2]
-    scale_x, scale_y = width / small.shape[1], height / small.shape[0]
-    boxes = [
-        (float(row[0]) * scale_x, float(row[1]) * scale_y, float(row[2]) * scale_x, float(row[3]) * scale_y)
-        for row in found
-    ]
     inside = [b for b in boxes if min(b[2], width) - max(b[0], 0) >= 1 and min(b[3], height) - max(b[1], 0) >= 1]
     return sorted(inside, key=lambda b: (b[0] - b[2]) * (b[3] - b[1]))[:max_faces]
