@@ -28,7 +28,7 @@ class BoxFinder(Protocol):
     reference_scale: float
     pictures_at_once: int
 
-    def find(self, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> list[list[Box]]:
+    def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
         """Per picture: the boxes, largest first."""
         ...
 
@@ -63,7 +63,7 @@ class YuNet:
         )
         cv2.utils.logging.setLogLevel(level)
 
-    def find(self, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> list[list[Box]]:
+    def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
         """Per picture: the boxes, largest first."""
         return [[box for box, _ in self.look(image)] for image in images]
 
@@ -90,7 +90,7 @@ class LibraryBoxes:
         self._max_faces = max_faces
         self.reference_scale = float(detector.reference_scale)
 
-    def find(self, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> list[list[Box]]:
+    def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
         """Per picture: the boxes, largest first."""
         import torch
 
