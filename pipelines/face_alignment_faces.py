@@ -41,18 +41,23 @@ class _Fitted:
 
 
 class FaceAlignmentDetector:
-    """S3FD or YuNet boxes and FAN. Batches over frames and clips, so it wants many clips at once.
+    """S3FD or YuNet boxes and FAN. Batches over frames and clips, so on a GPU it wants many clips at once.
 
     A clip is looked at in up to three passes over its frames: boxes on every fourth, FAN on all, and both again on the
     frames where FAN is unsure or its landmarks lie elsewhere than the box. Known boxes replace the first.
+
+    Raises ValueError for a device other than cpu and cuda, and on first use where that device or the weights are
+    missing.
     """
 
     name = "face-alignment"
-    clips_at_once = 16
 
     def __init__(
         self, device: str = "cpu", max_faces: int = 5, boxes: str = "yunet", weights: str | None = None
     ) -> None:
+        if device.partition(":")[0] not in CROPS_AT_ONCE:
+            raise ValueError(f"face-alignment runs on cpu or cuda, got the device {device!r}")
+        self.clips_at_once = 16 if device.startswith("cuda") else 1
         self._device = device
         self._max_faces = max_faces
         self._boxes = boxes
@@ -62,6 +67,10 @@ class FaceAlignmentDetector:
     def _load(self) -> tuple[BoxFinder, Fan]:
         if self._networks is None:
             require_package(self.name)
+            import torch
+
+            if self._device.startswith("cuda") and not torch.cuda.is_available():
+                raise ValueError("face-alignment was asked to run on cuda, and there is no CUDA device here")
             fan = load_fan(locate("fan_2d", self._weights), self._device)
             finder = create_box_finder(
                 self._boxes, device=self._device, max_faces=self._max_faces, weights=self._weights
@@ -80,7 +89,10 @@ class FaceAlignmentDetector:
         return PictureTracker(self)
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Per clip, per frame: the faces, largest first. With hints, only the face that they show."""
+        """Per clip, per frame: the faces, largest first. With hints, the face that they show.
+
+        All faces are reported of frames whose hint shows none.
+        """
         hinted = [number for number, clip in enumerate(clips) if clip.hints]
         led = zip(hinted, self._follow_hints([clips[n] for n in hinted]), strict=True)
         found = {number: frames for number, frames in led if frames is not None}
@@ -164,7 +176,7 @@ class FaceAlignmentDetector:
                     for view in views_of(position, frame):
                         yield frames[-1], view, cut(frame.image, view)
 
-        for batch in _batches(crops(), CROPS_AT_ONCE):
+        for batch in _batches(crops(), fan.crops_at_once):
             faces = fan.faces([crop for _, _, crop in batch], [view for _, view, _ in batch])
             for (fitted, view, _), face in zip(batch, faces, strict=True):
                 fitted.append(_Fitted(face, view))

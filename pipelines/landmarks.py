@@ -95,7 +95,11 @@ class LandmarkDetector(Protocol):
         ...
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Per clip, per frame: the faces, largest first. With hints, only the face that they show."""
+        """Per clip, per frame: the faces, largest first. With hints, the face that they show.
+
+        Hints that show no face in most frames, or lie outside the picture, are passed over: published boxes may
+        belong to another cut of the video.
+        """
         ...
 
     def tracker(self) -> Tracker:
@@ -137,7 +141,7 @@ def create_detector(
             official place.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name or device.
     """
     _check_names(name, boxes)
     if name == "face-alignment":

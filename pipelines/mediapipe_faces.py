@@ -50,7 +50,7 @@ class MediaPipeDetector:
         return _to_faces(self._landmarker.detect(_mediapipe_image(image)), image)
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Per clip, per frame: the faces, largest first. With hints, only the face that they show."""
+        """Per clip, per frame: the faces, largest first. With hints, the face that they show."""
         return [self._follow(clip) for clip in clips]
 
     def _follow(self, clip: Candidates) -> list[list[Face]]:

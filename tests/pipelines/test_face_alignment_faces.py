@@ -88,7 +88,7 @@ def moving(number: int, step: int = 2) -> list[np.ndarray]:
 def parts() -> tuple[FaceAlignmentDetector, WhiteRectangles, Corners]:
     """A detector on the two stand-ins, and them."""
     detector, finder, network = FaceAlignmentDetector(), WhiteRectangles(), Corners()
-    detector._networks = finder, Fan(network)
+    detector._networks = finder, Fan(network, crops_at_once=64)
     return detector, finder, network
 
 
@@ -147,6 +147,20 @@ def test_crops_of_all_clips_fill_the_batches(parts: Parts) -> None:
     found = detector.follow(clips)
     assert network.batches == [64, 26]
     assert [len(frames) for frames in found] == [30, 30, 30]
+
+
+def test_a_gpu_wants_many_clips_and_a_cpu_one() -> None:
+    assert FaceAlignmentDetector("cuda:0").clips_at_once == 16
+    assert FaceAlignmentDetector("cpu").clips_at_once == 1
+    assert (Fan(Corners()).crops_at_once, Fan(Corners(), crops_at_once=5).crops_at_once) == (8, 5)
+
+
+def test_a_device_that_is_not_here_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="cpu or cuda, got the device 'tpu'"):
+        FaceAlignmentDetector("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="no CUDA device here"):
+        FaceAlignmentDetector("cuda").detect(picture())
 
 
 def test_a_clip_gives_the_same_beside_others(parts: Parts) -> None:
