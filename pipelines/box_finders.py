@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pipelines.fan import exact_convolutions
 from pipelines.landmarks import Box, box_files
 
 WORKING_SIDE = 480  # longer side of what the networks see: 7 ms a frame with YuNet; faces down to 2 % of it are found
@@ -101,7 +102,8 @@ class LibraryBoxes:
                 batch = same[begin : begin + self.pictures_at_once]
                 small = [shrink(image) for image in batch]
                 pixels = torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy())
-                boxes = self._detector.detect_from_batch(pixels)
+                with exact_convolutions():
+                    boxes = self._detector.detect_from_batch(pixels)
                 scale = (batch[0].shape[1] / small[0].shape[1], batch[0].shape[0] / small[0].shape[0])
                 found += [_largest(_scaled(b, scale), batch[0], self._max_faces) for b in boxes]
         return found

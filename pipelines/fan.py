@@ -29,6 +29,13 @@ _LANDMARKS_OFF = 0.12
 _LANDMARKS_SIZE = (0.22, 0.65)
 
 
+def exact_convolutions() -> Any:
+    """A block in which a GPU convolves in single precision, not TF32, and the same way every time."""
+    import torch
+
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 @dataclass(frozen=True)
 class View:
     """The square of the picture that FAN is shown: its centre and its side, in pixels."""
@@ -75,7 +82,7 @@ class Fan:
 
         if not crops:
             return []
-        with torch.no_grad():
+        with torch.no_grad(), exact_convolutions():
             pixels = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2).float() / 255
             maps = self._network(pixels)[-1].float().cpu().numpy()
         points, peaks = read_heat_maps(maps)

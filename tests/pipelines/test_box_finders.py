@@ -65,34 +65,48 @@ def test_yunet_finds_each_face_at_its_size(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == ""
 
 
+def save_zeros(network: torch.nn.Module, path: Path, biases: dict[str, list[float]]) -> None:
+    """Weights of the right shape, all zero but for these biases: the network answers the same everywhere."""
+    state = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
+    for name, values in biases.items():
+        state[name][:] = torch.tensor(values).repeat(len(state[name]) // len(values))
+    torch.save(state, path)
+
+
 @pytest.mark.slow
-def test_s3fd_and_blazeface_run_on_weights_of_the_right_shape(tmp_path: Path) -> None:
-    """Random weights: what is tested is loading, calls and shapes."""
-    from face_alignment.detection.blazeface.net_blazeface import BlazeFace
+def test_s3fd_runs_on_its_weights(tmp_path: Path) -> None:
+    """Sure of the background, except on the grid of 32 pixels, whose boxes are 128 wide."""
     from face_alignment.detection.sfd.net_s3fd import s3fd
 
-    # Sure of the background everywhere. Random weights would give thousands of faces.
-    state = {name: torch.zeros_like(value) for name, value in s3fd().state_dict().items()}
-    for name, value in state.items():
-        if name.endswith("_conf.bias"):
-            value[:-1] = 10
-    torch.save(state, tmp_path / "s3fd")
+    network = s3fd()
+    sure = {name: [10.0, 0.0] for name in network.state_dict() if name.endswith("_conf.bias")}
+    sure["conv3_3_norm_mbox_conf.bias"] = [10.0, 10.0, 10.0, 0.0]
+    save_zeros(network, tmp_path / "s3fd", sure | {"fc7_mbox_conf.bias": [0.0, 10.0]})
     digits = assets.sha256_of(tmp_path / "s3fd")[:10]
     (tmp_path / "s3fd").rename(tmp_path / f"s3fd-{digits}.pth")
-    state = {name: torch.zeros_like(value) for name, value in BlazeFace(back_model=True).state_dict().items()}
-    for name, value in state.items():
-        if name == "classifier_8.bias":
-            value[:] = 4  # every anchor of the finer grid is sure of a face
-        elif name == "classifier_16.bias":
-            value[:] = -9
-        elif name == "regressor_8.bias":
-            value.view(-1, 16)[:, 2:4] = 128  # half of the picture wide and high
-    torch.save(state, tmp_path / "blazefaceback.pth")
-    anchors = np.zeros((896, 4), np.float32)
-    anchors[:] = (0.5, 0.5, 1, 1)
-    np.save(tmp_path / "anchorsback.npy", anchors)
+    finder = create_box_finder("s3fd", device="cpu", max_faces=5, weights=str(tmp_path))
+    assert finder.reference_scale == 195
+    image = np.zeros((160, 160, 3), np.uint8)
+    first, second = finder.find([image, image])
+    assert first == second
+    assert 1 <= len(first) <= 5
+    for x0, y0, x1, y1 in first:
+        assert (x1 - x0, y1 - y0) == pytest.approx((128, 128))
+        assert (x0 + x1) / 2 % 32 == pytest.approx(16)
+
+
+@pytest.mark.slow
+def test_blazeface_runs_on_its_weights(tmp_path: Path) -> None:
+    """Every anchor of the finer grid is sure of a face half as wide and high as the square in the picture's middle."""
+    from face_alignment.detection.blazeface.net_blazeface import BlazeFace
+
+    biases = {
+        "classifier_8.bias": [4.0],
+        "classifier_16.bias": [-9.0],
+        "regressor_8.bias": [0.0, 0.0, 128.0, 128.0, *[0.0] * 12],
+    }
+    save_zeros(BlazeFace(back_model=True), tmp_path / "blazefaceback.pth", biases)
+    np.save(tmp_path / "anchorsback.npy", np.tile(np.array([0.5, 0.5, 1, 1], np.float32), (896, 1)))
+    finder = create_box_finder("blazeface", device="cpu", max_faces=5, weights=str(tmp_path))
     image = np.zeros((60, 80, 3), np.uint8)
-    for boxes, expected in (("s3fd", []), ("blazeface", [pytest.approx((25, 15, 55, 45))])):
-        finder = create_box_finder(boxes, device="cpu", max_faces=5, weights=str(tmp_path))
-        assert finder.reference_scale == 195
-        assert finder.find([image, image]) == [expected, expected]
+    assert finder.find([image, image]) == [[pytest.approx((25, 15, 55, 45))]] * 2

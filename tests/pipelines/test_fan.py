@@ -85,6 +85,20 @@ def test_peaks_become_points_of_the_picture_and_a_score() -> None:
     assert Fan(Peaks()).faces([], []) == []
 
 
+def test_a_gpu_is_asked_for_single_precision_and_the_same_way_every_time() -> None:
+    seen = []
+
+    class Looks(Peaks):
+        def forward(self, crops: torch.Tensor) -> list[torch.Tensor]:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic, crops.dtype))
+            return super().forward(crops)
+
+    before = torch.backends.cudnn.allow_tf32
+    Fan(Looks()).faces([np.zeros((256, 256, 3), np.uint8)], [View(0.0, 0.0, 64.0)])
+    assert seen == [(False, True, torch.float32)]
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_a_peak_leans_towards_its_higher_neighbours_but_not_at_the_border() -> None:
     maps = np.zeros((1, 3, 64, 64), np.float32)
     maps[0, 0, 10, 20], maps[0, 0, 10, 21], maps[0, 0, 9, 20] = 0.9, 0.5, 0.4
