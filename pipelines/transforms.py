@@ -26,6 +26,8 @@ class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untype
     def process(self, spec: ShardSpec) -> Iterator[ShardReport]:
         """Make one shard."""
         report = self._worker(spec)
+        if report is None:
+            return
         Metrics.counter("clips", "done").inc(report.num_done)
         Metrics.counter("clips", "rejected").inc(report.num_rejected)
         Metrics.counter("clips", "failed").inc(report.num_failed)

@@ -21,18 +21,24 @@ class Options:
     action: tyro.conf.Positional[Literal["list", "fetch", "verify"]]
     """`list` shows the catalogue, `fetch` brings files into the cache, `verify` reads and checks what is there."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Names of the catalogue; all of them when none is given."""
+    """Names of the catalogue; all of them when none is given. `fetch` brings what has no other source than its
+    authors' site only by name."""
 
 
 def run(options: Options) -> Outcome:
     """Do one of the three. Raises AssetError for an unknown name or a file that no source gives."""
     begin = time.monotonic()
-    chosen = [assets.find(name) for name in dict.fromkeys(options.names)] or list(ASSETS.values())
+    chosen = [assets.find(name) for name in dict.fromkeys(options.names)] or _all_for(options.action)
     if options.action == "list":
         return _list(chosen, begin)
     if options.action == "verify":
         return _verify(chosen, begin)
     return _fetch(chosen, begin)
+
+
+def _all_for(action: str) -> list[Asset]:
+    """The whole catalogue; for `fetch` without the large files that one site alone has, which few machines need."""
+    return [asset for asset in ASSETS.values() if action != "fetch" or asset.carrier or not asset.url]
 
 
 def _list(chosen: list[Asset], begin: float) -> Outcome:

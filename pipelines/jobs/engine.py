@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines import storage
 from pipelines.canary import run_canary
 from pipelines.command import Artefact, Outcome, console
 from pipelines.completion import PlannedShard, collect_reports, complete, refusals, summarize
 from pipelines.plan_file import PlanFile
-from pipelines.process import ShardWorker, Tools
+from pipelines.process import STOP, ShardWorker, Tools
 
 _CANARY_PAYS = 8  # times as many clips to come as the canary tries
 
@@ -47,9 +48,7 @@ def finish_dataset(
     todo = [shard for shard in summary.shards if shard.spec.finished() is None]
     _show_forecast(todo, engine)
     if todo:
-        from pipelines.jobs.runner import run_shards
-
-        run_shards(todo, runner=engine.runner, workers=engine.workers, beam_args=engine.beam_args)
+        _run(plan.root, todo, engine)
     reports = collect_reports(summary)
     manifest = complete(plan.root, plan, summary, reports, source=source, licence=licence)
     counts = dict(manifest.counts)
@@ -68,6 +67,18 @@ def finish_dataset(
         ok=counts["done"] > 0,
         notes=tuple(lines),
     )
+
+
+def _run(root: str, todo: Sequence[PlannedShard], engine: Engine) -> None:
+    from pipelines.jobs.runner import run_shards
+
+    stop = storage.join(root, STOP)
+    storage.remove(stop)  # of an earlier run
+    run_shards(todo, runner=engine.runner, workers=engine.workers, beam_args=engine.beam_args)
+    if storage.exists(stop):
+        reason = storage.read_bytes(stop).decode()
+        storage.remove(stop)
+        raise OSError(f"the run was stopped: {reason}")
 
 
 def _show_forecast(todo: Sequence[PlannedShard], engine: Engine) -> None:

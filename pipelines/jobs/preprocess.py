@@ -141,9 +141,11 @@ def run(options: Options) -> Outcome:
         ValueError: nothing to do in SRC, or OUT holds a data set made with another config or other inputs.
     """
     begin = time.monotonic()
-    detector, reason = resolve_detector(options.detector, weights=options.detector_weights)
+    detector, reason = resolve_detector(
+        options.detector, boxes=options.detector_boxes, weights=options.detector_weights
+    )
     if options.detector == "auto":
-        console().print(f"detector: {detector} ({reason})")
+        console().print(f"detector: {reason}")
     config, plan_config, engine = options.clip_config(detector), options.plan_config(), options.engine()
     _probe_single_video(options.src)
     weights = require_weights(detector, boxes=config.detector_boxes, weights=options.detector_weights)

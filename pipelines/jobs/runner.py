@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 from pipelines import storage
 from pipelines.command import progress
 from pipelines.completion import PlannedShard
-from pipelines.process import FailureBudgetExceeded
 from pipelines.schema import report_name
 
 _POLL_SECONDS = 1.0
@@ -32,25 +30,11 @@ def run_shards(shards: Sequence[PlannedShard], *, runner: str, workers: int, bea
 
         from pipelines.transforms import MakeShards
 
-    with _progress(shards), _quiet_beam(runner), _plain_failures():
+    with _progress(shards), _quiet_beam(runner):
         pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
         _ = pipeline | MakeShards([shard.spec for shard in shards])
         result = pipeline.run()
         result.wait_until_finish()
-
-
-@contextlib.contextmanager
-def _plain_failures() -> Iterator[None]:
-    """A budget that is used up is no crash: its reasons, without the stack that Beam wraps around a worker's error."""
-    try:
-        yield
-    except Exception as error:
-        found = re.search(rf"{FailureBudgetExceeded.__name__}: ([^\n]*?)(?: \[while running|\\n|\n|$)", repr(error))
-        text = str(error) if isinstance(error, FailureBudgetExceeded) else found.group(1) if found else None
-        if text is None:
-            raise
-        text = text.partition(" [while running")[0]
-        raise OSError(f"the run was stopped: {text}") from error
 
 
 def _create_runner(name: str) -> Any:
@@ -93,8 +77,8 @@ def _quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_beam(runner: str) -> Iterator[None]:
-    """Beam's warnings about its own options are no news for the user; errors of a far engine are. Here an error comes as
-    an exception as well, and would be shown twice."""
+    """Beam's warnings about its own options are no news for the user; errors of a far engine are. Here an error comes
+    as an exception as well, and would be shown twice."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
     logger.setLevel(logging.CRITICAL if runner == "local" else logging.ERROR)

@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import Float, UInt8
 
 from pipelines.head import CANONICAL_LANDMARKS
-from pipelines.landmarks import Candidates, Face, Tracker, make_face
+from pipelines.landmarks import Candidates, Face, make_face
 
 MakeVideo = Callable[..., Path]
 
@@ -105,9 +105,6 @@ class MarkedFaces:
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
         self.seen += clips
         return [[self.detect(frame.image) for frame in clip.frames] for clip in clips]
-
-    def tracker(self) -> Tracker:
-        raise NotImplementedError
 
 
 @pytest.fixture

@@ -83,6 +83,19 @@ def test_a_wrong_file_is_refused_and_both_hashes_are_named(
     assert not (tmp_path / "cache" / "small.bin").exists()
 
 
+def test_a_folder_that_the_user_names_is_asked_once_and_checked(catalogue: Callable[..., None], tmp_path: Path) -> None:
+    catalogue(small_asset())
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "small.bin").write_bytes(b"something else")
+    url = f"file://{tmp_path}/given/"
+    with pytest.raises(AssetError, match=rf"cannot fetch small: .*expected {small_asset().sha256}"):
+        assets.fetch_from(url, "small")
+    (tmp_path / "given" / "small.bin").write_bytes(CONTENT)
+    assert assets.fetch_from(url, "small").read_bytes() == CONTENT
+    (tmp_path / "given" / "small.bin").unlink()
+    assert assets.fetch_from(url, "small").read_bytes() == CONTENT
+
+
 def test_a_damaged_cache_is_noticed_and_fetched_again(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

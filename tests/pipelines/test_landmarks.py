@@ -1,28 +1,28 @@
-import gc
+import importlib.util
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from pipelines import assets, landmarks, video
-from pipelines.landmarks import MEDIAPIPE_TO_IBUG, FaceAlignmentDetector, create_detector, face_size, make_face
-
-# iBUG points that mirror each other: i <-> MIRROR[i].
-MIRROR = [
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
-]  # fmt: skip
+from pipelines import assets, landmarks
+from pipelines.assets import Asset
+from pipelines.landmarks import create_detector, face_size, make_face, require_weights, resolve_detector
 
 
-S3FD, FAN4 = landmarks.FACE_ALIGNMENT_WEIGHTS
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine that can fetch nothing; returns torch hub's folder, which is not there."""
+    unreachable = {name: Asset(name, asset.file, 1, asset.sha256, "CC0") for name, asset in assets.ASSETS.items()}
+    monkeypatch.setattr(assets, "ASSETS", unreachable)
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("SFUMATO_MIRROR", raising=False)
+    return tmp_path / "torch" / "hub" / "checkpoints"
 
 
-@pytest.fixture(scope="module")
-def mona_lisa() -> np.ndarray:
-    return video.read_image(assets.fetch("mona_lisa"))
+def with_cuda(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
 
 
 def test_a_face_has_the_box_of_its_points() -> None:
@@ -34,120 +34,73 @@ def test_a_face_has_the_box_of_its_points() -> None:
     assert face.landmarks.dtype == np.float32
 
 
-def test_the_map_takes_68_different_points() -> None:
-    assert len(set(MEDIAPIPE_TO_IBUG.tolist())) == 68
-    assert 0 <= MEDIAPIPE_TO_IBUG.min() <= MEDIAPIPE_TO_IBUG.max() < 478
-
-
 def test_an_unknown_detector_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="mediapipe, face-alignment"):
-        create_detector("dlip")
+    for call in (create_detector, require_weights, resolve_detector):
+        with pytest.raises(ValueError, match=r"'dlip'; choose one of mediapipe, face-alignment, dlib"):
+            call("dlip")
+    with pytest.raises(ValueError, match="unknown boxes 'retina'; choose one of yunet, s3fd, blazeface"):
+        create_detector("face-alignment", boxes="retina")
 
 
 def test_nothing_is_loaded_before_the_first_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "fetch", lambda name: pytest.fail("loaded too early"))
+    monkeypatch.setattr(assets, "fetch_many", lambda names: pytest.fail("loaded too early"))
     for name in landmarks.DETECTORS:
         assert create_detector(name).name == name
 
 
-@pytest.mark.slow
-def test_mediapipe_finds_the_painted_face_where_it_is(mona_lisa: np.ndarray) -> None:
-    (face,) = create_detector().detect(mona_lisa)
-    eye_left, eye_right = face.landmarks[36:42].mean(axis=0), face.landmarks[42:48].mean(axis=0)
-    # Read off the picture by eye: her pupils, the tip of her nose, the middle of her mouth.
-    assert eye_left == pytest.approx([305, 253], abs=14)
-    assert eye_right == pytest.approx([392, 252], abs=14)
-    assert face.landmarks[48:60].mean(axis=0) == pytest.approx([344, 361], abs=14)
-    assert face.landmarks[8, 1] > face.landmarks[57, 1] > face.landmarks[33, 1] > eye_left[1] > face.landmarks[19, 1]
+def test_missing_weights_say_which_and_where_they_belong(no_weights: Path) -> None:
+    with pytest.raises(ValueError, match=rf"face-alignment needs 2DFAN4-11f355bf06\.pth\.tar in {no_weights}: cannot"):
+        require_weights("face-alignment")
+    with pytest.raises(ValueError, match="cannot fetch face_landmarker"):
+        require_weights("mediapipe")
+    with pytest.raises(ValueError, match="dlib_68"):
+        require_weights("dlib")
 
 
-@pytest.mark.slow
-def test_a_mirrored_picture_has_mirrored_landmarks(mona_lisa: np.ndarray) -> None:
-    detector = create_detector()
-    (face,) = detector.detect(mona_lisa)
-    (mirrored,) = detector.detect(np.ascontiguousarray(mona_lisa[:, ::-1]))
-    back = mirrored.landmarks[MIRROR] * [-1, 1] + [mona_lisa.shape[1] - 1, 0]
-    error = np.linalg.norm(back - face.landmarks, axis=1)
-    assert np.median(error) < 0.05 * face_size(face)
+def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(landmarks, "find_spec", lambda name: None if name == "dlib" else there(name))
+    message = r"the detector dlib needs a package that is not here: pip install '\.\[dlib\]'"
+    with pytest.raises(ValueError, match=message):
+        require_weights("dlib")
+    with pytest.raises(ValueError, match=message):
+        create_detector("dlib").detect(np.zeros((20, 20, 3), np.uint8))
 
 
-@pytest.mark.slow
-def test_faces_come_largest_first_and_none_is_none(mona_lisa: np.ndarray) -> None:
-    detector = create_detector()
-    large = mona_lisa[100:600, 120:570]
-    small = cv2.resize(large, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
-    both = np.zeros((500, 810, 3), np.uint8)
-    both[: small.shape[0], :360] = small
-    both[:, 360:] = large
-    faces = detector.detect(both)
-    assert len(faces) == 2
-    assert face_size(faces[0]) == pytest.approx(face_size(faces[1]) / 0.8, rel=0.1)
-    assert faces[0].box[0] > 360 > faces[1].box[2]
-    assert detector.detect(np.zeros((200, 200, 3), np.uint8)) == []
+def test_auto_is_mediapipe_without_cuda(monkeypatch: pytest.MonkeyPatch, no_weights: Path) -> None:
+    with_cuda(monkeypatch, False)
+    assert resolve_detector("auto") == ("mediapipe", "mediapipe: for face-alignment there is no CUDA device")
 
 
-@pytest.mark.slow
-def test_the_tracker_follows_and_stands_a_broken_clock(mona_lisa: np.ndarray) -> None:
-    detector = create_detector()
-    (alone,) = detector.detect(mona_lisa)
-    tracker = detector.tracker()
-    for shift, timestamp_us in ((0, 0), (6, 40_000), (12, 80_000), (18, 120_000)):
-        (face,) = tracker.follow(np.roll(mona_lisa, shift, axis=1), timestamp_us)
-        assert face.landmarks[30] == pytest.approx(alone.landmarks[30] + [shift, 0], abs=5)
-    for timestamp_us in (120_000, 10):
-        assert len(tracker.follow(mona_lisa, timestamp_us)) == 1
-    assert tracker.follow(np.zeros_like(mona_lisa), 200_000) == []
-    tracker.close()
-    tracker.close()
-
-
-@pytest.mark.slow
-def test_a_tracker_that_is_lost_in_a_cycle_does_not_hang_the_collector() -> None:
-    tracker = create_detector().tracker()
-    tracker.myself = tracker  # type: ignore[attr-defined]
-    del tracker
-    gc.collect()
-
-
-@pytest.mark.slow
-def test_face_alignment_runs_on_weights_from_the_torch_hub_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mona_lisa: np.ndarray
+def test_auto_is_mediapipe_without_the_weights(
+    monkeypatch: pytest.MonkeyPatch, no_weights: Path, tmp_path: Path
 ) -> None:
-    """Random weights of the right shape: what is tested is the loading, the calls and the shapes, not the points."""
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes longer than what is compiled
-    from face_alignment.detection.sfd.net_s3fd import s3fd
-    from face_alignment.models import FAN
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    torch.manual_seed(0)
-    # Sure of the background everywhere. Random weights would give thousands of faces.
-    weights = {name: torch.zeros_like(value) for name, value in s3fd().state_dict().items()}
-    for name, value in weights.items():
-        if name.endswith("_conf.bias"):
-            value[:-1] = 10
-    torch.save(weights, folder / S3FD)
-    torch.save(FAN(4).state_dict(), folder / FAN4)
-    assert set(landmarks.require_weights("face-alignment")) == {S3FD, FAN4}
-    detector = FaceAlignmentDetector()
-    image = mona_lisa[150:470:2, 170:490:2]
-    assert detector.detect(image) == []
-    tracker = detector.tracker()
-    tracker._box = [40.0, 20.0, 120.0, 130.0, 1.0]  # type: ignore[attr-defined]
-    tracker.min_score = 0.0  # type: ignore[attr-defined]
-    (face,) = tracker.follow(image, 0)
-    assert face.landmarks.shape == (68, 2)
-    assert 0 <= face.score <= 1
+    with_cuda(monkeypatch, True)
+    reason = f"mediapipe: for face-alignment 2DFAN4-11f355bf06.pth.tar is not in {no_weights}"
+    assert resolve_detector("auto") == ("mediapipe", reason)
+    given = str(tmp_path / "given")
+    assert given in resolve_detector("auto", weights=given)[1]
+    assert "blazefaceback.pth" in resolve_detector("auto", boxes="blazeface")[1]
 
 
-def test_missing_weights_say_where_they_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import face_alignment
+def test_auto_is_face_alignment_on_a_gpu_with_the_weights(
+    monkeypatch: pytest.MonkeyPatch, no_weights: Path, tmp_path: Path
+) -> None:
+    """The 33 bytes below hash to a sha256 that begins with the digits in the file's name."""
+    with_cuda(monkeypatch, True)
+    content = b"weights of a network of one's own"
+    (tmp_path / "content").write_bytes(content)
+    digits = assets.sha256_of(tmp_path / "content")[:10]
+    (tmp_path / f"2DFAN4-{digits}.pth.tar").write_bytes(content)
+    name, reason = resolve_detector("auto", weights=str(tmp_path))
+    assert (name, reason) == ("face-alignment", "face-alignment: a CUDA device and its weights are here")
+    assert "s3fd-619a316812.pth is not in" in resolve_detector("auto", boxes="s3fd", weights=str(tmp_path))[1]
 
-    def fail(*args: object, **kwargs: object) -> None:
-        raise OSError("no route")
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(face_alignment, "FaceAlignment", fail)
-    with pytest.raises(ValueError, match=r"2DFAN4-11f355bf06\.pth\.tar in .*checkpoints: no route"):
-        landmarks.require_weights("face-alignment")
+def test_a_detector_that_is_asked_for_is_taken() -> None:
+    assert resolve_detector("dlib") == ("dlib", "dlib, as asked for")
+
+
+def test_the_weights_of_mediapipe_are_named_with_their_sha256() -> None:
+    asset = assets.find("face_landmarker")
+    assert require_weights("mediapipe") == {asset.file: asset.sha256}

@@ -24,9 +24,6 @@ class Finder:
     def detect(self, image: np.ndarray) -> list[Face]:
         return self.faces
 
-    def tracker(self) -> "Finder":
-        raise NotImplementedError
-
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[str]:

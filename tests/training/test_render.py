@@ -33,15 +33,6 @@ class Follower:
     def detect(self, image: np.ndarray) -> list[Face]:
         return self.frames.pop(0)
 
-    def tracker(self) -> "Follower":
-        return self
-
-    def follow(self, image: np.ndarray, timestamp_us: int) -> list[Face]:
-        return self.detect(image)
-
-    def close(self) -> None:
-        pass
-
 
 @pytest.fixture
 def make_clip(tmp_path: Path) -> Callable[..., Path]:

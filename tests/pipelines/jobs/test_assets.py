@@ -64,3 +64,14 @@ def test_verify_reads_the_files(two_assets: Path) -> None:
 def test_an_unknown_name_is_refused(two_assets: Path) -> None:
     with pytest.raises(AssetError, match="unknown asset 'nix'; known: here, gone"):
         run(Options("list", ("nix",)))
+
+
+def test_what_one_site_alone_has_is_fetched_only_by_name(two_assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = Asset(
+        "far", "far.bin", 3, hashlib.sha256(b"far").hexdigest(), "CC0", url=f"file://{two_assets.parent}/far.bin"
+    )
+    (two_assets.parent / "far.bin").write_bytes(b"far")
+    assets.ASSETS["far"] = far  # type: ignore[index]
+    run(Options("fetch"))
+    assert not assets.is_cached(far)
+    assert run(Options("fetch", ("far",))).counts == {"fetched": 1, "already there": 0}

@@ -1,0 +1,200 @@
+"""`sfumato bench landmarks`: how far the detectors' points lie from hand-marked ones, and from each other on video."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from rich.table import Table
+
+from pipelines import assets, video
+from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
+from pipelines.command import Outcome, console, progress
+from pipelines.frame_table import read_frame_table
+from pipelines.landmarks import (
+    DETECTORS,
+    Candidates,
+    Face,
+    LandmarkDetector,
+    create_detector,
+    require_weights,
+)
+
+CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
+REFERENCE = "dlib"  # the clips are not marked: agreement with it is what can be measured
+INNER = slice(17, 68)  # all but the jaw, which every detector defines its own way
+_AROUND = 2.0  # side of the part of a picture that is measured, in units of the marked face's box
+
+
+@dataclass(frozen=True)
+class Options:
+    """Error of the landmark detectors on four hand-marked pictures, and their agreement and cost on real clips."""
+
+    detectors: tuple[Literal["mediapipe", "face-alignment", "dlib"], ...] = DETECTORS  # type: ignore[assignment]
+    """Which to measure. One whose weights or package are missing is skipped and named."""
+    frames: int = 24
+    """Frames looked at in each clip, spread evenly."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where face-alignment runs."""
+    boxes: Literal["yunet", "s3fd", "blazeface"] = "yunet"
+    """What finds the faces for face-alignment."""
+    weights: str | None = None
+    """Path or URL of the folder with face-alignment's weights."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 2:
+            raise ValueError(f"--frames must be at least 2, got {self.frames}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Figures:
+    """What was measured of one detector. Errors in units of the distance between the outer corners of the eyes."""
+
+    found: int  # marked faces found in the whole pictures
+    errors: Sequence[
+        Float[np.ndarray, " points"]
+    ]  # one of each marked picture, as far as the face was found in its part
+    clips: Sequence[Sequence[Sequence[Face]]]  # per clip, per frame
+    ms_per_frame: float
+
+
+def run(options: Options) -> Outcome:
+    """Measure. Raises AssetError when the pictures or clips cannot be had."""
+    begin = time.monotonic()
+    detectors, notes = _available(options)
+    marked = load_marked()
+    paths = assets.fetch_many(CLIPS)
+    with progress() as bar:
+        task = bar.add_task("measuring", total=len(detectors) * (len(marked) + len(CLIPS)))
+        clips = [_frames(paths[name], options.frames) for name in CLIPS] if detectors else []
+        figures = {
+            name: _measure(detector, marked, clips, lambda: bar.advance(task)) for name, detector in detectors.items()
+        }
+    if figures:
+        console().print(_table(figures, len(marked)))
+    counts = {"detectors": len(figures), "skipped": len(notes), "pictures": len(marked)}
+    counts["frames"] = sum(len(clip) for clip in clips)
+    for name, measured in figures.items():
+        counts |= _counts(name, measured, figures.get(REFERENCE))
+    return Outcome((), counts, time.monotonic() - begin, ok=bool(figures), notes=tuple(notes))
+
+
+def _available(options: Options) -> tuple[dict[str, LandmarkDetector], list[str]]:
+    """The detectors that can run here, and a line for each that cannot."""
+    detectors: dict[str, LandmarkDetector] = {}
+    notes = []
+    for name in dict.fromkeys(options.detectors):
+        try:
+            require_weights(name, boxes=options.boxes, weights=options.weights)
+        except ValueError as error:
+            notes.append(f"{name} skipped: {error}")
+            continue
+        detectors[name] = create_detector(name, device=options.device, boxes=options.boxes, weights=options.weights)
+    return detectors, notes
+
+
+def _frames(path: Path, number: int) -> list[video.Frame]:
+    total = len(read_frame_table(path))
+    return list(video.decode(path, frame_indices=np.linspace(0, total - 1, number).round().astype(int).tolist()))
+
+
+def _measure(
+    detector: LandmarkDetector,
+    marked: Sequence[MarkedPicture],
+    clips: Sequence[Sequence[video.Frame]],
+    advance: Callable[[], None],
+) -> _Figures:
+    found, errors = 0, []
+    for picture in marked:
+        found += any(_is_marked(face, picture.points) for face in detector.detect(picture.image))
+        image, points = around(picture)
+        there = [face for face in detector.detect(image) if _is_marked(face, points)]
+        errors += [error_of(face.landmarks, points) for face in there[:1]]
+        advance()
+    followed = []
+    begin = time.perf_counter()
+    for clip in clips:
+        followed += detector.follow([Candidates(clip, {})])
+        advance()
+    seconds = time.perf_counter() - begin
+    return _Figures(found, errors, followed, 1000 * seconds / max(1, sum(len(clip) for clip in clips)))
+
+
+def around(picture: MarkedPicture) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "68 2"]]:
+    """The part of a picture around the marked face, and the points in its pixels: what finds faces is left out."""
+    low, high = picture.points.min(axis=0), picture.points.max(axis=0)
+    grow = (high - low) * (_AROUND - 1) / 2
+    x0, y0 = np.maximum(np.floor(low - grow), 0).astype(int)
+    x1, y1 = np.ceil(high + grow).astype(int)
+    return np.ascontiguousarray(picture.image[y0:y1, x0:x1]), picture.points - [x0, y0]
+
+
+def _is_marked(face: Face, points: Float[np.ndarray, "68 2"]) -> bool:
+    """Whether the face is the marked one: its middle lies less than an eye distance away."""
+    apart = face.landmarks.mean(axis=0) - points.mean(axis=0)
+    return float(np.linalg.norm(apart)) < _eye_distance(points)
+
+
+def _eye_distance(points: Float[np.ndarray, "68 2"]) -> float:
+    return float(np.linalg.norm(points[36] - points[45]))
+
+
+def error_of(landmarks: Float[np.ndarray, "68 2"], points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, " points"]:
+    """Distance of each landmark, in units of the distance between the outer corners of the marked eyes."""
+    return np.asarray(np.linalg.norm(landmarks - points, axis=1) / _eye_distance(points))
+
+
+def _agreement(figures: _Figures, reference: _Figures) -> list[Float[np.ndarray, " points"]]:
+    """Distance from the reference's landmarks in each frame where both found a face."""
+    pairs = [
+        (mine[0].landmarks, other[0].landmarks)
+        for clip, theirs in zip(figures.clips, reference.clips, strict=True)
+        for mine, other in zip(clip, theirs, strict=True)
+        if mine and other
+    ]
+    return [error_of(mine, other) for mine, other in pairs]
+
+
+def _table(figures: dict[str, _Figures], num_pictures: int) -> Table:
+    table = Table("detector", "found", "68 points", "inner 51", f"from {REFERENCE}, inner 51", "face in", "ms/frame")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    reference = figures.get(REFERENCE)
+    for name, measured in figures.items():
+        other = reference if reference is not None and name != REFERENCE else None
+        frames = [faces for clip in measured.clips for faces in clip]
+        table.add_row(
+            name,
+            f"{measured.found}/{num_pictures}",
+            _percent(measured.errors, slice(None)),
+            _percent(measured.errors, INNER),
+            _percent(_agreement(measured, other), INNER) if other is not None else "",
+            f"{sum(map(bool, frames))}/{len(frames)}",
+            f"{measured.ms_per_frame:.1f}",
+        )
+    table.caption = "points: mean distance from the hand-marked ones, in % of the distance of the eyes' outer corners"
+    return table
+
+
+def _percent(errors: Sequence[Float[np.ndarray, " points"]], points: slice) -> str:
+    return f"{100 * float(np.mean([error[points] for error in errors])):.1f} %" if errors else ""
+
+
+def _counts(name: str, measured: _Figures, reference: _Figures | None) -> dict[str, int]:
+    """The table's figures as whole numbers, for `--json`: errors in thousandths of the eye distance."""
+    counts = {f"{name} found": measured.found, f"{name} measured": len(measured.errors)}
+    if measured.errors:
+        counts[f"{name} error per mille"] = _per_mille(measured.errors, slice(None))
+        counts[f"{name} inner error per mille"] = _per_mille(measured.errors, INNER)
+    if reference is not None and reference is not measured:
+        counts[f"{name} from {REFERENCE} per mille"] = _per_mille(_agreement(measured, reference), INNER)
+    return counts
+
+
+def _per_mille(errors: Sequence[Float[np.ndarray, " points"]], points: slice) -> int:
+    return round(1000 * float(np.mean([error[points] for error in errors])))

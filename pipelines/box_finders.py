@@ -1,0 +1,132 @@
+"""Find the boxes of faces, many frames in one call: YuNet through OpenCV, or S3FD and BlazeFace of face-alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipelines.fan import exact_convolutions
+from pipelines.landmarks import Box, box_files
+
+WORKING_SIDE = 480  # longer side of what the networks see: 7 ms a frame with YuNet; faces down to 2 % of it are found
+_YUNET_SCORE = 0.6
+_YUNET_OVERLAP = 0.3
+_YUNET_CANDIDATES = 50  # boxes before those that overlap are joined
+
+
+class BoxFinder(Protocol):
+    """Finds faces' boxes. FAN is shown (width + height) * 200 / `reference_scale` pixels of the picture around one.
+
+    `pictures_at_once` is how many pictures of one size `find` takes in one forward.
+    """
+
+    reference_scale: float
+    pictures_at_once: int
+
+    def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
+        """Per picture: the boxes, largest first."""
+        ...
+
+
+def create_box_finder(boxes: str, *, device: str, max_faces: int, weights: str | None) -> BoxFinder:
+    """The finder `boxes` of `landmarks.BOXES`. Raises ValueError when its weights cannot be had."""
+    files = box_files(boxes, weights)
+    if boxes == "yunet":
+        return YuNet(files[0], max_faces=max_faces)
+    if boxes == "s3fd":
+        from face_alignment.detection.sfd import FaceDetector as S3fd
+
+        return LibraryBoxes(S3fd(device=device, path_to_detector=str(files[0])), max_faces=max_faces)
+    from face_alignment.detection.blazeface import FaceDetector as BlazeFace
+
+    kwargs = {"back_model": True, "path_to_detector": str(files[0]), "path_to_anchor": str(files[1])}
+    return LibraryBoxes(BlazeFace(device=device, **kwargs), max_faces=max_faces)
+
+
+class YuNet:
+    """OpenCV's FaceDetectorYN. It takes one picture at a time; there is nothing to gain from a batch."""
+
+    reference_scale = 165.0  # as the library has it for this detector
+    pictures_at_once = 1
+
+    def __init__(self, weights: Path, max_faces: int) -> None:
+        self._max_faces = max_faces
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a target that nobody chose
+        self._network = cv2.FaceDetectorYN.create(
+            str(weights), "", (0, 0), _YUNET_SCORE, _YUNET_OVERLAP, _YUNET_CANDIDATES
+        )
+        cv2.utils.logging.setLogLevel(level)
+
+    def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
+        """Per picture: the boxes, largest first."""
+        return [[box for box, _ in self.look(image)] for image in images]
+
+    def look(self, image: UInt8[np.ndarray, "height width 3"]) -> list[tuple[Box, Float[np.ndarray, "5 2"]]]:
+        """Boxes, largest first, and with each the eyes, the tip of the nose and the corners of the mouth."""
+        small = shrink(image)
+        self._network.setInputSize((small.shape[1], small.shape[0]))
+        _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if found is None:
+            return []
+        scale = (image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
+        boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
+        points = {box: row[4:14].reshape(5, 2) * scale for box, row in zip(_scaled(boxes, scale), found, strict=True)}
+        return [(box, points[box]) for box in _largest([*points], image, self._max_faces)]
+
+
+class LibraryBoxes:
+    """A detector of the face-alignment library, on batches of frames of one size."""
+
+    pictures_at_once = 16
+
+    def __init__(self, detector: Any, max_faces: int) -> None:
+        self._detector = detector
+        self._max_faces = max_faces
+        self.reference_scale = float(detector.reference_scale)
+
+    def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
+        """Per picture: the boxes, largest first."""
+        import torch
+
+        found: list[list[Box]] = []
+        for _, group in groupby(images, key=lambda image: image.shape):
+            same = [*group]
+            for begin in range(0, len(same), self.pictures_at_once):
+                batch = same[begin : begin + self.pictures_at_once]
+                small = [shrink(image) for image in batch]
+                pixels = torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2).copy())
+                with exact_convolutions():
+                    boxes = self._detector.detect_from_batch(pixels)
+                scale = (batch[0].shape[1] / small[0].shape[1], batch[0].shape[0] / small[0].shape[0])
+                found += [_largest(_scaled(b, scale), batch[0], self._max_faces) for b in boxes]
+        return found
+
+
+def shrink(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "small_height small_width 3"]:
+    """The picture with its longer side at most `WORKING_SIDE`; never enlarged."""
+    height, width = image.shape[:2]
+    factor = WORKING_SIDE / max(height, width)
+    if factor >= 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _scaled(rows: Any, scale: tuple[float, float]) -> list[Box]:
+    """Boxes of the picture; `rows` begin with x0, y0, x1, y1 of the shrunk one. An empty array has no columns."""
+    x, y = scale
+    return [(float(row[0]) * x, float(row[1]) * y, float(row[2]) * x, float(row[3]) * y) for row in rows]
+
+
+def _largest(boxes: Sequence[Box], image: UInt8[np.ndarray, "height width 3"], max_faces: int) -> list[Box]:
+    """The largest boxes, without what has no area in the picture."""
+    height, width = image.shape[:2]
+    inside = [b for b in boxes if min(b[2], width) - max(b[0], 0) >= 1 and min(b[3], height) - max(b[1], 0) >= 1]
+    return sorted(inside, key=lambda b: (b[0] - b[2]) * (b[3] - b[1]))[:max_faces]

@@ -1,0 +1,111 @@
+"""Boxes of faces: between the frames that were looked at, around known ones, and the square that dlib wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pipelines import video
+from pipelines.faces import overlap
+from pipelines.landmarks import Box, Candidates, Face, make_face
+
+_SAME_FACE = 0.3  # overlap of a face's boxes in two frames that were looked at
+_AROUND_HINT = 2.0  # side of what is looked at, in units of the hint
+_MOSTLY = 0.5  # share of a box, or of the frames
+_LOSE_PATIENCE = 8  # frames after which hints that lead nowhere are given up
+
+
+def between(before: Sequence[Box], after: Sequence[Box], share: float) -> list[Box]:
+    """The boxes at `share` of the way from one frame that was looked at to the next.
+
+    Boxes that overlap in both are the same face and are interpolated; a face in one of the two alone stands still over
+    the half that is nearer to it.
+    """
+    pairs = _match(before, after)
+    joined = {i for i, _ in pairs}, {j for _, j in pairs}
+    boxes = [_interpolate(before[i], after[j], share) for i, j in pairs]
+    alone, taken = (before, joined[0]) if share < 0.5 else (after, joined[1])
+    return [*boxes, *(box for number, box in enumerate(alone) if number not in taken)]
+
+
+def _match(before: Sequence[Box], after: Sequence[Box]) -> list[tuple[int, int]]:
+    scored = sorted(
+        ((overlap(a, b), i, j) for i, a in enumerate(before) for j, b in enumerate(after)),
+        key=lambda pair: (-pair[0], pair[1], pair[2]),
+    )
+    pairs: list[tuple[int, int]] = []
+    for score, i, j in scored:
+        if score >= _SAME_FACE and all(i != a and j != b for a, b in pairs):
+            pairs.append((i, j))
+    return sorted(pairs)
+
+
+def _interpolate(a: Box, b: Box, share: float) -> Box:
+    x0, y0, x1, y1 = ((1 - share) * p + share * q for p, q in zip(a, b, strict=True))
+    return x0, y0, x1, y1
+
+
+def box_at(hints: Mapping[int, Box], index: int) -> Box:
+    """The hint for a frame: its own, else interpolated between its neighbours', else the nearest one's."""
+    if index in hints:
+        return hints[index]
+    known = sorted(hints)
+    columns = zip(*(hints[number] for number in known), strict=True)
+    x0, y0, x1, y1 = (float(np.interp(index, known, column)) for column in columns)
+    return x0, y0, x1, y1
+
+
+def share_inside(box: Box, other: Box) -> float:
+    """The share of `box`'s area that lies in `other`, in [0, 1]; 0 for a box without area."""
+    wide = min(box[2], other[2]) - max(box[0], other[0])
+    high = min(box[3], other[3]) - max(box[1], other[1])
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return wide * high / area if wide > 0 and high > 0 and area > 0 else 0.0
+
+
+def in_picture(box: Box, image: UInt8[np.ndarray, "height width 3"]) -> bool:
+    """Whether most of the box lies in the picture."""
+    return share_inside(box, (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))) >= _MOSTLY
+
+
+def lead_nowhere(found: Sequence[object]) -> bool:
+    """Whether hints have shown no face in most of the frames so far; falsy entries are frames without."""
+    return sum(not faces for faces in found) > _MOSTLY * len(found)
+
+
+def follow_hints(
+    clip: Candidates, detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
+) -> list[list[Face]] | None:
+    """The face in each frame, looked for with `detect` around its hint alone.
+
+    None when the hints lead nowhere: no face at most of them, or most lie outside the picture. Published boxes may
+    belong to another cut of the video.
+    """
+    found: list[list[Face]] = []
+    for frame in clip.frames:
+        found.append(_face_at(frame, box_at(clip.hints, frame.index), detect))
+        if len(found) >= _LOSE_PATIENCE and lead_nowhere(found):
+            return None
+    return None if lead_nowhere(found) else found
+
+
+def _face_at(
+    frame: video.Frame, hint: Box, detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
+) -> list[Face]:
+    if not in_picture(hint, frame.image):
+        return []
+    x0, y0, x1, y1 = _window(hint, frame.image)
+    faces = detect(np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
+    moved = [make_face(face.landmarks + np.array([x0, y0], np.float32), face.score) for face in faces]
+    there = [face for face in moved if share_inside(face.box, hint) >= _MOSTLY]
+    return sorted(there, key=lambda face: -overlap(face.box, hint))[:1]
+
+
+def _window(hint: Box, image: UInt8[np.ndarray, "height width 3"]) -> tuple[int, int, int, int]:
+    """The picture's part around the hint, in whole pixels; never empty for a hint that lies in the picture."""
+    height, width = image.shape[:2]
+    grow_x, grow_y = ((_AROUND_HINT - 1) / 2 * (hint[i + 2] - hint[i]) for i in (0, 1))
+    x0, y0 = max(0, int(hint[0] - grow_x)), max(0, int(hint[1] - grow_y))
+    return x0, y0, min(width, int(hint[2] + grow_x) + 1), min(height, int(hint[3] + grow_y) + 1)

@@ -1,0 +1,130 @@
+"""FAN, the network of face-alignment, on many faces in one forward. Crops, heat maps and coordinates are the library's.
+
+The library itself runs one picture at a time and rounds landmarks down to whole pixels of the picture; here the
+fraction stays, which a small face enlarged to a crop of 256 pixels shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipelines.landmarks import Box, Face, make_face
+
+CROP = 256
+CROPS_AT_ONCE = {"cpu": 8, "cuda": 64}  # a CPU gains nothing from a batch, and 64 crops take it 2 GB
+HINT_SCALE = 195.0  # reference scale of S3FD's boxes, with which FAN was trained; known boxes are taken for such
+_UNIT = 200.0  # pixels of the picture per unit of scale
+_CENTRE_UP = 0.12  # of the box's height
+
+# Where the landmarks' box lies in what FAN is shown: 0.12 below the middle and 0.36-0.43 of the side, for boxes of
+# YuNet around MediaPipe's landmarks on the demo clips; 99 % of 263 frames lie within 0.06 and 0.33-0.40.
+_LANDMARKS_DOWN = 0.12
+_LANDMARKS_OFF = 0.12
+_LANDMARKS_SIZE = (0.22, 0.65)
+
+
+def exact_convolutions() -> Any:
+    """A block in which a GPU convolves in single precision, not TF32, and the same way every time."""
+    import torch
+
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+@dataclass(frozen=True)
+class View:
+    """The square of the picture that FAN is shown: its centre and its side, in pixels."""
+
+    x: float
+    y: float
+    side: float
+
+
+def view_of(box: Box, reference_scale: float) -> View:
+    """What FAN is shown for a box of a detector with that reference scale."""
+    wide, high = box[2] - box[0], box[3] - box[1]
+    return View(box[2] - wide / 2, box[3] - high / 2 - high * _CENTRE_UP, (wide + high) / reference_scale * _UNIT)
+
+
+def cut(image: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[np.ndarray, "256 256 3"]:
+    """The view as FAN takes it; black beyond the picture."""
+    from face_alignment.utils import crop
+
+    return np.asarray(crop(image, np.array([view.x, view.y]), view.side / _UNIT), dtype=np.uint8)
+
+
+def fits(face: Face, view: View) -> bool:
+    """Whether the landmarks lie where a face does in what FAN was shown; if not, the box was off."""
+    x0, y0, x1, y1 = face.box
+    off_x = (x0 + x1) / 2 - view.x
+    off_y = (y0 + y1) / 2 - view.y - _LANDMARKS_DOWN * view.side
+    size = max(x1 - x0, y1 - y0) / view.side
+    low, high = _LANDMARKS_SIZE
+    return float(np.hypot(off_x, off_y)) <= _LANDMARKS_OFF * view.side and low <= size <= high
+
+
+class Fan:
+    """FAN on a device, in single precision. `crops_at_once` is how many `faces` is best given."""
+
+    def __init__(self, network: Any, device: str = "cpu", crops_at_once: int | None = None) -> None:
+        self._network = network.to(device).eval()
+        self._device = device
+        self.crops_at_once = crops_at_once or CROPS_AT_ONCE[device.partition(":")[0]]
+
+    def faces(self, crops: Sequence[UInt8[np.ndarray, "256 256 3"]], views: Sequence[View]) -> list[Face]:
+        """The face in each crop, in pixels of its picture; all of them in one forward."""
+        import torch
+
+        if not crops:
+            return []
+        with torch.no_grad(), exact_convolutions():
+            pixels = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2).float() / 255
+            maps = self._network(pixels)[-1].float().cpu().numpy()
+        points, peaks = read_heat_maps(maps)
+        centres = np.array([(view.x, view.y) for view in views])[:, None]
+        sides = np.array([view.side for view in views])[:, None, None]
+        landmarks = (points - 0.5) * sides + centres
+        scores = np.clip(peaks.mean(axis=1), 0, 1)
+        return [make_face(p.astype(np.float32), float(s)) for p, s in zip(landmarks, scores, strict=True)]
+
+
+def read_heat_maps(
+    maps: Float[np.ndarray, "faces points height width"],
+) -> tuple[Float[np.ndarray, "faces points 2"], Float[np.ndarray, "faces points"]]:
+    """Where each map has its peak, x and y in units of the map's sides, and how high it is.
+
+    The centre of the highest cell, moved a quarter of a cell towards the higher neighbour on each axis; not at the
+    border. The library's own function says the same and compiles itself for ten seconds in every process.
+    """
+    height, width = maps.shape[2:]
+    flat = maps.reshape(*maps.shape[:2], -1)
+    cell = flat.argmax(axis=2)
+    y, x = np.divmod(cell, width)
+    inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
+    middle = np.where(inside, cell, width + 1)  # any cell that has neighbours
+    points = np.stack([x, y], axis=2) + 0.5
+    for axis, step in ((0, 1), (1, width)):
+        ahead, behind = (np.take_along_axis(flat, (middle + s)[..., None], axis=2)[..., 0] for s in (step, -step))
+        points[..., axis] += np.where(inside, 0.25 * np.sign(ahead - behind), 0.0)
+    return points / [width, height], np.take_along_axis(flat, cell[..., None], axis=2)[..., 0]
+
+
+def load_fan(path: Path, device: str) -> Fan:
+    """FAN with the weights of a file. Raises ValueError when the file holds something else."""
+    import pickle
+
+    import torch
+    from face_alignment.models import FAN
+
+    network = FAN(4)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} does not hold the weights of FAN with four hourglasses: {reason}") from error
+    return Fan(network, device)
