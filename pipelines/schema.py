@@ -153,6 +153,11 @@ def spec_digest(config_sha256: str, rows: Iterable[Mapping[str, Any]]) -> str:
     return digest_of([config_sha256, *([row[name] for name in names] for row in rows)])
 
 
+def plan_digest(spec_digests: Iterable[str]) -> str:
+    """What the manifest records of the plan: the shards' `spec_digest`s, in the order of their numbers."""
+    return digest_of(list(spec_digests))
+
+
 def part_name(split: str, shard: int) -> str:
     """Path of a shard under its root. Shard numbers are unique over all splits."""
     return f"{split}/part-{shard:05d}.parquet"
