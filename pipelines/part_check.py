@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jaxtyping import Float32, Int64
 
 from pipelines import schema
 from pipelines.clips import decode_jpeg
+from pipelines.findings import Note
 from pipelines.plan_table import ClipNames
 from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS
 from pipelines.shards import plain_chunks
@@ -37,7 +38,7 @@ class _Faults:
         earlier = self.found.get((file, kind))
         self.found[file, kind] = (number, example) if earlier is None else (earlier[0] + number, earlier[1])
 
-    def tell(self, note: Callable[[str, str], None]) -> None:
+    def tell(self, note: Note) -> None:
         for (file, kind), (number, example) in self.found.items():
             note(file, f"{kind}: {example}" + (f" (and {number - 1} more)" if number > 1 else ""))
 
@@ -71,7 +72,7 @@ def check_part(
     names: tuple[str, str],
     size: int,
     decode: bool,
-    note: Callable[[str, str], None],
+    note: Note,
 ) -> dict[ClipNames, int]:
     """Check a part (an open ParquetFile of the right schema) and its index (a table, None where there is none).
 

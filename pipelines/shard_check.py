@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 
 from pipelines import schema, storage
 from pipelines.clips import decode_jpeg
+from pipelines.findings import Finding, Note, reason_of
 from pipelines.part_check import check_part
 from pipelines.plan_table import ClipNames, names_of
 from pipelines.shard_writer import ShardReport, read_report
@@ -24,22 +25,6 @@ from pipelines.shards import ShardEntry
 
 _THUMBNAIL_PX = 128
 
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it must be: the file, relative to the data set, and what was expected and found."""
-
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        # Names in a damaged file may hold anything; a finding is one line.
-        text = f"{self.file}: {self.what}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-Note = Callable[[str, str], None]
-"""Takes a finding: file, what."""
 
 Planned = Sequence[Mapping[str, Any]] | None
 """A shard's rows of the plan."""
@@ -63,6 +48,8 @@ class ShardResult:
     """What was found in one shard."""
 
     findings: tuple[Finding, ...]
+    complete: bool
+    """Whether clips and rejects could be read: else the counts below say nothing about the data set."""
     statuses: Mapping[str, int]
     """Clips done, rejected and failed, as the files have them."""
     codes: Mapping[str, int]
@@ -101,6 +88,7 @@ def check_shard(root: str, entry: ShardEntry, planned: Planned, expect: Expectat
         _check_counts(entry, report, planned, statuses, codes, lengths, note)
     return ShardResult(
         tuple(findings),
+        part is not None and rejects is not None,
         statuses,
         codes,
         sum(lengths),
@@ -119,7 +107,7 @@ def _check_report(
         note(name, "is missing: the shard is not done")
         return None
     except (OSError, ValueError) as error:
-        note(name, f"cannot be read: {_reason(error)}")
+        note(name, f"cannot be read: {reason_of(error)}")
         return None
     if report.config_sha256 != expect.config_sha256:
         note(name, f"made with config {report.config_sha256[:12]}, the data set has {expect.config_sha256[:12]}")
@@ -148,7 +136,7 @@ def _opened(root: str, name: str, sha256: str, note: Note) -> Iterator[Path | No
             note(name, "is missing")
         except OSError as error:
             path = None
-            note(name, f"cannot be read: {_reason(error)}")
+            note(name, f"cannot be read: {reason_of(error)}")
         yield path
 
 
@@ -171,7 +159,7 @@ def _check_files(root: str, entry: ShardEntry, expect: Expectations, note: Note)
             try:
                 return check_part(file, part, table, (part_name, index_name), expect.size, expect.decode, note)
             except (OSError, ValueError) as error:  # pyarrow's words for damaged pages
-                note(part_name, f"cannot be read: {_reason(error)}")
+                note(part_name, f"cannot be read: {reason_of(error)}")
                 return None
 
 
@@ -207,7 +195,7 @@ def _parquet(name: str, path: Path, expected: Any, note: Note) -> Any:
     try:
         file = pq.ParquetFile(path)
     except (OSError, ValueError) as error:
-        note(name, f"is no Parquet file: {_reason(error)}")
+        note(name, f"is no Parquet file: {reason_of(error)}")
         return None
     found = file.schema_arrow
     wanted, version = ((kind.metadata or {}).get(b"sfumato_schema_version", b"none") for kind in (expected, found))
@@ -230,7 +218,7 @@ def _table(name: str, path: Path, expected: Any, note: Note) -> Any:
         try:
             return file.read()
         except (OSError, ValueError, pa.ArrowException) as error:
-            note(name, f"cannot be read: {_reason(error)}")
+            note(name, f"cannot be read: {reason_of(error)}")
             return None
 
 
@@ -289,9 +277,3 @@ def _check_counts(
             note(
                 schema.report_name(entry.split, entry.shard), f"{name}: the report says {said}, the files have {value}"
             )
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, on one line, without the path of a local copy."""
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(text.split())[:200]
