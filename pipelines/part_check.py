@@ -83,7 +83,6 @@ def check_part(
         names: of the part and of its index, relative to the data set.
         size: side of the crops in pixels.
         decode: decode every JPEG.
-        note: takes what is found, file and reason.
 
     Raises:
         OSError, ValueError: a row group cannot be read.
@@ -99,10 +98,7 @@ def check_part(
         table = file.read_row_group(number)
         _check_grouping(table, number, videos, part_name, faults)
         group = _group(table, part_name, faults)
-        for key, length in zip(group.keys, group.lengths.tolist(), strict=True):
-            if key in clips:
-                faults.add(part_name, "keys", f"{'/'.join(key)} is in this shard twice")
-            clips[key] = length
+        _add_clips(clips, group, part_name, faults)
         if group.jpegs is not None:
             _check_frames(group, size, decode, part_name, faults)
             if index is not None and at + group.num_frames <= index.num_rows:
@@ -112,6 +108,13 @@ def check_part(
         note(index_name, f"rows: expected {at}, one per frame of the part, found {index.num_rows}")
     faults.tell(note)
     return clips
+
+
+def _add_clips(clips: dict[ClipNames, int], group: _Group, part_name: str, faults: _Faults) -> None:
+    for key, length in zip(group.keys, group.lengths.tolist(), strict=True):
+        if key in clips:
+            faults.add(part_name, "keys", f"{'/'.join(key)} is in this shard twice")
+        clips[key] = length
 
 
 def _check_grouping(table: Any, number: int, videos: set[str], part_name: str, faults: _Faults) -> None:

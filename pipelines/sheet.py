@@ -38,6 +38,42 @@ def render(manifest: DatasetManifest, gallery: Gallery, seed: int) -> str:
         resources.files("pipelines").joinpath("data", f"inspect.{kind}").read_text() for kind in ("css", "js")
     )
     poses = pose_coverage(gallery.numbers["yaw"], gallery.numbers["pitch"])
+    thresholds = near_misses(QualityRule(**manifest.config["clip"]["quality"]), gallery.rejects)
+    total = float(sum(manifest.stage_seconds.values()))
+    return (
+        _environment(int(poses.counts.max()))
+        .get_template("inspect.html.j2")
+        .render(
+            manifest=manifest,
+            counts={"inputs": 0, "done": 0, "rejected": 0, "failed": 0, "frames": 0, **manifest.counts},
+            figures=_figures(manifest),
+            splits=[split for split in SPLITS if any(strip.split == split for strip in gallery.strips)],
+            gallery=gallery,
+            num_identities=len({strip.names[0] for strip in gallery.strips}),
+            lines=_lines,
+            explanations=EXPLANATIONS,
+            refused=_refused(gallery),
+            num_frames=len(gallery.numbers["yaw"]),
+            poses=poses,
+            histograms=_histograms(gallery),
+            thresholds=thresholds,
+            num_judged=sum(threshold.num_refused for threshold in thresholds),
+            total_seconds=total,
+            seconds=[
+                (stage, value, value / total if total else 0.0)
+                for stage, value in sorted(manifest.stage_seconds.items(), key=lambda item: -item[1])
+            ],
+            sampled=_sampled(manifest, gallery, seed),
+            # Both are files of this package, and the page's policy runs no script but this one.
+            style=Markup(style),
+            script=Markup(script),
+            script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _environment(most: int) -> jinja2.Environment:
+    """Where the template is rendered; `most` frames are the darkest cell of the map."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines", "data"),
         autoescape=True,
@@ -45,41 +81,13 @@ def render(manifest: DatasetManifest, gallery: Gallery, seed: int) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    most = max(1, int(poses.counts.max()))
     environment.filters |= {
         "base64": lambda data: base64.b64encode(data).decode(),
         "number": lambda value: f"{value:,}",
         "short": short,
-        "strength": lambda count: round(0.12 + 0.88 * math.sqrt(count / most), 3),
+        "strength": lambda count: round(0.12 + 0.88 * math.sqrt(count / max(1, most)), 3),
     }
-    thresholds = near_misses(QualityRule(**manifest.config["clip"]["quality"]), gallery.rejects)
-    total = float(sum(manifest.stage_seconds.values()))
-    return environment.get_template("inspect.html.j2").render(
-        manifest=manifest,
-        counts={"inputs": 0, "done": 0, "rejected": 0, "failed": 0, "frames": 0, **manifest.counts},
-        figures=_figures(manifest),
-        splits=[split for split in SPLITS if any(strip.split == split for strip in gallery.strips)],
-        gallery=gallery,
-        num_identities=len({strip.names[0] for strip in gallery.strips}),
-        lines=_lines,
-        explanations=EXPLANATIONS,
-        refused=_refused(gallery),
-        num_frames=len(gallery.numbers["yaw"]),
-        poses=poses,
-        histograms=_histograms(gallery),
-        thresholds=thresholds,
-        num_judged=sum(threshold.num_refused for threshold in thresholds),
-        total_seconds=total,
-        seconds=[
-            (stage, value, value / total if total else 0.0)
-            for stage, value in sorted(manifest.stage_seconds.items(), key=lambda item: -item[1])
-        ],
-        sampled=_sampled(manifest, gallery, seed),
-        # Both are files of this package, and the page's policy runs no script but this one.
-        style=Markup(style),
-        script=Markup(script),
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    return environment
 
 
 def short(value: float) -> str:

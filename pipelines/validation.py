@@ -12,6 +12,7 @@ from typing import Any
 from pipelines import forgotten, schema, storage
 from pipelines.findings import Finding
 from pipelines.plan_table import PLAN, ClipNames, PlanTable, last_attempts, names_of, read_plan
+from pipelines.schema import SPLITS
 from pipelines.shard_check import Expectations, ShardResult, check_shard
 from pipelines.shards import MANIFEST, DatasetManifest, ShardEntry, read_manifest
 
@@ -80,7 +81,7 @@ def validate(
     if not storage.exists(root):
         raise FileNotFoundError(f"{root} does not exist")
     manifest = read_manifest(root)
-    findings: list[Finding] = []
+    findings = _check_entries(root, manifest)
     plan, planned = _open_plan(root, manifest, findings)
     expect = Expectations(manifest.config_sha256, manifest.size, not quick, frozenset(planned.retried))
     totals = _Totals()
@@ -95,6 +96,16 @@ def validate(
     findings += _check_forgotten(root, planned)
     stray, notes = _find_stray_files(root, manifest)
     return Validation((*findings, *stray), notes, len(manifest.shards), totals.statuses["done"], totals.num_frames)
+
+
+def _check_entries(root: str, manifest: DatasetManifest) -> list[Finding]:
+    """What has to be right in the manifest before its shards can be looked for."""
+    try:
+        int(manifest.config["clip"]["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{storage.join(root, MANIFEST)}: its config says no size of the crops") from error
+    what = "shard {0.shard}: unknown split {0.split!r}; it was not looked at"
+    return [Finding(MANIFEST, what.format(entry)) for entry in manifest.shards if entry.split not in SPLITS]
 
 
 def _open_plan(root: str, manifest: DatasetManifest, findings: list[Finding]) -> tuple[PlanTable | None, _Planned]:
@@ -171,7 +182,7 @@ def _check_shards(
     with ThreadPoolExecutor(workers) as pool:
         begun: list[tuple[ShardEntry, Future[ShardResult]]] = []
         try:
-            for entry in manifest.shards:
+            for entry in (entry for entry in manifest.shards if entry.split in SPLITS):
                 begun.append((entry, pool.submit(check, entry)))
                 if len(begun) > _AHEAD * workers:
                     first, future = begun.pop(0)

@@ -323,6 +323,9 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path, root: Path) -> None:
         validate(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"has no dataset\.json"):
         validate(str(tmp_path))
+    edit_json(root / "dataset.json", lambda data: data["config"].pop("clip"))
+    with pytest.raises(ValueError, match=r"dataset\.json: its config says no size"):
+        validate(str(root))
     edit_json(root / "dataset.json", lambda data: data.update(schema_version=1))
     with pytest.raises(ValueError, match="schema version 1; this code reads 2"):
         validate(str(root))
@@ -331,3 +334,10 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path, root: Path) -> None:
 def test_numbers_that_are_none_are_found(root: Path) -> None:
     edit_table(root / PART, lambda rows: rows[0]["yaw"].__setitem__(2, np.nan))
     assert f"{PART}: yaw that is no number: frame 7 of ann/v1/a" in findings(root)
+
+
+def test_a_shard_of_an_unknown_split_is_a_finding_and_its_files_are_not_looked_for(root: Path) -> None:
+    edit_json(root / "dataset.json", lambda data: data["shards"][1].update(split="../elsewhere"))
+    found = findings(root)
+    assert "dataset.json: shard 1: unknown split '../elsewhere'; it was not looked at" in found
+    assert not [line for line in found if "is missing" in line]
