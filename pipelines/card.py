@@ -2,52 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from pipelines import schema
+from pipelines.shard_writer import ShardReport
 from pipelines.shards import DatasetManifest
+from pipelines.spread import STEP_DEGREES, add_up, quantile
+
+EXPLANATIONS = {
+    "unreadable": "no video, or one that is damaged beyond decoding",
+    "no_face": "no face in any of the frames looked at",
+    "several_faces": "several people, and none of them clearly the main one",
+    "too_small": "the face is smaller than `min_face`",
+    "blurred": "the face is less sharp than `min_sharpness`",
+    "too_few_frames": "the face is in fewer frames than `min_frames`",
+    "cut_inside": "cuts leave too few frames of any one scene",
+    "duplicate": "the same film is in the data set under another name",
+    "storage": "the file could not be fetched; `sfumato retry` tries again",
+    "decoder_crashed": "the film crashed its decoder or took too much memory; `sfumato retry` tries again",
+    "timed_out": "the film took its decoder too long; `sfumato retry` tries again",
+    "internal": "our own error; `sfumato retry` tries again",
+}
+_SHARES = {"least": 0.0, "1 %": 0.01, "5 %": 0.05, "half": 0.5, "95 %": 0.95, "99 %": 0.99, "most": 1.0}
 
 
-def data_card(manifest: DatasetManifest, identities: Mapping[str, int]) -> str:
-    """Markdown. `identities`: split -> number of identities planned for it."""
-    counts, clip = manifest.counts, manifest.config["clip"]
-    splits = "\n".join(
-        f"| {split} | {number} | {sum(s.num_clips for s in manifest.shards if s.split == split)} | "
-        f"{sum(s.num_frames for s in manifest.shards if s.split == split)} |"
-        for split, number in identities.items()
+def data_card(manifest: DatasetManifest, identities: Mapping[str, int], reports: Sequence[ShardReport] = ()) -> str:
+    """Markdown, the same for the same arguments.
+
+    Args:
+        identities: split -> number of identities planned for it.
+        reports: of all shards; without them the card knows neither hours of film nor poses.
+    """
+    sections = (
+        _head(manifest),
+        _inside(manifest, identities, reports),
+        _spread(reports),
+        _refused(manifest),
+        _made(manifest),
+        _reading(manifest),
+        _people(),
+        _limits(manifest),
     )
-    refused = "\n".join(f"| {code} | {number} |" for code, number in manifest.codes.items()) or "| none | 0 |"
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(manifest: DatasetManifest) -> str:
     return f"""# Talking-head data set
 
-Made by `sfumato preprocess` {manifest.code_version}, schema version {manifest.schema_version}.
-Digest `{manifest.digest}`.
+Face crops with 68 landmarks a frame, cut from films of people. Made by `sfumato preprocess` {manifest.code_version},
+schema version {manifest.schema_version}.
 
-- Source: {manifest.source}
-- Licence: {manifest.licence}
-- Crops of {clip["size"]} x {clip["size"]} pixels, up to {clip["frames_per_clip"]} frames per clip, JPEG quality \
-{clip["jpeg_quality"]}
-- 68 landmarks per frame by {clip["detector"]}, in pixels of the crop
+- Source: {_line(manifest.source)}
+- Licence: {_line(manifest.licence)}
+- Digest: `{manifest.digest}`"""
+
+
+def _inside(manifest: DatasetManifest, identities: Mapping[str, int], reports: Sequence[ShardReport]) -> str:
+    counts = manifest.counts
+    shots = manifest.episode_k_max
+    episodes = f"Every clip holds an episode of up to K = {shots} shots and one target." if shots else ""
+    header = ["split", "identities planned", "clips", "frames", *(["hours of film"] if reports else [])]
+    rows: list[list[str]] = []
+    for split, number in identities.items():
+        entries = [entry for entry in manifest.shards if entry.split == split]
+        row = [
+            split,
+            f"{number:,}",
+            f"{sum(e.num_clips for e in entries):,}",
+            f"{sum(e.num_frames for e in entries):,}",
+        ]
+        if reports:
+            row.append(_hours(sum(report.source_us for report in reports if report.split == split)))
+        rows.append(row)
+    return f"""## What is inside
+
+{counts["inputs"]:,} input clips: {counts["done"]:,} done, {counts["rejected"]:,} rejected, {counts["failed"]:,} failed.
+
+{_table(header, rows)}
+
+No identity is in two splits. {episodes}""".rstrip()
+
+
+def _hours(microseconds: int) -> str:
+    hours = microseconds / 3.6e9
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.3f}"
+
+
+def _spread(reports: Sequence[ShardReport]) -> str:
+    counts = {name: add_up((report.spread for report in reports), name) for name in ("yaw", "pitch", "frames")}
+    if not all(counts.values()):
+        return ""
+    names = {"yaw": "yaw (°)", "pitch": "pitch (°)", "frames": "frames per clip"}
+    rows = [[text, *(str(quantile(counts[name], share)) for share in _SHARES.values())] for name, text in names.items()]
+    return f"""## Where the faces look
+
+{_table(["", *_SHARES], rows)}
+
+A column says which value that share of the frames (of the clips, in the last row) does not exceed. Angles to the
+nearest {STEP_DEGREES} degrees: yaw > 0 turns the face to the picture's right, pitch > 0 looks up."""
+
+
+def _refused(manifest: DatasetManifest) -> str:
+    rows = [[code, f"{number:,}", EXPLANATIONS.get(code, "")] for code, number in manifest.codes.items()]
+    return f"""## What was rejected or failed, and why
+
+{_table(["reason", "clips", "meaning"], rows or [["none", "0", ""]])}
+
+Each one is a row of `rejects/part-*.parquet`, with its stage, its message and what was measured before."""
+
+
+def _made(manifest: DatasetManifest) -> str:
+    clip = manifest.config["clip"]
+    rule = clip["quality"]
+    weights = "\n".join(f"- `{name}`: sha256 `{digest}`" for name, digest in manifest.config["weights"].items())
+    return f"""## How it was made
+
+- Crops of {clip["size"]} x {clip["size"]} pixels, JPEG quality {clip["jpeg_quality"]}
+- Up to {clip["frames_per_clip"]} frames per clip, spread over pose and expression
+- 68 landmarks per frame (iBUG order) by {clip["detector"]}, in pixels of the crop, pixel centres at whole numbers
 - Sound: {"kept, packets copied" if clip["audio"] else "left out"}
+- Least accepted: {rule["min_frames"]} frames with a face, a face of {rule["min_face"]:g} pixels, sharpness \
+{rule["min_sharpness"]:g}
+- Config: sha256 `{manifest.config_sha256}`
 
-## What is inside
+Pretrained files:
 
-{counts["inputs"]} input clips: {counts["done"]} done, {counts["rejected"]} rejected, {counts["failed"]} failed.
+{weights or "- none"}"""
 
-| split | identities planned | clips | frames |
-|---|---|---|---|
-{splits}
 
-No identity is in two splits.
+def _reading(manifest: DatasetManifest) -> str:
+    filled = [entry for entry in manifest.shards if entry.num_clips]
+    split = filled[0].split if filled else schema.SPLITS[0]
+    part = schema.part_name(split, filled[0].shard if filled else 0)
+    return f"""## How to read it
 
-## What was rejected or failed, and why
+With Sfumato, any frame by its byte range, from a folder or an object store:
 
-| reason | clips |
-|---|---|
-{refused}
+```python
+from pipelines.shards import ShardDataset
 
-Each one is a row of `rejects/part-*.parquet`, with its stage and message.
+dataset = ShardDataset(".")  # this folder, as a path or URL
+for video in dataset.videos("{split}"):
+    for frame, (jpeg, landmarks) in zip(video.frames, dataset.read(video.frames)):
+        print(video.video_id, frame.clip, frame.frame_index, len(jpeg), landmarks.shape)
+```
 
-## Faces of real people
+With any Parquet reader, one row per clip and one row group per source video:
 
-The crops show faces, and some rows hold voices. To take a person out, remove the identity's clips from the source,
-and make the data set again in a new folder; `plan.parquet` says which shard holds which identity.
-"""
+```python
+import pyarrow.parquet as pq
+
+for clip in pq.ParquetFile("{part}").read_row_group(0).to_pylist():
+    print(clip["identity"], clip["video"], clip["clip"], len(clip["frame_jpeg"]), len(clip["landmarks"][0]))
+```"""
+
+
+def _people() -> str:
+    return """## Faces of real people
+
+The crops show faces, some rows hold voices, and the rejects have small pictures. To take a person out, everywhere:
+
+```
+sfumato forget . --identity ID
+```
+
+`plan.parquet` has the names. Models trained before still know the face: train again without it."""
+
+
+def _limits(manifest: DatasetManifest) -> str:
+    lines = [
+        "Landmarks, angles and measures come from a detector, not from people: least exact in profile.",
+        "An identity is what the source calls one: nobody has compared the faces.",
+        "Who is in it follows from the source; ages, skin tones and languages were neither measured nor balanced.",
+        "Frames were chosen to differ in pose and expression: they are no sample of how people look on average.",
+    ]
+    if manifest.config["clip"]["audio"]:
+        lines.append("Sound is that of the whole clip, not only of the frames kept.")
+    return "## Known limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _line(text: str) -> str:
+    """Text of the user's on one line of Markdown, without being Markdown."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("`", "'")

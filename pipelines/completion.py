@@ -16,7 +16,7 @@ from pipelines import schema, storage
 from pipelines.card import data_card
 from pipelines.clip_config import ClipConfig
 from pipelines.plan import PlannedClip
-from pipelines.plan_file import PlanFile, plan_row
+from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.process import ShardSpec, Tools
 from pipelines.schema import SCHEMA_VERSION, SPLITS
 from pipelines.shard_writer import ShardReport, sum_seconds
@@ -41,8 +41,8 @@ class PlanSummary:
     num_inputs: int
     identities: Mapping[str, int]
     """Split -> number of identities planned for it."""
-    superseded: frozenset[tuple[str, int]]
-    """Key and attempt of the outcomes that a later attempt replaces."""
+    superseded: frozenset[tuple[ClipNames, int]]
+    """Clip and shard of the outcomes that a later attempt replaces."""
 
 
 def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
@@ -55,28 +55,36 @@ def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
 
 def summarize(plan: PlanFile, corpus: str, tools: Tools) -> PlanSummary:
     """The specs of all shards, in order. Reads the plan once, shard by shard."""
-    config, config_sha256 = clip_config(plan.settings), schema.digest_of(plan.settings)
+    config, config_sha256 = clip_config(plan.config), schema.digest_of(plan.config)
     shards: list[PlannedShard] = []
     identities: dict[str, set[str]] = {split: set() for split in SPLITS}
-    superseded: set[tuple[str, int]] = set()
+    superseded: set[tuple[ClipNames, int]] = set()
+    attempts = last_attempts(plan)
     num_inputs = 0
-    for number, clips in enumerate(plan.shards()):
+    for number, rows in plan.shards():
+        clips = [to_clip(row) for row in rows]
         spec = ShardSpec(
             root=storage.absolute(plan.root),
             corpus=corpus,
-            split=clips[0].split if clips else SPLITS[0],
+            split=clips[0].split if clips else _split_of_empty(plan.root, number),
             shard=number,
             config=config,
             config_sha256=config_sha256,
-            spec_sha256=schema.spec_digest(config_sha256, map(plan_row, clips)),
+            spec_sha256=schema.spec_digest(config_sha256, rows),
             tools=tools,
         )
         shards.append(PlannedShard(spec, len(clips)))
         identities[spec.split].update(clip.key.identity for clip in clips)
         num_inputs += sum(clip.attempt == 1 for clip in clips)
-        superseded.update((str(clip.key), clip.attempt - 1) for clip in clips if clip.attempt > 1)
+        superseded.update((names_of(row), number) for row in rows if is_superseded(row, attempts))
     numbers = {split: len(names) for split, names in identities.items()}
     return PlanSummary(tuple(shards), num_inputs, numbers, frozenset(superseded))
+
+
+def _split_of_empty(root: str, shard: int) -> str:
+    """A shard whose people were all forgotten has no row in the plan that says its split; its report lies there."""
+    found = (split for split in SPLITS if storage.exists(storage.join(root, schema.report_name(split, shard))))
+    return next(found, SPLITS[0])
 
 
 def collect_reports(summary: PlanSummary) -> list[ShardReport]:
@@ -102,15 +110,20 @@ def read_rejects(root: str, reports: Sequence[ShardReport]) -> Iterator[Mapping[
                 yield {**row, "split": report.split, "shard": report.shard}
 
 
-def row_key(row: Mapping[str, Any]) -> str:
-    """The key of a row of a plan, an index or the rejects, as text."""
-    return f"{row['identity']}/{row['video']}/{row['clip']}"
-
-
 def complete(
-    root: str, plan: PlanFile, summary: PlanSummary, reports: Sequence[ShardReport], *, source: str, licence: str
+    root: str,
+    plan: PlanFile,
+    summary: PlanSummary,
+    reports: Sequence[ShardReport],
+    *,
+    source: str,
+    licence: str,
+    code_version: str | None = None,
 ) -> DatasetManifest:
-    """Write the data card and, last, dataset.json; both are left alone when they say the same already."""
+    """Write the data card and, last, dataset.json; both are left alone when they say the same already.
+
+    `code_version` is this program's by default; whoever only takes rows away leaves what it was.
+    """
     codes = Counter[str]()
     for report in reports:
         codes.update(report.codes)
@@ -129,9 +142,9 @@ def complete(
     assert outcomes == counts["inputs"], f"{counts['inputs']} inputs, but {outcomes} outcomes"
     manifest = DatasetManifest(
         schema_version=SCHEMA_VERSION,
-        code_version=_code_version(),
-        config=json.loads(schema.canonical_json(plan.settings)),
-        config_sha256=schema.digest_of(plan.settings),
+        code_version=code_version or _code_version(),
+        config=json.loads(schema.canonical_json(plan.config)),
+        config_sha256=schema.digest_of(plan.config),
         plan_sha256=schema.plan_digest(report.spec_sha256 for report in reports),
         source=source,
         licence=licence,
@@ -146,13 +159,13 @@ def complete(
             return manifest
     except ValueError:
         pass  # there is none yet, or an earlier one
-    storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities).encode())
+    storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities, reports).encode())
     storage.write_bytes(storage.join(root, MANIFEST), manifest.to_json().encode())
     return manifest
 
 
 def _is_superseded(row: Mapping[str, Any], summary: PlanSummary) -> bool:
-    return (row_key(row), row["attempts"]) in summary.superseded
+    return (names_of(row), row["shard"]) in summary.superseded
 
 
 def _code_version() -> str:
@@ -175,18 +188,13 @@ def refusals(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) ->
     return [*lines, f"and {more} more, in {storage.join(root, 'rejects')}"] if more else lines
 
 
-def failed_clips(plan: PlanFile, reports: Sequence[ShardReport], max_attempts: int) -> Iterator[PlannedClip]:
-    """The clips whose last attempt failed for a reason that may have passed, each with its next attempt's number."""
-    failed = {
-        (row_key(row), row["attempts"]): row["shard"]
-        for row in read_rejects(plan.root, reports)
-        if row["retryable"] and row["attempts"] < max_attempts
-    }
-    latest: dict[str, int] = {}
-    for clips in plan.shards():
-        latest.update({str(clip.key): clip.attempt for clip in clips if clip.attempt > 1})
-    for number in sorted(set(failed.values())):
-        for clip in plan.shard(number):
-            key = str(clip.key)
-            if (key, clip.attempt) in failed and latest.get(key, 1) == clip.attempt:
-                yield clip
+def failed_clips(
+    plan: PlanFile, summary: PlanSummary, reports: Sequence[ShardReport], max_attempts: int
+) -> Iterator[PlannedClip]:
+    """The clips whose last attempt failed for a reason that may have passed, as they were planned for it."""
+    failed: dict[int, set[ClipNames]] = {}
+    for row in read_rejects(plan.root, reports):
+        if row["retryable"] and row["attempts"] < max_attempts and not _is_superseded(row, summary):
+            failed.setdefault(row["shard"], set()).add(names_of(row))
+    for number, names in sorted(failed.items()):
+        yield from (to_clip(row) for row in plan.rows(number) if names_of(row) in names)

@@ -1,30 +1,63 @@
-"""forgotten.jsonl: who was taken out of a data set, by hash of the name: nobody comes back with the next run."""
+"""Who was taken out of a data set: forgotten.jsonl at its root, which knows people by the hash of their name only."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipelines import storage
 
-FORGOTTEN = "forgotten.jsonl"
+LOG = "forgotten.jsonl"
 
 
-def identity_digest(identity: str) -> str:
-    """Hex sha256 of an identity's name in UTF-8."""
+@dataclass(frozen=True)
+class Forgotten:
+    """One line of the log."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    identity_sha256: str
+    at: str
+    """When it was asked for: ISO 8601, UTC."""
+    num_clips: int
+    """Clips of the identity in the plan, used or refused."""
+    num_frames: int
+    """Frames of the identity in the shards."""
+    shards: tuple[int, ...]
+    """The shards that held any of its clips."""
+
+
+_ADAPTER = TypeAdapter(Forgotten)
+
+
+def hash_of(identity: str) -> str:
+    """Hex sha256 of the identity's name in UTF-8."""
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
-def read_forgotten(root: str) -> frozenset[str]:
-    """Digests of the identities that were taken out of the data set at `root`; empty where none was.
+def read_log(root: str) -> tuple[Forgotten, ...]:
+    """Everyone taken out of the data set at `root`, oldest first; nobody where there is no log.
 
     Raises:
-        ValueError: the file is there and broken: guessing would bring somebody back.
+        ValueError: a line is none of ours.
     """
-    url = storage.join(root, FORGOTTEN)
-    if not storage.exists(url):
-        return frozenset()
+    url = storage.join(root, LOG)
     try:
-        return frozenset(json.loads(line)["identity_sha256"] for line in storage.read_bytes(url).splitlines() if line)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{url} is broken: {error}") from error
+        lines = storage.read_bytes(url).decode().splitlines()
+        return tuple(_ADAPTER.validate_json(line) for line in lines if line.strip())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{url} is not UTF-8: {error}") from error
+    except ValidationError as error:
+        raise ValueError(
+            f"{url} has a line that is no record of a forgotten identity: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def add_to_log(root: str, line: Forgotten) -> None:
+    """Add one line. The file is replaced as a whole: a reader sees it with the line or without."""
+    lines = [json.dumps(asdict(entry), sort_keys=True) for entry in (*read_log(root), line)]
+    storage.write_bytes(storage.join(root, LOG), ("\n".join(lines) + "\n").encode())

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
-from pipelines.forgotten import identity_digest
+from pipelines.forgotten import hash_of
 from pipelines.schema import SPLITS, ClipKey
 from pipelines.sources import WHOLE, BoxFile, Source
 
@@ -198,7 +198,7 @@ class Planner:
         return int(self._database.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
 
     def _name_flat_films(self) -> None:
-        """Films of a flat folder that differ in their suffix only carry it in their names; planned films keep theirs."""
+        """Films of a flat folder that differ in their suffix only carry it in their name; planned films keep theirs."""
         run = self._database.execute
         run("CREATE INDEX found_by_name ON found (identity, video, clip)")
         run(
@@ -217,7 +217,7 @@ class Planner:
     def _leave_out(self, forgotten: frozenset[str]) -> int:
         if not forgotten:
             return 0
-        self._database.create_function("forgotten", 1, lambda name: identity_digest(name) in forgotten)
+        self._database.create_function("forgotten", 1, lambda name: hash_of(name) in forgotten)
         number = self._count("clips WHERE forgotten(identity)")
         self._database.execute("DELETE FROM clips WHERE forgotten(identity)")
         return number

@@ -1,4 +1,7 @@
-"""plan.parquet: written when a data set is begun, read by every worker, added to when the corpus has grown."""
+"""plan.parquet: written when a data set is begun, read by every worker, added to when the corpus has grown.
+
+Read one shard at a time: a plan may have millions of rows.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,20 @@ from pipelines.schema import ClipKey
 from pipelines.shards import MANIFEST
 
 PLAN = "plan.parquet"
+ClipNames = tuple[str, str, str]
+"""Identity, video, clip."""
+
 _CONFIG, _CORPUS = b"sfumato_config", b"sfumato_corpus"
 
 
 class PlanFile:
-    """The plan of the data set at `root`. Row group i holds the clips of shard i.
+    """The plan of the data set at `root`. Row group i holds the clips of shard i; a group may be empty.
+
+    `config` is what the shards are made with, `corpus` the folder that relative paths start from. Threads may share it.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no plan of this program.
+        ValueError: the file is no plan of this schema version.
     """
 
     def __init__(self, root: str) -> None:
@@ -34,30 +42,58 @@ class PlanFile:
             with storage.open(self.url) as file:
                 self._metadata = pq.read_metadata(file)
             found = self._metadata.schema.to_arrow_schema()
-            if found.names != schema.PLAN_SCHEMA.names:
-                raise ValueError(f"it has other columns: {', '.join(found.names)}")
-            self.settings: Mapping[str, Any] = json.loads(self._metadata.metadata[_CONFIG])
-            self.corpus = self._metadata.metadata[_CORPUS].decode()
-        except (KeyError, TypeError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+            self.config: Mapping[str, Any] = json.loads(found.metadata[_CONFIG])
+            self.corpus = found.metadata[_CORPUS].decode()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(f"{root} has no {PLAN}") from error
+        except (KeyError, TypeError, ValueError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise ValueError(f"{self.url} is not a plan of this program: {error}") from error
+        if not found.equals(schema.PLAN_SCHEMA):
+            version = schema.SCHEMA_VERSION
+            raise ValueError(f"{self.url} is not a plan of schema version {version}: its columns are others")
 
     @property
     def num_shards(self) -> int:
         """Number of shards, over all splits."""
         return int(self._metadata.num_row_groups)
 
-    def shards(self) -> Iterator[list[PlannedClip]]:
-        """Shard by shard, in order; one of them in memory at a time."""
+    def rows(self, shard: int) -> list[dict[str, Any]]:
+        """The rows of one shard, in order. Raises ValueError when the file is damaged there."""
+        with storage.open(self.url) as file:
+            return self._group(pq.ParquetFile(file, metadata=self._metadata), shard)
+
+    def shards(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Every shard's number and rows, in order. Raises ValueError when the file is damaged."""
         with storage.open(self.url) as file:
             parquet = pq.ParquetFile(file, metadata=self._metadata)
             for shard in range(self.num_shards):
-                yield [_clip(row) for row in parquet.read_row_group(shard).to_pylist()]
+                yield shard, self._group(parquet, shard)
 
-    def shard(self, number: int) -> list[PlannedClip]:
-        """The clips of one shard."""
-        with storage.open(self.url) as file:
-            table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
-        return [_clip(row) for row in table.to_pylist()]
+    def retrying_shards(self) -> list[int]:
+        """The shards that try clips again, by the statistics of the footer: nothing is read."""
+        column = schema.PLAN_SCHEMA.names.index("attempt")
+        statistics = {
+            shard: self._metadata.row_group(shard).column(column).statistics for shard in range(self.num_shards)
+        }
+        return [
+            shard for shard, found in statistics.items() if found is not None and found.has_min_max and found.max > 1
+        ]
+
+    def _group(self, parquet: Any, shard: int) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = parquet.read_row_group(shard).to_pylist()
+        except (OSError, ValueError) as error:  # pyarrow's words for damaged pages
+            raise ValueError(f"{PLAN}: shard {shard} cannot be read: {error}") from error
+        return found
+
+    def clips(self, shard: int) -> list[PlannedClip]:
+        """The clips of one shard, in order."""
+        return [to_clip(row) for row in self.rows(shard)]
+
+    def all_clips(self) -> Iterator[list[PlannedClip]]:
+        """The clips shard by shard."""
+        for _, rows in self.shards():
+            yield [to_clip(row) for row in rows]
 
 
 def plan_exists(root: str) -> bool:
@@ -75,12 +111,12 @@ def plan_exists(root: str) -> bool:
     return False
 
 
-def write_plan(root: str, settings: Mapping[str, Any], corpus: str, shards: Iterable[list[PlannedClip]]) -> None:
+def write_plan(root: str, config: Mapping[str, Any], corpus: str, shards: Iterable[list[PlannedClip]]) -> None:
     """Replace the plan, atomically. Shards must come in the order of their numbers, from 0.
 
     `corpus` is the folder that relative paths start from: for whoever continues or retries without naming it again.
     """
-    metadata = {_CONFIG: schema.canonical_json(settings), _CORPUS: corpus}
+    metadata = {_CONFIG: schema.canonical_json(config), _CORPUS: corpus}
     described = schema.PLAN_SCHEMA.with_metadata(metadata)
     with (
         storage.atomic_write(storage.join(root, PLAN)) as sink,
@@ -99,9 +135,30 @@ def plan_row(clip: PlannedClip) -> dict[str, Any]:
     return {**row.pop("key"), **row}
 
 
-def _clip(row: dict[str, Any]) -> PlannedClip:
-    key = ClipKey(row.pop("identity"), row.pop("video"), row.pop("clip"))
-    return PlannedClip(key, **row)
+def to_clip(row: Mapping[str, Any]) -> PlannedClip:
+    """The clip that a row of `schema.PLAN_SCHEMA` stands for."""
+    more = {name: value for name, value in row.items() if name not in ("identity", "video", "clip")}
+    return PlannedClip(ClipKey(*names_of(row)), **more)
+
+
+def names_of(row: Mapping[str, Any]) -> ClipNames:
+    """The three names in a row of the plan, of an index or of the rejects."""
+    return row["identity"], row["video"], row["clip"]
+
+
+def last_attempts(plan: PlanFile) -> dict[ClipNames, int]:
+    """Of each clip that was tried again, the highest attempt. Clips tried once, the most, are not in it."""
+    attempts: dict[ClipNames, int] = {}
+    for shard in plan.retrying_shards():
+        for row in plan.rows(shard):
+            if row["attempt"] > 1:
+                attempts[names_of(row)] = max(row["attempt"], attempts.get(names_of(row), 1))
+    return attempts
+
+
+def is_superseded(row: Mapping[str, Any], attempts: Mapping[ClipNames, int]) -> bool:
+    """Whether a later shard tried this clip of the plan again: what came of it there counts."""
+    return bool(row["attempt"] < attempts.get(names_of(row), 1))
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

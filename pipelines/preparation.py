@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import schema, storage
-from pipelines.forgotten import read_forgotten
+from pipelines.forgotten import read_log
 from pipelines.plan import Changes, Fingerprint, PlanConfig, PlannedClip, Planner
 from pipelines.plan_file import PlanFile, differences, plan_exists, write_plan
 from pipelines.process import source_url
@@ -71,9 +71,9 @@ def prepare(request: Request) -> Prepared:
     corpus = storage.absolute(corpus_root(request.src))
     with Planner(request.plan, test_identities=held_out_identities(request.test_list)) as planner:
         if earlier is not None:
-            planner.know(itertools.chain.from_iterable(earlier.shards()))
+            planner.know(itertools.chain.from_iterable(earlier.all_clips()))
         planner.add(find_sources(request.src, request.layout))
-        changes = planner.compare(read_forgotten(request.out))
+        changes = planner.compare(frozenset(line.identity_sha256 for line in read_log(request.out)))
         _check_corpus(request, changes)
         if earlier is not None and not changes.num_new:
             return Prepared(earlier, changes, 0)
@@ -82,7 +82,7 @@ def prepare(request: Request) -> Prepared:
         if earlier is not None:
             if corpus != earlier.corpus:
                 shards = ([_located(clip, corpus) for clip in clips] for clips in shards)
-            shards = itertools.chain(earlier.shards(), shards)
+            shards = itertools.chain(earlier.all_clips(), shards)
         write_plan(request.out, request.settings, earlier.corpus if earlier else corpus, shards)
     return Prepared(PlanFile(request.out), changes, num_duplicates)
 
@@ -90,8 +90,8 @@ def prepare(request: Request) -> Prepared:
 def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
     """Raises ValueError that shows what differs from the config that a data set was begun with."""
     now = schema.canonical_json(settings)
-    if schema.canonical_json(earlier.settings) != now:
-        changes = "; ".join(differences(earlier.settings, settings))
+    if schema.canonical_json(earlier.config) != now:
+        changes = "; ".join(differences(earlier.config, settings))
         raise ValueError(f"{earlier.root} was begun with another config: {changes}. Take the same flags or another OUT")
 
 

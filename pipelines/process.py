@@ -62,7 +62,7 @@ class ShardSpec:
 
     def clips(self) -> list[PlannedClip]:
         """The shard's clips, read from the plan. Raises ValueError when the plan is not the one this was made from."""
-        clips = PlanFile(self.root).shard(self.shard)
+        clips = PlanFile(self.root).clips(self.shard)
         if schema.spec_digest(self.config_sha256, map(plan_row, clips)) != self.spec_sha256:
             raise ValueError(f"{self.root}: the plan of shard {self.shard} has changed since the run began")
         return clips

@@ -55,6 +55,20 @@ _PARTS = (
 _WINDOW = 4  # segments whose distances share one window: the jaw as a whole would span most of the picture
 
 
+@dataclass(frozen=True)
+class Polyline:
+    """One line of the landmark image: the landmarks it joins, first to last, and its colour (RGB, 0-255)."""
+
+    points: tuple[int, ...]
+    closed: bool
+    colour: tuple[int, int, int]
+
+
+def polylines(config: RasterConfig) -> tuple[Polyline, ...]:
+    """The landmark image as lines, in the order in which they are painted: for drawing it by other means."""
+    return tuple(Polyline(tuple(range(p.first, p.last + 1)), p.closed, p.colour) for p in _parts(config))
+
+
 def _parts(config: RasterConfig) -> list[_Part]:
     return [part for part in _PARTS if config.inner_lip or not part.inner_lip]
 

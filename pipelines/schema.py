@@ -164,7 +164,7 @@ def spec_digest(config_sha256: str, rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def plan_digest(spec_digests: Iterable[str]) -> str:
-    """What the manifest records of the plan: the digests of its shards, in order."""
+    """What the manifest records of the plan: the shards' `spec_digest`s, in the order of their numbers."""
     return digest_of(list(spec_digests))
 
 

@@ -21,6 +21,7 @@ from pipelines.clips import ClipRow
 from pipelines.quality import Measures
 from pipelines.schema import ClipKey
 from pipelines.shards import ShardEntry, plain_chunks
+from pipelines.spread import spread_of
 
 _ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
 
@@ -63,6 +64,10 @@ class ShardReport:
     rejects_sha256: str
     codes: Mapping[str, int]
     seconds: Mapping[str, float]
+    source_us: int = 0
+    """Length of the clips it holds, as films."""
+    spread: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Frames by "yaw" and "pitch", clips by "frames" kept: see `pipelines.spread`."""
 
     @property
     def entry(self) -> ShardEntry:
@@ -138,6 +143,8 @@ def write_shard(
             rejects_sha256=rejects_sha256,
             codes=dict(sorted(codes.items())),
             seconds={stage: round(value, 4) for stage, value in seconds.items()},
+            source_us=sum(row.end_us - row.start_us for row in rows),
+            spread=spread_of(rows),
         )
     storage.write_bytes(storage.join(root, schema.report_name(split, shard)), report.to_json().encode())
     return report

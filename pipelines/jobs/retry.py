@@ -71,7 +71,7 @@ def run(options: Options) -> Outcome:
     # A retry that was interrupted has planned its shards already; they come first.
     begun = any(shard.spec.finished() is None for shard in summary.shards)
     if not begun:
-        failed = list(failed_clips(plan, collect_reports(summary), options.max_attempts))
+        failed = list(failed_clips(plan, summary, collect_reports(summary), options.max_attempts))
         if not failed:
             return Outcome(
                 made=(Artefact("data set", options.root),),
@@ -79,7 +79,7 @@ def run(options: Options) -> Outcome:
                 seconds=time.monotonic() - begin,
                 notes=("no clip failed for a reason that may have passed: nothing to retry",),
             )
-        write_plan(options.root, plan.settings, plan.corpus, _with_supplement(plan, failed))
+        write_plan(options.root, plan.config, plan.corpus, _with_supplement(plan, failed))
         plan = PlanFile(options.root)
     engine = Engine(options.runner, options.workers, options.beam_args, 0, tools)
     before = manifest.counts["failed"]
@@ -93,7 +93,7 @@ def run(options: Options) -> Outcome:
 def _with_supplement(plan: PlanFile, failed: list[PlannedClip]) -> Iterable[list[PlannedClip]]:
     """The plan, and after it one shard a split of what is tried again."""
     shard = itertools.count(plan.num_shards)
-    yield from plan.shards()
+    yield from plan.all_clips()
     for split in SPLITS:
         clips = [clip for clip in failed if clip.split == split]
         if clips:

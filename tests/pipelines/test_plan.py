@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pipelines.forgotten import identity_digest
+from pipelines.forgotten import hash_of
 from pipelines.plan import Changes, PlanConfig, PlannedClip, Planner
 from pipelines.schema import ClipKey, plan_digest
 from pipelines.sources import WHOLE, BoxFile, Source
@@ -222,7 +222,7 @@ def test_a_new_clip_like_a_planned_one_is_the_duplicate_whatever_its_name() -> N
 
 
 def test_who_was_forgotten_stays_out() -> None:
-    made = make_plan(corpus(3), forgotten=frozenset({identity_digest("id1")}))
+    made = make_plan(corpus(3), forgotten=frozenset({hash_of("id1")}))
     assert {clip.key.identity for clip in made.clips} == {"id0", "id2"}
     assert made.changes.num_forgotten == 6
 

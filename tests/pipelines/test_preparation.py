@@ -1,7 +1,6 @@
 """OUT begun, continued, added to, or refused."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import schema
-from pipelines.forgotten import FORGOTTEN, identity_digest
+from pipelines.forgotten import LOG, Forgotten, add_to_log, hash_of
 from pipelines.plan import PlanConfig
 from pipelines.plan_file import PlanFile, differences, plan_row, write_plan
 from pipelines.preparation import Request, held_out_identities, prepare
@@ -34,11 +33,11 @@ def put(request: Request, name: str, content: bytes = b"x" * 9) -> None:
 
 
 def sources(plan: PlanFile) -> list[str]:
-    return [clip.source for clips in plan.shards() for clip in clips]
+    return [clip.source for clips in plan.all_clips() for clip in clips]
 
 
 def names(plan: PlanFile) -> list[list[str]]:
-    return [[clip.source for clip in clips] for clips in plan.shards()]
+    return [[clip.source for clip in clips] for clips in plan.all_clips()]
 
 
 def test_a_plan_has_a_row_group_for_each_shard_and_no_place_of_this_machine(request_: Request) -> None:
@@ -46,7 +45,7 @@ def test_a_plan_has_a_row_group_for_each_shard_and_no_place_of_this_machine(requ
     metadata = pq.read_metadata(Path(request_.out) / "plan.parquet")
     assert metadata.num_row_groups == plan.num_shards == 3
     assert sorted(sources(plan)) == ["a.mp4", "bb.mp4", "ccc.mp4"]
-    assert [clip.source for clip in plan.shard(1)] == names(plan)[1]
+    assert [clip.source for clip in plan.clips(1)] == names(plan)[1]
     rows = pq.read_table(Path(request_.out) / "plan.parquet").to_pylist()
     assert not any(request_.src in str(row) for row in rows)
     assert plan.corpus == request_.src
@@ -62,11 +61,11 @@ def test_the_same_request_leaves_the_plan_as_it_is(request_: Request) -> None:
 
 def test_new_films_become_shards_after_the_others(request_: Request) -> None:
     before = names(prepare(request_).plan)
-    digests = [schema.spec_digest("c", map(plan_row, clips)) for clips in PlanFile(request_.out).shards()]
+    digests = [schema.spec_digest("c", map(plan_row, clips)) for clips in PlanFile(request_.out).all_clips()]
     put(request_, "dddd.mp4")
     prepared = prepare(request_)
     assert names(prepared.plan) == [*before, ["dddd.mp4"]]
-    assert [schema.spec_digest("c", map(plan_row, c)) for c in prepared.plan.shards()][:3] == digests
+    assert [schema.spec_digest("c", map(plan_row, c)) for c in prepared.plan.all_clips()][:3] == digests
     assert prepared.notes() == ["1 new clips were added to the 3 planned before"]
 
 
@@ -93,7 +92,7 @@ def test_another_corpus_is_refused_and_added_only_when_asked_for(request_: Reque
         prepare(other)
     prepared = prepare(dataclasses.replace(other, add=True))
     assert prepared.plan.corpus == request_.src
-    (clip,) = prepared.plan.shard(3)
+    (clip,) = prepared.plan.clips(3)
     assert (clip.source, clip.location) == ("e.mp4", str(tmp_path / "more" / "e.mp4"))
 
 
@@ -114,20 +113,21 @@ def test_equal_films_are_found_by_content(request_: Request) -> None:
     put(request_, "b-like.mp4", b"b")
     prepared = prepare(request_)
     assert prepared.num_duplicates == 1
-    marked = {clip.source: clip.duplicate_of for clips in prepared.plan.shards() for clip in clips if clip.duplicate_of}
+    marked = {
+        clip.source: clip.duplicate_of for clips in prepared.plan.all_clips() for clip in clips if clip.duplicate_of
+    }
     assert marked == {"a-copy.mp4": "a/a/0"}
 
 
 def test_who_was_forgotten_does_not_come_back(request_: Request) -> None:
     prepare(request_)
-    line = {"identity_sha256": identity_digest("zoe"), "at": "2026-11-24T00:00:00Z"}
-    (Path(request_.out) / FORGOTTEN).write_text(json.dumps(line) + "\n")
+    add_to_log(request_.out, Forgotten(hash_of("zoe"), "2026-11-24T00:00:00Z", 1, 9, (0,)))
     put(request_, "zoe.mp4")
     prepared = prepare(request_)
     assert "zoe.mp4" not in sources(prepared.plan)
     assert prepared.changes.num_forgotten == 1
-    (Path(request_.out) / FORGOTTEN).write_text("broken")
-    with pytest.raises(ValueError, match=r"forgotten\.jsonl is broken"):
+    (Path(request_.out) / LOG).write_text("broken")
+    with pytest.raises(ValueError, match=r"forgotten\.jsonl has a line that is no record"):
         prepare(request_)
 
 
@@ -146,7 +146,7 @@ def test_what_is_no_data_set_is_refused(request_: Request, tmp_path: Path) -> No
 
 
 def test_a_plan_must_number_its_shards(tmp_path: Path, request_: Request) -> None:
-    (clips, *_) = prepare(request_).plan.shards()
+    (clips, *_) = prepare(request_).plan.all_clips()
     with pytest.raises(ValueError, match="shard 1 of the plan holds clips of another one"):
         write_plan(str(tmp_path / "p"), SETTINGS, "", [clips, clips])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.rasterize import RasterConfig, _rasterize_dense, rasterize, rasterize_batch
+from pipelines.rasterize import RasterConfig, _rasterize_dense, polylines, rasterize, rasterize_batch
 
 Fixture = Callable[..., Any]
 CONFIG = RasterConfig()
@@ -92,3 +92,15 @@ def test_points_outside_are_fine_and_broken_ones_are_not() -> None:
     with pytest.raises(ValueError, match="thickness"):
         RasterConfig(thickness=0.0)
     assert rasterize_batch(torch.zeros(0, 68, 2), 64, CONFIG).shape == (0, 3, 64, 64)
+
+
+def test_the_lines_join_every_landmark_in_the_colours_of_the_picture(face_points: Callable[..., Any]) -> None:
+    lines = polylines(RasterConfig())
+    assert sorted(point for line in lines for point in line.points) == list(range(68))
+    assert sum(line.closed for line in lines) == 4  # eyes and lips
+    assert len(polylines(RasterConfig(inner_lip=False))) == len(lines) - 1
+    points = face_points()
+    picture = rasterize(points, 256, RasterConfig())
+    for line in lines:
+        middle = points[list(line.points[:2])].mean(axis=0).round().astype(int)
+        assert picture[middle[1], middle[0]].tolist() == list(line.colour)

@@ -76,7 +76,7 @@ def test_what_fails_again_is_tried_three_times(halved: preprocess.Options) -> No
         outcome = retry.run(retry.Options(halved.out, workers=1))
         assert outcome.notes[0] == "0 of 1 failed clips did not fail again"
         assert "1 done + 1 rejected + 1 failed = 3 inputs" in outcome.notes
-        clips = [clip for clips in PlanFile(halved.out).shards() for clip in clips]
+        clips = [clip for clips in PlanFile(halved.out).all_clips() for clip in clips]
         assert sorted(clip.attempt for clip in clips) == [1, 1, 1, *range(2, attempt + 1)]
         assert read_manifest(halved.out).codes == {"storage": 1, "unreadable": 1}
     outcome = retry.run(retry.Options(halved.out, workers=1))

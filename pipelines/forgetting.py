@@ -1,0 +1,180 @@
+"""Take an identity out of a data set: find what it holds of it, rewrite those shards, settle plan and manifest.
+
+The order makes every stop harmless: the intent is recorded first; a shard loses its report before its part changes, so
+that half of it never looks like all; the plan names the identity until the last shard is rewritten; the manifest is
+replaced last. Asked again, it does what is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines import forgotten, rewrite, schema, storage
+from pipelines.completion import collect_reports, complete, summarize
+from pipelines.forgotten import Forgotten
+from pipelines.plan_file import PlanFile, names_of, to_clip, write_plan
+from pipelines.process import Tools
+from pipelines.shard_writer import read_report, write_shard
+from pipelines.shards import DatasetManifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a data set holds of one identity."""
+
+    identity: str
+    num_clips: int
+    """Rows of the plan, clips of others that are copies of its films among them."""
+    num_frames: int
+    shards: tuple[int, ...]
+    copies: tuple[str, ...] = ()
+    """Clips of other identities that were refused as duplicates of its films: they go with it."""
+    remaining: tuple[str, ...] = ()
+    """Clips of other identities that stay, though its films were refused as duplicates of them."""
+
+
+def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
+    """What the data set at `root` holds of an identity; no shards where it is not in the plan.
+
+    Raises:
+        FileNotFoundError, ValueError: a shard's index is missing or damaged.
+    """
+    places = {entry.shard: entry.split for entry in read_manifest(root).shards}
+    gone: list[dict[str, Any]] = []
+    num_frames = 0
+    for shard, rows in plan.shards():
+        here = [row for row in rows if concerns(row, identity)]
+        gone += here
+        if here:
+            num_frames += _count_frames(storage.join(root, schema.index_name(places[shard], shard)), identity)
+    return Holding(
+        identity=identity,
+        num_clips=len({names_of(row) for row in gone}),
+        num_frames=num_frames,
+        shards=tuple(sorted({row["shard"] for row in gone})),
+        copies=_clip_names(row for row in gone if row["identity"] != identity),
+        remaining=tuple(
+            sorted(
+                {
+                    row["duplicate_of"]
+                    for row in gone
+                    if row["duplicate_of"] and not row["duplicate_of"].startswith(f"{identity}/")
+                }
+            )
+        ),
+    )
+
+
+def concerns(row: Mapping[str, Any], identity: str) -> bool:
+    """Whether a row of the plan is a film of the identity, or a copy of one."""
+    return bool(row["identity"] == identity or (row["duplicate_of"] or "").startswith(f"{identity}/"))
+
+
+def _clip_names(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(sorted({"/".join(names_of(row)) for row in rows}))
+
+
+def _count_frames(url: str, identity: str) -> int:
+    data = storage.read_bytes(url)
+    try:
+        column = pq.read_table(io.BytesIO(data), columns=["identity"]).column("identity")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{url} cannot be read: {error}") from error
+    return sum(name == identity for name in column.to_pylist())
+
+
+def known_identities(plan: PlanFile) -> set[str]:
+    """Everyone in the plan."""
+    return {row["identity"] for _, rows in plan.shards() for row in rows}
+
+
+def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = None) -> None:
+    """Rewrite every shard that holds the identity, then plan, card and manifest. `advance` is called after each shard.
+
+    Raises:
+        FileNotFoundError, ValueError: a shard is missing or damaged.
+        OSError: storage fails; asked again, it goes on.
+    """
+    manifest, plan = read_manifest(root), PlanFile(root)
+    digest = forgotten.hash_of(holding.identity)
+    if all(line.identity_sha256 != digest for line in forgotten.read_log(root)):
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        forgotten.add_to_log(root, Forgotten(digest, now, holding.num_clips, holding.num_frames, holding.shards))
+    places = {entry.shard: entry.split for entry in manifest.shards}
+    for shard in holding.shards:
+        _rewrite_shard(root, manifest.config_sha256, places[shard], shard, plan.rows(shard), holding.identity)
+        if advance:
+            advance()
+    _rewrite_plan(root, plan, holding)
+    _remove_leftovers(root)
+    settle(root)
+
+
+def _rewrite_shard(
+    root: str, config_sha256: str, split: str, shard: int, planned: Sequence[Mapping[str, Any]], identity: str
+) -> None:
+    staying = [row for row in planned if not concerns(row, identity)]
+    spec_sha256 = schema.spec_digest(config_sha256, staying)
+    url = storage.join(root, schema.report_name(split, shard))
+    seconds: Mapping[str, float] = {}
+    if storage.exists(url):
+        report = read_report(url)
+        if report.spec_sha256 == spec_sha256:
+            return  # done before an interruption
+        seconds = report.seconds
+    keys = {names_of(row) for row in staying}
+    rows = rewrite.read_rows(root, split, shard)
+    rejects = rewrite.read_rejects(root, shard)
+    storage.remove(url)
+    write_shard(
+        root,
+        split,
+        shard,
+        [row for row in rows if dataclasses.astuple(row.key) in keys],
+        [reject for reject in rejects if dataclasses.astuple(reject.key) in keys],
+        config_sha256=config_sha256,
+        spec_sha256=spec_sha256,
+        num_retried=sum(row["attempt"] > 1 for row in staying),
+        seconds=seconds,
+    )
+
+
+def _rewrite_plan(root: str, plan: PlanFile, holding: Holding) -> None:
+    if holding.shards:
+        staying = ([to_clip(row) for row in rows if not concerns(row, holding.identity)] for _, rows in plan.shards())
+        write_plan(root, plan.config, plan.corpus, staying)  # a shard without clips is an empty row group
+
+
+def _remove_leftovers(root: str) -> None:
+    """What interrupted writes left behind may hold anybody's frames."""
+    for url in storage.list(root):
+        if posixpath.basename(url).startswith(".partial-"):
+            storage.remove(url)
+
+
+def settle(root: str) -> DatasetManifest:
+    """Count again from the reports and the plan, and write card and manifest where they say something else.
+
+    Raises:
+        FileNotFoundError, ValueError: ROOT is no data set.
+        OSError: a shard is not done, or was made for other inputs than the plan's.
+    """
+    manifest, plan = read_manifest(root), PlanFile(root)
+    summary = summarize(plan, plan.corpus, Tools())
+    return complete(
+        root,
+        plan,
+        summary,
+        collect_reports(summary),
+        source=manifest.source,
+        licence=manifest.licence,
+        code_version=manifest.code_version,
+    )

@@ -1,0 +1,224 @@
+"""A sample of a data set for people to look at: clips of many identities, a few frames of each, refused clips."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import crc32c
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float, UInt8
+
+from pipelines import schema, storage
+from pipelines.jpeg import decode_jpeg
+from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
+from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS
+from pipelines.shards import DatasetManifest, ShardEntry
+
+MAX_SHARDS = 200
+"""Shards looked into at most: index and rejects of each are read."""
+REJECTS_PER_CODE = 24
+FRAMES_PER_CLIP = 5
+TILE_PX = 192
+_WEBP_QUALITY = 82
+_READERS = 8
+_NUMBERS = ("yaw", "pitch", "roll", "sharpness", "brightness", "mouth_openness", "eye_openness")
+# Apart by as much as a person calls different: degrees of yaw and pitch, mouth and eye openness.
+_SCALES = np.array([15.0, 15.0, 0.2, 0.1])
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One frame: a small WebP, its landmarks in pixels of the crop, and what the index says of it."""
+
+    picture: bytes
+    landmarks: Float[np.ndarray, "68 2"]
+    frame_index: int
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """A few frames of one clip, from the picture's left to its right."""
+
+    names: ClipNames
+    split: str
+    num_frames: int
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """What was sampled."""
+
+    strips: tuple[Strip, ...]
+    numbers: Mapping[str, Float[np.ndarray, " frames"]]
+    """Per-frame columns of the indexes looked into."""
+    frames_per_clip: Float[np.ndarray, " clips"]
+    rejects: tuple[Mapping[str, Any], ...]
+    """Rows of the rejects looked into whose outcome counts, without thumbnails beyond those to be shown."""
+    num_shards: int
+    """Shards looked into."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Clip:
+    """A clip of an index: rows [start, end) of its shard's table."""
+
+    names: ClipNames
+    entry: ShardEntry
+    rows: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What one shard gives."""
+
+    numbers: Mapping[str, Float[np.ndarray, " frames"]]
+    lengths: Sequence[int]
+    clips: Sequence[_Clip]
+    rejects: Sequence[Mapping[str, Any]]
+
+
+def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> Gallery:
+    """Look into up to MAX_SHARDS shards, and take `num_clips` clips spread over identities. The same seed, the same.
+
+    Raises:
+        FileNotFoundError, ValueError: a file of a shard is missing or damaged; `sfumato validate` tells all of it.
+    """
+    rng = random.Random(seed)
+    entries = manifest.shards
+    if len(entries) > MAX_SHARDS:
+        entries = tuple(sorted(rng.sample(entries, MAX_SHARDS), key=lambda entry: entry.shard))
+    superseded = _superseded(root)
+    filled = sum(entry.num_clips > 0 for entry in entries)
+    share = -(-3 * num_clips // max(1, filled))  # three times what is needed: identities are uneven
+
+    def look(entry: ShardEntry) -> _Look:
+        return _look(root, entry, share, random.Random(f"{seed} {entry.shard}"), superseded)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        looks = list(pool.map(look, entries))
+        chosen = _spread([clip for seen in looks for clip in seen.clips], num_clips, rng)
+        strips = tuple(pool.map(lambda clip: _strip(root, clip), sorted(chosen, key=lambda clip: clip.names)))
+    return Gallery(
+        strips=strips,
+        numbers={name: np.concatenate([np.zeros(0), *(seen.numbers[name] for seen in looks)]) for name in _NUMBERS},
+        frames_per_clip=np.array([length for seen in looks for length in seen.lengths], dtype=np.float64),
+        rejects=_thinned([row for seen in looks for row in seen.rejects], rng),
+        num_shards=len(entries),
+    )
+
+
+def _superseded(root: str) -> frozenset[tuple[ClipNames, int]]:
+    """Clips with the shard in which they failed before they were tried again."""
+    plan = PlanFile(root)
+    attempts = last_attempts(plan)
+    if not attempts:
+        return frozenset()
+    return frozenset(
+        (names_of(row), shard) for shard, rows in plan.shards() for row in rows if is_superseded(row, attempts)
+    )
+
+
+def _look(
+    root: str, entry: ShardEntry, num_clips: int, rng: random.Random, superseded: frozenset[tuple[ClipNames, int]]
+) -> _Look:
+    index = _read(storage.join(root, schema.index_name(entry.split, entry.shard)))
+    columns = {name: index.column(name).to_numpy() for name in index.column_names}
+    keys = list(zip(columns["identity"], columns["video"], columns["clip"], strict=True))
+    starts = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
+    ends = [*starts, len(keys)][1:]
+    everything = [
+        _Clip(keys[start], entry, {name: values[start:end] for name, values in columns.items()})
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    rejects: list[Mapping[str, Any]] = []
+    if entry.rejects_sha256:
+        table = _read(storage.join(root, schema.rejects_name(entry.shard)))
+        rejects = [row for row in table.to_pylist() if (names_of(row), entry.shard) not in superseded]
+    return _Look(
+        numbers={name: columns[name].astype(np.float64) for name in _NUMBERS},
+        lengths=[end - start for start, end in zip(starts, ends, strict=True)],
+        clips=_spread(everything, num_clips, rng),
+        rejects=rejects,
+    )
+
+
+def _read(url: str) -> Any:
+    data = storage.read_bytes(url)
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{url} cannot be read: {error}") from error
+
+
+def _spread(clips: Sequence[_Clip], number: int, rng: random.Random) -> list[_Clip]:
+    """`number` of them: one of each identity in turn, in random order."""
+    shuffled = rng.sample(clips, len(clips))
+    turn: Counter[str] = Counter()
+    turns: list[tuple[int, int]] = []
+    for i, clip in enumerate(shuffled):
+        turns.append((turn[clip.names[0]], i))
+        turn[clip.names[0]] += 1
+    return [shuffled[i] for _, i in sorted(turns)[:number]]
+
+
+def choose_frames(features: Float[np.ndarray, "frames features"], number: int) -> list[int]:
+    """Positions of the frames that differ most: farthest-point selection from the most ordinary one."""
+    distance = np.linalg.norm(features - np.median(features, axis=0), axis=1)
+    chosen = [int(np.argmin(distance))]
+    nearest = np.linalg.norm(features - features[chosen[0]], axis=1)
+    while len(chosen) < min(number, len(features)):
+        nearest[chosen] = -1.0
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[chosen[-1]], axis=1))
+    return chosen
+
+
+def _strip(root: str, clip: _Clip) -> Strip:
+    rows = clip.rows
+    features = np.stack([rows[name] for name in ("yaw", "pitch", "mouth_openness", "eye_openness")], axis=1) / _SCALES
+    chosen = sorted(choose_frames(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
+    url = storage.join(root, schema.part_name(clip.entry.split, clip.entry.shard))
+    starts = [int(rows[name][i]) for name in ("jpeg_offset", "landmarks_offset") for i in chosen]
+    lengths = [*(int(rows["jpeg_length"][i]) for i in chosen), *[LANDMARK_BYTES] * len(chosen)]
+    parts = storage.ranges([url] * len(starts), starts, lengths)
+    tiles: list[Tile] = []
+    for place, (jpeg, points) in enumerate(zip(parts[: len(chosen)], parts[len(chosen) :], strict=True)):
+        i = chosen[place]
+        if crc32c.crc32c(jpeg) != rows["jpeg_crc32c"][i]:
+            raise ValueError(f"{url}: a frame of {'/'.join(clip.names)} is damaged; sfumato validate tells all of it")
+        landmarks = np.frombuffer(points, "<f4").reshape(NUM_LANDMARKS, 2).astype(np.float32)
+        numbers = {name: float(rows[name][i]) for name in _NUMBERS}
+        tiles.append(Tile(_small(decode_jpeg(jpeg)), landmarks, int(rows["frame_index"][i]), numbers))
+    return Strip(clip.names, clip.entry.split, len(rows["yaw"]), tuple(tiles))
+
+
+def _small(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
+    side = min(TILE_PX, image.shape[0])
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
+    done, data = cv2.imencode(
+        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
+    )
+    assert done
+    return bytes(data)
+
+
+def _thinned(rejects: Sequence[Mapping[str, Any]], rng: random.Random) -> tuple[Mapping[str, Any], ...]:
+    """Random order, and `shown` on the first of each code, those with a thumbnail before those without."""
+    order = sorted(rng.sample(rejects, len(rejects)), key=lambda row: row["thumbnail"] is None)
+    shown: Counter[str] = Counter()
+    thinned: list[Mapping[str, Any]] = []
+    for row in order:
+        shown[row["code"]] += 1
+        show = shown[row["code"]] <= REJECTS_PER_CODE
+        thinned.append({**row, "shown": show, "thumbnail": row["thumbnail"] if show else None})
+    return tuple(thinned)

@@ -1,0 +1,110 @@
+"""`sfumato forget ROOT --identity ID`: take a person out of a data set."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import tyro
+
+from pipelines import forgetting, forgotten, storage
+from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.forgetting import Holding
+from pipelines.plan_file import PlanFile
+from pipelines.shards import read_manifest
+
+_NOT_TOUCHED = "not touched: models trained on the data, copies of it, and the films themselves"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Take a person out of a data set: frames, landmarks, sound, rejects and every mention of the name."""
+
+    root: tyro.conf.Positional[str]
+    """The data set: a path or URL."""
+    identity: str
+    """Whose clips to take out, as `plan.parquet` spells the name."""
+    yes: bool = False
+    """Do not ask before changing anything."""
+
+
+def run(options: Options) -> Outcome:
+    """Find, ask, rewrite. An identity that was taken out before is no error: what an interruption left is finished.
+
+    Raises:
+        FileNotFoundError: ROOT does not exist, or a file of the data set is missing.
+        ValueError: ROOT is no data set, nobody in it has this name, or there is nobody to ask.
+    """
+    begin = time.monotonic()
+    if not storage.exists(options.root):
+        raise FileNotFoundError(f"{options.root} does not exist")
+    read_manifest(options.root)  # first of all, say when this is no data set
+    plan = PlanFile(options.root)
+    holding = forgetting.find_identity(options.root, plan, options.identity)
+    if not holding.shards:
+        return _finish(options, plan, begin)
+    question = f"{_quantity(holding)} of {options.identity!r} go for good"
+    if not options.yes and not _confirmed(question):
+        return Outcome((), _counts(holding, 0), time.monotonic() - begin, ok=False, notes=("nothing was changed",))
+    with progress() as bar:
+        task = bar.add_task("shards", total=len(holding.shards))
+        forgetting.take_out(options.root, holding, lambda: bar.advance(task))
+    notes = [f"{_quantity(holding)} are gone; {forgotten.LOG} keeps a hash of the name, not the name"]
+    if holding.copies:
+        notes.append(f"copies of the same films went, too: {_some(holding.copies)}")
+    if holding.remaining:
+        notes.append(f"the same films stay under other names: {_some(holding.remaining)}; forget those identities, too")
+    return Outcome(
+        (Artefact("data set", options.root),),
+        _counts(holding, len(holding.shards)),
+        time.monotonic() - begin,
+        notes=(*notes, _NOT_TOUCHED),
+    )
+
+
+def _finish(options: Options, plan: PlanFile, begin: float) -> Outcome:
+    """What is left to do for an identity that the plan does not name."""
+    digest = forgotten.hash_of(options.identity)
+    earlier = [line for line in forgotten.read_log(options.root) if line.identity_sha256 == digest]
+    if not earlier:
+        close = get_close_matches(options.identity, sorted(forgetting.known_identities(plan)), n=3, cutoff=0.6)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(f"{options.root} has no identity {options.identity!r}{hint}")
+    forgetting.settle(options.root)
+    return Outcome(
+        (Artefact("data set", options.root),),
+        {"clips": 0, "frames": 0, "shards": 0},
+        time.monotonic() - begin,
+        notes=(f"this identity was taken out before, on {earlier[-1].at}", _NOT_TOUCHED),
+    )
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ValueError(f"{question}: nobody is here to confirm it; say --yes")
+    try:
+        return console().input(f"{question}. Go on? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _quantity(holding: Holding) -> str:
+    numbers = {"clip": holding.num_clips, "frame": holding.num_frames, "shard": len(holding.shards)}
+    clips, frames, shards = (f"{number:,} {name}{'s' * (number != 1)}" for name, number in numbers.items())
+    return f"{clips} and {frames} in {shards}"
+
+
+def _counts(holding: Holding, num_shards: int) -> dict[str, int]:
+    return {
+        "clips": holding.num_clips if num_shards else 0,
+        "frames": holding.num_frames if num_shards else 0,
+        "shards": num_shards,
+    }
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

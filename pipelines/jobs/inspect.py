@@ -1,0 +1,65 @@
+"""`sfumato inspect ROOT -o sheet.html`: one page to look at a data set."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from pipelines import gallery, storage
+from pipelines.command import Artefact, Outcome
+from pipelines.shards import read_manifest
+from pipelines.sheet import render
+
+_MAX_CLIPS = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """One page to look at a data set: faces with their landmarks, what was refused and why, how poses spread."""
+
+    root: tyro.conf.Positional[str]
+    """The data set: a path or URL."""
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = "sheet.html"
+    """Where the page goes: one HTML file that needs nothing else."""
+    clips: int = 60
+    """Clips shown, spread over identities."""
+    seed: int = 0
+    """Which clips and shards are looked at."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.clips <= _MAX_CLIPS:
+            raise ValueError(f"clips must lie in [1, {_MAX_CLIPS}], got {self.clips}: a page has to stay light")
+
+
+def run(options: Options) -> Outcome:
+    """Sample, draw, write.
+
+    Raises:
+        FileNotFoundError: ROOT does not exist, or a file of the data set is missing.
+        ValueError: ROOT is no data set, a file of it is damaged, or OUT lies inside it.
+    """
+    begin = time.monotonic()
+    if not storage.exists(options.root):
+        raise FileNotFoundError(f"{options.root} does not exist")
+    manifest = read_manifest(options.root)
+    root = storage.absolute(options.root).rstrip("/") + "/"
+    if storage.absolute(options.out).startswith(root):
+        raise ValueError(
+            f"{options.out} lies inside the data set, where sfumato forget would leave it: choose another OUT"
+        )
+    if storage.is_folder(options.out):
+        raise ValueError(f"{options.out} is a folder; OUT is the page's file")
+    seen = gallery.sample(options.root, manifest, options.clips, options.seed)
+    page = render(manifest, seen, options.seed).encode()
+    storage.write_bytes(options.out, page)
+    counts = {
+        "clips": len(seen.strips),
+        "pictures": sum(len(strip.tiles) for strip in seen.strips),
+        "refused": sum(row["shown"] for row in seen.rejects),
+        "shards": seen.num_shards,
+        "bytes": len(page),
+    }
+    return Outcome((Artefact("page", options.out),), counts, time.monotonic() - begin)

@@ -1,0 +1,68 @@
+"""`sfumato validate ROOT`: reopen every file of a data set and check all it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass
+
+import tyro
+
+from pipelines.command import Artefact, Outcome, progress
+from pipelines.validation import Validation, validate
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """Reopen every file of a data set and check all it says."""
+
+    root: tyro.conf.Positional[str]
+    """The data set: a path or URL."""
+    quick: bool = False
+    """Do not decode the pictures; their checksums are compared all the same."""
+    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    """Shards checked at once."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+
+
+def run(options: Options) -> Outcome:
+    """Check everything; every finding is a note, and with any the outcome is not ok.
+
+    Raises:
+        FileNotFoundError: ROOT does not exist.
+        ValueError: ROOT is no data set.
+    """
+    begin = time.monotonic()
+    with progress() as bar:
+        task = bar.add_task("shards", total=None)
+        result = validate(
+            options.root,
+            quick=options.quick,
+            workers=options.workers,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    return _outcome(options.root, result, time.monotonic() - begin)
+
+
+def _outcome(root: str, result: Validation, seconds: float) -> Outcome:
+    number = len(result.findings)
+    notes = [*result.notes, *map(str, result.findings[:_SHOWN])]
+    if number > _SHOWN:
+        notes.append(f"and {number - _SHOWN} more")
+    if number:
+        files = len({finding.file for finding in result.findings})
+        notes.append(f"{root} is not sound: {number} finding{'s' * (number > 1)} in {files} file{'s' * (files > 1)}")
+    counts = {
+        "shards": result.num_shards,
+        "clips": result.num_clips,
+        "frames": result.num_frames,
+        "findings": number,
+    }
+    made = () if number else (Artefact("sound data set", root),)
+    return Outcome(made, counts, seconds, ok=not number, notes=tuple(notes))
