@@ -5,16 +5,34 @@ A path without a scheme is local. Every write is atomic: a reader sees the old f
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import posixpath
+import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+_FEW_FOLDERS = 8  # of these each is listed by itself; more of them are each found whole
+_FOLDERS_AHEAD = 8  # so many are listed at once: a list call is mostly waiting
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file as its folder's listing knows it."""
+
+    url: str
+    num_bytes: int
+    checksum: str | None
+    """`md5:<hex>` or `etag:<tag>` where the store's listing gives one: equal only if the contents are equal."""
 
 
 def _resolve(url: str) -> tuple[Any, str]:
@@ -89,6 +107,101 @@ def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as stora
     root = path.rstrip("/")
     found = [str(name) for name in filesystem.find(path, maxdepth=None if recursive else 1)]
     return sorted(url.rstrip("/") + name[len(root) :] for name in found)
+
+
+def walk(url: str) -> Iterator[FileInfo]:
+    """Files below the folder `url`, sorted, one by one; each URL begins with `url` as it was spelled.
+
+    Memory holds one folder (local) or a few subtrees (remote), not the whole. Links to files are followed, links to
+    folders are not, so that nothing loops; sockets, pipes and devices are skipped. Missing folder: none.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    filesystem, path = _resolve(url)
+    prefix = url.rstrip("/")
+    if isinstance(filesystem, LocalFileSystem):
+        if Path(path).is_dir():
+            yield from _walk_local(path, prefix)
+        return
+    # An instance without the listing cache, which would keep a dictionary of every file for the life of the process.
+    filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    with ThreadPoolExecutor(_FOLDERS_AHEAD, "listing") as pool:
+        yield from _walk_remote(filesystem, str(path).rstrip("/"), prefix, pool)
+
+
+def _walk_local(folder: str, prefix: str) -> Iterator[FileInfo]:
+    with os.scandir(folder) as entries:
+        # A folder sorts as its name and a slash: then the files come in the order of their whole paths.
+        found = sorted(
+            (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in entries
+        )
+    for name, entry in found:
+        if name.endswith("/"):
+            yield from _walk_local(entry.path, f"{prefix}/{entry.name}")
+            continue
+        try:
+            status = entry.stat()
+        except OSError:
+            continue  # a link to nothing, or to itself; or gone since it was listed
+        if stat.S_ISREG(status.st_mode):
+            yield FileInfo(f"{prefix}/{name}", status.st_size, None)
+
+
+def _walk_remote(filesystem: Any, folder: str, prefix: str, pool: ThreadPoolExecutor) -> Iterator[FileInfo]:
+    try:
+        entries = [entry for entry in filesystem.ls(folder, detail=True) if entry["name"].rstrip("/") != folder]
+    except FileNotFoundError:
+        return
+    folders = [entry for entry in entries if entry["type"] == "directory"]
+    if len(folders) <= _FEW_FOLDERS:
+        for entry in _in_order(entries):
+            name = str(entry["name"]).rstrip("/")
+            if entry["type"] == "directory":
+                yield from _walk_remote(filesystem, name, prefix + name[len(folder) :], pool)
+            elif not _is_marker(entry):
+                yield _file_info(entry, folder, prefix)
+        return
+
+    def find(below: str) -> Sequence[FileInfo]:
+        entries = filesystem.find(below, detail=True).values()
+        found = (_file_info(entry, folder, prefix) for entry in entries if not _is_marker(entry))
+        return sorted(found, key=lambda file: file.url)
+
+    ahead: deque[Future[Sequence[FileInfo]]] = deque()
+    for entry in _in_order(entries):
+        if entry["type"] == "directory":
+            ahead.append(pool.submit(find, str(entry["name"]).rstrip("/")))
+        elif not _is_marker(entry):
+            ahead.append(_done([_file_info(entry, folder, prefix)]))
+        if len(ahead) > _FOLDERS_AHEAD:
+            yield from ahead.popleft().result()
+    for future in ahead:
+        yield from future.result()
+
+
+def _in_order(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return sorted(entries, key=lambda entry: entry["name"].rstrip("/") + "/" * (entry["type"] == "directory"))
+
+
+def _is_marker(entry: Mapping[str, Any]) -> bool:
+    """Whether it only stands for an empty folder, as consoles of stores make them."""
+    return bool(entry["type"] == "directory" or (not entry["size"] and entry["name"].endswith("/")))
+
+
+def _done(files: Sequence[FileInfo]) -> Future[Sequence[FileInfo]]:
+    future: Future[Sequence[FileInfo]] = Future()
+    future.set_result(files)
+    return future
+
+
+def _file_info(entry: Mapping[str, Any], folder: str, prefix: str) -> FileInfo:
+    checksum = None
+    if entry.get("md5Hash"):
+        checksum = "md5:" + base64.b64decode(entry["md5Hash"]).hex()
+    elif entry.get("ETag"):
+        checksum = "etag:" + str(entry["ETag"]).strip('"')
+    return FileInfo(prefix + str(entry["name"])[len(folder) :], int(entry["size"] or 0), checksum)
 
 
 def read_bytes(url: str) -> bytes:

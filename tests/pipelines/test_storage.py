@@ -1,3 +1,4 @@
+import os
 import uuid
 from pathlib import Path
 
@@ -80,3 +81,51 @@ def test_join_keeps_one_slash() -> None:
     assert storage.join("gs://bucket/a/", "b", "c") == "gs://bucket/a/b/c"
     assert storage.join("/", "b") == "/b"
     assert storage.join("here") == "here"
+
+
+@pytest.mark.parametrize("num_folders", [2, 30])
+def test_a_walk_gives_every_file_once_in_the_order_of_their_paths(root: str, num_folders: int) -> None:
+    paths = [
+        "a.txt",
+        "a/x",
+        "a-b/y",
+        "deep/er/z",
+        *(f"id{i:02}/v{j}/{k}.mp4" for i in range(num_folders) for j in (1, 2) for k in (1, 2)),
+    ]
+    for path in paths:
+        storage.write_bytes(storage.join(root, path), path.encode())
+    found = list(storage.walk(root + "/"))
+    assert [file.url for file in found] == sorted(storage.join(root, path) for path in paths)
+    assert [file.num_bytes for file in found] == [len(file.url) - len(root) - 1 for file in found]
+    assert list(storage.walk(storage.join(root, "missing"))) == []
+
+
+def test_a_local_walk_follows_links_to_files_and_never_loops(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "clip").write_bytes(b"12345")
+    (root / "link").symlink_to(root / "real" / "clip")
+    (root / "loop").symlink_to(root)
+    (root / "self").symlink_to(root / "self")
+    (root / "nothing").symlink_to(root / "gone")
+    os.mkfifo(root / "pipe")
+    found = [(file.url, file.num_bytes, file.checksum) for file in storage.walk(f"file://{root}")]
+    assert found == [(f"file://{root}/link", 5, None), (f"file://{root}/real/clip", 5, None)]
+
+
+def test_a_walk_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        storage.write_bytes(str(tmp_path / name / "x"), b"")
+    scanned: list[str] = []
+    scandir = os.scandir
+
+    def watch(folder: str) -> object:
+        scanned.append(Path(folder).name)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", watch)
+    walk = storage.walk(str(tmp_path))
+    next(walk)
+    assert scanned[1:] == ["a"]
+    next(walk)
+    assert scanned[1:] == ["a", "b"]
