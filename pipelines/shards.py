@@ -9,12 +9,15 @@ from typing import Any
 
 import crc32c
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipelines import schema, storage
 from pipelines.faces import CropRule
+from pipelines.frame_index import FrameRef as FrameRef
+from pipelines.frame_index import IndexFile, read_videos
+from pipelines.frame_index import SourceVideo as SourceVideo
+from pipelines.frame_index import plain_chunks as plain_chunks
 from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS
 
 MANIFEST = "dataset.json"
@@ -115,31 +118,6 @@ def read_manifest(root: str) -> DatasetManifest:
         raise ValueError(f"{url}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRef:
-    """Where one frame lies: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`. Angles in degrees."""
-
-    url: str
-    jpeg_offset: int
-    jpeg_length: int
-    jpeg_crc32c: int
-    landmarks_offset: int
-    clip: str
-    frame_index: int
-    yaw: float
-    pitch: float
-    roll: float
-
-
-@dataclass(frozen=True)
-class SourceVideo:
-    """All frames of one source video, clip by clip in the clips' order. `video_id` is identity/video."""
-
-    video_id: str
-    identity: str
-    frames: tuple[FrameRef, ...]
-
-
 class ShardDataset:
     """A finished data set at a path or URL.
 
@@ -160,23 +138,16 @@ class ShardDataset:
         """
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-        frames: dict[tuple[str, str], list[FrameRef]] = {}
-        for entry in self.manifest.shards:
-            if entry.split != split or not entry.num_clips:
-                continue
-            url = storage.join(self.root, schema.part_name(split, entry.shard))
-            with storage.open(url) as file:
-                try:
-                    plain_chunks(pq.read_metadata(file))
-                except ValueError as error:  # pyarrow's ArrowInvalid is one too
-                    raise ValueError(f"{url} is broken: {error}") from error
-            with storage.open(storage.join(self.root, schema.index_name(split, entry.shard))) as file:
-                table = pq.read_table(file)
-            for row in table.to_pylist():
-                frames.setdefault((row["identity"], row["video"]), []).append(_frame_ref(url, row))
-        return tuple(
-            SourceVideo(f"{identity}/{video}", identity, tuple(members))
-            for (identity, video), members in sorted(frames.items())
+        return read_videos(
+            [
+                IndexFile(
+                    storage.join(self.root, schema.part_name(split, entry.shard)),
+                    storage.join(self.root, schema.index_name(split, entry.shard)),
+                    entry.num_frames,
+                )
+                for entry in self.manifest.shards
+                if entry.split == split and entry.num_clips
+            ]
         )
 
     def read(self, frames: Sequence[FrameRef]) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
@@ -196,21 +167,6 @@ class ShardDataset:
         ]
 
 
-def _frame_ref(url: str, row: Mapping[str, Any]) -> FrameRef:
-    return FrameRef(
-        url=url,
-        jpeg_offset=row["jpeg_offset"],
-        jpeg_length=row["jpeg_length"],
-        jpeg_crc32c=row["jpeg_crc32c"],
-        landmarks_offset=row["landmarks_offset"],
-        clip=row["clip"],
-        frame_index=row["frame_index"],
-        yaw=row["yaw"],
-        pitch=row["pitch"],
-        roll=row["roll"],
-    )
-
-
 def _checked(frame: FrameRef, jpeg: bytes) -> bytes:
     if crc32c.crc32c(jpeg) != frame.jpeg_crc32c:
         raise ValueError(f"{frame.url}: frame {frame.frame_index} of clip {frame.clip} is damaged (checksum)")
@@ -222,28 +178,3 @@ def _landmarks(frame: FrameRef, data: bytes) -> Float[np.ndarray, "68 2"]:
     if not np.isfinite(points).all():
         raise ValueError(f"{frame.url}: landmarks of frame {frame.frame_index} of clip {frame.clip} are damaged")
     return points
-
-
-def plain_chunks(metadata: Any) -> list[tuple[int, int]]:
-    """Per row group, where the JPEG and the landmark column chunks end in the file.
-
-    Raises:
-        ValueError: the footer says that one of these columns is encoded so that frames are no byte ranges.
-    """
-    ends: list[tuple[int, int]] = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
-        pair = []
-        for name in schema.PLAIN_COLUMNS:
-            if name not in columns:
-                raise ValueError(f"row group {number} has no column {name}")
-            column = columns[name]
-            encodings = set(column.encodings) - {"RLE", "BIT_PACKED"}  # those of the list levels
-            if encodings != {"PLAIN"} or column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
-                raise ValueError(
-                    f"column {name} must be PLAIN and uncompressed, found {sorted(encodings)}, {column.compression}"
-                )
-            pair.append(column.data_page_offset + column.total_compressed_size)
-        ends.append((pair[0], pair[1]))
-    return ends
