@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,26 +138,32 @@ class ShardDataset:
         """
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-        return read_videos(
-            [
-                IndexFile(
-                    storage.join(self.root, schema.part_name(split, entry.shard)),
-                    storage.join(self.root, schema.index_name(split, entry.shard)),
-                    entry.num_frames,
-                )
-                for entry in self.manifest.shards
-                if entry.split == split and entry.num_clips
-            ]
-        )
+        return read_videos([self._index_file(url, entry) for url, entry in self.shards(split).items()])
 
-    def read(self, frames: Sequence[FrameRef]) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
+    def shards(self, split: str) -> dict[str, ShardEntry]:
+        """The shards of a split that hold frames, by URL."""
+        return {
+            storage.join(self.root, schema.part_name(split, entry.shard)): entry
+            for entry in self.manifest.shards
+            if entry.split == split and entry.num_clips
+        }
+
+    def _index_file(self, url: str, entry: ShardEntry) -> IndexFile:
+        return IndexFile(url, storage.join(self.root, schema.index_name(entry.split, entry.shard)), entry.num_frames)
+
+    def read(
+        self, frames: Sequence[FrameRef], *, at: Callable[[str], str] | None = None
+    ) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
         """JPEG bytes and landmarks (crop pixels) of frames, in one set of ranged reads.
+
+        `at` tells where to read a shard, given its URL: such as in a ShardCache.
 
         Raises:
             ValueError: a frame's bytes do not have the index's checksum, or its landmarks are not finite.
             OSError: a shard is missing or shorter than its index says.
         """
-        urls = [frame.url for frame in frames]
+        places = {url: at(url) if at else url for url in {frame.url for frame in frames}}
+        urls = [places[frame.url] for frame in frames]
         starts = [frame.jpeg_offset for frame in frames] + [frame.landmarks_offset for frame in frames]
         lengths = [frame.jpeg_length for frame in frames] + [LANDMARK_BYTES] * len(frames)
         parts = storage.ranges([*urls, *urls], starts, lengths)
