@@ -69,13 +69,13 @@ class ShardCache:
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while True:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                if path.exists():
+                    return _Copy(path, lock)
+                # Between two locks another process may fetch it, or be the last to let go of it.
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not path.exists():
                     _download(url, entry, path)
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                # Between the two locks another process may have been the last to let go of it.
-                if path.exists():
-                    return _Copy(path, lock)
         except BaseException:
             os.close(lock)
             raise
