@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32, Int, Int32, Int64, UInt32
 
-from pipelines import schema, storage
 from pipelines.command import progress
+from pipelines.index_file import IndexFile, check_footer, read_columns
 
-_KEYS = ("identity", "video", "clip")
 _THREADS = 16  # opening a shard of a store is mostly waiting
 
 
@@ -128,15 +125,6 @@ class SourceVideo:
         return self.frames[0].url
 
 
-@dataclass(frozen=True, slots=True)
-class IndexFile:
-    """A shard and its index, and how many frames the manifest says they hold."""
-
-    url: str
-    index_url: str
-    num_frames: int
-
-
 @dataclass(frozen=True)
 class _ShardNames:
     """The strings of one shard's index; `runs` are (identity, video, first row, end) of neighbours of one video."""
@@ -157,7 +145,7 @@ def read_videos(files: Sequence[IndexFile]) -> tuple[SourceVideo, ...]:
     columns = {name: np.empty(bases[-1], kind) for name, kind in (("clip", np.int32), *_NUMBERS.items())}
 
     def read(file: IndexFile, base: int) -> _ShardNames:
-        _check_footer(file)
+        check_footer(file)
         return _read_index(
             file, base, {name: column[base : base + file.num_frames] for name, column in columns.items()}
         )
@@ -171,62 +159,16 @@ def read_videos(files: Sequence[IndexFile]) -> tuple[SourceVideo, ...]:
     return _arrange(files, bases, columns, names)
 
 
-def _check_footer(file: IndexFile) -> None:
-    with storage.open(file.url) as source:
-        try:
-            plain_chunks(pq.read_metadata(source))
-        except ValueError as error:  # pyarrow's ArrowInvalid is one too
-            raise ValueError(f"{file.url} is broken: {error}") from error
-
-
 def _read_index(file: IndexFile, base: int, columns: Mapping[str, Any]) -> _ShardNames:
-    try:
-        source = pa.BufferReader(storage.read_bytes(file.index_url))
-        # Not pq.read_table: it goes through a data set scanner, which costs as much again as the reading.
-        table = pq.ParquetFile(source, read_dictionary=[*_KEYS]).read([*_KEYS, *_NUMBERS], use_threads=False)
-        table = table.cast(pa.schema([_as_dictionary(schema.INDEX_SCHEMA.field(name)) for name in table.column_names]))
-    except (ValueError, OSError) as error:  # pyarrow's own errors are one or the other
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{file.index_url} is broken: {error}") from error
-    if table.num_rows != file.num_frames or table.num_columns != len(_KEYS) + len(_NUMBERS):
-        raise ValueError(
-            f"{file.index_url} is broken: {table.num_rows} frames in {table.num_columns} of our columns, "
-            f"the manifest says {file.num_frames}"
-        )
-    for name in _NUMBERS:
-        columns[name][:] = _numbers(_one_chunk(table.column(name)))
-    keys = {name: _one_chunk(table.column(name)) for name in _KEYS}
-    identity, video, columns["clip"][:] = (_numbers(keys[name].indices) for name in _KEYS)
-    changes = np.flatnonzero((identity[1:] != identity[:-1]) | (video[1:] != video[:-1])) + 1
-    firsts = np.concatenate([[0], changes])
-    runs = zip(
-        _words(keys["identity"], identity[firsts]),
-        _words(keys["video"], video[firsts]),
-        (firsts + base).tolist(),
-        (np.append(changes, table.num_rows) + base).tolist(),
-        strict=True,
+    table = read_columns(file, [*_NUMBERS])
+    for name in columns:
+        columns[name][:] = table.numbers[name]
+    runs = table.runs("identity", "video")
+    names = (*(table.words(name, [start for start, _ in runs]) for name in ("identity", "video")), runs)
+    return _ShardNames(
+        table.names["clip"],
+        [(who, video, start + base, end + base) for who, video, (start, end) in zip(*names, strict=True)],
     )
-    return _ShardNames(keys["clip"].dictionary.to_pylist(), [*runs])
-
-
-def _as_dictionary(field: Any) -> Any:
-    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in _KEYS else field
-
-
-def _one_chunk(column: Any) -> Any:
-    whole = column.unify_dictionaries().combine_chunks()
-    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-
-
-def _numbers(array: Any) -> Any:
-    # Arrow's own `to_numpy` imports pandas: a second and 60 MB.
-    return np.from_dlpack(array)
-
-
-def _words(keys: Any, codes: Int[np.ndarray, "runs"]) -> list[str]:
-    words = keys.dictionary.to_pylist()
-    return [words[code] for code in codes.tolist()]
 
 
 def _arrange(
@@ -266,29 +208,3 @@ def _videos(columns: FrameColumns, runs: Iterable[tuple[str, str, int, int]]) ->
         first = at
         at += sum(end - start for _, _, start, end in members)
         yield SourceVideo(f"{identity}/{video}", identity, Frames(columns, first, at))
-
-
-def plain_chunks(metadata: Any) -> list[tuple[int, int]]:
-    """Per row group, where the JPEG and the landmark column chunks end in the file.
-
-    Raises:
-        ValueError: the footer says that one of these columns is encoded so that frames are no byte ranges.
-    """
-    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    for name in schema.PLAIN_COLUMNS:
-        if name not in places:
-            raise ValueError(f"there is no column {name}")
-    ends: list[tuple[int, int]] = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        pair = []
-        for name in schema.PLAIN_COLUMNS:
-            column = group.column(places[name])
-            encodings = set(column.encodings) - {"RLE", "BIT_PACKED"}  # those of the list levels
-            if encodings != {"PLAIN"} or column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
-                raise ValueError(
-                    f"column {name} must be PLAIN and uncompressed, found {sorted(encodings)}, {column.compression}"
-                )
-            pair.append(column.data_page_offset + column.total_compressed_size)
-        ends.append((pair[0], pair[1]))
-    return ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pipelines import schema, storage
 from pipelines.faces import CropRule
 from pipelines.frame_index import FrameRef as FrameRef
-from pipelines.frame_index import IndexFile, read_videos
 from pipelines.frame_index import SourceVideo as SourceVideo
-from pipelines.frame_index import plain_chunks as plain_chunks
+from pipelines.frame_index import read_videos
+from pipelines.index_file import IndexFile
+from pipelines.index_file import plain_chunks as plain_chunks
 from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS
+from pipelines.shard_stream import StreamedClip, stream_clips
 
 MANIFEST = "dataset.json"
 
@@ -136,12 +138,21 @@ class ShardDataset:
             ValueError: an unknown split, or a shard whose frames are no byte ranges.
             FileNotFoundError: a shard is missing.
         """
-        if split not in SPLITS:
-            raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
         return read_videos([self._index_file(url, entry) for url, entry in self.shards(split).items()])
 
+    def stream(self, split: str) -> Iterator[StreamedClip]:
+        """All clips of a split with their frames, shard by shard in the files' order, in memory that does not grow.
+
+        Raises:
+            ValueError: an unknown split, or a shard or frame is damaged: the message names the shard and the clip.
+            OSError: a shard is missing or shorter than its index says.
+        """
+        return stream_clips([self._index_file(url, entry) for url, entry in self.shards(split).items()], self.read)
+
     def shards(self, split: str) -> dict[str, ShardEntry]:
-        """The shards of a split that hold frames, by URL."""
+        """The shards of a split that hold frames, by URL. Raises ValueError for an unknown split."""
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
         return {
             storage.join(self.root, schema.part_name(split, entry.shard)): entry
             for entry in self.manifest.shards

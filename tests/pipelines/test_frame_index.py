@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import schema, storage
-from pipelines.frame_index import FrameRef, Frames, IndexFile, read_videos
+from pipelines.frame_index import FrameRef, Frames, read_videos
+from pipelines.index_file import IndexFile
 from pipelines.shard_writer import write_rows
 
 
