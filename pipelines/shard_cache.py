@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Mapping, Sequence
@@ -88,6 +89,10 @@ def _download(url: str, entry: ShardEntry, path: Path) -> None:
         if sha256 != entry.sha256:
             raise ValueError(f"{url} is damaged: its sha256 is {sha256}, the manifest says {entry.sha256}")
         partial.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(error.errno, f"no space for a copy of {url}", str(path.parent)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import posixpath
 import tempfile
@@ -40,6 +41,9 @@ def _ask(filesystem: Any, url: str, action: Callable[[], _T]) -> _T:
     """What `action` gets from a store, with patience where the store is busy. Errors name `url`."""
     if isinstance(filesystem, LocalFileSystem):
         return action()
+    log = logging.getLogger("gcsfs")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())  # else the traceback of what it gives up on goes to standard error
     names = {filesystem.protocol} if isinstance(filesystem.protocol, str) else {*filesystem.protocol}
     return retrying(url, action, retries_itself=bool(names & _RETRY_BY_THEMSELVES))
 
@@ -73,6 +77,11 @@ def arrow_filesystem(url: str) -> tuple[Any, str]:
 def join(root: str, *parts: str) -> str:
     """`root` and `parts` joined by single slashes; `root` may be a path or a URL."""
     return posixpath.join(root.rstrip("/") or "/", *parts) if parts else root
+
+
+def parent(url: str) -> str:
+    """The folder that a file lies in; `.` for a bare name."""
+    return url.rstrip("/").rpartition("/")[0] or ("/" if url.startswith("/") else ".")
 
 
 def open(url: str, mode: str = "rb") -> Any:  # read as storage.open

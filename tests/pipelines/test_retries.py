@@ -2,9 +2,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
+import sfumato
 from pipelines import retries, storage
 from pipelines.retries import is_transient, retrying
 
@@ -123,3 +125,41 @@ def test_a_server_that_stays_busy_is_named(pauses: list[float]) -> None:
     with busy_server(99, 503) as (url, asked), pytest.raises(OSError, match=rf"^{url}: the store refuses, 5 times: "):
         storage.read_bytes(url)
     assert len(asked) == 5
+
+
+@pytest.fixture
+def impatient_gcsfs(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """gcsfs without its half minute of pauses; set STORAGE_EMULATOR_HOST with it."""
+    import gcsfs.retry
+
+    async def no_pause(seconds: float) -> None: ...
+
+    monkeypatch.setattr(gcsfs.retry, "asyncio", SimpleNamespace(sleep=no_pause))
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    yield monkeypatch
+    gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+@pytest.mark.slow  # imports gcsfs
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_gcsfs_outlasts_a_busy_store_by_itself(impatient_gcsfs: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    with busy_server(2, 503) as (url, asked):
+        impatient_gcsfs.setenv("STORAGE_EMULATOR_HOST", url.removesuffix("/file"))
+        assert storage.ranges(["gs://bucket/file"], [2], [3]) == [b"234"]
+    assert len(asked) == 3
+    assert pauses == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_store_that_stays_busy_is_one_line_and_nothing_else(
+    impatient_gcsfs: pytest.MonkeyPatch, pauses: list[float], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with busy_server(99, 503) as (url, asked):
+        impatient_gcsfs.setenv("STORAGE_EMULATOR_HOST", url.removesuffix("/file"))
+        assert sfumato.main(["bench", "loader", "--data", "gs://bucket/set"]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("sfumato bench loader: error: gs://bucket/set/dataset.json: the store refuses: HttpError")
+    assert len(asked) == 6  # its own six tries, not five times as many
+    assert pauses == []

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -129,3 +130,18 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, shards: dict[str,
     (folder / f"{'b' * 64}.partial").write_bytes(b"half")
     ShardCache(folder, shards).close()
     assert copies(folder) == 0
+
+
+def test_a_full_disk_is_named(
+    cache: ShardCache, shards: dict[str, ShardEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(url: str, target: Path, num_bytes: int) -> str:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage, "download", full)
+    (a, *_) = shards
+    cache.want([a])
+    with pytest.raises(OSError, match=f"no space for a copy of {a}: '{cache.folder}'"):
+        cache.path(a)
+    assert copies(cache.folder) == 0
