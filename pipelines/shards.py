@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import crc32c
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipelines import schema, storage
 from pipelines.faces import CropRule
+from pipelines.frame_index import FrameRef as FrameRef
+from pipelines.frame_index import SourceVideo as SourceVideo
+from pipelines.frame_index import read_videos
+from pipelines.index_file import IndexFile
+from pipelines.index_file import plain_chunks as plain_chunks
 from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS
+from pipelines.shard_stream import StreamedClip, stream_clips
 
 MANIFEST = "dataset.json"
 
@@ -115,31 +120,6 @@ def read_manifest(root: str) -> DatasetManifest:
         raise ValueError(f"{url}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRef:
-    """Where one frame lies: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`. Angles in degrees."""
-
-    url: str
-    jpeg_offset: int
-    jpeg_length: int
-    jpeg_crc32c: int
-    landmarks_offset: int
-    clip: str
-    frame_index: int
-    yaw: float
-    pitch: float
-    roll: float
-
-
-@dataclass(frozen=True)
-class SourceVideo:
-    """All frames of one source video, clip by clip in the clips' order. `video_id` is identity/video."""
-
-    video_id: str
-    identity: str
-    frames: tuple[FrameRef, ...]
-
-
 class ShardDataset:
     """A finished data set at a path or URL.
 
@@ -158,35 +138,43 @@ class ShardDataset:
             ValueError: an unknown split, or a shard whose frames are no byte ranges.
             FileNotFoundError: a shard is missing.
         """
+        return read_videos([self._index_file(url, entry) for url, entry in self.shards(split).items()])
+
+    def stream(self, split: str) -> Iterator[StreamedClip]:
+        """All clips of a split with their frames, shard by shard in the files' order, in memory that does not grow.
+
+        Raises:
+            ValueError: an unknown split, or a shard or frame is damaged: the message names the shard and the clip.
+            OSError: a shard is missing or shorter than its index says.
+        """
+        return stream_clips([self._index_file(url, entry) for url, entry in self.shards(split).items()], self.read)
+
+    def shards(self, split: str) -> dict[str, ShardEntry]:
+        """The shards of a split that hold frames, by URL. Raises ValueError for an unknown split."""
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-        frames: dict[tuple[str, str], list[FrameRef]] = {}
-        for entry in self.manifest.shards:
-            if entry.split != split or not entry.num_clips:
-                continue
-            url = storage.join(self.root, schema.part_name(split, entry.shard))
-            with storage.open(url) as file:
-                try:
-                    plain_chunks(pq.read_metadata(file))
-                except ValueError as error:  # pyarrow's ArrowInvalid is one too
-                    raise ValueError(f"{url} is broken: {error}") from error
-            with storage.open(storage.join(self.root, schema.index_name(split, entry.shard))) as file:
-                table = pq.read_table(file)
-            for row in table.to_pylist():
-                frames.setdefault((row["identity"], row["video"]), []).append(_frame_ref(url, row))
-        return tuple(
-            SourceVideo(f"{identity}/{video}", identity, tuple(members))
-            for (identity, video), members in sorted(frames.items())
-        )
+        return {
+            storage.join(self.root, schema.part_name(split, entry.shard)): entry
+            for entry in self.manifest.shards
+            if entry.split == split and entry.num_clips
+        }
 
-    def read(self, frames: Sequence[FrameRef]) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
+    def _index_file(self, url: str, entry: ShardEntry) -> IndexFile:
+        return IndexFile(url, storage.join(self.root, schema.index_name(entry.split, entry.shard)), entry.num_frames)
+
+    def read(
+        self, frames: Sequence[FrameRef], *, at: Callable[[str], str] | None = None
+    ) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
         """JPEG bytes and landmarks (crop pixels) of frames, in one set of ranged reads.
+
+        `at` tells where to read a shard, given its URL: such as in a ShardCache.
 
         Raises:
             ValueError: a frame's bytes do not have the index's checksum, or its landmarks are not finite.
             OSError: a shard is missing or shorter than its index says.
         """
-        urls = [frame.url for frame in frames]
+        places = {url: at(url) if at else url for url in {frame.url for frame in frames}}
+        urls = [places[frame.url] for frame in frames]
         starts = [frame.jpeg_offset for frame in frames] + [frame.landmarks_offset for frame in frames]
         lengths = [frame.jpeg_length for frame in frames] + [LANDMARK_BYTES] * len(frames)
         parts = storage.ranges([*urls, *urls], starts, lengths)
@@ -194,21 +182,6 @@ class ShardDataset:
             (_checked(frame, jpeg), _landmarks(frame, points))
             for frame, jpeg, points in zip(frames, parts[: len(frames)], parts[len(frames) :], strict=True)
         ]
-
-
-def _frame_ref(url: str, row: Mapping[str, Any]) -> FrameRef:
-    return FrameRef(
-        url=url,
-        jpeg_offset=row["jpeg_offset"],
-        jpeg_length=row["jpeg_length"],
-        jpeg_crc32c=row["jpeg_crc32c"],
-        landmarks_offset=row["landmarks_offset"],
-        clip=row["clip"],
-        frame_index=row["frame_index"],
-        yaw=row["yaw"],
-        pitch=row["pitch"],
-        roll=row["roll"],
-    )
 
 
 def _checked(frame: FrameRef, jpeg: bytes) -> bytes:
@@ -222,28 +195,3 @@ def _landmarks(frame: FrameRef, data: bytes) -> Float[np.ndarray, "68 2"]:
     if not np.isfinite(points).all():
         raise ValueError(f"{frame.url}: landmarks of frame {frame.frame_index} of clip {frame.clip} are damaged")
     return points
-
-
-def plain_chunks(metadata: Any) -> list[tuple[int, int]]:
-    """Per row group, where the JPEG and the landmark column chunks end in the file.
-
-    Raises:
-        ValueError: the footer says that one of these columns is encoded so that frames are no byte ranges.
-    """
-    ends: list[tuple[int, int]] = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
-        pair = []
-        for name in schema.PLAIN_COLUMNS:
-            if name not in columns:
-                raise ValueError(f"row group {number} has no column {name}")
-            column = columns[name]
-            encodings = set(column.encodings) - {"RLE", "BIT_PACKED"}  # those of the list levels
-            if encodings != {"PLAIN"} or column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
-                raise ValueError(
-                    f"column {name} must be PLAIN and uncompressed, found {sorted(encodings)}, {column.compression}"
-                )
-            pair.append(column.data_page_offset + column.total_compressed_size)
-        ends.append((pair[0], pair[1]))
-    return ends

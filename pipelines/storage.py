@@ -5,34 +5,29 @@ A path without a scheme is local. Every write is atomic: a reader sees the old f
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import functools
+import hashlib
+import logging
 import os
 import posixpath
-import stat
 import tempfile
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-_FEW_FOLDERS = 8  # of these each is listed by itself; more of them are each found whole
-_FOLDERS_AHEAD = 8  # so many are listed at once: a list call is mostly waiting
+from pipelines.listing import FileInfo as FileInfo
+from pipelines.listing import walk_local, walk_remote
+from pipelines.retries import retrying
+from pipelines.spans import Span, merge_ranges
 
+_RETRY_BY_THEMSELVES = {"gs", "gcs", "s3", "s3a", "abfs", "az"}
+_BLOCK_BYTES = 16 * 2**20
 
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file as its folder's listing knows it."""
-
-    url: str
-    num_bytes: int
-    checksum: str | None
-    """`md5:<hex>` or `etag:<tag>` where the store's listing gives one: equal only if the contents are equal."""
+_T = TypeVar("_T")
 
 
 def _resolve(url: str) -> tuple[Any, str]:
@@ -40,6 +35,17 @@ def _resolve(url: str) -> tuple[Any, str]:
     # a fork hangs.
     filesystem, path = fsspec.core.url_to_fs(url)
     return filesystem, str(path)
+
+
+def _ask(filesystem: Any, url: str, action: Callable[[], _T]) -> _T:
+    """What `action` gets from a store, with patience where the store is busy. Errors name `url`."""
+    if isinstance(filesystem, LocalFileSystem):
+        return action()
+    log = logging.getLogger("gcsfs")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())  # else the traceback of what it gives up on goes to standard error
+    names = {filesystem.protocol} if isinstance(filesystem.protocol, str) else {*filesystem.protocol}
+    return retrying(url, action, retries_itself=bool(names & _RETRY_BY_THEMSELVES))
 
 
 def is_local(url: str) -> bool:
@@ -83,34 +89,35 @@ def open(url: str, mode: str = "rb") -> Any:  # read as storage.open
     if set(mode) - set("rbt"):
         raise ValueError(f"storage.open only reads, got mode {mode!r}; write with storage.atomic_write")
     filesystem, path = _resolve(url)
-    return filesystem.open(path, mode)
+    return _ask(filesystem, url, lambda: filesystem.open(path, mode))
 
 
 def exists(url: str) -> bool:
     """Whether a file or folder exists at `url`."""
     filesystem, path = _resolve(url)
-    return bool(filesystem.exists(path))
+    return bool(_ask(filesystem, url, lambda: filesystem.exists(path)))
 
 
 def is_folder(url: str) -> bool:
     """Whether `url` is an existing folder (or a prefix with files under it)."""
     filesystem, path = _resolve(url)
-    return bool(filesystem.isdir(path))
+    return bool(_ask(filesystem, url, lambda: filesystem.isdir(path)))
 
 
 def size(url: str) -> int:
     """Bytes of the file at `url`. Raises FileNotFoundError."""
     filesystem, path = _resolve(url)
-    return int(filesystem.size(path))
+    return int(_ask(filesystem, url, lambda: filesystem.size(path)))
 
 
 def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as storage.list
     """Files under the folder `url`, sorted; each begins with `url` as it was spelled. Missing folder: none."""
     filesystem, path = _resolve(url)
-    if not filesystem.exists(path):
+    if not exists(url):
         return []
     root = path.rstrip("/")
-    found = [str(name) for name in filesystem.find(path, maxdepth=None if recursive else 1)]
+    maxdepth = None if recursive else 1
+    found = [str(name) for name in _ask(filesystem, url, lambda: filesystem.find(path, maxdepth=maxdepth))]
     return sorted(url.rstrip("/") + name[len(root) :] for name in found)
 
 
@@ -127,92 +134,27 @@ def walk(url: str) -> Iterator[FileInfo]:
     prefix = url.rstrip("/")
     if isinstance(filesystem, LocalFileSystem):
         if Path(path).is_dir():
-            yield from _walk_local(path, prefix)
-        return
-    # An instance without the listing cache, which would keep a dictionary of every file for the life of the process.
-    filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    with ThreadPoolExecutor(_FOLDERS_AHEAD, "listing") as pool:
-        yield from _walk_remote(filesystem, str(path).rstrip("/"), prefix, pool)
+            yield from walk_local(path, prefix)
+    else:
+        yield from walk_remote(_Lister(url), path.rstrip("/"), prefix)
 
 
-def _walk_local(folder: str, prefix: str) -> Iterator[FileInfo]:
-    with os.scandir(folder) as entries:
-        # A folder sorts as its name and a slash: then the files come in the order of their whole paths.
-        found = sorted(
-            (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in entries
-        )
-    for name, entry in found:
-        if name.endswith("/"):
-            yield from _walk_local(entry.path, f"{prefix}/{entry.name}")
-            continue
-        try:
-            status = entry.stat()
-        except OSError:
-            continue  # a link to nothing, or to itself; or gone since it was listed
-        if stat.S_ISREG(status.st_mode):
-            yield FileInfo(f"{prefix}/{name}", status.st_size, None)
+class _Lister:
+    def __init__(self, url: str) -> None:
+        # Without the listing cache, which would keep a dictionary of every file for the life of the process.
+        self.url, self.filesystem = url, fsspec.core.url_to_fs(url, use_listings_cache=False)[0]
 
+    def ls(self, folder: str) -> Sequence[Any]:
+        return [*_ask(self.filesystem, self.url, lambda: self.filesystem.ls(folder, detail=True))]
 
-def _walk_remote(filesystem: Any, folder: str, prefix: str, pool: ThreadPoolExecutor) -> Iterator[FileInfo]:
-    try:
-        entries = [entry for entry in filesystem.ls(folder, detail=True) if entry["name"].rstrip("/") != folder]
-    except FileNotFoundError:
-        return
-    folders = [entry for entry in entries if entry["type"] == "directory"]
-    if len(folders) <= _FEW_FOLDERS:
-        for entry in _in_order(entries):
-            name = str(entry["name"]).rstrip("/")
-            if entry["type"] == "directory":
-                yield from _walk_remote(filesystem, name, prefix + name[len(folder) :], pool)
-            elif not _is_marker(entry):
-                yield _file_info(entry, folder, prefix)
-        return
-
-    def find(below: str) -> Sequence[FileInfo]:
-        entries = filesystem.find(below, detail=True).values()
-        found = (_file_info(entry, folder, prefix) for entry in entries if not _is_marker(entry))
-        return sorted(found, key=lambda file: file.url)
-
-    ahead: deque[Future[Sequence[FileInfo]]] = deque()
-    for entry in _in_order(entries):
-        if entry["type"] == "directory":
-            ahead.append(pool.submit(find, str(entry["name"]).rstrip("/")))
-        elif not _is_marker(entry):
-            ahead.append(_done([_file_info(entry, folder, prefix)]))
-        if len(ahead) > _FOLDERS_AHEAD:
-            yield from ahead.popleft().result()
-    for future in ahead:
-        yield from future.result()
-
-
-def _in_order(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    return sorted(entries, key=lambda entry: entry["name"].rstrip("/") + "/" * (entry["type"] == "directory"))
-
-
-def _is_marker(entry: Mapping[str, Any]) -> bool:
-    """Whether it only stands for an empty folder, as consoles of stores make them."""
-    return bool(entry["type"] == "directory" or (not entry["size"] and entry["name"].endswith("/")))
-
-
-def _done(files: Sequence[FileInfo]) -> Future[Sequence[FileInfo]]:
-    future: Future[Sequence[FileInfo]] = Future()
-    future.set_result(files)
-    return future
-
-
-def _file_info(entry: Mapping[str, Any], folder: str, prefix: str) -> FileInfo:
-    checksum = None
-    if entry.get("md5Hash"):
-        checksum = "md5:" + base64.b64decode(entry["md5Hash"]).hex()
-    elif entry.get("ETag"):
-        checksum = "etag:" + str(entry["ETag"]).strip('"')
-    return FileInfo(prefix + str(entry["name"])[len(folder) :], int(entry["size"] or 0), checksum)
+    def find(self, folder: str) -> Sequence[Any]:
+        return [*_ask(self.filesystem, self.url, lambda: self.filesystem.find(folder, detail=True)).values()]
 
 
 def read_bytes(url: str) -> bytes:
     """The whole file. Raises FileNotFoundError."""
     filesystem, path = _resolve(url)
-    return bytes(filesystem.cat_file(path))
+    return bytes(_ask(filesystem, url, lambda: filesystem.cat_file(path)))
 
 
 def write_bytes(url: str, data: bytes) -> None:
@@ -249,42 +191,59 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
             yield sink
         parent = posixpath.dirname(path)
         with contextlib.suppress(FileExistsError, NotImplementedError):
-            filesystem.makedirs(parent, exist_ok=True)
-        filesystem.put_file(str(spool), path)
+            _ask(filesystem, url, lambda: filesystem.makedirs(parent, exist_ok=True))
+        _ask(filesystem, url, lambda: filesystem.put_file(str(spool), path))
 
 
 def remove(url: str, *, recursive: bool = False) -> None:
     """Remove a file, or with `recursive` a folder. A missing one is no error."""
     filesystem, path = _resolve(url)
     with contextlib.suppress(FileNotFoundError):
-        filesystem.rm(path, recursive=recursive)
+        _ask(filesystem, url, lambda: filesystem.rm(path, recursive=recursive))
 
 
 def ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -> Sequence[bytes]:
-    """Byte ranges of files, in the order asked for. Raises OSError naming the file when it ends too early."""
+    """Byte ranges of files, in the order asked for. Neighbours are read in one piece: see `merge_ranges`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        OSError: a file ends too early.
+    """
     if not urls:
         return []
+    spans, places = merge_ranges(urls, starts, lengths)
     filesystem, _ = _resolve(urls[0])
-    if isinstance(filesystem, LocalFileSystem):
-        parts = _local_ranges(urls, starts, lengths)
-    else:
-        paths = [_resolve(url)[1] for url in urls]
-        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
-        parts = [bytes(part) for part in filesystem.cat_ranges(paths, [*starts], ends, on_error="raise")]
-    for url, start, length, part in zip(urls, starts, lengths, parts, strict=True):
+    pieces = _local_ranges(spans) if isinstance(filesystem, LocalFileSystem) else _remote_ranges(filesystem, spans)
+    parts = []
+    for url, start, length, place in zip(urls, starts, lengths, places, strict=True):
+        offset = start - spans[place].start
+        part = pieces[place][offset : offset + length]
         if len(part) != length:
             raise OSError(f"{url} ends early: {len(part)} of {length} bytes at offset {start}")
+        parts.append(part)
     return parts
 
 
-def _local_ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -> Sequence[bytes]:
-    # fsspec's own cat_ranges opens the file once per range; an episode has up to 66 ranges of one file.
+def _remote_ranges(filesystem: Any, spans: Sequence[Span]) -> Sequence[bytes]:
+    paths = {span.url: _resolve(span.url)[1] for span in spans}
+    files, starts, ends = [paths[s.url] for s in spans], [s.start for s in spans], [s.end for s in spans]
+    # All at once; then those that failed one by one, with patience and with their own names in the error.
+    pieces = [*filesystem.cat_ranges(files, starts, ends, on_error="return")]
+    for i, span in enumerate(spans):
+        if isinstance(pieces[i], Exception):
+            read = functools.partial(filesystem.cat_file, files[i], start=span.start, end=span.end)
+            pieces[i] = _ask(filesystem, span.url, read)
+    return [bytes(piece) for piece in pieces]
+
+
+def _local_ranges(spans: Sequence[Span]) -> Sequence[bytes]:
+    # fsspec's own cat_ranges opens the file once per range.
     handles: dict[str, int] = {}
     try:
-        for url in urls:
-            if url not in handles:
-                handles[url] = os.open(local_path(url), os.O_RDONLY)
-        return [os.pread(handles[url], length, start) for url, start, length in zip(urls, starts, lengths, strict=True)]
+        for span in spans:
+            if span.url not in handles:
+                handles[span.url] = os.open(local_path(span.url), os.O_RDONLY)
+        return [os.pread(handles[span.url], span.end - span.start, span.start) for span in spans]
     finally:
         for handle in handles.values():
             os.close(handle)
@@ -299,5 +258,21 @@ def local_copy(url: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
         target = Path(folder) / f"download{Path(path).suffix}"
-        filesystem.get_file(path, str(target))
+        _ask(filesystem, url, lambda: filesystem.get_file(path, str(target)))
         yield target
+
+
+def download(url: str, target: Path, num_bytes: int) -> str:
+    """Copy the file at `url` to a local path, front to back in blocks of 16 MB; returns its sha256 in hex.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it is shorter than `num_bytes`.
+    """
+    digest = hashlib.sha256()
+    with target.open("wb") as sink:
+        for start in range(0, num_bytes, _BLOCK_BYTES):
+            (block,) = ranges([url], [start], [min(_BLOCK_BYTES, num_bytes - start)])
+            digest.update(block)
+            sink.write(block)
+    return digest.hexdigest()

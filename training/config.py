@@ -7,6 +7,7 @@ from pipelines.faces import CropRule
 from pipelines.rasterize import RasterConfig
 
 PerceptualNet = Literal["vgg16", "alexnet"]
+ReadOrder = Literal["videos", "shards"]
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,14 @@ class TrainConfig:
     checkpoint_every: int = 1000
     max_bad_steps: int = 20
     """Consecutive steps with a loss that is not finite before the run gives up."""
+    read_order: ReadOrder = "videos"
+    """How an epoch is shuffled: all videos at once, or shards, and videos within a window of them."""
+    window_shards: int = 16
+    """Shards of a window of the order `shards`."""
 
     def __post_init__(self) -> None:
-        for name in ("num_shots", "episodes_per_step", "num_steps", "log_every", "sample_every", "checkpoint_every"):
+        counts = ("num_shots", "episodes_per_step", "num_steps", "log_every", "sample_every", "checkpoint_every")
+        for name in (*counts, "window_shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:

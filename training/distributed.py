@@ -51,6 +51,7 @@ class _Job:
     tracker: Tracker
     threads: int
     control: Any
+    scratch: str | None
 
 
 class _Control:
@@ -86,12 +87,14 @@ def fit(
     cluster: Cluster,
     tracker: Tracker,
     on_progress: Callable[[int, Mapping[str, float]], None],
+    scratch: str | None = None,
 ) -> str:
     """Train on a Ray cluster; returns the newest checkpoint's local folder. Run again with the same `run`, it resumes.
 
     Args:
         dataset: path or URL of the shards; absolute, since workers have folders of their own.
         run: path or URL of the run; checkpoints go below it.
+        scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
         on_progress: called about twice a second with the last logged step and its metrics.
 
     Raises:
@@ -106,7 +109,7 @@ def fit(
         threads = max((os.cpu_count() or 1) // cluster.num_workers, 1)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": _Job(config, dataset, tracker, threads, control)},
+            train_loop_config={"job": _Job(config, dataset, tracker, threads, control, scratch)},
             scaling_config=ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.gpus),
             run_config=RunConfig(
                 name="meta-train",
@@ -189,7 +192,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
     device = ray.train.torch.get_device()
     observer = _RayObserver(job, exchange.rank)
-    data = open_data(job.dataset, job.config)
+    data = open_data(job.dataset, job.config, job.scratch)
     checkpoint = ray.train.get_checkpoint()
     with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
         train(job.config, data, observer, exchange, device, folder)

@@ -1,25 +1,24 @@
 """Episodes: K shots and a target of one video, drawn without state, read by byte ranges, decoded ahead of the step."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from pipelines.head import fit_pose
 from pipelines.rasterize import rasterize_batch
-from pipelines.shards import ShardDataset, SourceVideo
+from pipelines.shard_cache import ShardCache
+from pipelines.shards import FrameRef, ShardDataset, SourceVideo
 from training.config import ModelConfig
 from training.models.warp import control_points, warp_shot
+from training.order import VideoOrder, WindowOrder
 from training.pictures import resize_points, to_tensor
 from training.row_table import RowTable
 from training.step import Batch
-
-_STEPS_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -36,31 +35,33 @@ class Episode:
 class EpisodeSampler:
     """Which episodes a step holds: a pure function of seed and step, whoever asks and however many workers there are.
 
-    Every video is visited once per epoch, in an order drawn per epoch.
+    Every video is visited once per epoch, in an order drawn per epoch: by default one shuffle of all of them.
     """
 
-    def __init__(self, num_frames: Sequence[int], num_shots: int, episodes_per_step: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_frames: Sequence[int],
+        num_shots: int,
+        episodes_per_step: int,
+        seed: int,
+        order: VideoOrder | None = None,
+    ) -> None:
         if not num_frames or min(num_frames) < num_shots + 1:
             raise ValueError(f"every video needs at least K + 1 = {num_shots + 1} frames, got {sorted(num_frames)[:1]}")
         self.num_frames = tuple(num_frames)
         self.num_shots, self.episodes_per_step, self.seed = num_shots, episodes_per_step, seed
+        self.order = order or VideoOrder(len(self.num_frames), seed)
 
     def episodes(self, step: int) -> list[Episode]:
         first = step * self.episodes_per_step
         return [self._episode(number) for number in range(first, first + self.episodes_per_step)]
 
     def _episode(self, number: int) -> Episode:
-        epoch, position = divmod(number, len(self.num_frames))
-        video = int(_epoch_order(self.seed, epoch, len(self.num_frames))[position])
+        video = self.order.video(number)
         random = np.random.default_rng((self.seed, 1, number))
         frames = random.choice(self.num_frames[video], self.num_shots + 1, replace=False)
         shots = tuple(int(frame) for frame in frames[1:])
         return Episode(video, shots, int(frames[0]), int(random.integers(1, self.num_shots + 1)))
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, num_videos: int) -> Int[np.ndarray, "videos"]:
-    return np.random.default_rng((seed, 0, epoch)).permutation(num_videos)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ class DecodedEpisodes:
 
 
 class EpisodeLoader:
-    """Decodes a worker's slice of each step in a background thread."""
+    """Decodes a worker's slice of each step in background threads, a few steps ahead.
+
+    With a `cache` and a sampler of WindowOrder, the shards of the present window and the next are fetched whole.
+    """
 
     def __init__(
         self,
@@ -86,22 +90,27 @@ class EpisodeLoader:
         *,
         rank: int = 0,
         world_size: int = 1,
+        threads: int = 1,
+        cache: ShardCache | None = None,
     ) -> None:
         if sampler.episodes_per_step % world_size:
             raise ValueError(f"{sampler.episodes_per_step} episodes per step do not divide among {world_size} workers")
         self.dataset, self.videos, self.sampler = dataset, videos, sampler
         self.image_size, self.rank, self.world_size = image_size, rank, world_size
+        self.threads, self.cache = threads, cache
+        self._flags = _decode_flags(dataset.manifest.size, image_size)
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
         """The batches of steps `first` to `last` - 1, decoded ahead."""
-        with ThreadPoolExecutor(1, "episodes") as pool:
-            ahead: list[Future[DecodedEpisodes]] = []
+        ahead: deque[Future[DecodedEpisodes]] = deque()
+        with ThreadPoolExecutor(self.threads, "episodes") as pool:
             for step in range(first, last):
+                self._fetch_shards(step - len(ahead), step)
                 ahead.append(pool.submit(self.load, step))
-                if len(ahead) > _STEPS_AHEAD:
-                    yield ahead.pop(0).result()
-            for future in ahead:
-                yield future.result()
+                if len(ahead) > self.threads + 1:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def load(self, step: int) -> DecodedEpisodes:
         """This worker's slice of one step."""
@@ -110,31 +119,41 @@ class EpisodeLoader:
 
     def decode(self, episodes: Sequence[Episode]) -> DecodedEpisodes:
         """Read and decode the frames of some episodes."""
-        wanted = [
-            self.videos[episode.video].frames[frame]
-            for episode in episodes
-            for frame in (episode.target, *episode.shots)
-        ]
-        read = self.dataset.read(wanted)
+        frames = [[self.videos[e.video].frames[frame] for frame in (e.target, *e.shots)] for e in episodes]
+        at = None if self.cache is None else self.cache.path
+        read = self.dataset.read([frame for row in frames for frame in row], at=at)
+        images = np.empty((len(read), self.image_size, self.image_size, 3), np.uint8)
+        for image, (jpeg, _) in zip(images, read, strict=True):
+            image[:] = _decode_jpeg(jpeg, self.image_size, self._flags)
         scale = self.image_size / self.dataset.manifest.size
-        images = np.stack([_decode_jpeg(jpeg, self.image_size) for jpeg, _ in read])
         landmarks = resize_points(np.stack([points for _, points in read]), scale)
-        per_episode = self.sampler.num_shots + 1
-        images = images.reshape(len(episodes), per_episode, *images.shape[1:])
-        landmarks = landmarks.reshape(len(episodes), per_episode, 68, 2)
+        shape = (len(episodes), self.sampler.num_shots + 1)
         nearest = [
-            1 + nearest_in_pose(points[1 : 1 + episode.num_warp_candidates], points[0])
-            for episode, points in zip(episodes, landmarks, strict=True)
+            1 + nearest_in_pose(shots[: episode.num_warp_candidates], target)
+            for episode, (target, *shots) in zip(episodes, frames, strict=True)
         ]
-        video_ids = tuple(self.videos[episode.video].video_id for episode in episodes)
-        return DecodedEpisodes(video_ids, images, landmarks, np.array(nearest))
+        return DecodedEpisodes(
+            video_ids=tuple(self.videos[episode.video].video_id for episode in episodes),
+            images=images.reshape(*shape, *images.shape[1:]),
+            landmarks=landmarks.reshape(*shape, 68, 2),
+            warp_sources=np.array(nearest),
+        )
+
+    def _fetch_shards(self, oldest: int, newest: int) -> None:
+        """Want the shards of the steps that are not yet through, and of the window after the oldest's."""
+        order = self.sampler.order
+        if self.cache is None or not isinstance(order, WindowOrder):
+            return
+        first = order.window(oldest * self.sampler.episodes_per_step)
+        last = order.window((newest + 1) * self.sampler.episodes_per_step - 1)
+        windows = range(first, max(last, first + 1) + 1)
+        self.cache.want([*dict.fromkeys(shard for window in windows for shard in order.shards(window))])
 
 
-def nearest_in_pose(candidates: Float[np.ndarray, "shots 68 2"], target: Float[np.ndarray, "68 2"]) -> int:
-    """The candidate whose yaw, pitch and roll are nearest to the target's."""
-    poses, wanted = fit_pose(candidates), fit_pose(target)
-    differences = [poses.yaw - wanted.yaw, poses.pitch - wanted.pitch, poses.roll - wanted.roll]
-    return int(np.square(differences).sum(axis=0).argmin())
+def nearest_in_pose(candidates: Sequence[FrameRef], target: FrameRef) -> int:
+    """The candidate whose yaw, pitch and roll, as the index has them, are nearest to the target's."""
+    angles = np.array([(frame.yaw, frame.pitch, frame.roll) for frame in (target, *candidates)])
+    return int(np.square(angles[1:] - angles[0]).sum(axis=1).argmin())
 
 
 def to_batch(decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device) -> Batch:
@@ -154,10 +173,24 @@ def to_batch(decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, dev
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
 
 
-def _decode_jpeg(jpeg: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+def _decode_flags(stored: int, size: int) -> int:
+    """How to decode pictures of `stored` pixels for `size`: JPEG gives a half, a quarter or an eighth for less work."""
+    halves = {
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    }
+    # OpenCV has no name for a reduced RGB picture; the bits of its names make one.
+    reduced = next((flag for ratio, flag in halves.items() if stored % ratio == 0 and stored // ratio >= size), 0)
+    return int(reduced | cv2.IMREAD_COLOR_RGB)
+
+
+def _decode_jpeg(jpeg: bytes, size: int, flags: int) -> UInt8[np.ndarray, "size size 3"]:
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
     if image is None:
         raise ValueError(f"a frame of {len(jpeg)} bytes is no JPEG")
+    if image.shape[:2] == (size, size):
+        return np.asarray(image)
     shrinks = image.shape[0] > size
     resized: np.ndarray = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return resized

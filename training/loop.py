@@ -1,8 +1,10 @@
 """The meta-training loop in plain PyTorch: needs no Ray, no MLflow and no files of its own."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pipelines import assets, storage
+from pipelines.shard_cache import ShardCache
 from pipelines.shards import ShardDataset, SourceVideo
 from training import losses
 from training.checkpoint import Origin, resume
@@ -18,12 +22,14 @@ from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSa
 from training.exchange import Exchange
 from training.models.embedder import Embedder
 from training.models.generator import Generator
+from training.order import VideoOrder, WindowOrder
 from training.perceptual import load_perceptual
 from training.pictures import to_images
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 
 _NUM_SAMPLES = 6
+_MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond
 
 
 class Observer(Protocol):
@@ -45,10 +51,29 @@ class Data:
 
     dataset: ShardDataset
     videos: tuple[SourceVideo, ...]
+    num_short: int
+    """Training videos with fewer frames, which are left out."""
+    scratch: Path
+    """Local folder for copies of shards."""
+
+    def shortfall(self, num_shots: int) -> str:
+        """One line when K is more than every clip of the data set holds, else nothing."""
+        most = self.dataset.manifest.episode_k_max
+        if num_shots <= most:
+            return ""
+        total = len(self.videos) + self.num_short
+        return (
+            f"K = {num_shots} is more than the {most} shots that every clip of {self.dataset.root} holds: "
+            f"{self.num_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
+        )
 
 
-def open_data(root: str, config: TrainConfig) -> Data:
+def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Data:
     """The training videos that an episode can be drawn from.
+
+    Args:
+        root: path or URL of the shards.
+        scratch: local folder for copies of shards, for the read order `shards`; by default in the cache folder.
 
     Raises:
         ValueError: no data set at `root`, other landmarks or another crop than the model's, or no video long enough.
@@ -67,7 +92,30 @@ def open_data(root: str, config: TrainConfig) -> Data:
         raise ValueError(
             f"none of the {len(videos)} training videos of {root} has K + 1 = {config.num_shots + 1} frames"
         )
-    return Data(dataset, usable)
+    folder = assets.cache_folder() / "shards" if scratch is None else Path(scratch)
+    return Data(dataset, usable, len(videos) - len(usable), folder)
+
+
+@contextlib.contextmanager
+def open_loader(
+    config: TrainConfig, data: Data, *, rank: int = 0, world_size: int = 1, threads: int = 1
+) -> Iterator[EpisodeLoader]:
+    """The loader of a worker, for the time of the block."""
+    order, cache = VideoOrder(len(data.videos), config.seed), None
+    if config.read_order == "shards":
+        order = WindowOrder([video.url for video in data.videos], config.window_shards, config.seed)
+        if not storage.is_local(data.dataset.root):
+            cache = ShardCache(data.scratch, data.dataset.shards("train"))
+    counts = [len(video.frames) for video in data.videos]
+    sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
+    size = config.model.image_size
+    try:
+        yield EpisodeLoader(
+            data.dataset, data.videos, sampler, size, rank=rank, world_size=world_size, threads=threads, cache=cache
+        )
+    finally:
+        if cache is not None:
+            cache.close()
 
 
 def train(
@@ -92,11 +140,22 @@ def train(
     )
     learner = Learner(config, table, load_perceptual(config.perceptual), exchange, device)
     first = 0 if checkpoint is None else resume(checkpoint, learner).step
-    counts = [len(video.frames) for video in data.videos]
-    sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed)
-    loader = EpisodeLoader(
-        data.dataset, data.videos, sampler, config.model.image_size, rank=exchange.rank, world_size=exchange.world_size
-    )
+    threads = min(torch.get_num_threads(), _MOST_DECODERS)
+    with open_loader(config, data, rank=exchange.rank, world_size=exchange.world_size, threads=threads) as loader:
+        _steps(config, data, observer, device, learner, loader, first)
+
+
+def _steps(
+    config: TrainConfig,
+    data: Data,
+    observer: Observer,
+    device: torch.device,
+    learner: Learner,
+    loader: EpisodeLoader,
+    first: int,
+) -> None:
+    """Steps `first` + 1 to the last."""
+    table = learner.table
     samples = to_batch(_sample_episodes(loader, data), table, config.model, device)
     meter = _Meter()
     bad_steps = 0

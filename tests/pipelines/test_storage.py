@@ -1,3 +1,4 @@
+import hashlib
 import os
 import uuid
 from pathlib import Path
@@ -129,3 +130,20 @@ def test_a_walk_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert scanned[1:] == ["a"]
     next(walk)
     assert scanned[1:] == ["a", "b"]
+
+
+def test_a_missing_file_among_ranges_is_the_one_that_is_named(root: str) -> None:
+    there, missing = storage.join(root, "there"), storage.join(root, "missing")
+    storage.write_bytes(there, b"abc")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        storage.ranges([there, missing], [0, 0], [1, 1])
+
+
+def test_a_download_is_the_file_and_its_hash(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_BLOCK_BYTES", 4)
+    url, target = storage.join(root, "file"), tmp_path / "copy"
+    storage.write_bytes(url, b"0123456789")
+    assert storage.download(url, target, 10) == hashlib.sha256(b"0123456789").hexdigest()
+    assert target.read_bytes() == b"0123456789"
+    with pytest.raises(OSError, match="file ends early"):
+        storage.download(url, target, 11)

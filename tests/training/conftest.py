@@ -131,12 +131,24 @@ def draw() -> Callable[..., Image]:
 def make_dataset(
     tmp_path: Path, face: Callable[..., np.ndarray], draw: Callable[..., Image]
 ) -> Callable[..., ShardDataset]:
-    """`make_dataset("ann/v1", "bob/v1", num_frames=5, name="set")`: real shards of drawn faces, one video an id."""
+    """`make_dataset("ann/v1", "bob/v1", num_frames=5, name="set")`: real shards of drawn faces, one video an id.
 
-    def make(*video_ids: str, num_frames: int = 5, name: str = "set") -> ShardDataset:
-        root = str(tmp_path / name)
-        rows = [_row(video_id, number, num_frames, face, draw) for number, video_id in enumerate(video_ids)]
-        return _write(root, rows)
+    `num_frames` may be a list, one number a video; `num_shards` deals the videos out; `root` may be any URL.
+    """
+
+    def make(
+        *video_ids: str,
+        num_frames: int | list[int] = 5,
+        name: str = "set",
+        num_shards: int = 1,
+        root: str | None = None,
+    ) -> ShardDataset:
+        counts = [num_frames] * len(video_ids) if isinstance(num_frames, int) else num_frames
+        rows = [
+            _row(video_id, number, count, face, draw)
+            for number, (video_id, count) in enumerate(zip(video_ids, counts, strict=True))
+        ]
+        return _write(root or str(tmp_path / name), [rows[shard::num_shards] for shard in range(num_shards)])
 
     return make
 
@@ -175,9 +187,9 @@ def _row(
     )
 
 
-def _write(root: str, rows: list[ClipRow]) -> ShardDataset:
+def _write(root: str, shards: list[list[ClipRow]]) -> ShardDataset:
     hashes = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
-    report = write_shard(root, "train", 0, rows, (), seconds={}, **hashes)
+    reports = [write_shard(root, "train", shard, rows, (), seconds={}, **hashes) for shard, rows in enumerate(shards)]
     manifest = DatasetManifest(
         schema_version=schema.SCHEMA_VERSION,
         code_version="0",
@@ -186,10 +198,10 @@ def _write(root: str, rows: list[ClipRow]) -> ShardDataset:
         plan_sha256="q" * 64,
         source="drawn",
         licence="CC0",
-        counts={"done": len(rows)},
+        counts={"done": sum(map(len, shards))},
         codes={},
-        shards=(report.entry,),
-        episode_k_max=8,
+        shards=tuple(report.entry for report in reports),
+        episode_k_max=min(report.min_clip_frames for report in reports) - 1,
         stage_seconds={},
     )
     storage.write_bytes(storage.join(root, "dataset.json"), manifest.to_json().encode())

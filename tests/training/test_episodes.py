@@ -1,14 +1,19 @@
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from pipelines import storage
 from pipelines.rasterize import rasterize
-from pipelines.shards import ShardDataset
+from pipelines.shard_cache import ShardCache
+from pipelines.shards import FrameRef, ShardDataset
 from training.config import ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, nearest_in_pose, to_batch
+from training.order import WindowOrder
 from training.pictures import resize_points, to_images, to_tensor
 from training.row_table import RowTable
 
@@ -91,11 +96,15 @@ def test_steps_come_in_order_from_any_start(make_dataset: MakeDataset) -> None:
     assert list(loader.steps(4, 4)) == []
 
 
-def test_the_warp_starts_from_the_nearest_pose(face: Callable[..., np.ndarray]) -> None:
-    candidates = np.stack([face(yaw=-20), face(yaw=5, x=40.0, size=50.0), face(roll=15), face(pitch=12)])
-    assert nearest_in_pose(candidates, face(yaw=8)) == 1
-    assert nearest_in_pose(candidates, face(yaw=-12)) == 0
-    assert nearest_in_pose(candidates[2:], face(pitch=8)) == 1
+def _posed(yaw: float, pitch: float = 0, roll: float = 0) -> FrameRef:
+    return FrameRef("shard", 0, 0, 0, 0, "clip", 0, float(yaw), float(pitch), float(roll))
+
+
+def test_the_warp_starts_from_the_nearest_pose() -> None:
+    candidates = [_posed(-20), _posed(5), _posed(0, roll=15), _posed(0, pitch=12)]
+    assert nearest_in_pose(candidates, _posed(8)) == 1
+    assert nearest_in_pose(candidates, _posed(-12)) == 0
+    assert nearest_in_pose(candidates[2:], _posed(0, pitch=8)) == 1
 
 
 def test_the_warp_only_sees_its_candidates(make_dataset: MakeDataset) -> None:
@@ -148,3 +157,122 @@ def test_points_scale_about_the_pictures_edge() -> None:
     doubled = resize_points(points, 2.0)
     assert doubled[0].tolist() == [0.5, 3.5]
     assert doubled[1].tolist() == [-0.5, -0.5]
+
+
+@pytest.mark.parametrize(("size", "reduced"), [(48, 1), (32, 1), (24, 2), (12, 4), (10, 4), (6, 8), (7, 4)])
+def test_small_pictures_are_decoded_small_and_look_the_same(
+    size: int, reduced: int, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset("ann/v1")
+    sampler = EpisodeSampler([5], 2, 1, seed=0)
+    loader = EpisodeLoader(dataset, dataset.videos("train"), sampler, size)
+    decode, sides = cv2.imdecode, []
+
+    def watch(data: np.ndarray, flags: int) -> np.ndarray:
+        image = decode(data, flags)
+        sides.append(image.shape[0])
+        return image
+
+    monkeypatch.setattr(cv2, "imdecode", watch)
+    images = loader.load(0).images[0]
+    assert sides == [48 // reduced] * 3
+    video = loader.videos[0]
+    (episode,) = sampler.episodes(0)
+    for image, (jpeg, _) in zip(
+        images, dataset.read([video.frames[i] for i in (episode.target, *episode.shots)]), strict=True
+    ):
+        whole = decode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+        expected = cv2.resize(whole, (size, size), interpolation=cv2.INTER_AREA).astype(float)
+        assert np.abs(image - expected).mean() < 4
+
+
+def _windowed(dataset: ShardDataset, window: int, cache: ShardCache | None, **place: int) -> EpisodeLoader:
+    videos = dataset.videos("train")
+    order = WindowOrder([video.url for video in videos], window, seed=0)
+    sampler = EpisodeSampler([len(video.frames) for video in videos], 2, 2, 0, order)
+    return EpisodeLoader(dataset, videos, sampler, 32, cache=cache, **place)
+
+
+IDS = tuple(f"id{i}/v" for i in range(12))
+
+
+def test_a_window_of_shards_is_read_whole_and_no_more_lies_on_the_disk(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(*IDS, num_shards=6, root=f"memory://{tmp_path.name}")
+    direct = [*_windowed(dataset, 2, None).steps(0, 18)]  # three epochs
+    cache = ShardCache(tmp_path / "scratch", dataset.shards("train"))
+    fetched: list[str] = []
+    download = storage.download
+
+    def count(url: str, target: Path, num_bytes: int) -> str:
+        fetched.append(url)
+        return download(url, target, num_bytes)
+
+    monkeypatch.setattr(storage, "download", count)
+    ranges, remote = storage.ranges, []
+
+    def watch(urls: list[str], *place: list[int]) -> object:
+        remote.extend(url for url in urls if url.startswith("memory:"))
+        return ranges(urls, *place)
+
+    most = 0
+    for step, (decoded, expected) in enumerate(zip(_windowed(dataset, 2, cache).steps(0, 18), direct, strict=True)):
+        assert decoded.video_ids == expected.video_ids
+        assert np.array_equal(decoded.images, expected.images)
+        most = max(most, len([*cache.folder.glob("*.parquet")]))
+        if step == 0:
+            monkeypatch.setattr(storage, "ranges", watch)
+    cache.close()
+    assert most <= 4  # two windows of two shards
+    assert {url for url in remote if url not in fetched} == set()
+    # Each shard once an epoch; one that ends an epoch and begins the next is kept. A window more was fetched ahead.
+    assert 6 <= len(fetched) <= 3 * 6 + 2
+
+
+def test_windows_are_the_same_for_any_number_of_workers_and_from_any_step(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    dataset = make_dataset(*IDS, num_shards=6, root=f"memory://{tmp_path.name}")
+    shards = dataset.shards("train")
+    whole = [*_windowed(dataset, 2, None).steps(0, 10)]
+    for rank in range(2):
+        cache = ShardCache(tmp_path / "scratch", shards)
+        part = [*_windowed(dataset, 2, cache, rank=rank, world_size=2).steps(4, 10)]
+        cache.close()
+        for decoded, expected in zip(part, whole[4:], strict=True):
+            assert np.array_equal(decoded.images, expected.images[rank : rank + 1])
+
+
+def test_a_damaged_shard_ends_the_steps_with_its_name(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    dataset = make_dataset(*IDS[:4], num_shards=2, root=f"memory://{tmp_path.name}")
+    loader = _windowed(dataset, 1, ShardCache(tmp_path / "scratch", dataset.shards("train")))
+    (url, _) = dataset.shards("train")
+    data = bytearray(storage.read_bytes(url))
+    data[100] ^= 1
+    storage.write_bytes(url, bytes(data))
+    with pytest.raises(ValueError, match=f"{url} is damaged"):
+        list(loader.steps(0, 2))
+    loader.cache.close()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("num_frames", [16, 40])
+def test_an_episode_reads_hardly_more_than_its_frames(
+    num_frames: int, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset("ann/v1", num_frames=num_frames)
+    sampler = EpisodeSampler([num_frames], 8, 1, seed=0)
+    loader = EpisodeLoader(dataset, dataset.videos("train"), sampler, 32)
+    pread, read = os.pread, []
+
+    def count(handle: int, length: int, start: int) -> bytes:
+        read.append(length)
+        return pread(handle, length, start)
+
+    monkeypatch.setattr(os, "pread", count)
+    (episode,) = sampler.episodes(0)
+    loader.decode([episode])
+    frames = [loader.videos[0].frames[i] for i in (episode.target, *episode.shots)]
+    asked = sum(frame.jpeg_length + 544 for frame in frames)  # 68 points of two float32
+    assert asked <= sum(read) <= asked * 9 / 8
+    assert len(read) < 18  # fewer requests than ranges

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome, progress
+from pipelines.command import Artefact, Outcome, console, progress
 from training.checkpoint import MANIFEST, differences, load_bundle
-from training.config import TrainConfig
-from training.loop import open_data
+from training.config import ReadOrder, TrainConfig
+from training.loop import Data, open_data
 from training.presets import PRESETS
 
 _RUN = "run.json"
@@ -32,8 +32,17 @@ class Options:
     """Where the run lives: the finished base model, and below it the checkpoints it resumes from."""
     num_steps: int | None = None
     """Generator updates in all; by default the preset's."""
+    num_shots: int | None = None
+    """K: frames shown to the embedder beside the target; by default the preset's."""
     episodes_per_step: int | None = None
     """Episodes of one step over all workers together; by default the preset's."""
+    read_order: ReadOrder = "videos"
+    """`videos`: an epoch is one shuffle of all videos, read by small byte ranges. `shards`: shards are shuffled, and
+    videos within a window of them; from a store the window's shards are fetched whole, each once per epoch."""
+    window_shards: int = 16
+    """Shards of a window of --read-order shards. Copies of two windows lie on the local disk."""
+    scratch: str | None = None
+    """Local folder for those copies, shared by the workers of a machine; by default in the cache folder."""
     seed: int = 0
     """Of weights and episodes."""
     workers: int | None = None
@@ -51,11 +60,20 @@ class Options:
 
     def config(self) -> TrainConfig:
         """The preset with this run's changes."""
-        changes: dict[str, Any] = {"seed": self.seed}
-        for name in ("num_steps", "episodes_per_step"):
+        changes: dict[str, Any] = {
+            "seed": self.seed,
+            "read_order": self.read_order,
+            "window_shards": self.window_shards,
+        }
+        for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         return replace(PRESETS[self.preset](), **changes)
+
+    @property
+    def absolute_scratch(self) -> str | None:
+        """Workers have folders of their own."""
+        return None if self.scratch is None else str(Path(self.scratch).absolute())
 
 
 def run(options: Options) -> Outcome:
@@ -66,11 +84,14 @@ def run(options: Options) -> Outcome:
     if not storage.exists(data_root):
         raise FileNotFoundError(f"{options.data} does not exist")
     data = open_data(data_root, config)
+    shortfall = data.shortfall(config.num_shots)
+    if shortfall:
+        console().print(f"sfumato meta-train: {shortfall}", markup=False)
     record = _read_record(out, config)
     if storage.exists(storage.join(out, MANIFEST)):
         done = load_bundle(out).origin.step
         if done >= config.num_steps:
-            return _outcome(options, done, len(data.videos), started, "already trained: nothing to do")
+            return _outcome(options, done, data, started, shortfall, "already trained: nothing to do")
     # Ray and MLflow take seconds to import; errors above should not wait for them.
     from training.distributed import Cluster, fit
     from training.tracking import register, start_run
@@ -94,7 +115,7 @@ def run(options: Options) -> Outcome:
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(config, data_root, out, cluster, tracker, on_progress)
+            checkpoint = fit(config, data_root, out, cluster, tracker, on_progress, options.absolute_scratch)
         for file in sorted(Path(checkpoint).iterdir(), key=lambda file: file.name == MANIFEST):
             storage.write_bytes(storage.join(out, file.name), file.read_bytes())
         tracker.log_folder(checkpoint, "model")
@@ -105,15 +126,15 @@ def run(options: Options) -> Outcome:
         raise
     finally:
         tracker.finish(status)
-    return _outcome(options, config.num_steps, len(data.videos), started, f"registered as {registered}")
+    return _outcome(options, config.num_steps, data, started, shortfall, f"registered as {registered}")
 
 
-def _outcome(options: Options, steps: int, num_videos: int, started: float, note: str) -> Outcome:
+def _outcome(options: Options, steps: int, data: Data, started: float, *notes: str) -> Outcome:
     return Outcome(
         made=(Artefact("base model", options.out), Artefact("MLflow", options.mlflow)),
-        counts={"steps": steps, "videos": num_videos},
+        counts={"steps": steps, "videos": len(data.videos), "videos_left_out": data.num_short},
         seconds=time.monotonic() - started,
-        notes=(note,),
+        notes=tuple(note for note in notes if note),
     )
 
 
@@ -127,8 +148,9 @@ def _read_record(out: str, config: TrainConfig) -> dict[str, Any]:
     if not storage.exists(path):
         return {}
     record: dict[str, Any] = json.loads(storage.read_bytes(path))
-    asked = json.loads(json.dumps(asdict(config)))
-    different = differences(record["config"], asked, ignore={"num_steps"})
+    default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
+    # A field that came after the run was started had its default then.
+    different = differences({**default, **record["config"]}, asked, ignore={"num_steps"})
     if different:
         raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
     return record

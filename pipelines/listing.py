@@ -1,0 +1,115 @@
+"""The files below a folder, one by one and in order, with memory for a part of them only."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+_FEW_FOLDERS = 8  # of these each is listed by itself; more of them are each found whole
+_FOLDERS_AHEAD = 8  # so many are listed at once: a list call is mostly waiting
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file as its folder's listing knows it."""
+
+    url: str
+    num_bytes: int
+    checksum: str | None
+    """`md5:<hex>` or `etag:<tag>` where the store's listing gives one: equal only if the contents are equal."""
+
+
+class Lister(Protocol):
+    """What is asked of a store, fsspec's words for it: details of files and folders by their whole paths."""
+
+    def ls(self, folder: str) -> Sequence[Mapping[str, Any]]:
+        """The files and folders in a folder. Raises FileNotFoundError."""
+
+    def find(self, folder: str) -> Sequence[Mapping[str, Any]]:
+        """All files below a folder."""
+
+
+def walk_local(folder: str, prefix: str) -> Iterator[FileInfo]:
+    """Files below a local folder; `prefix` stands for the folder in their URLs."""
+    with os.scandir(folder) as entries:
+        # A folder sorts as its name and a slash: then the files come in the order of their whole paths.
+        found = sorted(
+            (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in entries
+        )
+    for name, entry in found:
+        if name.endswith("/"):
+            yield from walk_local(entry.path, f"{prefix}/{entry.name}")
+            continue
+        try:
+            status = entry.stat()
+        except OSError:
+            continue  # a link to nothing, or to itself; or gone since it was listed
+        if stat.S_ISREG(status.st_mode):
+            yield FileInfo(f"{prefix}/{name}", status.st_size, None)
+
+
+def walk_remote(lister: Lister, folder: str, prefix: str) -> Iterator[FileInfo]:
+    """The same for a store: few list calls, and no more than a few subfolders' files in memory."""
+    with ThreadPoolExecutor(_FOLDERS_AHEAD, "listing") as pool:
+        yield from _walk_remote(lister, folder, prefix, pool)
+
+
+def _walk_remote(lister: Lister, folder: str, prefix: str, pool: ThreadPoolExecutor) -> Iterator[FileInfo]:
+    try:
+        entries = [entry for entry in lister.ls(folder) if entry["name"].rstrip("/") != folder]
+    except FileNotFoundError:
+        return
+    folders = [entry for entry in entries if entry["type"] == "directory"]
+    if len(folders) <= _FEW_FOLDERS:
+        for entry in _in_order(entries):
+            name = str(entry["name"]).rstrip("/")
+            if entry["type"] == "directory":
+                yield from _walk_remote(lister, name, prefix + name[len(folder) :], pool)
+            elif not _is_marker(entry):
+                yield _file_info(entry, folder, prefix)
+        return
+
+    def find(below: str) -> Sequence[FileInfo]:
+        found = (_file_info(entry, folder, prefix) for entry in lister.find(below) if not _is_marker(entry))
+        return sorted(found, key=lambda file: file.url)
+
+    ahead: deque[Future[Sequence[FileInfo]]] = deque()
+    for entry in _in_order(entries):
+        if entry["type"] == "directory":
+            ahead.append(pool.submit(find, str(entry["name"]).rstrip("/")))
+        elif not _is_marker(entry):
+            ahead.append(_done([_file_info(entry, folder, prefix)]))
+        if len(ahead) > _FOLDERS_AHEAD:
+            yield from ahead.popleft().result()
+    for future in ahead:
+        yield from future.result()
+
+
+def _in_order(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return sorted(entries, key=lambda entry: entry["name"].rstrip("/") + "/" * (entry["type"] == "directory"))
+
+
+def _is_marker(entry: Mapping[str, Any]) -> bool:
+    """Whether it only stands for an empty folder, as consoles of stores make them."""
+    return bool(entry["type"] == "directory" or (not entry["size"] and entry["name"].endswith("/")))
+
+
+def _done(files: Sequence[FileInfo]) -> Future[Sequence[FileInfo]]:
+    future: Future[Sequence[FileInfo]] = Future()
+    future.set_result(files)
+    return future
+
+
+def _file_info(entry: Mapping[str, Any], folder: str, prefix: str) -> FileInfo:
+    checksum = None
+    if entry.get("md5Hash"):
+        checksum = "md5:" + base64.b64decode(entry["md5Hash"]).hex()
+    elif entry.get("ETag"):
+        checksum = "etag:" + str(entry["ETag"]).strip('"')
+    return FileInfo(prefix + str(entry["name"])[len(folder) :], int(entry["size"] or 0), checksum)

@@ -1,0 +1,110 @@
+"""The clips of shards one after another, read in large pieces ahead of need."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, Int64
+
+from pipelines.frame_index import FrameRef
+from pipelines.index_file import IndexColumns, IndexFile, check_footer, read_columns
+from pipelines.schema import INDEX_SCHEMA, ClipKey
+
+_PIECE_BYTES = 16 * 2**20
+
+ReadFrames = Callable[[Sequence[FrameRef]], list[tuple[bytes, Float[np.ndarray, "68 2"]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedClip:
+    """A clip's frames, their landmarks (crop pixels) and what its index says of each. Angles in degrees."""
+
+    key: ClipKey
+    jpegs: tuple[bytes, ...]
+    landmarks: Float32[np.ndarray, "frames 68 2"]
+    frame_index: Int32[np.ndarray, "frames"]
+    frame_pts_us: Int64[np.ndarray, "frames"]
+    landmark_score: Float32[np.ndarray, "frames"]
+    yaw: Float32[np.ndarray, "frames"]
+    pitch: Float32[np.ndarray, "frames"]
+    roll: Float32[np.ndarray, "frames"]
+    sharpness: Float32[np.ndarray, "frames"]
+    brightness: Float32[np.ndarray, "frames"]
+    mouth_openness: Float32[np.ndarray, "frames"]
+    eye_openness: Float32[np.ndarray, "frames"]
+
+
+_PER_FRAME = [field.name for field in fields(StreamedClip) if field.name in INDEX_SCHEMA.names]
+_PLACES = ["jpeg_offset", "jpeg_length", "jpeg_crc32c", "landmarks_offset"]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Neighbouring clips of a shard: rows of its index."""
+
+    url: str
+    columns: IndexColumns
+    clips: tuple[tuple[int, int], ...]
+
+
+def stream_clips(files: Sequence[IndexFile], read: ReadFrames) -> Iterator[StreamedClip]:
+    """The clips of some shards in the files' order. Three pieces of about 16 MB are in memory at a time, at most.
+
+    Row groups follow each other in the file, and so do the frames in them: a piece is one read or a few.
+
+    Raises:
+        ValueError: a shard, its index or a frame is damaged; the message names shard and clip.
+        OSError: a shard is missing or shorter than its index says.
+    """
+    with ThreadPoolExecutor(1, "stream") as pool:
+        ahead = None
+        for piece in _pieces(files):
+            ready, ahead = ahead, pool.submit(_read_piece, piece, read)
+            yield from ready.result() if ready else ()
+        yield from ahead.result() if ahead else ()
+
+
+def _pieces(files: Sequence[IndexFile]) -> Iterator[_Piece]:
+    for file in files:
+        check_footer(file)
+        columns = read_columns(file, [*dict.fromkeys((*_PER_FRAME, *_PLACES))])
+        lengths = columns.numbers["jpeg_length"]
+        clips: list[tuple[int, int]] = []
+        num_bytes = 0
+        for first, end in columns.runs("identity", "video", "clip"):
+            clips.append((first, end))
+            num_bytes += int(lengths[first:end].sum())
+            if num_bytes >= _PIECE_BYTES:
+                yield _Piece(file.url, columns, tuple(clips))
+                clips, num_bytes = [], 0
+        if clips:
+            yield _Piece(file.url, columns, tuple(clips))
+
+
+def _read_piece(piece: _Piece, read: ReadFrames) -> list[StreamedClip]:
+    first, end = piece.clips[0][0], piece.clips[-1][1]
+    frames = read([_frame(piece, row) for row in range(first, end)])
+    return [_clip(piece.columns, start, stop, frames[start - first : stop - first]) for start, stop in piece.clips]
+
+
+def _frame(piece: _Piece, row: int) -> FrameRef:
+    numbers = piece.columns.numbers
+    return FrameRef(
+        url=piece.url,
+        clip=piece.columns.words("clip", [row])[0],
+        **{name: int(numbers[name][row]) for name in (*_PLACES, "frame_index")},
+        **{name: float(numbers[name][row]) for name in ("yaw", "pitch", "roll")},  # type: ignore[arg-type]
+    )
+
+
+def _clip(
+    columns: IndexColumns, start: int, stop: int, frames: Sequence[tuple[bytes, Float[np.ndarray, "68 2"]]]
+) -> StreamedClip:
+    identity, video, clip = (columns.words(name, [start])[0] for name in ("identity", "video", "clip"))
+    return StreamedClip(
+        key=ClipKey(identity, video, clip),
+        jpegs=tuple(jpeg for jpeg, _ in frames),
+        landmarks=np.stack([points for _, points in frames]),
+        **{name: columns.numbers[name][start:stop] for name in _PER_FRAME},
+    )

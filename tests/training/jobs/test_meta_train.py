@@ -1,0 +1,75 @@
+"""The command's own words; training itself is tested with the loop and with Ray."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+import sfumato
+from pipelines import assets
+from pipelines.shards import ShardDataset
+from training.jobs.meta_train import Options, _read_record
+from training.loop import open_data
+from training.presets import demo
+
+MakeDataset = Callable[..., ShardDataset]
+
+
+def test_flags_change_the_presets_configuration() -> None:
+    assert Options("demo", "set", "run").config() == demo()
+    options = Options("demo", "set", "run", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
+    assert options.config() == replace(demo(), num_shots=2, read_order="shards", window_shards=3, num_steps=9)
+
+
+def test_more_shots_than_every_clip_holds_are_said_in_one_line(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset("ann/v1", "bob/v1", "cyd/v1", num_frames=[4, 9, 5])
+    data = open_data(dataset.root, replace(demo(), num_shots=4))
+    assert [video.video_id for video in data.videos] == ["bob/v1", "cyd/v1"]
+    assert data.shortfall(4) == (
+        f"K = 4 is more than the 3 shots that every clip of {dataset.root} holds: "
+        "1 of 3 training videos have fewer than 5 frames and are left out"
+    )
+    assert data.shortfall(3) == ""
+
+
+def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
+    make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = make_dataset("ann/v1").root
+    assert open_data(root, demo()).scratch == assets.cache_folder() / "shards"
+    assert open_data(root, demo(), "/disk").scratch == Path("/disk")
+    monkeypatch.chdir(tmp_path)
+    assert Options("demo", "set", "run", scratch="here").absolute_scratch == str(tmp_path / "here")
+
+
+def test_a_run_from_before_a_flag_existed_is_continued(tmp_path: Path) -> None:
+    config = {name: value for name, value in asdict(demo()).items() if name not in ("read_order", "window_shards")}
+    (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": config}))
+    assert _read_record(str(tmp_path), demo())["mlflow_run"] == "x"
+    with pytest.raises(ValueError, match="read_order: videos -> shards"):
+        _read_record(str(tmp_path), replace(demo(), read_order="shards"))
+
+
+def test_too_many_shots_for_every_video_end_the_command(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, run = make_dataset("ann/v1").root, str(tmp_path / "run")
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--num-shots", "5"]) == 1
+    assert "none of the 1 training videos" in capsys.readouterr().err
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--read-order", "frames"]) == 2
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--window-shards", "0"]) == 1
+    assert "window_shards must be at least 1, not 0" in capsys.readouterr().err
+
+
+def test_the_line_comes_before_training(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_dataset("ann/v1", "bob/v1", num_frames=[4, 5]).root
+    (tmp_path / "run.json").write_text(json.dumps({"config": asdict(replace(demo(), seed=5))}))
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", str(tmp_path)]) == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("sfumato meta-train: K = 4 is more than the 3 shots")
+    assert "1 of 2 training videos have fewer than 5 frames and are left out" in first
+    assert "was started with another configuration (seed: 5 -> 0)" in last

@@ -1,0 +1,69 @@
+"""Real clips, as a data set and as films to draw episodes from in the way of public reproductions."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipelines import assets
+from pipelines.landmarks import LandmarkDetector, create_detector
+
+_CLIPS = {
+    "clip_langer": ("woman", "pexels"),
+    "clip_single_face": ("man-at-door", "single-face"),
+    "clip_carphone": ("man-in-car", "carphone"),
+}
+
+
+def make_dataset(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """A data set of the catalogue's clips, made by the command itself below `folder`, and the clips.
+
+    Raises:
+        ValueError: preprocessing failed; with its last line.
+    """
+    paths = {name: assets.fetch(name) for name in _CLIPS}
+    lines = [
+        json.dumps({"path": str(paths[name]), "identity": identity, "video": video})
+        for name, (identity, video) in _CLIPS.items()
+    ]
+    (folder / "clips.jsonl").write_text("\n".join(lines) + "\n")
+    root = str(folder / "set")
+    flags = ("--val-fraction", "0", "--test-fraction", "0", "--workers", "1")
+    command = [sys.executable, "-m", "sfumato", "preprocess", str(folder / "clips.jsonl"), root, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 130:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise ValueError(f"the data set could not be made: {done.stderr.strip().rpartition(chr(10))[2]}")
+    return root, tuple(str(path) for path in paths.values())
+
+
+def warm_detector() -> LandmarkDetector:
+    """Loaded and warm, which is more than an item of the reproductions gets."""
+    assets.fetch("face_landmarker")
+    detector = create_detector("mediapipe")
+    detector.detect(np.zeros((256, 256, 3), np.uint8))
+    return detector
+
+
+def draw_episodes(
+    films: Sequence[str], detector: LandmarkDetector, num_frames: int, size: int, random: np.random.Generator
+) -> None:
+    """One episode of each film, as public reproductions draw it: decode all, choose `num_frames`, detect, resize."""
+    for film in films:
+        capture = cv2.VideoCapture(film)
+        frames = []
+        while True:
+            more, frame = capture.read()
+            if not more:
+                break
+            frames.append(frame)
+        capture.release()
+        for number in random.choice(len(frames), min(num_frames, len(frames)), replace=False):
+            image = cv2.cvtColor(frames[number], cv2.COLOR_BGR2RGB)
+            detector.detect(image)
+            cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,258 @@
+"""`sfumato bench loader`: what an episode costs, beside decoding its JPEGs alone and beside reading the films.
+
+Three ways to the same K + 1 frames are measured in one run, in rounds that take turns, as medians:
+
+    decode    OpenCV decodes the frames' JPEGs, which lie in memory already: no loader can cost less
+    loader    EpisodeLoader as training uses it: draw, read by byte range, checksum, decode, resize, choose the warp
+    films     as public reproductions do: decode the mp4 with OpenCV, draw K + 1 of its frames, find the landmarks
+              on each of them, resize
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.table import Table
+
+from pipelines import storage
+from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.shards import FrameRef, read_manifest
+from training.benchmarks.films import draw_episodes, make_dataset, warm_detector
+from training.config import ModelConfig, TrainConfig
+from training.episodes import EpisodeLoader
+from training.loop import open_data, open_loader
+
+_MOST_EPISODES_PER_STEP = 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """Episodes a second from shards, beside pure JPEG decoding and beside films."""
+
+    data: str | None = None
+    """Data set to read; by default one is made of three clips of the catalogue."""
+    films: tuple[str, ...] = ()
+    """With --data: films to draw from in the reproductions' way; without any, that part is left out."""
+    episodes: int = 160
+    """Episodes of a round."""
+    shots: int = 8
+    """K: frames of an episode beside its target."""
+    size: int | None = None
+    """Side of the pictures handed to training, pixels; by default the data set's."""
+    rounds: int = 5
+    """Rounds, of which the median counts."""
+    threads: int = 1
+    """Threads that decode, for the first two."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "shots", "rounds", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one episode: of all cores together, and on the clock."""
+
+    cpu_s: float
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured, per episode."""
+
+    decode: Cost
+    loader: Cost
+    films: Cost | None
+    bytes_read: int | None
+    """What the kernel says was read; None where it does not say, or from a store."""
+    bytes_of_frames: int
+    """Length of the frames' JPEGs."""
+    machine: Mapping[str, str]
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The loader's CPU seconds over those of pure decoding, and so on."""
+        ratios = {"loader_over_decode": self.loader.cpu_s / self.decode.cpu_s}
+        if self.films is not None:
+            ratios["films_over_loader"] = self.films.cpu_s / self.loader.cpu_s
+        if self.bytes_read is not None:
+            ratios["bytes_over_frames"] = self.bytes_read / self.bytes_of_frames
+        return ratios
+
+
+@dataclass(frozen=True)
+class BenchOutcome(Outcome):
+    """An outcome that carries its figures into the JSON."""
+
+    figures: Figures | None = None
+
+    def to_json(self) -> str:
+        """One JSON object on one line."""
+        assert self.figures is not None
+        plain = {**json.loads(super().to_json()), "figures": asdict(self.figures), "ratios": self.figures.ratios}
+        return json.dumps(plain, ensure_ascii=False)
+
+
+def run(options: Options) -> Outcome:
+    """Measure.
+
+    Raises:
+        ValueError: no data set at `data`, or no video of it holds K + 1 frames.
+        FileNotFoundError: one of the films does not exist.
+    """
+    started = time.monotonic()
+    missing = next((film for film in options.films if not Path(film).is_file()), None)
+    if missing is not None:
+        raise FileNotFoundError(f"{missing} does not exist")
+    with ExitStack() as stack:
+        root, films = options.data, options.films
+        if root is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+            root, films = make_dataset(folder)
+        figures, num_videos = _measure(options, root, films)
+    notes = () if films else ("no films given: the reproductions' way was not measured",)
+    made = () if options.data is None else (Artefact("data set read", options.data),)
+    console().print(_table(figures))
+    return BenchOutcome(
+        made=made,
+        counts={"videos": num_videos, "episodes": options.episodes, "rounds": options.rounds},
+        seconds=time.monotonic() - started,
+        notes=(*notes, *(f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in figures.ratios.items())),
+        figures=figures,
+    )
+
+
+def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures, int]:
+    manifest = read_manifest(root)
+    size = options.size or manifest.size
+    # Of the model only its picture size, detector and crop matter here.
+    model = ModelConfig(size, (1,), (1,), detector=manifest.detector, crop=manifest.crop_rule)
+    data = open_data(root, TrainConfig(model=model, num_shots=options.shots))
+    # Never the same video twice in a step: frames that two episodes share would be read once for both.
+    per_step = min(len(data.videos), _MOST_EPISODES_PER_STEP)
+    config = TrainConfig(model=model, num_shots=options.shots, episodes_per_step=per_step)
+    steps = -(-options.episodes // per_step)
+    per_round = steps * per_step
+    ways: dict[str, tuple[Callable[[], None], int]] = {}
+    with open_loader(config, data, threads=options.threads) as loader:
+        frames = [_frames(loader, step) for step in range(steps)]
+        jpegs = [[jpeg for jpeg, _ in data.dataset.read(step)] for step in frames]
+        ways["decode"] = lambda: _decode(jpegs, options.threads), per_round
+        ways["loader"] = lambda: _load(loader, steps), per_round
+        if films:
+            detector, random = warm_detector(), np.random.default_rng(0)
+            ways["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
+        costs = _take_turns(ways, options.rounds)
+        bytes_read = _bytes_read(lambda: _load(loader, steps)) if storage.is_local(root) else None
+    figures = Figures(
+        decode=costs["decode"],
+        loader=costs["loader"],
+        films=costs.get("films"),
+        bytes_read=None if bytes_read is None else bytes_read // per_round,
+        bytes_of_frames=sum(frame.jpeg_length for step in frames for frame in step) // per_round,
+        machine=_machine(options.threads),
+    )
+    return figures, len(data.videos)
+
+
+def _frames(loader: EpisodeLoader, step: int) -> list[FrameRef]:
+    return [
+        loader.videos[episode.video].frames[frame]
+        for episode in loader.sampler.episodes(step)
+        for frame in (episode.target, *episode.shots)
+    ]
+
+
+def _decode(jpegs: Sequence[Sequence[bytes]], threads: int) -> None:
+    def decode(step: Sequence[bytes]) -> None:
+        for jpeg in step:
+            cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(decode, jpegs))
+
+
+def _load(loader: EpisodeLoader, steps: int) -> None:
+    for _ in loader.steps(0, steps):
+        pass
+
+
+def _take_turns(ways: Mapping[str, tuple[Callable[[], None], int]], rounds: int) -> dict[str, Cost]:
+    """Median cost of an episode each way. A first round, which fills caches, does not count."""
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    with progress() as bar:
+        task = bar.add_task("rounds", total=rounds + 1)
+        for number in range(rounds + 1):
+            for name, (act, episodes) in ways.items():
+                cpu, wall = _cpu_seconds(), time.perf_counter()
+                act()
+                cost = Cost((_cpu_seconds() - cpu) / episodes, (time.perf_counter() - wall) / episodes)
+                if number:
+                    costs[name].append(cost)
+            bar.advance(task)
+    return {
+        name: Cost(statistics.median(c.cpu_s for c in found), statistics.median(c.wall_s for c in found))
+        for name, found in costs.items()
+    }
+
+
+def _cpu_seconds() -> float:
+    """Of this process, all its threads and its finished children."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _bytes_read(act: Callable[[], None]) -> int | None:
+    """Bytes that the kernel handed this process while it acted."""
+    counters = Path("/proc/self/io")
+    if not counters.exists():
+        return None
+
+    def read() -> int:
+        return int(counters.read_text().split()[1])
+
+    before = read()
+    act()
+    return read() - before
+
+
+def _machine(threads: int) -> dict[str, str]:
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "decoding_threads": str(threads),
+        "python": platform.python_version(),
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _table(figures: Figures) -> Table:
+    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.machine.items())
+    table = Table(title=f"An episode, on {machine}", title_justify="left")
+    for column in ("way", "CPU ms", "wall ms", "episodes/s", "times decode"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    for name, cost in (("decode", figures.decode), ("loader", figures.loader), ("films", figures.films)):
+        if cost is not None:
+            cells = (cost.cpu_s * 1e3, cost.wall_s * 1e3, 1 / cost.wall_s, cost.cpu_s / figures.decode.cpu_s)
+            table.add_row(name, *(f"{cell:.2f}" for cell in cells))
+    read = "not counted" if figures.bytes_read is None else f"{figures.bytes_read:,}"
+    table.caption = f"bytes of an episode: {read} read, {figures.bytes_of_frames:,} in its frames"
+    return table

@@ -1,0 +1,64 @@
+"""In which order an epoch visits the videos: a pure function of seed and epoch."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Int
+
+
+class VideoOrder:
+    """All videos of the data set in one shuffle: every episode may lie in any shard."""
+
+    def __init__(self, num_videos: int, seed: int) -> None:
+        self.num_videos, self.seed = num_videos, seed
+        self.epoch = lru_cache(maxsize=4)(self._epoch)
+
+    def video(self, number: int) -> int:
+        """The video of episode `number`, counted from the first of the first epoch."""
+        epoch, position = divmod(number, self.num_videos)
+        return int(self.epoch(epoch)[position])
+
+    def _epoch(self, epoch: int) -> Int[np.ndarray, "videos"]:
+        return np.random.default_rng((self.seed, 0, epoch)).permutation(self.num_videos)
+
+
+class WindowOrder(VideoOrder):
+    """Shards in a shuffle, and videos in one only among those of `window_shards` neighbouring shards.
+
+    Whoever reads the episodes in order needs only the shards of a window or two at a time, each once per epoch.
+    """
+
+    def __init__(self, shard_of_video: Sequence[str], window_shards: int, seed: int) -> None:
+        super().__init__(len(shard_of_video), seed)
+        self.window_shards = window_shards
+        # Numbered in the order of their names, so that where the data set lies does not change the order.
+        names, self._shards = np.unique(np.array(shard_of_video, dtype=np.dtypes.StringDType()), return_inverse=True)
+        self._names = [str(name) for name in names]
+        self.num_windows = -(-len(self._names) // window_shards)
+        self._ends = lru_cache(maxsize=4)(self._window_ends)
+
+    def window(self, number: int) -> int:
+        """The window that episode `number` lies in; windows are counted through all epochs."""
+        epoch, position = divmod(number, self.num_videos)
+        return epoch * self.num_windows + int(np.searchsorted(self._ends(epoch), position, side="right"))
+
+    def shards(self, window: int) -> tuple[str, ...]:
+        """The shards of a window."""
+        epoch, place = divmod(window, self.num_windows)
+        order = self._shard_order(epoch)[place * self.window_shards : (place + 1) * self.window_shards]
+        return tuple(self._names[shard] for shard in order)
+
+    def _shard_order(self, epoch: int) -> Int[np.ndarray, "shards"]:
+        return np.random.default_rng((self.seed, 2, epoch)).permutation(len(self._names))
+
+    def _window_of_video(self, epoch: int) -> Int[np.ndarray, "videos"]:
+        windows: np.ndarray = np.argsort(self._shard_order(epoch))[self._shards] // self.window_shards
+        return windows
+
+    def _window_ends(self, epoch: int) -> Int[np.ndarray, "windows"]:
+        return np.cumsum(np.bincount(self._window_of_video(epoch), minlength=self.num_windows))
+
+    def _epoch(self, epoch: int) -> Int[np.ndarray, "videos"]:
+        shuffled = super()._epoch(epoch)
+        return shuffled[np.argsort(self._window_of_video(epoch)[shuffled], kind="stable")]
