@@ -6,6 +6,7 @@ raw pixels, never objects: whoever takes it over by a poisoned file gains nothin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -14,7 +15,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -72,7 +74,7 @@ class DecoderDied(Exception):
 
 
 class Decoder:
-    """A child process that decodes. A context manager; also ends with its owner's interpreter.
+    """A child process that decodes. A context manager; the child also ends when the object or the interpreter does.
 
     Every method raises ValueError for what is wrong with the file (the message names the path), DecoderDied when the
     child did not survive it.
@@ -81,6 +83,7 @@ class Decoder:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._child: subprocess.Popen[bytes] | None = None
+        self._end: Callable[[], object] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -130,14 +133,9 @@ class Decoder:
 
     def close(self) -> None:
         """End the child. The next call starts another."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._child = None
+        if self._end is not None:
+            self._end()
 
     def _ask_one(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
         (answer,) = self._ask(request)
@@ -180,6 +178,7 @@ class Decoder:
                 stderr=subprocess.DEVNULL,  # decoders chatter about every broken packet
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             )
+            self._end = weakref.finalize(self, _end_child, self._child)
             self._receive(self._child, time.monotonic() + _START_S, _START_S)  # its imports are not a clip's time
         return self._child
 
@@ -215,3 +214,12 @@ class Decoder:
         self.close()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise DecoderDied(f"the decoder crashed ({how})", timed_out=False)
+
+
+def _end_child(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was not sent yet cannot be sent any more
+                pipe.close()

@@ -20,7 +20,12 @@ Fixture = Callable[..., Any]
 
 
 def test_only_what_lies_outside_the_clip_is_retryable() -> None:
-    assert {reason for reason in RejectReason if reason.retryable} == {RejectReason.STORAGE, RejectReason.INTERNAL}
+    assert {str(reason) for reason in RejectReason if reason.retryable} == {
+        "decoder_crashed",
+        "internal",
+        "storage",
+        "timed_out",
+    }
     assert {reason.status for reason in RejectReason} == {"rejected", "failed"}
     assert all((reason.status == "failed") == reason.retryable for reason in RejectReason)
 

@@ -32,6 +32,7 @@ def make_row(identity: str, video: str, clip: str, num_frames: int) -> ClipRow:
         fps=Fraction(25),
         width=64,
         height=64,
+        start_us=0,
         end_us=1,
         frame_index=tuple(range(7, 7 + num_frames)),
         frame_pts_us=tuple(range(num_frames)),

@@ -34,6 +34,7 @@ def make_row(identity: str, video: str, clip: str, num_frames: int, seed: int = 
         fps=Fraction(30000, 1001),
         width=640,
         height=360,
+        start_us=0,
         end_us=4_000_000,
         frame_index=tuple(range(5, 5 + num_frames)),
         frame_pts_us=tuple(i * 33_367 for i in range(num_frames)),

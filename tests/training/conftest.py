@@ -167,6 +167,7 @@ def _row(
         fps=Fraction(25),
         width=_CROP,
         height=_CROP,
+        start_us=0,
         end_us=1_000_000,
         frame_index=tuple(range(num_frames)),
         frame_pts_us=tuple(40_000 * i for i in range(num_frames)),
