@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines import schema, storage
@@ -21,6 +19,7 @@ from pipelines.process import ShardSpec, Tools
 from pipelines.schema import SCHEMA_VERSION, SPLITS
 from pipelines.shard_writer import ShardReport, sum_seconds
 from pipelines.shards import MANIFEST, DatasetManifest, read_manifest
+from pipelines.tables import read_table
 
 _REFUSALS_SHOWN = 20
 
@@ -105,8 +104,7 @@ def read_rejects(root: str, reports: Sequence[ShardReport]) -> Iterator[Mapping[
     columns = [name for name in schema.REJECT_SCHEMA.names if name != "thumbnail"]
     for report in reports:
         if report.num_rejected + report.num_failed:
-            data = storage.read_bytes(storage.join(root, schema.rejects_name(report.shard)))
-            for row in pq.read_table(io.BytesIO(data), columns=columns).to_pylist():
+            for row in read_table(storage.join(root, schema.rejects_name(report.shard)), columns).to_pylist():
                 yield {**row, "split": report.split, "shard": report.shard}
 
 

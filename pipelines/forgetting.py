@@ -8,14 +8,11 @@ replaced last. Asked again, it does what is left.
 from __future__ import annotations
 
 import dataclasses
-import io
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from pipelines import forgotten, rewrite, schema, storage
 from pipelines.completion import collect_reports, complete, summarize
@@ -24,6 +21,7 @@ from pipelines.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.process import Tools
 from pipelines.shard_writer import read_report, write_shard
 from pipelines.shards import DatasetManifest, read_manifest
+from pipelines.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,7 @@ def _clip_names(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _count_frames(url: str, identity: str) -> int:
-    data = storage.read_bytes(url)
-    try:
-        column = pq.read_table(io.BytesIO(data), columns=["identity"]).column("identity")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{url} cannot be read: {error}") from error
-    return sum(name == identity for name in column.to_pylist())
+    return sum(name == identity for name in read_table(url, ["identity"]).column("identity").to_pylist())
 
 
 def known_identities(plan: PlanFile) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 import crc32c
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Float, UInt8
 
 from pipelines import schema, storage
@@ -21,6 +19,7 @@ from pipelines.jpeg import decode_jpeg
 from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
 from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS
 from pipelines.shards import DatasetManifest, ShardEntry
+from pipelines.tables import read_table
 
 MAX_SHARDS = 200
 """Shards looked into at most: index and rejects of each are read."""
@@ -131,7 +130,7 @@ def _superseded(root: str) -> frozenset[tuple[ClipNames, int]]:
 def _look(
     root: str, entry: ShardEntry, num_clips: int, rng: random.Random, superseded: frozenset[tuple[ClipNames, int]]
 ) -> _Look:
-    index = _read(storage.join(root, schema.index_name(entry.split, entry.shard)))
+    index = read_table(storage.join(root, schema.index_name(entry.split, entry.shard)))
     columns = {name: index.column(name).to_numpy() for name in index.column_names}
     keys = list(zip(columns["identity"], columns["video"], columns["clip"], strict=True))
     starts = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
@@ -142,7 +141,7 @@ def _look(
     ]
     rejects: list[Mapping[str, Any]] = []
     if entry.rejects_sha256:
-        table = _read(storage.join(root, schema.rejects_name(entry.shard)))
+        table = read_table(storage.join(root, schema.rejects_name(entry.shard)))
         rejects = [row for row in table.to_pylist() if (names_of(row), entry.shard) not in superseded]
     return _Look(
         numbers={name: columns[name].astype(np.float64) for name in _NUMBERS},
@@ -150,14 +149,6 @@ def _look(
         clips=_spread(everything, num_clips, rng),
         rejects=rejects,
     )
-
-
-def _read(url: str) -> Any:
-    data = storage.read_bytes(url)
-    try:
-        return pq.read_table(io.BytesIO(data))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{url} cannot be read: {error}") from error
 
 
 def _spread(clips: Sequence[_Clip], number: int, rng: random.Random) -> list[_Clip]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -17,6 +16,7 @@ from pipelines.clips import ClipRow
 from pipelines.quality import Measures
 from pipelines.schema import NUM_LANDMARKS, ClipKey
 from pipelines.shard_writer import Reject
+from pipelines.tables import read_table
 
 _LISTS = (
     *("frame_index", "frame_pts_us", "frame_jpeg", "landmark_score"),
@@ -58,7 +58,7 @@ def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
 
 
 def _openness(url: str) -> dict[FrameKey, tuple[float, float]]:
-    table = _read_table(url, ["identity", "video", "clip", "frame_index", *_OPENNESS])
+    table = read_table(url, ["identity", "video", "clip", "frame_index", *_OPENNESS])
     *keys, mouth, eyes = (column.to_pylist() for column in table.columns)
     return dict(zip(zip(*keys, strict=True), zip(mouth, eyes, strict=True), strict=True))
 
@@ -117,13 +117,5 @@ def read_rejects(root: str, shard: int) -> list[Reject]:
             measures=Measures(**{name: row[name] for name in _MEASURES}),
             **{name: row[name] for name in ("source", "stage", "status", "code", "message", "retryable", "attempts")},
         )
-        for row in _read_table(url).to_pylist()
+        for row in read_table(url).to_pylist()
     ]
-
-
-def _read_table(url: str, columns: list[str] | None = None) -> Any:
-    data = storage.read_bytes(url)
-    try:
-        return pq.read_table(io.BytesIO(data), columns=columns)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{url} cannot be read: {error}") from error

@@ -228,6 +228,12 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     assert all(f"\n  {name} " in done.stdout for name in sfumato.VERBS)
 
 
+def test_half_a_verb_lists_its_other_halves() -> None:
+    done = run_sfumato("bench")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("sfumato: error: bench what? one of: bench preprocess, bench loader, bench landmarks\n")
+
+
 def test_reader_that_leaves_early_is_no_error() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", "import time, sys, sfumato; time.sleep(0.5); sys.exit(sfumato.main(['--help']))"],
@@ -249,12 +255,19 @@ def test_reader_that_leaves_early_is_no_error() -> None:
 COMPLETE = {
     "assets": ["list"],
     "preprocess": ["{videos}", "{out}"],
+    "validate": ["{missing}"],
+    "inspect": ["{missing}", "-o", "{out}"],
+    "retry": ["{missing}"],
+    "forget": ["{missing}", "--identity", "ann", "--yes"],
     "meta-train": ["demo", "--data", "{missing}", "-o", "{out}"],
     "fine-tune": ["{picture}", "--model", "{bundle}", "-o", "{out}"],
     "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
     "serve": ["--model", "{bundle}"],
     "demo": ["-o", "{out}"],
     "doctor": [],
+    "bench preprocess": [],
+    "bench loader": [],
+    "bench landmarks": [],
 }
 
 
@@ -305,10 +318,10 @@ def _error_line(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sfumato.VERBS)
 def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, str]) -> None:
-    done = run_sfumato(name, *_filled(COMPLETE[name], places), "--jsno")
+    done = run_sfumato(*name.split(), *_filled(COMPLETE[name], places), "--jsno")
     assert done.returncode == 2
-    # preprocess passes on to Beam what it does not know, and says that Beam does not know it either.
-    beam = " (Beam does not know it either)" if name == "preprocess" else ""
+    # Some verbs pass on to Beam what they do not know, and say that Beam does not know it either.
+    beam = " (Beam does not know it either)" if name in ("preprocess", "retry") else ""
     assert done.stderr == f"sfumato {name}: error: unknown flag --jsno{beam}; did you mean --json?\n"
     assert done.stdout == ""
     assert not Path(places["out"]).exists()
@@ -319,6 +332,10 @@ def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, 
     "arguments",
     [
         ["preprocess", "{missing}", "{out}"],
+        ["validate", "{missing}"],
+        ["inspect", "{missing}", "-o", "{out}"],
+        ["retry", "{missing}"],
+        ["forget", "{missing}", "--identity", "ann", "--yes"],
         ["meta-train", "demo", "--data", "{missing}", "-o", "{out}"],
         ["fine-tune", "{missing}", "--model", "{bundle}", "-o", "{out}"],
         ["fine-tune", "{picture}", "--model", "{missing}", "-o", "{out}"],
@@ -342,6 +359,10 @@ def test_missing_path_is_named_in_one_line_with_exit_code_2(arguments: list[str]
     [
         ["preprocess", "{videos}", "{out}"],
         ["preprocess", "{text}", "{out}"],
+        ["validate", "{text}"],
+        ["inspect", "{text}", "-o", "{out}"],
+        ["retry", "{text}"],
+        ["forget", "{text}", "--identity", "ann", "--yes"],
         ["meta-train", "demo", "--data", "{text}", "-o", "{out}"],
         ["fine-tune", "{text}", "--model", "{bundle}", "-o", "{out}"],
         ["fine-tune", "{picture}", "--model", "{text}", "-o", "{out}"],

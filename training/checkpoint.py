@@ -111,7 +111,7 @@ def resume(url: str, learner: Learner) -> Origin:
         ema.shadow = {key: value.to(learner.device) for key, value in shadow.items()}
     state = torch.load(io.BytesIO(files["optimizer.pt"]), map_location=learner.device, weights_only=True)
     learner.load_optimizer_state(state)
-    ids = pq.read_table(io.BytesIO(files["identity_rows.parquet"])).column("video_id").to_pylist()
+    ids = pq.ParquetFile(io.BytesIO(files["identity_rows.parquet"])).read().column("video_id").to_pylist()
     learner.table.load(ids, safetensors.torch.load(files["identity_rows.safetensors"]))
     return origin
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from pipelines.forgotten import hash_of
-from pipelines.plan import Changes, PlanConfig, PlannedClip, Planner
+from pipelines.plan import Changes, PlanConfig, PlannedClip
+from pipelines.planner import Planner
 from pipelines.schema import ClipKey, plan_digest
 from pipelines.sources import WHOLE, BoxFile, Source
 
@@ -225,6 +226,14 @@ def test_who_was_forgotten_stays_out() -> None:
     made = make_plan(corpus(3), forgotten=frozenset({hash_of("id1")}))
     assert {clip.key.identity for clip in made.clips} == {"id0", "id2"}
     assert made.changes.num_forgotten == 6
+
+
+def test_a_copy_of_a_forgotten_persons_film_stays_out_under_any_name() -> None:
+    forgotten = frozenset({hash_of("bob")})
+    made = make_plan(
+        same_size("ann", "bob", "cat"), contents={"ann": "x", "bob": "x", "cat": "y"}.__getitem__, forgotten=forgotten
+    )
+    assert [(clip.source, clip.duplicate_of) for clip in made.clips] == [("cat", None)]
 
 
 def test_fractions_that_leave_nothing_are_refused() -> None:

@@ -1,0 +1,26 @@
+"""Small Parquet files, read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import storage
+
+
+def read_table(url: str, columns: Sequence[str] | None = None) -> Any:
+    """The file at `url` as a pyarrow Table.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read.
+    """
+    data = storage.read_bytes(url)
+    try:
+        # Not pq.read_table: it goes through a scanner whose threads can outlive a short program, which then aborts.
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{url} cannot be read: {error}") from error
