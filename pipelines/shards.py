@@ -178,10 +178,8 @@ class ShardDataset:
         starts = [frame.jpeg_offset for frame in frames] + [frame.landmarks_offset for frame in frames]
         lengths = [frame.jpeg_length for frame in frames] + [LANDMARK_BYTES] * len(frames)
         parts = storage.ranges([*urls, *urls], starts, lengths)
-        return [
-            (_checked(frame, jpeg), _landmarks(frame, points))
-            for frame, jpeg, points in zip(frames, parts[: len(frames)], parts[len(frames) :], strict=True)
-        ]
+        jpegs, points = parts[: len(frames)], _landmarks(frames, b"".join(parts[len(frames) :]))
+        return [(_checked(frame, jpeg), face) for frame, jpeg, face in zip(frames, jpegs, points, strict=True)]
 
 
 def _checked(frame: FrameRef, jpeg: bytes) -> bytes:
@@ -190,8 +188,9 @@ def _checked(frame: FrameRef, jpeg: bytes) -> bytes:
     return jpeg
 
 
-def _landmarks(frame: FrameRef, data: bytes) -> Float[np.ndarray, "68 2"]:
-    points = np.frombuffer(data, "<f4").astype(np.float32).reshape(NUM_LANDMARKS, 2)
+def _landmarks(frames: Sequence[FrameRef], data: bytes) -> Float[np.ndarray, "frames 68 2"]:
+    points = np.frombuffer(data, "<f4").astype(np.float32).reshape(len(frames), NUM_LANDMARKS, 2)
     if not np.isfinite(points).all():
+        frame = frames[int(np.argmin(np.isfinite(points).all(axis=(1, 2))))]
         raise ValueError(f"{frame.url}: landmarks of frame {frame.frame_index} of clip {frame.clip} are damaged")
     return points

@@ -212,8 +212,8 @@ def ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -
     if not urls:
         return []
     spans, places = merge_ranges(urls, starts, lengths)
-    filesystem, _ = _resolve(urls[0])
-    pieces = _local_ranges(spans) if isinstance(filesystem, LocalFileSystem) else _remote_ranges(filesystem, spans)
+    local = urls[0].startswith("/") or is_local(urls[0])
+    pieces = _local_ranges(spans) if local else _remote_ranges(spans)
     parts = []
     for url, start, length, place in zip(urls, starts, lengths, places, strict=True):
         offset = start - spans[place].start
@@ -224,7 +224,8 @@ def ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -
     return parts
 
 
-def _remote_ranges(filesystem: Any, spans: Sequence[Span]) -> Sequence[bytes]:
+def _remote_ranges(spans: Sequence[Span]) -> Sequence[bytes]:
+    filesystem, _ = _resolve(spans[0].url)
     paths = {span.url: _resolve(span.url)[1] for span in spans}
     files, starts, ends = [paths[s.url] for s in spans], [s.start for s in spans], [s.end for s in spans]
     # All at once; then those that failed one by one, with patience and with their own names in the error.
@@ -242,7 +243,8 @@ def _local_ranges(spans: Sequence[Span]) -> Sequence[bytes]:
     try:
         for span in spans:
             if span.url not in handles:
-                handles[span.url] = os.open(local_path(span.url), os.O_RDONLY)
+                path = span.url if span.url.startswith("/") else local_path(span.url)
+                handles[span.url] = os.open(path, os.O_RDONLY)
         return [os.pread(handles[span.url], span.end - span.start, span.start) for span in spans]
     finally:
         for handle in handles.values():

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from types import ModuleType
@@ -58,15 +59,24 @@ def gcs_server() -> Iterator[str]:
     patch = pytest.MonkeyPatch()
     # Otherwise gcsfs asks over gRPC what kind of bucket it is, and waits a minute for an answer.
     patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    with FakeGCSServer() as server:
-        patch.setenv("STORAGE_EMULATOR_HOST", server.url)
-        request = urllib.request.Request(
-            f"{server.url}/storage/v1/b?project=test",
-            data=b'{"name": "sfumato-tests"}',
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request):
-            yield server.url
+    server = FakeGCSServer()
+    server.start()
+    # Its messages go into a pipe that the wrapper neither empties nor closes.
+    messages = server._process.stderr
+    drain = threading.Thread(target=messages.read)
+    drain.start()
+    patch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    request = urllib.request.Request(
+        f"{server.url}/storage/v1/b?project=test",
+        data=b'{"name": "sfumato-tests"}',
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request):
+        pass
+    yield server.url
+    server.stop()
+    drain.join()
+    messages.close()
     patch.undo()
 
 

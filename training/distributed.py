@@ -99,7 +99,8 @@ def fit(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been written.
-        RuntimeError: training failed; the message is the worker's.
+        ValueError, OSError: the worker's own, such as a shard that is damaged or missing.
+        RuntimeError: training failed otherwise; the message is the worker's.
     """
     ours = not ray.is_initialized()
     start_ray(cluster)
@@ -174,7 +175,7 @@ def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapp
     if interrupted_at is not None:
         raise KeyboardInterrupt
     if "error" in outcome:
-        raise RuntimeError(_last_line(outcome["error"])) from outcome["error"]
+        raise _worker_error(_last_line(outcome["error"])) from outcome["error"]
     return outcome["result"]
 
 
@@ -182,6 +183,13 @@ def _last_line(error: Exception) -> str:
     """What the worker said: Ray pastes its traceback into the message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def _worker_error(line: str) -> Exception:
+    """What a worker raised, of its kind where the user can do something about it, such as a damaged shard."""
+    kind, _, message = line.partition(": ")
+    kinds = {"ValueError": ValueError, "OSError": OSError, "FileNotFoundError": OSError, "PermissionError": OSError}
+    return kinds[kind](message) if kind in kinds and message else RuntimeError(line)
 
 
 def _work(settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from training.config import ModelConfig
 from training.models.warp import control_points, warp_shot
 from training.order import VideoOrder, WindowOrder
 from training.pictures import resize_points, to_tensor
+from training.recycler import Recycler
 from training.row_table import RowTable
 from training.step import Batch
 
@@ -99,6 +100,7 @@ class EpisodeLoader:
         self.image_size, self.rank, self.world_size = image_size, rank, world_size
         self.threads, self.cache = threads, cache
         self._flags = _decode_flags(dataset.manifest.size, image_size)
+        self._memory = Recycler()
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
         """The batches of steps `first` to `last` - 1, decoded ahead."""
@@ -122,7 +124,7 @@ class EpisodeLoader:
         frames = [[self.videos[e.video].frames[frame] for frame in (e.target, *e.shots)] for e in episodes]
         at = None if self.cache is None else self.cache.path
         read = self.dataset.read([frame for row in frames for frame in row], at=at)
-        images = np.empty((len(read), self.image_size, self.image_size, 3), np.uint8)
+        images = self._memory.take(len(read), self.image_size, self.image_size, 3)
         for image, (jpeg, _) in zip(images, read, strict=True):
             image[:] = _decode_jpeg(jpeg, self.image_size, self._flags)
         scale = self.image_size / self.dataset.manifest.size

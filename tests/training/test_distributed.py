@@ -42,6 +42,21 @@ def test_the_workers_last_line_is_the_message() -> None:
     assert _last_line(RuntimeError()) == "RuntimeError"
 
 
+def test_a_damaged_shard_is_the_users_error_and_a_bug_is_not() -> None:
+    from training.distributed import _worker_error
+
+    for line, kind, message in (
+        ("ValueError: part-00001.parquet: frame 5 of clip a is damaged", ValueError, "part-00001.parquet: frame 5 of"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'x'", OSError, "[Errno 2] No such file"),
+        ("OSError: gs://b/x: the store refuses: HttpError: busy, 503", OSError, "gs://b/x: the store refuses"),
+        ("KeyError: 'rows'", RuntimeError, "KeyError: 'rows'"),
+        ("ValueError", RuntimeError, "ValueError"),
+    ):
+        error = _worker_error(line)
+        assert type(error) is kind
+        assert str(error).startswith(message)
+
+
 def test_ctrl_c_waits_for_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python 3.11 takes a thread for finished when a signal interrupts `join`."""
     from training import distributed
