@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -39,9 +39,11 @@ class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untype
 class MakeShards(beam.PTransform):  # type: ignore[misc]
     """Shard specifications -> their reports, in parallel."""
 
-    def __init__(self, specs: Sequence[ShardSpec]) -> None:
+    def __init__(self, specs: Sequence[ShardSpec], hints: Mapping[str, str] | None = None) -> None:
+        """`hints`: what a worker needs, as Beam names it (`min_ram`, `accelerator`); engines that know no hints ignore
+        them."""
         super().__init__()
-        self._specs = specs
+        self._specs, self._hints = specs, dict(hints or {})
 
     def expand(self, pipeline: PBegin) -> PCollection:
         """Create, Reshuffle (so that each shard can go to its own worker), ParDo."""
@@ -49,5 +51,5 @@ class MakeShards(beam.PTransform):  # type: ignore[misc]
             pipeline
             | "Shard specs" >> beam.Create(self._specs)
             | "One shard each" >> beam.Reshuffle()
-            | "Process shard" >> beam.ParDo(ProcessShard())
+            | "Process shard" >> beam.ParDo(ProcessShard()).with_resource_hints(**self._hints)
         )

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Preprocess a trove of videos on Dataflow:
 #   PROJECT=my-project REGION=europe-west4 BUCKET=my-bucket infra/dataflow/launch.sh gs://my-videos/vox2 gs://my-bucket/vox2
+# With face-alignment on a GPU in each worker (its weights in a bucket):
+#   ... launch.sh SRC OUT --detector face-alignment --detector-weights gs://my-bucket/weights --device cuda \
+#       --accelerator 'type:nvidia-tesla-t4;count:1;install-nvidia-driver' --experiments no_use_multiple_sdk_containers
 # Run it from the pipelines image (or an environment with the extra `dataflow`), so that launcher and workers hold the
 # same code. Run again with the same arguments, it continues: only shards that are not done become work.
 set -euo pipefail

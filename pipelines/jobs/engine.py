@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipelines import storage
 from pipelines.canary import run_canary
@@ -26,6 +26,8 @@ class Engine:
     beam_args: tuple[str, ...]
     canary: int
     tools: Tools
+    hints: Mapping[str, str] = field(default_factory=dict)
+    """What a worker of a far engine needs: Beam's resource hints."""
 
 
 def finish_dataset(
@@ -74,7 +76,7 @@ def _run(root: str, todo: Sequence[PlannedShard], engine: Engine) -> None:
 
     stop = storage.join(root, STOP)
     storage.remove(stop)  # of an earlier run
-    run_shards(todo, runner=engine.runner, workers=engine.workers, beam_args=engine.beam_args)
+    run_shards(todo, runner=engine.runner, workers=engine.workers, beam_args=engine.beam_args, hints=engine.hints)
     if storage.exists(stop):
         reason = storage.read_bytes(stop).decode()
         storage.remove(stop)

@@ -83,6 +83,10 @@ class Options:
     """`local` (this machine), or a Beam runner by name (DataflowRunner, FlinkRunner, ...)."""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     """Shards made at once by the local runner."""
+    accelerator: str | None = None
+    """GPU of each worker of a far engine, in Beam's words: `type:nvidia-tesla-t4;count:1;install-nvidia-driver`."""
+    min_ram: str | None = None
+    """Least memory of each worker of a far engine, such as `8GB`."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Flags that this verb does not know and Beam does."""
 
@@ -122,7 +126,9 @@ class Options:
     def engine(self) -> Engine:
         """What runs the shards."""
         tools = Tools(device=self.device, weights=self.detector_weights, failure_budget=self.failure_budget)
-        return Engine(self.runner, self.workers, self.beam_args, self.canary, tools)
+        hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
+        wanted = {name: value for name, value in hints.items() if value is not None}
+        return Engine(self.runner, self.workers, self.beam_args, self.canary, tools, wanted)
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines import storage
@@ -18,11 +18,18 @@ _POLL_SECONDS = 1.0
 _MOST_THREADS = 4
 
 
-def run_shards(shards: Sequence[PlannedShard], *, runner: str, workers: int, beam_args: Sequence[str] = ()) -> None:
+def run_shards(
+    shards: Sequence[PlannedShard],
+    *,
+    runner: str,
+    workers: int,
+    beam_args: Sequence[str] = (),
+    hints: Mapping[str, str] | None = None,
+) -> None:
     """Make the shards, blocking. Interrupted, it leaves whole shards only.
 
     Raises:
-        ValueError: an unknown runner.
+        ValueError: an unknown runner, or a resource hint that Beam cannot read.
         OSError: the pipeline failed.
     """
     with _quiet_import():
@@ -32,7 +39,7 @@ def run_shards(shards: Sequence[PlannedShard], *, runner: str, workers: int, bea
 
     with _progress(shards), _quiet_beam(runner):
         pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
-        _ = pipeline | MakeShards([shard.spec for shard in shards])
+        _ = pipeline | MakeShards([shard.spec for shard in shards], hints)
         result = pipeline.run()
         result.wait_until_finish()
 
@@ -53,7 +60,9 @@ def _options(runner: str, workers: int, beam_args: Sequence[str]) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     if runner != "local":
-        return PipelineOptions([*beam_args])
+        # Worker processes on this machine would tell every step of theirs on the terminal.
+        quiet = ["--default_sdk_harness_log_level=ERROR"] if runner.endswith("DirectRunner") else []
+        return PipelineOptions([*quiet, *beam_args])
     # Decoding and detection leave the interpreter's lock alone, so a few threads keep a few cores busy and spare the
     # ten seconds of CPU that each worker process spends on imports. Many cores would wait for the lock.
     mode = "in_memory" if workers == 1 else "multi_threading" if workers <= _MOST_THREADS else "multi_processing"
