@@ -28,7 +28,7 @@ def sfumato(*arguments: str) -> dict[str, Any]:
 def corpus(tmp_path: Path) -> Path:
     """VoxCeleb's tree of two people, a copy of one's film under the other's name, and a text named .mp4."""
     films = {"id00012/a/00001.mp4": "clip_carphone", "id00012/b/00001.mp4": "clip_single_face"}
-    films |= {"id00013/a/00001.mp4": "clip_cap13", "id00013/copy/00001.mp4": "clip_carphone"}
+    films |= {"id00013/a/00001.mp4": "clip_langer", "id00013/copy/00001.mp4": "clip_carphone"}
     for name, asset in films.items():
         (tmp_path / "in" / name).parent.mkdir(parents=True)
         shutil.copy(assets.fetch(asset), tmp_path / "in" / name)
