@@ -46,6 +46,8 @@ def test_films_become_shards_and_a_model_without_leaving_the_store(
     assert again["counts"] == made["counts"]
     assert storage.read_bytes(storage.join(root, "dataset.json")) == manifest
 
+    assert outcome("validate", root)["counts"] == {"shards": 2, "clips": 2, "frames": 32, "findings": 0}
+
     # Random and sequential reading find the same frames.
     dataset = ShardDataset(root)
     videos = {video.video_id: video for video in dataset.videos("train")}
@@ -72,8 +74,13 @@ def test_films_become_shards_and_a_model_without_leaving_the_store(
     assert model["counts"] == {"steps": 2, "videos": 2, "videos_left_out": 0}
     assert (tmp_path / "model" / "generator.safetensors").exists()
 
+    outcome("forget", root, "--identity", "driver", "--yes")
+    assert outcome("validate", root)["ok"]
+    outcome("inspect", root, "-o", str(tmp_path / "sheet.html"))
+    assert "man" in (tmp_path / "sheet.html").read_text()
+
     # A shard that is gone is one line that names it.
-    (url, *_) = dataset.shards("train")
+    (url, *_) = ShardDataset(root).shards("train")
     storage.remove(url)
     failed = sfumato("meta-train", "demo", "--data", root, "-o", str(tmp_path / "other"), *flags, *places)
     assert failed.returncode == 2
