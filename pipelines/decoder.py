@@ -93,6 +93,10 @@ class Decoder:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Start the child now; otherwise the first request does."""
+        self._running()
+
     def describe(self, path: Path, span: tuple[Fraction, Fraction] | None = None) -> ClipInfo:
         """Probe a file and count its frames.
 

@@ -1,0 +1,89 @@
+"""What benchmarks share: CPU seconds of ways that take turns, the machine, an outcome with figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipelines.command import Outcome, progress
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one item: of all cores together, and on the clock."""
+
+    cpu_s: float
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class BenchOutcome(Outcome):
+    """An outcome that carries its figures and their ratios into the JSON."""
+
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One JSON object on one line."""
+        plain = {**json.loads(super().to_json()), "figures": dict(self.figures), "ratios": dict(self.ratios)}
+        return json.dumps(plain, ensure_ascii=False)
+
+
+def take_turns(
+    ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
+) -> dict[str, Cost]:
+    """Median cost of an item each way, over rounds in which every way has its turn.
+
+    Args:
+        ways: what to do, and how many items that makes.
+        warm_up: whether a first round, which fills caches, is done and does not count.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    with progress() as bar:
+        task = bar.add_task("rounds", total=(rounds + warm_up) * len(ways))
+        for number in range(rounds + warm_up):
+            for name, (act, num_items) in ways.items():
+                cpu, wall = cpu_seconds(), time.perf_counter()
+                act()
+                cost = Cost((cpu_seconds() - cpu) / num_items, (time.perf_counter() - wall) / num_items)
+                if number >= warm_up:
+                    costs[name].append(cost)
+                bar.advance(task)
+    return {
+        name: Cost(statistics.median(c.cpu_s for c in found), statistics.median(c.wall_s for c in found))
+        for name, found in costs.items()
+    }
+
+
+def cpu_seconds() -> float:
+    """Of this process, all its threads and its finished children."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def describe_machine(*packages: str) -> dict[str, str]:
+    """The processor, its cores, Python, and the versions of installed packages."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def in_words(machine: Mapping[str, str]) -> str:
+    """The machine on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())

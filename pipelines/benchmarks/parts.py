@@ -1,0 +1,118 @@
+"""The parts of preprocessing that cannot be left out, each alone: no process, no pipe, no checks, no file written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from pipelines import faces
+from pipelines.candidates import look
+from pipelines.clip_config import ClipConfig
+from pipelines.clips import ClipRow, finish
+from pipelines.decoder import ClipInfo, Decoder
+from pipelines.jpeg import encode_jpeg
+from pipelines.landmarks import LandmarkDetector
+from pipelines.plan import PlannedClip
+from pipelines.quality import ClipRejected
+from pipelines.schema import ClipKey
+from pipelines.timing import Stopwatch
+from pipelines.video import Frame
+
+NAMES = ("decode", "landmarks", "crop", "encode")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedClip:
+    """A clip with what our way makes of it: the same frames are looked at and kept when its parts are measured."""
+
+    path: Path
+    info: ClipInfo
+    frames: Sequence[Frame]
+    """Those looked at."""
+    row: ClipRow | None
+    """None when the clip is rejected."""
+
+    @property
+    def kept(self) -> list[UInt8[np.ndarray, "height width 3"]]:
+        """Pictures of the frames kept."""
+        wanted = frozenset(self.row.frame_index if self.row is not None else ())
+        return [frame.image for frame in self.frames if frame.index in wanted]
+
+
+def prepare(path: Path, detector: LandmarkDetector, config: ClipConfig) -> PreparedClip:
+    """Take a clip our way, and keep its frames. Raises ClipRejected when it cannot be decoded."""
+    watch = Stopwatch()
+    clip = PlannedClip(ClipKey(path.stem, "film", "0"), path.name, path.stat().st_size, "train", 0)
+    with Decoder() as decoder:
+        looked = look(clip, path, None, decoder, config, watch)
+        frames = list(looked.frames)
+        (found,) = detector.follow([looked.candidates])
+        row: ClipRow | None = None
+        try:
+            row = finish(looked, found, decoder, config, watch)
+        except ClipRejected:
+            pass
+    return PreparedClip(path, looked.info, frames, row)
+
+
+def pure_parts(
+    clips: Sequence[PreparedClip], detector: LandmarkDetector, config: ClipConfig
+) -> dict[str, Callable[[], None]]:
+    """Name -> the part for all clips."""
+    crops = [crop for clip in clips for crop in _crops(clip, config)]
+
+    def landmarks() -> None:
+        for clip in clips:
+            for frame in clip.frames:
+                detector.detect(frame.image)
+
+    def crop() -> None:
+        for clip in clips:
+            _crops(clip, config)
+
+    def encode() -> None:
+        for image in crops:
+            encode_jpeg(image, config.jpeg_quality)
+
+    def decode() -> None:
+        for clip in clips:
+            decode_frames(clip.path, [frame.index for frame in clip.frames], clip.info)
+
+    return dict(zip(NAMES, (decode, landmarks, crop, encode), strict=True))
+
+
+def decode_frames(path: Path, indices: Sequence[int], info: ClipInfo) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """RGB pixels of some frames, decoded by one thread from the film's beginning to the last of them."""
+    wanted = frozenset(indices)
+    pictures: list[UInt8[np.ndarray, "height width 3"]] = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for number, frame in enumerate(container.decode(stream)):
+            if number in wanted:
+                pictures.append(frame.to_ndarray(format="rgb24", width=info.width, height=info.height))
+            if len(pictures) == len(wanted):
+                break
+    return pictures
+
+
+def _crops(clip: PreparedClip, config: ClipConfig) -> list[UInt8[np.ndarray, "size size 3"]]:
+    if clip.row is None:
+        return []
+    return [faces.crop(image, clip.row.crop_affine, config.size) for image in clip.kept]
+
+
+def mean_frames(clips: Sequence[PreparedClip]) -> dict[str, float]:
+    """Frames of a clip, on average: in the film, decoded, looked at, kept."""
+    counts = {
+        "in the film": [clip.info.num_frames for clip in clips],
+        "decoded": [clip.frames[-1].index + 1 for clip in clips],
+        "looked at": [len(clip.frames) for clip in clips],
+        "kept": [len(clip.kept) for clip in clips],
+    }
+    return {name: sum(numbers) / len(clips) for name, numbers in counts.items()}

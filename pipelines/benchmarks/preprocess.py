@@ -1,0 +1,238 @@
+"""`sfumato bench preprocess`: CPU seconds of a clip, beside its pure parts and beside the usual script.
+
+Three ways with the same films are measured in one run, in rounds that take turns, as medians:
+
+    ours     `process_shard`, as a worker of `sfumato preprocess` does it: decoder process, detector, shard written
+    parts    only what cannot be left out, each part alone: PyAV decodes up to the last frame looked at, the detector
+             looks at these frames, the frames kept are cropped and become JPEGs
+    usual    as public scripts do: `pipelines.benchmarks.usual_script`
+
+What a worker pays once (starting the decoder's process, loading the detector) is measured apart: it is spread over all
+clips of a run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from pipelines import schema
+from pipelines.benchmarks import parts, usual_script
+from pipelines.benchmarks.costs import BenchOutcome, Cost, cpu_seconds, describe_machine, in_words, take_turns
+from pipelines.benchmarks.films import fetch_films, given_films
+from pipelines.clip_config import ClipConfig
+from pipelines.command import Outcome, console
+from pipelines.decoder import Decoder
+from pipelines.landmarks import LandmarkDetector, create_detector, require_weights
+from pipelines.plan import PlannedClip
+from pipelines.plan_file import plan_row, write_plan
+from pipelines.process import ShardSpec, process_shard
+from pipelines.schema import ClipKey
+from pipelines.shard_writer import ShardReport
+
+VOXCELEB2_CLIPS = 1_128_246
+_CORES = 64  # of the cluster that the projection speaks of
+
+
+@dataclass(frozen=True)
+class Options:
+    """CPU seconds a clip, beside decode, landmarks, crop and encode alone, and beside the usual script."""
+
+    films: tuple[str, ...] = ()
+    """Films to measure with; by default real clips of the catalogue."""
+    clips: int = 6
+    """Clips of a round: the films, again and again until there are so many."""
+    seconds: float = 7.8
+    """Length that the films are cut to; the default is the mean of VoxCeleb2's clips."""
+    rounds: int = 5
+    """Rounds, of which the median counts."""
+    usual: bool = True
+    """Whether the usual script is measured: it takes most of the time."""
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if not self.seconds > 0:
+            raise ValueError(f"--seconds must be more than 0, got {self.seconds}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured, per clip."""
+
+    ours: Cost
+    """Without what a worker pays once."""
+    parts: Mapping[str, Cost]
+    """decode, landmarks, crop, encode."""
+    usual: Cost | None
+    stages: Mapping[str, float]
+    """Wall seconds of our way by stage, as its report says; the stages overlap the decoder's process."""
+    start_up: Mapping[str, float]
+    """CPU seconds a worker pays once: the decoder's process, and the detector with its first picture."""
+    outcomes: Mapping[str, int]
+    """Clips that became rows ("done"), and the others by their codes."""
+    frames: Mapping[str, float]
+    """Frames of a clip that are in its film, decoded, looked at and kept."""
+    bytes_per_clip: int
+    """Of the shard."""
+    machine: Mapping[str, str]
+
+    @property
+    def parts_cpu_s(self) -> float:
+        """The sum of the parts."""
+        return sum(cost.cpu_s for cost in self.parts.values())
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """CPU seconds of our way over those of its parts, and those of the usual script over ours."""
+        ratios = {"ours_over_parts": self.ours.cpu_s / self.parts_cpu_s}
+        if self.usual is not None:
+            ratios["usual_over_ours"] = self.usual.cpu_s / self.ours.cpu_s
+        return ratios
+
+    @property
+    def voxceleb2_hours(self) -> dict[str, float]:
+        """Hours for clips like these, as many as VoxCeleb2 has, on one core and on 64."""
+        hours = VOXCELEB2_CLIPS * self.ours.cpu_s / 3600
+        return {"1 core": hours, f"{_CORES} cores": hours / _CORES}
+
+
+def run(options: Options) -> Outcome:
+    """Measure.
+
+    Raises:
+        FileNotFoundError: one of the films does not exist.
+        ValueError: a film cannot be read.
+        AssetError: no clip of the catalogue can be had.
+    """
+    begin = time.monotonic()
+    require_weights("mediapipe")
+    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+        folder = Path(scratch)
+        cut = folder / "corpus"
+        films, notes = given_films(options.films, cut, options.seconds) if options.films else ([], [])
+        if not options.films:
+            films, notes = fetch_films(cut, options.seconds)
+        if options.usual and not usual_script.can_run():
+            notes.append("the usual script was not measured: it needs scikit-image, pip install '.[dev]'")
+        figures = _measure(options, films, folder)
+    console().print(_table(figures))
+    ratios = figures.ratios
+    notes += [f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in ratios.items()]
+    hours = figures.voxceleb2_hours
+    return BenchOutcome(
+        made=(),
+        counts={"films": len(films), "clips": options.clips, "rounds": options.rounds},
+        seconds=time.monotonic() - begin,
+        notes=tuple(notes),
+        figures={**asdict(figures), "voxceleb2_hours": hours},
+        ratios=ratios,
+    )
+
+
+def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
+    config = ClipConfig()
+    detector, detector_s = _warm_detector()
+    chosen = [films[i % len(films)] for i in range(options.clips)]
+    spec = _plan(chosen, folder, config)
+    reports: list[ShardReport] = []
+
+    def ours() -> None:
+        with Decoder() as decoder:
+            decoder.start()
+            reports.append(process_shard(spec, detector, decoder))
+
+    prepared = {film: parts.prepare(film, detector, config) for film in dict.fromkeys(chosen)}
+    clips = [prepared[film] for film in chosen]
+    ways: dict[str, tuple[Callable[[], object], int]] = {"start": (_start_decoder, 1), "ours": (ours, len(chosen))}
+    ways |= {name: (part, len(chosen)) for name, part in parts.pure_parts(clips, detector, config).items()}
+    if options.usual and usual_script.can_run():
+        ways["usual"] = lambda: _usual(chosen, folder, detector, config.size), len(chosen)
+    ours()
+    reports.clear()
+    costs = take_turns(ways, options.rounds, warm_up=False)
+    # The decoder's process ends with each round, so that its CPU seconds are counted; its start is not the clips'.
+    start = costs["start"]
+    whole = costs["ours"]
+    report = reports[-1]
+    return Figures(
+        ours=Cost(whole.cpu_s - start.cpu_s / len(chosen), whole.wall_s - start.wall_s / len(chosen)),
+        parts={name: costs[name] for name in parts.NAMES},
+        usual=costs.get("usual"),
+        stages=_median_stages(reports, len(chosen)),
+        start_up={"decoder": start.cpu_s, "detector": detector_s},
+        outcomes={"done": report.num_done, **report.codes},
+        frames=parts.mean_frames(clips),
+        bytes_per_clip=report.num_bytes // len(chosen),
+        machine=describe_machine("av", "mediapipe", "numpy", "pyarrow"),
+    )
+
+
+def _warm_detector() -> tuple[LandmarkDetector, float]:
+    """The detector, loaded, and the CPU seconds that this took."""
+    import numpy as np
+
+    begin = cpu_seconds()
+    detector = create_detector("mediapipe")
+    detector.detect(np.zeros((256, 256, 3), np.uint8))
+    return detector, cpu_seconds() - begin
+
+
+def _start_decoder() -> None:
+    with Decoder() as decoder:
+        decoder.start()
+
+
+def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
+    """The films as clips of one shard, whose plan is written below `folder`."""
+    clips = [
+        PlannedClip(ClipKey(film.stem, "film", f"{number:05d}"), film.name, film.stat().st_size, "train", 0)
+        for number, film in enumerate(films)
+    ]
+    root, corpus = str(folder / "set"), str(folder / "corpus")
+    settings = {"clip": asdict(config)}
+    config_sha256 = schema.digest_of(settings)
+    write_plan(root, settings, corpus, [clips])
+    digest = schema.spec_digest(config_sha256, map(plan_row, clips))
+    return ShardSpec(root, corpus, "train", 0, config, config_sha256, digest)
+
+
+def _usual(films: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
+    for film in films:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            usual_script.prepare_film(film, Path(scratch), detector, size)
+
+
+def _median_stages(reports: Sequence[ShardReport], num_clips: int) -> dict[str, float]:
+    names = Counter(name for report in reports for name in report.seconds)
+    return {name: statistics.median(report.seconds.get(name, 0.0) for report in reports) / num_clips for name in names}
+
+
+def _table(figures: Figures) -> Table:
+    table = Table(title=f"A clip, on {in_words(figures.machine)}", title_justify="left")
+    for column in ("way", "CPU ms", "wall ms", "share of parts", "clips/s a core"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    total = figures.parts_cpu_s
+    for name, cost in (*figures.parts.items(), ("ours", figures.ours), ("usual script", figures.usual)):
+        if cost is not None:
+            cells = (f"{cost.cpu_s * 1e3:.1f}", f"{cost.wall_s * 1e3:.1f}", f"{cost.cpu_s / total:.1%}")
+            table.add_row(name, *cells, f"{1 / cost.cpu_s:.2f}")
+    frames = ", ".join(f"{number:.0f} {what}" for what, number in figures.frames.items())
+    stages = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in figures.stages.items())
+    once = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in figures.start_up.items())
+    hours = ", ".join(f"{number:,.1f} h on {where}" for where, number in figures.voxceleb2_hours.items())
+    outcomes = ", ".join(f"{number} {name}" for name, number in figures.outcomes.items())
+    table.caption = (
+        f"{outcomes}; {figures.bytes_per_clip:,} bytes a clip\nframes of a clip: {frames}\n"
+        f"our stages, wall ms: {stages}\nonce a worker, CPU: {once}\nVoxCeleb2's {VOXCELEB2_CLIPS:,} clips: {hours}"
+    )
+    table.caption_justify = "left"
+    return table
