@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 _FEW_FOLDERS = 8  # of these each is listed by itself; more of them are each found whole
@@ -35,23 +36,24 @@ class Lister(Protocol):
         """All files below a folder."""
 
 
-def walk_local(folder: str, prefix: str) -> Iterator[FileInfo]:
-    """Files below a local folder; `prefix` stands for the folder in their URLs."""
+def walk_local(folder: str, prefix: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[FileInfo]:
+    """Files below a local folder; `prefix` stands for the folder in their URLs, `above` for the folders around it."""
+    status = Path(folder).stat()
+    above |= {(status.st_dev, status.st_ino)}
     with os.scandir(folder) as entries:
         # A folder sorts as its name and a slash: then the files come in the order of their whole paths.
-        found = sorted(
-            (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in entries
-        )
+        found = sorted((entry.name + "/" if entry.is_dir() else entry.name, entry) for entry in entries)
     for name, entry in found:
-        if name.endswith("/"):
-            yield from walk_local(entry.path, f"{prefix}/{entry.name}")
-            continue
         try:
             status = entry.stat()
-        except OSError:
-            continue  # a link to nothing, or to itself; or gone since it was listed
-        if stat.S_ISREG(status.st_mode):
-            yield FileInfo(f"{prefix}/{name}", status.st_size, None)
+        except OSError:  # a link to nothing, or to itself; or gone since it was listed
+            yield FileInfo(f"{prefix}/{entry.name}", 0, None)
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+            yield FileInfo(f"{prefix}/{name}", size, None)
+        elif (status.st_dev, status.st_ino) not in above:  # else a link to a folder around it: for ever round
+            yield from walk_local(entry.path, f"{prefix}/{entry.name}", above)
 
 
 def walk_remote(lister: Lister, folder: str, prefix: str) -> Iterator[FileInfo]:

@@ -270,6 +270,8 @@ def _below(corpus: str, place: str) -> str:
 def _whole(clip: PlannedClip, corpus: str) -> Iterator[Path]:
     with storage.local_copy(source_url(clip, corpus)) as path:
         size = path.stat().st_size
+        if not path.is_file():  # to open a pipe would wait for whoever writes into it
+            raise ClipRejected(RejectReason.UNREADABLE, "fetch", f"{clip.source} is not a regular file")
         if size != clip.num_bytes:
             raise OSError(f"it has {size} bytes, and had {clip.num_bytes} when the run was planned")
         yield path

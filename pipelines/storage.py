@@ -124,8 +124,9 @@ def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as stora
 def walk(url: str) -> Iterator[FileInfo]:
     """Files below the folder `url`, sorted, one by one; each URL begins with `url` as it was spelled.
 
-    Memory holds one folder (local) or a few subtrees (remote), not the whole. Links to files are followed, links to
-    folders are not, so that nothing loops; sockets, pipes and devices are skipped. Missing folder: none.
+    Memory holds one folder (local) or a few subtrees (remote), not the whole. Links are followed, but for those to a
+    folder around them. What is no regular file (a pipe, a device, a link to nothing) is listed with 0 bytes: whoever
+    wants to read it has to look. Missing folder: none.
 
     Raises:
         OSError: a folder cannot be listed.

@@ -15,6 +15,7 @@ import tyro
 from pipelines import storage
 from pipelines.clip_config import ClipConfig
 from pipelines.command import Outcome, console
+from pipelines.decoder import Limits
 from pipelines.faces import CropRule
 from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.landmarks import require_weights, resolve_detector
@@ -77,6 +78,8 @@ class Options:
     """Add SRC to a data set that was begun from another source."""
     canary: int = 8
     """Clips tried before a large run, for a forecast; 0 for none."""
+    clip_timeout: float = 60.0
+    """Seconds that a film's decoder may be silent before the clip is given up."""
     failure_budget: float = 0.1
     """Share of a worker's clips that may fail (not: be rejected) before the run is stopped."""
     runner: str = "local"
@@ -97,6 +100,8 @@ class Options:
             raise ValueError(f"shard_mb must be at least 1, got {self.shard_mb}")
         if self.canary < 0:
             raise ValueError(f"canary must be at least 0, got {self.canary}")
+        if self.clip_timeout <= 0:
+            raise ValueError(f"clip_timeout must be positive, got {self.clip_timeout}")
         if not 0 < self.failure_budget <= 1:
             raise ValueError(f"failure_budget must lie in (0, 1], got {self.failure_budget}")
 
@@ -125,7 +130,12 @@ class Options:
 
     def engine(self) -> Engine:
         """What runs the shards."""
-        tools = Tools(device=self.device, weights=self.detector_weights, failure_budget=self.failure_budget)
+        tools = Tools(
+            device=self.device,
+            weights=self.detector_weights,
+            limits=Limits(stall_s=self.clip_timeout),
+            failure_budget=self.failure_budget,
+        )
         hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
         wanted = {name: value for name, value in hints.items() if value is not None}
         return Engine(self.runner, self.workers, self.beam_args, self.canary, tools, wanted)
