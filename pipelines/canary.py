@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from pipelines.completion import PlannedShard
 from pipelines.plan import PlannedClip
 from pipelines.process import ShardWorker, process_clips
 from pipelines.shard_writer import Reject
-from pipelines.timing import Stopwatch
+from pipelines.timing import Stopwatch, cpu_seconds
 
 _BYTES_BESIDE_JPEGS = 700  # a frame: landmarks, its row of the index, its share of the clip's columns
 
@@ -74,11 +73,11 @@ def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWork
     sample = _sample(shards, num_clips)
     for _ in process_clips(sample[:1], spec.corpus, detector, decoder, spec.config, Stopwatch()):
         pass  # models loaded and the decoder started: those seconds are not a clip's
-    cpu, wall = _cpu_seconds(), time.perf_counter()
+    cpu, wall = cpu_seconds(), time.perf_counter()
     outcomes = list(process_clips(sample, spec.corpus, detector, decoder, spec.config, watch))
     wall = time.perf_counter() - wall
     worker.close()  # only a child that has ended is accounted for
-    cpu = _cpu_seconds() - cpu
+    cpu = cpu_seconds() - cpu
     rejects = [outcome for outcome in outcomes if isinstance(outcome, Reject)]
     rows = [outcome for outcome in outcomes if isinstance(outcome, ClipRow)]
     if not rows:
@@ -113,13 +112,6 @@ def _sample(shards: Sequence[PlannedShard], number: int) -> list[PlannedClip]:
 def _spread(clips: list[PlannedClip], number: int) -> Iterator[PlannedClip]:
     own = [clip for clip in clips if clip.duplicate_of is None]
     yield from own[:: max(1, len(own) // number)][:number]
-
-
-def _cpu_seconds() -> float:
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 def _hours(seconds: float) -> str:

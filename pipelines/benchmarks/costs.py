@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import Outcome, progress
+from pipelines.timing import cpu_seconds
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,6 @@ def take_turns(
         name: Cost(statistics.median(c.cpu_s for c in found), statistics.median(c.wall_s for c in found))
         for name, found in costs.items()
     }
-
-
-def cpu_seconds() -> float:
-    """Of this process, all its threads and its finished children."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def describe_machine(*packages: str) -> dict[str, str]:

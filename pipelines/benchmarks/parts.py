@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +54,8 @@ def prepare(path: Path, detector: LandmarkDetector, config: ClipConfig) -> Prepa
         frames = list(looked.frames)
         (found,) = detector.follow([looked.candidates])
         row: ClipRow | None = None
-        try:
+        with contextlib.suppress(ClipRejected):
             row = finish(looked, found, decoder, config, watch)
-        except ClipRejected:
-            pass
     return PreparedClip(path, looked.info, frames, row)
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from pipelines import schema
 from pipelines.benchmarks import parts, usual_script
-from pipelines.benchmarks.costs import BenchOutcome, Cost, cpu_seconds, describe_machine, in_words, take_turns
+from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, take_turns
 from pipelines.benchmarks.films import fetch_films, given_films
 from pipelines.clip_config import ClipConfig
 from pipelines.command import Outcome, console
@@ -36,6 +36,7 @@ from pipelines.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import ShardReport
+from pipelines.timing import cpu_seconds
 
 VOXCELEB2_CLIPS = 1_128_246
 _CORES = 64  # of the cluster that the projection speaks of

@@ -1,7 +1,7 @@
 """How public scripts prepare VoxCeleb, as a peer to measure: all frames to PNG files, every one of them looked at.
 
-The originals find faces with S3FD and points with FAN on a GPU, or with dlib. Here the detector is the caller's, so that
-the difference measured is that of the way, not of the networks.
+The originals find faces with S3FD and points with FAN on a GPU, or with dlib. Here the detector is the caller's, so
+that the difference measured is that of the way, not of the networks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _prepare_frame(file: Path, folder: Path, detector: LandmarkDetector, size: i
     if not found:
         return 0
     window, points = _square(image, found[0].landmarks)
-    resized = transform.resize(window, (size, size), anti_aliasing=True)
+    resized = transform.resize(window, (size, size), anti_aliasing=True)  # type: ignore[no-untyped-call]
     io.imsave(folder / file.name, np.rint(resized * 255).astype(np.uint8), check_contrast=False)
     np.save(folder / f"{file.stem}.npy", points * (size / max(window.shape[:2])))
     return 1
@@ -58,7 +58,7 @@ def _prepare_frame(file: Path, folder: Path, detector: LandmarkDetector, size: i
 
 def _square(
     image: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "68 2"]
-) -> tuple[UInt8[np.ndarray, "side width 3"], Float[np.ndarray, "68 2"]]:
+) -> tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "68 2"]]:
     """The square that our own rule cuts for this one frame, as far as it lies in the picture, and the points in it."""
     affine = crop_affine(landmarks[None], CropRule(), 1)
     side = max(1, round(float(affine[0, 0])))

@@ -8,11 +8,6 @@ Three ways to the same K + 1 frames are measured in one run, in rounds that take
               on each of them, resize
 """
 
-import json
-import os
-import platform
-import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +21,8 @@ import numpy as np
 from rich.table import Table
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, take_turns
+from pipelines.command import Artefact, Outcome, console
 from pipelines.shards import FrameRef, read_manifest
 from training.benchmarks.films import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
@@ -62,14 +58,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Seconds of one episode: of all cores together, and on the clock."""
-
-    cpu_s: float
-    wall_s: float
-
-
-@dataclass(frozen=True)
 class Figures:
     """What was measured, per episode."""
 
@@ -91,19 +79,6 @@ class Figures:
         if self.bytes_read is not None:
             ratios["bytes_over_frames"] = self.bytes_read / self.bytes_of_frames
         return ratios
-
-
-@dataclass(frozen=True)
-class BenchOutcome(Outcome):
-    """An outcome that carries its figures into the JSON."""
-
-    figures: Figures | None = None
-
-    def to_json(self) -> str:
-        """One JSON object on one line."""
-        assert self.figures is not None
-        plain = {**json.loads(super().to_json()), "figures": asdict(self.figures), "ratios": self.figures.ratios}
-        return json.dumps(plain, ensure_ascii=False)
 
 
 def run(options: Options) -> Outcome:
@@ -131,7 +106,8 @@ def run(options: Options) -> Outcome:
         counts={"videos": num_videos, "episodes": options.episodes, "rounds": options.rounds},
         seconds=time.monotonic() - started,
         notes=(*notes, *(f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in figures.ratios.items())),
-        figures=figures,
+        figures=asdict(figures),
+        ratios=figures.ratios,
     )
 
 
@@ -146,7 +122,7 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
     config = TrainConfig(model=model, num_shots=options.shots, episodes_per_step=per_step)
     steps = -(-options.episodes // per_step)
     per_round = steps * per_step
-    ways: dict[str, tuple[Callable[[], None], int]] = {}
+    ways: dict[str, tuple[Callable[[], object], int]] = {}
     with open_loader(config, data, threads=options.threads) as loader:
         frames = [_frames(loader, step) for step in range(steps)]
         jpegs = [[jpeg for jpeg, _ in data.dataset.read(step)] for step in frames]
@@ -155,7 +131,7 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
         if films:
             detector, random = warm_detector(), np.random.default_rng(0)
             ways["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
-        costs = _take_turns(ways, options.rounds)
+        costs = take_turns(ways, options.rounds)
         bytes_read = _bytes_read(lambda: _load(loader, steps)) if storage.is_local(root) else None
     figures = Figures(
         decode=costs["decode"],
@@ -163,7 +139,7 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
         films=costs.get("films"),
         bytes_read=None if bytes_read is None else bytes_read // per_round,
         bytes_of_frames=sum(frame.jpeg_length for step in frames for frame in step) // per_round,
-        machine=_machine(options.threads),
+        machine={**describe_machine("opencv-python", "numpy"), "decoding_threads": str(options.threads)},
     )
     return figures, len(data.videos)
 
@@ -190,31 +166,6 @@ def _load(loader: EpisodeLoader, steps: int) -> None:
         pass
 
 
-def _take_turns(ways: Mapping[str, tuple[Callable[[], None], int]], rounds: int) -> dict[str, Cost]:
-    """Median cost of an episode each way. A first round, which fills caches, does not count."""
-    costs: dict[str, list[Cost]] = {name: [] for name in ways}
-    with progress() as bar:
-        task = bar.add_task("rounds", total=rounds + 1)
-        for number in range(rounds + 1):
-            for name, (act, episodes) in ways.items():
-                cpu, wall = _cpu_seconds(), time.perf_counter()
-                act()
-                cost = Cost((_cpu_seconds() - cpu) / episodes, (time.perf_counter() - wall) / episodes)
-                if number:
-                    costs[name].append(cost)
-            bar.advance(task)
-    return {
-        name: Cost(statistics.median(c.cpu_s for c in found), statistics.median(c.wall_s for c in found))
-        for name, found in costs.items()
-    }
-
-
-def _cpu_seconds() -> float:
-    """Of this process, all its threads and its finished children."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def _bytes_read(act: Callable[[], None]) -> int | None:
     """Bytes that the kernel handed this process while it acted."""
     counters = Path("/proc/self/io")
@@ -229,24 +180,8 @@ def _bytes_read(act: Callable[[], None]) -> int | None:
     return read() - before
 
 
-def _machine(threads: int) -> dict[str, str]:
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return {
-        "cpu": model,
-        "cores": str(os.cpu_count()),
-        "decoding_threads": str(threads),
-        "python": platform.python_version(),
-        "opencv": cv2.__version__,
-        "numpy": np.__version__,
-    }
-
-
 def _table(figures: Figures) -> Table:
-    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.machine.items())
-    table = Table(title=f"An episode, on {machine}", title_justify="left")
+    table = Table(title=f"An episode, on {in_words(figures.machine)}", title_justify="left")
     for column in ("way", "CPU ms", "wall ms", "episodes/s", "times decode"):
         table.add_column(column, justify="left" if column == "way" else "right")
     for name, cost in (("decode", figures.decode), ("loader", figures.loader), ("films", figures.films)):

@@ -8,8 +8,9 @@ import pytest
 
 import sfumato
 from pipelines import assets
+from pipelines.benchmarks.costs import Cost
 from pipelines.shards import ShardDataset
-from training.benchmarks.loader import Cost, Figures
+from training.benchmarks.loader import Figures
 
 MakeDataset = Callable[..., ShardDataset]
 
@@ -34,7 +35,7 @@ def test_a_data_set_is_measured_and_bytes_are_counted(
     found = figures(capsys, "--data", dataset.root, "--shots", "3", "--episodes", "40", "--rounds", "1")
     assert found["counts"] == {"videos": 2, "episodes": 40, "rounds": 1}
     assert found["figures"]["films"] is None  # type: ignore[comparison-overlap]
-    assert {"cpu", "cores", "opencv", "decoding_threads"} <= found["figures"]["machine"].keys()  # type: ignore[attr-defined]
+    assert {"cpu", "cores", "opencv-python", "decoding_threads"} <= found["figures"]["machine"].keys()  # type: ignore[attr-defined]
     assert found["ratios"].keys() == {"loader_over_decode", "bytes_over_frames"}
     lengths = [frame.jpeg_length for video in dataset.videos("train") for frame in video.frames]
     of_frames, read = found["figures"]["bytes_of_frames"], found["figures"]["bytes_read"]

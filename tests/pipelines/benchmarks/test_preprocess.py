@@ -1,0 +1,65 @@
+"""The benchmark's words, counts and arithmetic; never its seconds."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sfumato
+from pipelines import assets
+from pipelines.benchmarks.costs import Cost
+from pipelines.benchmarks.preprocess import Figures
+
+FIGURES = Figures(
+    ours=Cost(0.6, 0.7),
+    parts={"decode": Cost(0.1, 0.1), "landmarks": Cost(0.35, 0.3), "crop": Cost(0.03, 0.1), "encode": Cost(0.02, 0.1)},
+    usual=Cost(6.0, 7.0),
+    stages={},
+    start_up={},
+    outcomes={"done": 6},
+    frames={},
+    bytes_per_clip=1,
+    machine={},
+)
+
+
+def test_ratios_are_of_cpu_seconds() -> None:
+    assert FIGURES.ratios == {"ours_over_parts": pytest.approx(1.2), "usual_over_ours": pytest.approx(10.0)}
+    assert dataclasses.replace(FIGURES, usual=None).ratios.keys() == {"ours_over_parts"}
+
+
+def test_hours_are_those_of_voxceleb2() -> None:
+    # 1,128,246 clips of 0.6 s: 188.04 h.
+    assert FIGURES.voxceleb2_hours == {
+        "1 core": pytest.approx(188.04, abs=0.01),
+        "64 cores": pytest.approx(2.938, abs=0.001),
+    }
+
+
+@pytest.mark.slow
+def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    film = str(assets.fetch("clip_carphone"))
+    arguments = ["--films", film, "--clips", "2", "--rounds", "1", "--seconds", "1", "--json"]
+    assert sfumato.main(["bench", "preprocess", *arguments]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    figures = found["figures"]
+    assert found["counts"] == {"films": 1, "clips": 2, "rounds": 1}
+    assert figures["outcomes"] == {"done": 2}
+    assert figures["parts"].keys() == {"decode", "landmarks", "crop", "encode"}
+    assert found["ratios"].keys() == {"ours_over_parts", "usual_over_ours"}
+    assert all(value > 0 for value in found["ratios"].values())
+    assert figures["frames"]["kept"] <= figures["frames"]["looked at"] <= figures["frames"]["decoded"]
+
+
+def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    for arguments, code, message in (
+        (["--films", str(tmp_path / "gone.mp4")], 2, "gone.mp4 does not exist"),
+        (["--films", str(tmp_path / "text.mp4")], 1, "text.mp4 is not a readable video"),
+        (["--rounds", "0"], 2, "--rounds must be at least 1, got 0"),
+    ):
+        assert sfumato.main(["bench", "preprocess", *arguments]) == code, arguments
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
