@@ -124,7 +124,7 @@ def _follow(looked: Look, found: Sequence[Sequence[Face]], config: ClipConfig) -
             continue
         together += len(track.frames)
         if best is None or track.extent > best.extent:
-            best = faces.Track(tuple(scene.start + i for i in track.frames), track.faces)
+            best = faces.Track(tuple(scene[i] for i in track.frames), track.faces)
     if best is None:
         if ambiguous is not None:
             raise ClipRejected(RejectReason.SEVERAL_FACES, "detect", str(ambiguous)) from ambiguous

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -22,13 +21,26 @@ def signature(image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "
     return np.asarray(small, np.float32) / 255
 
 
-def find_scenes(signatures: Sequence[Float[np.ndarray, "side side 3"]]) -> tuple[range, ...]:
-    """Runs of positions without a hard cut between neighbours, in order; together they are all positions."""
-    count = len(signatures)
-    if count < 2:
-        return (range(count),) if count else ()
+def find_scenes(signatures: Sequence[Float[np.ndarray, "side side 3"]]) -> tuple[tuple[int, ...], ...]:
+    """The positions of each scene, in the order of their first; every position is in one.
+
+    A hard cut ends a scene. A picture like the last one of an earlier scene takes that scene up again: a cutaway, or a
+    moment of damage, does not make two people of one.
+    """
+    if not signatures:
+        return ()
     table = np.stack(signatures)
     changes = np.abs(table[1:] - table[:-1]).mean(axis=(1, 2, 3))
-    limit = max(_LEAST, _TIMES_USUAL * float(np.median(changes)))
-    starts = [0, *(int(i) + 1 for i in np.flatnonzero(changes > limit)), count]
-    return tuple(range(a, b) for a, b in pairwise(starts))
+    limit = max(_LEAST, _TIMES_USUAL * float(np.median(changes))) if changes.size else _LEAST
+    scenes = [[0]]
+    current = scenes[0]
+    for position, change in enumerate(changes, start=1):
+        if change > limit:
+            ends = [float(np.abs(table[position] - table[scene[-1]]).mean()) for scene in scenes]
+            nearest = int(np.argmin(ends))
+            if ends[nearest] > limit:
+                scenes.append([])
+                nearest = -1
+            current = scenes[nearest]
+        current.append(position)
+    return tuple(map(tuple, scenes))

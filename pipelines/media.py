@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = frozenset([
     ".3gp", ".gif", ".mxf",
 ])
 # fmt: on
-_MAX_FPS = 1000
+_MAX_FPS = 480  # headers that say more mostly give their clock's rate (1000, 90000)
 _DEFAULT_FPS = Fraction(25)
 
 

@@ -71,6 +71,8 @@ def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile
     if not storage.exists(src):
         raise FileNotFoundError(f"{src} does not exist")
     folder, suffix = storage.is_folder(src), PurePosixPath(src).suffix.lower()
+    if not folder and storage.is_local(src) and not storage.local_path(src).is_file():
+        raise ValueError(f"{src} is neither a folder nor a regular file")  # to open a pipe would wait for its writer
     if layout == "manifest" or (layout == "auto" and not folder and suffix in manifests.SUFFIXES):
         if folder:
             raise ValueError(f"{src} is a folder; a manifest is a .jsonl or .csv file")

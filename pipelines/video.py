@@ -157,7 +157,7 @@ def decode(
         if wanted is not None and table is not None and table.can_seek:
             numbered = _jump(container, stream, wanted, table)
         else:
-            numbered = _sift(container, stream, wanted)
+            numbered = _sift(container, stream, wanted, table)
         for number, index, frame in numbered:
             if frame.width * frame.height > max_pixels:
                 raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
@@ -172,11 +172,18 @@ def decode(
             raise ValueError(f"{path} holds no frame that can be decoded")
 
 
-def _sift(container: Any, stream: Any, wanted: Sequence[int] | None) -> Iterator[tuple[int, int | None, Any]]:
-    """Every frame up to the last one wanted: how many came before, its number if it is wanted, the frame."""
+def _sift(
+    container: Any, stream: Any, wanted: Sequence[int] | None, table: FrameTable | None
+) -> Iterator[tuple[int, int | None, Any]]:
+    """Every frame up to the last one wanted: how many came before, its number if it is wanted, the frame.
+
+    With a table a frame's time tells its number: frames that damage has taken away are not counted over.
+    """
     chosen = None if wanted is None else frozenset(wanted)
-    for number, frame in enumerate(_frames(container, stream)):
-        yield number, number if chosen is None or number in chosen else None, frame
+    for decoded, frame in enumerate(_frames(container, stream)):
+        timed = table.number_of(frame.pts) if table is not None else None
+        number = decoded if timed is None else timed
+        yield decoded, number if chosen is None or number in chosen else None, frame
         if wanted is not None and (not wanted or number >= wanted[-1]):
             return
 

@@ -15,7 +15,7 @@ import tyro
 from pipelines import storage
 from pipelines.clip_config import ClipConfig
 from pipelines.command import Outcome, console
-from pipelines.decoder import Limits
+from pipelines.decoder import Decoder, Limits
 from pipelines.faces import CropRule
 from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.landmarks import require_weights, resolve_detector
@@ -26,7 +26,6 @@ from pipelines.process import Tools
 from pipelines.quality import QualityRule
 from pipelines.schema import SCHEMA_VERSION
 from pipelines.sources import Layout
-from pipelines.video import probe
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
 
@@ -180,7 +179,8 @@ def _probe_single_video(src: str) -> None:
     """One video, named by hand: say at once what is wrong with it."""
     named = PurePosixPath(src).suffix.lower() in VIDEO_SUFFIXES and storage.is_local(src)
     if named and storage.exists(src) and not storage.is_folder(src):
-        probe(storage.local_path(src))
+        with Decoder() as decoder:
+            decoder.describe(storage.local_path(src))
 
 
 def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, str]) -> dict[str, Any]:
