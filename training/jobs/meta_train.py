@@ -12,6 +12,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.shards import read_manifest
 from training.checkpoint import MANIFEST, differences, load_bundle
 from training.config import ReadOrder, TrainConfig
 from training.loop import Data, open_data
@@ -76,6 +77,18 @@ class Options:
         return None if self.scratch is None else str(Path(self.scratch).absolute())
 
 
+def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
+    """The config for a model of the landmarks that the data set has.
+
+    The checkpoint records whose they are, and whatever is made with the model asks for the same; a run cannot go on
+    with those of another detector.
+
+    Raises:
+        ValueError: there is no data set.
+    """
+    return replace(config, model=replace(config.model, detector=read_manifest(data_root).detector))
+
+
 def run(options: Options) -> Outcome:
     """Train, or continue, or find that all is done."""
     started = time.monotonic()
@@ -83,6 +96,7 @@ def run(options: Options) -> Outcome:
     data_root, out = storage.absolute(options.data), storage.absolute(options.out)
     if not storage.exists(data_root):
         raise FileNotFoundError(f"{options.data} does not exist")
+    config = with_detector_of(config, data_root)
     data = open_data(data_root, config)
     shortfall = data.shortfall(config.num_shots)
     if shortfall:

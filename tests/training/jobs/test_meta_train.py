@@ -10,7 +10,7 @@ import pytest
 import sfumato
 from pipelines import assets
 from pipelines.shards import ShardDataset
-from training.jobs.meta_train import Options, _read_record
+from training.jobs.meta_train import Options, _read_record, with_detector_of
 from training.loop import open_data
 from training.presets import demo
 
@@ -73,3 +73,14 @@ def test_the_line_comes_before_training(
     assert first.startswith("sfumato meta-train: K = 4 is more than the 3 shots")
     assert "1 of 2 training videos have fewer than 5 frames and are left out" in first
     assert "was started with another configuration (seed: 5 -> 0)" in last
+
+
+def test_a_model_is_of_the_landmarks_of_its_data_and_takes_no_others(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    root = make_dataset("ann/v1").root
+    manifest = Path(root, "dataset.json")
+    manifest.write_text(manifest.read_text().replace('"detector": "mediapipe"', '"detector": "face-alignment"'))
+    config = with_detector_of(demo(), root)
+    assert config.model.detector == "face-alignment"
+    (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": asdict(demo())}))
+    with pytest.raises(ValueError, match=r"model\.detector: mediapipe -> face-alignment"):
+        _read_record(str(tmp_path), config)
