@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from pipelines.candidates import Look, look
 from pipelines.clip_config import ClipConfig
 from pipelines.clips import ClipRow, finish
 from pipelines.decoder import Decoder, DecoderDied, Limits
+from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
 from pipelines.landmarks import Face, LandmarkDetector, create_detector
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import PlanFile, plan_row
@@ -66,35 +66,6 @@ class ShardSpec:
         if schema.spec_digest(self.config_sha256, map(plan_row, clips)) != self.spec_sha256:
             raise ValueError(f"{self.root}: the plan of shard {self.shard} has changed since the run began")
         return clips
-
-
-class FailureBudgetExceeded(Exception):
-    """Too large a share of the clips fails: something is wrong with the run, not with the clips."""
-
-
-class FailureBudget:
-    """Counts outcomes and raises once more than `share` of at least `least` clips failed."""
-
-    def __init__(self, share: float, least: int = 20) -> None:
-        self._share, self._least = share, least
-        self._num_clips = 0
-        self._failures: Counter[str] = Counter()
-        self._last = ""
-
-    def count(self, reject: Reject | None) -> None:
-        """One more outcome; None is a row. Raises FailureBudgetExceeded with the reasons."""
-        self._num_clips += 1
-        if reject is None or reject.status != "failed":
-            return
-        self._failures[reject.code] += 1
-        self._last = f"{reject.source}: {reject.message}"
-        failed = self._failures.total()
-        if self._num_clips >= self._least and failed > self._share * self._num_clips:
-            reasons = ", ".join(f"{number} {code}" for code, number in self._failures.most_common())
-            raise FailureBudgetExceeded(
-                f"{failed} of {self._num_clips} clips failed, more than the budget of {self._share:.0%} "
-                f"({reasons}); the last one: {self._last}"
-            )
 
 
 class ShardWorker:

@@ -14,6 +14,7 @@ import tyro
 from pipelines import storage
 from pipelines.command import Artefact, Outcome
 from pipelines.completion import collect_reports, failed_clips, summarize
+from pipelines.decoder import Limits
 from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import PlanFile, write_plan
@@ -34,6 +35,8 @@ class Options:
     """Clips that failed so often are left alone."""
     detector_weights: str | None = None
     """Folder or URL with the detector's weights, where they are not in their usual places."""
+    clip_timeout: float = 60.0
+    """Seconds that a film's decoder may be silent before the clip is given up."""
     device: str = "cpu"
     """Device of the detector's network, such as `cuda`."""
     runner: str = "local"
@@ -42,6 +45,12 @@ class Options:
     """Shards made at once by the local runner."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Flags that this verb does not know and Beam does."""
+
+    def __post_init__(self) -> None:
+        if self.clip_timeout <= 0:
+            raise ValueError(f"clip_timeout must be positive, got {self.clip_timeout}")
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
@@ -66,7 +75,8 @@ def run(options: Options) -> Outcome:
     manifest, plan = read_manifest(options.root), PlanFile(options.root)
     corpus = storage.absolute(options.src) if options.src is not None else plan.corpus
     # Failing again is what a retry must expect: no budget.
-    tools = Tools(device=options.device, weights=options.detector_weights, failure_budget=1.0)
+    limits = Limits(stall_s=options.clip_timeout)
+    tools = Tools(device=options.device, weights=options.detector_weights, limits=limits, failure_budget=1.0)
     summary = summarize(plan, corpus, tools)
     # A retry that was interrupted has planned its shards already; they come first.
     begun = any(shard.spec.finished() is None for shard in summary.shards)

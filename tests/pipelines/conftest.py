@@ -3,7 +3,7 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from pipelines import schema, storage
 from pipelines.clip_config import ClipConfig
 from pipelines.clips import ClipRow
+from pipelines.decoder import Decoder
 from pipelines.head import CANONICAL_LANDMARKS
 from pipelines.jpeg import encode_jpeg
 from pipelines.landmarks import Candidates, Face, make_face
@@ -284,3 +285,10 @@ def marked_faces(face_points: Callable[..., Float[np.ndarray, "68 2"]]) -> Calla
         return MarkedFaces(face_points(size=size, x=x, y=y), others, clips_at_once)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    """A decoder with its child process, shared by the tests of a file."""
+    with Decoder() as decoder:
+        yield decoder

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,6 @@ from pipelines.timing import Stopwatch
 Fixture = Callable[..., Any]
 CLIP = PlannedClip(ClipKey("ann", "film", "0"), "film.mp4", 1, "train", 0)
 CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=QualityRule(min_sharpness=0.0))
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    with Decoder() as decoder:
-        yield decoder
 
 
 @pytest.fixture

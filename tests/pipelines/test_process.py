@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,12 @@ from pipelines.clip_config import ClipConfig
 from pipelines.decoder import Decoder
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import plan_row, write_plan
-from pipelines.process import FailureBudget, FailureBudgetExceeded, ShardSpec, process_shard
+from pipelines.process import ShardSpec, process_shard
 from pipelines.quality import QualityRule
 from pipelines.schema import ClipKey
-from pipelines.shard_writer import Reject
 
 Fixture = Callable[..., Any]
 CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=QualityRule(min_sharpness=0.0))
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    with Decoder() as decoder:
-        yield decoder
 
 
 @pytest.fixture
@@ -175,31 +168,3 @@ def test_the_report_is_the_last_to_appear(
     written = sorted((tmp_path / "out").rglob("part-*"), key=lambda path: path.stat().st_mtime_ns)
     assert written[-1].name == "part-00000.report.json"
     assert json.loads(written[-1].read_text())["min_clip_frames"] == 12
-
-
-def reject(number: int, status: str = "failed") -> Reject:
-    return Reject(ClipKey("i", "v", f"{number}"), f"{number}.mp4", "fetch", status, "storage", "no route", True)
-
-
-def test_the_budget_stands_rejects_and_stops_failures_with_their_reasons() -> None:
-    budget = FailureBudget(0.25, least=8)
-    for number in range(20):
-        budget.count(reject(number, status="rejected"))
-    for number in range(5):
-        budget.count(None)
-        budget.count(reject(number))
-    for number in range(5, 8):
-        budget.count(reject(number))
-    with pytest.raises(FailureBudgetExceeded) as caught:
-        budget.count(reject(8))
-    assert str(caught.value) == (
-        "9 of 34 clips failed, more than the budget of 25% (9 storage); the last one: 8.mp4: no route"
-    )
-
-
-def test_a_few_early_failures_do_not_stop_a_run() -> None:
-    budget = FailureBudget(0.1, least=20)
-    for number in range(19):
-        budget.count(reject(number))
-    with pytest.raises(FailureBudgetExceeded):
-        budget.count(reject(20))
