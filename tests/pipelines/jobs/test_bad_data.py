@@ -262,7 +262,7 @@ def test_79_a_killed_beam_worker_leaves_no_double_row_and_no_half_shard(
         for pid in workers_of(process.pid)[:1]:
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=20)
+            process.communicate(timeout=8)
         with contextlib.suppress(ProcessLookupError):  # Beam may wait for its lost worker for ever
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
