@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import cuts, sampling, video, voxceleb_boxes
+from pipelines.assets import sha256_of
 from pipelines.clip_config import ClipConfig
 from pipelines.decoder import ClipInfo, Decoder
 from pipelines.jpeg import encode_jpeg
@@ -128,7 +128,7 @@ def look(
     """
     track = _boxes(clip, box_text)
     with watch("probe"), blamed_on(clip, path):
-        sha256 = _sha256(path)
+        sha256 = sha256_of(path)
         info = decoder.describe(path, track.span if track is not None and clip.is_excerpt else None)
         wanted = sampling.candidate_indices(
             info.num_frames,
@@ -154,8 +154,3 @@ def _boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:
         return voxceleb_boxes.parse(text)
     except ValueError as error:
         raise ClipRejected(RejectReason.UNREADABLE, "boxes", f"{clip.boxes}: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

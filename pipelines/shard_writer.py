@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import schema, storage
+from pipelines.assets import sha256_of
 from pipelines.clips import ClipRow
 from pipelines.quality import Measures
 from pipelines.schema import ClipKey
@@ -138,8 +138,8 @@ def write_shard(
             num_frames=sum(len(row.frame_jpeg) for row in rows),
             min_clip_frames=min((len(row.frame_jpeg) for row in rows), default=0),
             num_bytes=part.stat().st_size,
-            sha256=_sha256(part),
-            index_sha256=_sha256(index),
+            sha256=sha256_of(part),
+            index_sha256=sha256_of(index),
             rejects_sha256=rejects_sha256,
             codes=dict(sorted(codes.items())),
             seconds={stage: round(value, 4) for stage, value in seconds.items()},
@@ -155,11 +155,6 @@ def _upload(file: Path, url: str) -> None:
         shutil.copyfileobj(source, sink, 1 << 20)
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
 def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
     if not rejects:
         storage.remove(url)  # of an earlier try
@@ -167,7 +162,7 @@ def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
     rows = [{**asdict(reject), **asdict(reject.key), **asdict(reject.measures)} for reject in rejects]
     pq.write_table(pa.Table.from_pylist(rows, schema.REJECT_SCHEMA), scratch)
     _upload(scratch, url)
-    return _sha256(scratch)
+    return sha256_of(scratch)
 
 
 def write_rows(file: Path, rows: Sequence[ClipRow]) -> None:
