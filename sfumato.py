@@ -8,6 +8,7 @@ This file owns what all verbs share: `--json`, one-line errors and exit codes.
          argument, path that does not exist
 """
 
+import contextlib
 import importlib
 import os
 import re
@@ -55,6 +56,32 @@ _FIRST_PARTY = ("pipelines", "training", "serving")
 
 class UsageError(Exception):
     """The command line itself is wrong: exit code 2."""
+
+
+def command() -> NoReturn:
+    """The console script: `main`, and an end that no library can spoil.
+
+    Arrow, gRPC and MediaPipe leave threads behind whose C++ destructors abort some processes at exit ("terminate called
+    without an active exception", exit code 134) after all work is done. So the process ends right behind the last of
+    Python's own exit handlers, before those destructors.
+    """
+    import atexit
+
+    code = 1
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # whoever read it has left
+                stream.flush()
+        os._exit(code)
+
+    atexit.register(leave)  # the first to be registered is the last to run
+    try:
+        code = main()
+    except SystemExit as error:  # `--help`
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,7 +207,6 @@ def _parse(name: str, options_type: type, arguments: list[str]) -> tuple[Any, li
 
 def _quietly(name: str, options_type: type, arguments: list[str]) -> tuple[tuple[Any, list[str]] | None, str]:
     """Parse without printing: the options with the unknown arguments, or None and what tyro had to say."""
-    import contextlib
     import io
 
     import tyro
@@ -274,4 +300,4 @@ def _fail(verb: str, message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

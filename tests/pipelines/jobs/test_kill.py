@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -63,13 +64,24 @@ def outcomes(out: Path) -> Counter[str]:
     return found
 
 
+def num_done(out: Path) -> int:
+    """Shards with a report."""
+    return len(list(out.glob("*/*.report.json")))
+
+
 def kills(corpus: Path, out: Path, seconds: float) -> Iterator[bool]:
-    """Run and kill, again and again; True where the command had finished before."""
+    """Run and kill, again and again; True where the command had finished before.
+
+    Every other kill comes at any moment of a run, the rest soon after a shard is done.
+    """
     rng = random.Random(7)
-    while True:
-        process = start(corpus, out)
+    for number in itertools.count():
+        before, process = num_done(out), start(corpus, out)
+        if number % 2:
+            while process.poll() is None and num_done(out) == before:
+                time.sleep(0.02)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
+            process.wait(timeout=rng.uniform(0.0, 0.3) if number % 2 else rng.uniform(0.3, 1.0) * seconds)
         finished = process.poll() is not None
         if not finished:
             os.killpg(process.pid, signal.SIGKILL)
@@ -89,7 +101,7 @@ def test_killed_at_ten_random_moments_the_files_are_those_of_an_undisturbed_run(
             shutil.rmtree(out)
             continue
         number += 1
-        done = len(list(out.glob("*/*.report.json")))
+        done = num_done(out)
         shards_seen = max(shards_seen, done)
         assert not (out / "dataset.json").exists() or done == len(read_manifest(str(out)).shards)
         if number == _KILLS:
