@@ -42,5 +42,5 @@ class Discriminator(nn.Module):
         for block in self.blocks:
             x = block(x)
             features.append(x)
-        vector = F.relu(x.sum(dim=(2, 3)))
+        vector = F.relu(x.float().sum(dim=(2, 3)))  # as in the embedder
         return Verdict((vector * (identity + self.w0)).sum(dim=1) + self.bias, features)
