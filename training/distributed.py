@@ -16,6 +16,7 @@ import torch
 from jaxtyping import UInt8
 from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.command import console
@@ -114,7 +115,9 @@ def fit(
     ours = not ray.is_initialized()
     start_ray(cluster)
     try:
-        control = ray.remote(num_cpus=0)(_Control).remote()
+        # Beside this process: on a machine that may be taken away it would take the run along.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        control = ray.remote(num_cpus=0, scheduling_strategy=here)(_Control).remote()
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
         trainer = TorchTrainer(
             _work,

@@ -52,6 +52,7 @@ class Meter:
         means |= {
             "images_per_second": self._steps * images_per_step / seconds,
             "data_wait_share": self._waited / seconds,
+            "workers": float(self.exchange.world_size),
         }
         self._reset()
         return means
