@@ -1,5 +1,6 @@
 """Real Ray Train: two workers, a Ctrl-C, a resume; one MLflow run holds both halves."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -134,17 +135,34 @@ def history(uri: str, name: str) -> tuple[str, list[int]]:
     return run.info.status, [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., Command]]:
+    """`start("--data", ...)`: a command that does not outlive the test."""
+    started: list[Command] = []
+
+    def make(*arguments: str) -> Command:
+        started.append(Command(*arguments))
+        return started[-1]
+
+    yield make
+    for command in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command.process.pid, signal.SIGKILL)
+        command.process.communicate()
+
+
 def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
-    tmp_path: Path, make_dataset: Callable[..., ShardDataset]
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset], start: Callable[..., Command]
 ) -> None:
     run, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
     arguments = ["--data", make_dataset("ann/v1", "bob/v1", "cyd/v1").root, "-o", str(run), "--mlflow", uri]
     arguments += ["--episodes-per-step", "2", "--workers", "2"]
-    command = Command(*arguments, "--num-steps", "100000")
-    while not (tmp_path / "mlflow.db").exists() or not history(uri, "content")[1]:
+    command = start(*arguments, "--num-steps", "100000")
+    # The tables are made by the command: two who make them at once spoil them.
+    while not (run / "run.json").exists() or not history(uri, "content")[1]:
         assert command.process.poll() is None, command.end()
         time.sleep(0.5)
-    code, _, said = Command(*arguments, "--num-steps", "100000").end()
+    code, _, said = start(*arguments, "--num-steps", "100000").end()
     assert code == 1
     assert f"{run} is being trained by process {command.process.pid} on" in said
     command.ctrl_c()
@@ -164,7 +182,7 @@ def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
     data = bytearray((newer / "generator.safetensors").read_bytes())
     data[-1] ^= 1
     (newer / "generator.safetensors").write_bytes(data)
-    code, out, said = Command(*arguments, "--num-steps", str(stopped + 4), "--workers", "1").end()
+    code, out, said = start(*arguments, "--num-steps", str(stopped + 4), "--workers", "1").end()
     assert code == 0, said
     assert f"{newer}/generator.safetensors is damaged: its sha256 is" in out
     model = load_bundle(str(run))
