@@ -24,8 +24,9 @@ def test_flags_change_the_presets_configuration() -> None:
 
 
 def test_the_published_form_is_a_flag_away() -> None:
-    config = Options("demo", "set", "run", warp_prior=False).config()
+    config = Options("demo", "set", "run", form="published").config()
     assert config == replace(demo(), model=replace(demo().model, warp_prior=False))
+    assert Options("paper", "set", "run", form="warp").config().model.warp_prior
 
 
 def test_precision_follows_the_hardware_unless_it_is_named() -> None:
