@@ -6,7 +6,7 @@ from typing import Literal
 from pipelines.faces import CropRule
 from pipelines.rasterize import RasterConfig
 
-PerceptualNet = Literal["vgg16", "alexnet"]
+PerceptualNet = Literal["vgg16", "alexnet", "vgg19_vggface"]
 ReadOrder = Literal["videos", "shards"]
 
 
@@ -49,6 +49,8 @@ class LossWeights:
 
     content: float = 1.5e-1
     """L1 between perceptual activations, in the units of a 0..255 network (see training.perceptual)."""
+    content_face: float = 2.5e-2
+    """The same for a network trained on faces, where there is one: see `TrainConfig.perceptual`."""
     adversarial: float = 1.0
     feature_matching: float = 10.0
     embedding_match: float = 10.0
@@ -61,6 +63,10 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     perceptual: PerceptualNet = "vgg16"
+    """The paper's is `vgg19_vggface`, both of Caffe, whose weights have to be given; `alexnet` is for tests."""
+    vgg19_sha256: str | None = None
+    """Of the weights of `vgg19_vggface`; where they lie is no part of a configuration, what they are is."""
+    vggface_sha256: str | None = None
     num_shots: int = 8
     """K: frames shown to the embedder beside the target."""
     episodes_per_step: int = 48
@@ -89,5 +95,7 @@ class TrainConfig:
         for name in (*counts, "window_shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.perceptual != "vgg19_vggface" and (self.vgg19_sha256 or self.vggface_sha256):
+            raise ValueError(f"weights of VGG19 and VGGFace are not those of {self.perceptual}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")

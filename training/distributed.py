@@ -24,6 +24,7 @@ from training.checkpoint import Origin, save_bundle
 from training.config import TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import open_data, train
+from training.perceptual_weights import PerceptualFiles
 from training.step import Learner
 from training.tracking import Tracker
 
@@ -52,6 +53,7 @@ class _Job:
     threads: int
     control: Any
     scratch: str | None
+    perceptual_files: PerceptualFiles | None
 
 
 class _Control:
@@ -88,6 +90,7 @@ def fit(
     tracker: Tracker,
     on_progress: Callable[[int, Mapping[str, float]], None],
     scratch: str | None = None,
+    perceptual_files: PerceptualFiles | None = None,
 ) -> str:
     """Train on a Ray cluster; returns the newest checkpoint's local folder. Run again with the same `run`, it resumes.
 
@@ -95,6 +98,7 @@ def fit(
         dataset: path or URL of the shards; absolute, since workers have folders of their own.
         run: path or URL of the run; checkpoints go below it.
         scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
+        perceptual_files: where every worker finds weights that no registry carries.
         on_progress: called about twice a second with the last logged step and its metrics.
 
     Raises:
@@ -110,7 +114,7 @@ def fit(
         threads = max((os.cpu_count() or 1) // cluster.num_workers, 1)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": _Job(config, dataset, tracker, threads, control, scratch)},
+            train_loop_config={"job": _Job(config, dataset, tracker, threads, control, scratch, perceptual_files)},
             scaling_config=ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.gpus),
             run_config=RunConfig(
                 name="meta-train",
@@ -203,7 +207,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     data = open_data(job.dataset, job.config, job.scratch)
     checkpoint = ray.train.get_checkpoint()
     with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
-        train(job.config, data, observer, exchange, device, folder)
+        train(job.config, data, observer, exchange, device, folder, job.perceptual_files)
 
 
 class _RayObserver:

@@ -116,7 +116,7 @@ class Learner:
         self.discriminator.requires_grad_(False)
         verdict = self.discriminator(generated.frame, batch.target_landmark_image, rows.detach())
         terms = {
-            "content": losses.content(self.perceptual(generated.frame), real_activations),
+            **losses.content(self.perceptual(generated.frame), real_activations),
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
             "embedding_match": losses.embedding_match(embedding, rows),

@@ -23,7 +23,7 @@ MakeDataset = Callable[..., ShardDataset]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(loop, "load_perceptual", lambda name: random_perceptual)
+    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: random_perceptual)
 
 
 class Recorder:

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipelines import storage
+from pipelines import storage, weights
 from pipelines.command import Artefact, Outcome, console, progress
 from pipelines.shards import read_manifest
 from training.checkpoint import MANIFEST, differences, load_bundle
 from training.config import ReadOrder, TrainConfig
 from training.loop import Data, open_data
+from training.perceptual import load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
 
 _RUN = "run.json"
@@ -44,6 +46,11 @@ class Options:
     """Shards of a window of --read-order shards. Copies of two windows lie on the local disk."""
     scratch: str | None = None
     """Local folder for those copies, shared by the workers of a machine; by default in the cache folder."""
+    vgg19: str | None = None
+    """Weights of Caffe's VGG19, for the published content loss: a path or URL of safetensors or a torch state dict.
+    Needs --vggface; by default the loss is VGG16's. Every worker reads them: a cluster needs a URL or a shared disk."""
+    vggface: str | None = None
+    """Weights of Caffe's VGGFace (VGG16), likewise."""
     seed: int = 0
     """Of weights and episodes."""
     workers: int | None = None
@@ -89,14 +96,29 @@ def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
     return replace(config, model=replace(config.model, detector=read_manifest(data_root).detector))
 
 
+def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> TrainConfig:
+    """The config with the published content loss, of exactly these weights; they are read once to see that they fit.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `load_perceptual` does.
+    """
+    _, vgg19 = weights.fetch(files.vgg19)
+    _, vggface = weights.fetch(files.vggface)
+    config = replace(config, perceptual="vgg19_vggface", vgg19_sha256=vgg19, vggface_sha256=vggface)
+    load_perceptual(config, files)
+    return config
+
+
 def run(options: Options) -> Outcome:
     """Train, or continue, or find that all is done."""
     started = time.monotonic()
-    config = options.config()
+    config, files = options.config(), PerceptualFiles.named(options.vgg19, options.vggface)
     data_root, out = storage.absolute(options.data), storage.absolute(options.out)
     if not storage.exists(data_root):
         raise FileNotFoundError(f"{options.data} does not exist")
     config = with_detector_of(config, data_root)
+    if files is not None:
+        config = with_published_perceptual(config, files)
     data = open_data(data_root, config)
     shortfall = data.shortfall(config.num_shots)
     if shortfall:
@@ -129,7 +151,7 @@ def run(options: Options) -> Outcome:
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(config, data_root, out, cluster, tracker, on_progress, options.absolute_scratch)
+            checkpoint = fit(config, data_root, out, cluster, tracker, on_progress, options.absolute_scratch, files)
         for file in sorted(Path(checkpoint).iterdir(), key=lambda file: file.name == MANIFEST):
             storage.write_bytes(storage.join(out, file.name), file.read_bytes())
         tracker.log_folder(checkpoint, "model")
