@@ -57,6 +57,23 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """How episodes are changed before they are shown, all K + 1 frames of one alike. The paper's is none."""
+
+    flip: bool = False
+    """Mirror every other episode, landmarks and all."""
+    colour: float = 0.0
+    """Brightness, in half-ranges, contrast and saturation change by up to this much: 0.1 is a little."""
+    affine: float = 0.0
+    """Turned by up to so many radians, scaled and shifted by up to this share of the picture: 0.05 is a little."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("colour", 0.5), ("affine", 0.25)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must lie in [0, {most}], not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One meta-training run."""
 
@@ -67,6 +84,7 @@ class TrainConfig:
     vgg19_sha256: str | None = None
     """Of the weights of `vgg19_vggface`; where they lie is no part of a configuration, what they are is."""
     vggface_sha256: str | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
     num_shots: int = 8
     """K: frames shown to the embedder beside the target."""
     episodes_per_step: int = 48

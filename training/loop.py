@@ -16,6 +16,7 @@ from pipelines import assets, storage
 from pipelines.shard_cache import ShardCache
 from pipelines.shards import ShardDataset, SourceVideo
 from training import losses
+from training.augmentation import draw
 from training.checkpoint import Origin, resume
 from training.config import TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
@@ -167,7 +168,8 @@ def _steps(
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
         # Fetch, update
-        batch = to_batch(decoded, table, config.model, device)
+        draws = draw(config.augmentation, config.seed, decoded.numbers)
+        batch = to_batch(decoded, table, config.model, device, draws)
         try:
             meter.add(learner.step(batch))
             bad_steps = 0

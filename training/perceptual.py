@@ -127,7 +127,7 @@ class Classifier(nn.Module):
         return taps
 
     def layer_names(self) -> list[tuple[str, ...]]:
-        """What files call each convolution: by its place in torchvision's `features`, or by Caffe's block and number."""
+        """What files call each convolution: its place in torchvision's `features`, or Caffe's block and number."""
         names: list[tuple[str, ...]] = []
         place, block, number = 0, 1, 1
         for step in self.steps:

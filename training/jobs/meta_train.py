@@ -14,7 +14,7 @@ from pipelines import storage, weights
 from pipelines.command import Artefact, Outcome, console, progress
 from pipelines.shards import read_manifest
 from training.checkpoint import MANIFEST, differences, load_bundle
-from training.config import ReadOrder, TrainConfig
+from training.config import Augmentation, ReadOrder, TrainConfig
 from training.loop import Data, open_data
 from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
@@ -46,6 +46,12 @@ class Options:
     """Shards of a window of --read-order shards. Copies of two windows lie on the local disk."""
     scratch: str | None = None
     """Local folder for those copies, shared by the workers of a machine; by default in the cache folder."""
+    flip: bool = False
+    """Augmentation: mirror every other episode. The paper has none."""
+    colour: float = 0.0
+    """Augmentation: change an episode's brightness, contrast and saturation by up to this much; 0.1 is a little."""
+    affine: float = 0.0
+    """Augmentation: turn an episode by up to so many radians, scale and shift it by up to this share of its side."""
     vgg19: str | None = None
     """Weights of Caffe's VGG19, for the published content loss: a path or URL of safetensors or a torch state dict.
     Needs --vggface; by default the loss is VGG16's. Every worker reads them: a cluster needs a URL or a shared disk."""
@@ -72,6 +78,7 @@ class Options:
             "seed": self.seed,
             "read_order": self.read_order,
             "window_shards": self.window_shards,
+            "augmentation": Augmentation(self.flip, self.colour, self.affine),
         }
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:

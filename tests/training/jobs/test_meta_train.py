@@ -12,6 +12,7 @@ import torch
 import sfumato
 from pipelines import assets
 from pipelines.shards import ShardDataset
+from training.config import Augmentation
 from training.jobs.meta_train import Options, _read_record, with_detector_of, with_published_perceptual
 from training.loop import open_data
 from training.perceptual_weights import PerceptualFiles
@@ -24,6 +25,8 @@ def test_flags_change_the_presets_configuration() -> None:
     assert Options("demo", "set", "run").config() == demo()
     options = Options("demo", "set", "run", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
     assert options.config() == replace(demo(), num_shots=2, read_order="shards", window_shards=3, num_steps=9)
+    options = Options("demo", "set", "run", flip=True, colour=0.1, affine=0.05)
+    assert options.config() == replace(demo(), augmentation=Augmentation(flip=True, colour=0.1, affine=0.05))
 
 
 def test_more_shots_than_every_clip_holds_are_said_in_one_line(make_dataset: MakeDataset) -> None:
@@ -64,6 +67,8 @@ def test_too_many_shots_for_every_video_end_the_command(
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--read-order", "frames"]) == 2
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--window-shards", "0"]) == 1
     assert "window_shards must be at least 1, not 0" in capsys.readouterr().err
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--affine", "2"]) == 1
+    assert "affine must lie in [0, 0.25], not 2.0" in capsys.readouterr().err
 
 
 def test_the_line_comes_before_training(
