@@ -92,8 +92,9 @@ def augment_landmarks(
     flipped = landmarks[:, :, list(MIRRORED)] * np.array([-1, 1], np.float32) + np.array([size - 1, 0], np.float32)
     chosen = np.where(draws.flip[:, None, None, None], flipped, landmarks)
     middle = (size - 1) / 2
-    moved = np.einsum("bij,bfpj->bfpi", draws.linear, chosen - middle) + middle + size * draws.shift[:, None, None]
-    return moved.astype(np.float32)
+    turned = np.einsum("bij,bfpj->bfpi", draws.linear, chosen - middle)
+    moved: np.ndarray = (turned + middle + size * draws.shift[:, None, None]).astype(np.float32)
+    return moved
 
 
 def augment_frames(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
@@ -103,16 +104,15 @@ def augment_frames(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) ->
 
 
 def _moved(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
-    batch, per_episode, _, height, width = frames.shape
     if (draws.scale == 1).all() and not draws.angle.any() and not draws.shift.any():
         return frames
     # Where a pixel of the new picture lies in the old one, both from -1 to 1 across the edges.
     back = np.linalg.inv(draws.linear)
     offset = -np.einsum("bij,bj->bi", back, 2 * draws.shift)
     theta = torch.from_numpy(np.concatenate([back, offset[:, :, None]], axis=2)).to(frames.device, frames.dtype)
-    grid = F.affine_grid(theta, [batch, 3, height, width], align_corners=False)
-    moved = F.grid_sample(frames.flatten(1, 2), grid, padding_mode="reflection", align_corners=False)
-    return moved.unflatten(1, (per_episode, 3))
+    grid = F.affine_grid(theta, [len(frames), 3, *frames.shape[-2:]], align_corners=False)
+    moved: Tensor = F.grid_sample(frames.flatten(1, 2), grid, padding_mode="reflection", align_corners=False)
+    return moved.reshape(frames.shape)
 
 
 def _recoloured(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
