@@ -89,14 +89,16 @@ class TrainConfig:
     """K: frames shown to the embedder beside the target."""
     episodes_per_step: int = 48
     """Episodes of one step over all workers together; it does not change with their number."""
-    num_steps: int = 170_000
-    """Generator updates (75 epochs over VoxCeleb2's 145,569 videos: 75 * 145569 / 48 = 227,000; see presets)."""
+    num_steps: int = 75 * 145_569 // 48
+    """Generator updates; by default 75 epochs over VoxCeleb2's 145,569 videos, 48 of them a step: 227,451."""
     learning_rate: float = 5e-5
     """Of embedder and generator."""
     learning_rate_discriminator: float = 2e-4
     discriminator_updates: int = 2
     """Discriminator updates per generator update."""
     ema_decay: float = 0.999
+    ema_warm_up: bool = True
+    """Let the decay grow to `ema_decay` over the first updates, which a short run needs; the paper's is constant."""
     seed: int = 0
     log_every: int = 10
     sample_every: int = 1000

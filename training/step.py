@@ -64,8 +64,8 @@ class Learner:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.learning_rate_discriminator, betas
         )
-        self.embedder_ema = EMA(self.embedder, config.ema_decay)
-        self.generator_ema = EMA(self.generator, config.ema_decay)
+        self.embedder_ema = EMA(self.embedder, config.ema_decay, warm_up=config.ema_warm_up)
+        self.generator_ema = EMA(self.generator, config.ema_decay, warm_up=config.ema_warm_up)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Update everything once; the loss terms of this worker's episodes, unweighted, by name.
