@@ -17,6 +17,9 @@ BIN := .venv/bin
 DEMO ?= demo
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
+# Files of tests that run side by side; what is dear to make is shared by the tests of a file.
+JOBS ?= 2
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ##@ Use
 
@@ -65,7 +68,7 @@ clean-demo: ## Remove demo/
 
 .PHONY: test
 test: setup ## Run every test that needs no GPU
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) $(PARALLEL) -m "not gpu"
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that take milliseconds
@@ -73,7 +76,7 @@ test-fast: setup ## Run the tests that take milliseconds
 
 .PHONY: test-slow
 test-slow: setup ## Run the tests with real engines and real training
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) $(PARALLEL) -m "slow and not gpu"
 
 .PHONY: test-gpu
 test-gpu: setup ## Run the tests that need a CUDA device

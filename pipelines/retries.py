@@ -25,6 +25,7 @@ def retrying(url: str, action: Callable[[], _T], *, retries_itself: bool = False
 
     Raises:
         FileNotFoundError: there is nothing at `url`.
+        FileExistsError: there is something, and the action wants nothing.
         OSError: the store still refuses; one line that names `url`.
     """
     for number in range(1, _TRIES + 1):
@@ -32,6 +33,8 @@ def retrying(url: str, action: Callable[[], _T], *, retries_itself: bool = False
             return action()
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from error
+        except FileExistsError:
+            raise  # an answer, not a refusal
         except Exception as error:
             again = isinstance(error, TimeoutError) or (not retries_itself and is_transient(error))
             if again and number < _TRIES:

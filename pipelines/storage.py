@@ -164,6 +164,24 @@ def write_bytes(url: str, data: bytes) -> None:
         sink.write(data)
 
 
+def create(url: str, data: bytes) -> bool:
+    """Write a small file where there is none yet; False where there is one.
+
+    Of several who try at once one succeeds, on local disks and on stores with conditional writes (GCS, S3).
+    """
+    filesystem, path = _resolve(url)
+    try:
+        if isinstance(filesystem, LocalFileSystem):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with Path(path).open("xb") as sink:
+                sink.write(data)
+        else:
+            _ask(filesystem, url, lambda: filesystem.pipe_file(path, data, mode="create"))
+    except FileExistsError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def atomic_write(url: str) -> Iterator[IO[bytes]]:
     """A binary file that appears at `url`, complete, when the block ends without an error, and not at all otherwise.

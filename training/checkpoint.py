@@ -29,6 +29,8 @@ from training.step import Learner
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+MAY_CHANGE = {"num_steps", "engine"}
+"""Fields of TrainConfig that may be others when a run resumes."""
 _CONFIG = "config.json"
 
 
@@ -44,6 +46,10 @@ class Origin:
     """URL of the data set."""
     dataset_digest: str
     """sha256 of its dataset.json."""
+    skipped_steps: int = 0
+    """Steps that changed nothing, because gradients were not finite."""
+    rollbacks: int = 0
+    """Times training went back to its last checkpoint, because they stayed so."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def resume(url: str, learner: Learner) -> Origin:
     """
     files = read_with_manifest(url, _CONFIG, "optimizer.pt", "identity_rows.parquet")
     config, origin = _read_config(url, files[_CONFIG])
-    different = differences(asdict(config), asdict(learner.config), ignore={"num_steps"})
+    different = differences(asdict(config), asdict(learner.config), ignore=MAY_CHANGE)
     if different:
         raise ValueError(f"{url} was trained with another configuration: {'; '.join(different)}")
     for name, network in learner.networks().items():
@@ -116,6 +122,36 @@ def resume(url: str, learner: Learner) -> Origin:
     return origin
 
 
+def newest_whole(folder: str) -> tuple[str | None, list[str]]:
+    """The newest bundle below `folder` whose every file is as its manifest says, and what is wrong with newer ones.
+
+    Bundles are named so that they sort by age. One without a manifest was never finished, and is no bundle.
+
+    Raises:
+        ValueError: there are bundles, and all are damaged: to begin anew would throw the run away without a word.
+    """
+    files = storage.list(folder)
+    bundles = sorted((storage.parent(file) for file in files if file.endswith(f"/{MANIFEST}")), reverse=True)
+    damage: list[str] = []
+    for bundle in bundles:
+        try:
+            read_with_manifest(bundle, _CONFIG)
+        except ValueError as error:
+            damage.append(str(error))
+        else:
+            return bundle, damage
+    if damage:
+        raise ValueError(f"every checkpoint below {folder} is damaged: {damage[0]}; remove that folder to begin anew")
+    return None, []
+
+
+def copy_bundle(source: str, target: str) -> None:
+    """Copy a bundle's files from one path or URL to another, checked, the manifest last."""
+    files = read_with_manifest(source, _CONFIG)
+    for name in sorted(files, key=lambda name: name == MANIFEST):
+        storage.write_bytes(storage.join(target, name), files[name])
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: set[str], prefix: str = "") -> list[str]:
     """`field: old -> new` for every leaf that differs."""
     found = []
@@ -125,6 +161,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: set[str]
             found += differences(before, after, ignore, f"{prefix}{name}.")
         elif before != after:
             found.append(f"{prefix}{name}: {before} -> {after}")
+    return found
+
+
+def _unknown(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = [f"{prefix}{name}" for name in theirs if name not in ours]
+    for name in theirs.keys() & ours.keys():
+        if isinstance(theirs[name], Mapping) and isinstance(ours[name], Mapping):
+            found += _unknown(theirs[name], ours[name], f"{prefix}{name}.")
     return found
 
 
@@ -191,9 +235,9 @@ def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{url}/{_CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    unknown = differences(raw["config"], json.loads(_json(asdict(config))), ignore=set())
+    unknown = _unknown(raw["config"], asdict(config))
     if unknown:
-        raise ValueError(f"{url}/{_CONFIG} has fields this version does not know: {'; '.join(unknown)}")
+        raise ValueError(f"{url}/{_CONFIG} has fields this version does not know: {', '.join(unknown)}")
     return config, origin
 
 

@@ -8,6 +8,7 @@ from pipelines.rasterize import RasterConfig
 
 PerceptualNet = Literal["vgg16", "alexnet", "vgg19_vggface"]
 ReadOrder = Literal["videos", "shards"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,24 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class EngineConfig:
+    """How a step is computed on the hardware at hand; it may change when a run resumes."""
+
+    precision: Precision = "float32"
+    """Of activations; weights, sums and losses stay in float32 (`bfloat16` is torch's autocast)."""
+    channels_last: bool = False
+    """Keep channels innermost in memory, as tensor cores want them."""
+    compile: bool = False
+    """Compile the networks with torch.compile: minutes at the start, faster steps."""
+    micro_batch: int | None = None
+    """Episodes a worker puts through the networks at once; the gradients of the rest are added up. None: all."""
+
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch must be at least 1, not {self.micro_batch}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One meta-training run."""
 
@@ -104,11 +123,14 @@ class TrainConfig:
     sample_every: int = 1000
     checkpoint_every: int = 1000
     max_bad_steps: int = 20
-    """Consecutive steps with a loss that is not finite before the run gives up."""
+    """Consecutive steps with gradients that are not finite before the run goes back to its last checkpoint."""
+    max_rollbacks: int = 3
+    """Times it goes back there without reaching the next checkpoint before it gives up."""
     read_order: ReadOrder = "videos"
     """How an epoch is shuffled: all videos at once, or shards, and videos within a window of them."""
     window_shards: int = 16
     """Shards of a window of the order `shards`."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         counts = ("num_shots", "episodes_per_step", "num_steps", "log_every", "sample_every", "checkpoint_every")

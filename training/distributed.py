@@ -6,9 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,21 +14,24 @@ import ray
 import ray.train
 import torch
 from jaxtyping import UInt8
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
-from training.checkpoint import Origin, save_bundle
+from pipelines.command import console
+from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess
-from training.loop import open_data, train
+from training.loop import Request, open_data, train
 from training.perceptual_weights import PerceptualFiles
 from training.step import Learner
 from training.tracking import Tracker
 
 _OBJECT_STORE_BYTES = 150 * 2**20
 _POLL_SECONDS = 0.5
-_SECONDS_TO_STOP = 90.0
+_SECONDS_TO_STOP = 600.0  # the step that runs, and a checkpoint of gigabytes on its way to a store
+_NAME = "meta-train"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ class Cluster:
     gpus: bool
     address: str | None
     """Of a running Ray cluster; None starts one here."""
+    min_workers: int | None = None
+    """Go on with as few when machines are lost, and grow again when they return; None for always `num_workers`."""
+    max_failures: int = 16
+    """Workers or machines that may be lost, one after the other, before the run fails. Announced losses are free."""
+
+    def scaling(self) -> ScalingConfig:
+        fixed = self.min_workers is None or self.min_workers == self.num_workers
+        workers = self.num_workers if fixed else (self.min_workers, self.num_workers)
+        return ScalingConfig(num_workers=workers, use_gpu=self.gpus)
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,8 @@ class _Job:
 
     config: TrainConfig
     dataset: str
+    checkpoints: str
     tracker: Tracker
-    threads: int
     control: Any
     scratch: str | None
     perceptual_files: PerceptualFiles | None
@@ -92,7 +102,7 @@ def fit(
     scratch: str | None = None,
     perceptual_files: PerceptualFiles | None = None,
 ) -> str:
-    """Train on a Ray cluster; returns the newest checkpoint's local folder. Run again with the same `run`, it resumes.
+    """Train on a Ray cluster; returns the URL of the last checkpoint. Run again with the same `run`, it resumes.
 
     Args:
         dataset: path or URL of the shards; absolute, since workers have folders of their own.
@@ -109,27 +119,36 @@ def fit(
     ours = not ray.is_initialized()
     start_ray(cluster)
     try:
-        control = ray.remote(num_cpus=0)(_Control).remote()
+        # Beside this process: on a machine that may be taken away it would take the run along.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        control = ray.remote(num_cpus=0, scheduling_strategy=here)(_Control).remote()
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
-        threads = max((os.cpu_count() or 1) // cluster.num_workers, 1)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": _Job(config, dataset, tracker, threads, control, scratch, perceptual_files)},
-            scaling_config=ScalingConfig(num_workers=cluster.num_workers, use_gpu=cluster.gpus),
+            train_loop_config={
+                "job": _Job(config, dataset, checkpoints_of(run), tracker, control, scratch, perceptual_files)
+            },
+            scaling_config=cluster.scaling(),
             run_config=RunConfig(
-                name="meta-train",
+                name=_NAME,
                 storage_path=path,
                 storage_filesystem=filesystem,
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
-                failure_config=FailureConfig(max_failures=3),
+                failure_config=FailureConfig(max_failures=cluster.max_failures),
             ),
         )
-        result = _watch(trainer, control, on_progress)
-        folder = tempfile.mkdtemp(prefix="sfumato-")
-        return str(result.checkpoint.to_directory(folder))
+        _watch(trainer, control, on_progress)
+        checkpoint, _ = newest_whole(checkpoints_of(run))
+        assert checkpoint is not None  # the last step has written it
+        return checkpoint
     finally:
         if ours:
             ray.shutdown()
+
+
+def checkpoints_of(run: str) -> str:
+    """The folder of a run's checkpoints."""
+    return storage.join(run, "checkpoints", _NAME)
 
 
 def start_ray(cluster: Cluster) -> None:
@@ -149,17 +168,17 @@ def start_ray(cluster: Cluster) -> None:
     )
 
 
-def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> Any:
+def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> None:
     """Run `fit` beside the main thread, which shows progress and takes Ctrl-C."""
-    outcome: dict[str, Any] = {}
+    errors: list[Exception] = []
     # Not the thread's own `join`: interrupted by Ctrl-C, Python 3.11 and 3.12 then take a running thread for finished.
     finished = threading.Event()
 
     def run() -> None:
         try:
-            outcome["result"] = trainer.fit()
+            trainer.fit()
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
-            outcome["error"] = error
+            errors.append(error)
         finally:
             finished.set()
 
@@ -173,14 +192,14 @@ def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapp
             if interrupted_at is not None:
                 raise
             interrupted_at = time.monotonic()
+            console().print("stopping at the next checkpoint; Ctrl-C again to stop without it", markup=False)
             control.request_stop.remote()
         if interrupted_at is not None and time.monotonic() - interrupted_at > _SECONDS_TO_STOP:
             raise KeyboardInterrupt
     if interrupted_at is not None:
         raise KeyboardInterrupt
-    if "error" in outcome:
-        raise _worker_error(_last_line(outcome["error"])) from outcome["error"]
-    return outcome["result"]
+    if errors:
+        raise _worker_error(_last_line(errors[0])) from errors[0]
 
 
 def _last_line(error: Exception) -> str:
@@ -199,15 +218,14 @@ def _worker_error(line: str) -> Exception:
 def _work(settings: Mapping[str, Any]) -> None:
     """One worker, from Ray's point of view."""
     job: _Job = settings["job"]
-    torch.set_num_threads(job.threads)
     context = ray.train.get_context()
+    torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
     exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
-    device = ray.train.torch.get_device()
     observer = _RayObserver(job, exchange.rank)
     data = open_data(job.dataset, job.config, job.scratch)
-    checkpoint = ray.train.get_checkpoint()
-    with nullcontext() if checkpoint is None else checkpoint.as_directory() as folder:
-        train(job.config, data, observer, exchange, device, folder, job.perceptual_files)
+    # Not Ray's own record of the newest: it does not know whether that is damaged.
+    checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
+    train(job.config, data, observer, exchange, ray.train.torch.get_device(), checkpoint, job.perceptual_files)
 
 
 class _RayObserver:
@@ -215,10 +233,17 @@ class _RayObserver:
 
     def __init__(self, job: _Job, rank: int) -> None:
         self.job, self.is_first = job, rank == 0
+        self._heeded: list[str] = []
 
-    def stop(self, step: int) -> bool:
-        wanted: bool = ray.get(self.job.control.stop.remote(step))
-        return wanted
+    def request(self, step: int) -> Request:
+        if ray.get(self.job.control.stop.remote(step)):
+            return Request.STOP
+        notice = ray.train.get_preemption_info()
+        leaving = [] if notice is None else notice.preempted_node_ids
+        if leaving == self._heeded:
+            return Request.NOTHING
+        self._heeded = leaving
+        return Request.CHECKPOINT if leaving else Request.NOTHING
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         if self.is_first:
@@ -230,11 +255,26 @@ class _RayObserver:
             self.job.tracker.log_samples(step, grid)
             self.job.tracker.log_metrics(step, metrics, time.time_ns() // 1_000_000)
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None:
-        # Reporting is a barrier: every worker reports, the first one with the files.
+    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+        # Reporting is a barrier: every worker reports, the first one with the files. Those of an ordinary checkpoint
+        # are on their way while the next steps are made.
+        mode = CheckpointUploadMode.SYNC if urgent else CheckpointUploadMode.ASYNC
         if not self.is_first:
-            ray.train.report(dict(metrics))
+            ray.train.report(dict(metrics), checkpoint_upload_mode=mode)
             return
-        with tempfile.TemporaryDirectory() as folder:
-            save_bundle(str(Path(folder)), learner, origin)
-            ray.train.report(dict(metrics), checkpoint=Checkpoint.from_directory(folder))
+        folder = tempfile.mkdtemp(prefix="sfumato-checkpoint-")
+        save_bundle(folder, learner, origin)
+        ray.train.report(
+            dict(metrics),
+            checkpoint=Checkpoint.from_directory(folder),
+            checkpoint_dir_name=f"step-{origin.step:08d}-{time.time_ns()}",  # a step may come again after a failure
+            checkpoint_upload_mode=mode,
+            checkpoint_upload_fn=self._upload,
+            delete_local_checkpoint_after_upload=True,
+        )
+
+    def _upload(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
+        """Ray's own way has no second try, and may write the manifest before the files it vouches for."""
+        copy_bundle(checkpoint.path, storage.join(self.job.checkpoints, name))
+        ours = ray.train.get_context().get_storage()
+        return Checkpoint(f"{ours.experiment_fs_path}/{name}", ours.storage_filesystem)

@@ -15,6 +15,7 @@ from pipelines.shard_cache import ShardCache
 from pipelines.shards import FrameRef, ShardDataset, SourceVideo
 from training.augmentation import Draws, augment_frames, augment_landmarks
 from training.config import ModelConfig
+from training.exchange import share
 from training.models.warp import control_points, warp_shot
 from training.order import VideoOrder, WindowOrder
 from training.pictures import resize_points, to_tensor
@@ -99,10 +100,8 @@ class EpisodeLoader:
         threads: int = 1,
         cache: ShardCache | None = None,
     ) -> None:
-        if sampler.episodes_per_step % world_size:
-            raise ValueError(f"{sampler.episodes_per_step} episodes per step do not divide among {world_size} workers")
         self.dataset, self.videos, self.sampler = dataset, videos, sampler
-        self.image_size, self.rank, self.world_size = image_size, rank, world_size
+        self.image_size, self.share = image_size, share(sampler.episodes_per_step, rank, world_size)
         self.threads, self.cache = threads, cache
         self._flags = _decode_flags(dataset.manifest.size, image_size)
         self._memory = Recycler()
@@ -120,9 +119,8 @@ class EpisodeLoader:
                 yield ahead.popleft().result()
 
     def load(self, step: int) -> DecodedEpisodes:
-        """This worker's slice of one step."""
-        share = self.sampler.episodes_per_step // self.world_size
-        return self.decode(self.sampler.episodes(step)[self.rank * share : (self.rank + 1) * share])
+        """This worker's share of one step."""
+        return self.decode(self.sampler.episodes(step)[self.share])
 
     def decode(self, episodes: Sequence[Episode]) -> DecodedEpisodes:
         """Read and decode the frames of some episodes."""

@@ -1,12 +1,28 @@
-"""What workers tell each other in a step: one flat all-reduce per phase, and the rows of W that were touched."""
+"""What workers tell each other in a step: one flat all-reduce per phase, and the rows of W that were touched.
 
-from collections.abc import Iterable
+Workers divide the episodes of a step among them, evenly or nearly so. Each weighs its loss by its share, so that the
+sum over workers is the mean over the step's episodes, whatever their number.
+"""
+
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def share(num_episodes: int, rank: int, world_size: int) -> slice:
+    """Which of a step's episodes a worker takes; shares differ by one at most.
+
+    Raises:
+        ValueError: there are more workers than episodes.
+    """
+    if world_size > num_episodes:
+        raise ValueError(f"{num_episodes} episodes per step are too few for {world_size} workers")
+    return slice(num_episodes * rank // world_size, num_episodes * (rank + 1) // world_size)
 
 
 class Exchange(Protocol):
@@ -15,13 +31,19 @@ class Exchange(Protocol):
     rank: int
     world_size: int
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> float:
-        """Replace gradients by their mean over workers; return its Euclidean norm (not finite if any was not)."""
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+        """Replace gradients by their sum over workers; return its Euclidean norm (not finite if any was not)."""
 
     def gather_rows(
-        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"]
+        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"], num_episodes: int
     ) -> tuple[Int[Tensor, "world_batch"], Float[Tensor, "world_batch size"]]:
-        """Everybody's touched rows in rank order, gradients of the mean loss over all workers."""
+        """The touched rows of all `num_episodes` episodes and their gradients, in rank order."""
+
+    def sum_values(self, values: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
+        """The sum over workers of a few numbers."""
+
+    def of_first(self, choose: Callable[[], str | None]) -> str | None:
+        """What the first worker chooses, told to all."""
 
 
 class SingleProcess:
@@ -30,14 +52,22 @@ class SingleProcess:
     rank = 0
     world_size = 1
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> float:
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
+        norm: Tensor = torch.nn.utils.get_total_norm(gradients)
+        return norm
 
     def gather_rows(
-        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"]
+        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"], num_episodes: int
     ) -> tuple[Int[Tensor, "world_batch"], Float[Tensor, "world_batch size"]]:
+        assert len(indices) == num_episodes
         return indices, gradients
+
+    def sum_values(self, values: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
+        return values
+
+    def of_first(self, choose: Callable[[], str | None]) -> str | None:
+        return choose()
 
 
 class ProcessGroup:
@@ -46,20 +76,38 @@ class ProcessGroup:
     def __init__(self) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> float:
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
-        flat /= self.world_size
-        for gradient, averaged in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(averaged.view_as(gradient))
-        return float(flat.norm())
+        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+        norm: Tensor = flat.norm()
+        return norm
 
     def gather_rows(
-        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"]
+        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"], num_episodes: int
     ) -> tuple[Int[Tensor, "world_batch"], Float[Tensor, "world_batch size"]]:
-        all_indices = [torch.empty_like(indices) for _ in range(self.world_size)]
-        all_gradients = [torch.empty_like(gradients) for _ in range(self.world_size)]
-        dist.all_gather(all_indices, indices)
-        dist.all_gather(all_gradients, gradients.contiguous())
-        return torch.cat(all_indices), torch.cat(all_gradients) / self.world_size
+        shares = [share(num_episodes, rank, self.world_size) for rank in range(self.world_size)]
+        sizes = [each.stop - each.start for each in shares]
+        assert len(indices) == sizes[self.rank]
+        # Every worker has to send as much: shares that are one short are filled up, and cut again.
+        all_indices = [indices.new_empty(max(sizes)) for _ in sizes]
+        all_gradients = [gradients.new_empty(max(sizes), gradients.shape[1]) for _ in sizes]
+        missing = max(sizes) - len(indices)
+        dist.all_gather(all_indices, F.pad(indices, (0, missing)))
+        dist.all_gather(all_gradients, F.pad(gradients, (0, 0, 0, missing)))
+        return (
+            torch.cat([each[:size] for each, size in zip(all_indices, sizes, strict=True)]),
+            torch.cat([each[:size] for each, size in zip(all_gradients, sizes, strict=True)]),
+        )
+
+    def sum_values(self, values: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    def of_first(self, choose: Callable[[], str | None]) -> str | None:
+        chosen = [choose() if self.rank == 0 else None]
+        dist.broadcast_object_list(chosen)
+        return chosen[0]

@@ -1,9 +1,9 @@
 """The meta-training loop in plain PyTorch: needs no Ray, no MLflow and no files of its own."""
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,8 @@ from training.checkpoint import Origin, resume
 from training.config import TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
 from training.exchange import Exchange
+from training.guard import Guard
+from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.order import VideoOrder, WindowOrder
@@ -28,23 +30,34 @@ from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_images
 from training.row_table import RowTable
-from training.step import Batch, Learner, NotFiniteError
+from training.step import Batch, Learner
 
 _NUM_SAMPLES = 6
 _MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond
 
 
+class Request(Enum):
+    """What the world outside wants of the loop."""
+
+    NOTHING = auto()
+    CHECKPOINT = auto()
+    """A checkpoint now: a machine is about to be taken away."""
+    STOP = auto()
+    """A checkpoint, and then the end."""
+
+
 class Observer(Protocol):
     """Who is told how training goes. Every worker calls every method, at the same steps."""
 
-    def stop(self, step: int) -> bool:
-        """Whether to write a checkpoint and end here; all workers get the same answer for a step."""
+    def request(self, step: int) -> Request:
+        """Asked after each log; all workers get the same answer for a step."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None: ...
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None: ...
+    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+        """Write one; if `urgent`, it has to lie in its place when this returns."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ def train(
 
     Raises:
         ValueError: the checkpoint belongs to another configuration.
-        NotFiniteError: `config.max_bad_steps` steps in a row had gradients that are not finite.
+        NotFiniteError: gradients stayed not finite, however often training went back to its last checkpoint.
     """
     table = RowTable(
         [video.video_id for video in data.videos],
@@ -145,46 +158,31 @@ def train(
         seed=config.seed,
     )
     learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device)
-    first = 0 if checkpoint is None else resume(checkpoint, learner).step
+    origin = None if checkpoint is None else resume(checkpoint, learner)
     threads = min(torch.get_num_threads(), _MOST_DECODERS)
     with open_loader(config, data, rank=exchange.rank, world_size=exchange.world_size, threads=threads) as loader:
-        _steps(config, data, observer, device, learner, loader, first)
+        _steps(learner, data, observer, loader, origin)
 
 
-def _steps(
-    config: TrainConfig,
-    data: Data,
-    observer: Observer,
-    device: torch.device,
-    learner: Learner,
-    loader: EpisodeLoader,
-    first: int,
-) -> None:
-    """Steps `first` + 1 to the last."""
-    table = learner.table
+def _steps(learner: Learner, data: Data, observer: Observer, loader: EpisodeLoader, origin: Origin | None) -> None:
+    """The steps after `origin`'s to the last."""
+    config, table, device = learner.config, learner.table, learner.device
+    first = 0 if origin is None else origin.step
     samples = to_batch(_sample_episodes(loader, data), table, config.model, device)
-    meter = _Meter()
-    bad_steps = 0
+    meter, guard = Meter(learner.exchange), Guard(learner, origin)
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
         # Fetch, update
         draws = draw(config.augmentation, config.seed, decoded.numbers)
         batch = to_batch(decoded, table, config.model, device, draws)
-        try:
-            meter.add(learner.step(batch))
-            bad_steps = 0
-        except NotFiniteError:
-            bad_steps += 1
-            meter.skipped += 1
-            if bad_steps >= config.max_bad_steps:
-                raise
+        meter.add(guard.step(batch))
         # Log
         last = step == config.num_steps
-        stopping = False
+        request = Request.NOTHING
         if step % config.log_every == 0 or last:
-            metrics = meter.flush(config.episodes_per_step)
+            metrics = meter.flush(config.episodes_per_step) | guard.counts()
             observer.log(step, metrics)
-            stopping = not last and observer.stop(step)
+            request = observer.request(step)
         # Sample
         if step % config.sample_every == 0 or last:
             drawn = draw_samples(learner, samples)
@@ -192,9 +190,11 @@ def _steps(
             fixed = {f"{term}_fixed_episodes": loss for term, loss in _content(learner, samples, drawn).items()}
             observer.sample(step, sample_grid(samples, drawn), fixed)
         # Checkpoint
-        if step % config.checkpoint_every == 0 or last or stopping:
-            observer.checkpoint(learner, _origin(step, config, data), metrics)
-        if stopping:
+        urgent = last or request is not Request.NOTHING
+        if urgent or (step % config.checkpoint_every == 0 and not guard.in_trouble):
+            observer.checkpoint(learner, guard.origin(step, data.dataset), metrics, urgent=urgent)
+            guard.keep()
+        if request is Request.STOP:
             break
 
 
@@ -235,46 +235,3 @@ def _sample_episodes(loader: EpisodeLoader, data: Data) -> DecodedEpisodes:
         number += 1
     chosen = [episodes[video] for video in sorted(episodes)[:_NUM_SAMPLES]]
     return loader.decode(chosen)
-
-
-def _origin(step: int, config: TrainConfig, data: Data) -> Origin:
-    return Origin(step, step * config.episodes_per_step, data.dataset.root, data.dataset.manifest.digest)
-
-
-class _Meter:
-    """Means of metrics between two logs, and how long the step waited for data."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.count = self.skipped = 0
-        self.waited = 0.0
-        self.since = time.perf_counter()
-
-    def waiting(self, batches: Iterator[DecodedEpisodes]) -> Iterator[DecodedEpisodes]:
-        """The same batches, with the time it took to get each."""
-        while True:
-            asked = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - asked
-            if batch is None:
-                return
-            yield batch
-
-    def add(self, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-
-    def flush(self, images_per_step: int) -> dict[str, float]:
-        seconds = time.perf_counter() - self.since
-        means = {name: total / max(self.count, 1) for name, total in self.sums.items()}
-        means |= {
-            "images_per_second": (self.count + self.skipped) * images_per_step / seconds,
-            "data_wait_share": self.waited / seconds,
-            "skipped_steps": float(self.skipped),
-        }
-        self._reset()
-        return means

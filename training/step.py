@@ -3,13 +3,15 @@
 Section 3.2 of arXiv 1905.08233. The step knows nothing of files, workers' start-up or logging.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from training import losses
 from training.config import TrainConfig
@@ -18,9 +20,12 @@ from training.exchange import Exchange
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
+from training.models.layers import advance_spectral_norms, normalised_once
 from training.models.warp import WarpedShot
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,39 @@ class Batch:
     target_landmark_image: Float[Tensor, "batch 3 h w"]
     warped: WarpedShot | None
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def split(self, most: int | None) -> Sequence["Batch"]:
+        """Parts of `most` episodes each, the last perhaps of fewer; without it one part."""
+        if most is None or most >= len(self):
+            return [self]
+        return [self._part(slice(first, first + most)) for first in range(0, len(self), most)]
+
+    def _part(self, part: slice) -> "Batch":
+        warped = self.warped and WarpedShot(self.warped.frame[part], self.warped.landmark_image[part])
+        shots, images = self.shots[part], self.shot_landmark_images[part]
+        return Batch(self.rows[part], shots, images, self.target[part], self.target_landmark_image[part], warped)
+
 
 class NotFiniteError(ArithmeticError):
     """A gradient was not a number; the phase was skipped and no weight changed by it."""
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """What E and G make of episodes."""
+
+    embedding: Float[Tensor, "batch size"]
+    generated: GeneratedFrame
+
+
 class Learner:
-    """The networks, their optimisers and W, and how one batch changes them."""
+    """The networks, their optimisers and W, and how one batch changes them.
+
+    The networks stay in evaluation mode: spectral norm's power iterations are made here, once per phase, and not with
+    every forward pass.
+    """
 
     def __init__(
         self,
@@ -53,11 +84,11 @@ class Learner:
         self.config, self.exchange, self.device = config, exchange, device
         # Every worker starts from the same weights without a broadcast.
         torch.manual_seed(config.seed)
-        self.embedder = Embedder(config.model).to(device)
-        self.generator = Generator(config.model).to(device)
-        self.discriminator = Discriminator(config.model).to(device)
+        self.embedder = self._prepare(Embedder(config.model))
+        self.generator = self._prepare(Generator(config.model))
+        self.discriminator = self._prepare(Discriminator(config.model))
+        self.perceptual = self._prepare(perceptual)
         self.table = table.to(device)
-        self.perceptual = perceptual.to(device)
         betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
         self.generator_optimizer = torch.optim.Adam(self.generator_parameters, config.learning_rate, betas)
@@ -67,79 +98,133 @@ class Learner:
         self.embedder_ema = EMA(self.embedder, config.ema_decay, warm_up=config.ema_warm_up)
         self.generator_ema = EMA(self.generator, config.ema_decay, warm_up=config.ema_warm_up)
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """Update everything once; the loss terms of this worker's episodes, unweighted, by name.
+    def _prepare(self, network: _Network) -> _Network:
+        engine = self.config.engine
+        network = network.eval().to(self.device)
+        if engine.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if engine.compile:
+            network.compile()
+        return network
+
+    def step(self, batch: Batch, num_episodes: int | None = None) -> dict[str, Tensor]:
+        """Update everything once.
+
+        Args:
+            batch: this worker's episodes.
+            num_episodes: those of all workers; by default as many from each.
+
+        Returns:
+            Unweighted loss terms and more by name: the mean over this worker's episodes times its share of the step,
+            so that the sum over workers is the mean over the step. On the device; reading one waits for it.
 
         Raises:
             NotFiniteError: a gradient was not finite on some worker; all workers raise alike.
         """
-        embedding = self.embedder.embed_shots(batch.shots, batch.shot_landmark_images)
-        generated = self.generator(batch.target_landmark_image, self.generator.adain_values(embedding), batch.warped)
-        metrics: dict[str, float] = {}
+        total = num_episodes or len(batch) * self.exchange.world_size
+        parts = batch.split(self.config.engine.micro_batch)
+        advance_spectral_norms(self.embedder)
+        advance_spectral_norms(self.generator)
+        # A whole batch is drawn once, for all phases. Of its parts only one is held with all that backward needs.
+        drawing = self._draw(batch) if len(parts) == 1 else None
+        with torch.no_grad():
+            fakes = [(drawing or self._draw(part)).generated.frame.detach() for part in parts]
+        metrics: dict[str, Tensor] = {}
         for _ in range(self.config.discriminator_updates):
-            metrics |= self._discriminator_phase(batch, generated.frame.detach())
-        metrics |= self._generator_phase(batch, embedding, generated)
+            metrics |= self._discriminator_phase(parts, fakes, total)
+        metrics |= self._generator_phase(parts, drawing, total)
         self.embedder_ema.update(self.embedder)
         self.generator_ema.update(self.generator)
         return metrics
 
-    def _discriminator_phase(self, batch: Batch, fake: Float[Tensor, "batch 3 h w"]) -> dict[str, float]:
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        rows = self.table.gather(batch.rows)
-        # One pass over real and generated frames together; W learns from the real score alone.
-        verdict = self.discriminator(
-            torch.cat([batch.target, fake]),
-            batch.target_landmark_image.repeat(2, 1, 1, 1),
-            torch.cat([rows, rows.detach()]),
-        )
-        score_real, score_fake = verdict.score.chunk(2)
-        loss = losses.discriminator_hinge(score_real, score_fake)
-        loss.backward()
-        norm = self.exchange.average_gradients(self.discriminator.parameters())
-        self._update(self.discriminator_optimizer, norm, batch.rows, rows)
-        return {
-            "discriminator": float(loss.detach()),
-            "score_real": float(score_real.detach().mean()),
-            "score_fake": float(score_fake.detach().mean()),
-            "gradient_norm_discriminator": norm,
-        }
+    def _draw(self, batch: Batch) -> _Drawing:
+        with normalised_once(self.embedder, self.generator), self._autocast():
+            embedding = self.embedder.embed_shots(batch.shots, batch.shot_landmark_images)
+            values = self.generator.adain_values(embedding)
+            return _Drawing(embedding, self.generator(batch.target_landmark_image, values, batch.warped))
 
-    def _generator_phase(
-        self, batch: Batch, embedding: Float[Tensor, "batch size"], generated: GeneratedFrame
-    ) -> dict[str, float]:
+    def _discriminator_phase(
+        self, parts: Sequence[Batch], fakes: Sequence[Float[Tensor, "..."]], total: int
+    ) -> dict[str, Tensor]:
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        advance_spectral_norms(self.discriminator)
+        metrics: dict[str, Tensor] = {}
+        gradients = []
+        for part, fake in zip(parts, fakes, strict=True):
+            rows = self.table.gather(part.rows)
+            with normalised_once(self.discriminator), self._autocast():
+                # One pass over real and generated frames together; W learns from the real score alone.
+                verdict = self.discriminator(
+                    torch.cat([part.target, fake]),
+                    part.target_landmark_image.repeat(2, 1, 1, 1),
+                    torch.cat([rows, rows.detach()]),
+                )
+            score_real, score_fake = verdict.score.chunk(2)
+            loss = losses.discriminator_hinge(score_real, score_fake)
+            (loss * (len(part) / total)).backward()
+            gradients.append(_gradient(rows))
+            terms = {"discriminator": loss, "score_real": score_real.mean(), "score_fake": score_fake.mean()}
+            _add(metrics, terms, len(part) / total)
+        norm = self.exchange.sum_gradients(self.discriminator.parameters())
+        self._update(self.discriminator_optimizer, norm, parts, gradients, total)
+        return metrics | {"gradient_norm_discriminator": norm * (sum(map(len, parts)) / total)}
+
+    def _generator_phase(self, parts: Sequence[Batch], drawing: _Drawing | None, total: int) -> dict[str, Tensor]:
         self.generator_optimizer.zero_grad(set_to_none=True)
-        rows = self.table.gather(batch.rows)
-        with torch.no_grad():
-            real_activations = self.perceptual(batch.target)
-            real_features = self.discriminator(batch.target, batch.target_landmark_image, rows).features
+        advance_spectral_norms(self.discriminator)
         # The discriminator's own gradients would be thrown away: do not compute them.
         self.discriminator.requires_grad_(False)
-        verdict = self.discriminator(generated.frame, batch.target_landmark_image, rows.detach())
-        terms = {
-            **losses.content(self.perceptual(generated.frame), real_activations),
-            "adversarial": losses.adversarial(verdict.score),
-            "feature_matching": losses.feature_matching(verdict.features, real_features),
-            "embedding_match": losses.embedding_match(embedding, rows),
-        }
-        loss = losses.weighted_sum(terms, self.config.losses)
-        loss.backward()
+        metrics: dict[str, Tensor] = {}
+        gradients = []
+        for part in parts:
+            rows = self.table.gather(part.rows)
+            drawn = drawing or self._draw(part)
+            terms = self._generator_terms(part, drawn, rows)
+            loss = losses.weighted_sum(terms, self.config.losses)
+            (loss * (len(part) / total)).backward()
+            gradients.append(_gradient(rows))
+            terms["generator"] = loss
+            if drawn.generated.alpha is not None:
+                terms["painted_share"] = 1 - drawn.generated.alpha.mean()
+            _add(metrics, terms, len(part) / total)
         self.discriminator.requires_grad_(True)
-        norm = self.exchange.average_gradients(self.generator_parameters)
-        self._update(self.generator_optimizer, norm, batch.rows, rows)
-        metrics = {name: float(term.detach()) for name, term in terms.items()}
-        if generated.alpha is not None:
-            metrics["painted_share"] = float(1 - generated.alpha.detach().mean())
-        return metrics | {"generator": float(loss.detach()), "gradient_norm_generator": norm}
+        norm = self.exchange.sum_gradients(self.generator_parameters)
+        self._update(self.generator_optimizer, norm, parts, gradients, total)
+        return metrics | {"gradient_norm_generator": norm * (sum(map(len, parts)) / total)}
+
+    def _generator_terms(self, batch: Batch, drawn: _Drawing, rows: Float[Tensor, "batch size"]) -> dict[str, Tensor]:
+        """What E and G are trained on, by the names of LossWeights."""
+        frame, landmark_image = drawn.generated.frame, batch.target_landmark_image
+        with normalised_once(self.discriminator), self._autocast():
+            with torch.no_grad():
+                real_activations = self.perceptual(batch.target)
+                real_features = self.discriminator(batch.target, landmark_image, rows).features
+            verdict = self.discriminator(frame, landmark_image, rows.detach())
+            return {
+                **losses.content(self.perceptual(frame), real_activations),
+                "adversarial": losses.adversarial(verdict.score),
+                "feature_matching": losses.feature_matching(verdict.features, real_features),
+                "embedding_match": losses.embedding_match(drawn.embedding, rows),
+            }
 
     def _update(
-        self, optimizer: torch.optim.Optimizer, norm: float, indices: Int[Tensor, "batch"], rows: Tensor
+        self,
+        optimizer: torch.optim.Optimizer,
+        norm: Float[Tensor, ""],
+        parts: Sequence[Batch],
+        row_gradients: Sequence[Tensor],
+        total: int,
     ) -> None:
-        gradients = rows.grad if rows.grad is not None else torch.zeros_like(rows)
-        indices, gradients = self.exchange.gather_rows(indices, gradients)
-        if not (torch.isfinite(torch.tensor(norm)) and torch.isfinite(gradients).all()):
-            raise NotFiniteError(f"gradient norm {norm}")
+        rows = torch.cat([part.rows for part in parts])
+        indices, gradients = self.exchange.gather_rows(rows, torch.cat([*row_gradients]), total)
+        if not bool(torch.isfinite(norm) & torch.isfinite(gradients).all()):
+            raise NotFiniteError(f"gradient norm {float(norm)}")
         optimizer.step()
         self.table.apply(indices, gradients)
+
+    def _autocast(self) -> torch.autocast:
+        bfloat16 = self.config.engine.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16)
 
     def networks(self) -> Mapping[str, nn.Module]:
         return {"embedder": self.embedder, "generator": self.generator, "discriminator": self.discriminator}
@@ -156,3 +241,44 @@ class Learner:
         self.generator_optimizer.load_state_dict(state["generator"])
         self.discriminator_optimizer.load_state_dict(state["discriminator"])
         self.embedder_ema.num_updates = self.generator_ema.num_updates = state["ema_updates"]
+
+    def snapshot(self) -> "Snapshot":
+        """All that a step changes, copied to the host."""
+        state = {
+            "networks": {name: network.state_dict() for name, network in self.networks().items()},
+            "averages": (self.embedder_ema.shadow, self.generator_ema.shadow),
+            "table": self.table.state(),
+            "optimizer": self.optimizer_state(),
+        }
+        return Snapshot(tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state))
+
+    def restore(self, snapshot: "Snapshot") -> None:
+        """Back to what a snapshot holds; it stays as it is."""
+        state = snapshot.state
+        for name, network in self.networks().items():
+            network.load_state_dict(state["networks"][name])
+        for ema, shadow in zip((self.embedder_ema, self.generator_ema), state["averages"], strict=True):
+            _overwrite(ema.shadow, shadow)
+        _overwrite(self.table.state(), state["table"])
+        self.load_optimizer_state(copy.deepcopy(state["optimizer"]))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A learner's state in host memory; opaque to all but the learner."""
+
+    state: Mapping[str, Any]
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _add(sums: dict[str, Tensor], terms: Mapping[str, Tensor], weight: float) -> None:
+    for name, term in terms.items():
+        sums[name] = sums.get(name, 0.0) + term.detach() * weight
+
+
+def _overwrite(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    for name, tensor in ours.items():
+        tensor.copy_(theirs[name])

@@ -77,14 +77,15 @@ def test_a_batch_holds_the_frames_of_its_episodes_scaled_with_their_landmarks(ma
             assert np.allclose(decoded.landmarks[number, place], (points + 0.5) * 32 / 48 - 0.5, atol=1e-4)
 
 
-def test_workers_share_a_step_in_rank_order(make_dataset: MakeDataset) -> None:
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_workers_share_a_step_in_rank_order(world_size: int, make_dataset: MakeDataset) -> None:
     dataset = make_dataset("ann/v1", "bob/v1", "cyd/v1")
     whole = _loader(dataset).load(3)
-    parts = [_loader(dataset, rank, 2).load(3) for rank in range(2)]
+    parts = [_loader(dataset, rank, world_size).load(3) for rank in range(world_size)]
     assert sum((part.video_ids for part in parts), ()) == whole.video_ids
     assert np.array_equal(np.concatenate([part.images for part in parts]), whole.images)
-    with pytest.raises(ValueError, match="4 episodes per step do not divide among 3 workers"):
-        _loader(dataset, 0, 3)
+    with pytest.raises(ValueError, match="4 episodes per step are too few for 5 workers"):
+        _loader(dataset, 0, 5)
 
 
 def test_steps_come_in_order_from_any_start(make_dataset: MakeDataset) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import socket
 import traceback
 from collections.abc import Callable
@@ -13,14 +14,19 @@ import torch
 import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
-from training.exchange import Exchange, ProcessGroup, SingleProcess
+from training.exchange import Exchange, ProcessGroup, SingleProcess, share
 from training.models.warp import WarpedShot
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 
-_STEPS = 4
-_EPISODES = 4
+_STEPS = 10
+_EPISODES = 5  # two for one worker, three for the other
+
+
+def is_idle_bias(name: str) -> bool:
+    """A norm behind these takes their effect away: their gradient is rounding error, which Adam makes a full step."""
+    return re.fullmatch(r"(generator|ema)\..*(conv\d|skip)\.bias", name) is not None
 
 
 def make_config() -> TrainConfig:
@@ -33,18 +39,18 @@ def make_config() -> TrainConfig:
         attention_size_up=16,
         warp_prior=True,
     )
-    return TrainConfig(model=model, perceptual="alexnet", learning_rate=1e-3, learning_rate_discriminator=1e-3)
+    return TrainConfig(model=model, perceptual="alexnet")
 
 
 def make_batch(step: int, rank: int, world_size: int) -> Batch:
     """A worker's slice of a step's episodes. Rows repeat within a step and between workers."""
     random = torch.Generator().manual_seed(step)
-    share = _EPISODES // world_size
+    mine = share(_EPISODES, rank, world_size)
 
     def pictures(*shape: int) -> torch.Tensor:
-        return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[rank * share : (rank + 1) * share]
+        return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
-    rows = torch.tensor([step % 5, 1, 1, 4])[rank * share : (rank + 1) * share]
+    rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), WarpedShot(pictures(), pictures()))
 
 
@@ -52,20 +58,17 @@ def train(exchange: Exchange) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = make_config()
-    table = RowTable("abcde", config.model.embedding_size, learning_rate=1e-3)
+    table = RowTable("abcde", config.model.embedding_size, learning_rate=config.learning_rate_discriminator)
     learner = Learner(config, table, PerceptualNetwork("alexnet"), exchange, torch.device("cpu"))
-    for optimizer in (learner.generator_optimizer, learner.discriminator_optimizer):
-        # Adam turns the rounding error of a gradient that is zero (a bias before a norm) into a full step.
-        optimizer.param_groups[0]["eps"] = 1e-3
     start = {name: value.clone() for name, value in weights_of(learner).items()}
     for step in range(_STEPS):
-        metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size))
+        metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size), _EPISODES)
     poisoned = make_batch(9, exchange.rank, exchange.world_size)
     if exchange.rank == exchange.world_size - 1:
         poisoned.target[-1] = float("nan")
     refused = False
     try:
-        learner.step(poisoned)
+        learner.step(poisoned, _EPISODES)
     except NotFiniteError:
         refused = True
     return {"start": start, "weights": weights_of(learner), "metrics": metrics, "refused": refused}
@@ -110,18 +113,33 @@ def test_two_workers_reach_the_weights_of_one_with_the_whole_batch(tmp_path: Pat
     alone = train(SingleProcess())
     for name, value in alone["weights"].items():
         assert torch.equal(first["weights"][name], second["weights"][name]), name
-        if name != "second_moments":
-            assert torch.allclose(first["weights"][name].double(), value.double(), atol=1e-5), name
+        if name != "second_moments" and not is_idle_bias(name):
+            # The vectors of the power iteration turn more than weights do where two singular values are alike.
+            tolerance = 1e-4 if name.endswith(("._u", "._v")) else 1e-5
+            assert torch.allclose(first["weights"][name].double(), value.double(), atol=tolerance), name
     assert torch.equal(first["weights"]["steps"], alone["weights"]["steps"])
     moved = {n: float((v - alone["start"][n]).abs().max()) for n, v in alone["weights"].items() if "original" in n}
-    assert sum(distance > 5e-4 for distance in moved.values()) > 0.7 * len(moved)
+    assert sum(distance > 1e-4 for distance in moved.values()) > 0.7 * len(moved)
     assert float((alone["weights"]["rows"] - alone["start"]["rows"]).abs().max()) > 5e-4
     # A frame that is not a number on one worker stops the update on all.
     assert [result["refused"] for result in (first, second, alone)] == [True] * 3
-    mean = (first["metrics"]["content"] + second["metrics"]["content"]) / 2
-    assert mean == pytest.approx(alone["metrics"]["content"], rel=1e-5)
-    norms = [result["metrics"]["gradient_norm_generator"] for result in (first, second, alone)]
-    assert norms[0] == norms[1] == pytest.approx(norms[2], rel=1e-3)
+    # What workers say adds up to what one alone says.
+    for name, value in alone["metrics"].items():
+        told = float(first["metrics"][name] + second["metrics"][name])
+        assert told == pytest.approx(float(value), rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize(("num_episodes", "world_size"), [(48, 8), (5, 2), (8, 3), (3, 3), (1, 1)])
+def test_workers_share_the_episodes_of_a_step_evenly(num_episodes: int, world_size: int) -> None:
+    shares = [share(num_episodes, rank, world_size) for rank in range(world_size)]
+    taken = [number for each in shares for number in range(num_episodes)[each]]
+    assert taken == list(range(num_episodes))
+    assert max(each.stop - each.start for each in shares) - min(each.stop - each.start for each in shares) <= 1
+
+
+def test_more_workers_than_episodes_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 episodes per step are too few for 3 workers"):
+        share(2, 0, 3)
 
 
 def test_one_process_gives_back_what_it_gets() -> None:
@@ -129,8 +147,8 @@ def test_one_process_gives_back_what_it_gets() -> None:
     parameter.grad = torch.tensor([3.0, 4.0])
     untouched = torch.nn.Parameter(torch.zeros(1))
     exchange = SingleProcess()
-    assert exchange.average_gradients([parameter, untouched]) == 5
+    assert exchange.sum_gradients([parameter, untouched]) == 5
     assert parameter.grad.tolist() == [3, 4]
-    indices, gradients = exchange.gather_rows(torch.tensor([2]), torch.ones(1, 4))
+    indices, gradients = exchange.gather_rows(torch.tensor([2]), torch.ones(1, 4), 1)
     assert indices.tolist() == [2]
     assert gradients.tolist() == [[1] * 4]

@@ -12,7 +12,7 @@ from training import loop
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import TrainConfig
 from training.exchange import SingleProcess
-from training.loop import open_data, train
+from training.loop import Request, open_data, train
 from training.perceptual import PerceptualNetwork
 from training.step import Batch, Learner, NotFiniteError
 
@@ -31,13 +31,15 @@ class Recorder:
 
     def __init__(self, folder: Path, stop_at: int | None = None) -> None:
         self.folder, self.stop_at = folder, stop_at
+        self.requests: dict[int, Request] = {}
+        self.urgent: dict[int, bool] = {}
         self.logged: dict[int, Mapping[str, float]] = {}
         self.samples: dict[int, np.ndarray] = {}
         self.fixed_content: list[float] = []
         self.origins: list[Origin] = []
 
-    def stop(self, step: int) -> bool:
-        return step == self.stop_at
+    def request(self, step: int) -> Request:
+        return Request.STOP if step == self.stop_at else self.requests.get(step, Request.NOTHING)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self.logged[step] = metrics
@@ -46,7 +48,8 @@ class Recorder:
         self.samples[step] = grid
         self.fixed_content.append(metrics["content_fixed_episodes"])
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float]) -> None:
+    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+        self.urgent[origin.step] = urgent
         self.origins.append(origin)
         save_bundle(str(self.folder / str(origin.step)), learner, origin)
 
@@ -128,28 +131,73 @@ def test_a_run_may_be_resumed_with_more_steps_but_no_other_change(
         run(tiny_train(num_steps=4, seed=5), checkpoint=tmp_path / "short" / "2", name="other")
 
 
-def test_steps_that_are_not_finite_are_counted_and_too_many_end_the_run(
+def spoil(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> list[int]:
+    """Frames that are no numbers in the steps of which `bad` says so, counted from 0; the steps that were tried."""
+    step, tried = Learner.step, list[int]()
+
+    def act(self: Learner, batch: Batch, num_episodes: int | None = None) -> dict[str, torch.Tensor]:
+        tried.append(len(tried))
+        if bad(tried[-1]):
+            batch.target[0] = float("nan")
+        return step(self, batch, num_episodes)
+
+    monkeypatch.setattr(Learner, "step", act)
+    return tried
+
+
+def test_83_steps_that_are_not_finite_are_skipped_counted_and_told(
+    run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoil(monkeypatch, lambda number: number in {1, 2, 5})
+    config = tiny_train(num_steps=6, log_every=3, checkpoint_every=3, max_bad_steps=3)
+    recorder = run(config)
+    assert [recorder.logged[step]["skipped_steps"] for step in (3, 6)] == [2, 3]
+    assert recorder.logged[6]["rollbacks"] == 0
+    assert np.isfinite(recorder.logged[6]["generator"])
+    assert recorder.origins[-1].skipped_steps == 3
+    # A run that goes on counts on.
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: PerceptualNetwork("alexnet"))
+    again = run(dataclasses.replace(config, num_steps=7), checkpoint=tmp_path / "run" / "6", name="again")
+    assert again.logged[7]["skipped_steps"] == 3
+
+
+def test_83_training_goes_back_to_its_last_checkpoint_and_on_with_other_episodes(
+    run: Callable[..., Recorder],
+    tiny_train: MakeTrain,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spoil(monkeypatch, lambda number: 3 <= number < 6)
+    config = tiny_train(num_steps=6, checkpoint_every=2, max_bad_steps=3)
+    recorder = run(config)
+    assert (recorder.origins[-1].skipped_steps, recorder.origins[-1].rollbacks) == (3, 1)
+    assert "gradient norm nan in 3 steps in a row: back to the last checkpoint" in caplog.text
+    # Step 3 was made and then taken back; checkpoints of 2 and 6 are the same but for what they say of themselves.
+    two, six = (tmp_path / "run" / step for step in ("2", "6"))
+    for name in ("generator", "discriminator", "ema_embedder", "identity_rows"):
+        assert (two / f"{name}.safetensors").read_bytes() == (six / f"{name}.safetensors").read_bytes(), name
+
+
+def test_83_a_run_that_never_recovers_ends_and_says_what_it_tried(
     run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, calls = Learner.step, iter(range(100))
+    tried = spoil(monkeypatch, lambda number: number >= 1)
+    with pytest.raises(NotFiniteError, match=r"nan in 3 steps in a row, and going back .* has not helped 2 times"):
+        run(tiny_train(num_steps=50, max_bad_steps=3, max_rollbacks=2))
+    assert len(tried) == 1 + 3 * 3
 
-    def sometimes(bad: set[int]) -> Callable[[Learner, Batch], dict[str, float]]:
-        def act(self: Learner, batch: Batch) -> dict[str, float]:
-            if next(calls) in bad:
-                batch.target[0] = float("nan")
-            return step(self, batch)
 
-        return act
-
-    monkeypatch.setattr(Learner, "step", sometimes({1, 2}))
-    recorder = run(tiny_train(num_steps=4, log_every=4, max_bad_steps=3))
-    assert recorder.logged[4]["skipped_steps"] == 2
-    assert np.isfinite(recorder.logged[4]["generator"])
-    calls = iter(range(100))
-    monkeypatch.setattr(Learner, "step", sometimes(set(range(1, 100))))
-    with pytest.raises(NotFiniteError):
-        run(tiny_train(num_steps=50, max_bad_steps=3))
-    assert next(calls) == 4
+def test_a_notice_brings_a_checkpoint_that_is_in_its_place_before_the_next_step(
+    make_dataset: MakeDataset, tiny_train: MakeTrain, tmp_path: Path
+) -> None:
+    config = tiny_train(num_steps=6, checkpoint_every=4, log_every=1)
+    recorder = Recorder(tmp_path / "run")
+    recorder.requests = {2: Request.CHECKPOINT}
+    train(config, open_data(make_dataset("ann/v1").root, config), recorder, SingleProcess(), CPU, None)
+    assert recorder.urgent == {2: True, 4: False, 6: True}
+    assert list(recorder.logged) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_averaged_networks_are_what_is_loaded(

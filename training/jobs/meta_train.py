@@ -1,24 +1,40 @@
 """`sfumato meta-train PRESET --data ROOT -o RUN`: shards -> base model. Run again, it resumes."""
 
+import _thread
+import contextlib
 import json
 import math
+import signal
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from pipelines import storage, weights
 from pipelines.command import Artefact, Outcome, console, progress
 from pipelines.shards import read_manifest
-from training.checkpoint import MANIFEST, differences, load_bundle
-from training.config import Augmentation, ReadOrder, TrainConfig
+from training import lease
+from training.checkpoint import (
+    MANIFEST,
+    MAY_CHANGE,
+    Origin,
+    copy_bundle,
+    differences,
+    load_bundle,
+    newest_whole,
+)
+from training.config import Augmentation, EngineConfig, ReadOrder, TrainConfig
 from training.loop import Data, open_data
 from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
+
+if TYPE_CHECKING:
+    from training.distributed import Cluster
 
 _RUN = "run.json"
 
@@ -61,8 +77,21 @@ class Options:
     """Of weights and episodes."""
     workers: int | None = None
     """Training processes; by default one per GPU, or two without."""
+    min_workers: int | None = None
+    """Go on with as few workers when machines are lost, and take on more when they return. By default the run waits
+    until all --workers are there again. A step holds the same episodes whatever their number."""
+    max_failures: int = 16
+    """Losses of workers or machines, one after the other, that the run outlives; those announced do not count."""
     gpus: bool = False
     """Give each worker a GPU."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of activations: `auto` is bfloat16 on GPUs and float32 without."""
+    channels_last: bool = False
+    """Keep channels innermost in memory, as tensor cores want them."""
+    compile: bool = False
+    """Compile the networks: minutes at the start, faster steps."""
+    micro_batch: int | None = None
+    """Episodes a worker puts through the networks at once, where all of its share do not fit; same result."""
     ray_address: str | None = None
     """A running Ray cluster (or set RAY_ADDRESS); by default one is started on this machine."""
     mlflow: str = "sqlite:///mlflow.db"
@@ -83,7 +112,28 @@ class Options:
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
+        bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
+        changes["engine"] = EngineConfig(
+            "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
+        )
         return replace(PRESETS[self.preset](), **changes)
+
+    def cluster(self, episodes_per_step: int) -> "Cluster":
+        """Where to train.
+
+        Raises:
+            ValueError: a number of workers that cannot be.
+        """
+        from training.distributed import Cluster
+
+        workers = _default_workers(self.gpus) if self.workers is None else self.workers
+        least = workers if self.min_workers is None else self.min_workers
+        if not 1 <= least <= workers <= episodes_per_step:
+            raise ValueError(
+                f"workers have to be 1 <= min_workers <= workers <= episodes_per_step, "
+                f"not {least}, {workers}, {episodes_per_step}"
+            )
+        return Cluster(workers, self.gpus, self.ray_address, self.min_workers, self.max_failures)
 
     @property
     def absolute_scratch(self) -> str | None:
@@ -130,15 +180,26 @@ def run(options: Options) -> Outcome:
     shortfall = data.shortfall(config.num_shots)
     if shortfall:
         console().print(f"sfumato meta-train: {shortfall}", markup=False)
-    record = _read_record(out, config)
+    _read_record(out, config)
     if storage.exists(storage.join(out, MANIFEST)):
         done = load_bundle(out).origin.step
         if done >= config.num_steps:
             return _outcome(options, done, data, started, shortfall, "already trained: nothing to do")
+    with lease.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
+        return _train(options, config, data, out, files, started)
+
+
+def _train(
+    options: Options, config: TrainConfig, data: Data, out: str, files: PerceptualFiles | None, started: float
+) -> Outcome:
     # Ray and MLflow take seconds to import; errors above should not wait for them.
-    from training.distributed import Cluster, fit
+    from training.distributed import checkpoints_of, fit
     from training.tracking import register, start_run
 
+    record = _read_record(out, config)
+    cluster = options.cluster(config.episodes_per_step)
+    _, damage = newest_whole(checkpoints_of(out))
+    notes = [f"{each}; resumed from the checkpoint before" for each in damage]
     uri = _tracking_uri(options.mlflow)
     artifacts = options.mlflow_artifacts or _beside_sqlite(uri)
     name = Path(options.out).name or options.preset
@@ -149,7 +210,6 @@ def run(options: Options) -> Outcome:
     storage.write_bytes(storage.join(out, _RUN), json.dumps(new_record, indent=1).encode())
     status = "FAILED"
     try:
-        cluster = Cluster(options.workers or _default_workers(options.gpus), options.gpus, options.ray_address)
         with progress() as bar:
             task = bar.add_task("starting workers", total=config.num_steps)
 
@@ -158,10 +218,13 @@ def run(options: Options) -> Outcome:
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(config, data_root, out, cluster, tracker, on_progress, options.absolute_scratch, files)
-        for file in sorted(Path(checkpoint).iterdir(), key=lambda file: file.name == MANIFEST):
-            storage.write_bytes(storage.join(out, file.name), file.read_bytes())
-        tracker.log_folder(checkpoint, "model")
+            checkpoint = fit(
+                config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch, files
+            )
+        copy_bundle(checkpoint, out)
+        with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+            copy_bundle(checkpoint, folder)
+            tracker.log_folder(folder, "model")
         registered = register(uri, tracker.run_id, "model")
         status = "FINISHED"
     except KeyboardInterrupt:
@@ -169,7 +232,27 @@ def run(options: Options) -> Outcome:
         raise
     finally:
         tracker.finish(status)
-    return _outcome(options, config.num_steps, data, started, shortfall, f"registered as {registered}")
+    notes += _hardships(load_bundle(out).origin)
+    return _outcome(options, config.num_steps, data, started, *notes, f"registered as {registered}")
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, as a cluster sends it before it takes a machine away, ends a run like Ctrl-C: with a checkpoint."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _hardships(origin: Origin) -> list[str]:
+    notes = []
+    if origin.skipped_steps:
+        notes.append(f"{origin.skipped_steps} steps were skipped: their gradients were not finite")
+    if origin.rollbacks:
+        notes.append(f"training went back to its last checkpoint {origin.rollbacks} times, because they stayed so")
+    return notes
 
 
 def _outcome(options: Options, steps: int, data: Data, started: float, *notes: str) -> Outcome:
@@ -193,7 +276,7 @@ def _read_record(out: str, config: TrainConfig) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(storage.read_bytes(path))
     default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
     # A field that came after the run was started had its default then.
-    different = differences({**default, **record["config"]}, asked, ignore={"num_steps"})
+    different = differences({**default, **record["config"]}, asked, ignore=MAY_CHANGE)
     if different:
         raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
     return record

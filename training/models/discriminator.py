@@ -44,5 +44,5 @@ class Discriminator(nn.Module):
             # Attention starts as the identity: its output too would count one resolution twice.
             if not isinstance(block, SelfAttention):
                 features.append(x)
-        vector = F.relu(x.sum(dim=(2, 3)))
+        vector = F.relu(x.float().sum(dim=(2, 3)))  # as in the embedder
         return Verdict((vector * (identity + self.w0)).sum(dim=1) + self.bias, features)

@@ -26,7 +26,8 @@ class Embedder(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch 3 h w"], landmark_images: Float[Tensor, "batch 3 h w"]
     ) -> Float[Tensor, "batch embedding"]:
-        return F.relu(self.body(torch.cat([landmark_images, frames], dim=1)).sum(dim=(2, 3)))
+        # float: under autocast the sum over space would keep three digits.
+        return F.relu(self.body(torch.cat([landmark_images, frames], dim=1)).float().sum(dim=(2, 3)))
 
     def embed_shots(
         self, frames: Float[Tensor, "batch shots 3 h w"], landmark_images: Float[Tensor, "batch shots 3 h w"]

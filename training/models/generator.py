@@ -118,7 +118,7 @@ class Generator(nn.Module):
             features = block(features, values)
             if str(index) in self.attention:
                 features = self.attention[str(index)](features)
-        painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1))))
+        painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
         if warped is None or self.gain is None:
             colour = torch.tanh(painted)
             return GeneratedFrame(colour, colour, None)

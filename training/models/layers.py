@@ -1,12 +1,14 @@
 """The building blocks the three networks share: residual blocks, AdaIN, self-attention, spectral norm everywhere."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 EPS = 1e-4  # of spectral norm and of AdaIN alike
@@ -21,6 +23,32 @@ def sn_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
 
 def sn_linear(in_features: int, out_features: int) -> nn.Module:
     return spectral_norm(nn.Linear(in_features, out_features), eps=EPS)
+
+
+@torch.no_grad()
+def advance_spectral_norms(network: nn.Module) -> None:
+    """One power iteration on every weight of a network that is in evaluation mode, where forward passes make none.
+
+    torch iterates with every forward pass in training mode; then the weights would depend on how many passes a batch is
+    cut into, and so on the number of workers.
+    """
+    for module in network.modules():
+        if isinstance(module, parametrize.ParametrizationList):
+            module.train()
+            module()
+            module.eval()
+
+
+@contextlib.contextmanager
+def normalised_once(*networks: nn.Module) -> Iterator[None]:
+    """Within the block every weight is divided by its norm once, in float32, whatever autocast does to the passes."""
+    with parametrize.cached():
+        for network in networks:
+            with torch.autocast(next(network.parameters()).device.type, enabled=False):
+                for module in network.modules():
+                    if parametrize.is_parametrized(module, "weight"):
+                        module.weight  # noqa: B018 - read for the cache
+        yield
 
 
 def resample(x: Float[Tensor, "batch channels h w"], how: Resample) -> Float[Tensor, "batch channels h2 w2"]:
