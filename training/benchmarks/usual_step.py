@@ -2,7 +2,7 @@
 
 Read in the sources of the two best known ones, vincent-thevenin/Realistic-Neural-Talking-Head-Models (A) and
 grey-eye/talking-heads (B); where they differ, the cheaper way is taken, but for the one marked *. The networks are ours
-and of the same sizes, without a warp prior, each convolution and resampling by itself, in float32 and torch's own layout:
+and of the same sizes, without a warp prior, convolution and resampling apart, in float32 and torch's own layout:
 
     data        a torch DataLoader without workers; an item is K + 1 frames, each read from its file, resized and made
                 a tensor, its landmark image drawn alone (they draw with matplotlib; here it is our faster rasteriser)
