@@ -158,14 +158,22 @@ def start_ray(cluster: Cluster) -> None:
     if address:
         ray.init(address=address, **quiet)
         return
-    # A worker more than cores: the controller and the data threads mostly wait.
-    ray.init(
-        num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-        **quiet,
-    )
+    for tries_left in (2, 1, 0):
+        try:
+            # A worker more than cores: the controller and the data threads mostly wait.
+            ray.init(
+                num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+            return
+        except Exception as error:
+            # On a busy machine its daemon can take longer than the half minute it is given.
+            if not tries_left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> None:

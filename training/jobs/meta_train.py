@@ -55,6 +55,9 @@ class Options:
     """K: frames shown to the embedder beside the target; by default the preset's."""
     episodes_per_step: int | None = None
     """Episodes of one step over all workers together; by default the preset's."""
+    warp_prior: bool | None = None
+    """Start from the shot bent to the target's landmarks, or (--no-warp-prior) paint every pixel, as published; by
+    default as the preset does."""
     read_order: ReadOrder = "videos"
     """`videos`: an epoch is one shuffle of all videos, read by small byte ranges. `shards`: shards are shuffled, and
     videos within a window of them; from a store the window's shards are fetched whole, each once per epoch."""
@@ -112,11 +115,14 @@ class Options:
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
+        preset = PRESETS[self.preset]()
+        if self.warp_prior is not None:
+            changes["model"] = replace(preset.model, warp_prior=self.warp_prior)
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
         changes["engine"] = EngineConfig(
             "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
         )
-        return replace(PRESETS[self.preset](), **changes)
+        return replace(preset, **changes)
 
     def cluster(self, episodes_per_step: int) -> "Cluster":
         """Where to train.

@@ -29,6 +29,32 @@ def test_flags_change_the_presets_configuration() -> None:
     assert options.config() == replace(demo(), augmentation=Augmentation(flip=True, colour=0.1, affine=0.05))
 
 
+def test_the_published_form_is_a_flag_away() -> None:
+    config = Options("demo", "set", "run", warp_prior=False).config()
+    assert config == replace(demo(), model=replace(demo().model, warp_prior=False))
+
+
+def test_precision_follows_the_hardware_unless_it_is_named() -> None:
+    for options, precision in (
+        (Options("demo", "set", "run"), "float32"),
+        (Options("demo", "set", "run", gpus=True), "bfloat16"),
+        (Options("demo", "set", "run", gpus=True, precision="float32"), "float32"),
+        (Options("demo", "set", "run", precision="bfloat16"), "bfloat16"),
+    ):
+        assert options.config().engine.precision == precision
+
+
+@pytest.mark.parametrize(
+    ("workers", "least", "message"),
+    [(2, 3, "not 3, 2, 8"), (9, None, "not 9, 9, 8"), (2, 0, "not 0, 2, 8")],
+)
+def test_a_number_of_workers_that_cannot_be_is_refused_before_anything_starts(
+    workers: int, least: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Options("demo", "set", "run", workers=workers, min_workers=least).cluster(8)
+
+
 def test_more_shots_than_every_clip_holds_are_said_in_one_line(make_dataset: MakeDataset) -> None:
     dataset = make_dataset("ann/v1", "bob/v1", "cyd/v1", num_frames=[4, 9, 5])
     data = open_data(dataset.root, replace(demo(), num_shots=4))
