@@ -24,6 +24,7 @@ from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import Request, open_data, train
+from training.perceptual_weights import PerceptualFiles
 from training.step import Learner
 from training.tracking import Tracker
 
@@ -62,6 +63,7 @@ class _Job:
     tracker: Tracker
     control: Any
     scratch: str | None
+    perceptual_files: PerceptualFiles | None
 
 
 class _Control:
@@ -98,6 +100,7 @@ def fit(
     tracker: Tracker,
     on_progress: Callable[[int, Mapping[str, float]], None],
     scratch: str | None = None,
+    perceptual_files: PerceptualFiles | None = None,
 ) -> str:
     """Train on a Ray cluster; returns the URL of the last checkpoint. Run again with the same `run`, it resumes.
 
@@ -105,6 +108,7 @@ def fit(
         dataset: path or URL of the shards; absolute, since workers have folders of their own.
         run: path or URL of the run; checkpoints go below it.
         scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
+        perceptual_files: where every worker finds weights that no registry carries.
         on_progress: called about twice a second with the last logged step and its metrics.
 
     Raises:
@@ -121,7 +125,9 @@ def fit(
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": _Job(config, dataset, checkpoints_of(run), tracker, control, scratch)},
+            train_loop_config={
+                "job": _Job(config, dataset, checkpoints_of(run), tracker, control, scratch, perceptual_files)
+            },
             scaling_config=cluster.scaling(),
             run_config=RunConfig(
                 name=_NAME,
@@ -227,7 +233,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     data = open_data(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
     checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
-    train(job.config, data, observer, exchange, ray.train.torch.get_device(), checkpoint)
+    train(job.config, data, observer, exchange, ray.train.torch.get_device(), checkpoint, job.perceptual_files)
 
 
 class _RayObserver:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pipelines import storage
+from pipelines import storage, weights
 from pipelines.command import Artefact, Outcome, console, progress
 from pipelines.shards import read_manifest
 from training import lease
@@ -27,8 +27,10 @@ from training.checkpoint import (
     load_bundle,
     newest_whole,
 )
-from training.config import EngineConfig, ReadOrder, TrainConfig
+from training.config import Augmentation, EngineConfig, ReadOrder, TrainConfig
 from training.loop import Data, open_data
+from training.perceptual import load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -62,6 +64,17 @@ class Options:
     """Shards of a window of --read-order shards. Copies of two windows lie on the local disk."""
     scratch: str | None = None
     """Local folder for those copies, shared by the workers of a machine; by default in the cache folder."""
+    flip: bool = False
+    """Augmentation: mirror every other episode. The paper has none."""
+    colour: float = 0.0
+    """Augmentation: change an episode's brightness, contrast and saturation by up to this much; 0.1 is a little."""
+    affine: float = 0.0
+    """Augmentation: turn an episode by up to so many radians, scale and shift it by up to this share of its side."""
+    vgg19: str | None = None
+    """Weights of Caffe's VGG19, for the published content loss: a path or URL of safetensors or a torch state dict.
+    Needs --vggface; by default the loss is VGG16's. Every worker reads them: a cluster needs a URL or a shared disk."""
+    vggface: str | None = None
+    """Weights of Caffe's VGGFace (VGG16), likewise."""
     seed: int = 0
     """Of weights and episodes."""
     workers: int | None = None
@@ -96,6 +109,7 @@ class Options:
             "seed": self.seed,
             "read_order": self.read_order,
             "window_shards": self.window_shards,
+            "augmentation": Augmentation(self.flip, self.colour, self.affine),
         }
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
@@ -144,14 +158,29 @@ def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
     return replace(config, model=replace(config.model, detector=read_manifest(data_root).detector))
 
 
+def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> TrainConfig:
+    """The config with the published content loss, of exactly these weights; they are read once to see that they fit.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `load_perceptual` does.
+    """
+    _, vgg19 = weights.fetch(files.vgg19)
+    _, vggface = weights.fetch(files.vggface)
+    config = replace(config, perceptual="vgg19_vggface", vgg19_sha256=vgg19, vggface_sha256=vggface)
+    load_perceptual(config, files)
+    return config
+
+
 def run(options: Options) -> Outcome:
     """Train, or continue, or find that all is done."""
     started = time.monotonic()
-    config = options.config()
+    config, files = options.config(), PerceptualFiles.named(options.vgg19, options.vggface)
     data_root, out = storage.absolute(options.data), storage.absolute(options.out)
     if not storage.exists(data_root):
         raise FileNotFoundError(f"{options.data} does not exist")
     config = with_detector_of(config, data_root)
+    if files is not None:
+        config = with_published_perceptual(config, files)
     data = open_data(data_root, config)
     shortfall = data.shortfall(config.num_shots)
     if shortfall:
@@ -162,10 +191,12 @@ def run(options: Options) -> Outcome:
         if done >= config.num_steps:
             return _outcome(options, done, data, started, shortfall, "already trained: nothing to do")
     with lease.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
-        return _train(options, config, data, out, started)
+        return _train(options, config, data, out, files, started)
 
 
-def _train(options: Options, config: TrainConfig, data: Data, out: str, started: float) -> Outcome:
+def _train(
+    options: Options, config: TrainConfig, data: Data, out: str, files: PerceptualFiles | None, started: float
+) -> Outcome:
     # Ray and MLflow take seconds to import; errors above should not wait for them.
     from training.distributed import checkpoints_of, fit
     from training.tracking import register, start_run
@@ -192,7 +223,9 @@ def _train(options: Options, config: TrainConfig, data: Data, out: str, started:
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch)
+            checkpoint = fit(
+                config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch, files
+            )
         copy_bundle(checkpoint, out)
         with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
             copy_bundle(checkpoint, folder)
