@@ -83,8 +83,10 @@ def frechet_distance(ours: Float[np.ndarray, "ours features"], true: Float[np.nd
 def _cross(
     ours: Float[np.ndarray, "ours features"], true: Float[np.ndarray, "true features"]
 ) -> Float[np.ndarray, "_rows _columns"]:
-    """X1 X2^T, of at most as many rows and columns as there are features (the R of a QR has the samples' products)."""
-    small = [
-        samples if len(samples) <= samples.shape[1] else np.linalg.qr(samples, mode="r") for samples in (ours, true)
-    ]
-    return np.asarray(small[0] @ small[1].T)
+    """A matrix with the singular values of X1 X2^T, of at most as many rows and columns as there are features."""
+    return np.asarray(_small(ours) @ _small(true).T)
+
+
+def _small(samples: Float[np.ndarray, "samples features"]) -> Float[np.ndarray, "_rows features"]:
+    """X, or where it is taller than wide the R of its QR: X^T X = R^T R."""
+    return samples if len(samples) <= samples.shape[1] else np.asarray(np.linalg.qr(samples, mode="r"))

@@ -82,17 +82,15 @@ class _MixedC(nn.Module):
 
     def __init__(self, inputs: int, inner: int) -> None:
         super().__init__()
-        across: dict[str, tuple[int, int]] = {"kernel": (1, 7), "padding": (0, 3)}
-        down: dict[str, tuple[int, int]] = {"kernel": (7, 1), "padding": (3, 0)}
         self.branch1x1 = _Conv(inputs, 192, 1)
         self.branch7x7_1 = _Conv(inputs, inner, 1)
-        self.branch7x7_2 = _Conv(inner, inner, **across)
-        self.branch7x7_3 = _Conv(inner, 192, **down)
+        self.branch7x7_2 = _Conv(inner, inner, (1, 7), padding=(0, 3))
+        self.branch7x7_3 = _Conv(inner, 192, (7, 1), padding=(3, 0))
         self.branch7x7dbl_1 = _Conv(inputs, inner, 1)
-        self.branch7x7dbl_2 = _Conv(inner, inner, **down)
-        self.branch7x7dbl_3 = _Conv(inner, inner, **across)
-        self.branch7x7dbl_4 = _Conv(inner, inner, **down)
-        self.branch7x7dbl_5 = _Conv(inner, 192, **across)
+        self.branch7x7dbl_2 = _Conv(inner, inner, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_3 = _Conv(inner, inner, (1, 7), padding=(0, 3))
+        self.branch7x7dbl_4 = _Conv(inner, inner, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_5 = _Conv(inner, 192, (1, 7), padding=(0, 3))
         self.branch_pool = _Conv(inputs, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -175,7 +173,8 @@ class Inception(nn.Module):
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, stride=2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, stride=2))))
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
-        return self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))).mean(dim=(2, 3))
+        features: Tensor = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x))).mean(dim=(2, 3))
+        return features
 
 
 def load_inception(path: str) -> tuple[Inception, str]:
