@@ -151,7 +151,7 @@ def pack(result: VideoResult) -> bytes:
     for name, group in pictures.items():
         arrays |= {f"{name}-{place}": _bytes(picture) for place, picture in enumerate(group)}
     sink = io.BytesIO()
-    np.savez(sink, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(sink, allow_pickle=False, **arrays)
     return sink.getvalue()
 
 
