@@ -211,5 +211,5 @@ def meanings(evaluation: Evaluation) -> list[str]:
     """What each column is, one line each."""
     frames = min((table.num_frames for table in evaluation.tables), default=0)
     lines = [f"{evaluation.frechet_name}: of the frames' features from the true frames', over {frames} frames or more"]
-    shown = [*RECONSTRUCTION, *(DRIVING if evaluation.driven else ())]
-    return [*lines, *dict.fromkeys(f"{metric.label}: {metric.meaning}" for metric in shown)]
+    lines += [f"{metric.label}: {metric.meaning}" for metric in RECONSTRUCTION]
+    return lines + [f"driven: {metric.label}: {metric.meaning}" for metric in DRIVING if evaluation.driven]

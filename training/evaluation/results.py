@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -171,8 +172,8 @@ def unpack(data: bytes) -> VideoResult:
             Row(row["num_shots"], row["method"], row["values"], arrays[f"features-{i}"], _group(arrays, f"row-{i}"))
             for i, row in enumerate(facts["rows"])
         )
-    except (OSError, KeyError, TypeError, EOFError, AttributeError) as error:
-        raise ValueError(f"no result of an evaluation: {type(error).__name__}") from error
+    except (OSError, KeyError, TypeError, EOFError, AttributeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"no result of an evaluation: {error}") from error
     shots, targets = _group(arrays, "shots"), _group(arrays, "targets")
     return VideoResult(facts["name"], facts["driver"], facts["num_frames"], shots, targets, rows)
 

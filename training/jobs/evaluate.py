@@ -15,24 +15,15 @@ from pipelines import storage
 from pipelines.command import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
 from pipelines.shards import ShardDataset
-from training.checkpoint import BaseModel, load_bundle
+from training.checkpoint import BaseModel
 from training.evaluation import page, report
+from training.evaluation.contestants import OURS, STILL, all_methods, load_models
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
 from training.evaluation.frechet import feature_network, frechet_distance
 from training.evaluation.judge import Judge
 from training.evaluation.lpips import load_lpips
 from training.evaluation.measures import DRIVING, RECONSTRUCTION
-from training.evaluation.methods import (
-    TRUE_FRAME,
-    FeedForward,
-    FineTuned,
-    MeanFrame,
-    Method,
-    NearestFrame,
-    StaticPortrait,
-    WarpAlone,
-    form,
-)
+from training.evaluation.methods import TRUE_FRAME, form
 from training.evaluation.protocol import (
     Pair,
     ProtocolConfig,
@@ -49,10 +40,8 @@ from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
 from training.finetune import FineTuneConfig
 
-OURS = "ours"
 RUN_RECORD = "run.json"
 _PARTS = "parts"
-_BASELINES = (TRUE_FRAME, *(method.name for method in (StaticPortrait, MeanFrame, NearestFrame, WarpAlone)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ def run(options: Options) -> Outcome:
     """Measure, and write the report."""
     started = time.monotonic()
     config, device = options.protocol(), _device(options.device)
-    models = _load_models(options)
+    models = load_models(options.model, options.also)
     dataset = _open_data(options, models)
     videos = choose_videos(dataset.videos(config.split), config.num_videos, config.seed)
     if not videos:
@@ -139,31 +128,6 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
-def _load_models(options: Options) -> dict[str, BaseModel]:
-    """The model and those beside it, by name; all draw the same frames.
-
-    Raises:
-        FileNotFoundError, ValueError: one is not there or no model, two have one name, or they do not fit together.
-    """
-    models = {OURS: load_bundle(options.model)}
-    for word in options.also:
-        name, _, path = word.partition("=")
-        if not name or not path:
-            raise ValueError(f"--also takes NAME=PATH, got {word!r}")
-        if name in models or name in _BASELINES:
-            raise ValueError(f"--also {word}: there is a row {name!r} already")
-        models[name] = load_bundle(path)
-    wanted = models[OURS].config.model
-    for name, model in models.items():
-        for field in ("image_size", "crop", "detector"):
-            theirs, ours = getattr(model.config.model, field), getattr(wanted, field)
-            if theirs != ours:
-                raise ValueError(
-                    f"{name} has {field} {theirs}, {options.model} has {ours}: their frames do not compare"
-                )
-    return models
-
-
 def _open_data(options: Options, models: Mapping[str, BaseModel]) -> ShardDataset:
     if not storage.exists(options.data):
         raise FileNotFoundError(f"{options.data} does not exist")
@@ -180,13 +144,8 @@ def _bench(
     device: torch.device,
 ) -> Bench:
     model = models[OURS].config.model
-    static, warp = StaticPortrait(), WarpAlone(model, device)
-    networks: list[Method] = []
-    for name, bundle in models.items():
-        networks.append(FeedForward(name, bundle, device))
-        if options.fine_tune:
-            tuning = FineTuneConfig(options.num_steps, options.seed)
-            networks.append(FineTuned(f"{name}, fine-tuned", bundle, tuning, device))
+    tuning = FineTuneConfig(options.num_steps, options.seed) if options.fine_tune else None
+    methods = all_methods(models, tuning, device)
     judge = Judge(
         create_detector(model.detector, device=device.type),
         Recogniser(),
@@ -194,8 +153,8 @@ def _bench(
         feature_network(options.fid_weights, device),
         device,
     )
-    methods: list[Method] = [static, MeanFrame(), NearestFrame(), warp, *networks]
-    return Bench(dataset, model.image_size, methods, [static, warp, *networks], judge, config)
+    driven = [method for method in methods if method.name not in STILL]
+    return Bench(dataset, model.image_size, methods, driven, judge, config)
 
 
 def _digest(options: Options, models: Mapping[str, BaseModel], bench: Bench) -> str:
