@@ -5,6 +5,7 @@ Training must not die of its log: when the server is away, a warning is printed 
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from training.config import TrainConfig
 REGISTERED_MODEL = "sfumato-base"
 ALIAS = "champion"
 _MAX_PARAM_LENGTH = 500
+_METRICS_PER_CALL = 500  # the server takes a thousand
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +111,56 @@ def register(tracking_uri: str, run_id: str, artifact: str) -> str:
     version = client.create_model_version(REGISTERED_MODEL, source, run_id=run_id)
     client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
     return f"models:/{REGISTERED_MODEL}@{ALIAS}"
+
+
+def log_evaluation(
+    tracking_uri: str,
+    run_id: str | None,
+    experiment: str,
+    *,
+    artifact_root: str | None,
+    metrics: Mapping[str, float],
+    texts: Mapping[str, str],
+) -> str:
+    """Log an evaluation's means and its report into the run that trained the model; returns the run's id.
+
+    Args:
+        run_id: that run; where it is None or not on this server, a run of its own is made in `experiment`.
+        artifact_root: where a new experiment keeps its files; None leaves it to the server.
+        texts: the report's files by name, kept below `evaluation/`.
+
+    Raises:
+        ValueError: the server cannot be reached, or refuses; the report itself is written by then.
+    """
+    client = MlflowClient(tracking_uri)
+    try:
+        is_own = run_id is None or not _has_run(client, run_id)
+        if run_id is None or is_own:
+            found = client.get_experiment_by_name(experiment)
+            experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifact_root)
+            run_id = str(client.create_run(experiment_id, run_name="evaluation").info.run_id)
+        now = int(time.time() * 1000)
+        entries = [Metric(name, value, now, 0) for name, value in metrics.items()]
+        for first in range(0, len(entries), _METRICS_PER_CALL):
+            client.log_batch(run_id, metrics=entries[first : first + _METRICS_PER_CALL])
+        for name, text in texts.items():
+            client.log_text(run_id, text, f"evaluation/{name}")
+        if is_own:
+            client.set_terminated(run_id, "FINISHED")
+    except (MlflowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"MLflow at {tracking_uri} did not take the evaluation: {reason}") from None
+    return run_id
+
+
+def _has_run(client: MlflowClient, run_id: str) -> bool:
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
