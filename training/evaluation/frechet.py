@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from training.config import TrainConfig
 from training.evaluation.inception import load_inception
 from training.perceptual import CAFFE_SCALE, load_perceptual
 
@@ -39,7 +40,7 @@ class _VggFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = load_perceptual("vgg16")
+        self.network = load_perceptual(TrainConfig(perceptual="vgg16")).classifier("content")
 
     def forward(self, frames: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch features"]:
         features: Tensor = self.network(frames)[-1].mean(dim=(2, 3)) / CAFFE_SCALE

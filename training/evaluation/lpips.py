@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines import assets
-from training.perceptual import read_numpy_pickle
+from training.perceptual_weights import read_numpy_pickle
 from training.pictures import to_tensor
 
 Backbone = Literal["alexnet", "vgg16"]

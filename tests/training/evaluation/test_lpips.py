@@ -9,7 +9,7 @@ from pipelines import assets
 from pipelines.jpeg import decode_jpeg, encode_jpeg
 from pipelines.video import read_image
 from training.evaluation.lpips import Lpips, load_lpips, lpips
-from training.perceptual import read_numpy_pickle
+from training.perceptual_weights import read_numpy_pickle
 
 CPU = torch.device("cpu")
 
