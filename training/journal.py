@@ -1,5 +1,6 @@
 """Records on disk until the log has taken them: a folder of small files, in order, below the run's own folder."""
 
+import contextlib
 from collections.abc import Sequence
 
 from pipelines import storage
@@ -70,8 +71,12 @@ class Journal:
         return len(self._segments)
 
     def count(self) -> int:
-        """Records not yet taken. Reads them."""
-        return sum(len(storage.read_bytes(segment).splitlines()) for segment in self._segments)
+        """Records not yet taken. Reads them; another thread may take some meanwhile."""
+        number = 0
+        for segment in [*self._segments]:
+            with contextlib.suppress(FileNotFoundError):
+                number += len(storage.read_bytes(segment).splitlines())
+        return number
 
 
 def _number(segment: str) -> int:
