@@ -12,6 +12,7 @@ import pytest
 from pipelines.shards import ShardDataset
 from training.checkpoint import load_bundle
 from training.config import TrainConfig
+from training.records import Tags
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,6 +32,16 @@ def test_stop_answers_every_worker_alike_about_a_step() -> None:
     assert control.stop(20)
     control.report(20, {"content": 1.0})
     assert control.progress() == (20, {"content": 1.0})
+
+
+def test_records_wait_for_the_command_and_are_fetched_once() -> None:
+    from training.distributed import _Control
+
+    control = _Control()
+    for name in "ab":
+        control.record(Tags({"name": name}))
+    assert control.take_records() == [Tags({"name": "a"}), Tags({"name": "b"})]
+    assert control.take_records() == []
 
 
 def test_the_workers_last_line_is_the_message() -> None:
@@ -100,7 +111,7 @@ def test_a_run_that_was_interrupted_resumes_where_it_stopped(
     from mlflow.tracking import MlflowClient
 
     from training.distributed import Cluster, fit
-    from training.tracking import start_run
+    from training.tracker import Target, start_run
 
     dataset, run = make_dataset("ann/v1", "bob/v1", "cyd/v1"), str(tmp_path / "run")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -109,11 +120,11 @@ def test_a_run_that_was_interrupted_resumes_where_it_stopped(
 
     def train(num_steps: int, resume: str | None) -> tuple[str, str]:
         config = tiny_train(warp_prior=True, num_steps=num_steps)
-        tracker = start_run(
-            uri, (tmp_path / "files").as_uri(), "test", "run", config=config, dataset=dataset, resume=resume
-        )
+        target = Target(uri, (tmp_path / "files").as_uri(), "test", "run", "k" * 32, resume)
+        tracker = start_run(target, str(tmp_path / "journal"), config=config, dataset=dataset)
         try:
-            return tracker.run_id, fit(config, dataset.root, run, cluster, tracker, lambda *news: seen.append(news))
+            folder = fit(config, dataset.root, run, cluster, tracker, lambda *news: seen.append(news))
+            return str(tracker.run_id), folder
         finally:
             tracker.finish("FINISHED")
 

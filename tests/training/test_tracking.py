@@ -167,7 +167,7 @@ def test_a_run_that_somebody_deleted_is_made_anew(target: Target, run: Any) -> N
 
 
 def test_a_record_that_mlflow_will_never_take_is_refused(run: Any, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="gone.bin is gone"):
+    with pytest.raises(Refused, match=r"gone\.bin is gone"):
         run.deliver([Files(str(tmp_path), ("gone.bin",), "model")])
     with pytest.raises(Refused, match=r"name\?"):
         run.deliver([Metrics(1, {"name?": 1.0}, 0)])
