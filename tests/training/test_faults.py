@@ -65,7 +65,7 @@ def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster as LocalCluster
 
     from training.distributed import Cluster, fit
-    from training.tracking import start_run
+    from training.tracker import Target, start_run
 
     config = TypeAdapter(TrainConfig).validate_json((folder / "config.json").read_bytes())
     dataset = ShardDataset(str(folder / "set"))
@@ -73,7 +73,8 @@ def main(folder: Path) -> None:
     leaving = nodes.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     ray.init(address=nodes.address, log_to_driver=False)
     uri = f"sqlite:///{folder}/mlflow.db"
-    tracker = start_run(uri, (folder / "files").as_uri(), "test", "run", config=config, dataset=dataset, resume=None)
+    target = Target(uri, (folder / "files").as_uri(), "test", "run", "k" * 32)
+    tracker = start_run(target, str(folder / "journal"), config=config, dataset=dataset)
     faults = Faults(nodes, leaving)
     cluster = Cluster(2, gpus=False, address=nodes.address, min_workers=1)
     t = time.time()

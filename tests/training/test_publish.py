@@ -1,6 +1,6 @@
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,14 +39,16 @@ def checkpoint(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., T
 
 
 @pytest.fixture
-def tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tracker:
+def tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tracker]:
     """Its MLflow is away: what it would say stays in its journal."""
 
     def connect(tracker: Tracker) -> None:
         raise Unreachable("away")
 
     monkeypatch.setattr(Tracker, "_connect", connect)
-    return Tracker(Target("http://127.0.0.1:1", None, "e", "n", "k"), str(tmp_path / "journal"))
+    tracker = Tracker(Target("http://127.0.0.1:1", None, "e", "n", "k"), str(tmp_path / "journal"))
+    yield tracker
+    tracker.finish(None)
 
 
 def test_the_newest_checkpoint_becomes_the_model_with_its_card(
