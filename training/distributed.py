@@ -173,6 +173,7 @@ def start_ray(cluster: Cluster) -> None:
         return
     # A worker more than cores: the controller and the data threads mostly wait.
     ray.init(
+        "local",  # not some other cluster of this machine
         num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,

@@ -170,7 +170,7 @@ def _attempt(action: Callable[[], Any]) -> Any:
     except Refused:
         raise
     except MlflowException as error:
-        reason = str(error).partition("\n")[0][:200]
+        reason = str(error).partition("\n")[0].partition(" with exception ")[0][:200]
         if error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
             raise Refused(reason) from error
         raise Unreachable(reason) from error

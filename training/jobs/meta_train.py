@@ -214,7 +214,7 @@ def _train(options: Options, config: TrainConfig, data: Data, out: str, started:
         status = "KILLED"
         raise
     finally:
-        if kept := tracker.finish(status):
+        if (kept := tracker.finish(status)) and status != "FINISHED":
             console().print(f"sfumato meta-train: {kept}", markup=False)
         write_record(out, tracker, starts, config)
     notes += _hardships(load_bundle(out).origin)

@@ -14,6 +14,7 @@ from pipelines.shards import ShardDataset
 from training.checkpoint import load_bundle
 from training.jobs.meta_train import Options
 from training.run_record import target_of, write_record
+from training.sender import Unreachable
 from training.tracker import Tracker
 
 NOBODY = "http://127.0.0.1:9"
@@ -47,7 +48,13 @@ def test_an_sqlite_file_keeps_its_pictures_beside_it(tmp_path: Path, monkeypatch
     assert target_of("http://host", None, "e", "n").artifact_root is None
 
 
-def test_a_restart_finds_its_run_by_the_key_it_noted(tmp_path: Path, tiny_train: Callable[..., Any]) -> None:
+def test_a_restart_finds_its_run_by_the_key_it_noted(
+    tmp_path: Path, tiny_train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(tracker: Tracker) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr(Tracker, "_connect", connect)
     tracker = Tracker(target_of(NOBODY, None, "e", "n"), str(tmp_path / "journal"))
     write_record(str(tmp_path), tracker, ("then",), tiny_train())
     tracker.finish(None)
