@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -131,6 +132,8 @@ def resume(url: str, learner: Learner) -> Origin:
 
 
 def _load_optimizers(learner: Learner, data: bytes, name: str) -> None:
+    if not zipfile.is_zipfile(io.BytesIO(data)):  # the format torch had before is a bare pickle
+        raise ValueError(f"{name} is refused, nothing of it was run: it is no file of ours")
     try:
         state = torch.load(io.BytesIO(data), map_location=learner.device, weights_only=True)
         learner.load_optimizer_state(state)

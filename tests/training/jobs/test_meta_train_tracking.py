@@ -80,6 +80,7 @@ def test_67_the_command_trains_without_mlflow_and_sends_its_log_later(
 
     root, out = make_dataset("ann/v1", "bob/v1").root, str(tmp_path / "run")
     flags = ["meta-train", "demo", "--data", root, "-o", out, "--num-steps", "2", "--workers", "1"]
+    flags += ["--num-shots", "1", "--episodes-per-step", "2"]
     made = sfumato(*flags, "--mlflow", NOBODY)
     assert "are kept in" in made["notes"][-1]
     assert f"{out}/mlflow-journal" in made["notes"][-1]
