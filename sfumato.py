@@ -36,6 +36,7 @@ VERBS = {
     "retry": Verb("pipelines.jobs.retry", "pipelines", "try again what failed for reasons outside the clips"),
     "forget": Verb("pipelines.jobs.forget", "", "take a person out of a data set"),
     "meta-train": Verb("training.jobs.meta_train", "training", "shards -> base model"),
+    "evaluate": Verb("training.jobs.evaluate", "training", "a base model beside its baselines: tables and a page"),
     "fine-tune": Verb("training.jobs.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),
@@ -43,6 +44,7 @@ VERBS = {
     "doctor": Verb("pipelines.jobs.doctor", "", "check this installation and say how to mend it"),
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds a clip, beside its parts"),
     "bench loader": Verb("training.benchmarks.loader", "training", "episodes a second, beside pure JPEG decoding"),
+    "bench train": Verb("training.benchmarks.train", "training", "a training step, beside its networks alone"),
     "bench landmarks": Verb("pipelines.benchmarks.landmarks", "", "error of the detectors on hand-marked faces"),
 }
 

@@ -113,7 +113,7 @@ def fetch_from(url: str, name: str) -> Path:
     Raises AssetError when it is not there or is another file.
     """
     asset = find(name)
-    with _locked(name):
+    with locked(name):
         if verify(asset):
             with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as scratch:
                 reasons = _from_urls(asset, [storage.join(url, asset.file)], Path(scratch), _unseen)
@@ -131,7 +131,7 @@ def _advance(update: Callable[..., None], bar: int, num_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def _locked(key: str) -> Iterator[None]:
+def locked(key: str) -> Iterator[None]:
     """One process and thread at a time per key. The lock file stays: removing it would race with a waiter."""
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _locked(key: str) -> Iterator[None]:
 
 def _fetch_group(key: str, group: Sequence[Asset], report: Report) -> None:
     """Fetch assets that share a carrier."""
-    with _locked(key):
+    with locked(key):
         wanted = [asset for asset in group if verify(asset)]  # another process may have been quicker
         if not wanted:
             return

@@ -1,5 +1,6 @@
-"""Find the weights of face-alignment's networks on this machine, and check that they are what their names say.
+"""Find weights on this machine or fetch them, and check that they are what their names say.
 
+The networks of face-alignment are in the catalogue; those that a user names by path or URL are known by their sha256.
 torch hub puts the first digits of a file's sha256 into its name (`2DFAN4-11f355bf06.pth.tar`). The published files are
 in the catalogue with all digits; a network of one's own, trained further, goes by the same rule.
 """
@@ -7,10 +8,13 @@ in the catalogue with all digits; a network of one's own, trained further, goes 
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 from pipelines import assets, storage
 from pipelines.assets import Asset, AssetError
+from pipelines.carriers import download_url
+from pipelines.command import progress
 
 # The rear-camera network of BlazeFace, as its PyTorch port publishes it. No sha256 is published with it, so nothing
 # downloads it: it is read where the user put it, and its sha256 is recorded.
@@ -71,6 +75,52 @@ def locate_blazeface(folder: str | None = None) -> tuple[Path, Path]:
         if not (place / file).is_file():
             raise ValueError(f"face-alignment with BlazeFace boxes needs {file} in {place}")
     return place / BLAZEFACE_FILES[0], place / BLAZEFACE_FILES[1]
+
+
+def cached(sha256: str) -> Path | None:
+    """The copy of a file of that sha256 that `fetch` left in the cache."""
+    path = _cache() / sha256
+    return path if path.is_file() and assets.sha256_of(path) == sha256 else None
+
+
+def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
+    """A local file with what lies at a path or URL, and its sha256.
+
+    A local file is read where it lies. Another is downloaded into the cache under its sha256; once there, whoever knows
+    that needs no network.
+
+    Raises:
+        FileNotFoundError: there is no such local file.
+        ValueError: its sha256 is not the one expected.
+        OSError: it cannot be downloaded.
+    """
+    if storage.is_local(url):
+        path = storage.local_path(url)
+        if not path.is_file():
+            raise FileNotFoundError(f"{url} {'is no file' if path.exists() else 'does not exist'}")
+        found = assets.sha256_of(path)
+        _expect(url, found, sha256)
+        return path, found
+    _cache().mkdir(parents=True, exist_ok=True)
+    with assets.locked(sha256 or url):
+        if sha256 is not None and (path_of := cached(sha256)) is not None:
+            return path_of, sha256
+        with tempfile.TemporaryDirectory(dir=_cache(), prefix=".fetch-") as folder, progress(num_bytes=True) as bar:
+            task = bar.add_task(url.rpartition("/")[2], total=None)
+            target = Path(folder) / "weights"
+            download_url(url, target, lambda num_bytes: bar.update(task, completed=num_bytes))
+            found = assets.sha256_of(target)
+            _expect(url, found, sha256)
+            return target.replace(_cache() / found), found
+
+
+def _cache() -> Path:
+    return assets.cache_folder() / "weights"
+
+
+def _expect(url: str, found: str, sha256: str | None) -> None:
+    if sha256 is not None and found != sha256:
+        raise ValueError(f"{url} has sha256 {found}, expected {sha256}")
 
 
 def _in_folder(asset: Asset, folder: Path) -> Path | None:

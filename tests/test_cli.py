@@ -231,7 +231,8 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
 def test_half_a_verb_lists_its_other_halves() -> None:
     done = run_sfumato("bench")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == ("sfumato: error: bench what? one of: bench preprocess, bench loader, bench landmarks\n")
+    halves = "bench preprocess, bench loader, bench train, bench landmarks"
+    assert done.stderr == f"sfumato: error: bench what? one of: {halves}\n"
 
 
 def test_reader_that_leaves_early_is_no_error() -> None:
@@ -260,6 +261,7 @@ COMPLETE = {
     "retry": ["{missing}"],
     "forget": ["{missing}", "--identity", "ann", "--yes"],
     "meta-train": ["demo", "--data", "{missing}", "-o", "{out}"],
+    "evaluate": ["{bundle}", "--data", "{missing}", "-o", "{out}"],
     "fine-tune": ["{picture}", "--model", "{bundle}", "-o", "{out}"],
     "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
     "serve": ["--model", "{bundle}"],
@@ -267,6 +269,7 @@ COMPLETE = {
     "doctor": [],
     "bench preprocess": [],
     "bench loader": [],
+    "bench train": [],
     "bench landmarks": [],
 }
 
@@ -337,6 +340,8 @@ def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, 
         ["retry", "{missing}"],
         ["forget", "{missing}", "--identity", "ann", "--yes"],
         ["meta-train", "demo", "--data", "{missing}", "-o", "{out}"],
+        ["evaluate", "{missing}", "--data", "{missing}", "-o", "{out}"],
+        ["evaluate", "{bundle}", "--data", "{missing}", "-o", "{out}"],
         ["fine-tune", "{missing}", "--model", "{bundle}", "-o", "{out}"],
         ["fine-tune", "{picture}", "--model", "{missing}", "-o", "{out}"],
         ["animate", "-s", "{missing}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],

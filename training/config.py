@@ -6,7 +6,7 @@ from typing import Literal
 from pipelines.faces import CropRule
 from pipelines.rasterize import RasterConfig
 
-PerceptualNet = Literal["vgg16", "alexnet"]
+PerceptualNet = Literal["vgg16", "alexnet", "vgg19_vggface"]
 ReadOrder = Literal["videos", "shards"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -50,9 +50,28 @@ class LossWeights:
 
     content: float = 1.5e-1
     """L1 between perceptual activations, in the units of a 0..255 network (see training.perceptual)."""
+    content_face: float = 2.5e-2
+    """The same for a network trained on faces, where there is one: see `TrainConfig.perceptual`."""
     adversarial: float = 1.0
     feature_matching: float = 10.0
     embedding_match: float = 10.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How episodes are changed before they are shown, all K + 1 frames of one alike. The paper's is none."""
+
+    flip: bool = False
+    """Mirror every other episode, landmarks and all."""
+    colour: float = 0.0
+    """Brightness, in half-ranges, contrast and saturation change by up to this much: 0.1 is a little."""
+    affine: float = 0.0
+    """Turned by up to so many radians, scaled and shifted by up to this share of the picture: 0.05 is a little."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("colour", 0.5), ("affine", 0.25)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must lie in [0, {most}], not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -80,18 +99,25 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     perceptual: PerceptualNet = "vgg16"
+    """The paper's is `vgg19_vggface`, both of Caffe, whose weights have to be given; `alexnet` is for tests."""
+    vgg19_sha256: str | None = None
+    """Of the weights of `vgg19_vggface`; where they lie is no part of a configuration, what they are is."""
+    vggface_sha256: str | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
     num_shots: int = 8
     """K: frames shown to the embedder beside the target."""
     episodes_per_step: int = 48
     """Episodes of one step over all workers together; it does not change with their number."""
-    num_steps: int = 170_000
-    """Generator updates (75 epochs over VoxCeleb2's 145,569 videos: 75 * 145569 / 48 = 227,000; see presets)."""
+    num_steps: int = 75 * 145_569 // 48
+    """Generator updates; by default 75 epochs over VoxCeleb2's 145,569 videos, 48 of them a step: 227,451."""
     learning_rate: float = 5e-5
     """Of embedder and generator."""
     learning_rate_discriminator: float = 2e-4
     discriminator_updates: int = 2
     """Discriminator updates per generator update."""
     ema_decay: float = 0.999
+    ema_warm_up: bool = True
+    """Let the decay grow to `ema_decay` over the first updates, which a short run needs; the paper's is constant."""
     seed: int = 0
     log_every: int = 10
     sample_every: int = 1000
@@ -111,5 +137,7 @@ class TrainConfig:
         for name in (*counts, "window_shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.perceptual != "vgg19_vggface" and (self.vgg19_sha256 or self.vggface_sha256):
+            raise ValueError(f"weights of VGG19 and VGGFace are not those of {self.perceptual}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), not {self.ema_decay}")

@@ -23,9 +23,11 @@ from pipelines import storage
 from pipelines.command import console
 from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
+from training.control import Control
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import Request, open_data, train
 from training.machine import Load, describe
+from training.perceptual_weights import PerceptualFiles
 from training.records import Metrics, Record, Tags, sample
 from training.step import Learner
 from training.tracker import Tracker
@@ -64,41 +66,7 @@ class _Job:
     checkpoints: str
     control: Any
     scratch: str | None
-
-
-class _Control:
-    """An actor between the command and the workers: progress out, the wish to stop in."""
-
-    def __init__(self) -> None:
-        self.step, self.metrics = 0, dict[str, float]()
-        self.stop_wanted, self.stop_step = False, -1
-        self.records: list[Record] = []
-
-    def record(self, record: Record) -> None:
-        """Keep a record until the command fetches it, which alone speaks to MLflow."""
-        self.records.append(record)
-
-    def take_records(self) -> list[Record]:
-        taken, self.records = self.records, []
-        return taken
-
-    def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.step, self.metrics = step, dict(metrics)
-
-    def progress(self) -> tuple[int, dict[str, float]]:
-        return self.step, self.metrics
-
-    def request_stop(self) -> None:
-        self.stop_wanted = True
-
-    def stop(self, step: int) -> bool:
-        """The same answer to every worker that asks about a step: the first to ask after the wish decides."""
-        if self.stop_wanted and self.stop_step < 0 and step > self.asked:
-            self.stop_step = step
-        self.asked = max(self.asked, step)
-        return self.stop_step == step
-
-    asked = -1
+    perceptual_files: PerceptualFiles | None
 
 
 def fit(
@@ -109,6 +77,7 @@ def fit(
     tracker: Tracker,
     on_progress: Callable[[int, Mapping[str, float]], None],
     scratch: str | None = None,
+    perceptual_files: PerceptualFiles | None = None,
 ) -> str:
     """Train on a Ray cluster; returns the URL of the last checkpoint. Run again with the same `run`, it resumes.
 
@@ -116,6 +85,7 @@ def fit(
         dataset: path or URL of the shards; absolute, since workers have folders of their own.
         run: path or URL of the run; checkpoints go below it.
         scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
+        perceptual_files: where every worker finds weights that no registry carries.
         on_progress: called about twice a second with the last logged step and its metrics.
 
     Raises:
@@ -128,11 +98,11 @@ def fit(
     try:
         # Beside this process: on a machine that may be taken away it would take the run along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        control = ray.remote(num_cpus=0, scheduling_strategy=here)(_Control).remote()
+        control = ray.remote(num_cpus=0, scheduling_strategy=here)(Control).remote()
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": _Job(config, dataset, checkpoints_of(run), control, scratch)},
+            train_loop_config={"job": _Job(config, dataset, checkpoints_of(run), control, scratch, perceptual_files)},
             scaling_config=cluster.scaling(),
             run_config=RunConfig(
                 name=_NAME,
@@ -171,15 +141,23 @@ def start_ray(cluster: Cluster) -> None:
     if address:
         ray.init(address=address, **quiet)
         return
-    # A worker more than cores: the controller and the data threads mostly wait.
-    ray.init(
-        "local",  # not some other cluster of this machine
-        num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-        **quiet,
-    )
+    for tries_left in (2, 1, 0):
+        try:
+            # A worker more than cores: the controller and the data threads mostly wait.
+            ray.init(
+                "local",  # not some other cluster of this machine
+                num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+            return
+        except Exception as error:
+            # On a busy machine its daemon can take longer than the half minute it is given.
+            if not tries_left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def _fetch_records(control: Any, tracker: Tracker) -> None:
@@ -246,7 +224,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     data = open_data(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
     checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
-    train(job.config, data, observer, exchange, device, checkpoint)
+    train(job.config, data, observer, exchange, device, checkpoint, job.perceptual_files)
 
 
 class _RayObserver:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from pipelines.rasterize import rasterize_batch
 from pipelines.shard_cache import ShardCache
 from pipelines.shards import FrameRef, ShardDataset, SourceVideo
+from training.augmentation import Draws, augment_frames, augment_landmarks
 from training.config import ModelConfig
 from training.exchange import share
 from training.models.warp import control_points, warp_shot
@@ -32,6 +33,8 @@ class Episode:
     target: int
     num_warp_candidates: int
     """How many of the shots the warp may choose its source from: training must know T = 1 as well as T = K."""
+    number: int = 0
+    """Its place in the run, by which augmentation is drawn."""
 
 
 class EpisodeSampler:
@@ -63,7 +66,7 @@ class EpisodeSampler:
         random = np.random.default_rng((self.seed, 1, number))
         frames = random.choice(self.num_frames[video], self.num_shots + 1, replace=False)
         shots = tuple(int(frame) for frame in frames[1:])
-        return Episode(video, shots, int(frames[0]), int(random.integers(1, self.num_shots + 1)))
+        return Episode(video, shots, int(frames[0]), int(random.integers(1, self.num_shots + 1)), number)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class DecodedEpisodes:
     landmarks: Float[np.ndarray, "batch frames 68 2"]
     warp_sources: Int[np.ndarray, "batch"]
     """Position along `frames` of the shot to warp: the nearest in pose among the episode's candidates."""
+    numbers: tuple[int, ...]
+    """Each episode's place in the run."""
 
 
 class EpisodeLoader:
@@ -137,6 +142,7 @@ class EpisodeLoader:
             images=images.reshape(*shape, *images.shape[1:]),
             landmarks=landmarks.reshape(*shape, 68, 2),
             warp_sources=np.array(nearest),
+            numbers=tuple(episode.number for episode in episodes),
         )
 
     def _fetch_shards(self, oldest: int, newest: int) -> None:
@@ -156,19 +162,24 @@ def nearest_in_pose(candidates: Sequence[FrameRef], target: FrameRef) -> int:
     return int(np.square(angles[1:] - angles[0]).sum(axis=1).argmin())
 
 
-def to_batch(decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device) -> Batch:
-    """Move a decoded batch to the device; draw landmark images and warp there."""
+def to_batch(
+    decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device, draws: Draws | None = None
+) -> Batch:
+    """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
     size = config.image_size
-    frames = to_tensor(decoded.images.reshape(-1, size, size, 3), device)
-    landmarks = torch.from_numpy(decoded.landmarks.reshape(-1, 68, 2)).to(device)
-    images = rasterize_batch(landmarks, size, config.raster)
     batch, per_episode = decoded.images.shape[:2]
-    frames, images = frames.unflatten(0, (batch, per_episode)), images.unflatten(0, (batch, per_episode))
+    frames = to_tensor(decoded.images.reshape(-1, size, size, 3), device).unflatten(0, (batch, per_episode))
+    landmarks = decoded.landmarks
+    if draws is not None:
+        # A flip mirrors the poses of all frames alike: the shot nearest in pose remains the same.
+        frames, landmarks = augment_frames(frames, draws), augment_landmarks(landmarks, draws, size)
+    images = rasterize_batch(torch.from_numpy(landmarks.reshape(-1, 68, 2)).to(device), size, config.raster)
+    images = images.unflatten(0, (batch, per_episode))
     warped = None
     if config.warp_prior:
         episode = torch.arange(batch, device=device)
         source = torch.from_numpy(decoded.warp_sources).to(device)
-        points = torch.from_numpy(control_points(decoded.landmarks, size)).to(device)
+        points = torch.from_numpy(control_points(landmarks, size)).to(device)
         warped = warp_shot(frames[episode, source], images[episode, source], points[episode, source], points[:, 0])
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp
 from training.perceptual import PerceptualNetwork, load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.pictures import resize_points, to_tensor
 from training.portraits import Portrait
 
@@ -51,17 +52,17 @@ class _Frames:
     target: Float[Tensor, "batch 3 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
     warped: WarpedShot | None
-    activations: tuple[Tensor, ...] = ()
+    activations: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, index: Tensor) -> "_Frames":
         warped = self.warped and WarpedShot(self.warped.frame[index], self.warped.landmark_image[index])
-        activations = tuple(layer[index] for layer in self.activations)
+        activations = {term: [layer[index] for layer in layers] for term, layers in self.activations.items()}
         return _Frames(self.target[index], self.landmark_image[index], warped, activations)
 
     @torch.no_grad()
     def seen_by(self, perceptual: PerceptualNetwork) -> "_Frames":
         """The same frames with their activations, computed once for all steps."""
-        return replace(self, activations=tuple(perceptual(self.target)))
+        return replace(self, activations=perceptual(self.target))
 
 
 def fine_tune(
@@ -69,14 +70,17 @@ def fine_tune(
     portraits: Sequence[Portrait],
     config: FineTuneConfig,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    perceptual_files: PerceptualFiles | None = None,
 ) -> Avatar:
     """Make an avatar.
 
     Args:
         on_step: called after each update with (step, most steps, loss terms).
+        perceptual_files: where weights lie that the model was trained with and no registry carries.
 
     Raises:
-        ValueError: no portraits, or more than `MAX_PORTRAITS`.
+        ValueError: no portraits, or more than `MAX_PORTRAITS`; or the perceptual network cannot be had, see
+            `load_perceptual`.
     """
     if not 1 <= len(portraits) <= MAX_PORTRAITS:
         raise ValueError(f"fine-tuning takes 1 to {MAX_PORTRAITS} pictures, got {len(portraits)}")
@@ -91,7 +95,7 @@ def fine_tune(
     most = _most_steps(len(portraits)) if config.num_steps is None else config.num_steps
     if most == 0:
         return avatar_of(0)
-    perceptual = load_perceptual(model.config.perceptual)
+    perceptual = load_perceptual(model.config, perceptual_files)
     train, held_out = (frames.seen_by(perceptual) for frames in _variants(model.config.model, portraits, random))
     tuner = _Tuner(model, generator, discriminator, adain, perceptual)
     best_error, best, since_best = tuner.error(held_out), avatar_of(0), 0
@@ -167,7 +171,7 @@ class _Tuner:
         self.discriminator.requires_grad_(False)
         verdict = self.discriminator(generated.frame, frames.landmark_image, self.no_row)
         terms = {
-            "content": losses.content(self.perceptual(generated.frame), frames.activations),
+            **losses.content(self.perceptual(generated.frame), frames.activations),
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
         }
@@ -183,7 +187,8 @@ class _Tuner:
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
-        return float(losses.content(self.perceptual(generated.frame), frames.activations))
+        terms = losses.content(self.perceptual(generated.frame), frames.activations)
+        return float(losses.weighted_sum(terms, self.weights))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
         return self.adain.expand(len(frames.target), -1)

@@ -16,6 +16,7 @@ from pipelines import assets, storage
 from pipelines.shard_cache import ShardCache
 from pipelines.shards import ShardDataset, SourceVideo
 from training import losses
+from training.augmentation import draw
 from training.checkpoint import Origin, resume
 from training.config import TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
@@ -26,6 +27,7 @@ from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.order import VideoOrder, WindowOrder
 from training.perceptual import load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_images
 from training.row_table import RowTable
 from training.step import Batch, Learner
@@ -138,8 +140,12 @@ def train(
     exchange: Exchange,
     device: torch.device,
     checkpoint: str | None,
+    perceptual_files: PerceptualFiles | None = None,
 ) -> None:
     """Train to `config.num_steps`, from a checkpoint if there is one.
+
+    Args:
+        perceptual_files: where weights lie that the config asks for and no registry carries.
 
     Raises:
         ValueError: the checkpoint belongs to another configuration.
@@ -151,7 +157,7 @@ def train(
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
     )
-    learner = Learner(config, table, load_perceptual(config.perceptual), exchange, device)
+    learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device)
     origin = None if checkpoint is None else resume(checkpoint, learner)
     threads = min(torch.get_num_threads(), _MOST_DECODERS)
     with open_loader(config, data, rank=exchange.rank, world_size=exchange.world_size, threads=threads) as loader:
@@ -167,7 +173,8 @@ def _steps(learner: Learner, data: Data, observer: Observer, loader: EpisodeLoad
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
         # Fetch, update
-        batch = to_batch(decoded, table, config.model, device)
+        draws = draw(config.augmentation, config.seed, decoded.numbers)
+        batch = to_batch(decoded, table, config.model, device, draws)
         meter.add(guard.step(batch))
         # Log
         last = step == config.num_steps
@@ -180,7 +187,7 @@ def _steps(learner: Learner, data: Data, observer: Observer, loader: EpisodeLoad
         if step % config.sample_every == 0 or last:
             drawn = draw_samples(learner, samples)
             # A step's own content loss says more of its episodes than of the model; these are always the same.
-            fixed = {"content_fixed_episodes": _content(learner, samples, drawn)}
+            fixed = {f"{term}_fixed_episodes": loss for term, loss in _content(learner, samples, drawn).items()}
             observer.sample(step, sample_grid(samples, drawn), fixed)
         # Checkpoint
         urgent = last or request is not Request.NOTHING
@@ -213,8 +220,9 @@ def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.n
 
 
 @torch.no_grad()
-def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> float:
-    return float(losses.content(learner.perceptual(drawn), learner.perceptual(batch.target)))
+def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> dict[str, float]:
+    terms = losses.content(learner.perceptual(drawn), learner.perceptual(batch.target))
+    return {term: float(loss) for term, loss in terms.items()}
 
 
 def _sample_episodes(loader: EpisodeLoader, data: Data) -> DecodedEpisodes:

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from training.config import LossWeights
 
 
-def content(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """L1 between perceptual activations: mean over each layer, summed over layers."""
-    return _summed_l1(generated, real)
+def content(generated: Mapping[str, Sequence[Tensor]], real: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """L1 between perceptual activations: mean over each layer, summed over layers; by the term they serve."""
+    return {term: _summed_l1(generated[term], real[term]) for term in generated}
 
 
 def feature_matching(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import storage
+from training.checkpoint import MAY_CHANGE, differences
 from training.config import TrainConfig
 from training.journal import Journal
 from training.tracker import Target, Tracker
@@ -35,6 +36,24 @@ def target_of(
         artifact_root = artifact_root or (path.parent / "mlartifacts").as_uri()
     key = record.get("mlflow_key") or uuid.uuid4().hex
     return Target(uri, artifact_root, experiment, name, key, record.get("mlflow_run"))
+
+
+def read_record(out: str, config: TrainConfig) -> dict[str, Any]:
+    """The run's own notes, if it was started before.
+
+    Raises:
+        ValueError: it was started with another configuration; the difference is shown.
+    """
+    path = storage.join(out, FILE)
+    if not storage.exists(path):
+        return {}
+    record: dict[str, Any] = json.loads(storage.read_bytes(path))
+    default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
+    # A field that came after the run was started had its default then.
+    different = differences({**default, **record["config"]}, asked, ignore=MAY_CHANGE)
+    if different:
+        raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
+    return record
 
 
 def write_record(run: str, tracker: Tracker, starts: Sequence[str], config: TrainConfig) -> None:

@@ -95,8 +95,8 @@ class Learner:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.learning_rate_discriminator, betas
         )
-        self.embedder_ema = EMA(self.embedder, config.ema_decay)
-        self.generator_ema = EMA(self.generator, config.ema_decay)
+        self.embedder_ema = EMA(self.embedder, config.ema_decay, warm_up=config.ema_warm_up)
+        self.generator_ema = EMA(self.generator, config.ema_decay, warm_up=config.ema_warm_up)
 
     def _prepare(self, network: _Network) -> _Network:
         engine = self.config.engine
@@ -201,7 +201,7 @@ class Learner:
                 real_features = self.discriminator(batch.target, landmark_image, rows).features
             verdict = self.discriminator(frame, landmark_image, rows.detach())
             return {
-                "content": losses.content(self.perceptual(frame), real_activations),
+                **losses.content(self.perceptual(frame), real_activations),
                 "adversarial": losses.adversarial(verdict.score),
                 "feature_matching": losses.feature_matching(verdict.features, real_features),
                 "embedding_match": losses.embedding_match(drawn.embedding, rows),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REGISTERED_MODEL = "sfumato-base"
 ALIAS = "champion"
-_FIRST_CONTACT_SECONDS = 10.0
+_FIRST_CONTACT_SECONDS = 30.0
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _SERVERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 

@@ -7,6 +7,7 @@ version by the hash of its bundle.
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _MAX_PARAM_LENGTH = 500
 _MAX_TAG_LENGTH = 5000
 _MAX_DESCRIPTION_LENGTH = 5000
 _PARAMS_AT_ONCE = 100
+_METRICS_PER_CALL = 500  # the server takes a thousand
 _FINISHED_TAG, _VERSION_TAG = "finished_ms", "bundle_version"
 
 
@@ -176,3 +178,63 @@ def _attempt(action: Callable[[], Any]) -> Any:
         raise Unreachable(reason) from error
     except Exception as error:  # each artifact store has errors of its own, and none may end the thread
         raise Unreachable(f"{type(error).__name__}: {error}".partition("\n")[0][:200]) from error
+
+
+def log_evaluation(
+    tracking_uri: str,
+    run_id: str | None,
+    experiment: str,
+    *,
+    artifact_root: str | None,
+    metrics: Mapping[str, float],
+    texts: Mapping[str, str],
+) -> str:
+    """Log an evaluation's means and its report into the run that trained the model; returns the run's id.
+
+    Args:
+        run_id: that run; where it is None or not on this server, a run of its own is made in `experiment`.
+        artifact_root: where a new experiment keeps its files; None leaves it to the server.
+        texts: the report's files by name, kept below `evaluation/`.
+
+    Raises:
+        ValueError: the server cannot be reached, or refuses; the report itself is written by then.
+    """
+    client = MlflowClient(tracking_uri)
+    try:
+        is_own = run_id is None or not _has_run(client, run_id)
+        if run_id is None or is_own:
+            found = client.get_experiment_by_name(experiment)
+            experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifact_root)
+            run_id = str(client.create_run(experiment_id, run_name="evaluation").info.run_id)
+        now = int(time.time() * 1000)
+        entries = [Metric(name, value, now, 0) for name, value in metrics.items()]
+        for first in range(0, len(entries), _METRICS_PER_CALL):
+            client.log_batch(run_id, metrics=entries[first : first + _METRICS_PER_CALL])
+        for name, text in texts.items():
+            client.log_text(run_id, text, f"evaluation/{name}")
+        if is_own:
+            client.set_terminated(run_id, "FINISHED")
+    except (MlflowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"MLflow at {tracking_uri} did not take the evaluation: {reason}") from None
+    return run_id
+
+
+def _has_run(client: MlflowClient, run_id: str) -> bool:
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat

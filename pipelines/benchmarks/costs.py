@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -38,10 +38,10 @@ class BenchOutcome(Outcome):
         return json.dumps(plain, ensure_ascii=False)
 
 
-def take_turns(
+def take_rounds(
     ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
-) -> dict[str, Cost]:
-    """Median cost of an item each way, over rounds in which every way has its turn.
+) -> dict[str, list[Cost]]:
+    """Cost of an item each way in each of some rounds, in which every way has its turn.
 
     Args:
         ways: what to do, and how many items that makes.
@@ -58,10 +58,19 @@ def take_turns(
                 if number >= warm_up:
                     costs[name].append(cost)
                 bar.advance(task)
-    return {
-        name: Cost(statistics.median(c.cpu_s for c in found), statistics.median(c.wall_s for c in found))
-        for name, found in costs.items()
-    }
+    return costs
+
+
+def take_turns(
+    ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
+) -> dict[str, Cost]:
+    """Median cost of an item each way; see `take_rounds`."""
+    return {name: median(found) for name, found in take_rounds(ways, rounds, warm_up=warm_up).items()}
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of each kind of seconds."""
+    return Cost(statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs))
 
 
 def describe_machine(*packages: str) -> dict[str, str]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import assets, weights
+from pipelines import assets, storage, weights
 from pipelines.assets import Asset
 
 CONTENT = b"weights of a very small network"
@@ -102,3 +102,34 @@ def test_blazeface_is_read_where_the_user_put_it_and_never_downloaded(tmp_path: 
     assert weights.locate_blazeface() == tuple(files)
     with pytest.raises(ValueError, match="no published sha256"):
         weights.locate_blazeface("https://example.org/weights")
+
+
+def test_a_file_named_by_path_is_read_where_it_lies(tmp_path: Path) -> None:
+    path = put(tmp_path / "disk", "anything.bin")
+    assert weights.fetch(str(path)) == weights.fetch(f"file://{path}", SHA256) == (path, SHA256)
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(ValueError, match=rf"{path} has sha256 {SHA256}, expected a{{64}}"):
+        weights.fetch(str(path), "a" * 64)
+    with pytest.raises(FileNotFoundError, match="none does not exist"):
+        weights.fetch(str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match="disk is no file"):
+        weights.fetch(str(tmp_path / "disk"))
+
+
+def test_a_file_of_a_url_is_downloaded_once_under_its_sha256(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/net.bin"
+    storage.write_bytes(url, CONTENT)
+    assert weights.cached(SHA256) is None
+    with pytest.raises(ValueError, match=rf"{url} has sha256 {SHA256}, expected b{{64}}"):
+        weights.fetch(url, "b" * 64)
+    path, found = weights.fetch(url)
+    assert (path, found) == (tmp_path / "cache" / "weights" / SHA256, SHA256)
+    assert path.read_bytes() == CONTENT
+    storage.remove(url)
+    assert weights.fetch(url, SHA256) == (path, SHA256)
+    assert weights.cached(SHA256) == path
+    with pytest.raises(OSError, match=url):  # whoever does not know the sha256 has to read it
+        weights.fetch(url)
+    path.write_bytes(CONTENT[:-1])
+    assert weights.cached(SHA256) is None
+    assert [file.name for file in path.parent.iterdir()] == [SHA256]

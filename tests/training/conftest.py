@@ -25,6 +25,7 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.perceptual import PerceptualNetwork
+from training.perceptual_weights import PerceptualFiles
 from training.portraits import Portrait
 
 Image = UInt8[np.ndarray, "height width 3"]
@@ -84,6 +85,21 @@ def random_perceptual() -> PerceptualNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return PerceptualNetwork("alexnet").eval()
+
+
+@pytest.fixture(scope="session")
+def published_files(tmp_path_factory: pytest.TempPathFactory) -> PerceptualFiles:
+    """Random weights in the shapes of Caffe's VGG19 and VGGFace."""
+    folder = tmp_path_factory.mktemp("perceptual")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PerceptualNetwork("vgg19_vggface")
+    for term in network.classifiers:
+        classifier = network.classifier(term)
+        layers = zip(classifier.layer_names(), classifier.convs, strict=True)
+        state = {f"{names[1]}.{key}": t for names, conv in layers for key, t in conv.state_dict().items()}
+        torch.save(state, folder / f"{term}.pth")
+    return PerceptualFiles(str(folder / "content.pth"), str(folder / "content_face.pth"))
 
 
 @pytest.fixture

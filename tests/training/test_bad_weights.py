@@ -162,7 +162,7 @@ def test_64_a_network_of_face_alignment_that_runs_a_command_is_refused(
 
 
 def test_64_another_file_under_a_perceptual_networks_name_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_train: Callable[..., TrainConfig]
 ) -> None:
     """The carrier's file is a pickle: its sha256 is checked first, and the reader takes arrays alone."""
     from training.perceptual import load_perceptual
@@ -174,7 +174,7 @@ def test_64_another_file_under_a_perceptual_networks_name_is_not_read(
     path.write_bytes(pickle.dumps({"a": Payload(marker)}))
     monkeypatch.setattr(assets, "_fetch_group", lambda key, group, report: _refuse(assets.verify(group[0])))
     with pytest.raises(ValueError, match=rf"{path.name} has sha256 \w+, expected"):
-        load_perceptual("alexnet")
+        load_perceptual(tiny_train())
     assert not marker.exists()
 
 

@@ -1,47 +1,27 @@
 """Real Ray Train: two workers, a Ctrl-C, a resume; one MLflow run holds both halves."""
 
+import contextlib
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from pipelines.shards import ShardDataset
 from training.checkpoint import load_bundle
-from training.config import TrainConfig
-from training.records import Tags
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-def test_stop_answers_every_worker_alike_about_a_step() -> None:
-    from training.distributed import _Control
-
-    control = _Control()
-    assert not control.stop(10)
-    control.request_stop()
-    assert not control.stop(10)  # the other worker was told to go on: so is this one
-    assert control.stop(20)
-    assert control.stop(20)
-    control.report(20, {"content": 1.0})
-    assert control.progress() == (20, {"content": 1.0})
-
-
-def test_records_wait_for_the_command_and_are_fetched_once() -> None:
-    from training.distributed import _Control
-
-    control = _Control()
-    for name in "ab":
-        control.record(Tags({"name": name}))
-    assert control.take_records() == [Tags({"name": "a"}), Tags({"name": "b"})]
-    assert control.take_records() == []
 
 
 def test_the_workers_last_line_is_the_message() -> None:
@@ -105,58 +85,111 @@ def test_ctrl_c_waits_for_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Non
     assert trainer.finished
 
 
-def test_a_run_that_was_interrupted_resumes_where_it_stopped(
-    tmp_path: Path, tiny_train: Callable[..., TrainConfig], make_dataset: Callable[..., ShardDataset]
-) -> None:
+class Command:
+    """`sfumato meta-train` in a process group of its own, as a terminal starts it."""
+
+    def __init__(self, *arguments: str) -> None:
+        # Tests in the background of a shell script inherit a SIGINT that is ignored.
+        heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+        program = f"import signal, sys, sfumato; {heed}; sfumato.command()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, "meta-train", "demo", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+        )
+
+    def ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=240)
+        return self.process.returncode, out, err
+
+
+def history(uri: str, name: str) -> tuple[str, list[int]]:
+    """The status of the one run there is, and the steps at which a metric was logged."""
     from mlflow.tracking import MlflowClient
 
-    from training.distributed import Cluster, fit
-    from training.tracker import Target, start_run
-
-    dataset, run = make_dataset("ann/v1", "bob/v1", "cyd/v1"), str(tmp_path / "run")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    cluster = Cluster(num_workers=2, gpus=False, address=None)
-    seen: list[tuple[int, Mapping[str, float]]] = []
-
-    def train(num_steps: int, resume: str | None) -> tuple[str, str]:
-        config = tiny_train(warp_prior=True, num_steps=num_steps)
-        target = Target(uri, (tmp_path / "files").as_uri(), "test", "run", "k" * 32, resume)
-        tracker = start_run(target, str(tmp_path / "journal"), config=config, dataset=dataset)
-        try:
-            folder = fit(config, dataset.root, run, cluster, tracker, lambda *news: seen.append(news))
-            return str(tracker.run_id), folder
-        finally:
-            tracker.finish("FINISHED")
-
-    with pytest.raises(KeyboardInterrupt):
-        _interrupted(lambda: train(100_000, None), seen)
     client = MlflowClient(uri)
-    (experiment,) = client.search_experiments(filter_string="name = 'test'")
-    (half,) = client.search_runs([experiment.experiment_id])
-    stopped = max(metric.step for metric in client.get_metric_history(half.info.run_id, "content"))
-    assert stopped >= 1
-    run_id, folder = train(stopped + 4, half.info.run_id)
-    assert run_id == half.info.run_id
-    model = load_bundle(folder)
+    experiment = client.get_experiment_by_name("sfumato")
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    if not runs:
+        return "", []
+    (run,) = runs
+    return run.info.status, [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Command]]:
+    """`start("--data", ...)`: a command that does not outlive the test."""
+    started: list[Command] = []
+
+    def make(*arguments: str) -> Command:
+        started.append(Command(*arguments))
+        return started[-1]
+
+    yield make
+    for command in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command.process.pid, signal.SIGKILL)
+        command.process.communicate()
+
+
+def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset], start: Callable[..., Command]
+) -> None:
+    run, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
+    arguments = ["--data", make_dataset("ann/v1", "bob/v1", "cyd/v1").root, "-o", str(run), "--mlflow", uri]
+    arguments += ["--episodes-per-step", "2", "--workers", "2"]
+    command = start(*arguments, "--num-steps", "100000")
+    # The tables are made by the command: two who make them at once spoil them.
+    while not (run / "run.json").exists() or not history(uri, "content")[1]:
+        assert command.process.poll() is None, command.end()
+        time.sleep(0.5)
+    code, _, said = start(*arguments, "--num-steps", "100000").end()
+    assert code == 1
+    assert f"{run} is being trained by process {command.process.pid} on" in said
+    command.ctrl_c()
+    code, _, said = command.end()
+    assert code == 130, said
+    assert "stopping at the next checkpoint; Ctrl-C again to stop without it" in said
+    assert said.endswith("sfumato meta-train: interrupted: run the same command again to resume\n")
+    assert "Traceback" not in said
+    status, steps = history(uri, "content")
+    assert status == "KILLED"
+    (checkpoint,) = (run / "checkpoints" / "meta-train").glob("step-*")
+    stopped = json.loads((checkpoint / "config.json").read_text())["origin"]["step"]
+    assert stopped == steps[-1] >= 10
+
+    newer = checkpoint.with_name(f"step-{stopped + 50:08d}-9")
+    shutil.copytree(checkpoint, newer)
+    data = bytearray((newer / "generator.safetensors").read_bytes())
+    data[-1] ^= 1
+    (newer / "generator.safetensors").write_bytes(data)
+    code, out, said = start(*arguments, "--num-steps", str(stopped + 4), "--workers", "1").end()
+    assert code == 0, said
+    assert f"{newer}/generator.safetensors is damaged: its sha256 is" in out
+    model = load_bundle(str(run))
     assert model.origin.step == stopped + 4
-    assert model.origin.images_seen == 4 * (stopped + 4)
-    assert model.origin.dataset_digest == dataset.manifest.digest
-    history = [metric.step for metric in client.get_metric_history(run_id, "content")]
-    assert history == list(range(1, stopped + 5))  # none missing, none done twice
-    assert len(client.search_runs([experiment.experiment_id])) == 1
-    assert len(client.list_artifacts(run_id, "samples")) == 1
+    assert model.origin.images_seen == 2 * (stopped + 4)
+    status, steps = history(uri, "content")
+    assert status == "FINISHED"
+    assert steps == [*range(10, stopped + 1, 10), stopped + 4]  # none missing, none twice
+    assert not (run / "lease.json").exists()
 
 
 def _interrupted(
-    action: Callable[[], object], seen: list[tuple[int, Mapping[str, float]]], pressed: threading.Event | None = None
+    action: Callable[[], object], seen: list[tuple[int, Mapping[str, float]]], pressed: threading.Event
 ) -> None:
     """Press Ctrl-C once training has made a few steps."""
 
     def press() -> None:
         while not any(step >= 3 for step, _ in seen):
             time.sleep(0.05)
-        if pressed is not None:
-            pressed.set()
+        pressed.set()
         os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

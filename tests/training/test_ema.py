@@ -25,6 +25,17 @@ def test_the_average_by_hand_with_its_warm_up() -> None:
     assert float(ema.shadow["weight"]) == pytest.approx(1)
 
 
+def test_without_warm_up_the_decay_given_holds_from_the_first_update() -> None:
+    linear = nn.Linear(1, 1, bias=False)
+    _set(linear, 0.0)
+    ema = EMA(linear, 0.75, warm_up=False)
+    _set(linear, 1.0)
+    ema.update(linear)
+    assert float(ema.shadow["weight"]) == 0.25
+    ema.update(linear)
+    assert float(ema.shadow["weight"]) == pytest.approx(1 - 0.75**2)
+
+
 def test_the_decay_given_holds_in_a_long_run() -> None:
     linear = nn.Linear(1, 1, bias=False)
     _set(linear, 0.0)

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,7 +10,8 @@ from pipelines.rasterize import rasterize_batch
 from training import finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune
-from training.perceptual import PerceptualNetwork
+from training.perceptual import PerceptualNetwork, load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_tensor
 from training.portraits import Portrait
 
@@ -19,7 +21,7 @@ MakePortrait = Callable[..., Portrait]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(finetune, "load_perceptual", lambda name: random_perceptual)
+    monkeypatch.setattr(finetune, "load_perceptual", lambda config, files: random_perceptual)
 
 
 @pytest.mark.parametrize("warp_prior", [True, False])
@@ -51,6 +53,23 @@ def test_steps_lower_the_error_on_the_pictures(warp_prior: bool, base_model: Mak
     assert not avatar.generator.training
     assert not any(parameter.requires_grad for parameter in avatar.generator.parameters())
     assert not avatar.adain_values.requires_grad
+
+
+def test_a_model_of_the_published_loss_is_fine_tuned_with_it(
+    base_model: MakeModel, portrait: MakePortrait, published_files: PerceptualFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "load_perceptual", load_perceptual)
+    model = base_model(warp_prior=True, perceptual="vgg19_vggface", vgg19_sha256="c" * 64)
+    with pytest.raises(ValueError, match=r"the weights of VGG19 of sha256 cccccccccccc… are needed: name them with"):
+        fine_tune(model, [portrait()], FineTuneConfig(1))
+    with pytest.raises(ValueError, match=r"content\.pth has sha256 \w+, expected c{64}"):
+        fine_tune(model, [portrait()], FineTuneConfig(1), perceptual_files=published_files)
+    assert fine_tune(model, [portrait()], FineTuneConfig(0)).steps == 0  # feed-forward needs no loss
+    model = dataclasses.replace(model, config=dataclasses.replace(model.config, vgg19_sha256=None))
+    terms: list[Mapping[str, float]] = []
+    avatar = fine_tune(model, [portrait()], FineTuneConfig(2), lambda *step: terms.append(step[2]), published_files)
+    assert avatar.steps == 2
+    assert min(terms[0]["content"], terms[0]["content_face"]) > 0
 
 
 def test_the_base_model_is_left_as_it_was(base_model: MakeModel, portrait: MakePortrait) -> None:

@@ -89,7 +89,7 @@ def test_frames_never_seen_are_reconstructed_2_db_better_than_by_the_mean_frame(
     mean = np.mean([cv2.resize(p, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA) for p in pictures], axis=0)
 
     table = RowTable([video.video_id], config.model.embedding_size, learning_rate=1e-3)
-    learner = Learner(config, table, load_perceptual("vgg16"), SingleProcess(), CPU)
+    learner = Learner(config, table, load_perceptual(config), SingleProcess(), CPU)
     sampler = EpisodeSampler([len(seen)], config.num_shots, config.episodes_per_step, seed=0)
     loader = EpisodeLoader(dataset, (replace(video, frames=seen),), sampler, _SIZE)
     # Targets held out, shots seen.

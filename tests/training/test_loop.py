@@ -23,7 +23,7 @@ MakeDataset = Callable[..., ShardDataset]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(loop, "load_perceptual", lambda name: random_perceptual)
+    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: random_perceptual)
 
 
 class Recorder:
@@ -157,7 +157,7 @@ def test_83_steps_that_are_not_finite_are_skipped_counted_and_told(
     assert recorder.origins[-1].skipped_steps == 3
     # A run that goes on counts on.
     monkeypatch.undo()
-    monkeypatch.setattr(loop, "load_perceptual", lambda name: PerceptualNetwork("alexnet"))
+    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: PerceptualNetwork("alexnet"))
     again = run(dataclasses.replace(config, num_steps=7), checkpoint=tmp_path / "run" / "6", name="again")
     assert again.logged[7]["skipped_steps"] == 3
 

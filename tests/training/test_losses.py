@@ -12,16 +12,17 @@ from training.losses import (
 )
 
 
-@pytest.mark.parametrize("loss", [content, feature_matching])
-def test_l1_is_the_mean_over_a_layer_and_the_sum_over_layers(loss: object) -> None:
+def test_l1_is_the_mean_over_a_layer_and_the_sum_over_layers() -> None:
     ours = [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([5.0])]
     theirs = [torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([8.0])]
-    assert float(loss(ours, theirs)) == pytest.approx((2 + 3) / 4 + 3)  # type: ignore[operator]
+    assert float(feature_matching(ours, theirs)) == pytest.approx((2 + 3) / 4 + 3)
+    terms = content({"content": ours, "content_face": ours[:1]}, {"content": theirs, "content_face": theirs[:1]})
+    assert {term: float(loss) for term, loss in terms.items()} == {"content": (2 + 3) / 4 + 3, "content_face": 5 / 4}
 
 
 def test_the_real_side_of_l1_gets_no_gradient() -> None:
     ours, theirs = torch.ones(3, requires_grad=True), torch.zeros(3, requires_grad=True)
-    content([ours], [theirs]).backward()
+    feature_matching([ours], [theirs]).backward()
     assert theirs.grad is None
     assert ours.grad is not None
     assert ours.grad.tolist() == pytest.approx([1 / 3] * 3)
@@ -29,7 +30,7 @@ def test_the_real_side_of_l1_gets_no_gradient() -> None:
 
 def test_l1_of_unequal_numbers_of_layers_is_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        content([torch.ones(1), torch.ones(1)], [torch.ones(1)])
+        feature_matching([torch.ones(1), torch.ones(1)], [torch.ones(1)])
 
 
 def test_hinge_by_hand() -> None:
@@ -66,7 +67,7 @@ def test_terms_are_weighted_by_their_names() -> None:
 
 
 def test_the_published_weights_are_the_defaults() -> None:
-    assert LossWeights() == LossWeights(0.15, 1.0, 10.0, 10.0)
+    assert LossWeights() == LossWeights(0.15, 0.025, 1.0, 10.0, 10.0)
     config = TrainConfig()
     assert (config.learning_rate, config.learning_rate_discriminator) == (5e-5, 2e-4)
     assert (config.num_shots, config.discriminator_updates, config.ema_decay) == (8, 2, 0.999)

@@ -1,6 +1,6 @@
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -10,7 +10,8 @@ from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.exchange import SingleProcess
 from training.models.warp import WarpedShot
-from training.perceptual import PerceptualNetwork
+from training.perceptual import PerceptualNetwork, load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 
@@ -45,6 +46,10 @@ def is_idle_bias(name: str) -> bool:
     return re.fullmatch(r"(generator|ema)\..*(conv\d|skip)\.bias", name) is not None
 
 
+def floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
 def weights(learner: Learner) -> dict[str, Tensor]:
     named = {f"{n}.{k}": v.clone() for n, net in learner.networks().items() for k, v in net.state_dict().items()}
     named |= {f"ema.{k}": v.clone() for k, v in learner.generator_ema.shadow.items()}
@@ -62,7 +67,27 @@ def test_the_same_seed_gives_the_same_loss_to_the_last_digit(
         runs.append([learner.step(make_batch(number, warp_prior=warp_prior)) for number in range(3)])
     assert runs[0] == runs[1]
     assert ("painted_share" in runs[0][0]) == warp_prior
-    assert {field.name for field in dataclasses.fields(LossWeights)} <= runs[0][0].keys()
+    terms = {field.name for field in dataclasses.fields(LossWeights)} - {"content_face"}  # AlexNet knows no faces
+    assert terms <= runs[0][0].keys()
+
+
+def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
+    tiny_train: MakeTrain, make_learner: MakeLearner, published_files: PerceptualFiles
+) -> None:
+    def make(config: TrainConfig) -> Learner:
+        config = dataclasses.replace(config, perceptual="vgg19_vggface")
+        learner = make_learner(config)
+        learner.perceptual = load_perceptual(config, published_files)
+        return learner
+
+    batch = make_batch()
+    both = floats(make(tiny_train(losses=LossWeights(content=2.0, content_face=3.0))).step(batch))
+    other = ("adversarial", 1.0), ("feature_matching", 10.0), ("embedding_match", 10.0)
+    rest = sum(weight * both[name] for name, weight in other)
+    assert both["generator"] == pytest.approx(2 * both["content"] + 3 * both["content_face"] + rest, rel=1e-5)
+    assert both["content"] != both["content_face"]
+    alone = floats(make(tiny_train(losses=LossWeights(content=2.0, content_face=0.0))).step(batch))
+    assert alone["generator"] == pytest.approx(both["generator"] - 3 * both["content_face"], rel=1e-4)
 
 
 def test_another_seed_gives_other_weights(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:
@@ -195,7 +220,8 @@ def test_a_batch_in_parts_gives_the_weights_of_the_whole(
     theirs = weights(parts)
     for name, value in weights(whole).items():
         if not is_idle_bias(name):
-            assert torch.allclose(value, theirs[name], atol=1e-5), name
+            # Singular vectors turn further than the weights move where two singular values are close.
+            assert torch.allclose(value, theirs[name], atol=1e-4 if name.endswith(("._u", "._v")) else 1e-5), name
     assert torch.equal(parts.table.steps, whole.table.steps)
 
 

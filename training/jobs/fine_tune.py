@@ -16,6 +16,7 @@ from pipelines.landmarks import create_detector
 from training.avatar import Avatar, load_avatar, save_avatar
 from training.checkpoint import MANIFEST, load_bundle
 from training.finetune import FineTuneConfig, fine_tune
+from training.perceptual_weights import PerceptualFiles
 from training.portraits import find_portraits
 
 
@@ -35,6 +36,11 @@ class Options:
     """Which face, counted from 0 for the largest, when a picture shows several."""
     consent: str | None = None
     """A statement that the person shown agrees, or why none is needed; kept with the avatar."""
+    vgg19: str | None = None
+    """Weights of Caffe's VGG19, a path or URL, for a model that was trained with them; those of a URL are kept in the
+    cache, where they are found without the flag."""
+    vggface: str | None = None
+    """Weights of Caffe's VGGFace, likewise."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +63,8 @@ def run(options: Options) -> Outcome:
         def on_step(step: int, most: int, terms: Mapping[str, float]) -> None:
             bar.update(task, completed=step, total=most, description=f"fine-tune  content {terms['content']:.3f}")
 
-        avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step)
+        files = PerceptualFiles.named(options.vgg19, options.vggface)
+        avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step, files)
     save_avatar(avatar, options.out, options.consent)
     return _outcome(options, avatar, started)
 

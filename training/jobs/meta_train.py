@@ -2,37 +2,35 @@
 
 import _thread
 import contextlib
-import json
 import math
 import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pipelines import storage
+from pipelines import storage, weights
 from pipelines.command import Artefact, Outcome, console, progress
 from pipelines.shards import read_manifest
 from training import lease
 from training.checkpoint import (
     MANIFEST,
-    MAY_CHANGE,
     Origin,
-    differences,
     load_bundle,
     newest_whole,
 )
-from training.config import EngineConfig, ReadOrder, TrainConfig
+from training.config import Augmentation, EngineConfig, ReadOrder, TrainConfig
 from training.loop import Data, open_data
 from training.model_card import Training
+from training.perceptual import load_perceptual
+from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
-from training.run_record import FILE as RUN_RECORD
-from training.run_record import journal_of, send_kept, target_of, utc_now, write_record
+from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
 from training.tracker import Target, without_password
 
 if TYPE_CHECKING:
@@ -55,6 +53,8 @@ class Options:
     """K: frames shown to the embedder beside the target; by default the preset's."""
     episodes_per_step: int | None = None
     """Episodes of one step over all workers together; by default the preset's."""
+    form: Literal["preset", "warp", "published"] = "preset"
+    """`warp` starts from the shot bent to the target's landmarks, `published` paints every pixel."""
     read_order: ReadOrder = "videos"
     """`videos`: an epoch is one shuffle of all videos, read by small byte ranges. `shards`: shards are shuffled, and
     videos within a window of them; from a store the window's shards are fetched whole, each once per epoch."""
@@ -62,6 +62,17 @@ class Options:
     """Shards of a window of --read-order shards. Copies of two windows lie on the local disk."""
     scratch: str | None = None
     """Local folder for those copies, shared by the workers of a machine; by default in the cache folder."""
+    flip: bool = False
+    """Augmentation: mirror every other episode. The paper has none."""
+    colour: float = 0.0
+    """Augmentation: change an episode's brightness, contrast and saturation by up to this much; 0.1 is a little."""
+    affine: float = 0.0
+    """Augmentation: turn an episode by up to so many radians, scale and shift it by up to this share of its side."""
+    vgg19: str | None = None
+    """Weights of Caffe's VGG19, for the published content loss: a path or URL of safetensors or a torch state dict.
+    Needs --vggface; by default the loss is VGG16's. Every worker reads them: a cluster needs a URL or a shared disk."""
+    vggface: str | None = None
+    """Weights of Caffe's VGGFace (VGG16), likewise."""
     seed: int = 0
     """Of weights and episodes."""
     workers: int | None = None
@@ -96,15 +107,19 @@ class Options:
             "seed": self.seed,
             "read_order": self.read_order,
             "window_shards": self.window_shards,
+            "augmentation": Augmentation(self.flip, self.colour, self.affine),
         }
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
+        preset = PRESETS[self.preset]()
+        if self.form != "preset":
+            changes["model"] = replace(preset.model, warp_prior=self.form == "warp")
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
         changes["engine"] = EngineConfig(
             "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
         )
-        return replace(PRESETS[self.preset](), **changes)
+        return replace(preset, **changes)
 
     def cluster(self, episodes_per_step: int) -> "Cluster":
         """Where to train.
@@ -156,35 +171,52 @@ def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
     return replace(config, model=replace(config.model, detector=read_manifest(data_root).detector))
 
 
+def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> TrainConfig:
+    """The config with the published content loss, of exactly these weights; they are read once to see that they fit.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `load_perceptual` does.
+    """
+    _, vgg19 = weights.fetch(files.vgg19)
+    _, vggface = weights.fetch(files.vggface)
+    config = replace(config, perceptual="vgg19_vggface", vgg19_sha256=vgg19, vggface_sha256=vggface)
+    load_perceptual(config, files)
+    return config
+
+
 def run(options: Options) -> Outcome:
     """Train, or continue, or find that all is done."""
     started = time.monotonic()
-    config = options.config()
+    config, files = options.config(), PerceptualFiles.named(options.vgg19, options.vggface)
     data_root, out = storage.absolute(options.data), storage.absolute(options.out)
     if not storage.exists(data_root):
         raise FileNotFoundError(f"{options.data} does not exist")
     config = with_detector_of(config, data_root)
+    if files is not None:
+        config = with_published_perceptual(config, files)
     data = open_data(data_root, config)
     shortfall = data.shortfall(config.num_shots)
     if shortfall:
         console().print(f"sfumato meta-train: {shortfall}", markup=False)
-    record = _read_record(out, config)
+    record = read_record(out, config)
     if storage.exists(storage.join(out, MANIFEST)):
         done = load_bundle(out).origin.step
         if done >= config.num_steps:
             kept = send_kept(options.target(record), out)
             return _outcome(options, done, data, started, shortfall, "already trained: nothing to do", kept)
     with lease.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
-        return _train(options, config, data, out, started)
+        return _train(options, config, data, out, files, started)
 
 
-def _train(options: Options, config: TrainConfig, data: Data, out: str, started: float) -> Outcome:
+def _train(
+    options: Options, config: TrainConfig, data: Data, out: str, files: PerceptualFiles | None, started: float
+) -> Outcome:
     # Ray takes seconds to import; errors above should not wait for it.
     from training.distributed import checkpoints_of, fit
     from training.publish import publish
     from training.tracker import start_run
 
-    record = _read_record(out, config)
+    record = read_record(out, config)
     cluster = options.cluster(config.episodes_per_step)
     _, damage = newest_whole(checkpoints_of(out))
     notes = [f"{each}; resumed from the checkpoint before" for each in damage]
@@ -206,7 +238,9 @@ def _train(options: Options, config: TrainConfig, data: Data, out: str, started:
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch)
+            checkpoint = fit(
+                config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch, files
+            )
         training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
         registered = publish(checkpoint, out, data.dataset.manifest, training, tracker)
         status = "FINISHED"
@@ -247,24 +281,6 @@ def _outcome(options: Options, steps: int, data: Data, started: float, *notes: s
         seconds=time.monotonic() - started,
         notes=tuple(note for note in notes if note),
     )
-
-
-def _read_record(out: str, config: TrainConfig) -> dict[str, Any]:
-    """The run's own notes, if it was started before.
-
-    Raises:
-        ValueError: it was started with another configuration; the difference is shown.
-    """
-    path = storage.join(out, RUN_RECORD)
-    if not storage.exists(path):
-        return {}
-    record: dict[str, Any] = json.loads(storage.read_bytes(path))
-    default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
-    # A field that came after the run was started had its default then.
-    different = differences({**default, **record["config"]}, asked, ignore=MAY_CHANGE)
-    if different:
-        raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
-    return record
 
 
 def _default_workers(gpus: bool) -> int:

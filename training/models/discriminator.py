@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from training.config import ModelConfig
 from training.models.embedder import identity_body
-from training.models.layers import ResidualBlock
+from training.models.layers import ResidualBlock, SelfAttention
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """D's score per frame (unbounded) and its activations after each block, for feature matching."""
+    """D's score per frame (unbounded) and its activations after each residual block, for feature matching."""
 
     score: Float[Tensor, "batch"]
     features: list[Tensor]
@@ -41,6 +41,8 @@ class Discriminator(nn.Module):
         features = []
         for block in self.blocks:
             x = block(x)
-            features.append(x)
+            # Attention starts as the identity: its output too would count one resolution twice.
+            if not isinstance(block, SelfAttention):
+                features.append(x)
         vector = F.relu(x.float().sum(dim=(2, 3)))  # as in the embedder
         return Verdict((vector * (identity + self.w0)).sum(dim=1) + self.bias, features)

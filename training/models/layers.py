@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
+from training.models.merged_convolution import convolve_and_halve, double_and_convolve
+
 EPS = 1e-4  # of spectral norm and of AdaIN alike
 
 Resample = Literal["none", "down", "up"]
@@ -73,6 +75,9 @@ def adain(
 class StemBlock(nn.Module):
     """The first block of each network: no pre-activation, no norm, half the size."""
 
+    merged = True
+    """Whether a convolution and its resampling are one pass (training.models.merged_convolution): the same function."""
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = sn_conv(in_channels, out_channels, 3)
@@ -80,7 +85,12 @@ class StemBlock(nn.Module):
         self.skip = sn_conv(in_channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
-        return F.avg_pool2d(self.conv2(F.relu(self.conv1(x))) + self.skip(x), 2)
+        body = F.relu(self.conv1(x))
+        if not self.merged:
+            return F.avg_pool2d(self.conv2(body), 2) + F.avg_pool2d(self.skip(x), 2)
+        # A 1x1 convolution commutes with both kinds of resampling, and costs a quarter where the picture is small.
+        halved: Tensor = convolve_and_halve(self.conv2, body) + self.skip(F.avg_pool2d(x, 2))
+        return halved
 
 
 class ResidualBlock(nn.Module):
@@ -90,6 +100,8 @@ class ResidualBlock(nn.Module):
         norm: affine instance norm before each activation, or none.
         resampling: "down" halves, "up" doubles height and width.
     """
+
+    merged = True
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: bool, resampling: Resample) -> None:
         super().__init__()
@@ -102,13 +114,17 @@ class ResidualBlock(nn.Module):
         self.skip = sn_conv(in_channels, out_channels, 1) if reshapes else nn.Identity()
 
     def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
-        body = self.conv1(F.relu(self.norm1(x)))
-        body = self.conv2(F.relu(self.norm2(body)))
-        return resample(body + self.skip(x), self.resampling)
+        body = F.relu(self.norm2(self.conv1(F.relu(self.norm1(x)))))
+        if self.resampling == "down" and self.merged:
+            halved: Tensor = convolve_and_halve(self.conv2, body) + self.skip(F.avg_pool2d(x, 2))
+            return halved
+        return resample(self.conv2(body), self.resampling) + resample(self.skip(x), self.resampling)
 
 
 class AdaINResidualBlock(nn.Module):
     """A residual block whose two norms take scale and bias from outside (`num_adain_values` of them)."""
+
+    merged = True
 
     def __init__(self, in_channels: int, out_channels: int, *, up: bool) -> None:
         super().__init__()
@@ -127,9 +143,12 @@ class AdaINResidualBlock(nn.Module):
     ) -> Float[Tensor, "batch out h2 w2"]:
         sizes = [self.in_channels, self.in_channels, self.out_channels, self.out_channels]
         scale1, bias1, scale2, bias2 = adain_values.split(sizes, dim=1)
-        body = self.conv1(resample(F.relu(adain(x, scale1, bias1)), self.resampling))
+        body = F.relu(adain(x, scale1, bias1))
+        if self.resampling == "up" and self.merged:
+            body = double_and_convolve(self.conv1, body)
+        else:
+            body = self.conv1(resample(body, self.resampling))
         body = self.conv2(F.relu(adain(body, scale2, bias2)))
-        # A 1x1 convolution commutes with nearest upsampling, and costs a quarter before it.
         drawn: Tensor = body + resample(self.skip(x), self.resampling)
         return drawn
 

@@ -1,18 +1,23 @@
 """The command's own words; training itself is tested with the loop and with Ray."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import sfumato
 from pipelines import assets
 from pipelines.shards import ShardDataset
-from training.jobs.meta_train import Options, _read_record, with_detector_of
+from training.config import Augmentation
+from training.jobs.meta_train import Options, with_detector_of, with_published_perceptual
 from training.loop import open_data
+from training.perceptual_weights import PerceptualFiles
 from training.presets import demo
+from training.run_record import read_record
 
 MakeDataset = Callable[..., ShardDataset]
 
@@ -21,6 +26,35 @@ def test_flags_change_the_presets_configuration() -> None:
     assert Options("demo", "set", "run").config() == demo()
     options = Options("demo", "set", "run", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
     assert options.config() == replace(demo(), num_shots=2, read_order="shards", window_shards=3, num_steps=9)
+    options = Options("demo", "set", "run", flip=True, colour=0.1, affine=0.05)
+    assert options.config() == replace(demo(), augmentation=Augmentation(flip=True, colour=0.1, affine=0.05))
+
+
+def test_the_published_form_is_a_flag_away() -> None:
+    config = Options("demo", "set", "run", form="published").config()
+    assert config == replace(demo(), model=replace(demo().model, warp_prior=False))
+    assert Options("paper", "set", "run", form="warp").config().model.warp_prior
+
+
+def test_precision_follows_the_hardware_unless_it_is_named() -> None:
+    for options, precision in (
+        (Options("demo", "set", "run"), "float32"),
+        (Options("demo", "set", "run", gpus=True), "bfloat16"),
+        (Options("demo", "set", "run", gpus=True, precision="float32"), "float32"),
+        (Options("demo", "set", "run", precision="bfloat16"), "bfloat16"),
+    ):
+        assert options.config().engine.precision == precision
+
+
+@pytest.mark.parametrize(
+    ("workers", "least", "message"),
+    [(2, 3, "not 3, 2, 8"), (9, None, "not 9, 9, 8"), (2, 0, "not 0, 2, 8")],
+)
+def test_a_number_of_workers_that_cannot_be_is_refused_before_anything_starts(
+    workers: int, least: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Options("demo", "set", "run", workers=workers, min_workers=least).cluster(8)
 
 
 def test_more_shots_than_every_clip_holds_are_said_in_one_line(make_dataset: MakeDataset) -> None:
@@ -47,9 +81,9 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
 def test_a_run_from_before_a_flag_existed_is_continued(tmp_path: Path) -> None:
     config = {name: value for name, value in asdict(demo()).items() if name not in ("read_order", "window_shards")}
     (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": config}))
-    assert _read_record(str(tmp_path), demo())["mlflow_run"] == "x"
+    assert read_record(str(tmp_path), demo())["mlflow_run"] == "x"
     with pytest.raises(ValueError, match="read_order: videos -> shards"):
-        _read_record(str(tmp_path), replace(demo(), read_order="shards"))
+        read_record(str(tmp_path), replace(demo(), read_order="shards"))
 
 
 def test_too_many_shots_for_every_video_end_the_command(
@@ -61,6 +95,8 @@ def test_too_many_shots_for_every_video_end_the_command(
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--read-order", "frames"]) == 2
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--window-shards", "0"]) == 1
     assert "window_shards must be at least 1, not 0" in capsys.readouterr().err
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--affine", "2"]) == 1
+    assert "affine must lie in [0, 0.25], not 2.0" in capsys.readouterr().err
 
 
 def test_the_line_comes_before_training(
@@ -83,4 +119,49 @@ def test_a_model_is_of_the_landmarks_of_its_data_and_takes_no_others(make_datase
     assert config.model.detector == "face-alignment"
     (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": asdict(demo())}))
     with pytest.raises(ValueError, match=r"model\.detector: mediapipe -> face-alignment"):
-        _read_record(str(tmp_path), config)
+        read_record(str(tmp_path), config)
+
+
+def test_published_weights_that_cannot_be_had_are_one_line(
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    published_files: PerceptualFiles,
+) -> None:
+    root, out = make_dataset("ann/v1").root, tmp_path / "run"
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(Path(published_files.vggface).read_bytes()[:100_000])
+    good = published_files.vgg19
+    for flags, code, line in (
+        (["--vgg19", good], 1, "--vgg19 is given without --vggface: the published loss has both networks"),
+        (["--vgg19", good, "--vggface", f"{tmp_path}/none"], 2, f"{tmp_path}/none does not exist"),
+        (["--vgg19", good, "--vggface", str(tmp_path)], 2, f"{tmp_path} is no file"),
+        (["--vgg19", good, "--vggface", str(cut)], 1, f"{cut} is no file of weights, is damaged, or holds more"),
+        (["--vgg19", str(cut), "--vggface", good], 1, f"{cut} is no file of weights, is damaged, or holds more"),
+        (["--vgg19", published_files.vggface, "--vggface", good], 1, f"{published_files.vggface} is no VGG19: it"),
+    ):
+        assert sfumato.main(["meta-train", "demo", "--data", root, "-o", str(out), *flags]) == code
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"sfumato meta-train: error: {line}")
+        assert not out.exists()
+
+
+def test_a_run_goes_on_with_the_same_published_weights_only(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], published_files: PerceptualFiles
+) -> None:
+    root = make_dataset("ann/v1").root
+    config = with_published_perceptual(demo(), published_files)
+    assert config.perceptual == "vgg19_vggface"
+    assert config.vgg19_sha256 == hashlib.sha256(Path(published_files.vgg19).read_bytes()).hexdigest()
+    record = {"mlflow_run": "x", "config": asdict(config)}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert read_record(str(tmp_path), config) == json.loads(json.dumps(record))
+    command = ["meta-train", "demo", "--data", root, "-o", str(tmp_path)]
+    assert sfumato.main(command) == 1
+    assert "perceptual: vgg19_vggface -> vgg16" in capsys.readouterr().err
+    # The same numbers in another file are other weights: their sha256 is all that is known of them.
+    other = tmp_path / "other.pth"
+    state = torch.load(published_files.vgg19, weights_only=True)
+    torch.save({**state, "classifier.6.bias": torch.zeros(2)}, other)
+    assert sfumato.main([*command, "--vgg19", str(other), "--vggface", published_files.vggface]) == 1
+    assert f"vgg19_sha256: {config.vgg19_sha256} -> " in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""What each method draws, on faces drawn by hand."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from training.checkpoint import BaseModel
+from training.config import ModelConfig
+from training.evaluation.methods import (
+    FeedForward,
+    FineTuned,
+    MeanFrame,
+    NearestFrame,
+    Shots,
+    StaticPortrait,
+    WarpAlone,
+)
+from training.evaluation.protocol import Faces
+from training.finetune import FineTuneConfig
+
+CPU = torch.device("cpu")
+MakeModel = Callable[..., BaseModel]
+
+
+@pytest.fixture
+def shots(face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]) -> Shots:
+    """Three shots of 32 px, looking left, ahead and right, each of another shade."""
+    landmarks = np.stack([face(yaw=yaw) for yaw in (-20.0, 0.0, 20.0)])
+    images = np.stack([draw(points, 32, 32, shade) for points, shade in zip(landmarks, (120, 160, 200), strict=True)])
+    return Shots(Faces(images, landmarks), Faces(images, landmarks))
+
+
+def test_simple_baselines_by_hand(shots: Shots, face: Callable[..., np.ndarray]) -> None:
+    images = shots.faces.images
+    targets = np.stack([face(yaw=17.0), face(yaw=-14.0), face(yaw=-1.0)])
+    np.testing.assert_array_equal(StaticPortrait().draw(shots, targets), images[[0, 0, 0]])
+    np.testing.assert_array_equal(NearestFrame().draw(shots, targets), images[[2, 0, 1]])
+    mean = MeanFrame().draw(shots, targets)
+    np.testing.assert_allclose(mean[2], images.astype(float).mean(axis=0), atol=0.51)
+
+
+def test_warp_alone_gives_a_shot_back_at_its_own_landmarks(
+    shots: Shots, tiny_model: Callable[..., ModelConfig], face: Callable[..., np.ndarray]
+) -> None:
+    warp = WarpAlone(tiny_model(), CPU)
+    drawn = warp.draw(shots, shots.faces.landmarks[[2, 0]])
+    assert np.abs(drawn.astype(int) - shots.faces.images[[2, 0]]).max() <= 1
+    # More targets than a batch holds, each on its own.
+    many = warp.draw(shots, np.repeat(shots.faces.landmarks[[1]], 19, axis=0))
+    assert many.shape == (19, 32, 32, 3)
+
+
+def test_an_untrained_warp_prior_shows_about_the_warp_and_the_published_form_does_not(
+    shots: Shots, base_model: MakeModel, face: Callable[..., np.ndarray]
+) -> None:
+    targets = np.stack([face(yaw=12.0)])
+    with_prior, published = (base_model(warp_prior=prior) for prior in (True, False))
+    warp = WarpAlone(with_prior.config.model, CPU).draw(shots, targets).astype(int)
+    near = np.abs(FeedForward("ours", with_prior, CPU).draw(shots, targets) - warp).mean()
+    far = np.abs(FeedForward("published", published, CPU).draw(shots, targets) - warp).mean()
+    assert near < 10 < far
+
+
+def test_fine_tuning_without_steps_is_feed_forward(
+    shots: Shots, base_model: MakeModel, face: Callable[..., np.ndarray]
+) -> None:
+    """But for the crop, which fine-tuning cuts anew: the published form alone knows nothing of the shots' pixels."""
+    model = base_model(warp_prior=True)
+    targets = np.stack([face(yaw=12.0), face(yaw=3.0)])
+    tuned = FineTuned("tuned", model, FineTuneConfig(num_steps=0), CPU).draw(shots, targets)
+    plain = FeedForward("plain", model, CPU).draw(shots, targets)
+    assert np.abs(tuned.astype(int) - plain).mean() < 3

@@ -1,0 +1,134 @@
+"""The verb on a tiny model and drawn faces, with the real measuring networks."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import sfumato
+from pipelines.shards import ShardDataset
+from training.checkpoint import Origin, save_bundle
+from training.config import TrainConfig
+from training.exchange import SingleProcess
+from training.jobs.evaluate import run_of
+from training.perceptual import PerceptualNetwork
+from training.row_table import RowTable
+from training.step import Learner
+
+MakeDataset = Callable[..., ShardDataset]
+
+
+@pytest.fixture
+def bundle(
+    tmp_path: Path, tiny_train: Callable[..., TrainConfig], random_perceptual: PerceptualNetwork
+) -> Callable[..., str]:
+    """`bundle("name", warp_prior=...)`: an untrained model's folder."""
+
+    def make(name: str, **changes: object) -> str:
+        config = tiny_train(**{key: value for key, value in changes.items() if key == "warp_prior"})
+        if "detector" in changes:
+            config = dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib"))
+        table = RowTable(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
+        learner = Learner(config, table, random_perceptual, SingleProcess(), torch.device("cpu"))
+        save_bundle(str(tmp_path / name), learner, Origin(0, 0, "set", "d" * 64))
+        return str(tmp_path / name)
+
+    return make
+
+
+def test_mistakes_are_one_line(
+    bundle: Callable[..., str], make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data = bundle("model", warp_prior=True), make_dataset("ann/v1", num_frames=6).root
+    gone, out = str(tmp_path / "gone"), str(tmp_path / "out")
+    for words, code, message in (
+        ([gone, "--data", data], 2, "gone does not exist"),
+        ([model, "--data", gone], 2, "gone does not exist"),
+        ([model, "--data", data], 1, "has no videos in the split test; choose another --split"),
+        ([model, "--data", data, "--split", "train"], 1, "has the 9 frames that T = 1 and 8 hold-out frames take"),
+        ([model, "--data", data, "--videos", "0"], 1, "num_videos must be at least 1, not 0"),
+        ([model, "--data", data, "--also", "published"], 1, "--also takes NAME=PATH, got 'published'"),
+        ([model, "--data", data, "--also", f"ours={model}"], 1, "there is a row 'ours' already"),
+        ([model, "--data", data, "--also", f"x={bundle('other', detector=1)}"], 1, "x has detector dlib"),
+        ([model, "--data", data, "--split", "train", "--frames", "2", "--fid-weights", gone], 2, "gone does not exist"),
+    ):
+        assert sfumato.main(["evaluate", *words, "-o", out]) == code
+        assert re.fullmatch(rf"sfumato evaluate: error: .*{re.escape(message)}.*\n", capsys.readouterr().err)
+    assert not Path(out, "report.md").exists()
+
+
+def test_the_run_that_trained_a_model_is_found(tmp_path: Path) -> None:
+    assert run_of(str(tmp_path)) is None
+    (tmp_path / "run.json").write_text("{}")
+    assert run_of(str(tmp_path)) is None
+    (tmp_path / "run.json").write_text('{"mlflow_run": "abc"}')
+    assert run_of(str(tmp_path)) == "abc"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_report_has_every_method_for_every_t_and_goes_to_mlflow(
+    bundle: Callable[..., str], make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    model, published = bundle("model", warp_prior=True), bundle("plain", warp_prior=False)
+    data = make_dataset("ann/<b>", "bob/v1", num_frames=[7, 5]).root
+    out, uri = tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db"
+    words = [
+        "evaluate",
+        model,
+        "--data",
+        data,
+        "-o",
+        str(out),
+        "--split",
+        "train",
+        "--frames",
+        "3",
+        "--shots",
+        "1",
+        "4",
+    ]
+    words += ["--cross", "1", "--also", f"published={published}", "--fine-tune", "--num-steps", "0"]
+    assert sfumato.main([*words, "--mlflow", uri, "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["counts"] == {"videos": 2, "frames": 6, "pairs": 1}
+    assert "T = 4: 1 videos have too few frames" in outcome["notes"]
+    report = json.loads((out / "report.json").read_text())
+    networks = ["ours", "ours, fine-tuned", "published", "published, fine-tuned"]
+    rows = ["true frame", "static portrait", "mean frame", "nearest frame", "warp alone", *networks]
+    assert [(table["shots"], table["videos"]) for table in report["tables"]] == [(1, 2), (4, 1)]
+    assert all([row["method"] for row in table["rows"]] == rows for table in report["tables"])
+    assert [row["method"] for row in report["driving"]["rows"]] == [
+        "motion asked for", "static portrait", "warp alone", *networks,
+    ]  # fmt: skip
+    truth = report["tables"][0]["rows"][0]
+    assert truth["figures"]["ssim"]["mean"] == pytest.approx(1)
+    assert truth["figures"]["lpips"]["mean"] == 0
+    assert truth["frechet"] == {"value": pytest.approx(0, abs=1e-6), "frames": 6}
+    assert report["frames_of"].startswith("hold-out frames of training videos")
+    page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    assert "ann/&lt;b&gt;" in page
+    assert "ann/<b>" not in page
+    assert page.count("<img") > 50
+    assert "Fréchet distance, VGG16 features" in text
+    assert "CSIM truth (SFace)" in text
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("sfumato").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["evaluation/T1/ours/ssim"] == pytest.approx(
+        report["tables"][0]["rows"][5]["figures"]["ssim"]["mean"]
+    )
+    assert len(client.list_artifacts(run.info.run_id, "evaluation")) == 3
+    # The same command takes up what is there and says the same, but for the seconds.
+    before = (out / "report.json").read_text()
+    kept = {part: part.stat().st_mtime_ns for part in (out / "parts").rglob("*.npz")}
+    assert len(kept) == 3
+    assert sfumato.main(words) == 0
+    assert (out / "report.json").read_text() == before
+    assert {part: part.stat().st_mtime_ns for part in kept} == kept

@@ -1,0 +1,127 @@
+"""Augmentation of episodes: mirrored, in other light and colours, a little turned, scaled and shifted.
+
+Off by default: the paper has none. All draws are of an episode, never of a frame. The shots tell the embedder who the
+person is and the generator what surrounds them, so that a shot in another light, or beside another background, than its
+target would ask the networks for what nothing shows them. Draws are a pure function of the seed and the episode's
+number in the run: a resume and any number of workers see the same pictures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.config import Augmentation
+
+_STREAM = 2  # of random numbers; episodes have 0 and 1
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG has it
+
+# iBUG's points of the left half, and theirs on the right; what stands on neither side is its own mirror image.
+_PAIRS = (
+    *((i, 16 - i) for i in range(8)),  # jaw
+    *((17 + i, 26 - i) for i in range(5)),  # brows
+    *((31 + i, 35 - i) for i in range(2)),  # nostrils
+    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),  # eyes
+    *((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)),  # outer lip
+    *((60, 64), (61, 63), (67, 65)),  # inner lip
+)
+
+
+def _mirrored() -> tuple[int, ...]:
+    partner = dict(_PAIRS) | {right: left for left, right in _PAIRS}
+    return tuple(partner.get(point, point) for point in range(68))
+
+
+MIRRORED = _mirrored()
+"""Which landmark of a face becomes landmark i of its mirror image."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What happens to each episode of a batch."""
+
+    flip: Bool[np.ndarray, "batch"]
+    brightness: Float[np.ndarray, "batch"]
+    """Added to pixels in [-1, 1]."""
+    contrast: Float[np.ndarray, "batch"]
+    """Factor of the distance to mid-grey; 1 is none."""
+    saturation: Float[np.ndarray, "batch"]
+    """Factor of the distance to the pixel's own grey."""
+    angle: Float[np.ndarray, "batch"]
+    """Radians, clockwise on the screen."""
+    scale: Float[np.ndarray, "batch"]
+    shift: Float[np.ndarray, "batch 2"]
+    """Right and down, in sides of the picture."""
+
+    @property
+    def linear(self) -> Float[np.ndarray, "batch 2 2"]:
+        """Turning and scaling about the picture's middle."""
+        cos, sin = self.scale * np.cos(self.angle), self.scale * np.sin(self.angle)
+        return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
+
+
+def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int]) -> Draws | None:
+    """What happens to episodes of these numbers; None where nothing ever does.
+
+    Changes of one kind do not depend on whether the others are on.
+    """
+    if augmentation == Augmentation():
+        return None
+    chances = np.stack([np.random.default_rng((seed, _STREAM, episode)).uniform(-1, 1, 8) for episode in episodes])
+    flip, brightness, contrast, saturation, angle, scale, right, down = chances.T
+    colour, affine = augmentation.colour, augmentation.affine
+    return Draws(
+        flip=(flip < 0) & augmentation.flip,
+        brightness=colour * brightness,
+        contrast=1 + colour * contrast,
+        saturation=1 + colour * saturation,
+        angle=affine * angle,
+        scale=1 + affine * scale,
+        shift=affine * np.stack([right, down], -1),
+    )
+
+
+def augment_landmarks(
+    landmarks: Float[np.ndarray, "batch frames 68 2"], draws: Draws, size: int
+) -> Float[np.ndarray, "batch frames 68 2"]:
+    """Landmarks, in pixels of crops of `size`, where `augment_frames` takes what they mark."""
+    flipped = landmarks[:, :, list(MIRRORED)] * np.array([-1, 1], np.float32) + np.array([size - 1, 0], np.float32)
+    chosen = np.where(draws.flip[:, None, None, None], flipped, landmarks)
+    middle = (size - 1) / 2
+    turned = np.einsum("bij,bfpj->bfpi", draws.linear, chosen - middle)
+    moved: np.ndarray = (turned + middle + size * draws.shift[:, None, None]).astype(np.float32)
+    return moved
+
+
+def augment_frames(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
+    """Frames in [-1, 1], changed; what comes in over the border is the picture's reflection."""
+    flip = torch.from_numpy(draws.flip).to(frames.device)[:, None, None, None, None]
+    return _recoloured(_moved(torch.where(flip, frames.flip(-1), frames), draws), draws)
+
+
+def _moved(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
+    if (draws.scale == 1).all() and not draws.angle.any() and not draws.shift.any():
+        return frames
+    # Where a pixel of the new picture lies in the old one, both from -1 to 1 across the edges.
+    back = np.linalg.inv(draws.linear)
+    offset = -np.einsum("bij,bj->bi", back, 2 * draws.shift)
+    theta = torch.from_numpy(np.concatenate([back, offset[:, :, None]], axis=2)).to(frames.device, frames.dtype)
+    grid = F.affine_grid(theta, [len(frames), 3, *frames.shape[-2:]], align_corners=False)
+    moved: Tensor = F.grid_sample(frames.flatten(1, 2), grid, padding_mode="reflection", align_corners=False)
+    return moved.reshape(frames.shape)
+
+
+def _recoloured(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
+    def per_episode(values: Float[np.ndarray, "batch"]) -> Tensor:
+        return torch.from_numpy(values).to(frames.device, frames.dtype)[:, None, None, None, None]
+
+    if (draws.saturation == 1).all() and (draws.contrast == 1).all() and not draws.brightness.any():
+        return frames
+    luma = torch.tensor(_LUMA, device=frames.device, dtype=frames.dtype).view(3, 1, 1)
+    grey = (frames * luma).sum(dim=2, keepdim=True)
+    coloured = grey + per_episode(draws.saturation) * (frames - grey)
+    return (per_episode(draws.contrast) * coloured + per_episode(draws.brightness)).clamp(-1, 1)

@@ -1,0 +1,139 @@
+"""What `sfumato bench train` measures: our step and its parts, with few and many identity rows, and the usual way."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from training.benchmarks.networks_alone import NetworksAlone
+from training.benchmarks.usual_step import UsualData, UsualStep, usual_batches, write_files
+from training.checkpoint import Origin
+from training.config import TrainConfig
+from training.episodes import EpisodeLoader, to_batch
+from training.exchange import SingleProcess
+from training.loop import Data, Request, train
+from training.perceptual import load_perceptual
+from training.row_table import RowTable
+from training.step import Batch, Learner
+
+FEW_ROWS = 1_000
+_MOST_FILES_OF_VIDEOS = 64
+
+
+class CountingExchange(SingleProcess):
+    """Counts the bytes that a worker hands to the others."""
+
+    def __init__(self) -> None:
+        self.num_bytes = 0
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+        parameters = list(parameters)
+        self.num_bytes += sum(_num_bytes(each.grad) for each in parameters if each.grad is not None)
+        return super().sum_gradients(parameters)
+
+    def gather_rows(
+        self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"], num_episodes: int
+    ) -> tuple[Int[Tensor, "world_batch"], Float[Tensor, "world_batch size"]]:
+        self.num_bytes += _num_bytes(indices) + _num_bytes(gradients)
+        return super().gather_rows(indices, gradients, num_episodes)
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+class OurStep:
+    """A learner on real episodes, with a table of many rows and one of few to choose from."""
+
+    def __init__(self, config: TrainConfig, data: Data, loader: EpisodeLoader, num_rows: int, device: torch.device):
+        self.config, self.loader, self.device = config, loader, device
+        video_ids = [video.video_id for video in data.videos]
+        self.many, self.few = (_table(config, video_ids, rows).to(device) for rows in (num_rows, FEW_ROWS))
+        self.exchange = CountingExchange()
+        self.learner = Learner(config, self.many, load_perceptual(config), self.exchange, device)
+        self._steps = itertools.count()
+        self.batch = self.feed()
+        self.networks = NetworksAlone(self.learner, self.batch)
+
+    def feed(self) -> Batch:
+        """Read, decode and prepare a batch, nothing of it beside the step or ahead of it."""
+        return to_batch(self.loader.load(next(self._steps)), self.many, self.config.model, self.device)
+
+    def step(self, table: RowTable) -> int:
+        """One step with some table; returns the bytes that other workers would have got."""
+        self.learner.table, self.exchange.num_bytes = table, 0
+        self.learner.step(self.batch)
+        return self.exchange.num_bytes
+
+
+def _table(config: TrainConfig, video_ids: list[str], num_rows: int) -> RowTable:
+    """The rows of the videos, and of others that no episode comes from."""
+    others = [f"no video/{number}" for number in range(num_rows - len(video_ids))]
+    size, rate = config.model.embedding_size, config.learning_rate_discriminator
+    return RowTable([*video_ids, *others], size, learning_rate=rate, seed=config.seed)
+
+
+class UsualWay:
+    """The reproductions' loader and step on the same videos; see `usual_step`."""
+
+    def __init__(self, config: TrainConfig, data: Data, num_rows: int, device: torch.device, folder: Path) -> None:
+        config = replace(config, model=replace(config.model, warp_prior=False))
+        write_files(data.dataset, data.videos[:_MOST_FILES_OF_VIDEOS], folder)
+        files = UsualData(folder, config.num_shots + 1, config.model)
+        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] = usual_batches(files, config.episodes_per_step, device)
+        self._step = UsualStep(config, load_perceptual(config), num_rows, device)
+        self._batch = self.feed()
+
+    def feed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The next batch of the DataLoader."""
+        return next(self._batches)
+
+    def step(self) -> None:
+        """One step on a batch that is there already."""
+        self._step(*self._batch)
+
+
+def synchronised(act: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    """The action, over when the device has done it."""
+
+    def run() -> None:
+        act()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+@dataclass
+class _Waits:
+    """An observer of the loop that keeps what share of each step was spent waiting for data."""
+
+    shares: list[float]
+
+    def request(self, step: int) -> Request:
+        del step
+        return Request.NOTHING
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        if step > 1:  # the first waits until the loader has got going
+            self.shares.append(metrics["data_wait_share"])
+
+    def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
+        """Of no interest here."""
+
+    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+        """Nothing is kept."""
+
+
+def data_wait_shares(config: TrainConfig, data: Data, steps: int, device: torch.device) -> list[float]:
+    """Share of each step's time that the training loop itself waits for data."""
+    waits = _Waits([])
+    often = {"log_every": 1, "sample_every": steps + 2, "checkpoint_every": steps + 2}
+    config = replace(config, num_steps=steps + 1, **often)  # type: ignore[arg-type]
+    train(config, data, waits, SingleProcess(), device, None)
+    return waits.shares

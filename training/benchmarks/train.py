@@ -1,0 +1,245 @@
+"""`sfumato bench train`: a training step beside its networks alone, and beside the way of public reproductions.
+
+Measured in one run, on real episodes, in rounds that take turns:
+
+    networks    the forward and backward passes of the step alone (training.benchmarks.networks_alone)
+    step        `Learner.step`, on a batch that is there already
+    few rows    the same with 1,000 identity rows instead of as many as VoxCeleb2 has videos
+    feed        read, decode, rasterise, warp: what makes a batch (in training it happens beside the step, in threads)
+    usual step, usual feed    the reproductions' (training.benchmarks.usual_step)
+
+then the training loop itself, for the share of its time that it waits for data. Ratios are of CPU seconds on a CPU,
+whose clock time others disturb, and of the clock on an accelerator.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.table import Table
+
+from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, median, take_rounds
+from pipelines.command import Artefact, Outcome, console
+from pipelines.shards import read_manifest
+from training.benchmarks.films import make_dataset
+from training.benchmarks.matrix_rate import count_flops, matrix_rate
+from training.benchmarks.step_ways import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised
+from training.config import EngineConfig, TrainConfig
+from training.loop import Data, open_data, open_loader
+from training.presets import PRESETS
+
+VOXCELEB2_VIDEOS = 145_569
+
+
+@dataclass(frozen=True)
+class Options:
+    """A training step beside its networks alone, and beside the usual way."""
+
+    preset: Literal["paper", "paper_ff", "small", "demo"] = "small"
+    """Whose networks and pictures are measured."""
+    data: str | None = None
+    """Data set to train on; by default one is made of three clips of the catalogue."""
+    episodes: int = 4
+    """Episodes of a step; the presets' are more than a CPU can do in a moment."""
+    shots: int | None = None
+    """K: frames of an episode beside its target; by default the preset's."""
+    rounds: int = 5
+    """Rounds, of which the median and the least count; the training loop makes as many steps."""
+    rows: int = VOXCELEB2_VIDEOS
+    """Identity rows."""
+    usual: bool = True
+    """Whether the usual way is measured: it takes more than half of the time."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of our step: `auto` is bfloat16 on a GPU and float32 without."""
+    channels_last: bool = False
+    """Keep channels innermost in memory in our step."""
+    compile: bool = False
+    """Compile the networks of our step."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "shots", "rounds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+        if self.rows < FEW_ROWS:
+            raise ValueError(f"--rows must be at least {FEW_ROWS}, got {self.rows}")
+
+    def config(self, data_root: str, device: torch.device) -> TrainConfig:
+        """The preset for this data, device and size of a step."""
+        preset, manifest = PRESETS[self.preset](), read_manifest(data_root)
+        bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda")
+        return replace(
+            preset,
+            model=replace(preset.model, detector=manifest.detector, crop=manifest.crop_rule),
+            num_shots=self.shots or preset.num_shots,
+            episodes_per_step=self.episodes,
+            engine=EngineConfig("bfloat16" if bfloat16 else "float32", self.channels_last, self.compile),
+        )
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of two ways in the same rounds."""
+
+    median: float
+    """Of the rounds' ratios."""
+    least: float
+    """Of the least seconds of each way."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured, per step."""
+
+    costs: Mapping[str, Sequence[Cost]]
+    """Of each round."""
+    ratios: Mapping[str, Ratio]
+    images_per_second: Mapping[str, float]
+    """Target frames, by the clock: of our step, of our step and feed together, of the usual ones."""
+    exchanged_bytes: Mapping[str, int]
+    """What a worker tells the others, with few rows and with many."""
+    flops: int
+    """Floating-point operations of our step."""
+    matrix_share: float
+    """Of the rate at which the device multiplies large matrices, in our step's precision."""
+    data_wait_shares: Sequence[float]
+    """Share of each of the loop's steps that is waited for data."""
+    machine: Mapping[str, str]
+
+
+def run(options: Options) -> Outcome:
+    """Measure.
+
+    Raises:
+        ValueError: no data set at `data`, or no video of it holds K + 1 frames.
+        AssetError: no clip, or no weights of the perceptual network, can be had.
+    """
+    begin = time.monotonic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+        root = options.data or make_dataset(folder)[0]
+        config = options.config(root, device)
+        data = open_data(root, config)
+        figures = _measure(options, config, data, device, folder / "files")
+    console().print(_table(figures))
+    ratios = {name: ratio.least for name, ratio in figures.ratios.items()}
+    return BenchOutcome(
+        made=() if options.data is None else (Artefact("data set read", options.data),),
+        counts={"videos": len(data.videos), "episodes": config.episodes_per_step, "rounds": options.rounds},
+        seconds=time.monotonic() - begin,
+        notes=tuple(_notes(figures)),
+        figures=asdict(figures),
+        ratios={**ratios, "data_wait": statistics.median(figures.data_wait_shares)},
+    )
+
+
+def _measure(options: Options, config: TrainConfig, data: Data, device: torch.device, folder: Path) -> Figures:
+    with open_loader(config, data) as loader:
+        ours = OurStep(config, data, loader, options.rows, device)
+        acts: dict[str, Callable[[], object]] = {
+            "networks": ours.networks,
+            "step": lambda: ours.step(ours.many),
+            "few rows": lambda: ours.step(ours.few),
+            "feed": ours.feed,
+        }
+        if options.usual:
+            usual = UsualWay(config, data, options.rows, device, folder)
+            acts |= {"usual step": usual.step, "usual feed": usual.feed}
+        costs = take_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
+        exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
+        flops = count_flops(lambda: ours.step(ours.many))
+    used = _seconds(costs, device)
+    rate = matrix_rate(device, config.engine.precision)
+    return Figures(
+        costs=costs,
+        ratios=_ratios(used),
+        images_per_second=_images_per_second(costs, config.episodes_per_step),
+        exchanged_bytes=exchanged,
+        flops=flops,
+        matrix_share=flops / min(used["step"]) / rate,
+        data_wait_shares=data_wait_shares(config, data, options.rounds, device),
+        machine=_machine(options, config, device),
+    )
+
+
+def _seconds(costs: Mapping[str, Sequence[Cost]], device: torch.device) -> dict[str, list[float]]:
+    """Of each way, by round: of all cores, or on an accelerator by the clock."""
+    by_clock = device.type != "cpu"
+    return {name: [cost.wall_s if by_clock else cost.cpu_s for cost in found] for name, found in costs.items()}
+
+
+def _ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
+    wanted = {
+        "step_over_networks": (["step"], ["networks"]),
+        "many_over_few_rows": (["step"], ["few rows"]),
+        "usual_over_ours": (["usual step", "usual feed"], ["step", "feed"]),
+        "usual_step_over_step": (["usual step"], ["step"]),
+    }
+    return {
+        name: _ratio([seconds[way] for way in above], [seconds[way] for way in below])
+        for name, (above, below) in wanted.items()
+        if all(way in seconds for way in above)
+    }
+
+
+def _ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> Ratio:
+    """Of sums of ways."""
+    rounds = [sum(a) / sum(b) for a, b in zip(zip(*above, strict=True), zip(*below, strict=True), strict=True)]
+    return Ratio(statistics.median(rounds), sum(map(min, above)) / sum(map(min, below)))
+
+
+def _images_per_second(costs: Mapping[str, Sequence[Cost]], episodes: int) -> dict[str, float]:
+    seconds = {name: median(found).wall_s for name, found in costs.items()}
+    sums = {"step": ("step",), "step and feed": ("step", "feed"), "usual": ("usual step", "usual feed")}
+    return {
+        name: episodes / sum(seconds[way] for way in ways)
+        for name, ways in sums.items()
+        if all(way in seconds for way in ways)
+    }
+
+
+def _machine(options: Options, config: TrainConfig, device: torch.device) -> dict[str, str]:
+    name = {"device": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {
+        **describe_machine("torch"),
+        **name,
+        "torch_threads": str(torch.get_num_threads()),
+        "preset": options.preset,
+        "precision": config.engine.precision,
+        "channels_last": str(options.channels_last).lower(),
+        "rows": f"{options.rows:,}",
+    }
+
+
+def _notes(figures: Figures) -> list[str]:
+    few, many = figures.exchanged_bytes["few rows"], figures.exchanged_bytes["many rows"]
+    return [
+        *(
+            f"{name.replace('_', ' ')}: {ratio.median:.3f} (median), {ratio.least:.3f} (least)"
+            for name, ratio in figures.ratios.items()
+        ),
+        f"bytes exchanged: {few:,} with {FEW_ROWS:,} rows, {many:,} with {figures.machine['rows']}",
+        f"waited for data: {statistics.median(figures.data_wait_shares):.2%} of a step",
+        f"share of the measured matrix rate: {figures.matrix_share:.1%}",
+    ]
+
+
+def _table(figures: Figures) -> Table:
+    table = Table(title=f"A step, on {in_words(figures.machine)}", title_justify="left")
+    for column in ("way", "CPU s (median)", "CPU s (least)", "wall s (median)", "wall s (least)"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    for name, found in figures.costs.items():
+        cpu, wall = [cost.cpu_s for cost in found], [cost.wall_s for cost in found]
+        cells = (statistics.median(cpu), min(cpu), statistics.median(wall), min(wall))
+        table.add_row(name, *(f"{cell:.3f}" for cell in cells))
+    images = ", ".join(f"{name} {rate:.2f}" for name, rate in figures.images_per_second.items())
+    table.caption = f"images a second: {images}\n{figures.flops / 1e12:.3f} TFLOP a step"
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,67 @@
+"""Who is compared: the model, those beside it, and the baselines that need none."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from training.checkpoint import BaseModel, load_bundle
+from training.evaluation.methods import (
+    TRUE_FRAME,
+    FeedForward,
+    FineTuned,
+    MeanFrame,
+    Method,
+    NearestFrame,
+    StaticPortrait,
+    WarpAlone,
+)
+from training.finetune import FineTuneConfig
+
+OURS = "ours"
+"""The row of the model that is evaluated."""
+STILL = (MeanFrame.name, NearestFrame.name)
+"""Baselines that are the static portrait again where one portrait is driven."""
+_BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, *STILL)
+
+
+def load_models(model: str, also: Sequence[str]) -> dict[str, BaseModel]:
+    """The model and those beside it, by the names of their rows; all draw the same frames.
+
+    Args:
+        model: path or URL of a bundle.
+        also: NAME=PATH of further ones.
+
+    Raises:
+        FileNotFoundError, ValueError: one is not there or no model, two have one name, or they do not fit together.
+    """
+    models = {OURS: load_bundle(model)}
+    for word in also:
+        name, _, path = word.partition("=")
+        if not name or not path:
+            raise ValueError(f"--also takes NAME=PATH, got {word!r}")
+        if name in models or name in _BASELINES:
+            raise ValueError(f"--also {word}: there is a row {name!r} already")
+        models[name] = load_bundle(path)
+    wanted = models[OURS].config.model
+    for name, other in models.items():
+        for field in ("image_size", "crop", "detector"):
+            theirs, ours = getattr(other.config.model, field), getattr(wanted, field)
+            if theirs != ours:
+                raise ValueError(f"{name} has {field} {theirs}, {model} has {ours}: no one table")
+    return models
+
+
+def all_methods(
+    models: Mapping[str, BaseModel], tuning: FineTuneConfig | None, device: torch.device
+) -> tuple[Method, ...]:
+    """The rows of the tables below the true frame: baselines, then each model, feed-forward and fine-tuned.
+
+    Args:
+        tuning: how to fine-tune; None leaves those rows out.
+    """
+    networks: list[Method] = []
+    for name, model in models.items():
+        networks.append(FeedForward(name, model, device))
+        if tuning is not None:
+            networks.append(FineTuned(f"{name}, fine-tuned", model, tuning, device))
+    return StaticPortrait(), MeanFrame(), NearestFrame(), WarpAlone(models[OURS].config.model, device), *networks

@@ -1,0 +1,132 @@
+"""The protocol, run: every method on the same frames of the same videos, and portraits driven by somebody else.
+
+What a video gave is kept before the next one starts, so that an evaluation that was cut short goes on where it was.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipelines import storage
+from pipelines.shards import ShardDataset
+from training.evaluation.judge import Judge, Look
+from training.evaluation.measures import Reference, driving, following, reconstruction
+from training.evaluation.methods import TRUE_FRAME, Method, Shots
+from training.evaluation.protocol import Pair, ProtocolConfig, Selection, read_faces
+from training.evaluation.recogniser import unit
+from training.evaluation.results import Row, VideoResult, pack, unpack
+from training.retarget import MotionOptions, retarget
+
+MOTION_ASKED_FOR = "motion asked for"
+"""Not a method: the retargeted landmarks themselves."""
+_PICTURES = 4
+_SHOWN_SHOTS = 8
+_WEBP_QUALITY = 90
+_SHOWN_PX = 256
+_NO_FEATURES = np.zeros((0, 0), np.float32)
+
+# Frames of a data set are taken evenly from a clip: they are too far apart for a filter meant for video.
+_MOTION = MotionOptions(smoothing=0.0)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all videos of one evaluation share."""
+
+    dataset: ShardDataset
+    size: int
+    """Side of the frames in pixels."""
+    methods: Sequence[Method]
+    driven: Sequence[Method]
+    """Those that can move a portrait, and what they are held against."""
+    judge: Judge
+    config: ProtocolConfig
+
+
+def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
+    """Every method on one video, for every T that it has shots for."""
+    judge, frames = bench.judge, selection.video.frames
+    truth = read_faces(bench.dataset, [frames[i] for i in selection.held_out], bench.size)
+    stored = read_faces(bench.dataset, [frames[i] for i in selection.shots])
+    shots = Shots(read_faces(bench.dataset, [frames[i] for i in selection.shots], bench.size), stored)
+    places = _places(len(truth))
+    rows = []
+    for number in (number for number in bench.config.shots if number <= len(selection.shots)):
+        given = shots.first(number)
+        reference = Reference.of(judge, truth, given.faces)
+        drawn = {TRUE_FRAME: truth.images}
+        drawn |= {method.name: method.draw(given, truth.landmarks) for method in bench.methods}
+        for name, images in drawn.items():
+            values = reconstruction(judge, images, reference)
+            rows.append(Row(number, name, values, judge.features(images), _small(images[places])))
+    return VideoResult(
+        name=selection.video.video_id,
+        driver="",
+        num_frames=len(truth),
+        shots=_small(shots.faces.images[:_SHOWN_SHOTS]),
+        targets=_small(truth.images[places]),
+        rows=tuple(rows),
+    )
+
+
+def evaluate_pair(bench: Bench, pair: Pair) -> VideoResult:
+    """Every method that moves a portrait, driven by somebody else's frames."""
+    judge = bench.judge
+    portrait = Shots(read_faces(bench.dataset, [pair.portrait], bench.size), read_faces(bench.dataset, [pair.portrait]))
+    driver = read_faces(bench.dataset, pair.driver, bench.size)
+    targets = retarget(portrait.faces.landmarks[0], driver.landmarks, 25.0, _MOTION)
+    portrait_embedding = judge.recognise(portrait.faces)[0]
+    driver_embedding = unit(judge.recognise(driver).mean(axis=0))
+    places = _places(len(driver))
+    rows = [Row(1, MOTION_ASKED_FOR, following(_as_seen(targets), driver), _NO_FEATURES, ())]
+    for method in bench.driven:
+        images = method.draw(portrait, targets)
+        values = driving(judge, images, driver, portrait_embedding, driver_embedding)
+        rows.append(Row(1, method.name, values, _NO_FEATURES, _small(images[places])))
+    return VideoResult(
+        name=pair.portrait_video.video_id,
+        driver=pair.driver_video.video_id,
+        num_frames=len(driver),
+        shots=_small(portrait.faces.images),
+        targets=_small(driver.images[places]),
+        rows=tuple(rows),
+    )
+
+
+def kept(url: str, make: Callable[[], VideoResult]) -> VideoResult:
+    """The result kept at `url`; made and kept first where there is none, or a broken one."""
+    if storage.exists(url):
+        try:
+            return unpack(storage.read_bytes(url))
+        except ValueError:
+            pass  # written by another version: made again
+    result = make()
+    storage.write_bytes(url, pack(result))
+    return result
+
+
+def _as_seen(landmarks: Float[np.ndarray, "frames 68 2"]) -> Look:
+    """Landmarks as if a detector had found them."""
+    return Look(np.ones(len(landmarks), bool), landmarks, np.zeros((len(landmarks), 128), np.float32))
+
+
+def _places(total: int) -> list[int]:
+    """A few frames spread evenly."""
+    return sorted({round(place) for place in np.linspace(0, total - 1, min(_PICTURES, total))})
+
+
+def _small(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
+    return tuple(_webp(image) for image in images)
+
+
+def _webp(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
+    side = min(_SHOWN_PX, image.shape[0])
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
+    done, data = cv2.imencode(
+        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
+    )
+    assert done
+    return bytes(data)

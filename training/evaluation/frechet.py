@@ -1,0 +1,92 @@
+"""The Fréchet distance of two sets of pictures, as Gaussians of a classifier's features (Heusel et al., 1706.08500).
+
+With the Inception network of the first implementation it is the FID. That network's weights are in no registry, so by
+default VGG16's features are compared: a measure of its own, comparable within one report and with no published number.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from training.evaluation.inception import load_inception
+from training.perceptual import CAFFE_SCALE, load_perceptual
+
+FID = "FID"
+VGG16_DISTANCE = "Fréchet distance, VGG16 features"
+
+
+class Features(Protocol):
+    """Frames in [-1, 1] -> one vector each."""
+
+    def __call__(self, frames: Float[Tensor, "batch 3 h w"], /) -> Float[Tensor, "batch features"]: ...
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """What is compared, under the name that the report gives the distance."""
+
+    name: str
+    extract: Features
+    weights_sha256: str | None = None
+
+
+class _VggFeatures(nn.Module):
+    """The mean over the picture of relu5_1: 512 numbers, in ImageNet's units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = load_perceptual("vgg16")
+
+    def forward(self, frames: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch features"]:
+        features: Tensor = self.network(frames)[-1].mean(dim=(2, 3)) / CAFFE_SCALE
+        return features
+
+
+def feature_network(fid_weights: str | None, device: torch.device) -> FeatureNetwork:
+    """Inception where its weights are given, else VGG16.
+
+    Raises:
+        FileNotFoundError, ValueError: the weights are not there, or another network's.
+    """
+    if fid_weights is None:
+        return FeatureNetwork(VGG16_DISTANCE, _VggFeatures().eval().to(device))
+    network, sha256 = load_inception(fid_weights)
+    return FeatureNetwork(FID, network.to(device), sha256)
+
+
+def frechet_distance(ours: Float[np.ndarray, "ours features"], true: Float[np.ndarray, "true features"]) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), at least 0; lower is better.
+
+    With fewer samples than features the covariances are of low rank and the distance comes out too large: compare
+    values of equal numbers of samples only.
+
+    Raises:
+        ValueError: a set has fewer than two samples: it has no covariance.
+    """
+    if min(len(ours), len(true)) < 2:
+        raise ValueError(f"a Fréchet distance needs two samples of each, got {len(ours)} and {len(true)}")
+    means = [features.mean(axis=0, dtype=np.float64) for features in (ours, true)]
+    # tr (C1 C2)^(1/2) is the sum of singular values of X1 X2^T for centred samples: no root of a matrix that rounding
+    # has made indefinite, and small where there are fewer samples than features.
+    centred = [
+        (features - mean) / np.sqrt(len(features) - 1) for features, mean in zip((ours, true), means, strict=True)
+    ]
+    spread = sum(float(np.square(samples).sum()) for samples in centred)
+    shared = float(np.linalg.svd(_cross(centred[0], centred[1]), compute_uv=False).sum())
+    return max(float(np.square(means[0] - means[1]).sum()) + spread - 2 * shared, 0.0)
+
+
+def _cross(
+    ours: Float[np.ndarray, "ours features"], true: Float[np.ndarray, "true features"]
+) -> Float[np.ndarray, "_rows _columns"]:
+    """A matrix with the singular values of X1 X2^T, of at most as many rows and columns as there are features."""
+    return np.asarray(_small(ours) @ _small(true).T)
+
+
+def _small(samples: Float[np.ndarray, "samples features"]) -> Float[np.ndarray, "_rows features"]:
+    """X, or where it is taller than wide the R of its QR: X^T X = R^T R."""
+    return samples if len(samples) <= samples.shape[1] else np.asarray(np.linalg.qr(samples, mode="r"))

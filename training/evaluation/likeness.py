@@ -1,0 +1,85 @@
+"""How near a drawn frame is to the true one, pixel by pixel: SSIM, PSNR, and the sharpness of the mouth."""
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipelines.head import INNER_LIP, OUTER_LIP
+
+_PEAK = 255.0
+# Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004, section III-C.
+_WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
+_MOUTH_MARGIN = 0.2  # of the mouth's width, around the lips: their outline belongs to what is sharp or not
+
+
+def ssim(
+    frames: UInt8[np.ndarray, "batch h w 3"], truth: UInt8[np.ndarray, "batch h w 3"], device: torch.device
+) -> Float64[np.ndarray, "batch"]:
+    """Structural similarity in [-1, 1], 1 for equal pictures; higher is better.
+
+    The mean over the three channels, each with an 11 x 11 Gaussian window (sigma 1.5) where it lies in the picture.
+
+    Raises:
+        ValueError: the pictures are smaller than the window.
+    """
+    if min(frames.shape[1:3]) < _WINDOW:
+        raise ValueError(f"SSIM needs pictures of {_WINDOW} px, got {frames.shape[2]}x{frames.shape[1]}")
+    ours, true = (_planes(pictures, device) for pictures in (frames, truth))
+    mean, true_mean = _blurred(ours), _blurred(true)
+    variance = _blurred(ours * ours) - mean * mean
+    true_variance = _blurred(true * true) - true_mean * true_mean
+    covariance = _blurred(ours * true) - mean * true_mean
+    similarity = (2 * mean * true_mean + _C1) * (2 * covariance + _C2)
+    similarity /= (mean.square() + true_mean.square() + _C1) * (variance + true_variance + _C2)
+    values: np.ndarray = similarity.mean(dim=(1, 2, 3)).cpu().numpy()
+    return values
+
+
+def _planes(pictures: UInt8[np.ndarray, "batch h w 3"], device: torch.device) -> Float[Tensor, "batch 3 h w"]:
+    # Variances are small differences of large squares: float32 would lose the last digits of a flat background.
+    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).double()
+
+
+def _blurred(planes: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 w2"]:
+    offsets = torch.arange(_WINDOW, dtype=planes.dtype, device=planes.device) - _WINDOW // 2
+    weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
+    weights = (weights / weights.sum()).expand(3, 1, _WINDOW)
+    rows = F.conv2d(planes, weights[..., None], groups=3)
+    return F.conv2d(rows, weights[:, :, None], groups=3)
+
+
+def psnr(
+    frames: UInt8[np.ndarray, "batch h w 3"], truth: UInt8[np.ndarray, "batch h w 3"]
+) -> Float64[np.ndarray, "batch"]:
+    """Peak signal to noise ratio in dB over all channels; higher is better, and equal pictures have infinity."""
+    error = np.square(frames.astype(np.float64) - truth).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return np.asarray(10 * np.log10(_PEAK**2 / error))
+
+
+def mouth_detail(
+    frames: UInt8[np.ndarray, "batch h w 3"], landmarks: Float[np.ndarray, "batch 68 2"]
+) -> Float64[np.ndarray, "batch"]:
+    """Variance of the Laplacian of the grey values (0..255) in the mouth's box, per frame.
+
+    Args:
+        landmarks: the true ones (pixels): the place where the mouth has to be, whatever was drawn.
+    """
+    return np.array([_detail(frame, points) for frame, points in zip(frames, landmarks, strict=True)], np.float64)
+
+
+def _detail(frame: UInt8[np.ndarray, "h w 3"], landmarks: Float[np.ndarray, "68 2"]) -> float:
+    lips = landmarks[OUTER_LIP.start : INNER_LIP.stop]
+    margin = _MOUTH_MARGIN * float(np.ptp(lips[:, 0]))
+    left, top = (max(math.floor(float(low) - margin), 0) for low in lips.min(axis=0))
+    right, bottom = (math.ceil(float(high) + margin) + 1 for high in lips.max(axis=0))
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    # Of the whole picture first: at the border of a cut-out the Laplacian would see a mirror image.
+    laplacian = cv2.Laplacian(grey, cv2.CV_32F)[top:bottom, left:right]
+    return float(laplacian.var()) if laplacian.size else 0.0

@@ -1,0 +1,195 @@
+"""The numbers of the tables: name, unit, which way is better, and how a video gets its value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipelines.head import eye_openness, fit_pose, mouth_openness
+from training.evaluation import likeness, motion
+from training.evaluation.judge import Judge, Look
+from training.evaluation.protocol import Faces
+from training.evaluation.recogniser import NAME as RECOGNISER
+from training.evaluation.recogniser import unit
+
+Values = dict[str, float]
+"""One video's, by metric; NaN where it cannot be measured."""
+
+Better = Literal["higher", "lower", "near 1"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column."""
+
+    key: str
+    label: str
+    unit: str
+    better: Better
+    digits: int
+    meaning: str
+
+
+_FOUND = "over the frames in which a face is found"
+
+RECONSTRUCTION = (
+    Metric("ssim", "SSIM", "", "higher", 3, "structural similarity to the true frame, Gaussian window"),
+    Metric("psnr", "PSNR", "dB", "higher", 2, "peak signal to noise ratio against the true frame"),
+    Metric("lpips", "LPIPS", "", "lower", 3, "perceptual distance from the true frame"),
+    Metric(
+        "csim_source",
+        f"CSIM source ({RECOGNISER})",
+        "",
+        "higher",
+        3,
+        f"cosine of the face's embedding with the mean of the shots', {_FOUND}",
+    ),
+    Metric(
+        "csim_truth",
+        f"CSIM truth ({RECOGNISER})",
+        "",
+        "higher",
+        3,
+        f"cosine of the face's embedding with the true frame's, {_FOUND}",
+    ),
+    Metric(
+        "landmark_error",
+        "landmark error",
+        "%",
+        "lower",
+        2,
+        "mean distance of the 68 points, as the detector finds them, from the true ones, in percent of the distance "
+        f"of the outer corners of the eyes, {_FOUND}",
+    ),
+    Metric(
+        "mouth_sharpness",
+        "mouth sharpness",
+        "",
+        "near 1",
+        2,
+        "variance of the Laplacian in the mouth's box, relative to the true frames'",
+    ),
+    Metric(
+        "head_motion",
+        "head motion",
+        "",
+        "near 1",
+        2,
+        f"how much yaw, pitch and roll vary, relative to the true frames', {_FOUND}",
+    ),
+    Metric("without_face", "no face", "frames", "lower", 1, "frames of a video in which the detector finds no face"),
+)
+
+DRIVING = (
+    Metric(
+        "csim_source",
+        f"CSIM source ({RECOGNISER})",
+        "",
+        "higher",
+        3,
+        f"cosine of the face's embedding with the portrait's, {_FOUND}",
+    ),
+    Metric(
+        "csim_driver",
+        f"CSIM driver ({RECOGNISER})",
+        "",
+        "lower",
+        3,
+        f"the same with the mean of the driver's: how much of the driver's identity leaks into the portrait, {_FOUND}",
+    ),
+    Metric("mouth", "mouth follows", "", "higher", 2, "correlation of the mouth's openness with the driver's"),
+    Metric("eyes", "eyes follow", "", "higher", 2, "correlation of the eyes' openness with the driver's"),
+    Metric("yaw", "yaw follows", "", "higher", 2, "correlation of the head's yaw with the driver's"),
+    Metric(
+        "head_motion", "head motion", "", "near 1", 2, "how much yaw, pitch and roll vary, relative to the driver's"
+    ),
+    Metric(
+        "jitter",
+        "jitter",
+        "%",
+        "lower",
+        2,
+        "mean second difference of the landmarks over the data set's frames in a row, in percent of the distance "
+        "of the outer corners of the eyes; compare with the first row's, the motion asked for",
+    ),
+    Metric("without_face", "no face", "frames", "lower", 1, "frames in which the detector finds no face"),
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What one video's drawn frames are held against."""
+
+    truth: Faces
+    true_embeddings: Float[np.ndarray, "frames 128"]
+    source_embedding: Float[np.ndarray, "128"]
+    """The mean of the shots', at length one."""
+
+    @classmethod
+    def of(cls, judge: Judge, truth: Faces, shots: Faces) -> "Reference":
+        return cls(truth, judge.recognise(truth), unit(judge.recognise(shots).mean(axis=0)))
+
+
+def reconstruction(judge: Judge, frames: UInt8[np.ndarray, "frames size size 3"], reference: Reference) -> Values:
+    """Frames of one video against the true ones."""
+    truth = reference.truth
+    look = judge.look(frames)
+    found = look.found
+    detail = [float(likeness.mouth_detail(images, truth.landmarks).sum()) for images in (frames, truth.images)]
+    motions = _head_motion(look.landmarks[found], truth.landmarks[found])
+    return {
+        "ssim": _mean(likeness.ssim(frames, truth.images, judge.device)),
+        "psnr": _mean(likeness.psnr(frames, truth.images)),
+        "lpips": _mean(judge.distance(frames, truth.images)),
+        "csim_source": _mean(look.embeddings[found] @ reference.source_embedding),
+        "csim_truth": _mean((look.embeddings * reference.true_embeddings).sum(axis=1)[found]),
+        "landmark_error": _mean(motion.landmark_error(look.landmarks[found], truth.landmarks[found])),
+        "mouth_sharpness": detail[0] / detail[1] if detail[1] > 0 else float("nan"),
+        **motions,
+        "without_face": float((~found).sum()),
+    }
+
+
+def driving(
+    judge: Judge,
+    frames: UInt8[np.ndarray, "frames size size 3"],
+    driver: Faces,
+    portrait_embedding: Float[np.ndarray, "128"],
+    driver_embedding: Float[np.ndarray, "128"],
+) -> Values:
+    """Frames of a portrait that a driver moves: there is no true one."""
+    look = judge.look(frames)
+    embeddings = look.embeddings[look.found]
+    return {
+        "csim_source": _mean(embeddings @ portrait_embedding),
+        "csim_driver": _mean(embeddings @ driver_embedding),
+        **following(look, driver),
+    }
+
+
+def following(look: Look, driver: Faces) -> Values:
+    """How a face in motion follows a driver's landmarks."""
+    found = look.found
+    ours, theirs = look.landmarks[found], driver.landmarks[found]
+    return {
+        "mouth": motion.correlation(mouth_openness(ours), mouth_openness(theirs)),
+        "eyes": motion.correlation(eye_openness(ours).mean(axis=-1), eye_openness(theirs).mean(axis=-1)),
+        "yaw": motion.correlation(fit_pose(ours).yaw, fit_pose(theirs).yaw),
+        **_head_motion(ours, theirs),
+        "jitter": motion.jitter(look.landmarks, found),
+        "without_face": float((~found).sum()),
+    }
+
+
+def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarray, "frames 68 2"]) -> Values:
+    if len(found) < 2:
+        return {"head_motion": float("nan")}
+    ratios = motion.head_motion(found, wanted)
+    angles = {f"head_motion_{name}": ratios[name] for name in ("yaw", "pitch", "roll")}
+    return {"head_motion": ratios["all"], **angles}
+
+
+def _mean(values: Float[np.ndarray, "values"]) -> float:
+    """NaN of nothing."""
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,180 @@
+"""What is compared: ways to draw a person's face with landmarks moved, given T shots. None sees a hold-out frame."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from pipelines.head import fit_pose
+from pipelines.rasterize import rasterize_batch
+from training.checkpoint import BaseModel
+from training.config import ModelConfig
+from training.evaluation.protocol import Faces
+from training.finetune import FineTuneConfig, fine_tune
+from training.models.generator import Generator
+from training.models.warp import WarpedShot, control_points, warp_shot
+from training.pictures import to_images, to_tensor
+from training.portraits import Portrait
+
+_BATCH = 16
+TRUE_FRAME = "true frame"
+"""Not a method: what a perfect one would get, in the same table."""
+
+
+@dataclass(frozen=True)
+class Shots:
+    """T frames of a person at the network's size, and the same as they are stored."""
+
+    faces: Faces
+    stored: Faces
+
+    def first(self, number: int) -> "Shots":
+        return Shots(self.faces.first(number), self.stored.first(number))
+
+
+class Method(Protocol):
+    """One row of the tables."""
+
+    @property
+    def name(self) -> str: ...
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        """One frame for each of the target landmarks (pixels at the network's size)."""
+        ...
+
+
+@dataclass(frozen=True)
+class StaticPortrait:
+    """The first shot, whatever is asked for."""
+
+    name: str = "static portrait"
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        return np.repeat(shots.faces.images[:1], len(targets), axis=0)
+
+
+@dataclass(frozen=True)
+class MeanFrame:
+    """The mean of the shots."""
+
+    name: str = "mean frame"
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        mean = np.rint(shots.faces.images.mean(axis=0, keepdims=True)).astype(np.uint8)
+        return np.repeat(mean, len(targets), axis=0)
+
+
+@dataclass(frozen=True)
+class NearestFrame:
+    """The shot whose landmarks lie nearest to the target's: mean distance of the 68 points.
+
+    Place and scale count: the frame is shown as it is, so that a face elsewhere is another picture.
+    """
+
+    name: str = "nearest frame"
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        distance = np.linalg.norm(targets[:, None] - shots.faces.landmarks, axis=-1).mean(axis=-1)
+        nearest: np.ndarray = shots.faces.images[distance.argmin(axis=1)]
+        return nearest
+
+
+@dataclass(frozen=True)
+class WarpAlone:
+    """The shot nearest in pose, bent to the target's landmarks: what a generator with the warp prior starts from."""
+
+    config: ModelConfig
+    device: torch.device
+    name: str = "warp alone"
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        batches = [
+            to_images(warped_shots(shots.faces, batch, self.config, self.device).frame) for batch in _batches(targets)
+        ]
+        return np.concatenate(batches)
+
+
+class FeedForward:
+    """A base model with nothing tuned: the mean embedding of the shots."""
+
+    def __init__(self, name: str, model: BaseModel, device: torch.device) -> None:
+        self.name, self.config, self.device = name, model.config.model, device
+        self.embedder = deepcopy(model.embedder).to(device).eval()
+        self.generator = deepcopy(model.generator).to(device).eval()
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        faces = shots.faces
+        with torch.inference_mode():
+            frames = to_tensor(faces.images, self.device)
+            images = _landmark_images(faces.landmarks, self.config, self.device)
+            adain = self.generator.adain_values(self.embedder.embed_shots(frames[None], images[None]))
+        return _generate(self.generator, adain, faces, targets, self.config, self.device)
+
+
+class FineTuned:
+    """A base model fine-tuned on the shots (section 3.3)."""
+
+    def __init__(self, name: str, model: BaseModel, config: FineTuneConfig, device: torch.device) -> None:
+        self.name, self.model, self.config, self.device = name, model, config, device
+
+    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
+        stored = zip(shots.stored.images, shots.stored.landmarks, strict=True)
+        portraits = [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
+        avatar = fine_tune(self.model, portraits, self.config)
+        generator, adain = avatar.generator.to(self.device), avatar.adain_values.to(self.device)
+        return _generate(generator, adain, shots.faces, targets, self.model.config.model, self.device)
+
+
+def form(model: BaseModel) -> str:
+    """Which network a base model is."""
+    return "with the warp prior" if model.config.model.warp_prior else "published form"
+
+
+@torch.inference_mode()
+def _generate(
+    generator: Generator,
+    adain: Float[Tensor, "1 values"],
+    shots: Faces,
+    targets: Float[np.ndarray, "frames 68 2"],
+    config: ModelConfig,
+    device: torch.device,
+) -> UInt8[np.ndarray, "frames size size 3"]:
+    drawn = []
+    for batch in _batches(targets):
+        warped = warped_shots(shots, batch, config, device) if config.warp_prior else None
+        images = _landmark_images(batch, config, device)
+        drawn.append(to_images(generator(images, adain.expand(len(batch), -1), warped).frame))
+    return np.concatenate(drawn)
+
+
+@torch.inference_mode()
+def warped_shots(
+    shots: Faces, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
+) -> WarpedShot:
+    """For each target the shot nearest in pose, bent to it, as in training."""
+    source = _nearest_in_pose(shots, targets)
+    landmarks = shots.landmarks[source]
+    ours, wanted = (torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks, targets))
+    frames = to_tensor(shots.images[source], device)
+    return warp_shot(frames, _landmark_images(landmarks, config, device), ours, wanted)
+
+
+def _nearest_in_pose(shots: Faces, targets: Float[np.ndarray, "batch 68 2"]) -> Int[np.ndarray, "batch"]:
+    pose = fit_pose(targets)
+    angles = np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
+    nearest: np.ndarray = np.square(angles[:, None] - shots.angles).sum(axis=-1).argmin(axis=1)
+    return nearest
+
+
+def _landmark_images(
+    landmarks: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
+) -> Float[Tensor, "batch 3 h w"]:
+    return rasterize_batch(torch.from_numpy(landmarks).to(device), config.image_size, config.raster)
+
+
+def _batches(targets: Float[np.ndarray, "frames 68 2"]) -> list[Float[np.ndarray, "batch 68 2"]]:
+    return [targets[first : first + _BATCH] for first in range(0, len(targets), _BATCH)]

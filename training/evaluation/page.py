@@ -1,0 +1,105 @@
+"""One self-contained HTML page of an evaluation: the tables, and pictures of its best, middle and worst video."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from training.evaluation import report
+from training.evaluation.measures import DRIVING, RECONSTRUCTION, Metric
+from training.evaluation.report import Evaluation
+from training.evaluation.results import Row, Table, VideoResult
+
+_JUDGED_BY = "ours"
+_MOST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of pictures: whose, a figure beside it, and the pictures as WebP."""
+
+    label: str
+    note: str
+    pictures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One video as it is shown."""
+
+    title: str
+    name: str
+    sets: tuple[tuple[str, tuple[Strip, ...]], ...]
+    """For each T a caption and the strips."""
+
+
+def render(evaluation: Evaluation) -> str:
+    """The page. The same evaluation gives the same text."""
+    style = resources.files("training").joinpath("data", "evaluation.css").read_text()
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("training", "data"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    return environment.get_template("evaluation.html.j2").render(
+        evaluation=evaluation,
+        facts=report.facts(evaluation),
+        tables=[_table(table, RECONSTRUCTION, evaluation.frechet_name) for table in evaluation.tables],
+        driven=_table(evaluation.driven, DRIVING, None) if evaluation.driven else None,
+        meanings=report.meanings(evaluation),
+        cases=_cases(evaluation.videos),
+        pairs=[_pair(pair) for pair in evaluation.pairs[:_MOST_PAIRS]],
+        num_pairs=len(evaluation.pairs),
+        published=report.PUBLISHED,
+        warning=report.WARNING,
+        style=Markup(style),  # a file of this package
+    )
+
+
+def _table(table: Table, metrics: Sequence[Metric], frechet_name: str | None) -> dict[str, object]:
+    with_frechet = frechet_name is not None
+    return {
+        "shots": table.num_shots,
+        "caption": report.caption(table),
+        "columns": report.columns(metrics, frechet_name),
+        "rows": [(row.method, report.cells(row, metrics, with_frechet=with_frechet)) for row in table.rows],
+    }
+
+
+def _cases(videos: Sequence[VideoResult]) -> list[Case]:
+    """The video that the model draws best, the one in the middle, and the worst, by LPIPS with the most shots."""
+    ranked = sorted(videos, key=_lpips)
+    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    titles: dict[int, list[str]] = {}
+    for title, place in places.items():
+        titles.setdefault(place, []).append(title)
+    return [_case(" and ".join(names), ranked[place]) for place, names in sorted(titles.items())] if ranked else []
+
+
+def _lpips(video: VideoResult) -> float:
+    return [row.values["lpips"] for row in video.rows if row.method == _JUDGED_BY][-1]
+
+
+def _case(title: str, video: VideoResult) -> Case:
+    sets = []
+    for number in sorted({row.num_shots for row in video.rows}):
+        rows = [row for row in video.rows if row.num_shots == number]
+        shots = video.shots[:number]
+        shown = "" if len(shots) == number else f"{len(shots)} of {number}"
+        strips = [Strip("shots", shown, shots)]
+        strips += [Strip(row.method, f"LPIPS {row.values['lpips']:.3f}", row.pictures) for row in rows]
+        sets.append((f"T = {number}", tuple(strips)))
+    return Case(title, video.name, tuple(sets))
+
+
+def _pair(pair: VideoResult) -> Case:
+    drawn: list[Row] = [row for row in pair.rows if row.pictures]
+    strips = [Strip("portrait", "", pair.shots), Strip("driver", "", pair.targets)]
+    strips += [Strip(row.method, f"CSIM {row.values['csim_source']:.2f}", row.pictures) for row in drawn]
+    return Case("", f"{pair.name}, driven by {pair.driver}", (("", tuple(strips)),))

@@ -1,0 +1,187 @@
+"""Which videos and frames are measured: the protocol of arXiv 1905.08233, section 4, as pure functions of a seed.
+
+50 videos of people never trained on; T shots and 32 hold-out frames of the same video, none of them in both.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pipelines.head import fit_pose
+from pipelines.jpeg import decode_jpeg
+from pipelines.shards import FrameRef, ShardDataset, SourceVideo
+from training.config import ModelConfig
+from training.pictures import resize_points
+
+_FEWEST_HELD_OUT = 8
+
+
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """What is measured."""
+
+    split: str = "test"
+    num_videos: int = 50
+    """Videos at most, of as many identities as there are."""
+    num_frames: int = 32
+    """Hold-out frames of a video at most."""
+    shots: tuple[int, ...] = (1, 8, 32)
+    """T: how many frames of the person a method is given."""
+    num_pairs: int = 0
+    """Portraits driven by the frames of somebody else."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_videos", "num_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.num_pairs < 0:
+            raise ValueError(f"num_pairs must not be negative, got {self.num_pairs}")
+        if not self.shots or min(self.shots) < 1 or list(self.shots) != sorted(set(self.shots)):
+            raise ValueError(f"shots must be rising numbers of at least 1, got {' '.join(map(str, self.shots))}")
+
+    @property
+    def fewest_held_out(self) -> int:
+        """A T that leaves fewer hold-out frames in a video is not measured there."""
+        return min(self.num_frames, _FEWEST_HELD_OUT)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Frames of one video by their position in it."""
+
+    video: SourceVideo
+    held_out: tuple[int, ...]
+    """In the order of time; the same for every T."""
+    shots: tuple[int, ...]
+    """For the largest T; a smaller one takes the first of them."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A portrait of one person and a driver clip of another, in the order of time."""
+
+    portrait: FrameRef
+    portrait_video: SourceVideo
+    driver: tuple[FrameRef, ...]
+    driver_video: SourceVideo
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Frames of one video: RGB 0..255, and their true landmarks in pixels."""
+
+    images: UInt8[np.ndarray, "frames size size 3"]
+    landmarks: Float[np.ndarray, "frames 68 2"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, number: int) -> "Faces":
+        return Faces(self.images[:number], self.landmarks[:number])
+
+    @property
+    def size(self) -> int:
+        return int(self.images.shape[1])
+
+    @property
+    def angles(self) -> Float[np.ndarray, "frames 3"]:
+        """Yaw, pitch and roll in degrees, as the index of a data set has them."""
+        pose = fit_pose(self.landmarks)
+        return np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
+
+
+def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:
+    """`number` of them at most: one of each identity in turn, in an order that depends on seed and ids alone."""
+    turn: Counter[str] = Counter()
+    turns: list[tuple[int, int, SourceVideo]] = []
+    for video in sorted(videos, key=lambda video: _draw(seed, video.video_id)):
+        turns.append((turn[video.identity], len(turns), video))
+        turn[video.identity] += 1
+    return [video for _, _, video in sorted(turns, key=lambda place: place[:2])[:number]]
+
+
+def choose_frames(video: SourceVideo, config: ProtocolConfig) -> Selection | None:
+    """The frames of one video: a pure function of seed and video id. None where it has too few for the smallest T.
+
+    The largest T that leaves enough hold-out frames takes its shots, the rest are held out, up to the number asked for.
+    """
+    total = len(video.frames)
+    possible = [shots for shots in config.shots if total - shots >= config.fewest_held_out]
+    if not possible:
+        return None
+    most = possible[-1]
+    order = np.random.default_rng(_draw(config.seed, video.video_id)).permutation(total).tolist()
+    return Selection(
+        video,
+        held_out=tuple(sorted(order[most : most + config.num_frames])),
+        shots=tuple(order[:most]),
+    )
+
+
+def choose_pairs(videos: Sequence[SourceVideo], config: ProtocolConfig) -> list[Pair]:
+    """Up to `num_pairs` of them; each video's first shot, driven by the longest clip of the next other person."""
+    pairs: list[Pair] = []
+    for place, video in enumerate(videos):
+        others = [*videos[place + 1 :], *videos[:place]]
+        driver = next((other for other in others if other.identity != video.identity), None)
+        if driver is None or len(pairs) == config.num_pairs:
+            break
+        first = np.random.default_rng(_draw(config.seed, video.video_id)).permutation(len(video.frames))[0]
+        pairs.append(Pair(video.frames[int(first)], video, _longest_clip(driver, config.num_frames), driver))
+    return pairs
+
+
+def _longest_clip(video: SourceVideo, num_frames: int) -> tuple[FrameRef, ...]:
+    """The first frames of the clip that has most, in the order of time."""
+    clip, _ = Counter(frame.clip for frame in video.frames).most_common(1)[0]
+    frames = sorted((frame for frame in video.frames if frame.clip == clip), key=lambda frame: frame.frame_index)
+    return tuple(frames[:num_frames])
+
+
+def read_faces(dataset: ShardDataset, frames: Sequence[FrameRef], size: int | None = None) -> Faces:
+    """Frames at the size that a network sees, or as they are stored.
+
+    Raises:
+        ValueError, OSError: a frame is damaged or gone.
+    """
+    read = dataset.read(frames)
+    images = np.stack([decode_jpeg(jpeg) for jpeg, _ in read])
+    landmarks = np.stack([points for _, points in read])
+    stored = images.shape[1]
+    if size is None or size == stored:
+        return Faces(images, landmarks)
+    how = cv2.INTER_AREA if size < stored else cv2.INTER_CUBIC
+    resized = np.stack([cv2.resize(image, (size, size), interpolation=how) for image in images])
+    return Faces(resized, resize_points(landmarks, size / stored))
+
+
+def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
+    """Raises ValueError when a data set was made with another landmark detector or crop rule than a model's."""
+    manifest = dataset.manifest
+    for name, theirs, ours in (
+        ("landmark detector", manifest.detector, model.detector),
+        ("crop rule", manifest.crop_rule, model.crop),
+    ):
+        if theirs != ours:
+            raise ValueError(f"{dataset.root} was made with {name} {theirs}, the model wants {ours}")
+
+
+def part_name(name: str) -> str:
+    """A file's name for a video's: names of videos never become paths."""
+    return hashlib.sha256(name.encode()).hexdigest()[:24]
+
+
+def digest(config: ProtocolConfig, *facts: object) -> str:
+    """What a result depends on, as 16 letters."""
+    return hashlib.sha256(repr((sorted(asdict(config).items()), facts)).encode()).hexdigest()[:16]
+
+
+def _draw(seed: int, name: str) -> int:
+    """A number for a name, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big")

