@@ -52,8 +52,8 @@ def _head(manifest: DatasetManifest) -> str:
 Face crops with 68 landmarks a frame, cut from films of people. Made by `sfumato preprocess` {manifest.code_version},
 schema version {manifest.schema_version}.
 
-- Source: {_line(manifest.source)}
-- Licence: {_line(manifest.licence)}
+- Source: {one_line(manifest.source)}
+- Licence: {one_line(manifest.licence)}
 - Digest: `{manifest.digest}`"""
 
 
@@ -78,7 +78,7 @@ def _inside(manifest: DatasetManifest, identities: Mapping[str, int], reports: S
 
 {counts["inputs"]:,} input clips: {counts["done"]:,} done, {counts["rejected"]:,} rejected, {counts["failed"]:,} failed.
 
-{_table(header, rows)}
+{table(header, rows)}
 
 No identity is in two splits. {episodes}""".rstrip()
 
@@ -96,7 +96,7 @@ def _spread(reports: Sequence[ShardReport]) -> str:
     rows = [[text, *(str(quantile(counts[name], share)) for share in _SHARES.values())] for name, text in names.items()]
     return f"""## Where the faces look
 
-{_table(["", *_SHARES], rows)}
+{table(["", *_SHARES], rows)}
 
 A column says which value that share of the frames (of the clips, in the last row) does not exceed. Angles to the
 nearest {STEP_DEGREES} degrees: yaw > 0 turns the face to the picture's right, pitch > 0 looks up."""
@@ -106,7 +106,7 @@ def _refused(manifest: DatasetManifest) -> str:
     rows = [[code, f"{number:,}", EXPLANATIONS.get(code, "")] for code, number in manifest.codes.items()]
     return f"""## What was rejected or failed, and why
 
-{_table(["reason", "clips", "meaning"], rows or [["none", "0", ""]])}
+{table(["reason", "clips", "meaning"], rows or [["none", "0", ""]])}
 
 Each one is a row of `rejects/part-*.parquet`, with its stage, its message and what was measured before."""
 
@@ -181,11 +181,12 @@ def _limits(manifest: DatasetManifest) -> str:
     return "## Known limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text of the user's on one line of Markdown, without being Markdown."""
     return " ".join(text.split()).replace("<", "&lt;").replace("`", "'")

@@ -19,6 +19,7 @@ from typing import IO, Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pipelines import full_disk
 from pipelines.listing import FileInfo as FileInfo
 from pipelines.listing import walk_local, walk_remote
 from pipelines.retries import retrying
@@ -195,7 +196,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
         try:
-            with os.fdopen(handle, "wb") as sink:
+            with full_disk.naming(target), os.fdopen(handle, "wb") as sink:
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
@@ -206,7 +207,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         return
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
         spool = Path(folder) / "spool"
-        with spool.open("wb") as sink:
+        with full_disk.naming(spool), spool.open("wb") as sink:
             yield sink
         parent = posixpath.dirname(path)
         with contextlib.suppress(FileExistsError, NotImplementedError):

@@ -146,10 +146,12 @@ def running(options: Options) -> Iterator[str]:
         ValueError: the model is broken, the port is taken, the options contradict each other.
     """
     from serving.registry import resolve
+    from training.checkpoint import load_bundle
 
     config = to_config(options)
-    resolve(config.model)
+    model = resolve(config.model)
     _require_free_port(options.host, options.port)
+    load_bundle(model)  # a broken model is said here, not in a replica's log
     # Set before Ray is imported: it reads them then.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

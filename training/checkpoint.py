@@ -7,6 +7,9 @@ or altered file is refused by name.
 import hashlib
 import io
 import json
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipelines import storage
+from training import tensor_file
 from training.config import TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
@@ -113,13 +117,35 @@ def resume(url: str, learner: Learner) -> Origin:
     for name, network in learner.networks().items():
         load_weights(network, files[f"{name}.safetensors"], f"{url}/{name}.safetensors")
     for name, ema in (("embedder", learner.embedder_ema), ("generator", learner.generator_ema)):
-        shadow = safetensors.torch.load(files[f"ema_{name}.safetensors"])
+        shadow = tensor_file.read(files[f"ema_{name}.safetensors"], f"{url}/ema_{name}.safetensors", ema.shadow)
         ema.shadow = {key: value.to(learner.device) for key, value in shadow.items()}
-    state = torch.load(io.BytesIO(files["optimizer.pt"]), map_location=learner.device, weights_only=True)
-    learner.load_optimizer_state(state)
-    ids = pq.ParquetFile(io.BytesIO(files["identity_rows.parquet"])).read().column("video_id").to_pylist()
-    learner.table.load(ids, safetensors.torch.load(files["identity_rows.safetensors"]))
+    _load_optimizers(learner, files["optimizer.pt"], f"{url}/optimizer.pt")
+    try:
+        ids = pq.ParquetFile(io.BytesIO(files["identity_rows.parquet"])).read().column("video_id").to_pylist()
+    except (pa.ArrowException, KeyError) as error:
+        raise ValueError(f"{url}/identity_rows.parquet holds no video ids: {error}") from None
+    sizes = {name: tensor[:1].expand(len(ids), *tensor.shape[1:]) for name, tensor in learner.table.state().items()}
+    learner.table.load(
+        ids, tensor_file.read(files["identity_rows.safetensors"], f"{url}/identity_rows.safetensors", sizes)
+    )
     return origin
+
+
+def _load_optimizers(learner: Learner, data: bytes, name: str) -> None:
+    if not zipfile.is_zipfile(io.BytesIO(data)):  # the format torch had before is a bare pickle
+        raise ValueError(f"{name} is refused, nothing of it was run: it is no file of ours")
+    try:
+        state = torch.load(io.BytesIO(data), map_location=learner.device, weights_only=True)
+        learner.load_optimizer_state(state)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it names {named[1]}" if named else "it is no file of ours"
+        raise ValueError(
+            f"{name} is refused, nothing of it was run: only tensors and numbers belong there, {what}"
+        ) from None
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name} holds no optimisers of this architecture: {reason}") from None
 
 
 def newest_whole(folder: str) -> tuple[str | None, list[str]]:
@@ -195,7 +221,7 @@ def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
     data = storage.read_bytes(manifest)
     try:
         hashes = TypeAdapter(dict[str, str]).validate_python(json.loads(data)["sha256"])
-    except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{manifest} is no manifest: {type(error).__name__}") from None
     for name in required:
         if name not in hashes:
@@ -205,6 +231,8 @@ def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
         path = storage.join(url, name)
         if "/" in name or not storage.exists(path):
             raise ValueError(f"{path} is missing, though {MANIFEST} names it")
+        if name.endswith(tensor_file.SUFFIX):
+            tensor_file.check_size(path)
         files[name] = storage.read_bytes(path)
         found = hashlib.sha256(files[name]).hexdigest()
         if found != expected:
@@ -226,9 +254,13 @@ def load_weights(network: torch.nn.Module, data: bytes, name: str) -> None:
 
 
 def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
-    raw = json.loads(data)
-    if raw.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"{url} has bundle schema {raw.get('schema_version')}, this version reads {SCHEMA_VERSION}")
+    try:
+        raw = json.loads(data)
+        schema = raw["schema_version"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{url}/{_CONFIG} is no base model's: {type(error).__name__}") from None
+    if schema != SCHEMA_VERSION:
+        raise ValueError(f"{url} has bundle schema {schema}, this version reads {SCHEMA_VERSION}")
     try:
         config = TypeAdapter(TrainConfig).validate_python(raw["config"])
         origin = TypeAdapter(Origin).validate_python(raw["origin"])

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,14 @@ from pipelines import storage
 from pipelines.command import console
 from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
+from training.control import Control
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import Request, open_data, train
+from training.machine import Load, describe
 from training.perceptual_weights import PerceptualFiles
+from training.records import Metrics, Record, Tags, sample
 from training.step import Learner
-from training.tracking import Tracker
+from training.tracker import Tracker
 
 _OBJECT_STORE_BYTES = 150 * 2**20
 _POLL_SECONDS = 0.5
@@ -60,36 +64,9 @@ class _Job:
     config: TrainConfig
     dataset: str
     checkpoints: str
-    tracker: Tracker
     control: Any
     scratch: str | None
     perceptual_files: PerceptualFiles | None
-
-
-class _Control:
-    """An actor between the command and the workers: progress out, the wish to stop in."""
-
-    def __init__(self) -> None:
-        self.step, self.metrics = 0, dict[str, float]()
-        self.stop_wanted, self.stop_step = False, -1
-
-    def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.step, self.metrics = step, dict(metrics)
-
-    def progress(self) -> tuple[int, dict[str, float]]:
-        return self.step, self.metrics
-
-    def request_stop(self) -> None:
-        self.stop_wanted = True
-
-    def stop(self, step: int) -> bool:
-        """The same answer to every worker that asks about a step: the first to ask after the wish decides."""
-        if self.stop_wanted and self.stop_step < 0 and step > self.asked:
-            self.stop_step = step
-        self.asked = max(self.asked, step)
-        return self.stop_step == step
-
-    asked = -1
 
 
 def fit(
@@ -121,13 +98,11 @@ def fit(
     try:
         # Beside this process: on a machine that may be taken away it would take the run along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        control = ray.remote(num_cpus=0, scheduling_strategy=here)(_Control).remote()
+        control = ray.remote(num_cpus=0, scheduling_strategy=here)(Control).remote()
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
         trainer = TorchTrainer(
             _work,
-            train_loop_config={
-                "job": _Job(config, dataset, checkpoints_of(run), tracker, control, scratch, perceptual_files)
-            },
+            train_loop_config={"job": _Job(config, dataset, checkpoints_of(run), control, scratch, perceptual_files)},
             scaling_config=cluster.scaling(),
             run_config=RunConfig(
                 name=_NAME,
@@ -137,7 +112,15 @@ def fit(
                 failure_config=FailureConfig(max_failures=cluster.max_failures),
             ),
         )
-        _watch(trainer, control, on_progress)
+
+        def on_news(step: int, metrics: Mapping[str, float]) -> None:
+            _fetch_records(control, tracker)
+            on_progress(step, metrics)
+
+        try:
+            _watch(trainer, control, on_news)
+        finally:
+            _fetch_records(control, tracker)
         checkpoint, _ = newest_whole(checkpoints_of(run))
         assert checkpoint is not None  # the last step has written it
         return checkpoint
@@ -162,6 +145,7 @@ def start_ray(cluster: Cluster) -> None:
         try:
             # A worker more than cores: the controller and the data threads mostly wait.
             ray.init(
+                "local",  # not some other cluster of this machine
                 num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
@@ -174,6 +158,12 @@ def start_ray(cluster: Cluster) -> None:
             if not tries_left or "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
+
+
+def _fetch_records(control: Any, tracker: Tracker) -> None:
+    with suppress(ray.exceptions.RayError):  # the log must not hide why training ended
+        for record in ray.get(control.take_records.remote()):
+            tracker.put(record)
 
 
 def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> None:
@@ -229,19 +219,25 @@ def _work(settings: Mapping[str, Any]) -> None:
     context = ray.train.get_context()
     torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
     exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
-    observer = _RayObserver(job, exchange.rank)
+    device = ray.train.torch.get_device()
+    observer = _RayObserver(job, exchange, device)
     data = open_data(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
     checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
-    train(job.config, data, observer, exchange, ray.train.torch.get_device(), checkpoint, job.perceptual_files)
+    train(job.config, data, observer, exchange, device, checkpoint, job.perceptual_files)
 
 
 class _RayObserver:
     """Passes the loop's news on: metrics and pictures from the first worker, checkpoints from all at once."""
 
-    def __init__(self, job: _Job, rank: int) -> None:
-        self.job, self.is_first = job, rank == 0
+    def __init__(self, job: _Job, exchange: Exchange, device: torch.device) -> None:
+        self.job, self.is_first, self._load = job, exchange.rank == 0, Load(device)
         self._heeded: list[str] = []
+        self._record(Tags(describe(device, exchange.world_size)))
+
+    def _record(self, record: Record) -> None:
+        if self.is_first:
+            self.job.control.record.remote(record)
 
     def request(self, step: int) -> Request:
         if ray.get(self.job.control.stop.remote(step)):
@@ -256,12 +252,11 @@ class _RayObserver:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         if self.is_first:
             self.job.control.report.remote(step, dict(metrics))
-            self.job.tracker.log_metrics(step, metrics, time.time_ns() // 1_000_000)
+            self._record(Metrics(step, {**metrics, **self._load()}, time.time_ns() // 1_000_000))
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
-        if self.is_first:
-            self.job.tracker.log_samples(step, grid)
-            self.job.tracker.log_metrics(step, metrics, time.time_ns() // 1_000_000)
+        self._record(sample(step, grid))
+        self._record(Metrics(step, dict(metrics), time.time_ns() // 1_000_000))
 
     def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
         # Reporting is a barrier: every worker reports, the first one with the files. Those of an ordinary checkpoint

@@ -180,7 +180,7 @@ def _steps(learner: Learner, data: Data, observer: Observer, loader: EpisodeLoad
         last = step == config.num_steps
         request = Request.NOTHING
         if step % config.log_every == 0 or last:
-            metrics = meter.flush(config.episodes_per_step) | guard.counts()
+            metrics = meter.flush(config.episodes_per_step) | guard.counts() | learner.learning_rates()
             observer.log(step, metrics)
             request = observer.request(step)
         # Sample

@@ -226,6 +226,11 @@ class Learner:
         bfloat16 = self.config.engine.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16)
 
+    def learning_rates(self) -> dict[str, float]:
+        """Of both optimisers, as they are now; the names are the config's."""
+        optimizers = {"": self.generator_optimizer, "_discriminator": self.discriminator_optimizer}
+        return {f"learning_rate{name}": float(o.param_groups[0]["lr"]) for name, o in optimizers.items()}
+
     def networks(self) -> Mapping[str, nn.Module]:
         return {"embedder": self.embedder, "generator": self.generator, "discriminator": self.discriminator}
 

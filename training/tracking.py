@@ -1,116 +1,183 @@
-"""Experiments in MLflow: one run per training, across restarts; the only home of mlflow in training.
+"""A training's run in MLflow: found or made, and given its records; the only home of mlflow in training.
 
-Training must not die of its log: when the server is away, a warning is printed once and the run goes on.
+Whatever is delivered twice is there once: points of a metric by name and step, everything else by name, a registered
+version by the hash of its bundle.
 """
 
 import json
-import logging
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from PIL import Image
 
-from pipelines.shards import ShardDataset
-from training.config import TrainConfig
+from pipelines import storage
+from training.records import Files, Lineage, Metrics, Params, Picture, Record, Registration, Status, Tags, Text
+from training.sender import Refused, Unreachable
+from training.tracker import ALIAS, REGISTERED_MODEL, Target
 
-REGISTERED_MODEL = "sfumato-base"
-ALIAS = "champion"
+KEY_TAG = "sfumato.key"
 _MAX_PARAM_LENGTH = 500
+_MAX_TAG_LENGTH = 5000
+_MAX_DESCRIPTION_LENGTH = 5000
+_PARAMS_AT_ONCE = 100
 _METRICS_PER_CALL = 500  # the server takes a thousand
+_FINISHED_TAG, _VERSION_TAG = "finished_ms", "bundle_version"
 
-logger = logging.getLogger(__name__)
+
+def connect(target: Target) -> "MlflowRun":
+    """The training's run; made when there is none. Raises training.sender.Unreachable."""
+    try:
+        run: MlflowRun = _attempt(lambda: MlflowRun(MlflowClient(target.uri), target))
+    except Refused as error:
+        raise Unreachable(str(error)) from error
+    return run
 
 
-@dataclass(frozen=True)
-class Tracker:
-    """One MLflow run, addressed by id: cheap to send to a worker."""
+class MlflowRun:
+    """A run that the server knows."""
 
-    tracking_uri: str
-    run_id: str
+    def __init__(self, client: MlflowClient, target: Target) -> None:
+        self._client = client
+        found = _find(client, target)
+        self.id: str = found or _create(client, target)
+        run = client.get_run(self.id)
+        self._last_step = {metric.key: metric.step for metric in run.to_proto().data.metrics}
+        self._params = dict(run.data.params)
 
-    def _client(self) -> MlflowClient:
-        return MlflowClient(self.tracking_uri)
+    def deliver(self, records: Sequence[Record]) -> None:
+        """See training.sender."""
+        first = records[0]
+        if isinstance(first, Metrics):
+            metrics = [record for record in records if isinstance(record, Metrics)]
+            _attempt(lambda: self._metrics(metrics))
+        else:
+            _attempt(lambda: self._one(first))
 
-    def log_metrics(self, step: int, metrics: Mapping[str, float], timestamp_ms: int) -> None:
-        entries = [Metric(name, value, timestamp_ms, step) for name, value in metrics.items()]
-        self._try(lambda client: client.log_batch(self.run_id, metrics=entries))
+    def _metrics(self, records: Sequence[Metrics]) -> None:
+        # A restart repeats the steps since its checkpoint: they are in the log already.
+        points: dict[tuple[str, int], Metric] = {}
+        for record in records:
+            for name, value in record.values.items():
+                if record.step > self._last_step.get(name, -1):
+                    points.setdefault((name, record.step), Metric(name, value, record.timestamp_ms, record.step))
+        if points:
+            self._client.log_batch(self.id, metrics=list(points.values()))
+        for name, step in points:
+            self._last_step[name] = max(step, self._last_step.get(name, -1))
 
-    def log_samples(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """A grid of sample pictures."""
-        picture = Image.fromarray(image)
-        self._try(lambda client: client.log_image(self.run_id, picture, artifact_file=f"samples/step-{step:07d}.png"))
+    def _one(self, record: Record) -> None:
+        client = self._client
+        match record:
+            case Tags(values):
+                tags = [RunTag(name, value[:_MAX_TAG_LENGTH]) for name, value in values.items()]
+                client.log_batch(self.id, tags=tags)
+            case Params(values):
+                self._log_params(values)
+            case Lineage(url, digest):
+                # The digest is cut to the 36 characters MLflow's table holds; the tag has them all.
+                entity = Dataset("shards", digest[:36], source_type="fsspec", source=json.dumps({"uri": url}))
+                client.log_inputs(self.id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+            case Text(file, text):
+                client.log_text(self.id, text, file)
+            case Picture(file):
+                client.log_image(self.id, record.image(), artifact_file=file)
+            case Files(folder, names, artifact):
+                self._log_files(folder, names, artifact)
+            case Registration():
+                _register(client, self.id, record)
+            case Status(status, timestamp_ms) if status != "RUNNING":
+                client.set_terminated(self.id, status, timestamp_ms)
+            case Status(status):
+                client.update_run(self.id, status=status)
 
-    def log_folder(self, folder: str, name: str) -> None:
-        self._try(lambda client: client.log_artifacts(self.run_id, folder, name))
+    def _log_params(self, values: Mapping[str, str]) -> None:
+        # The first values stay: a resume may train for longer, and `starts/` says what each start was asked for.
+        new = [Param(k, v[:_MAX_PARAM_LENGTH]) for k, v in values.items() if k not in self._params]
+        for start in range(0, len(new), _PARAMS_AT_ONCE):
+            self._client.log_batch(self.id, params=new[start : start + _PARAMS_AT_ONCE])
+        self._params |= {param.key: param.value for param in new}
 
-    def finish(self, status: str) -> None:
-        """FINISHED, FAILED or KILLED."""
-        self._try(lambda client: client.set_terminated(self.run_id, status))
+    def _log_files(self, folder: str, names: Sequence[str], artifact: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+            for name in names:
+                url, copy = storage.join(folder, name), Path(scratch) / name
+                if not storage.exists(url):
+                    raise Refused(f"{url} is gone")
+                if storage.is_local(url):
+                    self._client.log_artifact(self.id, str(storage.local_path(url)), artifact)
+                    continue
+                with storage.local_copy(url) as path:
+                    shutil.move(path, copy)
+                self._client.log_artifact(self.id, str(copy), artifact)
+                copy.unlink()
 
-    def _try(self, action: Callable[[MlflowClient], Any]) -> None:
+
+def _find(client: MlflowClient, target: Target) -> str | None:
+    """The training's run, by its id, else by its key: the answer to a creation may have been lost."""
+    if target.run_id is not None:
         try:
-            action(self._client())
-        except (MlflowException, OSError) as error:
-            logger.warning("MLflow did not take a record, training goes on: %s", type(error).__name__)
+            run = client.get_run(target.run_id)
+            if run.info.lifecycle_stage == LifecycleStage.ACTIVE:
+                return target.run_id
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    experiment = client.get_experiment_by_name(target.experiment)
+    if experiment is None:
+        return None
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{KEY_TAG}` = '{target.key}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
 
 
-def start_run(
-    tracking_uri: str,
-    artifact_root: str | None,
-    experiment: str,
-    name: str,
-    *,
-    config: TrainConfig,
-    dataset: ShardDataset,
-    resume: str | None,
-) -> Tracker:
-    """Open a run, or take up the one called `resume`.
-
-    Args:
-        artifact_root: where a new experiment keeps its files; None leaves it to the server.
-    """
-    client = MlflowClient(tracking_uri)
-    if resume is not None:
-        client.update_run(resume, status="RUNNING")
-        return Tracker(tracking_uri, resume)
-    found = client.get_experiment_by_name(experiment)
+def _create(client: MlflowClient, target: Target) -> str:
+    experiment = client.get_experiment_by_name(target.experiment)
     experiment_id = (
-        found.experiment_id if found else client.create_experiment(experiment, artifact_location=artifact_root)
+        experiment.experiment_id
+        if experiment
+        else client.create_experiment(target.experiment, artifact_location=target.artifact_root)
     )
-    run = client.create_run(experiment_id, run_name=name)
-    parameters = [Param(key, value[:_MAX_PARAM_LENGTH]) for key, value in _flatten(asdict(config)).items()]
-    client.log_batch(run.info.run_id, params=parameters)
-    client.set_tag(run.info.run_id, "dataset_digest", dataset.manifest.digest)
-    _log_dataset(client, run.info.run_id, dataset)
-    return Tracker(tracking_uri, run.info.run_id)
+    run = client.create_run(experiment_id, run_name=target.name, tags={KEY_TAG: target.key})
+    return str(run.info.run_id)
 
 
-def _log_dataset(client: MlflowClient, run_id: str, dataset: ShardDataset) -> None:
-    """Lineage: where the data lies and the digest of its manifest, cut to the 36 characters MLflow's table holds."""
-    source = json.dumps({"uri": dataset.root})
-    entity = Dataset(name="shards", digest=dataset.manifest.digest[:36], source_type="fsspec", source=source)
-    client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
-
-
-def register(tracking_uri: str, run_id: str, artifact: str) -> str:
-    """Register a run's bundle as the newest version of the base model and give it the alias; returns `models:/…`."""
-    client = MlflowClient(tracking_uri)
+def _register(client: MlflowClient, run_id: str, record: Registration) -> None:
     try:
         client.create_registered_model(REGISTERED_MODEL)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"{client.get_run(run_id).info.artifact_uri}/{artifact}"
-    version = client.create_model_version(REGISTERED_MODEL, source, run_id=run_id)
-    client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, version.version)
-    return f"models:/{REGISTERED_MODEL}@{ALIAS}"
+    versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    made = next((v for v in versions if v.run_id == run_id and v.tags.get(_VERSION_TAG) == record.version), None)
+    if made is None:
+        source = f"{client.get_run(run_id).info.artifact_uri}/{record.artifact}"
+        tags = {**record.tags, _VERSION_TAG: record.version, _FINISHED_TAG: str(record.timestamp_ms)}
+        text = record.description[:_MAX_DESCRIPTION_LENGTH]
+        made = client.create_model_version(REGISTERED_MODEL, source, run_id=run_id, tags=tags, description=text)
+    # A log that was kept for days must not put an old model before a newer one.
+    newest = max((int(version.tags.get(_FINISHED_TAG, 0)) for version in versions), default=0)
+    if record.timestamp_ms >= newest:
+        client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, made.version)
+
+
+def _attempt(action: Callable[[], Any]) -> Any:
+    """What `action` gets from MLflow, its errors told apart: the record is wrong, or the server is not there."""
+    try:
+        return action()
+    except Refused:
+        raise
+    except MlflowException as error:
+        reason = str(error).partition("\n")[0].partition(" with exception ")[0][:200]
+        if error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+            raise Refused(reason) from error
+        raise Unreachable(reason) from error
+    except Exception as error:  # each artifact store has errors of its own, and none may end the thread
+        raise Unreachable(f"{type(error).__name__}: {error}".partition("\n")[0][:200]) from error
 
 
 def log_evaluation(

@@ -24,19 +24,6 @@ pytestmark = [
 ]
 
 
-def test_stop_answers_every_worker_alike_about_a_step() -> None:
-    from training.distributed import _Control
-
-    control = _Control()
-    assert not control.stop(10)
-    control.request_stop()
-    assert not control.stop(10)  # the other worker was told to go on: so is this one
-    assert control.stop(20)
-    assert control.stop(20)
-    control.report(20, {"content": 1.0})
-    assert control.progress() == (20, {"content": 1.0})
-
-
 def test_the_workers_last_line_is_the_message() -> None:
     from training.distributed import _last_line
 

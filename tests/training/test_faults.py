@@ -69,7 +69,7 @@ def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster as Machines
 
     from training.distributed import Cluster, fit
-    from training.tracking import start_run
+    from training.tracker import Target, start_run
 
     config = TypeAdapter(TrainConfig).validate_json((folder / "config.json").read_bytes())
     dataset = ShardDataset(str(folder / "set"))
@@ -78,7 +78,8 @@ def main(folder: Path) -> None:
     leaving = machines.add_node(num_cpus=1, **store)
     ray.init(address=machines.address, log_to_driver=False)
     uri, files = f"sqlite:///{folder}/mlflow.db", (folder / "files").as_uri()
-    tracker = start_run(uri, files, "test", "run", config=config, dataset=dataset, resume=None)
+    target = Target(uri, files, "test", "run", "k" * 32)
+    tracker = start_run(target, str(folder / "journal"), config=config, dataset=dataset)
     faults = Faults(machines, leaving)
     cluster = Cluster(2, gpus=False, address=machines.address, min_workers=1)
     checkpoint = fit(config, dataset.root, str(folder / "run"), cluster, tracker, faults)

@@ -2,13 +2,13 @@
 
 import _thread
 import contextlib
-import json
 import math
+import shlex
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,23 +20,21 @@ from pipelines.shards import read_manifest
 from training import lease
 from training.checkpoint import (
     MANIFEST,
-    MAY_CHANGE,
     Origin,
-    copy_bundle,
-    differences,
     load_bundle,
     newest_whole,
 )
 from training.config import Augmentation, EngineConfig, ReadOrder, TrainConfig
 from training.loop import Data, open_data
+from training.model_card import Training
 from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
+from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
+from training.tracker import Target, without_password
 
 if TYPE_CHECKING:
     from training.distributed import Cluster
-
-_RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -140,6 +138,21 @@ class Options:
             )
         return Cluster(workers, self.gpus, self.ray_address, self.min_workers, self.max_failures)
 
+    def command_line(self) -> str:
+        """The line that asks for the same again; of the flags only those that are no defaults."""
+        words = ["sfumato", "meta-train", self.preset, "--data", self.data, "-o", self.out]
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.default is not MISSING and value != each.default:
+                flag = f"--{each.name.replace('_', '-')}"
+                words += [flag] if value is True else [flag, str(value)]
+        return without_password(shlex.join(words))
+
+    def target(self, record: Mapping[str, Any]) -> Target:
+        """Where the run logs to; `record` is what run.json says."""
+        name = Path(self.out).name or self.preset
+        return target_of(self.mlflow, self.mlflow_artifacts, self.experiment, name, record)
+
     @property
     def absolute_scratch(self) -> str | None:
         """Workers have folders of their own."""
@@ -185,11 +198,12 @@ def run(options: Options) -> Outcome:
     shortfall = data.shortfall(config.num_shots)
     if shortfall:
         console().print(f"sfumato meta-train: {shortfall}", markup=False)
-    _read_record(out, config)
+    record = read_record(out, config)
     if storage.exists(storage.join(out, MANIFEST)):
         done = load_bundle(out).origin.step
         if done >= config.num_steps:
-            return _outcome(options, done, data, started, shortfall, "already trained: nothing to do")
+            kept = send_kept(options.target(record), out)
+            return _outcome(options, done, data, started, shortfall, "already trained: nothing to do", kept)
     with lease.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
         return _train(options, config, data, out, files, started)
 
@@ -197,48 +211,48 @@ def run(options: Options) -> Outcome:
 def _train(
     options: Options, config: TrainConfig, data: Data, out: str, files: PerceptualFiles | None, started: float
 ) -> Outcome:
-    # Ray and MLflow take seconds to import; errors above should not wait for them.
+    # Ray takes seconds to import; errors above should not wait for it.
     from training.distributed import checkpoints_of, fit
-    from training.tracking import register, start_run
+    from training.publish import publish
+    from training.tracker import start_run
 
-    record = _read_record(out, config)
+    record = read_record(out, config)
     cluster = options.cluster(config.episodes_per_step)
     _, damage = newest_whole(checkpoints_of(out))
     notes = [f"{each}; resumed from the checkpoint before" for each in damage]
-    uri = _tracking_uri(options.mlflow)
-    artifacts = options.mlflow_artifacts or _beside_sqlite(uri)
-    name = Path(options.out).name or options.preset
-    tracker = start_run(
-        uri, artifacts, options.experiment, name, config=config, dataset=data.dataset, resume=record.get("mlflow_run")
-    )
-    new_record = {"mlflow_run": tracker.run_id, "config": asdict(config)}
-    storage.write_bytes(storage.join(out, _RUN), json.dumps(new_record, indent=1).encode())
-    status = "FAILED"
+    training = Training(options.preset, options.command_line(), version("sfumato"))
+    facts = {"command": training.command, "code_version": training.code_version, "preset": options.preset}
+    tracker = start_run(options.target(record), journal_of(out), config=config, dataset=data.dataset, facts=facts)
+    starts = (*record.get("starts", ()), utc_now())
+    write_record(out, tracker, starts, config)
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+    latest: dict[str, float] = {}
+    kept = ""
     try:
         with progress() as bar:
             task = bar.add_task("starting workers", total=config.num_steps)
 
             def on_progress(step: int, metrics: Mapping[str, float]) -> None:
                 if step:
+                    latest.update(metrics)
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
             checkpoint = fit(
                 config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch, files
             )
-        copy_bundle(checkpoint, out)
-        with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
-            copy_bundle(checkpoint, folder)
-            tracker.log_folder(folder, "model")
-        registered = register(uri, tracker.run_id, "model")
+        training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
+        registered = publish(checkpoint, out, data.dataset.manifest, training, tracker)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        tracker.finish(status)
+        if (kept := tracker.finish(status)) and status != "FINISHED":
+            console().print(f"sfumato meta-train: {kept}", markup=False)
+        write_record(out, tracker, starts, config)
     notes += _hardships(load_bundle(out).origin)
-    return _outcome(options, config.num_steps, data, started, *notes, f"registered as {registered}")
+    return _outcome(options, config.num_steps, data, started, *notes, kept or f"registered as {registered}")
 
 
 @contextlib.contextmanager
@@ -269,43 +283,9 @@ def _outcome(options: Options, steps: int, data: Data, started: float, *notes: s
     )
 
 
-def _read_record(out: str, config: TrainConfig) -> dict[str, Any]:
-    """The run's own notes, if it was started before.
-
-    Raises:
-        ValueError: it was started with another configuration; the difference is shown.
-    """
-    path = storage.join(out, _RUN)
-    if not storage.exists(path):
-        return {}
-    record: dict[str, Any] = json.loads(storage.read_bytes(path))
-    default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
-    # A field that came after the run was started had its default then.
-    different = differences({**default, **record["config"]}, asked, ignore=MAY_CHANGE)
-    if different:
-        raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
-    return record
-
-
 def _default_workers(gpus: bool) -> int:
     if not gpus:
         return 2
     import torch
 
     return max(torch.cuda.device_count(), 1)
-
-
-def _tracking_uri(uri: str) -> str:
-    """Workers run in folders of their own: an SQLite file needs its absolute path."""
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix):
-        return uri
-    path = Path(uri.removeprefix(prefix)).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return f"{prefix}{path}"
-
-
-def _beside_sqlite(uri: str) -> str | None:
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()

@@ -13,10 +13,11 @@ import sfumato
 from pipelines import assets
 from pipelines.shards import ShardDataset
 from training.config import Augmentation
-from training.jobs.meta_train import Options, _read_record, with_detector_of, with_published_perceptual
+from training.jobs.meta_train import Options, with_detector_of, with_published_perceptual
 from training.loop import open_data
 from training.perceptual_weights import PerceptualFiles
 from training.presets import demo
+from training.run_record import read_record
 
 MakeDataset = Callable[..., ShardDataset]
 
@@ -80,9 +81,9 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
 def test_a_run_from_before_a_flag_existed_is_continued(tmp_path: Path) -> None:
     config = {name: value for name, value in asdict(demo()).items() if name not in ("read_order", "window_shards")}
     (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": config}))
-    assert _read_record(str(tmp_path), demo())["mlflow_run"] == "x"
+    assert read_record(str(tmp_path), demo())["mlflow_run"] == "x"
     with pytest.raises(ValueError, match="read_order: videos -> shards"):
-        _read_record(str(tmp_path), replace(demo(), read_order="shards"))
+        read_record(str(tmp_path), replace(demo(), read_order="shards"))
 
 
 def test_too_many_shots_for_every_video_end_the_command(
@@ -118,7 +119,7 @@ def test_a_model_is_of_the_landmarks_of_its_data_and_takes_no_others(make_datase
     assert config.model.detector == "face-alignment"
     (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": asdict(demo())}))
     with pytest.raises(ValueError, match=r"model\.detector: mediapipe -> face-alignment"):
-        _read_record(str(tmp_path), config)
+        read_record(str(tmp_path), config)
 
 
 def test_published_weights_that_cannot_be_had_are_one_line(
@@ -154,7 +155,7 @@ def test_a_run_goes_on_with_the_same_published_weights_only(
     assert config.vgg19_sha256 == hashlib.sha256(Path(published_files.vgg19).read_bytes()).hexdigest()
     record = {"mlflow_run": "x", "config": asdict(config)}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    assert _read_record(str(tmp_path), config) == json.loads(json.dumps(record))
+    assert read_record(str(tmp_path), config) == json.loads(json.dumps(record))
     command = ["meta-train", "demo", "--data", root, "-o", str(tmp_path)]
     assert sfumato.main(command) == 1
     assert "perceptual: vgg19_vggface -> vgg16" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""The real command beside an MLflow that is away: it trains, and hands in its log when it is run again."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from pipelines.shards import ShardDataset
+from training.checkpoint import load_bundle
+from training.jobs.meta_train import Options
+from training.run_record import target_of, write_record
+from training.sender import Unreachable
+from training.tracker import Tracker
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options("demo", "set", "run"),
+        Options("small", "a set", "run", num_steps=3, gpus=True, mlflow="http://host:5000", min_workers=2),
+    ],
+)
+def test_the_command_line_on_the_card_asks_for_the_same(options: Options) -> None:
+    import shlex
+
+    words = shlex.split(options.command_line())
+    assert words[:2] == ["sfumato", "meta-train"]
+    assert tyro.cli(Options, args=words[2:]) == options
+
+
+def test_no_password_is_on_the_card() -> None:
+    options = Options("demo", "set", "run", mlflow="http://ann:secret@host:5000")
+    assert options.command_line() == "sfumato meta-train demo --data set -o run --mlflow http://host:5000"
+
+
+def test_an_sqlite_file_keeps_its_pictures_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = target_of("sqlite:///logs/m.db", None, "e", "n")
+    assert target.uri == f"sqlite:///{tmp_path}/logs/m.db"
+    assert target.artifact_root == f"file://{tmp_path}/logs/mlartifacts"
+    assert target_of("http://host", None, "e", "n").artifact_root is None
+
+
+def test_a_restart_finds_its_run_by_the_key_it_noted(
+    tmp_path: Path, tiny_train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(tracker: Tracker) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr(Tracker, "_connect", connect)
+    tracker = Tracker(target_of(NOBODY, None, "e", "n"), str(tmp_path / "journal"))
+    write_record(str(tmp_path), tracker, ("then",), tiny_train())
+    tracker.finish(None)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert target_of(NOBODY, None, "e", "n", record).key == tracker.target.key
+    assert (record["mlflow_run"], record["starts"]) == (None, ["then"])
+
+
+def sfumato(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "sfumato", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_67_the_command_trains_without_mlflow_and_sends_its_log_later(
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset]
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    root, out = make_dataset("ann/v1", "bob/v1").root, str(tmp_path / "run")
+    flags = ["meta-train", "demo", "--data", root, "-o", out, "--num-steps", "2", "--workers", "1"]
+    flags += ["--num-shots", "1", "--episodes-per-step", "2"]
+    made = sfumato(*flags, "--mlflow", NOBODY)
+    assert "are kept in" in made["notes"][-1]
+    assert f"{out}/mlflow-journal" in made["notes"][-1]
+    model = load_bundle(out)
+    card = Path(out, "README.md").read_text()
+    assert model.version in card
+    assert "- Device: CPU" in card
+    assert "- Workers: 1" in card
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    sent = sfumato(*flags, "--mlflow", uri)
+    assert sent["notes"][-2:] == ["already trained: nothing to do", "the log that was kept is in MLflow now"]
+    assert sfumato(*flags, "--mlflow", uri)["notes"][-1] == "already trained: nothing to do"
+    client = MlflowClient(uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'sfumato'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    wanted = {"generator", "content", "discriminator", "learning_rate", "gradient_norm_generator", "images_per_second"}
+    wanted |= {"data_wait_share", "skipped_steps", "system/cpu_utilization_percentage", "content_fixed_episodes"}
+    assert wanted <= run.data.metrics.keys()
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "generator")] == [2]
+    assert {"command", "code_version", "device", "machine", "dataset_digest"} <= run.data.tags.keys()
+    version = client.get_model_version_by_alias("sfumato-base", "champion")
+    assert version.tags["bundle_version"] == model.version
+    assert version.description in card
+    assert load_bundle(version.source.removeprefix("file://")).version == model.version

@@ -1,0 +1,144 @@
+"""The README.md of a base model, and the description of its registered version: only what it was told."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from pipelines.card import one_line, table
+from pipelines.shards import DatasetManifest
+from training.checkpoint import Origin
+from training.config import TrainConfig
+from training.tracker import flattened
+
+CARD = "README.md"
+_NETWORKS = (("embedder", "E"), ("generator", "G"), ("discriminator", "D"))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model came about, as far as it is known."""
+
+    preset: str
+    command: str
+    """The line that makes it again."""
+    code_version: str
+    starts: tuple[str, ...] = ()
+    """When the command was started, and started again (UTC)."""
+    finished: str = ""
+    """When training ended (UTC)."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of the last steps."""
+    hardware: Mapping[str, str] = field(default_factory=dict)
+    """See training.machine.describe; may be empty."""
+    num_parameters: Mapping[str, int] = field(default_factory=dict)
+    """Of each network."""
+
+
+def model_card(
+    config: TrainConfig, origin: Origin, data: DatasetManifest, training: Training, hashes: Mapping[str, str]
+) -> str:
+    """Markdown, the same for the same arguments.
+
+    Args:
+        data: manifest of the data set that the model was trained on.
+        hashes: sha256 of each file of the bundle.
+    """
+    sections = (
+        summary(config, origin, data, training),
+        _training(origin, training),
+        _metrics(training.metrics),
+        _use(),
+        _people(),
+        _again(origin, data, training),
+        _config(config),
+        _files(hashes),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def summary(config: TrainConfig, origin: Origin, data: DatasetManifest, training: Training) -> str:
+    """The first section alone: short enough for MLflow's registry."""
+    form = "a warp of the portrait, and a network that paints what the warp cannot do" if config.model.warp_prior else (
+        "the published form: the network paints every pixel"
+    )  # fmt: skip
+    sizes = ", ".join(
+        f"{name} ({letter}) {training.num_parameters[name] / 1e6:.2f} M"
+        for name, letter in _NETWORKS
+        if name in training.num_parameters
+    )
+    return f"""# Talking-head base model
+
+Animates a portrait by 68 landmarks, from one or a few pictures of a person. Few-shot adversarial learning of neural
+talking heads (arXiv 1905.08233), preset `{training.preset}`. Made by `sfumato meta-train` {training.code_version}.
+
+- Form: {form}
+- Picture: {config.model.image_size} x {config.model.image_size} pixels
+- Parameters: {sizes or "not counted"}
+- Trained: {origin.step:,} steps of {config.episodes_per_step} episodes, {origin.images_seen:,} images seen, K = \
+{config.num_shots} shots
+- Landmarks: {config.model.detector}; a picture to animate needs the same
+- Data set: {one_line(data.source)}, licence {one_line(data.licence)}, {data.counts.get("done", 0):,} clips, digest \
+`{data.digest}`"""
+
+
+def _training(origin: Origin, training: Training) -> str:
+    first, *more = training.starts
+    lines = [f"- Started: {first} UTC", f"- Finished: {training.finished} UTC"]
+    if more:
+        lines.insert(1, f"- Started again: {len(more)} times, last {more[-1]} UTC")
+    names = {"device": "Device", "workers": "Workers", "machine": "Machine of the first worker"}
+    lines += [f"- {names[name]}: {one_line(value)}" for name, value in training.hardware.items() if name in names]
+    return "## How it was trained\n\n" + "\n".join([*lines, f"- Data: {one_line(origin.dataset)}"])
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    shown = {name: value for name, value in sorted(metrics.items()) if not name.startswith("system/")}
+    if not shown:
+        return ""
+    rows = [(name, f"{value:.4g}") for name, value in shown.items()]
+    return f"""## Last values in training
+
+{table(("metric", "value"), rows)}
+
+Means over the last steps that were logged, on training episodes: they say whether training was sound, not how good the
+model is. `sfumato evaluate` measures that."""
+
+
+def _use() -> str:
+    return """## Meant for, and not
+
+- Meant for: animating people who agreed to it, paintings, statues; research on the method.
+- Not meant for: showing anyone say or do what they did not without their consent; recognising people; judging them.
+- Faces unlike those of the data set, strong turns of the head, hands before the face and glasses come out worse.
+- Who is in the data set decides whom the model draws well; ages, skin tones and languages were neither measured nor
+  balanced here."""
+
+
+def _people() -> str:
+    return """## People and generated media
+
+The data set shows people; the weights keep traces of their faces, and `identity_rows.safetensors` has a vector for each
+video. Taking a person out of the data set (`sfumato forget`) does not take them out of this model: train again.
+
+Say that what it makes is generated. `sfumato fine-tune --consent` keeps the statement of the person shown with the
+avatar, and rendered videos are marked."""
+
+
+def _again(origin: Origin, data: DatasetManifest, training: Training) -> str:
+    return f"""## How to make it again
+
+```
+{training.command}
+```
+
+With version {training.code_version} of the code and the data set of digest `{data.digest}` (it lay at
+{one_line(origin.dataset)})."""
+
+
+def _config(config: TrainConfig) -> str:
+    rows = [(f"`{name}`", value) for name, value in flattened(asdict(config)).items()]
+    return "## Configuration\n\n" + table(("field", "value"), rows)
+
+
+def _files(hashes: Mapping[str, str]) -> str:
+    rows = [(name, f"`{digest}`") for name, digest in sorted(hashes.items())]
+    return "## Files\n\n" + table(("file", "sha256"), rows)

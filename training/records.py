@@ -1,0 +1,140 @@
+"""What training has to say to its log, as plain data: workers make records, a journal keeps them, MLflow gets them."""
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from pydantic import Field, TypeAdapter, ValidationError
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Values at one step."""
+
+    step: int
+    values: Mapping[str, float]
+    timestamp_ms: int
+    """When they were measured, milliseconds since 1970."""
+    kind: Literal["metrics"] = "metrics"
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Facts of the whole run; a later one replaces an earlier one of the same name."""
+
+    values: Mapping[str, str]
+    kind: Literal["tags"] = "tags"
+
+
+@dataclass(frozen=True)
+class Params:
+    """The configuration. MLflow keeps the first value of each name."""
+
+    values: Mapping[str, str]
+    kind: Literal["params"] = "params"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The data set a run learns from."""
+
+    url: str
+    digest: str
+    kind: Literal["lineage"] = "lineage"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file of the run."""
+
+    file: str
+    text: str
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the run."""
+
+    file: str
+    png: str
+    """Base64."""
+    kind: Literal["picture"] = "picture"
+
+    @staticmethod
+    def of(file: str, image: UInt8[np.ndarray, "height width 3"]) -> "Picture":
+        """From pixels."""
+        sink = io.BytesIO()
+        Image.fromarray(image).save(sink, "PNG")
+        return Picture(file, base64.b64encode(sink.getvalue()).decode())
+
+    def image(self) -> Image.Image:
+        """Back to a picture."""
+        return Image.open(io.BytesIO(base64.b64decode(self.png)), formats=("PNG",))
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of the run that lie somewhere safe, by name: a record holds no weights."""
+
+    folder: str
+    """Path or URL."""
+    names: tuple[str, ...]
+    artifact: str
+    """Folder they have in the run."""
+    kind: Literal["files"] = "files"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The run's bundle becomes a version of the registered model."""
+
+    artifact: str
+    version: str
+    """sha256 of the bundle's manifest: the same bundle is registered once."""
+    description: str
+    tags: Mapping[str, str]
+    timestamp_ms: int
+    """When it was finished: the newest one is the champion."""
+    kind: Literal["registration"] = "registration"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the run is."""
+
+    status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+    timestamp_ms: int
+    kind: Literal["status"] = "status"
+
+
+Record = Metrics | Tags | Params | Lineage | Text | Picture | Files | Registration | Status
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def sample(step: int, image: UInt8[np.ndarray, "height width 3"]) -> Picture:
+    """A grid of the fixed episodes; files sort by step."""
+    return Picture.of(f"samples/step-{step:07d}.png", image)
+
+
+def encode(records: Iterable[Record]) -> bytes:
+    """One line of JSON a record; NaN and infinity stay what they are."""
+    return "".join(json.dumps(asdict(record)) + "\n" for record in records).encode()
+
+
+def decode(data: bytes, name: str) -> list[Record]:
+    """The records that `encode` wrote.
+
+    Raises:
+        ValueError: these are no records; the message says `name`.
+    """
+    try:
+        return [_ADAPTER.validate_python(json.loads(line)) for line in data.splitlines()]
+    except (ValidationError, ValueError) as error:
+        raise ValueError(f"{name} holds no records of a run: {type(error).__name__}") from None

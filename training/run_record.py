@@ -1,0 +1,79 @@
+"""run.json: a run's own notes, so that a restart continues it in MLflow too, and where it logs to."""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipelines import storage
+from training.checkpoint import MAY_CHANGE, differences
+from training.config import TrainConfig
+from training.journal import Journal
+from training.tracker import Target, Tracker
+
+FILE = "run.json"
+_SQLITE = "sqlite:///"
+
+
+def target_of(
+    uri: str, artifact_root: str | None, experiment: str, name: str, record: Mapping[str, Any] | None = None
+) -> Target:
+    """The MLflow run of a training.
+
+    Args:
+        uri: MLflow's address; the path of an SQLite file becomes absolute.
+        artifact_root: where a new experiment keeps its files; by default `mlartifacts` beside an SQLite file.
+        record: what run.json says, if the run was started before.
+    """
+    record = record or {}
+    if uri.startswith(_SQLITE):
+        path = Path(uri.removeprefix(_SQLITE)).absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        uri = f"{_SQLITE}{path}"
+        artifact_root = artifact_root or (path.parent / "mlartifacts").as_uri()
+    key = record.get("mlflow_key") or uuid.uuid4().hex
+    return Target(uri, artifact_root, experiment, name, key, record.get("mlflow_run"))
+
+
+def read_record(out: str, config: TrainConfig) -> dict[str, Any]:
+    """The run's own notes, if it was started before.
+
+    Raises:
+        ValueError: it was started with another configuration; the difference is shown.
+    """
+    path = storage.join(out, FILE)
+    if not storage.exists(path):
+        return {}
+    record: dict[str, Any] = json.loads(storage.read_bytes(path))
+    default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
+    # A field that came after the run was started had its default then.
+    different = differences({**default, **record["config"]}, asked, ignore=MAY_CHANGE)
+    if different:
+        raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
+    return record
+
+
+def write_record(run: str, tracker: Tracker, starts: Sequence[str], config: TrainConfig) -> None:
+    """How to find the run in MLflow, when it was started, and what it was asked for."""
+    notes = {"mlflow_run": tracker.run_id, "mlflow_key": tracker.target.key, "starts": starts, "config": asdict(config)}
+    storage.write_bytes(storage.join(run, FILE), json.dumps(notes, indent=1).encode())
+
+
+def journal_of(run: str) -> str:
+    """The folder that keeps records while MLflow is away."""
+    return storage.join(run, "mlflow-journal")
+
+
+def send_kept(target: Target, run: str) -> str:
+    """Send what an outage of MLflow left behind; one line about it, if there was something."""
+    if not len(Journal(journal_of(run))):
+        return ""
+    return Tracker(target, journal_of(run)).finish(None) or "the log that was kept is in MLflow now"
+
+
+def utc_now() -> str:
+    """For people: 2026-11-24 10:00:00."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())

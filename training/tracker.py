@@ -1,0 +1,184 @@
+"""The log of one training: one MLflow run across restarts, kept in a journal while MLflow is away.
+
+Only the command's own process speaks to MLflow, from one thread (training.sender); workers make records
+(training.records). MLflow itself is imported in that thread, by training.tracking: it takes seconds.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pipelines import storage
+from pipelines.shards import ShardDataset
+from training.config import TrainConfig
+from training.journal import Journal
+from training.records import Files, Lineage, Metrics, Params, Record, Registration, Status, Tags, Text, sample
+from training.sender import Sender
+
+if TYPE_CHECKING:
+    from training.tracking import MlflowRun
+
+REGISTERED_MODEL = "sfumato-base"
+ALIAS = "champion"
+_FIRST_CONTACT_SECONDS = 30.0
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_SERVERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which run of which server. Plain data."""
+
+    uri: str
+    artifact_root: str | None
+    """Where a new experiment keeps its files; None leaves it to the server."""
+    experiment: str
+    name: str
+    key: str
+    """Unique to the training: with it the run is found again when nobody could note its id."""
+    run_id: str | None = None
+    """Of a run that was begun before."""
+
+
+class Tracker:
+    """One training's log. Nothing here waits for MLflow but `finish`."""
+
+    def __init__(self, target: Target, journal: str) -> None:
+        """Begin to send, first of all what an earlier start left in the journal.
+
+        Args:
+            journal: path or URL of the folder that keeps records while MLflow is away.
+        """
+        self.target = target
+        self._run: MlflowRun | None = None
+        self.tags: dict[str, str] = {}
+        """Facts told so far."""
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        self._sender = Sender(Journal(journal), self._connect)
+
+    def _connect(self) -> "MlflowRun":
+        from training.tracking import connect
+
+        self._run = connect(self.target)
+        return self._run
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id; None as long as there was no contact."""
+        return self._run.id if self._run else self.target.run_id
+
+    def wait_for_contact(self, seconds: float = _FIRST_CONTACT_SECONDS) -> None:
+        """Until the server answered or did not."""
+        self._sender.tried.wait(seconds)
+
+    def put(self, record: Record) -> None:
+        """Log what a worker recorded."""
+        if isinstance(record, Tags):
+            self.tags |= record.values
+        self._sender.put(record)
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float], timestamp_ms: int) -> None:
+        self.put(Metrics(step, dict(metrics), timestamp_ms))
+
+    def log_samples(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """A grid of sample pictures."""
+        self.put(sample(step, image))
+
+    def log_files(self, folder: str, names: Sequence[str], artifact: str) -> None:
+        """Files of a folder that stays where it is: they are read when MLflow takes them, in this order.
+
+        Args:
+            artifact: folder they have in the run.
+        """
+        self.put(Files(storage.absolute(folder), tuple(names), artifact))
+
+    def register(self, artifact: str, version: str, description: str, tags: Mapping[str, str]) -> str:
+        """Register the bundle logged as `artifact` as the newest version of the base model; returns `models:/…`.
+
+        Args:
+            version: sha256 of the bundle's manifest.
+            description: Markdown; what MLflow has no room for is cut.
+        """
+        self.put(Registration(artifact, version, description, dict(tags), _now_ms()))
+        return f"models:/{REGISTERED_MODEL}@{ALIAS}"
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] | None) -> str:
+        """Send what is left and end; one line when MLflow did not take it all, else nothing.
+
+        Args:
+            status: None sends what an earlier start left, and lets the status be.
+        """
+        if status is not None:
+            self.put(Status(status, _now_ms()))
+        left = self._sender.close()
+        if left:
+            reason = without_password(self._sender.away or "it takes its time")
+            return (
+                f"{left} records for MLflow at {without_password(self.target.uri)} are kept in "
+                f"{self._sender.journal.url}; the same command sends them ({reason})"
+            )
+        if self._sender.num_refused:
+            return f"MLflow refused {self._sender.num_refused} records: see {self._sender.journal.url}/refused"
+        return ""
+
+
+def start_run(
+    target: Target, journal: str, *, config: TrainConfig, dataset: ShardDataset, facts: Mapping[str, str] | None = None
+) -> Tracker:
+    """Open a run, or take up the one of an earlier start; MLflow may be away.
+
+    Args:
+        journal: path or URL of the folder that keeps records while it is.
+        facts: further tags, such as the command line and the version of the code.
+
+    Raises:
+        ValueError: no MLflow server or database can have this address.
+    """
+    _check_address(target.uri)
+    tracker = Tracker(target, journal)
+    tracker.put(Status("RUNNING", _now_ms()))
+    plain = asdict(config)
+    tracker.put(Params(flattened(plain)))
+    tracker.put(Text("config.json", json.dumps(plain, indent=1)))
+    facts = {name: without_password(value) for name, value in (facts or {}).items()}
+    tracker.put(Tags({"dataset_digest": dataset.manifest.digest, **facts}))
+    started = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
+    tracker.put(Text(f"starts/{started}.json", json.dumps({**facts, "config": plain}, indent=1)))
+    tracker.put(Lineage(dataset.root, dataset.manifest.digest))
+    tracker.wait_for_contact()
+    return tracker
+
+
+def _check_address(uri: str) -> None:
+    if uri.partition(":")[0].partition("+")[0] not in _SERVERS:
+        raise ValueError(
+            f"MLflow keeps runs on a server or in a database (http://…, sqlite:///…, postgresql://…), not in {uri!r}"
+        )
+
+
+def without_password(text: str) -> str:
+    """`text` with the user and password of its URLs left out: they do not belong into a log."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The leaves of nested fields, by path."""
+    flat: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
