@@ -427,7 +427,7 @@ def test_ctrl_c_says_how_to_go_on_with_exit_code_130(tmp_path: Path) -> None:
 def test_a_library_that_aborts_the_process_at_exit_spoils_no_result() -> None:
     """As Arrow's and gRPC's threads do now and then; Python's own exit handlers still run."""
     spoil = "libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.abort, None, None)"
-    late = "atexit.register(print, 'cleaned up')"
+    late = "main = sfumato.main; sfumato.main = lambda: (atexit.register(print, 'cleaned up'), main())[1]"
     for arguments, code in ((["--version"], 0), (["assets", "verify", "--help"], 0), (["preproces"], 2)):
         command = f"import atexit, ctypes, sys, sfumato; {spoil}; {late}; sys.argv[1:] = {arguments}; sfumato.command()"
         ends = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pipelines import storage
 from training.checkpoint import MAY_CHANGE, differences
 from training.config import TrainConfig
@@ -48,9 +50,9 @@ def read_record(out: str, config: TrainConfig) -> dict[str, Any]:
     if not storage.exists(path):
         return {}
     record: dict[str, Any] = json.loads(storage.read_bytes(path))
-    default, asked = (json.loads(json.dumps(asdict(each))) for each in (TrainConfig(), config))
     # A field that came after the run was started had its default then.
-    different = differences({**default, **record["config"]}, asked, ignore=MAY_CHANGE)
+    before = TypeAdapter(TrainConfig).validate_python(record["config"])
+    different = differences(asdict(before), asdict(config), ignore=MAY_CHANGE)
     if different:
         raise ValueError(f"{out} was started with another configuration ({'; '.join(different)}); choose another -o")
     return record

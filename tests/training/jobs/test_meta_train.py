@@ -80,6 +80,7 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
 
 def test_a_run_from_before_a_flag_existed_is_continued(tmp_path: Path) -> None:
     config = {name: value for name, value in asdict(demo()).items() if name not in ("read_order", "window_shards")}
+    del config["losses"]["content_face"], config["model"]["raster"]["inner_lip"]
     (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": config}))
     assert read_record(str(tmp_path), demo())["mlflow_run"] == "x"
     with pytest.raises(ValueError, match="read_order: videos -> shards"):
