@@ -24,6 +24,7 @@ from training.row_table import RowTable
 from training.step import Learner
 
 PICTURE = str(Path(assets.__file__).parent / "data" / "mona_lisa.jpg")
+
 ORIGIN = Origin(7, 28, "set", "d" * 64)
 EIGHT_EXABYTES = struct.pack("<Q", 2**63 - 1) + b"{}"
 
@@ -62,7 +63,17 @@ class Payload:
 Commands = dict[str, Callable[[Path, Path], list[str]]]
 COMMANDS: Commands = {
     "fine-tune": lambda model, out: ["fine-tune", PICTURE, "--model", str(model), "-o", str(out)],
-    "animate": lambda model, out: ["animate", "-s", PICTURE, "-d", PICTURE, "--model", str(model), "-o", str(out)],
+    "animate": lambda model, out: [
+        "animate",
+        "-s",
+        PICTURE,
+        "-d",
+        str(assets.fetch("clip_carphone")),
+        "--model",
+        str(model),
+        "-o",
+        str(out),
+    ],
     "serve": lambda model, out: ["serve", "--model", str(model), "--port", "0", "--data-dir", str(out)],
 }
 
@@ -85,7 +96,7 @@ def flipped(data: bytes) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("verb", ["fine-tune", "serve"])
+@pytest.mark.parametrize("verb", [*COMMANDS])
 @pytest.mark.parametrize("damage", [truncated, flipped])
 @pytest.mark.parametrize("name", ["ema_generator.safetensors", "config.json"])
 def test_63_a_truncated_file_and_a_flipped_bit_are_refused_by_name(
@@ -120,7 +131,7 @@ def test_63_a_flipped_bit_in_the_cache_is_found_and_mended(
         assert assets.fetch(asset.name).read_bytes() == good
 
 
-@pytest.mark.parametrize("verb", ["fine-tune", "serve"])
+@pytest.mark.parametrize("verb", [*COMMANDS])
 @pytest.mark.parametrize("name", ["ema_generator.safetensors", "config.json", "manifest.json"])
 def test_64_a_pickle_in_the_place_of_a_file_is_not_run(
     verb: str, name: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -194,7 +205,7 @@ def _other_crop_field(config: dict[str, Any]) -> None:
     config["config"]["model"]["crop"]["margin_of_old"] = 0.3
 
 
-@pytest.mark.parametrize("verb", ["fine-tune", "serve"])
+@pytest.mark.parametrize("verb", [*COMMANDS])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -237,7 +248,7 @@ def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
         assert "16" in str(caught.value)  # what differs
 
 
-@pytest.mark.parametrize("verb", ["fine-tune", "serve"])
+@pytest.mark.parametrize("verb", [*COMMANDS])
 def test_66_a_header_of_eight_exabytes_is_refused_unread(
     verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
