@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ def complete(
         episode_k_max=max(0, min((r.min_clip_frames for r in reports if r.num_done), default=0) - 1),
         stage_seconds=sum_seconds(reports),
     )
+    remove_leftovers(root)
     try:
         if read_manifest(root) == manifest:
             return manifest
@@ -160,6 +162,13 @@ def complete(
     storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities, reports).encode())
     storage.write_bytes(storage.join(root, MANIFEST), manifest.to_json().encode())
     return manifest
+
+
+def remove_leftovers(root: str) -> None:
+    """Remove what writes that were killed left behind: nobody needs it, and it may hold anybody's frames."""
+    for url in storage.list(root):
+        if posixpath.basename(url).startswith(".partial-"):
+            storage.remove(url)
 
 
 def _is_superseded(row: Mapping[str, Any], summary: PlanSummary) -> bool:

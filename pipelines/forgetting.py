@@ -8,14 +8,13 @@ replaced last. Asked again, it does what is left.
 from __future__ import annotations
 
 import dataclasses
-import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines import forgotten, rewrite, schema, storage
-from pipelines.completion import collect_reports, complete, summarize
+from pipelines.completion import collect_reports, complete, remove_leftovers, summarize
 from pipelines.forgotten import Forgotten
 from pipelines.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.process import Tools
@@ -107,7 +106,7 @@ def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = N
         if advance:
             advance()
     _rewrite_plan(root, plan, holding)
-    _remove_leftovers(root)
+    remove_leftovers(root)
     settle(root)
 
 
@@ -144,13 +143,6 @@ def _rewrite_plan(root: str, plan: PlanFile, holding: Holding) -> None:
     if holding.shards:
         staying = ([to_clip(row) for row in rows if not concerns(row, holding.identity)] for _, rows in plan.shards())
         write_plan(root, plan.config, plan.corpus, staying)  # a shard without clips is an empty row group
-
-
-def _remove_leftovers(root: str) -> None:
-    """What interrupted writes left behind may hold anybody's frames."""
-    for url in storage.list(root):
-        if posixpath.basename(url).startswith(".partial-"):
-            storage.remove(url)
 
 
 def settle(root: str) -> DatasetManifest:

@@ -136,6 +136,10 @@ def test_running_again_does_nothing(dataset: tuple[Options, preprocess.Outcome])
     assert {path: path.stat().st_mtime_ns for path in Path(options.out).rglob("*") if path.is_file()} == before
     assert again.counts == first.counts
     assert "3 of 3 shards were done before" in again.notes
+    left = Path(options.out) / "train" / ".partial-abc"  # by a write that was killed
+    left.write_bytes(b"half")
+    run(options)
+    assert not left.exists()
 
 
 @pytest.mark.slow
