@@ -5,7 +5,6 @@ Only the command's own process speaks to MLflow, from one thread (training.sende
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 REGISTERED_MODEL = "sfumato-base"
 ALIAS = "champion"
 _FIRST_CONTACT_SECONDS = 30.0
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _SERVERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -60,8 +58,6 @@ class Tracker:
         self._run: MlflowRun | None = None
         self.tags: dict[str, str] = {}
         """Facts told so far."""
-        for name, value in _PATIENCE.items():
-            os.environ.setdefault(name, value)
         self._sender = Sender(Journal(journal), self._connect)
 
     def _connect(self) -> "MlflowRun":

@@ -5,6 +5,7 @@ version by the hash of its bundle.
 """
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -22,6 +23,7 @@ from training.sender import Refused, Unreachable
 from training.tracker import ALIAS, REGISTERED_MODEL, Target
 
 KEY_TAG = "sfumato.key"
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _MAX_PARAM_LENGTH = 500
 _MAX_TAG_LENGTH = 5000
 _MAX_DESCRIPTION_LENGTH = 5000
@@ -33,7 +35,7 @@ _FINISHED_TAG, _VERSION_TAG = "finished_ms", "bundle_version"
 def connect(target: Target) -> "MlflowRun":
     """The training's run; made when there is none. Raises training.sender.Unreachable."""
     try:
-        run: MlflowRun = _attempt(lambda: MlflowRun(MlflowClient(target.uri), target))
+        run: MlflowRun = _attempt(lambda: MlflowRun(_client(target.uri), target))
     except Refused as error:
         raise Unreachable(str(error)) from error
     return run
@@ -136,14 +138,22 @@ def _find(client: MlflowClient, target: Target) -> str | None:
 
 
 def _create(client: MlflowClient, target: Target) -> str:
-    experiment = client.get_experiment_by_name(target.experiment)
-    experiment_id = (
-        experiment.experiment_id
-        if experiment
-        else client.create_experiment(target.experiment, artifact_location=target.artifact_root)
-    )
+    experiment_id = _experiment(client, target.experiment, target.artifact_root)
     run = client.create_run(experiment_id, run_name=target.name, tags={KEY_TAG: target.key})
     return str(run.info.run_id)
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client that gives up in seconds: by default MLflow asks a server that is away for minutes."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    return MlflowClient(uri)
+
+
+def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+    """The id of the experiment of that name, made where there is none."""
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_root))
 
 
 def _register(client: MlflowClient, run_id: str, record: Registration) -> None:
@@ -199,12 +209,11 @@ def log_evaluation(
     Raises:
         ValueError: the server cannot be reached, or refuses; the report itself is written by then.
     """
-    client = MlflowClient(tracking_uri)
+    client = _client(tracking_uri)
     try:
         is_own = run_id is None or not _has_run(client, run_id)
         if run_id is None or is_own:
-            found = client.get_experiment_by_name(experiment)
-            experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifact_root)
+            experiment_id = _experiment(client, experiment, artifact_root)
             run_id = str(client.create_run(experiment_id, run_name="evaluation").info.run_id)
         now = int(time.time() * 1000)
         entries = [Metric(name, value, now, 0) for name, value in metrics.items()]
@@ -228,13 +237,3 @@ def _has_run(client: MlflowClient, run_id: str) -> bool:
             return False
         raise
     return True
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat

@@ -274,3 +274,19 @@ def test_an_address_that_is_no_mlflow_is_refused(start: Start, tmp_path: Path) -
     for uri in ("./mlruns", "htp://host", "file:///x"):
         with pytest.raises(ValueError, match=r"MLflow keeps runs on a server or in a database .* not in '"):
             start(Target(uri, None, "e", "n", "k"))
+
+
+def test_67_an_evaluation_for_a_server_that_is_away_is_refused_without_minutes_of_trying(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from training.tracking import log_evaluation
+
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "0")  # so that what is set below ends with the test
+        monkeypatch.delenv(name)
+    uri = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ValueError, match=r"did not take the evaluation: API request to") as caught:
+        log_evaluation(uri, None, "e", artifact_root=None, metrics={"lpips": 0.1}, texts={})
+    # One more try, of ten seconds at most; MLflow's own default is seven, with longer and longer pauses: four minutes.
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert "\n" not in str(caught.value)
