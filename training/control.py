@@ -10,7 +10,7 @@ class Control:
 
     def __init__(self) -> None:
         self.step, self.metrics = 0, dict[str, float]()
-        self.stop_wanted, self.stop_step = False, -1
+        self.stop_wanted, self.stop_step, self.asked = False, -1, -1
         self.records: list[Record] = []
 
     def record(self, record: Record) -> None:
@@ -36,5 +36,3 @@ class Control:
             self.stop_step = step
         self.asked = max(self.asked, step)
         return self.stop_step == step
-
-    asked = -1

@@ -159,7 +159,15 @@ class EpisodeLoader:
 def nearest_in_pose(candidates: Sequence[FrameRef], target: FrameRef) -> int:
     """The candidate whose yaw, pitch and roll, as the index has them, are nearest to the target's."""
     angles = np.array([(frame.yaw, frame.pitch, frame.roll) for frame in (target, *candidates)])
-    return int(np.square(angles[1:] - angles[0]).sum(axis=1).argmin())
+    return int(nearest_angles(angles[1:], angles[:1])[0])
+
+
+def nearest_angles(
+    candidates: Float[np.ndarray, "candidates 3"], targets: Float[np.ndarray, "targets 3"]
+) -> Int[np.ndarray, "targets"]:
+    """For each of the targets the candidate whose yaw, pitch and roll are nearest."""
+    nearest: np.ndarray = np.square(targets[:, None] - candidates).sum(axis=-1).argmin(axis=1)
+    return nearest
 
 
 def to_batch(

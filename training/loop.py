@@ -18,7 +18,7 @@ from pipelines.shards import ShardDataset, SourceVideo
 from training import losses
 from training.augmentation import draw
 from training.checkpoint import Origin, resume
-from training.config import TrainConfig
+from training.config import ModelConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
 from training.exchange import Exchange
 from training.guard import Guard
@@ -94,13 +94,7 @@ def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Dat
         ValueError: no data set at `root`, other landmarks or another crop than the model's, or no video long enough.
     """
     dataset = ShardDataset(root)
-    manifest, model = dataset.manifest, config.model
-    for name, theirs, ours in (
-        ("landmark detector", manifest.detector, model.detector),
-        ("crop rule", manifest.crop_rule, model.crop),
-    ):
-        if theirs != ours:
-            raise ValueError(f"{root} was made with {name} {theirs}, the model wants {ours}")
+    check_fits(dataset, config.model)
     videos = dataset.videos("train")
     usable = tuple(video for video in videos if len(video.frames) > config.num_shots)
     if not usable:
@@ -109,6 +103,17 @@ def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Dat
         )
     folder = assets.cache_folder() / "shards" if scratch is None else Path(scratch)
     return Data(dataset, usable, len(videos) - len(usable), folder)
+
+
+def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
+    """Raises ValueError when a data set was made with another landmark detector or crop rule than a model's."""
+    manifest = dataset.manifest
+    for name, theirs, ours in (
+        ("landmark detector", manifest.detector, model.detector),
+        ("crop rule", manifest.crop_rule, model.crop),
+    ):
+        if theirs != ours:
+            raise ValueError(f"{dataset.root} was made with {name} {theirs}, the model wants {ours}")
 
 
 @contextlib.contextmanager

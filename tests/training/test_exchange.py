@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import re
 import socket
 import traceback
 from collections.abc import Callable
@@ -22,11 +21,6 @@ from training.step import Batch, Learner, NotFiniteError
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other
-
-
-def is_idle_bias(name: str) -> bool:
-    """A norm behind these takes their effect away: their gradient is rounding error, which Adam makes a full step."""
-    return re.fullmatch(r"(generator|ema)\..*(conv\d|skip)\.bias", name) is not None
 
 
 def make_config() -> TrainConfig:
@@ -98,7 +92,9 @@ def _free_port() -> int:
 
 
 @pytest.mark.slow
-def test_two_workers_reach_the_weights_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+def test_two_workers_reach_the_weights_of_one_with_the_whole_batch(
+    tmp_path: Path, is_idle_bias: Callable[[str], bool]
+) -> None:
     port = _free_port()
     # Forked: this module is no importable one under --import-mode=importlib, and torch has one thread here.
     start: Callable[..., Any] = multiprocessing.get_context("fork").Process

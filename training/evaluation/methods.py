@@ -6,14 +6,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pipelines.head import fit_pose
 from pipelines.rasterize import rasterize_batch
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
-from training.evaluation.protocol import Faces
+from training.episodes import nearest_angles
+from training.evaluation.protocol import Faces, pose_angles
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
 from training.models.warp import WarpedShot, control_points, warp_shot
@@ -156,18 +156,11 @@ def warped_shots(
     shots: Faces, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
 ) -> WarpedShot:
     """For each target the shot nearest in pose, bent to it, as in training."""
-    source = _nearest_in_pose(shots, targets)
+    source = nearest_angles(shots.angles, pose_angles(targets))
     landmarks = shots.landmarks[source]
     ours, wanted = (torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks, targets))
     frames = to_tensor(shots.images[source], device)
     return warp_shot(frames, _landmark_images(landmarks, config, device), ours, wanted)
-
-
-def _nearest_in_pose(shots: Faces, targets: Float[np.ndarray, "batch 68 2"]) -> Int[np.ndarray, "batch"]:
-    pose = fit_pose(targets)
-    angles = np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
-    nearest: np.ndarray = np.square(angles[:, None] - shots.angles).sum(axis=-1).argmin(axis=1)
-    return nearest
 
 
 def _landmark_images(

@@ -15,7 +15,6 @@ from jaxtyping import Float, UInt8
 from pipelines.head import fit_pose
 from pipelines.jpeg import decode_jpeg
 from pipelines.shards import FrameRef, ShardDataset, SourceVideo
-from training.config import ModelConfig
 from training.pictures import resize_points
 
 _FEWEST_HELD_OUT = 8
@@ -91,9 +90,14 @@ class Faces:
 
     @property
     def angles(self) -> Float[np.ndarray, "frames 3"]:
-        """Yaw, pitch and roll in degrees, as the index of a data set has them."""
-        pose = fit_pose(self.landmarks)
-        return np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
+        """See `pose_angles`."""
+        return pose_angles(self.landmarks)
+
+
+def pose_angles(landmarks: Float[np.ndarray, "frames 68 2"]) -> Float[np.ndarray, "frames 3"]:
+    """Yaw, pitch and roll in degrees, as the index of a data set has them."""
+    pose = fit_pose(landmarks)
+    return np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
 
 
 def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:
@@ -159,17 +163,6 @@ def read_faces(dataset: ShardDataset, frames: Sequence[FrameRef], size: int | No
     how = cv2.INTER_AREA if size < stored else cv2.INTER_CUBIC
     resized = np.stack([cv2.resize(image, (size, size), interpolation=how) for image in images])
     return Faces(resized, resize_points(landmarks, size / stored))
-
-
-def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
-    """Raises ValueError when a data set was made with another landmark detector or crop rule than a model's."""
-    manifest = dataset.manifest
-    for name, theirs, ours in (
-        ("landmark detector", manifest.detector, model.detector),
-        ("crop rule", manifest.crop_rule, model.crop),
-    ):
-        if theirs != ours:
-            raise ValueError(f"{dataset.root} was made with {name} {theirs}, the model wants {ours}")
 
 
 def part_name(name: str) -> str:

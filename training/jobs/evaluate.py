@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -15,6 +14,7 @@ from pipelines import storage
 from pipelines.command import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
 from pipelines.shards import ShardDataset
+from training import run_record
 from training.checkpoint import BaseModel
 from training.evaluation import page, report
 from training.evaluation.contestants import OURS, STILL, all_methods, load_models
@@ -28,7 +28,6 @@ from training.evaluation.protocol import (
     Pair,
     ProtocolConfig,
     Selection,
-    check_fits,
     choose_frames,
     choose_pairs,
     choose_videos,
@@ -39,8 +38,8 @@ from training.evaluation.recogniser import Recogniser
 from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
 from training.finetune import FineTuneConfig
+from training.loop import check_fits
 
-RUN_RECORD = "run.json"
 _PARTS = "parts"
 
 
@@ -245,11 +244,12 @@ def _write(options: Options, evaluation: Evaluation) -> tuple[list[Artefact], li
     if options.mlflow is not None:
         from training.tracking import log_evaluation  # MLflow takes seconds to import
 
+        target = run_record.target_of(options.mlflow, None, options.experiment, "evaluation")
         run_id = log_evaluation(
-            options.mlflow,
+            target.uri,
             run_of(options.model),
-            options.experiment,
-            artifact_root=_beside_sqlite(options.mlflow),
+            target.experiment,
+            artifact_root=target.artifact_root,
             metrics=report.flat(evaluation),
             texts=texts,
         )
@@ -259,7 +259,7 @@ def _write(options: Options, evaluation: Evaluation) -> tuple[list[Artefact], li
 
 def run_of(model: str) -> str | None:
     """The MLflow run that trained a bundle, as its folder says; None where it does not."""
-    url = storage.join(model, RUN_RECORD)
+    url = storage.join(model, run_record.FILE)
     if not storage.exists(url):
         return None
     try:
@@ -267,10 +267,3 @@ def run_of(model: str) -> str | None:
     except (ValueError, KeyError, TypeError):
         return None
     return run_id if isinstance(run_id, str) else None
-
-
-def _beside_sqlite(uri: str) -> str | None:
-    """Where a new experiment in an SQLite file keeps its files; other servers decide themselves."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts").as_uri()
