@@ -97,16 +97,25 @@ def test_a_clip_that_kills_its_decoder_is_one_failed_row(
     films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = films("before", "poison", "after")
-    describe = Decoder.describe
+    describe, receive = Decoder.describe, Decoder._receive
+    doomed: list[int] = []
 
-    def kill_for_poison(self: Decoder, path: Path, *more: Any) -> Any:
+    def stop_for_poison(self: Decoder, path: Path, *more: Any) -> Any:
         info = describe(self, path, *more)
         if path.stem == "poison":
             assert self._child is not None
-            os.kill(self._child.pid, signal.SIGSEGV)
+            os.kill(self._child.pid, signal.SIGSTOP)  # so that it dies with the next request in its hands, not before
+            doomed.append(self._child.pid)
         return info
 
-    monkeypatch.setattr(Decoder, "describe", kill_for_poison)
+    def crash(self: Decoder, *more: Any) -> Any:
+        while doomed:
+            os.kill(doomed[0], signal.SIGSEGV)
+            os.kill(doomed.pop(), signal.SIGCONT)
+        return receive(self, *more)
+
+    monkeypatch.setattr(Decoder, "describe", stop_for_poison)
+    monkeypatch.setattr(Decoder, "_receive", crash)
     report = process_shard(spec_of(tmp_path, clips), marked_faces(), decoder)
     assert (report.num_done, report.codes) == (2, {"decoder_crashed": 1})
     row = rejects(tmp_path)["poison.mp4"]
