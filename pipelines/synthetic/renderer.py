@@ -26,7 +26,7 @@ from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair
 from pipelines.synthetic.skin import atlas_coordinates, paint_skin
 from pipelines.synthetic.surroundings import CLOTH_HIGH, CLOTH_LOW, CLOTH_X, paint_background, paint_clothes
 
-_FINER = 1.5  # pixels drawn per pixel of the picture, along each side
+_FINER = 1.25  # pixels drawn per pixel of the picture, along each side
 _HEAD_HEIGHT, _HEAD_WIDTH = 0.235, 0.155  # metres, chin to crown and ear to ear of a usual head
 _MIDDLE = (0.0, 0.07, 0.012)  # of the head, from between the eyes
 _NEAR = 0.12  # metres; depths are stored as this over the distance
