@@ -95,7 +95,8 @@ class _Piece:
     def sample(self, values: Float[np.ndarray, "_ channels"]) -> Float[np.ndarray, "frames channels"]:
         whole = np.clip(self.positions.astype(int), 0, max(0, len(values) - 2))
         share = np.clip(self.positions - whole, 0, 1)[:, None]
-        return self.weights * (values[whole] * (1 - share) + values[np.minimum(whole + 1, len(values) - 1)] * share)
+        following = np.minimum(whole + 1, len(values) - 1)
+        return np.asarray(self.weights * (values[whole] * (1 - share) + values[following] * share))
 
 
 def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]) -> Iterator[_Piece]:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def _measure(paths: dict[str, Path]) -> tuple[Track, ...]:
     return tuple(tracks)
 
 
-def _read(path: Path, reader: BlendshapeReader, advance: functools.partial[None]) -> Iterator[Reading | None]:
+def _read(path: Path, reader: BlendshapeReader, advance: Callable[[], None]) -> Iterator[Reading | None]:
     for frame in video.decode(path):
         found = reader.read(frame.image)
         advance()
@@ -154,7 +154,7 @@ def _pieces(readings: Iterator[Reading | None]) -> Iterator[list[Reading]]:
 
 def _jumped(before: Reading, after: Reading) -> bool:
     width = float(np.ptp(before.points[:, 0]))
-    return float(np.abs(after.points - before.points).mean()) > _CUT * width
+    return float(np.linalg.norm(after.points - before.points, axis=1).mean()) > _CUT * width
 
 
 def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"], Float[np.ndarray, "frames 7"]]:
