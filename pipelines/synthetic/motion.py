@@ -42,7 +42,7 @@ class Motion:
     angles: Float32[np.ndarray, "frames 3"]
     """Yaw, pitch, roll in degrees, with the signs of `head.Pose`."""
     travel: Float32[np.ndarray, "frames 2"]
-    """Of the head's middle against the picture, in widths of the head: right, down."""
+    """Of the head against the picture, besides what its turns on the neck bring; in widths of the head: right, down."""
 
     def __len__(self) -> int:
         return len(self.actions)

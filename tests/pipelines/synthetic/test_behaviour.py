@@ -56,7 +56,7 @@ def test_a_look_at_the_camera_stays_there_while_the_head_turns() -> None:
     times = np.arange(0, 60, 0.04)
     yaw = 15 * np.sin(times)
     angles = np.stack([yaw, np.zeros_like(yaw), np.zeros_like(yaw)], axis=-1)
-    look = from_looks(gaze(np.random.default_rng(2), times, angles))[:, 0] * EYE_DEGREES
+    look = from_looks(gaze(np.random.default_rng(2), times, angles))[:, 0] * EYE_DEGREES[0]
     at_camera = np.abs(look + yaw) < 3
     assert at_camera.mean() > 0.4
     assert np.corrcoef(look[at_camera], yaw[at_camera])[0, 1] < -0.9
@@ -73,13 +73,6 @@ def test_head_nods_down_with_accents() -> None:
     assert len(find_peaks(-nods, height=1.0)[0]) > 15
     np.testing.assert_array_equal(angles[:, [0, 2]], without[:, [0, 2]])
     assert travel.shape == (len(times), 2)
-
-
-def test_middle_of_the_head_goes_along_when_it_tilts() -> None:
-    times = np.arange(0, 400, 0.04)
-    angles, travel = head_motion(np.random.default_rng(6), times, [])
-    assert np.corrcoef(angles[:, 2], travel[:, 0])[0, 1] > 0.4  # clockwise: to the right
-    assert np.corrcoef(angles[:, 1], travel[:, 1])[0, 1] < -0.4  # looking up: up
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)

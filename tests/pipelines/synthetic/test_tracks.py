@@ -65,7 +65,8 @@ def test_usual_gaze_and_pose_become_zero() -> None:
     (track,) = make_tracks("a", iter([*usual, *other]))
     np.testing.assert_allclose(track.angles[50], 0, atol=1e-3)
     np.testing.assert_allclose(track.angles[-1], [6, 0, 0], atol=1e-2)
-    np.testing.assert_allclose(track.travel[-1], [0.1, 0], atol=1e-3)  # a head is 15.3 cm wide: 153 px here
+    # A head is 15.3 cm wide, 153 px here; 3 cm before its neck it goes 3 sin(6 degrees) = 0.31 cm along as it turns.
+    np.testing.assert_allclose(track.travel[-1], [0.1 - 0.31 / 15.3, 0], atol=1e-3)
     np.testing.assert_allclose(from_looks(track.actions.astype(np.float64))[[50, -1]], [[0, 0], [-0.3, 0]], atol=1e-6)
 
 
