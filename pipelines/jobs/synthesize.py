@@ -13,7 +13,7 @@ import tyro
 from pipelines import storage
 from pipelines.command import Artefact, Outcome, progress
 from pipelines.completion import remove_leftovers
-from pipelines.synthetic.corpus import MANIFEST, CorpusConfig, begin, finish, plan_clips, whole_clips
+from pipelines.synthetic.corpus import MANIFEST, CorpusConfig, begin, finish, plan_clips, settings_of, whole_clips
 
 if TYPE_CHECKING:
     from pipelines.synthetic.filming import Camera
@@ -72,6 +72,7 @@ def run(options: Options) -> Outcome:
     """
     begun = time.monotonic()
     config, out = options.corpus_config(), storage.absolute(options.out)
+    settings_of(out)  # what cannot go there is refused before anything is fetched or measured
     from pipelines.synthetic.filming import Assignment, film_clips
     from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
 

@@ -110,28 +110,39 @@ def plan_clips(config: CorpusConfig) -> Iterator[ClipSpec]:
                 yield ClipSpec(identity, video, clip, config.paired)
 
 
+def settings_of(out: str) -> Mapping[str, Any] | None:
+    """What the corpus in OUT was begun with; None where there is nothing yet.
+
+    Raises:
+        ValueError: OUT is a file, or holds other files.
+    """
+    if storage.exists(out) and not storage.is_folder(out):
+        raise ValueError(f"{out} is a file; a corpus is a folder")
+    url = storage.join(out, CONFIG)
+    try:
+        earlier = json.loads(storage.read_bytes(url))
+        if not isinstance(earlier, dict) or "version" not in earlier:
+            raise ValueError("it names no version")
+    except FileNotFoundError:
+        if foreign := next((info.url for info in storage.walk(out) if not _is_leftover(info.url)), None):
+            raise ValueError(f"{out} is no synthetic corpus, it holds {foreign}: take another OUT") from None
+        return None
+    except ValueError as error:
+        raise ValueError(f"{url} is not the config of a synthetic corpus ({error}): take another OUT") from error
+    return earlier
+
+
 def begin(out: str, config: CorpusConfig, tracks_sha256: str) -> None:
     """Write the config, or find that it is the one that OUT was begun with.
 
     Raises:
-        ValueError: OUT is a file, holds other files, or a corpus of other settings; those are shown.
+        ValueError: as `settings_of`; or the corpus was begun with other settings, which are shown.
     """
     settings = {"version": CORPUS_VERSION, **asdict(config), "tracks_sha256": tracks_sha256}
-    url = storage.join(out, CONFIG)
-    if storage.exists(out) and not storage.is_folder(out):
-        raise ValueError(f"{out} is a file; a corpus is a folder")
-    try:
-        earlier = json.loads(storage.read_bytes(url))
-        if not isinstance(earlier, dict) or "version" not in earlier:
-            raise ValueError("no version in it")
-    except FileNotFoundError:
-        if foreign := next((info.url for info in storage.walk(out) if not _is_leftover(info.url)), None):
-            raise ValueError(f"{out} is no synthetic corpus, it holds {foreign}: take another OUT") from None
-        storage.write_bytes(url, (json.dumps(settings, indent=1) + "\n").encode())
-        return
-    except ValueError as error:
-        raise ValueError(f"{url} is not the config of a synthetic corpus ({error}): take another OUT") from error
-    if canonical_json(earlier) != canonical_json(settings):
+    earlier = settings_of(out)
+    if earlier is None:
+        storage.write_bytes(storage.join(out, CONFIG), (json.dumps(settings, indent=1) + "\n").encode())
+    elif canonical_json(earlier) != canonical_json(settings):
         changes = "; ".join(differences(earlier, settings))
         raise ValueError(f"{out} was begun with other settings: {changes}. Take the same flags or another OUT")
 
