@@ -89,7 +89,8 @@ def run(options: Options) -> Outcome:
                 rate = num_frames / (time.monotonic() - started)
                 bars.update(bar, advance=1, description=f"synthesize, {rate:.1f} frames/s")
         except BaseException:
-            remove_leftovers(out)
+            if storage.is_local(out):  # stores keep no half-written files
+                remove_leftovers(out)
             raise
     seconds = time.monotonic() - started
     manifest = finish(out, config, num_frames_now=num_frames, seconds=seconds)

@@ -36,6 +36,7 @@ def encode_film(images: Iterable[UInt8[np.ndarray, "height width 3"]], size: int
         codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         empty = True
         for image in images:
+            assert image.shape == (size, size, 3), f"a frame of shape {image.shape} in a film of {size} pixels"
             empty = False
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
