@@ -63,9 +63,9 @@ class Scene:
         """A scene, a pure function of the three numbers."""
         rng = generator(seed, identity, video, "scene")
         warmth = rng.normal(0, 0.1)
-        key = Light(_towards(rng, 75, (0, 55)), _tint(warmth) * rng.uniform(1.1, 2.1))
-        fill = Light(_towards(rng, 80, (-10, 35)), _tint(-warmth + rng.normal(0, 0.08)) * rng.uniform(0.1, 0.8))
-        rim = Light(_towards(rng, 180, (10, 50), behind=True), _tint(rng.normal(0, 0.2)) * rng.choice([0.0, 1.4]) * rng.random())
+        key = Light(_towards(rng, 75.0, (0.0, 55.0)), _tint(warmth) * rng.uniform(1.1, 2.1))
+        fill = Light(_towards(rng, 80.0, (-10.0, 35.0)), _tint(-warmth + rng.normal(0, 0.08)) * rng.uniform(0.1, 0.8))
+        rim = Light(_towards(rng, 180.0, (10.0, 50.0), behind=True), _tint(rng.normal(0, 0.2)) * float(rng.choice([0.0, 1.4]) * rng.random()))
         return cls(
             seed=(seed, identity, video),
             lights=(key, fill, rim),
