@@ -13,7 +13,7 @@ from pipelines.synthetic.head_model import LASHES, TEETH, TONGUE
 from pipelines.synthetic.mesh import BUN, GLASSES, HAIR, HeadMesh, vertex_normals
 from pipelines.synthetic.rasteriser import rasterise
 
-_SIDE = 128  # pixels of a light's view
+_SIDE = 112  # pixels of a light's view
 _REACH = 0.19  # metres it sees to either side of the head's middle
 _BIAS = 0.004  # metres
 _TAPS = 12
@@ -98,7 +98,7 @@ def _view(
 
 def _depths(corners: Float32[Tensor, "frames vertices 3"], faces: Tensor) -> Float32[Tensor, "frames side side"]:
     """Nearness to the light of what each pixel sees; 0 for nothing."""
-    found = rasterise(corners, faces, _SIDE, _SIDE, two_sided=True)
+    found = rasterise(corners, faces, _SIDE, _SIDE)
     depth = torch.zeros(len(corners) * _SIDE * _SIDE, device=corners.device)
     depth[found.pixels] = found.inverse_depth
     return depth.reshape(len(corners), _SIDE, _SIDE)
