@@ -25,10 +25,11 @@ from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.control import Control
 from training.exchange import Exchange, ProcessGroup, SingleProcess
-from training.loop import Request, open_data, train
+from training.loop import Request, train
 from training.machine import Load, describe
 from training.perceptual_weights import PerceptualFiles
 from training.records import Metrics, Record, Tags, sample
+from training.sources import open_data
 from training.step import Learner
 from training.tracker import Tracker
 

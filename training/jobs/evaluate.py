@@ -38,7 +38,7 @@ from training.evaluation.recogniser import Recogniser
 from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
 from training.finetune import FineTuneConfig
-from training.loop import check_fits
+from training.sources import check_fits
 
 _PARTS = "parts"
 

@@ -25,12 +25,12 @@ from training.checkpoint import (
     newest_whole,
 )
 from training.config import Augmentation, EngineConfig, ReadOrder, TrainConfig
-from training.loop import Data, open_data
 from training.model_card import Training
 from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
 from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
+from training.sources import Data, open_data
 from training.tracker import Target, without_password
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from pipelines import assets
 from pipelines.shards import ShardDataset
 from training.config import Augmentation
 from training.jobs.meta_train import Options, with_detector_of, with_published_perceptual
-from training.loop import open_data
 from training.perceptual_weights import PerceptualFiles
 from training.presets import demo
 from training.run_record import read_record
+from training.sources import open_data
 
 MakeDataset = Callable[..., ShardDataset]
 
