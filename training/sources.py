@@ -14,6 +14,7 @@ from pipelines.shard_cache import ShardCache
 from pipelines.shards import DatasetManifest, ShardDataset, SourceVideo
 from training.config import ModelConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler
+from training.online import OnlineSource
 from training.order import VideoOrder, WindowOrder
 
 
@@ -62,6 +63,10 @@ class Source(Protocol):
     def video_ids(self) -> Sequence[str]:
         """One identity row each."""
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How much there is, for the command's outcome."""
+
     def notes(self, config: TrainConfig) -> Sequence[str]:
         """What the user should know before training, one line each."""
 
@@ -99,6 +104,10 @@ class Data:
     def video_ids(self) -> Sequence[str]:
         return [video.video_id for video in self.videos]
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {"videos": len(self.videos), "videos_left_out": self.num_short}
+
     def notes(self, config: TrainConfig) -> Sequence[str]:
         shortfall = self.shortfall(config.num_shots)
         return [shortfall] if shortfall else []
@@ -119,6 +128,18 @@ class Data:
             f"K = {num_shots} is more than the {most} shots that every clip of {self.dataset.root} holds: "
             f"{self.num_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
         )
+
+
+def open_source(root: str, config: TrainConfig, scratch: str | None = None) -> Source:
+    """The people whom `config.online` describes, else the data set at `root`.
+
+    Raises:
+        ValueError, OSError: as `open_data` and `online.synthetic_studio` do.
+        ModuleNotFoundError: a package that draws people is not installed.
+    """
+    if config.online is not None:
+        return OnlineSource(config)
+    return open_data(root, config, scratch)
 
 
 def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Data:
