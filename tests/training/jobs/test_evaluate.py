@@ -13,8 +13,8 @@ import sfumato
 from pipelines.shards import ShardDataset
 from training.checkpoint import Origin, save_bundle
 from training.config import TrainConfig
+from training.evaluation.output import run_of
 from training.exchange import SingleProcess
-from training.jobs.evaluate import run_of
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner
