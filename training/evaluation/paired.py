@@ -136,7 +136,7 @@ def num_shots(crossing: Crossing) -> int:
 
 def evaluate_crossing(bench: Bench, crossing: Crossing) -> VideoResult:
     """Every method for every T, with retargeted landmarks, and those that draw with raw ones too."""
-    setting = _Setting.of(bench, crossing)
+    setting = Setting.of(bench, crossing)
     judge, truth = bench.judge, setting.truth
     places = places_of(len(truth))
     rows = []
@@ -161,7 +161,7 @@ def evaluate_crossing(bench: Bench, crossing: Crossing) -> VideoResult:
 
 
 def _drawn(
-    methods: Sequence[Method], given: Shots, setting: "_Setting"
+    methods: Sequence[Method], given: Shots, setting: "Setting"
 ) -> dict[str, UInt8[np.ndarray, "frames size size 3"]]:
     drawn = {}
     for method in methods:
@@ -177,7 +177,7 @@ def _drawn(
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """A crossing's frames, read, in pixels of the portrait's crop at the networks' size."""
 
     shots: Shots
@@ -191,7 +191,7 @@ class _Setting:
     raw: Float[np.ndarray, "frames 68 2"]
 
     @classmethod
-    def of(cls, bench: Bench, crossing: Crossing) -> "_Setting":
+    def of(cls, bench: Bench, crossing: Crossing) -> "Setting":
         portrait, size = crossing.portrait, bench.size
         candidates = read_faces(bench.dataset, [portrait.frames[number] for number in crossing.starts])
         start = crossing.starts[neutral_frame(candidates.landmarks)]
