@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,23 @@ class MediaPipeDetector:
         return [self.detect(frame.image) for frame in clip.frames] if hinted is None else hinted
 
 
-def _create_landmarker(owner: object, max_faces: int) -> Any:
+class BlendshapeReader:
+    """MediaPipe's 52 blendshapes of the largest face, frame by frame: what its muscles do, beside its 68 points."""
+
+    def __init__(self) -> None:
+        self._landmarker: Any = None
+
+    def read(self, image: UInt8[np.ndarray, "height width 3"]) -> tuple[Mapping[str, float], Face] | None:
+        """Name -> score in 0..1 (`_neutral` and 51 ARKit actions), and the face; None where there is none."""
+        if self._landmarker is None:
+            self._landmarker = _create_landmarker(self, 1, blendshapes=True)
+        result = self._landmarker.detect(_mediapipe_image(image))
+        if not result.face_landmarks:
+            return None
+        return {shape.category_name: shape.score for shape in result.face_blendshapes[0]}, _to_faces(result, image)[0]
+
+
+def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = False) -> Any:
     """A landmarker for single pictures; it is closed when `owner` goes."""
     weights = assets.fetch("face_landmarker")
     with _quiet_native_logs():
@@ -71,6 +87,7 @@ def _create_landmarker(owner: object, max_faces: int) -> Any:
             base_options=tasks.BaseOptions(model_asset_buffer=weights.read_bytes()),
             running_mode=vision.RunningMode.IMAGE,
             num_faces=max_faces,
+            output_face_blendshapes=blendshapes,
         )
         landmarker = vision.FaceLandmarker.create_from_options(options)
     # MediaPipe's __del__ closes through a thread that is gone when the interpreter ends (it complains) or when a cycle

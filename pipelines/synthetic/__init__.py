@@ -1,0 +1,1 @@
+"""Parametric heads: talking-head clips with true landmarks."""

@@ -1,0 +1,87 @@
+"""The 52 ARKit facial actions: their order, their places by name, and what a mirror makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+# As anny's FACIAL_ACTION_LABELS. MediaPipe's 52 blendshapes are `_neutral` and these without `tongueOut`. Left and
+# right are the person's own, in ARKit, in anny and in MediaPipe alike.
+# fmt: off
+ACTIONS: tuple[str, ...] = (
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
+    "cheekPuff", "cheekSquintLeft", "cheekSquintRight",
+    "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight",
+    "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight",
+    "eyeWideLeft", "eyeWideRight",
+    "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
+    "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight", "tongueOut",
+)
+# fmt: on
+NUM_ACTIONS = len(ACTIONS)
+
+_PLACES = {name: place for place, name in enumerate(ACTIONS)}
+
+LIDS = [_PLACES["eyeBlinkLeft"], _PLACES["eyeBlinkRight"]]
+GAZE = [place for name, place in _PLACES.items() if name.startswith("eyeLook")]
+MOUTH = [place for name, place in _PLACES.items() if name.startswith(("jaw", "mouth", "tongue", "cheekPuff"))]
+
+
+def place_of(name: str) -> int:
+    """The column of an action. Raises KeyError for a name that is none."""
+    return _PLACES[name]
+
+
+def _other_side(name: str) -> str:
+    """`jawLeft` for `jawRight`, and the other way round; a name without a side is its own."""
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            return name.removesuffix(side) + other
+    return name
+
+
+MIRRORED: Int[np.ndarray, " actions"] = np.array([_PLACES[_other_side(name)] for name in ACTIONS])
+"""Column of the action that a mirror makes of each: `actions[:, MIRRORED]` is the mirrored face."""
+
+
+def vector(weights: Mapping[str, float]) -> Float32[np.ndarray, " actions"]:
+    """One face from a few actions by name; a name without its side (`mouthSmile`) stands for both."""
+    face = np.zeros(NUM_ACTIONS, np.float32)
+    for name, weight in weights.items():
+        for full in (name,) if name in _PLACES else (f"{name}Left", f"{name}Right"):
+            face[_PLACES[full]] = weight
+    return face
+
+
+# Actions of both eyes that turn them to the picture's right and to its left, up and down.
+_LOOKS = (
+    (("eyeLookOutLeft", "eyeLookInRight"), ("eyeLookInLeft", "eyeLookOutRight")),
+    (("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight")),
+)
+
+
+def to_looks(gaze: Float[np.ndarray, "frames 2"]) -> Float[np.ndarray, "frames 52"]:
+    """The actions that turn both eyes together: to the picture's right and up, -1..1 each; all others 0."""
+    actions = np.zeros((len(gaze), NUM_ACTIONS))
+    for column, (more, less) in enumerate(_LOOKS):
+        for name in more:
+            actions[:, _PLACES[name]] = np.clip(gaze[:, column], 0, 1)
+        for name in less:
+            actions[:, _PLACES[name]] = np.clip(-gaze[:, column], 0, 1)
+    return actions
+
+
+def from_looks(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "frames 2"]:
+    """How far both eyes are turned to the picture's right and up, -1..1: the mean of the two."""
+    columns = [
+        sum(actions[:, _PLACES[name]] for name in more) - sum(actions[:, _PLACES[name]] for name in less)
+        for more, less in _LOOKS
+    ]
+    return np.asarray(np.stack(columns, axis=-1) / 2)

@@ -1,0 +1,170 @@
+"""Hair: a surface over the skull, cut by a line that differs from style to style, hanging where it is long.
+
+Its grid runs round the head (columns, from the nose, to the person's left) and from the crown down (rows). Each point
+is bound to the skin below it once, on the template, so that hair fits every skull.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from pipelines.synthetic.head_model import SKIN, HeadModel
+from pipelines.synthetic.noise import smooth_noise, smoothstep, to_linear
+from pipelines.synthetic.person import Person, generator
+
+ROWS, COLUMNS = 30, 49  # the last column lies on the first
+NUM_VERTICES = ROWS * COLUMNS
+_TOP, _BOTTOM, _HANG = 3.0, 126.0, 97.0  # degrees from the crown: first and last row, and where long hair leaves the skull
+_MIDDLE = (0.0, -0.02, 0.755)  # of the skull, on the template
+PICTURE = (128, 256)
+"""Rows and columns of the hair's picture."""
+
+# The hair's edge in degrees from the crown, at angles from the nose.
+_AT = np.array([0, 28, 46, 60, 76, 90, 102, 114, 180])
+_EDGE = np.array([67, 65.5, 66, 80, 97, 94, 101, 118, 124])
+_LONG = np.array([67, 65.5, 68, 88, 126, 126, 126, 126, 126])
+
+
+@dataclass(frozen=True)
+class Scalp:
+    """Where the grid's points lie on the skin."""
+
+    corners: Int64[Tensor, "points 3"]
+    weights: Float32[Tensor, "points 3"]
+
+
+def angles() -> tuple[Float32[Tensor, " rows"], Float32[Tensor, " columns"]]:
+    """Degrees from the crown of the rows, degrees round the head of the columns."""
+    return torch.linspace(_TOP, _BOTTOM, ROWS), torch.linspace(-180, 180, COLUMNS)
+
+
+def coordinates() -> Float32[Tensor, "points 3"]:
+    """Per point: degrees round the head, degrees from the crown, 0."""
+    rows, columns = angles()
+    down, around = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([around, down, torch.zeros_like(down)], dim=-1).reshape(-1, 3)
+
+
+def faces() -> Int64[Tensor, "triangles 3"]:
+    """Triangles of the grid."""
+    index = torch.arange(NUM_VERTICES).reshape(ROWS, COLUMNS)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
+    return torch.cat([torch.stack([a, c, b], dim=-1).reshape(-1, 3), torch.stack([b, c, d], dim=-1).reshape(-1, 3)])
+
+
+@lru_cache(maxsize=1)
+def bind(model: HeadModel) -> Scalp:
+    """The outermost skin that a ray from the middle of the skull meets, for each point (Möller and Trumbore 1997)."""
+    skin = model.faces[model.parts == SKIN]
+    corners = model.template[skin].double()
+    origin = torch.tensor(_MIDDLE, dtype=torch.float64)
+    around, down, _ = torch.deg2rad(coordinates().double()).T
+    rays = torch.stack([torch.sin(down) * torch.sin(around), -torch.sin(down) * torch.cos(around), torch.cos(down)], dim=-1)
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    found, weights = [], []
+    for ray in rays:
+        p = torch.linalg.cross(ray.expand_as(second), second)
+        determinant = (first * p).sum(-1)
+        t = origin - corners[:, 0]
+        u = (t * p).sum(-1) / determinant
+        q = torch.linalg.cross(t, first)
+        v = (q @ ray) / determinant
+        distance = (second * q).sum(-1) / determinant
+        hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (distance > 0) & (distance < 0.3)
+        best = torch.where(hit, distance, -1.0).argmax()
+        found.append(skin[best])
+        weights.append(torch.stack([1 - u[best] - v[best], u[best], v[best]]))
+    return Scalp(torch.stack(found), torch.stack(weights).float())
+
+
+def edge(person: Person) -> Float32[Tensor, " columns"]:
+    """Degrees from the crown at which the hair ends, per column."""
+    style, (_, columns) = person.hair, angles()
+    line = _LONG if style.fall > 0.03 else _EDGE
+    limit = torch.from_numpy(np.interp(columns.abs().numpy(), _AT, line).astype(np.float32))
+    front = smoothstep(58, 30, columns.abs())
+    limit = limit - front * math.degrees(style.hairline / 0.11)
+    return limit + front * math.degrees(style.fringe / 0.12) * (1 + 0.25 * style.parting * torch.sin(torch.deg2rad(columns * 3)))
+
+
+def grow(
+    person: Person, head: Float32[Tensor, "vertices 3"], normals: Float32[Tensor, "vertices 3"], scalp: Scalp
+) -> tuple[Float32[Tensor, "points 3"], Float32[Tensor, " points"]]:
+    """The hair's points at rest, and the share of the head's turn that each takes."""
+    style, device = person.hair, head.device
+    rng = generator(*person.seed, "hair")
+    corners, weights = scalp.corners.to(device), scalp.weights.to(device)[..., None]
+    skin = (head[corners] * weights).sum(dim=1).reshape(ROWS, COLUMNS, 3)
+    out = (normals[corners] * weights).sum(dim=1).reshape(ROWS, COLUMNS, 3)
+    rows, columns = angles()
+    down, around = rows[:, None], columns[None]
+    limit = edge(person)[None]
+    depth = smoothstep(0.0, 22.0, limit - down)  # thin at the edge
+    lumps = smooth_noise(rng, (ROWS, COLUMNS - 1), (5, 9), 2)
+    lumps = torch.cat([lumps, lumps[:, :1]], dim=1)
+    groove = 1 - 0.5 * torch.exp(-(((torch.deg2rad(around) * torch.sin(torch.deg2rad(down)) - 0.5 * style.parting) / 0.16) ** 2)) * (around.abs() < 90)
+    least = 0.0015 if style.thickness > 0 else -0.004
+    thick = least + style.thickness * (0.25 + 0.75 * depth) * groove * (1 + (0.12 + 0.22 * style.curl) * lumps).clamp(0.3, 2)
+    if style.style == "side":
+        thick = thick * (1 + 0.5 * torch.sin(torch.deg2rad(around)) * style.parting) * (1 + 0.6 * smoothstep(80, 20, around.abs()))
+    points = skin + out * thick.to(device)[..., None]
+    held = torch.ones(ROWS, COLUMNS)
+    if style.fall > 0.03:
+        hang = ((down - _HANG) / (_BOTTOM - _HANG)).clamp(min=0)
+        first = int((rows < _HANG).sum()) - 1
+        length = (0.055 + style.fall) * (1 + 0.06 * lumps[-1:])
+        swing = 0.012 * torch.sin(torch.deg2rad(around) * 5 + lumps[first]) * hang * (1 + style.curl)
+        ring = points[first : first + 1]
+        outward = torch.stack([torch.sin(torch.deg2rad(around)), -torch.cos(torch.deg2rad(around)), torch.zeros_like(around)], dim=-1)
+        spread = (0.004 + 0.01 * torch.sin(hang.clamp(max=1) * math.pi) + swing - 0.012 * hang)[..., None]
+        falling = ring + outward.to(device) * spread.to(device)
+        falling[..., 2] -= (hang * length).to(device)
+        points = torch.where((hang > 0).to(device)[..., None], falling, points)
+        held = 1 - 0.55 * hang.clamp(max=1).expand(ROWS, COLUMNS)
+    points[:, -1] = points[:, 0]
+    return points.reshape(-1, 3), held.reshape(-1).to(device)
+
+
+def bun(person: Person, hair: Float32[Tensor, "points 3"], ball: Float32[Tensor, "vertices 3"]) -> Float32[Tensor, "vertices 3"]:
+    """A knot of hair on the crown or behind it; a point where there is none."""
+    grid = hair.reshape(ROWS, COLUMNS, 3)
+    if person.hair.style != "bun":
+        return (grid[0].mean(dim=0) - torch.tensor([0.0, 0.0, 0.03], device=hair.device)).expand_as(ball)
+    rng = generator(*person.seed, "bun")
+    at = grid[int(rng.integers(0, 12)), 0]
+    return at + ball * float(rng.uniform(0.022, 0.036)) * torch.tensor([1.0, 0.9, 0.85], device=ball.device)
+
+
+def paint_hair(person: Person) -> Float32[Tensor, "5 rows columns"]:
+    """The hair's picture: linear red, green, blue, cover (1 hair, 0 none) and how far a strand stands out.
+
+    Rows run over 0 to 130 degrees from the crown, columns once round the head.
+    """
+    style = person.hair
+    rng = generator(*person.seed, "strands")
+    height, width = PICTURE
+    straight = smooth_noise(rng, PICTURE, (5, 110), 2)
+    frizz = smooth_noise(rng, PICTURE, (50, 90), 2)
+    strands = straight * (1 - style.curl) + frizz * style.curl
+    tufts = smooth_noise(rng, PICTURE, (3, 24), 2)
+    colour = to_linear(torch.from_numpy(style.colour))[:, None, None]
+    shade = (1 + 0.28 * strands + 0.16 * tufts).clamp(0.25, 2.2)
+    grey = (smooth_noise(rng, PICTURE, (4, 128)) > 1.2 - 0.8 * style.grey).float() * 0.35 * style.grey
+    colour = (colour * shade * (1 - grey) + 0.45 * grey).clamp(0.003, 0.9)
+    limit = torch.from_numpy(np.interp(np.linspace(-180, 180, width), angles()[1].numpy(), edge(person).numpy()).astype(np.float32))
+    down = (torch.arange(height) + 0.5)[:, None] * (130 / height)
+    ragged = 1.6 * strands + (2.5 + 2 * style.curl) * tufts
+    cover = smoothstep(2.5, -2.5, down + ragged - limit[None])
+    if style.style == "bald":
+        crown = float(rng.uniform(62, 92)) if rng.random() < 0.6 else 200.0
+        cover = cover * smoothstep(-8, 8, down + 3 * tufts - crown) * 0.75 * (1 + 0.3 * strands).clamp(0, 1)
+    elif style.style == "buzz":
+        cover = cover * (0.72 + 0.1 * strands).clamp(0, 1)
+    return torch.cat([colour, cover[None], strands[None]])

@@ -1,0 +1,155 @@
+"""How a head moves in one clip: pieces of real tracks, recombined, and procedural motion around and instead of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from pipelines.synthetic.actions import ACTIONS as ACTIONS
+from pipelines.synthetic.actions import GAZE, LIDS, MIRRORED, MOUTH, NUM_ACTIONS
+from pipelines.synthetic.behaviour import blinks, gaze, head_motion, idle_face, with_expressions
+from pipelines.synthetic.curves import ease, slowed, softened
+from pipelines.synthetic.speech import speech
+from pipelines.synthetic.tracks import TRACK_FPS, Track
+
+MOST_DEGREES = (40.0, 22.0, 20.0)
+"""Bounds of yaw, pitch and roll, either way."""
+MOST_TRAVEL = 0.35
+"""Bound of travel either way, in widths of the head."""
+# Bounds of speed. Lids and eyes are the quickest things in a face: a blink comes down in 0.1 s.
+ACTIONS_PER_S = 8.0
+GAZE_PER_S = 12.0
+LIDS_PER_S = 16.0
+DEGREES_PER_S = 120.0
+TRAVEL_PER_S = 0.8
+
+_PIECE_S = (2.0, 6.0)
+_FADE_S = 0.4
+_TEMPO = (0.8, 1.25)
+_MIRRORED_POSE = np.array([-1.0, 1.0, -1.0, -1.0, 1.0])  # yaw, pitch, roll, right, down
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """What a head does in each frame of a clip."""
+
+    fps: float
+    actions: Float32[np.ndarray, "frames 52"]
+    """0..1, columns as ACTIONS."""
+    angles: Float32[np.ndarray, "frames 3"]
+    """Yaw, pitch, roll in degrees, with the signs of `head.Pose`."""
+    travel: Float32[np.ndarray, "frames 2"]
+    """Of the head's middle against the picture, in widths of the head: right, down."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: int, fps: float) -> Motion:
+    """A motion: the pose of some tracks, the expression of others, or procedural ones; without tracks all procedural.
+
+    Raises:
+        ValueError: no frame, or a frame rate that is not positive.
+    """
+    if num_frames < 1 or fps <= 0:
+        raise ValueError(f"a motion needs a frame and a positive rate, got {num_frames} frames at {fps} per second")
+    times = np.arange(num_frames) / fps
+    spoken, accents = speech(rng, times) if rng.random() < 0.85 else (np.zeros((num_frames, NUM_ACTIONS)), [])
+    if tracks and rng.random() < 0.6:
+        angles, travel = _replayed_pose(rng, tracks, times)
+    else:
+        angles, travel = head_motion(rng, times, accents)
+    angles = np.stack(
+        [softened(*each) for each in zip((angles + _attitude(rng)).T, MOST_DEGREES, strict=True)], axis=-1
+    )
+    if tracks and rng.random() < 0.7:
+        actions = _replayed_face(rng, tracks, times)
+        if rng.random() < 0.4:
+            actions[:, MOUTH] = spoken[:, MOUTH]
+        if rng.random() < 0.5:
+            actions[:, GAZE] = gaze(rng, times, angles)[:, GAZE]
+    else:
+        actions = spoken + idle_face(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
+    actions = with_expressions(rng, times, np.clip(actions, 0, 1))
+    return _bounded(fps, actions, angles, softened(travel, MOST_TRAVEL))
+
+
+def _attitude(rng: np.random.Generator) -> Float[np.ndarray, " angles"]:
+    """How the head is held throughout a clip: mostly to the camera, at times in three-quarter view."""
+    yaw = rng.uniform(-32, 32) if rng.random() < 0.25 else rng.normal(0, 9)
+    return np.array([yaw, rng.normal(0, 4), rng.normal(0, 3)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A stretch of a track as a motion replays it: where in the track each frame is, and how much it counts there."""
+
+    track: Track
+    mirrored: bool
+    positions: Float[np.ndarray, " frames"]
+    weights: Float[np.ndarray, "frames 1"]
+
+    def sample(self, values: Float[np.ndarray, "_ channels"]) -> Float[np.ndarray, "frames channels"]:
+        whole = np.clip(self.positions.astype(int), 0, max(0, len(values) - 2))
+        share = np.clip(self.positions - whole, 0, 1)[:, None]
+        return self.weights * (values[whole] * (1 - share) + values[np.minimum(whole + 1, len(values) - 1)] * share)
+
+
+def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]) -> Iterator[_Piece]:
+    """Pieces that fade into each other; their weights sum to 1 in every frame."""
+    chances = np.sqrt([len(track) for track in tracks])  # the longest are the calmest
+    begin, weight = float(times[0]), np.ones(len(times))
+    while True:
+        track = tracks[int(rng.choice(len(tracks), p=chances / chances.sum()))]
+        rate = TRACK_FPS * rng.uniform(*_TEMPO)
+        seconds = min(float(rng.uniform(*_PIECE_S)), (len(track) - 1) / rate - _FADE_S)
+        first = rng.uniform(0, max(0.0, len(track) - 1 - (seconds + _FADE_S) * rate))
+        positions = np.clip(first + (times - begin) * rate, 0, len(track) - 1)
+        begin += max(seconds, _FADE_S)
+        following = ease((times - begin) / _FADE_S)
+        yield _Piece(track, bool(rng.random() < 0.5), positions, (weight - following)[:, None])
+        weight = following
+        if begin >= times[-1]:
+            return
+
+
+def _replayed_face(
+    rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
+) -> Float[np.ndarray, "frames 52"]:
+    actions = np.zeros((len(times), NUM_ACTIONS))
+    scale = np.full(NUM_ACTIONS, rng.uniform(0.75, 1.3))
+    scale[[*LIDS, *GAZE]] = 1.0
+    for piece in _pieces(rng, tracks, times):
+        values = piece.track.actions
+        actions += piece.sample(values[:, MIRRORED] if piece.mirrored else values) * scale
+    return actions
+
+
+def _replayed_pose(
+    rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
+) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 2"]]:
+    pose = np.zeros((len(times), 5))
+    scale = rng.uniform(0.6, 1.5)
+    for piece in _pieces(rng, tracks, times):
+        values = np.concatenate([piece.track.angles, piece.track.travel], axis=1)
+        pose += piece.sample(values * _MIRRORED_POSE if piece.mirrored else values) * scale
+    return pose[:, :3], pose[:, 3:]
+
+
+def _bounded(
+    fps: float,
+    actions: Float[np.ndarray, "frames 52"],
+    angles: Float[np.ndarray, "frames 3"],
+    travel: Float[np.ndarray, "frames 2"],
+) -> Motion:
+    speeds = np.full(NUM_ACTIONS, ACTIONS_PER_S)
+    speeds[GAZE], speeds[LIDS] = GAZE_PER_S, LIDS_PER_S
+    return Motion(
+        fps,
+        np.clip(slowed(actions, speeds / fps), 0, 1).astype(np.float32),
+        slowed(angles, np.full(3, DEGREES_PER_S / fps)).astype(np.float32),
+        slowed(travel, np.full(2, TRAVEL_PER_S / fps)).astype(np.float32),
+    )
