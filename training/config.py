@@ -104,6 +104,9 @@ class OnlineConfig:
     motion: OnlineMotion = "clips"
     """`clips`: pieces of real films' motion, recombined, and procedural motion; `procedural`: the latter alone."""
 
+    reuse: int = 4
+    """Steps in a row that show the same pictures, in each with a target and an order drawn anew. Drawing people costs
+    several times what a training step does."""
     render_size: int | None = None
     """Side of the pictures that crops are cut from, pixels. By default twice the model's image size, but no more than
     256, or the model's size where that is more."""
@@ -115,8 +118,9 @@ class OnlineConfig:
     def __post_init__(self) -> None:
         if self.render_size is not None and not 32 <= self.render_size <= 2048:
             raise ValueError(f"render_size must lie in [32, 2048], not {self.render_size}")
-        if self.num_people < 1:
-            raise ValueError(f"num_people must be at least 1, not {self.num_people}")
+        for name in ("num_people", "reuse"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 1 <= self.seconds <= 600:
             raise ValueError(f"seconds must lie in [1, 600], not {self.seconds}")
 

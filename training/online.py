@@ -1,8 +1,8 @@
 """People drawn while training: episodes without end and without files, behind the protocol of the shards.
 
 An episode is a pure function of the seed and its number in the run: a person in one scene (light, clothes, background,
-camera), and K + 1 moments of a motion that nobody sees twice. They are rendered on the device that trains, cropped by
-the model's rule from their true points, and go the way of decoded frames from there on.
+camera), and K + 1 moments of a motion that only the next `reuse` - 1 steps see again. They are rendered on the device
+that trains, cropped by the model's rule from their true points, and go the way of decoded frames from there on.
 
 A person has one scene, hence one identity row, as a video of a data set has: W tells videos apart, not people. With
 fewer episodes than a few for each person, rows learn nothing; `OnlineSource.notes` says so.
@@ -26,6 +26,7 @@ from pipelines.schema import digest_of
 from training.config import OnlineConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, nearest_angles, read_ahead
 from training.exchange import share
+from training.order import EncoreOrder
 from training.pictures import crop_batch
 
 FIRST_IDENTITY = 10_000_000
@@ -141,6 +142,16 @@ class OnlineSource:
         yield OnlineLoader(config, self.studio, rank=rank, world_size=world_size, device=device)
 
 
+@dataclass(frozen=True, eq=False)
+class _Film:
+    """K + 1 frames in the order of time for each of some episodes."""
+
+    shown: dict[int, int]
+    """Who is seen in which premiere."""
+    images: UInt8[Tensor, "batch frames size size 3"]
+    landmarks: Float[np.ndarray, "batch frames 68 2"]
+
+
 class OnlineLoader:
     """Renders a worker's share of each step in a background thread, a step or two ahead.
 
@@ -153,14 +164,14 @@ class OnlineLoader:
     ) -> None:
         assert config.online is not None
         self.config, self.online, self.studio, self.device = config, config.online, studio, device
-        frames = config.num_shots + 1
-        self.sampler = EpisodeSampler(
-            [frames] * self.online.num_people, config.num_shots, config.episodes_per_step, config.seed
-        )
+        frames, people, per_step = config.num_shots + 1, self.online.num_people, config.episodes_per_step
+        self._order = EncoreOrder(people, config.seed, per_step, self.online.reuse)
+        self.sampler = EpisodeSampler([frames] * people, config.num_shots, per_step, config.seed, self._order)
         self.share = share(config.episodes_per_step, rank, world_size)
         self._at_once = _EPISODES_AT_ONCE.get(device.type, 1)
         side = self.online.side(config.model.image_size)
         self._renderer = studio.renderer(side, str(device), self._at_once * frames)
+        self._last: _Film | None = None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
@@ -178,15 +189,14 @@ class OnlineLoader:
     @torch.no_grad()
     def decode(self, episodes: Sequence[Episode]) -> DecodedEpisodes:
         """Render some episodes."""
+        frames = np.array([(episode.target, *episode.shots) for episode in episodes])
+        rows = np.arange(len(episodes))[:, None]
         with torch.cuda.stream(self._stream):  # None is the present one
-            parts = [
-                self._render(episodes[first : first + self._at_once])
-                for first in range(0, len(episodes), self._at_once)
-            ]
-            images = torch.cat([images for images, _ in parts])
+            film = self._film(episodes)
+            images = film.images[rows, frames]
             if self._stream is not None:
                 self._stream.synchronize()
-        landmarks = np.concatenate([landmarks for _, landmarks in parts])
+        landmarks = film.landmarks[rows, frames]
         pose = fit_pose(landmarks)
         angles = np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
         nearest = [
@@ -201,32 +211,43 @@ class OnlineLoader:
             numbers=tuple(episode.number for episode in episodes),
         )
 
+    def _film(self, episodes: Sequence[Episode]) -> "_Film":
+        """What is filmed for some episodes; what was for the last ones is kept, since the next may show it again."""
+        shown = {self._order.premiere(episode.number): episode.video for episode in episodes}
+        if self._last is None or self._last.shown != shown:
+            scripts = [*shown.items()]
+            starts = range(0, len(scripts), self._at_once)
+            parts = [self._render(scripts[first : first + self._at_once]) for first in starts]
+            images, landmarks = zip(*parts, strict=True)
+            self._last = _Film(shown, torch.cat(images), np.concatenate(landmarks))
+        return self._last
+
     def _render(
-        self, episodes: Sequence[Episode]
+        self, scripts: Sequence[tuple[int, int]]
     ) -> tuple[UInt8[Tensor, "batch frames size size 3"], Float[np.ndarray, "batch frames 68 2"]]:
-        """Pictures and landmarks of a few episodes, cropped as a data set's clips are: one crop for all frames."""
+        """Frames of a few motions, each with its person, cropped as a data set's clips are: one crop for all frames."""
         size, frames = self.config.model.image_size, self.config.num_shots + 1
         people, scenes, motions = [], [], []
-        for episode in episodes:
-            identity = FIRST_IDENTITY + episode.video
+        for number, place in scripts:
+            identity = FIRST_IDENTITY + place
             people += [self.studio.person(self.config.seed, identity)] * frames
             scenes += [self.studio.scene(self.config.seed, identity, 0)] * frames
-            motions += self._moments(episode)
+            motions += self._moments(number)
         pictures = self._renderer.frames(people, scenes, motions)
-        points = pictures.points.cpu().numpy().reshape(len(episodes), frames, 68, 2)
+        points = pictures.points.cpu().numpy().reshape(len(scripts), frames, 68, 2)
         affines = [crop_affine(each, self.config.model.crop, size) for each in points]
         images = crop_batch(pictures.images, np.repeat(affines, frames, axis=0), size)
         landmarks = np.stack([to_crop(each, affine) for each, affine in zip(points, affines, strict=True)])
-        return images.unflatten(0, (len(episodes), frames)), landmarks
+        return images.unflatten(0, (len(scripts), frames)), landmarks
 
-    def _moments(self, episode: Episode) -> list[Any]:
-        """The target's and the shots' single frames of motion: one from the middle half of each part of the whole."""
-        random = np.random.default_rng((self.config.seed, _STREAM, episode.number))
+    def _moments(self, number: int) -> list[Any]:
+        """K + 1 single frames of a motion: one from the middle half of each part of the whole."""
+        random = np.random.default_rng((self.config.seed, _STREAM, number))
         frames = self.config.num_shots + 1
         total = max(round(self.online.seconds * _FPS), 2 * frames)
         motion = self.studio.motion(random, total, _FPS)
         places = (np.arange(frames) + random.uniform(0.25, 0.75, frames)) * (total / frames)
-        return [_still(motion, int(places[part])) for part in (episode.target, *episode.shots)]
+        return [_still(motion, int(place)) for place in places]
 
 
 def _still(motion: Any, frame: int) -> Any:

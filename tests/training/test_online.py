@@ -87,7 +87,7 @@ def cast(draw: Callable[..., np.ndarray], face: Callable[..., np.ndarray]) -> Ca
 
 @pytest.fixture
 def config(tiny_train: MakeTrain) -> TrainConfig:
-    return tiny_train(warp_prior=True, online=OnlineConfig(5, seconds=6.0))
+    return tiny_train(warp_prior=True, online=OnlineConfig(5, seconds=6.0, reuse=1))
 
 
 def _loader(config: TrainConfig, cast: Cast, rank: int = 0, world_size: int = 1) -> OnlineLoader:
@@ -155,8 +155,10 @@ def test_pictures_are_cropped_by_the_models_rule_from_their_true_points(config: 
     drawn = Cartoons(64, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
     points = drawn.points.numpy()
     affine = crop_affine(points, config.model.crop, 32)
-    assert np.allclose(batch.landmarks[0], to_crop(points, affine))
-    for ours, image in zip(np.asarray(batch.images[0]), drawn.images.numpy(), strict=True):
+    episode = _loader(config, cast).sampler.episodes(0)[0]
+    order = [episode.target, *episode.shots]
+    assert np.allclose(batch.landmarks[0], to_crop(points[order], affine))
+    for ours, image in zip(np.asarray(batch.images[0]), drawn.images.numpy()[order], strict=True):
         assert np.abs(ours.astype(int) - crop(image, affine, 32)).mean() < 6
 
 
@@ -168,12 +170,39 @@ def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig,
         renderer.asked.clear()
         batch = loader.load(step)
         for number, episode in enumerate(loader.sampler.episodes(step)):
-            yaw = [float(motion.yaw[0]) for _, _, motion in renderer.asked[5 * number : 5 * number + 5]]
+            film = [float(motion.yaw[0]) for _, _, motion in renderer.asked[5 * number : 5 * number + 5]]
+            yaw = [film[place] for place in (episode.target, *episode.shots)]
             candidates = yaw[1 : 1 + episode.num_warp_candidates]
             wanted = 1 + min(range(len(candidates)), key=lambda i: abs(candidates[i] - yaw[0]))
             assert batch.warp_sources[number] == wanted
             chosen.add(wanted)
     assert len(chosen) > 1
+
+
+def test_pictures_are_seen_in_some_steps_in_a_row_each_with_a_target_of_its_own(
+    config: TrainConfig, cast: Cast
+) -> None:
+    config = dataclasses.replace(config, num_shots=4, online=OnlineConfig(5, seconds=6.0, reuse=3))
+    loader = _loader(config, cast)
+    (renderer,) = cast.renderers
+    batches, asked = [], []
+    for step in range(7):
+        batches.append(loader.load(step))
+        asked.append(len(renderer.asked))
+    assert asked == [20, 20, 20, 40, 40, 40, 60]  # four episodes of five frames
+    targets = set()
+    for first in (0, 3):
+        for batch in batches[first + 1 : first + 3]:
+            assert batch.video_ids == batches[first].video_ids
+            for ours, theirs in zip(batch.images, batches[first].images, strict=True):
+                assert {bytes(np.asarray(frame)) for frame in ours} == {bytes(np.asarray(frame)) for frame in theirs}
+        targets |= {bytes(np.asarray(batch.images[0][0])) for batch in batches[first : first + 3]}
+    assert len(targets) > 2
+    assert len({number for batch in batches for number in batch.numbers}) == 7 * 4  # so that augmentation differs
+    # A resume in the middle of them draws them again.
+    again = _loader(config, cast).load(5)
+    assert torch.equal(torch.as_tensor(again.images), torch.as_tensor(batches[5].images))
+    assert np.array_equal(again.warp_sources, batches[5].warp_sources)
 
 
 class Recorder:
@@ -216,7 +245,7 @@ def run(
 def test_an_interrupted_run_ends_with_the_very_same_weights_and_losses(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:
-    config = dataclasses.replace(config, num_steps=4)
+    config = dataclasses.replace(config, num_steps=4, online=OnlineConfig(5, seconds=6.0, reuse=3))
     whole = run(config, "whole")
     first = run(config, "first", stop_at=2)
     second = run(config, "second", checkpoint=str(tmp_path / "first" / "2"))
@@ -245,7 +274,7 @@ def test_another_number_of_people_is_another_run(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:
     run(dataclasses.replace(config, num_steps=1), "run")
-    more = dataclasses.replace(config, num_steps=2, online=OnlineConfig(6, seconds=6.0))
+    more = dataclasses.replace(config, num_steps=2, online=OnlineConfig(6, seconds=6.0, reuse=1))
     with pytest.raises(ValueError, match=r"another configuration: online.num_people: 5 -> 6"):
         run(more, "more", checkpoint=str(tmp_path / "run" / "1"))
 
@@ -288,6 +317,7 @@ def test_the_card_of_such_a_model_names_no_data_set_to_go_back_to(config: TrainC
     ("changes", "message"),
     [
         ({"num_people": 0}, "num_people must be at least 1, not 0"),
+        ({"reuse": 0}, "reuse must be at least 1, not 0"),
         ({"seconds": 0.5}, r"seconds must lie in \[1, 600\], not 0.5"),
         ({"render_size": 8}, r"render_size must lie in \[32, 2048\], not 8"),
     ],

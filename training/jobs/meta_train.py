@@ -56,6 +56,8 @@ class Options:
     online_motion: OnlineMotion = OnlineConfig.motion
     """`clips`: motion of a few real films, recombined, and motion that is made up; `procedural`: the latter alone,
     which needs nothing to be fetched."""
+    online_reuse: int = OnlineConfig.reuse
+    """Steps in a row that show the same pictures, each with another target: drawing people is the dearest part."""
     online_size: int | None = None
     """Side of the pictures that crops are cut from, pixels; by default twice the model's image size, up to 256."""
     num_steps: int | None = None
@@ -136,7 +138,10 @@ class Options:
         )
         if self.online:
             changes["online"] = OnlineConfig(
-                self.online_identities, motion=self.online_motion, render_size=self.online_size
+                self.online_identities,
+                motion=self.online_motion,
+                reuse=self.online_reuse,
+                render_size=self.online_size,
             )
         return replace(preset, **changes)
 

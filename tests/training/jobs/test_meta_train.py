@@ -51,6 +51,7 @@ def test_people_are_drawn_online_in_place_of_a_data_set() -> None:
     assert Options("demo", "run", online=True).config() == replace(demo(), online=OnlineConfig())
     options = Options("demo", "run", online=True, online_identities=9, online_motion="procedural", online_size=96)
     assert options.config().online == OnlineConfig(9, motion="procedural", render_size=96)
+    assert Options("demo", "run", online=True, online_reuse=1).config().online == OnlineConfig(reuse=1)
     assert Options("demo", "run", "set", online_identities=9).config().online is None
 
 
