@@ -29,6 +29,10 @@ from training.exchange import share
 from training.order import EncoreOrder
 from training.pictures import crop_batch
 
+DETECTOR = "mediapipe"
+"""Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe,
+over many heads and poses, sees them on average (pipelines.synthetic.landmark_points). So a model of them reads portraits
+and drivers with MediaPipe, and no other detector."""
 FIRST_IDENTITY = 10_000_000
 """Of those drawn online: a corpus of the same seed counts from 0, and its people stay unseen."""
 _STREAM = 4  # of random numbers; episodes have 0 and 1, the order of shards 2, augmentation 3
@@ -40,8 +44,12 @@ _FEW_VISITS = 10
 class Pictures(Protocol):
     """See pipelines.synthetic.renderer."""
 
-    images: UInt8[Tensor, "frames height width 3"]
-    points: Float[Tensor, "frames 68 2"]
+    @property
+    def images(self) -> UInt8[Tensor, "frames height width 3"]: ...
+
+    @property
+    def points(self) -> Float[Tensor, "frames 68 2"]:
+        """In pixels."""
 
 
 class Renderer(Protocol):
@@ -105,10 +113,16 @@ class OnlineSource:
     Args:
         config: with `online` set.
         studio: by default the parametric heads.
+
+    Raises:
+        ValueError: the model is to read the landmarks of a detector that the people's points are not those of.
+        ModuleNotFoundError, AssetError: see `synthetic_studio`.
     """
 
     def __init__(self, config: TrainConfig, studio: Studio | None = None) -> None:
         assert config.online is not None
+        if config.model.detector != DETECTOR:
+            raise ValueError(f"people drawn online have the landmarks of {DETECTOR}, not of {config.model.detector}")
         self.config, self.online = config, config.online
         self.studio = studio or synthetic_studio(config.online)
         num_people, motion = self.online.num_people, self.online.motion

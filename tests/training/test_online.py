@@ -295,6 +295,12 @@ def test_the_source_says_what_it_is_made_of(config: TrainConfig, cast: Cast) -> 
     assert OnlineSource(config, cast.studio).facts == source.facts
 
 
+def test_a_model_of_them_reads_mediapipes_landmarks_and_no_others(config: TrainConfig, cast: Cast) -> None:
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib"))
+    with pytest.raises(ValueError, match="people drawn online have the landmarks of mediapipe, not of dlib"):
+        OnlineSource(other, cast.studio)
+
+
 def test_too_many_people_for_the_steps_are_said_in_one_line(config: TrainConfig, cast: Cast) -> None:
     source = OnlineSource(config, cast.studio)
     (note,) = source.notes(dataclasses.replace(config, num_steps=3))  # 12 episodes
