@@ -30,9 +30,9 @@ from training.order import EncoreOrder
 from training.pictures import crop_batch
 
 DETECTOR = "mediapipe"
-"""Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe,
-over many heads and poses, sees them on average (pipelines.synthetic.landmark_points). So a model of them reads portraits
-and drivers with MediaPipe, and no other detector."""
+"""Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe
+sees them on average over many heads and poses (pipelines.synthetic.landmark_points). So a model of them reads
+portraits and drivers with MediaPipe, and no other detector."""
 FIRST_IDENTITY = 10_000_000
 """Of those drawn online: a corpus of the same seed counts from 0, and its people stay unseen."""
 _STREAM = 4  # of random numbers; episodes have 0 and 1, the order of shards 2, augmentation 3
