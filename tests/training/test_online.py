@@ -151,8 +151,8 @@ def test_an_episode_is_one_person_in_one_scene_at_moments_far_apart(config: Trai
 def test_pictures_are_cropped_by_the_models_rule_from_their_true_points(config: TrainConfig, cast: Cast) -> None:
     batch = _loader(config, cast).load(0)
     (renderer,) = cast.renderers
-    assert renderer.size == 64  # twice the networks'
-    drawn = Cartoons(64, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
+    assert renderer.size == 48  # half as much again as the networks'
+    drawn = Cartoons(48, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
     points = drawn.points.numpy()
     affine = crop_affine(points, config.model.crop, 32)
     episode = _loader(config, cast).sampler.episodes(0)[0]
@@ -333,7 +333,7 @@ def test_numbers_that_cannot_be_are_refused(changes: dict[str, Any], message: st
         OnlineConfig(**changes)
 
 
-@pytest.mark.parametrize(("image_size", "side"), [(64, 128), (128, 256), (256, 256), (512, 512)])
+@pytest.mark.parametrize(("image_size", "side"), [(64, 96), (128, 192), (256, 256), (512, 512)])
 def test_pictures_are_drawn_larger_than_the_networks_see_them_where_that_is_cheap(image_size: int, side: int) -> None:
     assert OnlineConfig().side(image_size) == side
     assert OnlineConfig(render_size=96).side(image_size) == 96

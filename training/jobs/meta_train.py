@@ -59,7 +59,7 @@ class Options:
     online_reuse: int = OnlineConfig.reuse
     """Steps in a row that show the same pictures, each with another target: drawing people is the dearest part."""
     online_size: int | None = None
-    """Side of the pictures that crops are cut from, pixels; by default twice the model's image size, up to 256."""
+    """Side of the pictures that crops are cut from, pixels; by default half as much again as the model's, up to 256."""
     num_steps: int | None = None
     """Generator updates in all; by default the preset's."""
     num_shots: int | None = None
