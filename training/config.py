@@ -108,8 +108,8 @@ class OnlineConfig:
     """Steps in a row that show the same pictures, in each with a target and an order drawn anew. Drawing people costs
     several times what a training step does."""
     render_size: int | None = None
-    """Side of the pictures that crops are cut from, pixels. By default half as much again as the model's image size, but
-    no more than 256, or the model's size where that is more: a crop is about nine tenths of the picture."""
+    """Side of the pictures that crops are cut from, pixels. By default half as much again as the model's image size,
+    but no more than 256, or the model's size where that is more: a crop is about nine tenths of the picture."""
 
     def side(self, image_size: int) -> int:
         """Of the pictures, for a model of this size."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines.faces import crop, crop_affine, to_crop
-from training import loop
+from training import loop, online
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import OnlineConfig, TrainConfig
 from training.exchange import SingleProcess
@@ -18,6 +18,7 @@ from training.loop import Request, train
 from training.model_card import Training, model_card
 from training.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, Studio
 from training.perceptual import PerceptualNetwork
+from training.sources import open_source
 from training.step import Learner
 
 CPU = torch.device("cpu")
@@ -299,6 +300,18 @@ def test_a_model_of_them_reads_mediapipes_landmarks_and_no_others(config: TrainC
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib"))
     with pytest.raises(ValueError, match="people drawn online have the landmarks of mediapipe, not of dlib"):
         OnlineSource(other, cast.studio)
+
+
+def test_a_run_without_a_data_set_takes_its_episodes_from_them(
+    config: TrainConfig, cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(online, "synthetic_studio", lambda config: cast.studio)
+    source = open_source("", config)
+    assert isinstance(source, OnlineSource)
+    with source.open_loader(config, rank=0, world_size=1, threads=1, device=CPU) as loader:
+        assert len(loader.decode(loader.sampler.episodes(0)[:2]).video_ids) == 2
+    with pytest.raises(ValueError, match="is no data set"):
+        open_source(str(tmp_path), dataclasses.replace(config, online=None))
 
 
 def test_too_many_people_for_the_steps_are_said_in_one_line(config: TrainConfig, cast: Cast) -> None:
