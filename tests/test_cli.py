@@ -255,6 +255,7 @@ def test_reader_that_leaves_early_is_no_error() -> None:
 
 COMPLETE = {
     "assets": ["list"],
+    "synthesize": ["{out}"],
     "preprocess": ["{videos}", "{out}"],
     "validate": ["{missing}"],
     "inspect": ["{missing}", "-o", "{out}"],
@@ -364,6 +365,7 @@ def test_missing_path_is_named_in_one_line_with_exit_code_2(arguments: list[str]
     [
         ["preprocess", "{videos}", "{out}"],
         ["preprocess", "{text}", "{out}"],
+        ["synthesize", "{text}"],
         ["validate", "{text}"],
         ["inspect", "{text}", "-o", "{out}"],
         ["retry", "{text}"],

@@ -13,9 +13,8 @@ from pipelines.synthetic.curves import ease, pulse, softened, wander
 BLINK_EVERY_S = (2.0, 6.0)
 BLINK_DOWN_S = (0.1, 0.15)
 BLINK_UP_S = (0.15, 0.25)
-EYE_DEGREES = 30.0
-"""How far an eye turns with `eyeLook...` at 1. Over the assets' clips a degree of the head costs MediaPipe's gaze 0.026
-to 0.033, so that people keep looking at the camera."""
+EYE_DEGREES = np.array([38.0, 29.0])
+"""How far the eyes turn sideways and up or down with `eyeLook...` at 1."""
 
 # Those of one side are mirrored half of the time.
 EXPRESSIONS = {
@@ -84,7 +83,7 @@ def gaze(
 def head_motion(
     rng: np.random.Generator, times: Float[np.ndarray, " frames"], accents: Sequence[float]
 ) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 2"]]:
-    """Yaw, pitch, roll (degrees) around 0, and travel (widths of the head): slow sway, turns, nods at accents."""
+    """Yaw, pitch, roll in degrees around 0, and travel in widths of the head: sway, turns, nods at accents."""
     rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 25.0
     angles = wander(rng, len(times), 3, 0.5 * rate) * [3.5, 2.0, 1.8] * rng.uniform(0.4, 1.5)
     now = float(times[0])
@@ -95,9 +94,7 @@ def head_motion(
         if rng.random() < 0.6:
             nod = pulse(times, accent - 0.15, 0.16, 0.04, 0.3)
             angles[:, 1] -= nod * rng.uniform(1.5, 6.0)
-    # A head turns on its neck, so its middle goes along when it tilts; besides, the body sways.
-    tilt = np.stack([0.6 * np.sin(np.radians(angles[:, 2])), -0.5 * np.sin(np.radians(angles[:, 1]))], axis=-1)
-    return angles, tilt + wander(rng, len(times), 2, 0.8 * rate) * rng.uniform(0.01, 0.04)
+    return angles, wander(rng, len(times), 2, 0.8 * rate) * rng.uniform(0.01, 0.05)
 
 
 def idle_face(

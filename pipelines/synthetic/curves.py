@@ -15,7 +15,7 @@ def ease(progress: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 
 def pulse(times: Float[np.ndarray, " frames"], start: float, rise: float, hold: float, fall: float) -> np.ndarray:
     """0, from `start` on up to 1 in `rise` seconds, `hold` seconds of 1, and down to 0 in `fall` seconds."""
-    return ease((times - start) / rise) - ease((times - start - rise - hold) / fall)
+    return np.asarray(ease((times - start) / rise) - ease((times - start - rise - hold) / fall))
 
 
 def through(

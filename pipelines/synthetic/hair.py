@@ -21,15 +21,15 @@ from pipelines.synthetic.person import Person, generator
 
 ROWS, COLUMNS = 30, 49  # the last column lies on the first
 NUM_VERTICES = ROWS * COLUMNS
-_TOP, _BOTTOM, _HANG = 3.0, 126.0, 97.0  # degrees from the crown: first and last row, and where long hair leaves the skull
+_TOP, _BOTTOM, _HANG = 0.3, 126.0, 97.0  # degrees from the crown: first and last row, and where long hair leaves the skull
 _MIDDLE = (0.0, -0.02, 0.755)  # of the skull, on the template
 PICTURE = (128, 256)
 """Rows and columns of the hair's picture."""
 
 # The hair's edge in degrees from the crown, at angles from the nose.
-_AT = np.array([0, 28, 46, 60, 76, 90, 102, 114, 180])
-_EDGE = np.array([67, 65.5, 66, 80, 97, 94, 101, 118, 124])
-_LONG = np.array([67, 65.5, 68, 88, 126, 126, 126, 126, 126])
+_AT = np.array([0, 28, 46, 58, 68, 80, 90, 102, 114, 180])
+_EDGE = np.array([71, 70, 73, 86, 100, 101, 97, 103, 119, 124])
+_LONG = np.array([71, 71, 84, 126, 130, 130, 130, 130, 130, 130])
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,12 @@ def bind(model: HeadModel) -> Scalp:
 def edge(person: Person) -> Float32[Tensor, " columns"]:
     """Degrees from the crown at which the hair ends, per column."""
     style, (_, columns) = person.hair, angles()
-    line = _LONG if style.fall > 0.03 else _EDGE
-    limit = torch.from_numpy(np.interp(columns.abs().numpy(), _AT, line).astype(np.float32))
+    at = columns.abs().numpy()
+    line = np.interp(at + 10 * style.frame - 6, _AT, _LONG) if style.fall > 0.03 else np.interp(at, _AT, _EDGE)
+    limit = torch.from_numpy(line.astype(np.float32))
     front = smoothstep(58, 30, columns.abs())
     limit = limit - front * math.degrees(style.hairline / 0.11)
-    return limit + front * math.degrees(style.fringe / 0.12) * (1 + 0.25 * style.parting * torch.sin(torch.deg2rad(columns * 3)))
+    return limit + front * math.degrees(style.fringe / 0.12) * (1 + 0.6 * style.parting * torch.sin(torch.deg2rad(columns * 2)))
 
 
 def grow(
@@ -108,10 +109,11 @@ def grow(
     limit = edge(person)[None]
     depth = smoothstep(0.0, 22.0, limit - down)  # thin at the edge
     lumps = smooth_noise(rng, (ROWS, COLUMNS - 1), (5, 9), 2)
-    lumps = torch.cat([lumps, lumps[:, :1]], dim=1)
+    lumps = torch.cat([lumps, lumps[:, :1]], dim=1) * smoothstep(0, 25, down)  # one height at the pole
     groove = 1 - 0.5 * torch.exp(-(((torch.deg2rad(around) * torch.sin(torch.deg2rad(down)) - 0.5 * style.parting) / 0.16) ** 2)) * (around.abs() < 90)
+    rim = 0.05 + min(0.25, 8 * style.fringe)
     least = 0.0015 if style.thickness > 0 else -0.004
-    thick = least + style.thickness * (0.25 + 0.75 * depth) * groove * (1 + (0.12 + 0.22 * style.curl) * lumps).clamp(0.3, 2)
+    thick = least + style.thickness * (rim + (1 - rim) * depth) * groove * (1 + (0.12 + 0.22 * style.curl) * lumps).clamp(0.3, 2)
     if style.style == "side":
         thick = thick * (1 + 0.5 * torch.sin(torch.deg2rad(around)) * style.parting) * (1 + 0.6 * smoothstep(80, 20, around.abs()))
     points = skin + out * thick.to(device)[..., None]
@@ -123,11 +125,17 @@ def grow(
         swing = 0.012 * torch.sin(torch.deg2rad(around) * 5 + lumps[first]) * hang * (1 + style.curl)
         ring = points[first : first + 1]
         outward = torch.stack([torch.sin(torch.deg2rad(around)), -torch.cos(torch.deg2rad(around)), torch.zeros_like(around)], dim=-1)
-        spread = (0.004 + 0.01 * torch.sin(hang.clamp(max=1) * math.pi) + swing - 0.012 * hang)[..., None]
+        spread = (0.002 + 0.016 * torch.sin(hang.clamp(max=1) * 2.2) + swing)[..., None]
         falling = ring + outward.to(device) * spread.to(device)
         falling[..., 2] -= (hang * length).to(device)
+        # The front edge curls in beside the neck: else the hair is a sheet seen from its side.
+        free = torch.from_numpy(np.interp(columns.abs().numpy() + 10 * style.frame - 6, _AT, _LONG) > 110)
+        start = float(columns.abs()[free].min())
+        curl = (smoothstep(start + 38, start, around.abs()) * (4 * hang).clamp(max=1)).to(device)
+        falling[..., 0] *= 1 - 0.3 * curl
+        falling[..., 1] += 0.022 * curl
         points = torch.where((hang > 0).to(device)[..., None], falling, points)
-        held = 1 - 0.55 * hang.clamp(max=1).expand(ROWS, COLUMNS)
+        held = 1 - 0.3 * hang.clamp(max=1).expand(ROWS, COLUMNS)
     points[:, -1] = points[:, 0]
     return points.reshape(-1, 3), held.reshape(-1).to(device)
 
@@ -160,8 +168,8 @@ def paint_hair(person: Person) -> Float32[Tensor, "5 rows columns"]:
     colour = (colour * shade * (1 - grey) + 0.45 * grey).clamp(0.003, 0.9)
     limit = torch.from_numpy(np.interp(np.linspace(-180, 180, width), angles()[1].numpy(), edge(person).numpy()).astype(np.float32))
     down = (torch.arange(height) + 0.5)[:, None] * (130 / height)
-    ragged = 1.6 * strands + (2.5 + 2 * style.curl) * tufts
-    cover = smoothstep(2.5, -2.5, down + ragged - limit[None])
+    ragged = 2.2 * strands + (3.5 + 2 * style.curl) * tufts
+    cover = smoothstep(4, -4, down + ragged - limit[None])
     if style.style == "bald":
         crown = float(rng.uniform(62, 92)) if rng.random() < 0.6 else 200.0
         cover = cover * smoothstep(-8, 8, down + 3 * tufts - crown) * 0.75 * (1 + 0.3 * strands).clamp(0, 1)

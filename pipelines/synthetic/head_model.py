@@ -44,7 +44,7 @@ _NECK = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75}  # share of the head's t
 _LEAST = 1e-4  # metres; a row that moves nothing further is dropped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadModel:
     """Everything a head is made of. Rows are displacements in metres, added to the template."""
 
@@ -185,10 +185,8 @@ def _groups() -> dict[str, Int64[np.ndarray, "triangles 3"]]:
 
 
 def _nearest(points: np.ndarray, of: np.ndarray, among: np.ndarray) -> np.ndarray:
-    from scipy.spatial import KDTree
-
-    _, index = KDTree(points[among]).query(points[of])
-    return np.asarray(among[index])
+    distance = torch.cdist(torch.from_numpy(points[of]), torch.from_numpy(points[among]))
+    return np.asarray(among[distance.argmin(dim=1).numpy()])
 
 
 def _fold(rows: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

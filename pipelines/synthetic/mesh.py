@@ -74,20 +74,21 @@ class HeadMesh:
         self.faces = torch.cat([model.faces.cpu(), *(faces for faces, _, _ in blocks)]).to(device)
         parts = [model.parts.cpu(), *(torch.full((len(faces),), part) for faces, part, _ in blocks)]
         self.parts: Int64[Tensor, " triangles"] = torch.cat(parts).to(device)
-        self.coordinates: Float32[Tensor, "vertices 3"] = self._coordinates().to(device)
+        self.coordinates: Float32[Tensor, "vertices 4"] = self._coordinates().to(device)
         beard, moustache = beard_mask(model.template[:, 0], model.template[:, 2], model.template[:, 1])
         self._beard, self._moustache = beard, moustache
         torso = smoothstep(_NECKLINE, _NECKLINE - 0.01, model.template[:, 2] + 0.35 * (model.template[:, 1] + 0.02).abs())
         self._dressed = torso * (model.turns < 0.6)
         self._actions = model.actions.reshape(52, -1)
 
-    def _coordinates(self) -> Float32[Tensor, "vertices 3"]:
-        """What shading knows of a vertex: its place on the template, its direction in the eye, its place in the hair."""
-        values = torch.zeros(self.num_vertices, 3)
-        values[: self.num_head] = self.model.template.cpu()
-        values[self.block[EYES]] = self._directions.cpu().repeat(2, 1)
-        values[self.block[HAIR]] = hair.coordinates()
-        values[self.block[BUN]] = self._bun.cpu()
+    def _coordinates(self) -> Float32[Tensor, "vertices 4"]:
+        """What shading knows of a vertex: its place on the template (and 1 in the mouth), in the eye, or in the hair."""
+        values = torch.zeros(self.num_vertices, 4)
+        values[: self.num_head, :3] = self.model.template.cpu()
+        values[: self.num_head, 3] = self.model.cavity.cpu()
+        values[self.block[EYES], :3] = self._directions.cpu().repeat(2, 1)
+        values[self.block[HAIR], :3] = hair.coordinates()
+        values[self.block[BUN], :3] = self._bun.cpu()
         return values
 
     def rest(self, people: Sequence[Person]) -> Rest:
@@ -220,7 +221,7 @@ def _half_ball() -> tuple[Float32[Tensor, "vertices 3"], Int64[Tensor, "triangle
     x = torch.sin(polar)[:, None] * torch.cos(around)
     z = torch.sin(polar)[:, None] * torch.sin(around)
     y = -torch.cos(polar)[:, None].expand_as(x)
-    return torch.stack([x, y, z], dim=-1).reshape(-1, 3), grid_faces(_RINGS, _SECTORS, closed=True)
+    return torch.stack([x, y, z], dim=-1).reshape(-1, 3), grid_faces(_RINGS, _SECTORS, closed=True).flip(1)
 
 
 def _ball(rings: int, sectors: int) -> tuple[Tensor, Tensor]:

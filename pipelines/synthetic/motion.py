@@ -42,7 +42,7 @@ class Motion:
     angles: Float32[np.ndarray, "frames 3"]
     """Yaw, pitch, roll in degrees, with the signs of `head.Pose`."""
     travel: Float32[np.ndarray, "frames 2"]
-    """Of the head's middle against the picture, in widths of the head: right, down."""
+    """Of the head against the picture, besides what its turns on the neck bring; in widths of the head: right, down."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -95,7 +95,8 @@ class _Piece:
     def sample(self, values: Float[np.ndarray, "_ channels"]) -> Float[np.ndarray, "frames channels"]:
         whole = np.clip(self.positions.astype(int), 0, max(0, len(values) - 2))
         share = np.clip(self.positions - whole, 0, 1)[:, None]
-        return self.weights * (values[whole] * (1 - share) + values[np.minimum(whole + 1, len(values) - 1)] * share)
+        following = np.minimum(whole + 1, len(values) - 1)
+        return np.asarray(self.weights * (values[whole] * (1 - share) + values[following] * share))
 
 
 def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]) -> Iterator[_Piece]:

@@ -60,6 +60,7 @@ class Hair:
     parting: float  # -1 (the person's right) to 1
     fall: float  # how far it hangs below the ears' middle
     fringe: float  # how far it falls over the forehead
+    frame: float  # 0 behind the ears, 1 beside the eyes, where it is long
     curl: float  # 0 straight, 1 frizzy
     grey: float
 
@@ -118,7 +119,7 @@ class Person:
             _skin(rng, woman, age, melanin),
             hair,
             _colour(rng, _EYES, float(rng.uniform(0, 1.2 if melanin > 0.45 else 5)), 0.06),
-            float(rng.uniform(0.028, 0.044)) * (rng.random() < 0.15 + 0.2 * age),
+            float(rng.uniform(0.028, 0.044)) * (rng.random() < 0.1 + 0.15 * age),
             float(rng.uniform(0, 1)),
             _colour(rng, np.array([(20, 20, 22), (70, 42, 26), (120, 120, 126), (40, 30, 70)]), rng.uniform(0, 3), 0.05),
         )
@@ -171,6 +172,7 @@ def _hair(rng: np.random.Generator, woman: float, age: float, melanin: float) ->
         float(rng.choice([-1, 1]) * rng.uniform(0, 0.8)),
         float(rng.uniform(*fall)),
         float(rng.uniform(*fringe)),
+        float(rng.random()),
         {"curly": 0.8, "afro": 1.0}.get(style, float(rng.uniform(0, 0.45))),
         grey,
     )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-_SIDES = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)  # pixels of a box, the classes
+_SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 256, 512, 1024, 2048)  # pixels of a box, the classes
 _PIXELS_AT_ONCE = 1 << 20
 _NEAREST = 1 << 30  # steps of depth
 _LEAST_AREA = 1e-6  # square pixels, doubled

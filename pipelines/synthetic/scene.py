@@ -63,9 +63,9 @@ class Scene:
         """A scene, a pure function of the three numbers."""
         rng = generator(seed, identity, video, "scene")
         warmth = rng.normal(0, 0.1)
-        key = Light(_towards(rng, 75, (0, 55)), _tint(warmth) * rng.uniform(1.3, 2.6))
-        fill = Light(_towards(rng, 80, (-10, 35)), _tint(-warmth + rng.normal(0, 0.08)) * rng.uniform(0.1, 0.8))
-        rim = Light(_towards(rng, 180, (10, 50), behind=True), _tint(rng.normal(0, 0.2)) * rng.choice([0.0, 1.4]) * rng.random())
+        key = Light(_towards(rng, 75.0, (0.0, 55.0)), _tint(warmth) * rng.uniform(1.1, 2.1))
+        fill = Light(_towards(rng, 80.0, (-10.0, 35.0)), _tint(-warmth + rng.normal(0, 0.08)) * rng.uniform(0.1, 0.8))
+        rim = Light(_towards(rng, 180.0, (10.0, 50.0), behind=True), _tint(rng.normal(0, 0.2)) * float(rng.choice([0.0, 1.4]) * rng.random()))
         return cls(
             seed=(seed, identity, video),
             lights=(key, fill, rim),
@@ -80,11 +80,11 @@ class Scene:
             head=float(rng.uniform(0.55, 0.7)),
             centre=np.array([rng.uniform(0.45, 0.55), rng.uniform(0.43, 0.5)], np.float32),
             turn=np.array([rng.normal(0, 9), rng.normal(0, 4), rng.normal(0, 2.5)], np.float32),
-            exposure=float(np.exp(rng.normal(0, 0.18))),
+            exposure=float(np.exp(rng.normal(0, 0.14))),
             contrast=float(rng.uniform(0.9, 1.15)),
             saturation=float(rng.uniform(0.8, 1.15)),
             blur=float(rng.uniform(0.25, 0.8)),
-            grain=float(rng.exponential(0.006)),
+            grain=float(rng.exponential(0.004)),
             vignette=float(rng.uniform(0, 0.35)),
             crf=int(rng.integers(17, 28)),
         )

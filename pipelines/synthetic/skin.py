@@ -94,7 +94,7 @@ def paint_skin(person: Person) -> Float32[Tensor, "channels size size"]:
     dark = to_linear(torch.from_numpy(hair.colour)) * 0.8
     hairs = _hairs(rng, person, x, y, z)
     albedo = albedo * (1 - hairs) + dark[:, None, None] * hairs
-    relief = 0.00012 * (0.4 + skin.pores) * fine + _wrinkles(rng, skin.wrinkles, x, z) + 0.0004 * hairs * fine
+    relief = 0.00003 * (0.3 + skin.pores) * fine + _wrinkles(rng, skin.wrinkles, x, z) + 0.0001 * hairs * fine
     gloss = (0.25 + 0.5 * skin.gloss) * (1 + 0.5 * smoothstep(0.04, 0.0, torch.hypot(side, z - 0.7))) * (1 - 0.7 * hairs)
     gloss = gloss * (1 + 1.2 * lip) * (1 + 0.2 * fine)
     return torch.cat([albedo.clamp(0.004, 0.95), _slopes(relief, x, z), gloss.clamp(0, 1.5)[None]])
@@ -128,7 +128,7 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
     speckle = smooth_noise(rng, (SIZE, SIZE), (170, 256))
     strokes = smooth_noise(rng, (SIZE, SIZE), (120, 200)) + 0.5 * speckle
     along = (side - 0.012) / 0.044  # 0 at the brow's inner end, 1 at its tail
-    middle = 0.7445 + 0.0035 * skin.brow_arch + (0.007 + 0.006 * skin.brow_arch) * torch.sin(along.clamp(0, 1.1) * 2.2) - 0.006 * along**2
+    middle = 0.747 + 0.002 * skin.brow_arch + (0.003 + 0.005 * skin.brow_arch) * torch.sin(along.clamp(0, 1.1) * 2.4) - 0.005 * along**2
     half = (0.0022 + 0.0036 * skin.brow) * (1 - 0.75 * along.clamp(0, 1) ** 2) * smoothstep(-0.06, 0.12, along)
     ends = smoothstep(-0.08, 0.06, along) * smoothstep(1.08, 0.85, along)
     brow = smoothstep(1.25, 0.45, (z - middle).abs() / half.clamp(min=1e-4)) * ends
@@ -136,9 +136,9 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
     jaw, lip = beard_mask(x, z, y)
     grown = jaw * max(skin.beard, 0.0) + lip * max(skin.moustache, skin.beard * 0.8)
     stubble = torch.maximum(jaw, lip) * 0.42 * skin.stubble * (1 + 0.6 * speckle).clamp(0, 2)
-    beard = (grown * (1.1 + 0.45 * strokes)).clamp(0, 0.97)
-    shorn = smoothstep(0.786, 0.804, z + 0.002 * speckle + 0.35 * (y + 0.105).clamp(min=0))
-    shorn = shorn * {"bald": 0.12, "buzz": 0.85}.get(hair.style, 0.75) * (1 + 0.4 * speckle).clamp(0, 1.6)
+    beard = (grown * (1.15 + 0.22 * strokes)).clamp(0, 0.95)
+    shorn = smoothstep(0.782, 0.797, z + 0.002 * speckle + 0.35 * (y + 0.105).clamp(min=0))
+    shorn = shorn * {"bald": 0.12, "buzz": 0.85}.get(hair.style, 0.55) * (1 + 0.3 * speckle).clamp(0, 1.6)
     painted = torch.stack([brow * front, beard * front, stubble * front, shorn]).clamp(0, 0.97)
     return painted.amax(dim=0)
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from pipelines.synthetic.curves import smooth
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 TRACK_FPS = 25.0
 
-_VERSION = 1  # of the way tracks are measured: a new one is measured again
+_VERSION = 2  # of the way tracks are measured: a new one is measured again
 _LEAST_SECONDS = 1.0
 _CUT = 0.25  # widths of the face by which points jump from one frame to the next only when it is another scene
 _REST_PERCENTILE = 5.0
 _SHUT = 0.62  # what MediaPipe says of a shut eye: at 0.6 to 0.7 the lids of the clips are 80 to 95 % closed
+_NECK_CM = (10.0, 3.0)
 _HEAD_WIDTH_CM = float(np.ptp(CANONICAL_LANDMARKS[JAW, 0]))
 
 
@@ -37,7 +38,7 @@ class Track:
     """What one face did for a while, at 25 frames a second, as deviations from how it usually was.
 
     Actions are 0..1 and 0 at rest; angles (yaw, pitch, roll) in degrees with the signs of `head.Pose`; travel of the
-    head's middle in widths of the head, right and down.
+    head's middle in widths of the head, right and down, besides what its turns on the neck bring.
     """
 
     name: str
@@ -98,7 +99,7 @@ def _measure(paths: dict[str, Path]) -> tuple[Track, ...]:
     return tuple(tracks)
 
 
-def _read(path: Path, reader: BlendshapeReader, advance: functools.partial[None]) -> Iterator[Reading | None]:
+def _read(path: Path, reader: BlendshapeReader, advance: Callable[[], None]) -> Iterator[Reading | None]:
     for frame in video.decode(path):
         found = reader.read(frame.image)
         advance()
@@ -137,7 +138,15 @@ def _make_track(name: str, actions: Float[np.ndarray, "frames 52"], steered: Flo
     calm, steady = smooth(freed, 0.7), smooth(steered, 1.0)
     calm[:, LIDS] = np.clip(freed[:, LIDS] / _SHUT, 0, 1)
     calm[:, GAZE] = to_looks(steered[:, 5:])[:, GAZE]
-    return Track(name, calm.astype(np.float32), steady[:, :3].astype(np.float32), steady[:, 3:5].astype(np.float32))
+    travel = steady[:, 3:5] - _carried(steady[:, :3])
+    return Track(name, calm.astype(np.float32), steady[:, :3].astype(np.float32), travel.astype(np.float32))
+
+
+def _carried(angles: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 2"]:
+    """How far a head's middle travels because it turns on its neck, 10 cm below and 3 cm behind it."""
+    yaw, pitch, roll = np.sin(np.radians(angles)).T
+    below, behind = (centimetres / _HEAD_WIDTH_CM for centimetres in _NECK_CM)
+    return np.stack([below * roll + behind * yaw, -behind * pitch], axis=-1)
 
 
 def _pieces(readings: Iterator[Reading | None]) -> Iterator[list[Reading]]:
@@ -154,7 +163,7 @@ def _pieces(readings: Iterator[Reading | None]) -> Iterator[list[Reading]]:
 
 def _jumped(before: Reading, after: Reading) -> bool:
     width = float(np.ptp(before.points[:, 0]))
-    return float(np.abs(after.points - before.points).mean()) > _CUT * width
+    return float(np.linalg.norm(after.points - before.points, axis=1).mean()) > _CUT * width
 
 
 def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"], Float[np.ndarray, "frames 7"]]:

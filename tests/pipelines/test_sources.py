@@ -47,6 +47,14 @@ def test_voxcelebs_boxes_belong_to_their_clips(tmp_path: Path) -> None:
     ]
 
 
+def test_the_truth_beside_synthetic_clips_is_no_source(tmp_path: Path) -> None:
+    put(tmp_path, "config.json", "corpus.json", "id20001/m0001/00001.mp4", "id20001/m0001/00001.parquet")
+    put(tmp_path, "id20002/m0001/00001.parquet", "id20002/m0002/00001.mp4")
+    found = list(find_sources(str(tmp_path)))
+    assert [str(item.key) for item in found] == ["id20001/m0001/00001", "id20002/m0002/00001"]
+    assert all(isinstance(item, Source) for item in found)
+
+
 def test_a_whole_film_waits_to_be_cut_by_its_boxes(tmp_path: Path) -> None:
     put(tmp_path, "videos/id10270/zjwijMp0Qyw.mp4", "txt/id10270/zjwijMp0Qyw/00001.txt")
     assert [s.key for s in sources(tmp_path)] == [ClipKey("id10270", "zjwijMp0Qyw", WHOLE)]

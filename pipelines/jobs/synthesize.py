@@ -1,0 +1,107 @@
+"""`sfumato synthesize OUT`: a corpus of parametric talking heads with their truth. Run again, it continues."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from pipelines import storage
+from pipelines.command import Artefact, Outcome, progress
+from pipelines.completion import remove_leftovers
+from pipelines.synthetic.corpus import MANIFEST, CorpusConfig, begin, finish, plan_clips, settings_of, whole_clips
+
+if TYPE_CHECKING:
+    from pipelines.synthetic.filming import Camera
+
+
+@dataclass(frozen=True)
+class Options:
+    """Talking heads that nobody owns: people drawn from a seed, as VoxCeleb2-like mp4 with the truth beside each."""
+
+    out: tyro.conf.Positional[str]
+    """Where the corpus goes: a path or URL. An unfinished one is continued."""
+    identities: int = 100
+    """People."""
+    videos: int = 2
+    """Videos of each, in other light, clothes and surroundings; with --paired the motions that everybody does."""
+    clips: int = 1
+    """Clips of each video."""
+    seconds: float = 4.0
+    """Length of each clip."""
+    size: int = 256
+    """Side of the pictures in pixels."""
+    seed: int = 0
+    """The same seed gives the same bytes; another one other people."""
+    paired: bool = False
+    """Every person does every motion, frame by frame the same: ground truth for driving one face with another."""
+    motion: Literal["clips", "procedural"] = "clips"
+    """`clips` also recombines what faces do in the real clips of the assets, which are fetched once; `procedural` needs
+    nothing."""
+    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes, one core each. They change nothing but the time it takes."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+
+    def corpus_config(self) -> CorpusConfig:
+        """What decides the clips. Raises ValueError for values out of range."""
+        return CorpusConfig(
+            identities=self.identities,
+            videos=self.videos,
+            clips=self.clips,
+            seconds=self.seconds,
+            size=self.size,
+            seed=self.seed,
+            paired=self.paired,
+            motion=self.motion,
+        )
+
+
+def run(options: Options) -> Outcome:
+    """Film the clips that are not there yet, and write the manifest last.
+
+    Raises:
+        ValueError: a value out of range, or OUT holds something else.
+        OSError: a clip cannot be written.
+    """
+    begun = time.monotonic()
+    config, out = options.corpus_config(), storage.absolute(options.out)
+    settings_of(out)  # what cannot go there is refused before anything is fetched or measured
+    from pipelines.synthetic.filming import Assignment, film_clips
+    from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
+
+    tracks = tracks_of_clips() if config.motion == "clips" else ()
+    begin(out, config, tracks_digest(tracks))
+    whole = whole_clips(out)
+    todo = [spec for spec in plan_clips(config) if spec.url(out) not in whole]
+    num_frames, started = 0, time.monotonic()
+    with progress() as bars:
+        bar = bars.add_task("synthesize", total=config.num_clips, completed=config.num_clips - len(todo))
+        try:
+            for clip in film_clips(todo, Assignment(out, config, tracks, make_camera), min(options.workers, len(todo))):
+                num_frames += clip.num_frames
+                rate = num_frames / (time.monotonic() - started)
+                bars.update(bar, advance=1, description=f"synthesize, {rate:.1f} frames/s")
+        except BaseException:
+            if storage.is_local(out):  # stores keep no half-written files
+                remove_leftovers(out)
+            raise
+    seconds = time.monotonic() - started
+    manifest = finish(out, config, num_frames_now=num_frames, seconds=seconds)
+    counts = {**manifest["counts"], "clips filmed now": len(todo)}
+    speed = f"{num_frames / seconds:.1f} frames a second" if num_frames else "all clips were there already"
+    made = (Artefact("corpus", options.out), Artefact("manifest", storage.join(options.out, MANIFEST)))
+    return Outcome(made, counts, time.monotonic() - begun, notes=(speed,))
+
+
+def make_camera(size: int) -> Camera:
+    """The renderer on this machine's CPU."""
+    from pipelines.synthetic.renderer import Renderer
+
+    return Renderer(size)

