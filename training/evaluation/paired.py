@@ -4,9 +4,9 @@ A paired data set is what `sfumato preprocess` makes of a corpus in which identi
 frame for frame alike, and in which a person's camera, light and background are the same in all motions. Then, with
 person i, driver j and motions a and b,
 
-    portrait    frames of i doing a
-    driver      frames of j doing b
-    truth       the same frames of i doing b
+    truth       frames of i doing b
+    driver      the same frames of j
+    portrait    the most neutral frame of i doing any other motion a
     reference   the frame of j that does what the portrait shows: same number, motion a
 
 exist side by side. Retargeting takes the driver's change since the reference, so that no guess at a neutral frame is
@@ -62,21 +62,34 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """Person i's portrait from motion a, driven by person j doing motion b."""
+class Start:
+    """Where a portrait may come from: person and driver doing one other motion."""
 
     portrait: Take
     reference: Take
-    driver: Take
-    truth: Take
-    starts: tuple[int, ...]
-    """Frames that portrait and reference have in common, rising: one of them becomes the portrait."""
     numbers: tuple[int, ...]
-    """Those that driver and truth have in common, rising."""
+    """Frames that both have, rising."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Person i driven by person j doing motion b."""
+
+    truth: Take
+    driver: Take
+    numbers: tuple[int, ...]
+    """Frames that both have, rising."""
+    starts: tuple[Start, ...]
+    """In the order of the motions' names."""
 
     @property
     def name(self) -> str:
-        return f"{self.portrait.name} < {self.driver.name}"
+        return f"{self.truth.name} < {self.driver.name}"
+
+    @property
+    def num_shots(self) -> int:
+        """The most shots that there are of the person, whichever the portrait comes from."""
+        return min(len(start.portrait.frames) for start in self.starts)
 
 
 def takes_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[Take]:
@@ -97,41 +110,43 @@ def takes_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Af
 def choose_crossings(takes: Sequence[Take], config: ProtocolConfig) -> list[Crossing]:
     """Up to `num_videos` of them, each with a truth of its own: a pure function of seed and names.
 
-    People take turns as whose face is driven. Driver and portrait of a truth are drawn among those with frames in
-    common; of these frames `num_frames` at most are taken, evenly.
+    People take turns as whose face is driven. The driver of a truth is drawn among those with frames in common, of
+    which `num_frames` at most are taken, evenly.
     """
-    by_key = {(take.identity, take.motion): take for take in takes}
+    people: dict[str, dict[str, Take]] = {}
+    for take in sorted(takes, key=lambda take: take.name):
+        people.setdefault(take.identity, {})[take.motion] = take
     chosen = []
     for truth in takes:
         found = [
             crossing
-            for portrait in takes
-            if portrait.identity == truth.identity and portrait.motion != truth.motion
-            for driver in takes
-            if driver.motion == truth.motion and driver.identity != truth.identity
-            if (reference := by_key.get((driver.identity, portrait.motion))) is not None
-            if (crossing := _crossing(portrait, reference, driver, truth, config.num_frames)) is not None
+            for name, other in people.items()
+            if name != truth.identity and truth.motion in other
+            if (crossing := _crossing(truth, people[truth.identity], other, config.num_frames)) is not None
         ]
         if found:
             chosen.append(min(found, key=lambda crossing: draw_number(config.seed, crossing.name)))
-    turns = take_turns(
-        chosen, lambda crossing: crossing.truth.identity, lambda crossing: crossing.truth.name, config.seed
-    )
+    turns = take_turns(chosen, lambda each: each.truth.identity, lambda each: each.truth.name, config.seed)
     return turns[: config.num_videos]
 
 
-def _crossing(portrait: Take, reference: Take, driver: Take, truth: Take, most: int) -> Crossing | None:
-    starts = sorted(portrait.frames.keys() & reference.frames.keys())
-    numbers = sorted(driver.frames.keys() & truth.frames.keys())
+def _crossing(truth: Take, own: Mapping[str, Take], other: Mapping[str, Take], most: int) -> Crossing | None:
+    """Of a truth and all takes of its person and of a driver; None where they lack frames in common."""
+    driver = other[truth.motion]
+    numbers = _in_common(driver, truth)
+    starts = tuple(
+        Start(portrait, other[motion], common)
+        for motion, portrait in own.items()
+        if motion != truth.motion and motion in other and (common := _in_common(portrait, other[motion]))
+    )
     if not starts or not numbers:
         return None
-    spread = sorted({round(place) for place in np.linspace(0, len(numbers) - 1, min(most, len(numbers)))})
-    return Crossing(portrait, reference, driver, truth, tuple(starts), tuple(numbers[place] for place in spread))
+    places = sorted({round(place) for place in np.linspace(0, len(numbers) - 1, min(most, len(numbers)))})
+    return Crossing(truth, driver, tuple(numbers[place] for place in places), starts)
 
 
-def num_shots(crossing: Crossing) -> int:
-    """The most shots of the portrait's person that there are."""
-    return len(crossing.portrait.frames)
+def _in_common(one: Take, other: Take) -> tuple[int, ...]:
+    return tuple(sorted(one.frames.keys() & other.frames.keys()))
 
 
 def evaluate_crossing(bench: Bench, crossing: Crossing) -> VideoResult:
@@ -140,7 +155,7 @@ def evaluate_crossing(bench: Bench, crossing: Crossing) -> VideoResult:
     judge, truth = bench.judge, setting.truth
     places = places_of(len(truth))
     rows = []
-    for number in (number for number in bench.config.shots if number <= len(setting.shots.faces)):
+    for number in (number for number in bench.config.shots if number <= crossing.num_shots):
         given = setting.shots.first(number)
         reference = Reference.of(judge, truth, given.faces)
         for name, images in {TRUE_FRAME: truth.images, **_drawn(bench.methods, given, setting)}.items():
@@ -151,7 +166,7 @@ def evaluate_crossing(bench: Bench, crossing: Crossing) -> VideoResult:
             error: Values = {"landmark_error": float(landmark_error(targets, truth.landmarks).mean())}
             rows.append(Row(number, LANDMARKS + suffix, error, _NO_FEATURES, ()))
     return VideoResult(
-        name=crossing.portrait.name,
+        name=setting.portrait.name,
         driver=crossing.driver.name,
         num_frames=len(truth),
         shots=pictures_of(setting.shots.faces.images[:_SHOWN_SHOTS]),
@@ -180,6 +195,7 @@ def _drawn(
 class Setting:
     """A crossing's frames, read, in pixels of the portrait's crop at the networks' size."""
 
+    portrait: Take
     shots: Shots
     """The portrait first."""
     driver: Faces
@@ -192,23 +208,24 @@ class Setting:
 
     @classmethod
     def of(cls, bench: Bench, crossing: Crossing) -> "Setting":
-        portrait, size = crossing.portrait, bench.size
-        candidates = read_faces(bench.dataset, [portrait.frames[number] for number in crossing.starts])
-        start = crossing.starts[neutral_frame(candidates.landmarks)]
-        order = _shot_order(crossing, start, bench.config)
+        size = bench.size
+        start, number = _portrait(bench, crossing)
+        portrait = start.portrait
+        order = _shot_order(crossing, portrait, number, bench.config)
         stored = read_faces(bench.dataset, order)
         shots = Shots(read_faces(bench.dataset, order, size), stored)
         there = _between(portrait.affine, crossing.truth.affine, stored.size, size)
-        found = read_faces(bench.dataset, [crossing.truth.frames[number] for number in crossing.numbers])
+        found = read_faces(bench.dataset, [crossing.truth.frames[each] for each in crossing.numbers])
         truth = Faces(np.stack([crop(image, there, size) for image in found.images]), to_crop(found.landmarks, there))
-        moved = [crossing.driver.frames[number] for number in crossing.numbers]
+        moved = [crossing.driver.frames[each] for each in crossing.numbers]
         driver = read_faces(bench.dataset, moved)
-        (reference,) = read_faces(bench.dataset, [crossing.reference.frames[start]]).landmarks
+        (reference,) = read_faces(bench.dataset, [start.reference.frames[number]]).landmarks
         motion = np.concatenate(
-            [to_source(reference[None], crossing.reference.affine), to_source(driver.landmarks, crossing.driver.affine)]
+            [to_source(reference[None], start.reference.affine), to_source(driver.landmarks, crossing.driver.affine)]
         )
         own = shots.faces.landmarks[0]
         return cls(
+            portrait,
             shots,
             read_faces(bench.dataset, moved, size),
             truth,
@@ -238,12 +255,19 @@ def placed(
     return to_source(to_crop(motion, there), here)
 
 
-def _shot_order(crossing: Crossing, start: int, config: ProtocolConfig) -> list[FrameRef]:
+def _portrait(bench: Bench, crossing: Crossing) -> tuple[Start, int]:
+    """The most neutral of the person's frames whose number the driver has too: as people choose portraits."""
+    pool = [(start, number) for start in crossing.starts for number in start.numbers]
+    faces = read_faces(bench.dataset, [start.portrait.frames[number] for start, number in pool])
+    return pool[neutral_frame(faces.landmarks)]
+
+
+def _shot_order(crossing: Crossing, portrait: Take, first: int, config: ProtocolConfig) -> list[FrameRef]:
     """The portrait, then others of its clip in an order drawn from seed and name; as many as the largest T takes."""
-    others = sorted(crossing.portrait.frames.keys() - {start})
+    others = sorted(portrait.frames.keys() - {first})
     random = np.random.default_rng(draw_number(config.seed, crossing.name))
-    order = [start, *random.permutation(others).tolist()]
-    return [crossing.portrait.frames[number] for number in order[: config.shots[-1]]]
+    order = [first, *random.permutation(others).tolist()]
+    return [portrait.frames[number] for number in order[: config.shots[-1]]]
 
 
 def _between(portrait: Affine, truth: Affine, stored: int, size: int) -> Affine:

@@ -22,7 +22,7 @@ from training.evaluation.lpips import load_lpips
 from training.evaluation.measures import DRIVING, RECONSTRUCTION
 from training.evaluation.methods import TRUE_FRAME, form
 from training.evaluation.output import write_report
-from training.evaluation.paired import choose_crossings, evaluate_crossing, num_shots, takes_of
+from training.evaluation.paired import choose_crossings, evaluate_crossing, takes_of
 from training.evaluation.protocol import (
     ProtocolConfig,
     choose_frames,
@@ -157,7 +157,7 @@ def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence
     return _Plan(
         {each.name: partial(evaluate_crossing, crossing=each) for each in crossings},
         {},
-        {shots: sum(shots > num_shots(each) for each in crossings) for shots in config.shots},
+        {shots: sum(shots > each.num_shots for each in crossings) for shots in config.shots},
     )
 
 

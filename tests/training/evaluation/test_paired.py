@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from pipelines.faces import CropRule, crop, crop_affine, to_crop
+from pipelines.head import fit_pose
 from pipelines.shards import ShardDataset
 from training.evaluation.evaluate import Bench
 from training.evaluation.judge import Judge, Look
 from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait
 from training.evaluation.motion import landmark_error
 from training.evaluation.paired import Setting, choose_crossings, evaluate_crossing, placed, takes_of
-from training.evaluation.protocol import Faces, ProtocolConfig
+from training.evaluation.protocol import Faces, ProtocolConfig, read_faces
 from training.pictures import resize_points
 
 MakePaired = Callable[..., ShardDataset]
@@ -34,11 +35,14 @@ def test_a_crossing_is_two_people_and_two_motions(make_paired: MakePaired) -> No
     crossings = choose_crossings(_takes(make_paired(3, 3)), CONFIG)
     assert len({crossing.truth.name for crossing in crossings}) == len(crossings) == 9
     for crossing in crossings:
-        assert crossing.portrait.identity == crossing.truth.identity != crossing.driver.identity
-        assert crossing.reference.identity == crossing.driver.identity
-        assert crossing.truth.motion == crossing.driver.motion != crossing.portrait.motion
-        assert crossing.reference.motion == crossing.portrait.motion
-        assert crossing.starts == crossing.numbers == tuple(range(10))
+        assert crossing.truth.identity != crossing.driver.identity
+        assert crossing.truth.motion == crossing.driver.motion
+        assert len(crossing.starts) == 2
+        for start in crossing.starts:
+            assert start.portrait.identity == crossing.truth.identity
+            assert start.reference.identity == crossing.driver.identity
+            assert start.portrait.motion == start.reference.motion != crossing.truth.motion
+            assert start.numbers == crossing.numbers == tuple(range(10))
 
 
 def test_the_choice_is_the_seeds_and_people_take_turns(make_paired: MakePaired) -> None:
@@ -58,7 +62,8 @@ def test_frames_are_paired_by_their_numbers_in_the_film(make_paired: MakePaired)
     # Person 0 keeps the even frames, person 1 every third.
     takes = _takes(make_paired(2, 2, lambda person, motion: range(0, 20, 2 + person)))
     for crossing in choose_crossings(takes, CONFIG):
-        assert crossing.starts == crossing.numbers == (0, 6, 12, 18)
+        assert crossing.starts[0].numbers == crossing.numbers == (0, 6, 12, 18)
+        assert crossing.num_shots == (10 if crossing.truth.identity == "id0" else 7)
     two = ProtocolConfig("train", num_videos=50, num_frames=2, shots=(1,))
     assert choose_crossings(takes, two)[0].numbers == (0, 18)
 
@@ -96,9 +101,26 @@ def test_the_truth_is_seen_in_the_portraits_crop(make_paired: MakePaired, take: 
             assert difference.mean() < 12  # cut from a crop, not from the film: a little softer
 
 
+def test_the_portrait_is_the_most_neutral_frame_that_the_driver_has_too(make_paired: MakePaired) -> None:
+    dataset = make_paired(2, 4)
+    for crossing, setting in _settings(dataset):
+        assert setting.portrait in [start.portrait for start in crossing.starts]
+        own = setting.shots.stored.landmarks[0]
+        pose = fit_pose(own)
+        turned = [
+            abs(frame.landmarks[0, 33, 0] - frame.landmarks[0, [0, 16], 0].mean())
+            for start in crossing.starts
+            for number in start.numbers
+            for frame in [read_faces(dataset, [start.portrait.frames[number]])]
+        ]
+        # A nose in the middle of the jaw: these faces differ in pose alone.
+        assert abs(own[33, 0] - own[[0, 16], 0].mean()) <= np.quantile(turned, 0.25)
+        assert abs(float(pose.yaw)) < 4
+
+
 def test_what_the_truths_crop_does_not_hold_is_not_measured(make_paired: MakePaired) -> None:
     for crossing, setting in _settings(make_paired(2, 2)):
-        portrait, truth = crossing.portrait.affine, crossing.truth.affine
+        portrait, truth = setting.portrait.affine, crossing.truth.affine
         for axis, line in ((0, setting.known.any(axis=0)), (1, setting.known.any(axis=1))):
             # Middles of the 32 pixels across the portrait's crop, in the film; then the truth's first and last edge.
             film = portrait[axis, 2] + portrait[0, 0] * ((np.arange(SIZE) + 0.5) * 48 / SIZE - 0.5)
@@ -171,7 +193,11 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
         "landmarks alone", "landmarks alone, raw landmarks",
     ]  # fmt: skip
     assert [(row.num_shots, row.method) for row in result.rows] == [(t, name) for t in (1, 4) for name in names]
-    assert (result.name, result.driver, result.num_frames) == (crossing.portrait.name, crossing.driver.name, 5)
+    assert (result.name, result.driver, result.num_frames) == (
+        Setting.of(_bench(dataset, config=config), crossing).portrait.name,
+        crossing.driver.name,
+        5,
+    )
     rows = {(row.num_shots, row.method): row for row in result.rows}
     assert rows[1, "true frame"].values["lpips"] == 0
     # Of one shot the nearest is the portrait.
