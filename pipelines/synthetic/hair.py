@@ -123,9 +123,9 @@ def grow(
     ) * (around.abs() < 90)
     rim = 0.05 + min(0.25, 8 * style.fringe)
     least = 0.0015 if style.thickness > 0 else -0.004
-    thick = least + style.thickness * (rim + (1 - rim) * depth) * groove * (
-        1 + (0.12 + 0.22 * style.curl) * lumps
-    ).clamp(0.3, 2)
+    uneven = (0.12 + 0.22 * style.curl) * min(1.0, 0.02 / max(style.thickness, 0.02))
+    full = style.thickness * (rim + (1 - rim) * depth)
+    thick = least + full * groove * (1 + uneven * lumps).clamp(0.3, 2.0)
     if style.style == "side":
         thick = (
             thick

@@ -39,7 +39,7 @@ class Pictures:
 
     images: UInt8[Tensor, "frames height width 3"]
     points: Float32[Tensor, "frames 68 2"]
-    """iBUG's 68 in pixels (right, down), also where hair or a turned head hides them."""
+    """iBUG's 68 in pixels (right, down), centres at whole numbers; also where hair or a turned head hides them."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Renderer:
         grid = torch.zeros(side * side, 4)
         square = square.clamp(0, 1) * (coordinates[:, 3] < 0.25)
         grid[found.pixels] = torch.cat([coordinates[:, :3], square[:, None]], dim=-1)
-        column, row = (points * side / self._size).long().clamp(0, side - 1).unbind(-1)
+        column, row = ((points + 0.5) * side / self._size).long().clamp(0, side - 1).unbind(-1)
         return grid[row * side + column]
 
     def _cast(self, people: Sequence[Person], scenes: Sequence[Scene]) -> _Cast:
@@ -202,7 +202,7 @@ class Renderer:
         colour[pixels] = torch.lerp(colour[pixels], over, cover[:, None])
         images = self._develop(cast, colour.reshape(-1, side, side, 3).permute(0, 3, 1, 2), seeds)
         points = self._project_points(cast, true_points(vertices), travel_)
-        return Pictures(images, points * (self._size / side))
+        return Pictures(images, points * (self._size / side) - 0.5)
 
     def _project(self, cast: _Cast, vertices: Tensor, travel: Tensor) -> tuple[Tensor, Tensor]:
         """Corners for the rasteriser, and where the camera is."""

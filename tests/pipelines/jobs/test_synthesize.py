@@ -60,7 +60,7 @@ def test_command_makes_a_corpus_and_says_what(tmp_path: Path, capsys: pytest.Cap
     outcome = run(capsys, tmp_path / "corpus")
     counts = {"identities": 3, "videos": 6, "clips": 6, "frames": 72, "clips filmed now": 6}
     assert outcome["counts"] == counts
-    assert [made["what"] for made in outcome["made"]] == ["corpus", "manifest"]
+    assert [made["what"] for made in outcome["made"]] == ["corpus", "manifest", "people"]
     assert outcome["notes"][0].endswith("frames a second")
     manifest = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
     assert manifest["counts"] == {name: counts[name] for name in ("identities", "videos", "clips", "frames")}
