@@ -36,7 +36,7 @@ VERBS = {
     "inspect": Verb("pipelines.jobs.inspect", "", "one page to look at a data set: faces, rejects, coverage"),
     "retry": Verb("pipelines.jobs.retry", "pipelines", "try again what failed for reasons outside the clips"),
     "forget": Verb("pipelines.jobs.forget", "", "take a person out of a data set"),
-    "meta-train": Verb("training.jobs.meta_train", "training", "shards -> base model"),
+    "meta-train": Verb("training.jobs.meta_train", "training", "shards, or people drawn online -> base model"),
     "evaluate": Verb("training.jobs.evaluate", "training", "a base model beside its baselines: tables and a page"),
     "fine-tune": Verb("training.jobs.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),

@@ -9,7 +9,8 @@ from typing import Any
 
 import crc32c
 import numpy as np
-from jaxtyping import Float
+import pyarrow.parquet as pq
+from jaxtyping import Float, Float64
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipelines import schema, storage
@@ -19,7 +20,7 @@ from pipelines.frame_index import SourceVideo as SourceVideo
 from pipelines.frame_index import read_videos
 from pipelines.index_file import IndexFile
 from pipelines.index_file import plain_chunks as plain_chunks
-from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS
+from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS, ClipKey
 from pipelines.shard_stream import StreamedClip, stream_clips
 
 MANIFEST = "dataset.json"
@@ -158,6 +159,26 @@ class ShardDataset:
             for entry in self.manifest.shards
             if entry.split == split and entry.num_clips
         }
+
+    def crop_affines(self, split: str) -> dict[tuple[str, str], Float64[np.ndarray, "2 3"]]:
+        """Where each clip's crop lies in its film (crop pixels -> film pixels), by video id and clip.
+
+        Raises:
+            ValueError: an unknown split, or a broken shard.
+            FileNotFoundError: a shard is missing.
+        """
+        affines = {}
+        for url in self.shards(split):
+            with storage.open(url) as source:
+                try:
+                    names = ["identity", "video", "clip", "crop_affine"]
+                    rows = pq.ParquetFile(source).read(names).to_pylist()
+                except ValueError as error:  # pyarrow's ArrowInvalid is one too
+                    raise ValueError(f"{url} is broken: {error}") from error
+            for row in rows:
+                key = ClipKey(row["identity"], row["video"], row["clip"])
+                affines[key.video_id, key.clip] = np.array(row["crop_affine"]).reshape(2, 3)
+        return affines
 
     def _index_file(self, url: str, entry: ShardEntry) -> IndexFile:
         return IndexFile(url, storage.join(self.root, schema.index_name(entry.split, entry.shard)), entry.num_frames)

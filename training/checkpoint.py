@@ -10,7 +10,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ from training.config import TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.row_table import RowTable
 from training.step import Learner
 
 SCHEMA_VERSION = 1
@@ -71,11 +70,12 @@ class BaseModel:
 
 def save_bundle(url: str, learner: Learner, origin: Origin) -> None:
     """Write a bundle; the manifest last."""
+    video_ids, rows = learner.table.learned()
     files = {
         _CONFIG: _json({"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(learner.config)}),
         "optimizer.pt": _torch_bytes(learner.optimizer_state()),
-        "identity_rows.safetensors": _tensor_bytes(learner.table.state()),
-        "identity_rows.parquet": _row_ids(learner.table),
+        "identity_rows.safetensors": _tensor_bytes(rows),
+        "identity_rows.parquet": _row_ids(video_ids),
         "ema_embedder.safetensors": _tensor_bytes(learner.embedder_ema.shadow),
         "ema_generator.safetensors": _tensor_bytes(learner.generator_ema.shadow),
     }
@@ -273,9 +273,10 @@ def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
     return config, origin
 
 
-def _row_ids(table: RowTable) -> bytes:
+def _row_ids(video_ids: Sequence[str]) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(pa.table({"video_id": list(table.video_ids), "row": list(range(len(table.video_ids)))}), sink)
+    table = {"video_id": pa.array(video_ids, pa.string()), "row": pa.array(range(len(video_ids)), pa.int64())}
+    pq.write_table(pa.table(table), sink)
     return sink.getvalue()
 
 

@@ -9,6 +9,7 @@ from pipelines.rasterize import RasterConfig
 PerceptualNet = Literal["vgg16", "alexnet", "vgg19_vggface"]
 ReadOrder = Literal["videos", "shards"]
 Precision = Literal["float32", "bfloat16"]
+OnlineMotion = Literal["clips", "procedural"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,38 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
+class OnlineConfig:
+    """People drawn while training (training.online), instead of a data set."""
+
+    num_people: int = 100_000
+    """Each has an identity row, and is met again after all the others."""
+    seconds: float = 20.0
+    """Length of the motion that an episode's K + 1 frames are taken from, each from its own part of it."""
+    motion: OnlineMotion = "clips"
+    """`clips`: pieces of real films' motion, recombined, and procedural motion; `procedural`: the latter alone."""
+
+    reuse: int = 4
+    """Steps in a row that show the same pictures, in each with a target and an order drawn anew. Drawing people costs
+    several times what a training step does."""
+    render_size: int | None = None
+    """Side of the pictures that crops are cut from, pixels. By default half as much again as the model's image size,
+    but no more than 256, or the model's size where that is more: a crop is about nine tenths of the picture."""
+
+    def side(self, image_size: int) -> int:
+        """Of the pictures, for a model of this size."""
+        return self.render_size or min(image_size * 3 // 2, max(256, image_size))
+
+    def __post_init__(self) -> None:
+        if self.render_size is not None and not 32 <= self.render_size <= 2048:
+            raise ValueError(f"render_size must lie in [32, 2048], not {self.render_size}")
+        for name in ("num_people", "reuse"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 1 <= self.seconds <= 600:
+            raise ValueError(f"seconds must lie in [1, 600], not {self.seconds}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One meta-training run."""
 
@@ -131,6 +164,8 @@ class TrainConfig:
     window_shards: int = 16
     """Shards of a window of the order `shards`."""
     engine: EngineConfig = field(default_factory=EngineConfig)
+    online: OnlineConfig | None = None
+    """People drawn while training; None reads a data set."""
 
     def __post_init__(self) -> None:
         counts = ("num_shots", "episodes_per_step", "num_steps", "log_every", "sample_every", "checkpoint_every")

@@ -25,10 +25,11 @@ from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.control import Control
 from training.exchange import Exchange, ProcessGroup, SingleProcess
-from training.loop import Request, open_data, train
+from training.loop import Request, train
 from training.machine import Load, describe
 from training.perceptual_weights import PerceptualFiles
 from training.records import Metrics, Record, Tags, sample
+from training.sources import open_source
 from training.step import Learner
 from training.tracker import Tracker
 
@@ -82,7 +83,8 @@ def fit(
     """Train on a Ray cluster; returns the URL of the last checkpoint. Run again with the same `run`, it resumes.
 
     Args:
-        dataset: path or URL of the shards; absolute, since workers have folders of their own.
+        dataset: path or URL of the shards; absolute, since workers have folders of their own. Not read
+            where people are drawn online.
         run: path or URL of the run; checkpoints go below it.
         scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
         perceptual_files: where every worker finds weights that no registry carries.
@@ -221,10 +223,10 @@ def _work(settings: Mapping[str, Any]) -> None:
     exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
     device = ray.train.torch.get_device()
     observer = _RayObserver(job, exchange, device)
-    data = open_data(job.dataset, job.config, job.scratch)
+    source = open_source(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
     checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
-    train(job.config, data, observer, exchange, device, checkpoint, job.perceptual_files)
+    train(job.config, source, observer, exchange, device, checkpoint, job.perceptual_files)
 
 
 class _RayObserver:

@@ -1,7 +1,7 @@
 """Episodes: K shots and a target of one video, drawn without state, read by byte ranges, decoded ahead of the step."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from pipelines.rasterize import rasterize_batch
 from pipelines.shard_cache import ShardCache
@@ -71,10 +72,11 @@ class EpisodeSampler:
 
 @dataclass(frozen=True)
 class DecodedEpisodes:
-    """A batch on the host. Index 0 along `frames` is the target, the rest are the shots."""
+    """A batch of pictures. Index 0 along `frames` is the target, the rest are the shots."""
 
     video_ids: tuple[str, ...]
-    images: UInt8[np.ndarray, "batch frames size size 3"]
+    images: UInt8[np.ndarray, "batch frames size size 3"] | UInt8[Tensor, "batch frames size size 3"]
+    """On the host, or where they were drawn."""
     landmarks: Float[np.ndarray, "batch frames 68 2"]
     warp_sources: Int[np.ndarray, "batch"]
     """Position along `frames` of the shot to warp: the nearest in pose among the episode's candidates."""
@@ -108,15 +110,7 @@ class EpisodeLoader:
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
         """The batches of steps `first` to `last` - 1, decoded ahead."""
-        ahead: deque[Future[DecodedEpisodes]] = deque()
-        with ThreadPoolExecutor(self.threads, "episodes") as pool:
-            for step in range(first, last):
-                self._fetch_shards(step - len(ahead), step)
-                ahead.append(pool.submit(self.load, step))
-                if len(ahead) > self.threads + 1:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        yield from read_ahead(self.load, range(first, last), self.threads, self._fetch_shards)
 
     def load(self, step: int) -> DecodedEpisodes:
         """This worker's share of one step."""
@@ -154,6 +148,29 @@ class EpisodeLoader:
         last = order.window((newest + 1) * self.sampler.episodes_per_step - 1)
         windows = range(first, max(last, first + 1) + 1)
         self.cache.want([*dict.fromkeys(shard for window in windows for shard in order.shards(window))])
+
+
+def read_ahead(
+    load: Callable[[int], DecodedEpisodes],
+    steps: range,
+    threads: int,
+    on_ask: Callable[[int, int], None] | None = None,
+) -> Iterator[DecodedEpisodes]:
+    """What `load` gives for each step, in order, made in background threads: one step more than there are threads.
+
+    Args:
+        on_ask: told the oldest and the newest of the steps under way, before each is begun.
+    """
+    ahead: deque[Future[DecodedEpisodes]] = deque()
+    with ThreadPoolExecutor(threads, "episodes") as pool:
+        for step in steps:
+            if on_ask is not None:
+                on_ask(step - len(ahead), step)
+            ahead.append(pool.submit(load, step))
+            if len(ahead) > threads + 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def nearest_in_pose(candidates: Sequence[FrameRef], target: FrameRef) -> int:

@@ -4,7 +4,6 @@ import logging
 
 from torch import Tensor
 
-from pipelines.shards import ShardDataset
 from training.checkpoint import Origin
 from training.step import Batch, Learner, NotFiniteError
 
@@ -69,7 +68,7 @@ class Guard:
         """Since the beginning of the run, restarts included."""
         return {"skipped_steps": float(self._skipped), "rollbacks": float(self._rollbacks)}
 
-    def origin(self, step: int, dataset: ShardDataset) -> Origin:
+    def origin(self, step: int, dataset: str, digest: str) -> Origin:
         """What a checkpoint of now has to say of itself."""
         images = step * self._learner.config.episodes_per_step
-        return Origin(step, images, dataset.root, dataset.manifest.digest, self._skipped, self._rollbacks)
+        return Origin(step, images, dataset, digest, self._skipped, self._rollbacks)

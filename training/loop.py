@@ -1,10 +1,7 @@
 """The meta-training loop in plain PyTorch: needs no Ray, no MLflow and no files of its own."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import Enum, auto
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,24 +9,21 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pipelines import assets, storage
-from pipelines.shard_cache import ShardCache
-from pipelines.shards import ShardDataset, SourceVideo
 from training import losses
 from training.augmentation import draw
 from training.checkpoint import Origin, resume
-from training.config import ModelConfig, TrainConfig
-from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
+from training.config import TrainConfig
+from training.episodes import DecodedEpisodes, Episode, to_batch
 from training.exchange import Exchange
 from training.guard import Guard
 from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.order import VideoOrder, WindowOrder
 from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_images
 from training.row_table import RowTable
+from training.sources import Loader, Source
 from training.step import Batch, Learner
 
 _NUM_SAMPLES = 6
@@ -60,87 +54,9 @@ class Observer(Protocol):
         """Write one; if `urgent`, it has to lie in its place when this returns."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """A data set, and the videos of it that hold K + 1 frames."""
-
-    dataset: ShardDataset
-    videos: tuple[SourceVideo, ...]
-    num_short: int
-    """Training videos with fewer frames, which are left out."""
-    scratch: Path
-    """Local folder for copies of shards."""
-
-    def shortfall(self, num_shots: int) -> str:
-        """One line when K is more than every clip of the data set holds, else nothing."""
-        most = self.dataset.manifest.episode_k_max
-        if num_shots <= most:
-            return ""
-        total = len(self.videos) + self.num_short
-        return (
-            f"K = {num_shots} is more than the {most} shots that every clip of {self.dataset.root} holds: "
-            f"{self.num_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
-        )
-
-
-def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Data:
-    """The training videos that an episode can be drawn from.
-
-    Args:
-        root: path or URL of the shards.
-        scratch: local folder for copies of shards, for the read order `shards`; by default in the cache folder.
-
-    Raises:
-        ValueError: no data set at `root`, other landmarks or another crop than the model's, or no video long enough.
-    """
-    dataset = ShardDataset(root)
-    check_fits(dataset, config.model)
-    videos = dataset.videos("train")
-    usable = tuple(video for video in videos if len(video.frames) > config.num_shots)
-    if not usable:
-        raise ValueError(
-            f"none of the {len(videos)} training videos of {root} has K + 1 = {config.num_shots + 1} frames"
-        )
-    folder = assets.cache_folder() / "shards" if scratch is None else Path(scratch)
-    return Data(dataset, usable, len(videos) - len(usable), folder)
-
-
-def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
-    """Raises ValueError when a data set was made with another landmark detector or crop rule than a model's."""
-    manifest = dataset.manifest
-    for name, theirs, ours in (
-        ("landmark detector", manifest.detector, model.detector),
-        ("crop rule", manifest.crop_rule, model.crop),
-    ):
-        if theirs != ours:
-            raise ValueError(f"{dataset.root} was made with {name} {theirs}, the model wants {ours}")
-
-
-@contextlib.contextmanager
-def open_loader(
-    config: TrainConfig, data: Data, *, rank: int = 0, world_size: int = 1, threads: int = 1
-) -> Iterator[EpisodeLoader]:
-    """The loader of a worker, for the time of the block."""
-    order, cache = VideoOrder(len(data.videos), config.seed), None
-    if config.read_order == "shards":
-        order = WindowOrder([video.url for video in data.videos], config.window_shards, config.seed)
-        if not storage.is_local(data.dataset.root):
-            cache = ShardCache(data.scratch, data.dataset.shards("train"))
-    counts = [len(video.frames) for video in data.videos]
-    sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
-    size = config.model.image_size
-    try:
-        yield EpisodeLoader(
-            data.dataset, data.videos, sampler, size, rank=rank, world_size=world_size, threads=threads, cache=cache
-        )
-    finally:
-        if cache is not None:
-            cache.close()
-
-
 def train(
     config: TrainConfig,
-    data: Data,
+    source: Source,
     observer: Observer,
     exchange: Exchange,
     device: torch.device,
@@ -157,7 +73,7 @@ def train(
         NotFiniteError: gradients stayed not finite, however often training went back to its last checkpoint.
     """
     table = RowTable(
-        [video.video_id for video in data.videos],
+        source.video_ids,
         config.model.embedding_size,
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
@@ -165,15 +81,17 @@ def train(
     learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device)
     origin = None if checkpoint is None else resume(checkpoint, learner)
     threads = min(torch.get_num_threads(), _MOST_DECODERS)
-    with open_loader(config, data, rank=exchange.rank, world_size=exchange.world_size, threads=threads) as loader:
-        _steps(learner, data, observer, loader, origin)
+    with source.open_loader(
+        config, rank=exchange.rank, world_size=exchange.world_size, threads=threads, device=device
+    ) as loader:
+        _steps(learner, source, observer, loader, origin)
 
 
-def _steps(learner: Learner, data: Data, observer: Observer, loader: EpisodeLoader, origin: Origin | None) -> None:
+def _steps(learner: Learner, source: Source, observer: Observer, loader: Loader, origin: Origin | None) -> None:
     """The steps after `origin`'s to the last."""
     config, table, device = learner.config, learner.table, learner.device
     first = 0 if origin is None else origin.step
-    samples = to_batch(_sample_episodes(loader, data), table, config.model, device)
+    samples = to_batch(_sample_episodes(loader), table, config.model, device)
     meter, guard = Meter(learner.exchange), Guard(learner, origin)
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
@@ -197,7 +115,7 @@ def _steps(learner: Learner, data: Data, observer: Observer, loader: EpisodeLoad
         # Checkpoint
         urgent = last or request is not Request.NOTHING
         if urgent or (step % config.checkpoint_every == 0 and not guard.in_trouble):
-            observer.checkpoint(learner, guard.origin(step, data.dataset), metrics, urgent=urgent)
+            observer.checkpoint(learner, guard.origin(step, source.name, source.facts.digest), metrics, urgent=urgent)
             guard.keep()
         if request is Request.STOP:
             break
@@ -230,11 +148,11 @@ def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]
     return {term: float(loss) for term, loss in terms.items()}
 
 
-def _sample_episodes(loader: EpisodeLoader, data: Data) -> DecodedEpisodes:
+def _sample_episodes(loader: Loader) -> DecodedEpisodes:
     """One episode of each of the first videos, the same in every run on the same data."""
     episodes: dict[int, Episode] = {}
     number = 0
-    while len(episodes) < min(_NUM_SAMPLES, len(data.videos)):
+    while len(episodes) < min(_NUM_SAMPLES, len(loader.sampler.num_frames)):
         for episode in loader.sampler.episodes(number):
             episodes.setdefault(episode.video, episode)
         number += 1

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from pipelines.card import one_line, table
-from pipelines.shards import DatasetManifest
 from training.checkpoint import Origin
 from training.config import TrainConfig
+from training.sources import Facts
 from training.tracker import flattened
 
 CARD = "README.md"
+_MOTION = {
+    "clips": "partly that of a few real films, recombined, and partly made up",
+    "procedural": "made up too",
+}
+_MARKED = """Say that what it makes is generated. `sfumato fine-tune --consent` keeps the statement of the person shown
+with the avatar, and rendered videos are marked."""
 _NETWORKS = (("embedder", "E"), ("generator", "G"), ("discriminator", "D"))
 
 
@@ -33,13 +39,11 @@ class Training:
     """Of each network."""
 
 
-def model_card(
-    config: TrainConfig, origin: Origin, data: DatasetManifest, training: Training, hashes: Mapping[str, str]
-) -> str:
+def model_card(config: TrainConfig, origin: Origin, data: Facts, training: Training, hashes: Mapping[str, str]) -> str:
     """Markdown, the same for the same arguments.
 
     Args:
-        data: manifest of the data set that the model was trained on.
+        data: of the pictures that the model was trained on, such as a data set's manifest.
         hashes: sha256 of each file of the bundle.
     """
     sections = (
@@ -47,7 +51,7 @@ def model_card(
         _training(origin, training),
         _metrics(training.metrics),
         _use(),
-        _people(),
+        _people(config),
         _again(origin, data, training),
         _config(config),
         _files(hashes),
@@ -55,7 +59,7 @@ def model_card(
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def summary(config: TrainConfig, origin: Origin, data: DatasetManifest, training: Training) -> str:
+def summary(config: TrainConfig, origin: Origin, data: Facts, training: Training) -> str:
     """The first section alone: short enough for MLflow's registry."""
     form = "a warp of the portrait, and a network that paints what the warp cannot do" if config.model.warp_prior else (
         "the published form: the network paints every pixel"
@@ -76,8 +80,11 @@ talking heads (arXiv 1905.08233), preset `{training.preset}`. Made by `sfumato m
 - Trained: {origin.step:,} steps of {config.episodes_per_step} episodes, {origin.images_seen:,} images seen, K = \
 {config.num_shots} shots
 - Landmarks: {config.model.detector}; a picture to animate needs the same
-- Data set: {one_line(data.source)}, licence {one_line(data.licence)}, {data.counts.get("done", 0):,} clips, digest \
-`{data.digest}`"""
+- Data set: {one_line(data.source)}, licence {one_line(data.licence)}, {_amount(data)}digest `{data.digest}`"""
+
+
+def _amount(data: Facts) -> str:
+    return f"{data.counts['done']:,} clips, " if "done" in data.counts else ""
 
 
 def _training(origin: Origin, training: Training) -> str:
@@ -113,25 +120,37 @@ def _use() -> str:
   balanced here."""
 
 
-def _people() -> str:
-    return """## People and generated media
+def _people(config: TrainConfig) -> str:
+    if config.online is not None:
+        return f"""## People and generated media
+
+Nobody's face was shown in training: the people were drawn by a computer, from a model of heads and random numbers.
+Their motion was {_MOTION[config.online.motion]}.
+
+{_MARKED}"""
+    return f"""## People and generated media
 
 The data set shows people; the weights keep traces of their faces, and `identity_rows.safetensors` has a vector for each
 video. Taking a person out of the data set (`sfumato forget`) does not take them out of this model: train again.
 
-Say that what it makes is generated. `sfumato fine-tune --consent` keeps the statement of the person shown with the
-avatar, and rendered videos are marked."""
+{_MARKED}"""
 
 
-def _again(origin: Origin, data: DatasetManifest, training: Training) -> str:
+def _where(origin: Origin, data: Facts) -> str:
+    """A data set has to be at hand to train again; people drawn while training come from the command alone."""
+    if "done" not in data.counts:
+        return ""
+    return f" and the data set of digest `{data.digest}` (it lay at\n{one_line(origin.dataset)})"
+
+
+def _again(origin: Origin, data: Facts, training: Training) -> str:
     return f"""## How to make it again
 
 ```
 {training.command}
 ```
 
-With version {training.code_version} of the code and the data set of digest `{data.digest}` (it lay at
-{one_line(origin.dataset)})."""
+With version {training.code_version} of the code{_where(origin, data)}."""
 
 
 def _config(config: TrainConfig) -> str:

@@ -23,6 +23,22 @@ class VideoOrder:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(self.num_videos)
 
 
+class EncoreOrder(VideoOrder):
+    """All videos in one shuffle, and each step's again in the steps after it: `reuse` times in all."""
+
+    def __init__(self, num_videos: int, seed: int, episodes_per_step: int, reuse: int) -> None:
+        super().__init__(num_videos, seed)
+        self.episodes_per_step, self.reuse = episodes_per_step, reuse
+
+    def video(self, number: int) -> int:
+        return super().video(self.premiere(number))
+
+    def premiere(self, number: int) -> int:
+        """Which appearance this is, counted without repetitions; equal for the episodes that show the same."""
+        step, place = divmod(number, self.episodes_per_step)
+        return step // self.reuse * self.episodes_per_step + place
+
+
 class WindowOrder(VideoOrder):
     """Shards in a shuffle, and videos in one only among those of `window_shards` neighbouring shards.
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from torch import nn
 
 from pipelines import storage
-from pipelines.shards import DatasetManifest
 from training.checkpoint import MANIFEST, copy_bundle, load_bundle
 from training.model_card import CARD, Training, model_card, summary
+from training.sources import Facts
 from training.tracker import Tracker
 
 _ARTIFACT = "model"
 
 
-def publish(checkpoint: str, out: str, data: DatasetManifest, training: Training, tracker: Tracker) -> str:
+def publish(checkpoint: str, out: str, data: Facts, training: Training, tracker: Tracker) -> str:
     """Copy a checkpoint's files to `out` with a model card, log and register them; returns `models:/…`.
 
     The card lies beside the manifest and is not named by it: the same weights are the same version, whoever trained

@@ -62,6 +62,14 @@ class RowTable:
     def state(self) -> dict[str, Tensor]:
         return {"rows": self.rows, "second_moments": self.second_moments, "steps": self.steps}
 
+    def learned(self) -> tuple[list[str], dict[str, Tensor]]:
+        """Ids and state of the rows that a step has touched; the others stand where the seed put them.
+
+        A checkpoint needs no more. A run of a thousand steps on a hundred thousand videos has seen few of them.
+        """
+        rows = torch.nonzero(self.steps).flatten()
+        return [self.video_ids[row] for row in rows.tolist()], {name: t[rows] for name, t in self.state().items()}
+
     def load(self, video_ids: Sequence[str], state: dict[str, Tensor]) -> None:
         """Take over rows by video id: the order may differ, unknown videos are left out, new ones keep their start."""
         known = [(self._index[video_id], row) for row, video_id in enumerate(video_ids) if video_id in self._index]

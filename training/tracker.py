@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines import storage
-from pipelines.shards import ShardDataset
 from training.config import TrainConfig
 from training.journal import Journal
 from training.records import Files, Lineage, Metrics, Params, Record, Registration, Status, Tags, Text, sample
@@ -127,12 +126,19 @@ class Tracker:
 
 
 def start_run(
-    target: Target, journal: str, *, config: TrainConfig, dataset: ShardDataset, facts: Mapping[str, str] | None = None
+    target: Target,
+    journal: str,
+    *,
+    config: TrainConfig,
+    dataset: str,
+    dataset_digest: str,
+    facts: Mapping[str, str] | None = None,
 ) -> Tracker:
     """Open a run, or take up the one of an earlier start; MLflow may be away.
 
     Args:
         journal: path or URL of the folder that keeps records while it is.
+        dataset: where the training data lie, or what they are.
         facts: further tags, such as the command line and the version of the code.
 
     Raises:
@@ -145,10 +151,10 @@ def start_run(
     tracker.put(Params(flattened(plain)))
     tracker.put(Text("config.json", json.dumps(plain, indent=1)))
     facts = {name: without_password(value) for name, value in (facts or {}).items()}
-    tracker.put(Tags({"dataset_digest": dataset.manifest.digest, **facts}))
+    tracker.put(Tags({"dataset_digest": dataset_digest, **facts}))
     started = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
     tracker.put(Text(f"starts/{started}.json", json.dumps({**facts, "config": plain}, indent=1)))
-    tracker.put(Lineage(dataset.root, dataset.manifest.digest))
+    tracker.put(Lineage(dataset, dataset_digest))
     tracker.wait_for_contact()
     return tracker
 

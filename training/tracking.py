@@ -83,7 +83,8 @@ class MlflowRun:
                 self._log_params(values)
             case Lineage(url, digest):
                 # The digest is cut to the 36 characters MLflow's table holds; the tag has them all.
-                entity = Dataset("shards", digest[:36], source_type="fsspec", source=json.dumps({"uri": url}))
+                name = "online" if url.startswith("online:") else "shards"
+                entity = Dataset(name, digest[:36], source_type="fsspec", source=json.dumps({"uri": url}))
                 client.log_inputs(self.id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
             case Text(file, text):
                 client.log_text(self.id, text, file)

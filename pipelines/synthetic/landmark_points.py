@@ -15,13 +15,12 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from pipelines.synthetic.head_model import SKIN, HeadModel, load_head_model
-from pipelines.synthetic.mesh import HeadMesh
 
 _FILE = Path(__file__).parent / "data" / "landmarks.json"
 
 
-def true_points(mesh: HeadMesh, vertices: Float32[Tensor, "frames vertices 3"]) -> Float32[Tensor, "frames 68 3"]:
-    """The 68 points of moved heads, in metres."""
+def true_points(vertices: Float32[Tensor, "frames vertices 3"]) -> Float32[Tensor, "frames 68 3"]:
+    """The 68 points of moved heads (`mesh.HeadMesh.move`), in metres."""
     corners, weights = _binding()
     return torch.einsum("fpcx,pc->fpx", vertices[:, corners.to(vertices.device)], weights.to(vertices.device))
 
@@ -31,7 +30,9 @@ def _binding() -> tuple[Int64[Tensor, "68 3"], Float32[Tensor, "68 3"]]:
     return bind(load_head_model(), torch.tensor(json.loads(_FILE.read_text()), dtype=torch.float64))
 
 
-def bind(model: HeadModel, points: Float[Tensor, "points 3"]) -> tuple[Int64[Tensor, "points 3"], Float32[Tensor, "points 3"]]:
+def bind(
+    model: HeadModel, points: Float[Tensor, "points 3"]
+) -> tuple[Int64[Tensor, "points 3"], Float32[Tensor, "points 3"]]:
     """The nearest places on the skin of the template: corners of a triangle and their weights.
 
     The inside of the mouth is left out.
@@ -48,7 +49,7 @@ def bind(model: HeadModel, points: Float[Tensor, "points 3"]) -> tuple[Int64[Ten
     return torch.stack(found), torch.stack(weights).float()
 
 
-def _nearest_in_triangle(point: Tensor, corners: Float[Tensor, "3 3"]) -> Float[Tensor, "3"]:
+def _nearest_in_triangle(point: Tensor, corners: Float[Tensor, "3 3"]) -> Float[Tensor, 3]:
     """Barycentric weights of a triangle's point nearest to another."""
     a, b, c = corners
     solution = torch.linalg.lstsq(torch.stack([b - a, c - a], dim=1), (point - a)[:, None]).solution[:, 0]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.synthetic import hair
-from pipelines.synthetic.head_model import HeadModel, load_head_model
+from pipelines.synthetic.head_model import load_head_model
 from pipelines.synthetic.motion import ACTIONS
 from pipelines.synthetic.noise import smoothstep
 from pipelines.synthetic.person import Person
@@ -77,12 +77,14 @@ class HeadMesh:
         self.coordinates: Float32[Tensor, "vertices 4"] = self._coordinates().to(device)
         beard, moustache = beard_mask(model.template[:, 0], model.template[:, 2], model.template[:, 1])
         self._beard, self._moustache = beard, moustache
-        torso = smoothstep(_NECKLINE, _NECKLINE - 0.01, model.template[:, 2] + 0.35 * (model.template[:, 1] + 0.02).abs())
+        torso = smoothstep(
+            _NECKLINE, _NECKLINE - 0.01, model.template[:, 2] + 0.35 * (model.template[:, 1] + 0.02).abs()
+        )
         self._dressed = torso * (model.turns < 0.6)
         self._actions = model.actions.reshape(52, -1)
 
     def _coordinates(self) -> Float32[Tensor, "vertices 4"]:
-        """What shading knows of a vertex: its place on the template (and 1 in the mouth), in the eye, or in the hair."""
+        """What shading knows of a vertex: its place on the template (and 1 in the mouth), in an eye or in the hair."""
         values = torch.zeros(self.num_vertices, 4)
         values[: self.num_head, :3] = self.model.template.cpu()
         values[: self.num_head, 3] = self.model.cavity.cpu()
@@ -95,7 +97,9 @@ class HeadMesh:
         """Put people together."""
         model = self.model
         phenotype = torch.from_numpy(np.stack([person.phenotype for person in people])).to(self.device)
-        local = torch.from_numpy(np.stack([person.local(list(model.local_labels)) for person in people])).to(self.device)
+        local = torch.from_numpy(np.stack([person.local(list(model.local_labels)) for person in people])).to(
+            self.device
+        )
         head = model.shape(phenotype, local)
         normals = vertex_normals(head, model.faces)
         eyes = _eyeballs(head, model.eyes)
@@ -136,7 +140,8 @@ class HeadMesh:
         x, y, z = self._directions.T
         pitched_y, pitched_z = y * cp[..., None] + z * sp[..., None], z * cp[..., None] - y * sp[..., None]
         turned = torch.stack(
-            [x * cy[..., None] - pitched_y * sy[..., None], pitched_y * cy[..., None] + x * sy[..., None], pitched_z], dim=-1
+            [x * cy[..., None] - pitched_y * sy[..., None], pitched_y * cy[..., None] + x * sy[..., None], pitched_z],
+            dim=-1,
         )
         return (eyes[:, :, None, :3] + turned * eyes[:, :, None, 3:]).flatten(1, 2)
 
@@ -173,7 +178,7 @@ def _turn(vertices: Tensor, turns: Tensor, angles: Float[Tensor, "frames 3"], pi
     sine, cosine = torch.sin(share)[..., None], torch.cos(share)[..., None]
     arm = vertices - pivot[:, None]
     along = (arm * unit).sum(dim=-1, keepdim=True)
-    turned = arm * cosine + torch.linalg.cross(unit.expand_as(arm), arm) * sine + unit * along * (1 - cosine)
+    turned: Tensor = arm * cosine + torch.linalg.cross(unit.expand_as(arm), arm) * sine + unit * along * (1 - cosine)
     return turned + pivot[:, None]
 
 
@@ -204,7 +209,9 @@ def _rotation(axis: int, angle: Tensor) -> Tensor:
     return matrix
 
 
-def _eyeballs(head: Float32[Tensor, "people vertices 3"], rings: Int64[Tensor, "2 ring"]) -> Float32[Tensor, "people 2 4"]:
+def _eyeballs(
+    head: Float32[Tensor, "people vertices 3"], rings: Int64[Tensor, "2 ring"]
+) -> Float32[Tensor, "people 2 4"]:
     """Middle and radius, from the mesh's own eyes, whose corneas bulge forwards."""
     points = head[:, rings]  # people 2 ring 3
     low, high = points.amin(dim=2), points.amax(dim=2)
@@ -259,8 +266,11 @@ def _glasses_faces() -> Int64[Tensor, "triangles 3"]:
 
 
 def _glasses(
-    person: Person, eyes: Float32[Tensor, "2 4"], head: Float32[Tensor, "vertices 3"], template: Float32[Tensor, "vertices 3"]
-) -> Float32[Tensor, "vertices 3"]:
+    person: Person,
+    eyes: Float32[Tensor, "2 4"],
+    head: Float32[Tensor, "vertices 3"],
+    template: Float32[Tensor, "vertices 3"],
+) -> Float32[Tensor, "wires 3"]:
     """Wires of rims, bridge and temples; a point inside the head where there are none."""
     middle = eyes[:, :3].mean(dim=0)
     if person.glasses <= 0:
@@ -284,7 +294,10 @@ def _glasses(
     inner = [curves[0][_RIM // 2], curves[1][0]]
     ears = [curve.clone() for curve in (curves[0][0], curves[1][_RIM // 2])]
     widest = float(head[:, 0][(template[:, 2] - 0.74).abs() < 0.01].abs().amax())
-    ends = [torch.stack([middle[0] + side * widest * 0.93, middle[1] + 0.09, ear[2] + 0.004]) for side, ear in zip((1, -1), ears, strict=True)]
+    ends = [
+        torch.stack([middle[0] + side * widest * 0.93, middle[1] + 0.09, ear[2] + 0.004])
+        for side, ear in zip((1, -1), ears, strict=True)
+    ]
     straight = [torch.stack(inner), torch.stack([ears[0], ends[0]]), torch.stack([ears[1], ends[1]])]
     return torch.cat([*wires, *(_tube(line, radius, closed=False) for line in straight)])
 
@@ -292,8 +305,10 @@ def _glasses(
 def _tube(curve: Float32[Tensor, "points 3"], radius: float, *, closed: bool) -> Float32[Tensor, "vertices 3"]:
     ahead = curve.roll(-1, 0) - curve.roll(1, 0) if closed else (curve[-1:] - curve[:1]).expand_as(curve)
     ahead = functional.normalize(ahead, dim=-1)
-    up = functional.normalize(torch.linalg.cross(ahead, torch.tensor([[0.05, 1.0, 0.08]], device=curve.device).expand_as(ahead)), dim=-1)
+    up = functional.normalize(
+        torch.linalg.cross(ahead, torch.tensor([[0.05, 1.0, 0.08]], device=curve.device).expand_as(ahead)), dim=-1
+    )
     side = torch.linalg.cross(ahead, up)
     around = torch.arange(_WIRE, device=curve.device) * (2 * math.pi / _WIRE)
-    offset = up[:, None] * torch.cos(around)[:, None] + side[:, None] * torch.sin(around)[:, None]
+    offset: Tensor = up[:, None] * torch.cos(around)[:, None] + side[:, None] * torch.sin(around)[:, None]
     return (curve[:, None] + radius * offset).reshape(-1, 3)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 def smooth_noise(
-    rng: np.random.Generator, size: tuple[int, int], cells: tuple[float, float], octaves: int = 1
+    rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int], octaves: int = 1
 ) -> Float32[Tensor, "height width"]:
     """Noise of mean 0 and standard deviation about 1.
 

@@ -41,7 +41,9 @@ _ASYMMETRY = 0.15  # of a change's spread
 _TONES = np.array(
     [(246, 214, 196), (234, 190, 164), (214, 164, 132), (184, 130, 98), (142, 94, 68), (104, 66, 47), (72, 46, 35)]
 )  # sRGB, fair to dark
-_HAIR = np.array([(24, 18, 15), (48, 32, 23), (84, 55, 36), (122, 84, 52), (170, 128, 80), (206, 172, 116), (128, 56, 28)])
+_HAIR = np.array(
+    [(24, 18, 15), (48, 32, 23), (84, 55, 36), (122, 84, 52), (170, 128, 80), (206, 172, 116), (128, 56, 28)]
+)
 _EYES = np.array([(52, 30, 18), (84, 52, 28), (112, 84, 44), (92, 106, 66), (84, 112, 138), (128, 148, 160)])
 _GREY = np.array((186, 184, 180))
 
@@ -54,7 +56,7 @@ class Hair:
     """How the hair of the head is cut. Lengths in metres."""
 
     style: str
-    colour: Float32[np.ndarray, "3"]  # sRGB, 0..1
+    colour: Float32[np.ndarray, 3]  # sRGB, 0..1
     thickness: float
     hairline: float  # height above the usual one
     parting: float  # -1 (the person's right) to 1
@@ -69,17 +71,17 @@ class Hair:
 class Skin:
     """Paint of the skin. Amounts 0..1."""
 
-    tone: Float32[np.ndarray, "3"]  # sRGB, 0..1
+    tone: Float32[np.ndarray, 3]  # sRGB, 0..1
     red: float
     freckles: float
     pores: float
     wrinkles: float
     gloss: float
-    lips: Float32[np.ndarray, "3"]  # tint of the lips relative to the skin
+    lips: Float32[np.ndarray, 3]  # tint of the lips relative to the skin
     brow: float  # thickness
     brow_arch: float
     lashes: float
-    shadow: Float32[np.ndarray, "3"]  # tint of the upper lids
+    shadow: Float32[np.ndarray, 3]  # tint of the upper lids
     stubble: float
     beard: float
     moustache: float
@@ -96,11 +98,11 @@ class Person:
     """Local changes by the first words of their names, -1 to 1."""
     skin: Skin
     hair: Hair
-    iris: Float32[np.ndarray, "3"]
+    iris: Float32[np.ndarray, 3]
     glasses: float
     """Height of the lenses in metres; 0 for none."""
     glasses_round: float
-    glasses_colour: Float32[np.ndarray, "3"]
+    glasses_colour: Float32[np.ndarray, 3]
 
     @classmethod
     def draw(cls, seed: int, identity: int) -> Person:
@@ -121,7 +123,9 @@ class Person:
             _colour(rng, _EYES, float(rng.uniform(0, 1.2 if melanin > 0.45 else 5)), 0.06),
             float(rng.uniform(0.028, 0.044)) * (rng.random() < 0.1 + 0.15 * age),
             float(rng.uniform(0, 1)),
-            _colour(rng, np.array([(20, 20, 22), (70, 42, 26), (120, 120, 126), (40, 30, 70)]), rng.uniform(0, 3), 0.05),
+            _colour(
+                rng, np.array([(20, 20, 22), (70, 42, 26), (120, 120, 126), (40, 30, 70)]), rng.uniform(0, 3), 0.05
+            ),
         )
 
     def local(self, labels: list[str]) -> Float32[np.ndarray, " labels"]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from pipelines.command import console
 from pipelines.landmarks import LandmarkDetector, create_detector
 from pipelines.synthetic.motion import ACTIONS, Motion
 from pipelines.synthetic.person import Person, generator
@@ -67,7 +68,7 @@ def main() -> None:
     points = find_points(create_detector("mediapipe"))
     path = Path(__file__).parent / "data" / "landmarks.json"
     path.write_text(json.dumps(points.round(5).tolist()) + "\n")
-    print(f"points: {path}")
+    console().print(f"points: {path}")
 
 
 if __name__ == "__main__":

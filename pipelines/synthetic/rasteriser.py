@@ -12,7 +12,33 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-_SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 256, 512, 1024, 2048)  # pixels of a box, the classes
+_SIDES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    12,
+    14,
+    16,
+    20,
+    24,
+    32,
+    40,
+    48,
+    64,
+    96,
+    128,
+    256,
+    512,
+    1024,
+    2048,
+)  # pixels of a box, the classes
 _PIXELS_AT_ONCE = 1 << 20
 _NEAREST = 1 << 30  # steps of depth
 _LEAST_AREA = 1e-6  # square pixels, doubled
@@ -78,7 +104,7 @@ def _span(values: Float32[Tensor, "frames triangles 3"], most: int) -> tuple[Ten
 def _edges(
     points: Float32[Tensor, "triangles 3 3"], area: Float32[Tensor, " triangles"]
 ) -> Float32[Tensor, "triangles 3 4"]:
-    """Per triangle the planes a x + b y + c (relative to its first corner) of two weights and of 1 / depth, and the corner."""
+    """Per triangle the planes a x + b y + c of two weights and of 1 / depth, from its first corner, and the corner."""
     (x0, y0, d0), (x1, y1, d1), (x2, y2, d2) = points.unbind(1)[0].T, points.unbind(1)[1].T, points.unbind(1)[2].T
     first = torch.stack([y2 - y0, x0 - x2], dim=-1) / area[:, None]  # weight of corner 1
     second = torch.stack([y0 - y1, x1 - x0], dim=-1) / area[:, None]  # weight of corner 2

@@ -39,7 +39,7 @@ class Pictures:
 
     images: UInt8[Tensor, "frames height width 3"]
     points: Float32[Tensor, "frames 68 2"]
-    """iBUG's 68 in pixels (right, down), also where hair or a turned head hides them."""
+    """iBUG's 68 in pixels (right, down), centres at whole numbers; also where hair or a turned head hides them."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,13 @@ class Renderer:
         rows = [place[person.seed, scene.seed] for person, scene in zip(people, scenes, strict=True)]
         first = [rows.index(row) for row in range(len(pairs))]
         cast = self._cast([people[index] for index in first], [scenes[index] for index in first])
+        moves = [np.concatenate([values[:1] for values in of]) for of in zip(*map(_values, motions), strict=True)]
         pictures = []
         for start in range(0, len(people), self._at_once):
             part = slice(start, start + self._at_once)
-            batch = motions[part]
-            pictures.append(
-                self._draw(
-                    cast.of(torch.tensor(rows[part], device=self._device)),
-                    *(np.concatenate([getattr(m, name)[:1] for m in batch]) for name in ("actions", "angles", "travel")),
-                    [(*scene.seed, index) for index, scene in enumerate(scenes[part], start)],
-                )
-            )
+            batch = cast.of(torch.tensor(rows[part], device=self._device))
+            seeds = [(*scene.seed, index) for index, scene in enumerate(scenes[part], start)]
+            pictures.append(self._draw(batch, moves[0][part], moves[1][part], moves[2][part], seeds))
         return Pictures(torch.cat([p.images for p in pictures]), torch.cat([p.points for p in pictures]))
 
     def template_at(
@@ -139,7 +135,7 @@ class Renderer:
         grid = torch.zeros(side * side, 4)
         square = square.clamp(0, 1) * (coordinates[:, 3] < 0.25)
         grid[found.pixels] = torch.cat([coordinates[:, :3], square[:, None]], dim=-1)
-        column, row = (points * side / self._size).long().clamp(0, side - 1).unbind(-1)
+        column, row = ((points + 0.5) * side / self._size).long().clamp(0, side - 1).unbind(-1)
         return grid[row * side + column]
 
     def _cast(self, people: Sequence[Person], scenes: Sequence[Scene]) -> _Cast:
@@ -205,8 +201,8 @@ class Renderer:
         pixels, over, cover = self._layer_colour(cast, layer, known)
         colour[pixels] = torch.lerp(colour[pixels], over, cover[:, None])
         images = self._develop(cast, colour.reshape(-1, side, side, 3).permute(0, 3, 1, 2), seeds)
-        points = self._project_points(cast, true_points(mesh, vertices), travel_)
-        return Pictures(images, points * (self._size / side))
+        points = self._project_points(cast, true_points(vertices), travel_)
+        return Pictures(images, points * (self._size / side) - 0.5)
 
     def _project(self, cast: _Cast, vertices: Tensor, travel: Tensor) -> tuple[Tensor, Tensor]:
         """Corners for the rasteriser, and where the camera is."""
@@ -326,7 +322,9 @@ class Renderer:
         colour = torch.where(lash[shown, None], torch.tensor([0.008, 0.006, 0.005], device=self._device), colour)
         return found.pixels, colour, cover[shown]
 
-    def _develop(self, cast: _Cast, light: Float32[Tensor, "frames 3 side side"], seeds: Sequence[tuple[int, ...]]) -> Tensor:
+    def _develop(
+        self, cast: _Cast, light: Float32[Tensor, "frames 3 side side"], seeds: Sequence[tuple[int, ...]]
+    ) -> Tensor:
         """Lens and sensor: linear light to 8-bit sRGB."""
         size = self._size
         exposure, contrast, saturation, blur, grain, vignette = cast.sensor[:, :, None, None, None].unbind(1)
@@ -334,14 +332,22 @@ class Renderer:
         picture = _blurred(picture, blur[:, 0, 0, 0] * size / 256)
         axis = torch.linspace(-1, 1, size, device=self._device)
         picture = picture * (1 - vignette * 0.5 * (axis[:, None] ** 2 + axis[None] ** 2))
-        picture = picture * (2.51 * picture + 0.03) / (picture * (2.43 * picture + 0.59) + 0.14)  # a filmic curve (Narkowicz 2015)
+        picture = (
+            picture * (2.51 * picture + 0.03) / (picture * (2.43 * picture + 0.59) + 0.14)
+        )  # a filmic curve (Narkowicz 2015)
         picture = picture.clamp(0, 1) ** (1 / 2.2)
         picture = (picture - 0.5) * contrast + 0.5
-        grey = (picture * torch.tensor([0.299, 0.587, 0.114], device=self._device)[:, None, None]).sum(dim=1, keepdim=True)
+        grey = (picture * torch.tensor([0.299, 0.587, 0.114], device=self._device)[:, None, None]).sum(
+            dim=1, keepdim=True
+        )
         picture = grey + (picture - grey) * saturation
         noise = [np.random.default_rng(seed).standard_normal((1, size, size), dtype=np.float32) for seed in seeds]
         picture = picture + grain * torch.from_numpy(np.stack(noise)).to(self._device)
         return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _values(motion: Motion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return motion.actions, motion.angles, motion.travel
 
 
 def _surface(frame: Tensor, known: Float32[Tensor, "points 8"]) -> Surface:

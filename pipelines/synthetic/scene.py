@@ -19,8 +19,8 @@ CLOTHES = ("crew", "v-neck", "shirt", "suit", "polo", "turtleneck", "vest")
 class Light:
     """A light from far away."""
 
-    towards: Float32[np.ndarray, "3"]  # unit vector from the head to the light, in the head model's axes
-    colour: Float32[np.ndarray, "3"]  # linear
+    towards: Float32[np.ndarray, 3]  # unit vector from the head to the light, in the head model's axes
+    colour: Float32[np.ndarray, 3]  # linear
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Scene:
     seed: tuple[int, int, int]
     lights: tuple[Light, ...]
     """The key light, which casts shadows, and two others."""
-    sky: Float32[np.ndarray, "3"]
-    ground: Float32[np.ndarray, "3"]
+    sky: Float32[np.ndarray, 3]
+    ground: Float32[np.ndarray, 3]
     softness: float
     """Of the shadows' edges, in centimetres."""
     clothes: str
@@ -43,9 +43,9 @@ class Scene:
     """Camera to head, metres."""
     head: float
     """Height of the head in the picture, of its height."""
-    centre: Float32[np.ndarray, "2"]
+    centre: Float32[np.ndarray, 2]
     """Where the head's middle is, of the picture: right, down."""
-    turn: Float32[np.ndarray, "3"]
+    turn: Float32[np.ndarray, 3]
     """Yaw, pitch and roll in degrees that the person rests at."""
     exposure: float
     contrast: float
@@ -65,7 +65,10 @@ class Scene:
         warmth = rng.normal(0, 0.1)
         key = Light(_towards(rng, 75.0, (0.0, 55.0)), _tint(warmth) * rng.uniform(1.1, 2.1))
         fill = Light(_towards(rng, 80.0, (-10.0, 35.0)), _tint(-warmth + rng.normal(0, 0.08)) * rng.uniform(0.1, 0.8))
-        rim = Light(_towards(rng, 180.0, (10.0, 50.0), behind=True), _tint(rng.normal(0, 0.2)) * float(rng.choice([0.0, 1.4]) * rng.random()))
+        rim = Light(
+            _towards(rng, 180.0, (10.0, 50.0), behind=True),
+            _tint(rng.normal(0, 0.2)) * float(rng.choice([0.0, 1.4]) * rng.random()),
+        )
         return cls(
             seed=(seed, identity, video),
             lights=(key, fill, rim),
@@ -90,7 +93,9 @@ class Scene:
         )
 
 
-def _towards(rng: np.random.Generator, spread: float, height: tuple[float, float], *, behind: bool = False) -> np.ndarray:
+def _towards(
+    rng: np.random.Generator, spread: float, height: tuple[float, float], *, behind: bool = False
+) -> np.ndarray:
     around = np.radians(rng.uniform(120, 170) * rng.choice([-1, 1]) if behind else rng.uniform(-spread, spread))
     up = np.radians(rng.uniform(*height))
     vector = [np.sin(around) * np.cos(up), -np.cos(around) * np.cos(up), np.sin(up)]

@@ -102,9 +102,7 @@ def shade_hair(
     return albedo * total * 0.85 + (0.25 * albedo + 0.025) * highlight
 
 
-def paint_eye(
-    direction: Float32[Tensor, "points 3"], iris: Float32[Tensor, "points 3"]
-) -> Float32[Tensor, "points 3"]:
+def paint_eye(direction: Float32[Tensor, "points 3"], iris: Float32[Tensor, "points 3"]) -> Float32[Tensor, "points 3"]:
     """Albedo of an eyeball by the direction from its middle; the pupil looks along -y."""
     around = torch.atan2(direction[:, 2], direction[:, 0])
     angle = torch.arccos((-direction[:, 1]).clamp(-1, 1))

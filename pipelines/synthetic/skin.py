@@ -60,7 +60,9 @@ def beard_mask(x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     jaw = jaw * smoothstep(0.9, 1.15, mouth)
     lip = smoothstep(0.028, 0.022, side) * smoothstep(0.6685, 0.671, z) * smoothstep(0.683, 0.678, z)
     corner = smoothstep(0.009, 0.004, (side - 0.026).abs()) * smoothstep(0.645, 0.65, z) * smoothstep(0.683, 0.676, z)
-    return jaw * (1 - smoothstep(0.668, 0.672, z) * smoothstep(0.04, 0.03, side)), torch.maximum(lip, corner) * smoothstep(0.9, 1.1, mouth)
+    return jaw * (1 - smoothstep(0.668, 0.672, z) * smoothstep(0.04, 0.03, side)), torch.maximum(
+        lip, corner
+    ) * smoothstep(0.9, 1.1, mouth)
 
 
 def paint_skin(person: Person) -> Float32[Tensor, "channels size size"]:
@@ -95,9 +97,11 @@ def paint_skin(person: Person) -> Float32[Tensor, "channels size size"]:
     hairs = _hairs(rng, person, x, y, z)
     albedo = albedo * (1 - hairs) + dark[:, None, None] * hairs
     relief = 0.00003 * (0.3 + skin.pores) * fine + _wrinkles(rng, skin.wrinkles, x, z) + 0.0001 * hairs * fine
-    gloss = (0.25 + 0.5 * skin.gloss) * (1 + 0.5 * smoothstep(0.04, 0.0, torch.hypot(side, z - 0.7))) * (1 - 0.7 * hairs)
+    gloss = (
+        (0.25 + 0.5 * skin.gloss) * (1 + 0.5 * smoothstep(0.04, 0.0, torch.hypot(side, z - 0.7))) * (1 - 0.7 * hairs)
+    )
     gloss = gloss * (1 + 1.2 * lip) * (1 + 0.2 * fine)
-    return torch.cat([albedo.clamp(0.004, 0.95), _slopes(relief, x, z), gloss.clamp(0, 1.5)[None]])
+    return torch.cat([albedo.clamp(0.004, 0.95), _slopes(relief), gloss.clamp(0, 1.5)[None]])
 
 
 def _lips(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -128,7 +132,12 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
     speckle = smooth_noise(rng, (SIZE, SIZE), (170, 256))
     strokes = smooth_noise(rng, (SIZE, SIZE), (120, 200)) + 0.5 * speckle
     along = (side - 0.012) / 0.044  # 0 at the brow's inner end, 1 at its tail
-    middle = 0.747 + 0.002 * skin.brow_arch + (0.003 + 0.005 * skin.brow_arch) * torch.sin(along.clamp(0, 1.1) * 2.4) - 0.005 * along**2
+    middle = (
+        0.747
+        + 0.002 * skin.brow_arch
+        + (0.003 + 0.005 * skin.brow_arch) * torch.sin(along.clamp(0, 1.1) * 2.4)
+        - 0.005 * along**2
+    )
     half = (0.0022 + 0.0036 * skin.brow) * (1 - 0.75 * along.clamp(0, 1) ** 2) * smoothstep(-0.06, 0.12, along)
     ends = smoothstep(-0.08, 0.06, along) * smoothstep(1.08, 0.85, along)
     brow = smoothstep(1.25, 0.45, (z - middle).abs() / half.clamp(min=1e-4)) * ends
@@ -146,18 +155,26 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
 def _wrinkles(rng: np.random.Generator, amount: float, x: Tensor, z: Tensor) -> Tensor:
     """Lines of forehead, eyes and cheeks, in metres of relief."""
     bend = 0.0025 * smooth_noise(rng, (SIZE, SIZE), (5, 9))
-    forehead = torch.cos((z + bend + 0.12 * x**2) * 2 * math.pi / 0.0085) * smoothstep(0.758, 0.768, z) * smoothstep(0.797, 0.785, z)
+    forehead = (
+        torch.cos((z + bend + 0.12 * x**2) * 2 * math.pi / 0.0085)
+        * smoothstep(0.758, 0.768, z)
+        * smoothstep(0.797, 0.785, z)
+    )
     forehead = forehead * smoothstep(0.05, 0.03, x.abs())
-    feet = torch.cos(torch.atan2(z - _EYE[1], x.abs() - 0.04) * 14) * smoothstep(0.051, 0.056, x.abs()) * smoothstep(0.07, 0.06, x.abs())
+    feet = (
+        torch.cos(torch.atan2(z - _EYE[1], x.abs() - 0.04) * 14)
+        * smoothstep(0.051, 0.056, x.abs())
+        * smoothstep(0.07, 0.06, x.abs())
+    )
     feet = feet * smoothstep(0.02, 0.008, (z - _EYE[1]).abs())
     fold = (x.abs() - 0.022 - 0.35 * (0.694 - z)).abs() + bend.abs() * 0.3  # from the nostril to the mouth's corner
     fold = -smoothstep(0.004, 0.0, fold) * smoothstep(0.648, 0.66, z) * smoothstep(0.699, 0.69, z)
     return amount * (0.00022 * forehead + 0.0002 * feet) + (0.0001 + 0.0007 * amount) * fold
 
 
-def _slopes(relief: Tensor, x: Tensor, z: Tensor) -> Float32[Tensor, "2 size size"]:
+def _slopes(relief: Tensor) -> Float32[Tensor, "2 size size"]:
     """Rise per metre along columns and rows of the atlas, held below one."""
     columns = 2 * _REACH * 0.09 / SIZE  # metres per texel at the face
     rows = (_HIGH - _LOW) / SIZE
-    down, right = torch.gradient(relief, spacing=1.0)  # type: ignore[no-untyped-call]
+    down, right = torch.gradient(relief, spacing=1.0)
     return torch.stack([right / columns, down / rows]).clamp(-0.8, 0.8)

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-
 from pipelines.synthetic.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.person import generator
 from pipelines.synthetic.scene import Scene
@@ -31,7 +30,9 @@ def paint_clothes(scene: Scene) -> Float32[Tensor, "4 rows columns"]:
     colour = outer.expand(3, height, width)
     if scene.pattern > 0:
         stripes = torch.sin((x if rng.random() < 0.5 else z) * 2 * np.pi / rng.uniform(0.012, 0.04))
-        colour = torch.lerp(colour, inner.expand_as(colour), (smoothstep(0.2, 0.5, stripes) * scene.pattern).expand(height, width))
+        colour = torch.lerp(
+            colour, inner.expand_as(colour), (smoothstep(0.2, 0.5, stripes) * scene.pattern).expand(height, width)
+        )
     opening = {  # where the neck begins
         "crew": 0.555 + 0.055 * (side / 0.07) ** 2,
         "vest": 0.52 + 0.085 * (side / 0.085) ** 2.5,
@@ -62,11 +63,17 @@ def paint_background(scene: Scene, size: int) -> Float32[Tensor, "3 size size"]:
     rng = generator(*scene.seed, "background")
     down = torch.linspace(0, 1, size)[:, None].expand(size, size)
     right = down.T
-    tone = to_linear(torch.from_numpy(np.clip(rng.uniform(0.08, 0.85) + rng.normal(0, 0.07, 3), 0.02, 0.95).astype(np.float32)))
-    picture = tone[:, None, None] * (1 + rng.normal(0, 0.35) * (right - 0.5) + rng.normal(0, 0.35) * (down - 0.5)).clamp(0.2, 2)
+    tone = to_linear(
+        torch.from_numpy(np.clip(rng.uniform(0.08, 0.85) + rng.normal(0, 0.07, 3), 0.02, 0.95).astype(np.float32))
+    )
+    picture = tone[:, None, None] * (
+        1 + rng.normal(0, 0.35) * (right - 0.5) + rng.normal(0, 0.35) * (down - 0.5)
+    ).clamp(0.2, 2)
     kind, focus = scene.background, float(rng.uniform(0.012, 0.05))
     if kind == "studio":
-        spot = torch.exp(-((right - rng.uniform(0.3, 0.7)) ** 2 + (down - rng.uniform(0.2, 0.6)) ** 2) / rng.uniform(0.08, 0.3))
+        spot = torch.exp(
+            -((right - rng.uniform(0.3, 0.7)) ** 2 + (down - rng.uniform(0.2, 0.6)) ** 2) / rng.uniform(0.08, 0.3)
+        )
         picture = picture * (0.35 + 1.1 * spot)
     elif kind == "wall":
         picture = picture * (1 + 0.07 * smooth_noise(rng, (size, size), (6, 6), 4))
@@ -74,9 +81,14 @@ def paint_background(scene: Scene, size: int) -> Float32[Tensor, "3 size size"]:
     elif kind == "lights":
         picture = picture * 0.25
         for _ in range(int(rng.integers(8, 30))):
-            radius, glow = float(rng.uniform(0.015, 0.06)), torch.from_numpy(rng.uniform(0.2, 1.3, 3).astype(np.float32))
+            radius, glow = (
+                float(rng.uniform(0.015, 0.06)),
+                torch.from_numpy(rng.uniform(0.2, 1.3, 3).astype(np.float32)),
+            )
             distance = torch.hypot(right - rng.random(), down - rng.random())
-            picture = picture + glow[:, None, None] * smoothstep(radius, radius * 0.85, distance) * float(rng.uniform(0.1, 0.7))
+            picture = picture + glow[:, None, None] * smoothstep(radius, radius * 0.85, distance) * float(
+                rng.uniform(0.1, 0.7)
+            )
         focus *= 0.25
     elif kind in ("shelf", "window"):
         picture = _boxes(picture, rng, right, down, bright=kind == "window")
@@ -95,7 +107,12 @@ def paint_background(scene: Scene, size: int) -> Float32[Tensor, "3 size size"]:
 def _boxes(picture: Tensor, rng: np.random.Generator, right: Tensor, down: Tensor, *, bright: bool) -> Tensor:
     """Things on shelves, or the panes of a window."""
     if bright:
-        left, top, wide, high = rng.uniform(-0.2, 0.7), rng.uniform(-0.2, 0.3), rng.uniform(0.25, 0.6), rng.uniform(0.4, 0.9)
+        left, top, wide, high = (
+            rng.uniform(-0.2, 0.7),
+            rng.uniform(-0.2, 0.3),
+            rng.uniform(0.25, 0.6),
+            rng.uniform(0.4, 0.9),
+        )
         pane = ((right - left - wide / 2).abs() < wide / 2) & ((down - top - high / 2).abs() < high / 2)
         bars = (((right - left) / wide * 2) % 1 < 0.06) | (((down - top) / high * 2) % 1 < 0.06)
         light = torch.tensor(rng.uniform(0.7, 1.6, 3), dtype=torch.float32)[:, None, None]
@@ -106,7 +123,12 @@ def _boxes(picture: Tensor, rng: np.random.Generator, right: Tensor, down: Tenso
         while at < 1:
             wide, high = float(rng.uniform(0.02, 0.09)), float(rng.uniform(0.5, 0.95)) * shelf
             colour = torch.from_numpy(rng.uniform(0.02, 0.5, 3).astype(np.float32))[:, None, None]
-            here = (right >= at) & (right < at + wide) & (down > (row + 1) * shelf - high) & (down < (row + 1) * shelf - 0.02)
+            here = (
+                (right >= at)
+                & (right < at + wide)
+                & (down > (row + 1) * shelf - high)
+                & (down < (row + 1) * shelf - 0.02)
+            )
             picture = torch.where(here, colour, picture)
             at += wide + float(rng.uniform(0, 0.03))
     return picture

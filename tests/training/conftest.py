@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from pipelines import schema, storage
 from pipelines.clip_config import ClipConfig
 from pipelines.clips import ClipRow
+from pipelines.faces import CropRule, crop, crop_affine, to_crop
 from pipelines.head import CANONICAL_LANDMARKS, Pose
 from pipelines.jpeg import encode_jpeg
 from pipelines.schema import ClipKey
@@ -179,29 +180,86 @@ def make_dataset(
     return make
 
 
+Take = tuple[Float[np.ndarray, "frames 68 2"], UInt8[np.ndarray, "frames height width 3"]]
+
+
+@pytest.fixture
+def take(face: Callable[..., np.ndarray], draw: Callable[..., Image]) -> Callable[..., Take]:
+    """`take(person, motion, frames)`: landmarks and pictures (120 x 130 pixels) of frames of a film.
+
+    Persons 0, 1, ... have ever wider faces and other places in their pictures; motions 0, 1, ... turn otherwise.
+    """
+
+    def make(person: int, motion: int, frames: Sequence[int]) -> Take:
+        head = CANONICAL_LANDMARKS * [1 + 0.12 * person, 1, 1]
+        turns = [(12 * np.sin(0.9 * n + 2 * motion), 5 * np.cos(0.7 * n + motion)) for n in frames]
+        landmarks = np.stack(
+            [face(50, 60 + 4 * person + yaw / 3, 62, yaw=yaw, pitch=pitch, head=head) for yaw, pitch in turns]
+        )
+        return landmarks, np.stack([draw(points, 120, 130, 150 + 25 * person) for points in landmarks])
+
+    return make
+
+
+@pytest.fixture
+def make_paired(tmp_path: Path, take: Callable[..., Take]) -> Callable[..., ShardDataset]:
+    """`make_paired(people=3, motions=2, kept=lambda person, motion: range(10))`: `id0/m0000` ..., each with its crop.
+
+    `kept` says which frames of a film the data set has.
+    """
+
+    def make(
+        people: int = 3,
+        motions: int = 2,
+        kept: Callable[[int, int], Sequence[int]] = lambda person, motion: range(10),
+    ) -> ShardDataset:
+        rows = []
+        for person in range(people):
+            for motion in range(motions):
+                frames = [*kept(person, motion)]
+                landmarks, images = take(person, motion, frames)
+                affine = crop_affine(landmarks, CropRule(), _CROP)
+                crops = [crop(image, affine, _CROP) for image in images]
+                key = ClipKey(f"id{person}", f"m{motion:04d}", "00001")
+                rows.append(_clip_row(key, crops, to_crop(landmarks, affine), frames, affine))
+        return _write(str(tmp_path / "paired"), [rows])
+
+    return make
+
+
 def _row(
     video_id: str, number: int, num_frames: int, face: Callable[..., np.ndarray], draw: Callable[..., Image]
 ) -> ClipRow:
     identity, video = video_id.split("/")
     random = np.random.default_rng(number)
     landmarks = np.stack([face(28, 24 + random.normal(), 25, yaw=random.normal() * 8) for _ in range(num_frames)])
+    images = [draw(points, _CROP, _CROP, 150 + 20 * number) for points in landmarks]
+    return _clip_row(
+        ClipKey(identity, video, "a"), images, landmarks, range(num_frames), np.array([[1.0, 0, 0], [0, 1, 0]])
+    )
+
+
+def _clip_row(
+    key: ClipKey, images: Sequence[Image], landmarks: np.ndarray, frames: Sequence[int], affine: np.ndarray
+) -> ClipRow:
+    num_frames = len(frames)
     numbers = tuple(float(i) for i in range(num_frames))
     return ClipRow(
-        key=ClipKey(identity, video, "a"),
-        source=f"{video_id}.mp4",
+        key=key,
+        source=f"{key.video_id}.mp4",
         source_sha256="0" * 64,
         fps=Fraction(25),
         width=_CROP,
         height=_CROP,
         start_us=0,
         end_us=1_000_000,
-        frame_index=tuple(range(num_frames)),
-        frame_pts_us=tuple(40_000 * i for i in range(num_frames)),
-        frame_jpeg=tuple(encode_jpeg(draw(points, _CROP, _CROP, 150 + 20 * number), 95) for points in landmarks),
+        frame_index=tuple(frames),
+        frame_pts_us=tuple(40_000 * i for i in frames),
+        frame_jpeg=tuple(encode_jpeg(image, 95) for image in images),
         landmarks=landmarks,
         landmark_score=numbers,
         bbox=np.zeros((num_frames, 4), np.float32),
-        crop_affine=np.array([[1.0, 0, 0], [0, 1, 0]]),
+        crop_affine=affine,
         yaw=numbers,
         pitch=numbers,
         roll=numbers,

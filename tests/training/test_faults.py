@@ -89,7 +89,9 @@ def main(folder: Path) -> None:
         put(tracker, record)
 
     Tracker.put = overhear  # type: ignore[method-assign]
-    tracker = start_run(target, str(folder / "journal"), config=config, dataset=dataset)
+    tracker = start_run(
+        target, str(folder / "journal"), config=config, dataset=dataset.root, dataset_digest=dataset.manifest.digest
+    )
     faults = Faults(machines, leaving)
     cluster = Cluster(2, gpus=False, address=machines.address, min_workers=1)
     checkpoint = fit(config, dataset.root, str(folder / "run"), cluster, tracker, faults)

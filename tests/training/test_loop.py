@@ -12,8 +12,9 @@ from training import loop
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import TrainConfig
 from training.exchange import SingleProcess
-from training.loop import Request, open_data, train
+from training.loop import Request, train
 from training.perceptual import PerceptualNetwork
+from training.sources import open_data
 from training.step import Batch, Learner, NotFiniteError
 
 CPU = torch.device("cpu")

@@ -85,3 +85,15 @@ def test_loading_a_table_of_strangers_changes_nothing() -> None:
 def test_a_video_id_given_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="distinct"):
         make_table("a", "a")
+
+
+def test_what_has_to_be_kept_are_the_rows_that_a_step_has_touched() -> None:
+    table = make_table("a", "b", "c", seed=7)
+    assert table.learned()[0] == []
+    table.apply(torch.tensor([2, 0]), torch.ones(2, 3))
+    ids, state = table.learned()
+    assert ids == ["a", "c"]
+    again = make_table("a", "b", "c", seed=7)
+    again.load(ids, state)
+    for name, values in table.state().items():
+        assert torch.equal(again.state()[name], values), name

@@ -51,7 +51,14 @@ def start(tmp_path: Path, tiny_train: Callable[..., TrainConfig], make_dataset: 
 
     def begin(target: Target, *, num_steps: int = 3, **facts: str) -> Tracker:
         config = tiny_train(warp_prior=True, num_steps=num_steps)
-        return start_run(target, str(tmp_path / "journal"), config=config, dataset=dataset, facts=facts)
+        return start_run(
+            target,
+            str(tmp_path / "journal"),
+            config=config,
+            dataset=dataset.root,
+            dataset_digest=dataset.manifest.digest,
+            facts=facts,
+        )
 
     return begin
 

@@ -27,7 +27,7 @@ from pipelines.shards import FrameRef, read_manifest
 from training.benchmarks.films import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
 from training.episodes import EpisodeLoader
-from training.loop import open_data, open_loader
+from training.sources import open_data, open_loader
 
 _MOST_EPISODES_PER_STEP = 8
 

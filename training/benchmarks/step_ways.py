@@ -16,9 +16,10 @@ from training.checkpoint import Origin
 from training.config import TrainConfig
 from training.episodes import EpisodeLoader, to_batch
 from training.exchange import SingleProcess
-from training.loop import Data, Request, train
+from training.loop import Request, train
 from training.perceptual import load_perceptual
 from training.row_table import RowTable
+from training.sources import Data
 from training.step import Batch, Learner
 
 FEW_ROWS = 1_000

@@ -31,8 +31,8 @@ from training.benchmarks.films import make_dataset
 from training.benchmarks.matrix_rate import count_flops, matrix_rate
 from training.benchmarks.step_ways import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised
 from training.config import EngineConfig, TrainConfig
-from training.loop import Data, open_data, open_loader
 from training.presets import PRESETS
+from training.sources import Data, open_data, open_loader
 
 VOXCELEB2_VIDEOS = 145_569
 

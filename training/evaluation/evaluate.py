@@ -52,7 +52,7 @@ def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
     truth = read_faces(bench.dataset, [frames[i] for i in selection.held_out], bench.size)
     stored = read_faces(bench.dataset, [frames[i] for i in selection.shots])
     shots = Shots(read_faces(bench.dataset, [frames[i] for i in selection.shots], bench.size), stored)
-    places = _places(len(truth))
+    places = places_of(len(truth))
     rows = []
     for number in (number for number in bench.config.shots if number <= len(selection.shots)):
         given = shots.first(number)
@@ -61,13 +61,13 @@ def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
         drawn |= {method.name: method.draw(given, truth.landmarks) for method in bench.methods}
         for name, images in drawn.items():
             values = reconstruction(judge, images, reference)
-            rows.append(Row(number, name, values, judge.features(images), _small(images[places])))
+            rows.append(Row(number, name, values, judge.features(images), pictures_of(images[places])))
     return VideoResult(
         name=selection.video.video_id,
         driver="",
         num_frames=len(truth),
-        shots=_small(shots.faces.images[:_SHOWN_SHOTS]),
-        targets=_small(truth.images[places]),
+        shots=pictures_of(shots.faces.images[:_SHOWN_SHOTS]),
+        targets=pictures_of(truth.images[places]),
         rows=tuple(rows),
     )
 
@@ -80,18 +80,18 @@ def evaluate_pair(bench: Bench, pair: Pair) -> VideoResult:
     targets = retarget(portrait.faces.landmarks[0], driver.landmarks, 25.0, _MOTION)
     portrait_embedding = judge.recognise(portrait.faces)[0]
     driver_embedding = unit(judge.recognise(driver).mean(axis=0))
-    places = _places(len(driver))
+    places = places_of(len(driver))
     rows = [Row(1, MOTION_ASKED_FOR, following(_as_seen(targets), driver), _NO_FEATURES, ())]
     for method in bench.driven:
         images = method.draw(portrait, targets)
         values = driving(judge, images, driver, portrait_embedding, driver_embedding)
-        rows.append(Row(1, method.name, values, _NO_FEATURES, _small(images[places])))
+        rows.append(Row(1, method.name, values, _NO_FEATURES, pictures_of(images[places])))
     return VideoResult(
         name=pair.portrait_video.video_id,
         driver=pair.driver_video.video_id,
         num_frames=len(driver),
-        shots=_small(portrait.faces.images),
-        targets=_small(driver.images[places]),
+        shots=pictures_of(portrait.faces.images),
+        targets=pictures_of(driver.images[places]),
         rows=tuple(rows),
     )
 
@@ -113,12 +113,13 @@ def _as_seen(landmarks: Float[np.ndarray, "frames 68 2"]) -> Look:
     return Look(np.ones(len(landmarks), bool), landmarks, np.zeros((len(landmarks), 128), np.float32))
 
 
-def _places(total: int) -> list[int]:
-    """A few frames spread evenly."""
+def places_of(total: int) -> list[int]:
+    """A few of so many frames, spread evenly: those that are shown."""
     return sorted({round(place) for place in np.linspace(0, total - 1, min(_PICTURES, total))})
 
 
-def _small(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
+def pictures_of(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
+    """Frames as a page shows them: WebP of 256 pixels at most."""
     return tuple(_webp(image) for image in images)
 
 

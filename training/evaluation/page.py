@@ -50,8 +50,8 @@ def render(evaluation: Evaluation) -> str:
     return environment.get_template("evaluation.html.j2").render(
         evaluation=evaluation,
         facts=report.facts(evaluation),
-        tables=[_table(table, RECONSTRUCTION, evaluation.frechet_name) for table in evaluation.tables],
-        driven=_table(evaluation.driven, DRIVING, None) if evaluation.driven else None,
+        tables=[_table(table, RECONSTRUCTION, evaluation.frechet_name, evaluation.unit) for table in evaluation.tables],
+        driven=_table(evaluation.driven, DRIVING, None, "videos") if evaluation.driven else None,
         meanings=report.meanings(evaluation),
         cases=_cases(evaluation.videos),
         pairs=[_pair(pair) for pair in evaluation.pairs[:_MOST_PAIRS]],
@@ -62,11 +62,11 @@ def render(evaluation: Evaluation) -> str:
     )
 
 
-def _table(table: Table, metrics: Sequence[Metric], frechet_name: str | None) -> dict[str, object]:
+def _table(table: Table, metrics: Sequence[Metric], frechet_name: str | None, unit: str) -> dict[str, object]:
     with_frechet = frechet_name is not None
     return {
         "shots": table.num_shots,
-        "caption": report.caption(table),
+        "caption": report.caption(table, unit),
         "columns": report.columns(metrics, frechet_name),
         "rows": [(row.method, report.cells(row, metrics, with_frechet=with_frechet)) for row in table.rows],
     }
@@ -89,13 +89,15 @@ def _lpips(video: VideoResult) -> float:
 def _case(title: str, video: VideoResult) -> Case:
     sets = []
     for number in sorted({row.num_shots for row in video.rows}):
-        rows = [row for row in video.rows if row.num_shots == number]
+        rows = [row for row in video.rows if row.num_shots == number and row.pictures]
         shots = video.shots[:number]
         shown = "" if len(shots) == number else f"{len(shots)} of {number}"
         strips = [Strip("shots", shown, shots)]
+        strips += [Strip("driver", "", video.targets)] if video.driver else []
         strips += [Strip(row.method, f"LPIPS {row.values['lpips']:.3f}", row.pictures) for row in rows]
         sets.append((f"T = {number}", tuple(strips)))
-    return Case(title, video.name, tuple(sets))
+    name = f"{video.name}, driven by {video.driver}" if video.driver else video.name
+    return Case(title, name, tuple(sets))
 
 
 def _pair(pair: VideoResult) -> Case:

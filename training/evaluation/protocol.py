@@ -5,8 +5,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,10 +15,13 @@ from jaxtyping import Float, UInt8
 
 from pipelines.head import fit_pose
 from pipelines.jpeg import decode_jpeg
+from pipelines.schema import SPLITS
 from pipelines.shards import FrameRef, ShardDataset, SourceVideo
 from training.pictures import resize_points
 
 _FEWEST_HELD_OUT = 8
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class ProtocolConfig:
             raise ValueError(f"shots must be rising numbers of at least 1, got {' '.join(map(str, self.shots))}")
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the data set that are measured."""
+        return SPLITS if self.split == "all" else (self.split,)
+
+    @property
     def fewest_held_out(self) -> int:
         """A T that leaves fewer hold-out frames in a video is not measured there."""
         return min(self.num_frames, _FEWEST_HELD_OUT)
@@ -69,6 +78,10 @@ class Pair:
     portrait_video: SourceVideo
     driver: tuple[FrameRef, ...]
     driver_video: SourceVideo
+
+    @property
+    def name(self) -> str:
+        return f"{self.portrait_video.video_id} < {self.driver_video.video_id}"
 
 
 @dataclass(frozen=True)
@@ -102,12 +115,19 @@ def pose_angles(landmarks: Float[np.ndarray, "frames 68 2"]) -> Float[np.ndarray
 
 def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:
     """`number` of them at most: one of each identity in turn, in an order that depends on seed and ids alone."""
+    return take_turns(videos, lambda video: video.identity, lambda video: video.video_id, seed)[:number]
+
+
+def take_turns(
+    items: Sequence[Item], owner: Callable[[Item], str], name: Callable[[Item], str], seed: int
+) -> list[Item]:
+    """All of them: one of each owner in turn, in an order that depends on seed and names alone."""
     turn: Counter[str] = Counter()
-    turns: list[tuple[int, int, SourceVideo]] = []
-    for video in sorted(videos, key=lambda video: _draw(seed, video.video_id)):
-        turns.append((turn[video.identity], len(turns), video))
-        turn[video.identity] += 1
-    return [video for _, _, video in sorted(turns, key=lambda place: place[:2])[:number]]
+    turns: list[tuple[int, int, Item]] = []
+    for item in sorted(items, key=lambda item: draw_number(seed, name(item))):
+        turns.append((turn[owner(item)], len(turns), item))
+        turn[owner(item)] += 1
+    return [item for _, _, item in sorted(turns, key=lambda place: place[:2])]
 
 
 def choose_frames(video: SourceVideo, config: ProtocolConfig) -> Selection | None:
@@ -120,7 +140,7 @@ def choose_frames(video: SourceVideo, config: ProtocolConfig) -> Selection | Non
     if not possible:
         return None
     most = possible[-1]
-    order = np.random.default_rng(_draw(config.seed, video.video_id)).permutation(total).tolist()
+    order = np.random.default_rng(draw_number(config.seed, video.video_id)).permutation(total).tolist()
     return Selection(
         video,
         held_out=tuple(sorted(order[most : most + config.num_frames])),
@@ -136,7 +156,7 @@ def choose_pairs(videos: Sequence[SourceVideo], config: ProtocolConfig) -> list[
         driver = next((other for other in others if other.identity != video.identity), None)
         if driver is None or len(pairs) == config.num_pairs:
             break
-        first = np.random.default_rng(_draw(config.seed, video.video_id)).permutation(len(video.frames))[0]
+        first = np.random.default_rng(draw_number(config.seed, video.video_id)).permutation(len(video.frames))[0]
         pairs.append(Pair(video.frames[int(first)], video, _longest_clip(driver, config.num_frames), driver))
     return pairs
 
@@ -175,6 +195,6 @@ def digest(config: ProtocolConfig, *facts: object) -> str:
     return hashlib.sha256(repr((sorted(asdict(config).items()), facts)).encode()).hexdigest()[:16]
 
 
-def _draw(seed: int, name: str) -> int:
+def draw_number(seed: int, name: str) -> int:
     """A number for a name, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big")

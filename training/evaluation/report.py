@@ -9,6 +9,7 @@ from typing import Any
 
 from training.evaluation.frechet import FID
 from training.evaluation.measures import DRIVING, RECONSTRUCTION, Metric
+from training.evaluation.paired import SHARED_AREA
 from training.evaluation.protocol import ProtocolConfig
 from training.evaluation.results import SCHEMA_VERSION, Figure, Table, TableRow, VideoResult
 
@@ -51,12 +52,27 @@ class Evaluation:
     pairs: tuple[VideoResult, ...]
     tables: tuple[Table, ...]
     driven: Table | None
+    paired: bool = False
+    """Whether the tables are of one person driven by another, held against the truth (training.evaluation.paired)."""
+
+    @property
+    def unit(self) -> str:
+        """What a table's means are over."""
+        return "pairs" if self.paired else "videos"
+
+    @property
+    def shared_area(self) -> float | None:
+        """Mean percent of a pair's pictures that is measured."""
+        shares = [video.rows[0].values[SHARED_AREA] for video in self.videos if self.paired]
+        return sum(shares) / len(shares) if shares else None
 
     @property
     def unseen(self) -> str:
         """Whom the frames show."""
         if self.protocol.split == "train":
             return "hold-out frames of training videos: people and videos that the model was trained on"
+        if self.protocol.split == "all":
+            return "all people of the data set, whether the model was trained on them or not"
         return f"people of the split {self.protocol.split!r}, none of whom the model was trained on"
 
 
@@ -70,6 +86,8 @@ def to_json(evaluation: Evaluation) -> str:
         "frechet": {"name": evaluation.frechet_name, "weights_sha256": evaluation.fid_weights_sha256},
         "protocol": asdict(evaluation.protocol),
         "frames_of": evaluation.unseen,
+        "paired": evaluation.paired,
+        "shared_area": evaluation.shared_area,
         "skipped": dict(evaluation.skipped),
         "metrics": {"reconstruction": [*map(asdict, RECONSTRUCTION)], "driving": [*map(asdict, DRIVING)]},
         "tables": [_plain_table(table) for table in evaluation.tables],
@@ -113,7 +131,8 @@ def _plain_video(video: VideoResult) -> dict[str, Any]:
 def flat(evaluation: Evaluation) -> dict[str, float]:
     """Every mean as one number with a name for MLflow: `evaluation/T8/warp_alone/lpips`."""
     named: dict[str, float] = {}
-    groups = [(f"T{table.num_shots}", table) for table in evaluation.tables]
+    kind = "paired/" if evaluation.paired else ""
+    groups = [(f"{kind}T{table.num_shots}", table) for table in evaluation.tables]
     if evaluation.driven:
         groups.append(("driven", evaluation.driven))
     for group, table in groups:
@@ -132,15 +151,15 @@ def to_markdown(evaluation: Evaluation) -> str:
         "",
         *(f"- {fact}" for fact in facts(evaluation)),
         "",
-        "Figures are means over videos, ± half of a 95 % interval (Student's t over the videos; those of one person "
-        "are not independent, so it is rather too narrow). ↑ higher is better, ↓ lower, →1 the nearer to 1.",
+        f"Figures are means over {evaluation.unit}, ± half of a 95 % interval (Student's t over them; those of one "
+        "person are not independent, so it is rather too narrow). ↑ higher is better, ↓ lower, →1 the nearer to 1.",
         "",
     ]
     for table in evaluation.tables:
-        lines += [f"## T = {table.num_shots}", "", caption(table), ""]
+        lines += [f"## T = {table.num_shots}", "", caption(table, evaluation.unit), ""]
         lines += [*_markdown_table(table, RECONSTRUCTION, evaluation.frechet_name), ""]
     if evaluation.driven:
-        lines += ["## Driven by somebody else", "", caption(evaluation.driven), ""]
+        lines += ["## Driven by somebody else", "", caption(evaluation.driven, "videos"), ""]
         lines += [*_markdown_table(evaluation.driven, DRIVING, None), ""]
     lines += [
         "## What the columns say",
@@ -164,19 +183,30 @@ def facts(evaluation: Evaluation) -> list[str]:
         f"Model: {evaluation.model} ({evaluation.model_form})",
         *(f"Also: {name}: {what}" for name, what in evaluation.also.items()),
         f"Data: {evaluation.dataset}, digest {evaluation.dataset_digest[:16]}; {evaluation.unseen}",
+        *_paired_facts(evaluation),
         f"Everything is drawn and measured at {evaluation.image_size} x {evaluation.image_size} pixels, seed "
-        f"{protocol.seed}, up to {protocol.num_videos} videos with {protocol.num_frames} hold-out frames each",
+        f"{protocol.seed}, up to {protocol.num_videos} {evaluation.unit} with up to {protocol.num_frames} frames each",
         f"Landmarks: {evaluation.detector}; recogniser: {evaluation.recogniser}; LPIPS: {evaluation.lpips_network}",
     ]
     for shots, number in evaluation.skipped.items():
         if number:
-            lines.append(f"T = {shots}: {number} videos have too few frames and are left out of its table")
+            lines.append(f"T = {shots}: {number} {evaluation.unit} have too few frames and are left out of its table")
     return lines
 
 
-def caption(table: Table) -> str:
-    """How much lies behind a table."""
-    return f"{table.num_videos} {'video' if table.num_videos == 1 else 'videos'}, {table.num_frames} frames."
+def _paired_facts(evaluation: Evaluation) -> list[str]:
+    if not evaluation.paired:
+        return []
+    return [
+        "Paired: portraits of one person, driven by another doing a motion, against the first person doing it; "
+        "landmarks are retargeted but in rows that say raw landmarks",
+        f"{evaluation.shared_area:.1f} % of the pictures' area lies in both crops; the rest counts as equal",
+    ]
+
+
+def caption(table: Table, unit: str) -> str:
+    """How much lies behind a table; `unit` is the plural."""
+    return f"{table.num_videos} {unit.removesuffix('s') if table.num_videos == 1 else unit}, {table.num_frames} frames."
 
 
 def columns(metrics: Sequence[Metric], frechet_name: str | None) -> list[str]:

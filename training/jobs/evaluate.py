@@ -1,8 +1,7 @@
 """`sfumato evaluate MODEL --data ROOT --shots 1 8 32 -o OUT`: the published protocol, baselines in the same table."""
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
@@ -11,12 +10,10 @@ import torch
 import tyro
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome, progress
+from pipelines.command import Outcome, progress
 from pipelines.landmarks import create_detector
-from pipelines.shards import ShardDataset
-from training import run_record
+from pipelines.shards import ShardDataset, SourceVideo
 from training.checkpoint import BaseModel
-from training.evaluation import page, report
 from training.evaluation.contestants import OURS, STILL, all_methods, load_models
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
 from training.evaluation.frechet import feature_network, frechet_distance
@@ -24,10 +21,10 @@ from training.evaluation.judge import Judge
 from training.evaluation.lpips import load_lpips
 from training.evaluation.measures import DRIVING, RECONSTRUCTION
 from training.evaluation.methods import TRUE_FRAME, form
+from training.evaluation.output import write_report
+from training.evaluation.paired import choose_crossings, evaluate_crossing, takes_of
 from training.evaluation.protocol import (
-    Pair,
     ProtocolConfig,
-    Selection,
     choose_frames,
     choose_pairs,
     choose_videos,
@@ -38,7 +35,7 @@ from training.evaluation.recogniser import Recogniser
 from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
 from training.finetune import FineTuneConfig
-from training.loop import check_fits
+from training.sources import check_fits
 
 _PARTS = "parts"
 
@@ -55,14 +52,18 @@ class Options:
     """Where the report goes: a folder or URL. The same command goes on where it was cut short."""
     shots: tuple[int, ...] = (1, 8, 32)
     """T: how many frames of the person a method is given."""
-    split: Literal["test", "val", "train"] = "test"
-    """`train` measures hold-out frames of videos that the model was trained on: whether it learns at all."""
+    split: Literal["test", "val", "train", "all"] = "test"
+    """`train` measures hold-out frames of videos that the model was trained on: whether it learns at all. `all` is for
+    data sets that the model was not trained on."""
     videos: int = 50
     """Videos at most."""
     frames: int = 32
     """Hold-out frames of a video at most; a T that leaves fewer than 8 is not measured on that video."""
     cross: int = 0
     """Portraits driven by the frames of somebody else, so many pairs."""
+    paired: bool = False
+    """The data set shows the same motions on every person: measure driving one with another against the truth. Takes
+    up to --videos true clips, and is made instead of the tables of single videos."""
     also: tuple[str, ...] = ()
     """Further base models for the same tables: NAME=PATH, such as published=runs/published."""
     fine_tune: bool = False
@@ -83,10 +84,25 @@ class Options:
     experiment: str = "sfumato"
     """MLflow experiment, where the model's own run is not there."""
 
+    def __post_init__(self) -> None:
+        if self.paired and self.cross:
+            raise ValueError("--cross drives portraits without a truth, --paired with one: give one of them")
+
     def protocol(self) -> ProtocolConfig:
         """Raises ValueError for numbers out of range."""
         shots = tuple(sorted(set(self.shots)))
         return ProtocolConfig(self.split, self.videos, self.frames, shots, self.cross, self.seed)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be measured, by name; each piece of work takes the bench."""
+
+    videos: Mapping[str, Callable[[Bench], VideoResult]]
+    pairs: Mapping[str, Callable[[Bench], VideoResult]]
+    """Portraits driven without a truth."""
+    skipped: Mapping[int, int]
+    """For each T those with too few frames."""
 
 
 def run(options: Options) -> Outcome:
@@ -95,29 +111,54 @@ def run(options: Options) -> Outcome:
     config, device = options.protocol(), _device(options.device)
     models = load_models(options.model, options.also)
     dataset = _open_data(options, models)
-    videos = choose_videos(dataset.videos(config.split), config.num_videos, config.seed)
+    videos = [video for split in config.splits for video in dataset.videos(split)]
     if not videos:
         raise ValueError(f"{options.data} has no videos in the split {config.split}; choose another --split")
-    selections = [selection for video in videos if (selection := choose_frames(video, config)) is not None]
+    plan = (_plan_paired if options.paired else _plan_videos)(config, dataset, videos)
+    bench = _bench(options, models, dataset, config, device)
+    parts = storage.join(options.out, _PARTS, _digest(options, models, bench))
+    results, driven = _measure(plan.videos, bench, parts), _measure(plan.pairs, bench, parts)
+    evaluation = _evaluation(options, models, bench, results, driven, plan.skipped)
+    made, notes = write_report(evaluation, options.out, options.model, options.mlflow, options.experiment)
+    if len(driven) < config.num_pairs:
+        notes.append(f"{len(driven)} of {config.num_pairs} pairs: each takes a video and another person's")
+    frames = {"frames": sum(result.num_frames for result in results)}
+    counts = {"pairs": len(results), **frames} if options.paired else {"videos": len(results), **frames}
+    counts.setdefault("pairs", len(driven))
+    return Outcome(tuple(made), counts, time.monotonic() - started, notes=tuple(notes))
+
+
+def _plan_videos(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence[SourceVideo]) -> _Plan:
+    chosen = choose_videos(videos, config.num_videos, config.seed)
+    selections = [selection for video in chosen if (selection := choose_frames(video, config)) is not None]
     if not selections:
         needed = config.shots[0] + config.fewest_held_out
         raise ValueError(
-            f"none of the {len(videos)} videos of the split {config.split} of {options.data} has the {needed} frames "
+            f"none of the {len(chosen)} videos of the split {config.split} of {dataset.root} has the {needed} frames "
             f"that T = {config.shots[0]} and {config.fewest_held_out} hold-out frames take"
         )
     pairs = choose_pairs([selection.video for selection in selections], config)
-    bench = _bench(options, models, dataset, config, device)
-    parts = storage.join(options.out, _PARTS, _digest(options, models, bench))
-    results, driven = _measure(bench, selections, pairs, parts)
-    skipped = {
-        shots: len(videos) - sum(shots <= len(selection.shots) for selection in selections) for shots in config.shots
-    }
-    evaluation = _evaluation(options, models, bench, results, driven, skipped)
-    made, notes = _write(options, evaluation)
-    if len(pairs) < config.num_pairs:
-        notes.append(f"{len(pairs)} of {config.num_pairs} pairs: each takes a video and another person's")
-    counts = {"videos": len(results), "frames": sum(result.num_frames for result in results), "pairs": len(driven)}
-    return Outcome(tuple(made), counts, time.monotonic() - started, notes=tuple(notes))
+    return _Plan(
+        {each.video.video_id: partial(evaluate_video, selection=each) for each in selections},
+        {each.name: partial(evaluate_pair, pair=each) for each in pairs},
+        {shots: len(chosen) - sum(shots <= len(each.shots) for each in selections) for shots in config.shots},
+    )
+
+
+def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence[SourceVideo]) -> _Plan:
+    affines = {key: affine for split in config.splits for key, affine in dataset.crop_affines(split).items()}
+    crossings = choose_crossings(takes_of(videos, affines), config)
+    if not crossings:
+        people = len({video.identity for video in videos})
+        raise ValueError(
+            f"{dataset.root} has no pairs: among the {people} people of the split {config.split} no two do the same "
+            "two motions with frames of equal numbers"
+        )
+    return _Plan(
+        {each.name: partial(evaluate_crossing, crossing=each) for each in crossings},
+        {},
+        {shots: sum(shots > each.num_shots for each in crossings) for shots in config.shots},
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -169,26 +210,20 @@ def _digest(options: Options, models: Mapping[str, BaseModel], bench: Bench) -> 
         options.lpips,
         network.name,
         network.weights_sha256,
+        *(["paired"] if options.paired else []),
     )
 
 
-def _measure(
-    bench: Bench, selections: Sequence[Selection], pairs: Sequence[Pair], parts: str
-) -> tuple[list[VideoResult], list[VideoResult]]:
-    results, driven = [], []
+def _measure(work: Mapping[str, Callable[[Bench], VideoResult]], bench: Bench, parts: str) -> list[VideoResult]:
+    """The result of each piece of work, by its name: kept from an earlier start, or made now."""
+    results = []
     with progress() as bar:
-        task = bar.add_task("evaluate", total=len(selections) + len(pairs))
-        for selection in selections:
-            bar.update(task, description=f"evaluate  {selection.video.video_id}")
-            url = storage.join(parts, f"{part_name(selection.video.video_id)}.npz")
-            results.append(kept(url, partial(evaluate_video, bench, selection)))
+        task = bar.add_task("evaluate", total=len(work))
+        for name, make in work.items():
+            bar.update(task, description=f"evaluate  {name}")
+            results.append(kept(storage.join(parts, f"{part_name(name)}.npz"), partial(make, bench)))
             bar.advance(task)
-        for pair in pairs:
-            bar.update(task, description=f"evaluate  {pair.portrait_video.video_id} driven")
-            names = f"{pair.portrait_video.video_id} < {pair.driver_video.video_id}"
-            driven.append(kept(storage.join(parts, f"{part_name(names)}.npz"), partial(evaluate_pair, bench, pair)))
-            bar.advance(task)
-    return results, driven
+    return results
 
 
 def _evaluation(
@@ -225,45 +260,5 @@ def _evaluation(
             results, [*(metric.key for metric in RECONSTRUCTION), *angles], truth=TRUE_FRAME, distance=frechet_distance
         ),
         driven=driven_tables[0] if driven_tables else None,
+        paired=options.paired,
     )
-
-
-def _write(options: Options, evaluation: Evaluation) -> tuple[list[Artefact], list[str]]:
-    """The three files, and what goes to MLflow; the page last, as it shows that all is there."""
-    texts = {
-        "report.json": report.to_json(evaluation),
-        "report.md": report.to_markdown(evaluation),
-        "report.html": page.render(evaluation),
-    }
-    for name, text in texts.items():
-        storage.write_bytes(storage.join(options.out, name), text.encode())
-    made = [Artefact(name, storage.join(options.out, name)) for name in texts]
-    notes = [
-        f"T = {shots}: {number} videos have too few frames" for shots, number in evaluation.skipped.items() if number
-    ]
-    if options.mlflow is not None:
-        from training.tracking import log_evaluation  # MLflow takes seconds to import
-
-        target = run_record.target_of(options.mlflow, None, options.experiment, "evaluation")
-        run_id = log_evaluation(
-            target.uri,
-            run_of(options.model),
-            target.experiment,
-            artifact_root=target.artifact_root,
-            metrics=report.flat(evaluation),
-            texts=texts,
-        )
-        made.append(Artefact("MLflow run", f"{options.mlflow} {run_id}"))
-    return made, notes
-
-
-def run_of(model: str) -> str | None:
-    """The MLflow run that trained a bundle, as its folder says; None where it does not."""
-    url = storage.join(model, run_record.FILE)
-    if not storage.exists(url):
-        return None
-    try:
-        run_id = json.loads(storage.read_bytes(url))["mlflow_run"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return run_id if isinstance(run_id, str) else None

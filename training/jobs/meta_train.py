@@ -1,4 +1,7 @@
-"""`sfumato meta-train PRESET --data ROOT -o RUN`: shards -> base model. Run again, it resumes."""
+"""`sfumato meta-train PRESET --data ROOT -o RUN`: shards -> base model. Run again, it resumes.
+
+With `--online` in place of `--data`, people are drawn while training.
+"""
 
 import _thread
 import contextlib
@@ -14,9 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pipelines import storage, weights
+from pipelines import storage
 from pipelines.command import Artefact, Outcome, console, progress
-from pipelines.shards import read_manifest
 from training import lease
 from training.checkpoint import (
     MANIFEST,
@@ -24,13 +26,13 @@ from training.checkpoint import (
     load_bundle,
     newest_whole,
 )
-from training.config import Augmentation, EngineConfig, ReadOrder, TrainConfig
-from training.loop import Data, open_data
+from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMotion, ReadOrder, TrainConfig
 from training.model_card import Training
-from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
+from training.run_config import with_detector_of, with_published_perceptual
 from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
+from training.sources import Source, open_source
 from training.tracker import Target, without_password
 
 if TYPE_CHECKING:
@@ -39,14 +41,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Meta-learn a base model from shards, on the workers of a Ray cluster."""
+    """Meta-learn a base model from shards, or from people drawn while training, on the workers of a Ray cluster."""
 
     preset: tyro.conf.Positional[Literal["paper", "paper_ff", "small", "demo"]]
     """`paper` and `paper_ff` are the published forms at 256 px, `small` is 128 px with a warp prior, `demo` 64 px."""
-    data: str
-    """Data set made by `sfumato preprocess`: a path or URL."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Where the run lives: the finished base model, and below it the checkpoints it resumes from."""
+    data: str | None = None
+    """Data set made by `sfumato preprocess`: a path or URL."""
+    online: bool = False
+    """In place of --data: synthetic people, drawn on the devices that train. Needs no files and never ends."""
+    online_identities: int = OnlineConfig.num_people
+    """How many people there are, each with an identity row; all are met before one is met again."""
+    online_motion: OnlineMotion = OnlineConfig.motion
+    """`clips`: motion of a few real films, recombined, and motion that is made up; `procedural`: the latter alone,
+    which needs nothing to be fetched."""
+    online_reuse: int = OnlineConfig.reuse
+    """Steps in a row that show the same pictures, each with another target: drawing people is the dearest part."""
+    online_size: int | None = None
+    """Side of the pictures that crops are cut from, pixels; by default half as much again as the model's, up to 256."""
     num_steps: int | None = None
     """Generator updates in all; by default the preset's."""
     num_shots: int | None = None
@@ -101,6 +114,10 @@ class Options:
     experiment: str = "sfumato"
     """MLflow experiment."""
 
+    def __post_init__(self) -> None:
+        if (self.data is None) is not self.online:
+            raise ValueError("give either --data ROOT, a data set, or --online, people drawn while training")
+
     def config(self) -> TrainConfig:
         """The preset with this run's changes."""
         changes: dict[str, Any] = {
@@ -119,6 +136,13 @@ class Options:
         changes["engine"] = EngineConfig(
             "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
         )
+        if self.online:
+            changes["online"] = OnlineConfig(
+                self.online_identities,
+                motion=self.online_motion,
+                reuse=self.online_reuse,
+                render_size=self.online_size,
+            )
         return replace(preset, **changes)
 
     def cluster(self, episodes_per_step: int) -> "Cluster":
@@ -140,10 +164,11 @@ class Options:
 
     def command_line(self) -> str:
         """The line that asks for the same again; of the flags only those that are no defaults."""
-        words = ["sfumato", "meta-train", self.preset, "--data", self.data, "-o", self.out]
+        data = ["--online"] if self.data is None else ["--data", self.data]
+        words = ["sfumato", "meta-train", self.preset, *data, "-o", self.out]
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.default is not MISSING and value != each.default:
+            if each.default is not MISSING and value != each.default and each.name not in ("data", "online"):
                 flag = f"--{each.name.replace('_', '-')}"
                 words += [flag] if value is True else [flag, str(value)]
         return without_password(shlex.join(words))
@@ -159,57 +184,34 @@ class Options:
         return None if self.scratch is None else str(Path(self.scratch).absolute())
 
 
-def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
-    """The config for a model of the landmarks that the data set has.
-
-    The checkpoint records whose they are, and whatever is made with the model asks for the same; a run cannot go on
-    with those of another detector.
-
-    Raises:
-        ValueError: there is no data set.
-    """
-    return replace(config, model=replace(config.model, detector=read_manifest(data_root).detector))
-
-
-def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> TrainConfig:
-    """The config with the published content loss, of exactly these weights; they are read once to see that they fit.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: as `load_perceptual` does.
-    """
-    _, vgg19 = weights.fetch(files.vgg19)
-    _, vggface = weights.fetch(files.vggface)
-    config = replace(config, perceptual="vgg19_vggface", vgg19_sha256=vgg19, vggface_sha256=vggface)
-    load_perceptual(config, files)
-    return config
-
-
 def run(options: Options) -> Outcome:
     """Train, or continue, or find that all is done."""
     started = time.monotonic()
     config, files = options.config(), PerceptualFiles.named(options.vgg19, options.vggface)
-    data_root, out = storage.absolute(options.data), storage.absolute(options.out)
-    if not storage.exists(data_root):
-        raise FileNotFoundError(f"{options.data} does not exist")
-    config = with_detector_of(config, data_root)
+    out, root = storage.absolute(options.out), ""
+    if options.data is not None:
+        root = storage.absolute(options.data)
+        if not storage.exists(root):
+            raise FileNotFoundError(f"{options.data} does not exist")
+        config = with_detector_of(config, root)
     if files is not None:
         config = with_published_perceptual(config, files)
-    data = open_data(data_root, config)
-    shortfall = data.shortfall(config.num_shots)
-    if shortfall:
-        console().print(f"sfumato meta-train: {shortfall}", markup=False)
+    source = open_source(root, config)
+    for note in source.notes(config):
+        console().print(f"sfumato meta-train: {note}", markup=False)
     record = read_record(out, config)
     if storage.exists(storage.join(out, MANIFEST)):
         done = load_bundle(out).origin.step
         if done >= config.num_steps:
             kept = send_kept(options.target(record), out)
-            return _outcome(options, done, data, started, shortfall, "already trained: nothing to do", kept)
+            notes = (*source.notes(config), "already trained: nothing to do", kept)
+            return _outcome(options, done, source, started, *notes)
     with lease.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
-        return _train(options, config, data, out, files, started)
+        return _train(options, config, source, out, files, started)
 
 
 def _train(
-    options: Options, config: TrainConfig, data: Data, out: str, files: PerceptualFiles | None, started: float
+    options: Options, config: TrainConfig, source: Source, out: str, files: PerceptualFiles | None, started: float
 ) -> Outcome:
     # Ray takes seconds to import; errors above should not wait for it.
     from training.distributed import checkpoints_of, fit
@@ -222,7 +224,14 @@ def _train(
     notes = [f"{each}; resumed from the checkpoint before" for each in damage]
     training = Training(options.preset, options.command_line(), version("sfumato"))
     facts = {"command": training.command, "code_version": training.code_version, "preset": options.preset}
-    tracker = start_run(options.target(record), journal_of(out), config=config, dataset=data.dataset, facts=facts)
+    tracker = start_run(
+        options.target(record),
+        journal_of(out),
+        config=config,
+        dataset=source.name,
+        dataset_digest=source.facts.digest,
+        facts=facts,
+    )
     starts = (*record.get("starts", ()), utc_now())
     write_record(out, tracker, starts, config)
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
@@ -238,11 +247,9 @@ def _train(
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(
-                config, data.dataset.root, out, cluster, tracker, on_progress, options.absolute_scratch, files
-            )
+            checkpoint = fit(config, source.name, out, cluster, tracker, on_progress, options.absolute_scratch, files)
         training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
-        registered = publish(checkpoint, out, data.dataset.manifest, training, tracker)
+        registered = publish(checkpoint, out, source.facts, training, tracker)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -252,7 +259,7 @@ def _train(
             console().print(f"sfumato meta-train: {kept}", markup=False)
         write_record(out, tracker, starts, config)
     notes += _hardships(load_bundle(out).origin)
-    return _outcome(options, config.num_steps, data, started, *notes, kept or f"registered as {registered}")
+    return _outcome(options, config.num_steps, source, started, *notes, kept or f"registered as {registered}")
 
 
 @contextlib.contextmanager
@@ -274,10 +281,10 @@ def _hardships(origin: Origin) -> list[str]:
     return notes
 
 
-def _outcome(options: Options, steps: int, data: Data, started: float, *notes: str) -> Outcome:
+def _outcome(options: Options, steps: int, source: Source, started: float, *notes: str) -> Outcome:
     return Outcome(
         made=(Artefact("base model", options.out), Artefact("MLflow", options.mlflow)),
-        counts={"steps": steps, "videos": len(data.videos), "videos_left_out": data.num_short},
+        counts={"steps": steps, **source.counts},
         seconds=time.monotonic() - started,
         notes=tuple(note for note in notes if note),
     )

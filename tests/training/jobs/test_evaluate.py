@@ -13,8 +13,8 @@ import sfumato
 from pipelines.shards import ShardDataset
 from training.checkpoint import Origin, save_bundle
 from training.config import TrainConfig
+from training.evaluation.output import run_of
 from training.exchange import SingleProcess
-from training.jobs.evaluate import run_of
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner
@@ -59,6 +59,61 @@ def test_mistakes_are_one_line(
         assert sfumato.main(["evaluate", *words, "-o", out]) == code
         assert re.fullmatch(rf"sfumato evaluate: error: .*{re.escape(message)}.*\n", capsys.readouterr().err)
     assert not Path(out, "report.md").exists()
+
+
+def test_a_data_set_without_pairs_is_one_line(
+    bundle: Callable[..., str], make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data = bundle("model", warp_prior=True), make_dataset("ann/v1", "bob/v2", num_frames=6).root
+    words = ["evaluate", model, "--data", data, "--split", "all", "--paired", "-o", str(tmp_path / "out")]
+    assert sfumato.main(words) == 1
+    assert capsys.readouterr().err == (
+        f"sfumato evaluate: error: {data} has no pairs: among the 2 people of the split all no two do the same two "
+        "motions with frames of equal numbers\n"
+    )
+    assert sfumato.main([*words, "--cross", "2"]) == 2
+    assert "--cross drives portraits without a truth, --paired with one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
+    bundle: Callable[..., str],
+    make_paired: Callable[..., ShardDataset],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    model, data, out = bundle("model", warp_prior=True), make_paired(2, 2).root, tmp_path / "out"
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ["evaluate", model, "--data", data, "-o", str(out), "--split", "all", "--paired", "--shots", "1", "4", "32"]
+    words += ["--videos", "3", "--frames", "4", "--json"]
+    assert sfumato.main([*words, "--mlflow", uri]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["counts"] == {"pairs": 3, "frames": 12}
+    assert outcome["notes"] == ["T = 32: 3 pairs have too few frames"]
+    report = json.loads((out / "report.json").read_text())
+    assert report["paired"] is True
+    assert 50 < report["shared_area"] <= 100
+    raw = ", raw landmarks"
+    methods = ["true frame", "static portrait", "nearest frame", "warp alone", f"warp alone{raw}", "ours", f"ours{raw}"]
+    methods += ["landmarks alone", f"landmarks alone{raw}"]
+    assert [(table["shots"], table["videos"]) for table in report["tables"]] == [(1, 3), (4, 3)]
+    assert all([row["method"] for row in table["rows"]] == methods for table in report["tables"])
+    errors = {row["method"]: row["figures"]["landmark_error"]["mean"] for row in report["tables"][0]["rows"][-2:]}
+    assert errors["landmarks alone"] < errors[f"landmarks alone{raw}"]
+    markdown, page = ((out / name).read_text() for name in ("report.md", "report.html"))
+    assert "3 pairs, 12 frames." in markdown
+    assert "landmarks are retargeted but in rows that say raw landmarks" in markdown
+    assert "Best, median and worst pair" in page
+    assert "driven by id" in page
+    (run,) = MlflowClient(uri).search_runs(["1"])
+    assert "evaluation/paired/T1/ours_raw_landmarks/lpips" in run.data.metrics
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "parts").glob("*/*"))
+    assert sfumato.main(words) == 0
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in (out / "parts").glob("*/*")) == before
 
 
 def test_the_run_that_trained_a_model_is_found(tmp_path: Path) -> None:

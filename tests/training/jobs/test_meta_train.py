@@ -12,38 +12,57 @@ import torch
 import sfumato
 from pipelines import assets
 from pipelines.shards import ShardDataset
-from training.config import Augmentation
-from training.jobs.meta_train import Options, with_detector_of, with_published_perceptual
-from training.loop import open_data
+from training.config import Augmentation, OnlineConfig
+from training.jobs.meta_train import Options
 from training.perceptual_weights import PerceptualFiles
 from training.presets import demo
+from training.run_config import with_detector_of, with_published_perceptual
 from training.run_record import read_record
+from training.sources import open_data
 
 MakeDataset = Callable[..., ShardDataset]
 
 
 def test_flags_change_the_presets_configuration() -> None:
-    assert Options("demo", "set", "run").config() == demo()
-    options = Options("demo", "set", "run", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
+    assert Options("demo", "run", "set").config() == demo()
+    options = Options("demo", "run", "set", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
     assert options.config() == replace(demo(), num_shots=2, read_order="shards", window_shards=3, num_steps=9)
-    options = Options("demo", "set", "run", flip=True, colour=0.1, affine=0.05)
+    options = Options("demo", "run", "set", flip=True, colour=0.1, affine=0.05)
     assert options.config() == replace(demo(), augmentation=Augmentation(flip=True, colour=0.1, affine=0.05))
 
 
 def test_the_published_form_is_a_flag_away() -> None:
-    config = Options("demo", "set", "run", form="published").config()
+    config = Options("demo", "run", "set", form="published").config()
     assert config == replace(demo(), model=replace(demo().model, warp_prior=False))
-    assert Options("paper", "set", "run", form="warp").config().model.warp_prior
+    assert Options("paper", "run", "set", form="warp").config().model.warp_prior
 
 
 def test_precision_follows_the_hardware_unless_it_is_named() -> None:
     for options, precision in (
-        (Options("demo", "set", "run"), "float32"),
-        (Options("demo", "set", "run", gpus=True), "bfloat16"),
-        (Options("demo", "set", "run", gpus=True, precision="float32"), "float32"),
-        (Options("demo", "set", "run", precision="bfloat16"), "bfloat16"),
+        (Options("demo", "run", "set"), "float32"),
+        (Options("demo", "run", "set", gpus=True), "bfloat16"),
+        (Options("demo", "run", "set", gpus=True, precision="float32"), "float32"),
+        (Options("demo", "run", "set", precision="bfloat16"), "bfloat16"),
     ):
         assert options.config().engine.precision == precision
+
+
+def test_people_are_drawn_online_in_place_of_a_data_set() -> None:
+    assert Options("demo", "run", online=True).config() == replace(demo(), online=OnlineConfig())
+    options = Options("demo", "run", online=True, online_identities=9, online_motion="procedural", online_size=96)
+    assert options.config().online == OnlineConfig(9, motion="procedural", render_size=96)
+    assert Options("demo", "run", online=True, online_reuse=1).config().online == OnlineConfig(reuse=1)
+    assert Options("demo", "run", "set", online_identities=9).config().online is None
+
+
+def test_a_data_set_or_people_drawn_online_but_not_both(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--data", "set", "--online"]):
+        assert sfumato.main(["meta-train", "demo", "-o", "run", *words]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("sfumato meta-train: error: ")
+        assert said.endswith("give either --data ROOT, a data set, or --online, people drawn while training")
+    assert sfumato.main(["meta-train", "demo", "-o", "run", "--online", "--online-identities", "0"]) == 1
+    assert "num_people must be at least 1, not 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -54,7 +73,7 @@ def test_a_number_of_workers_that_cannot_be_is_refused_before_anything_starts(
     workers: int, least: int | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Options("demo", "set", "run", workers=workers, min_workers=least).cluster(8)
+        Options("demo", "run", "set", workers=workers, min_workers=least).cluster(8)
 
 
 def test_more_shots_than_every_clip_holds_are_said_in_one_line(make_dataset: MakeDataset) -> None:
@@ -75,7 +94,7 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
     assert open_data(root, demo()).scratch == assets.cache_folder() / "shards"
     assert open_data(root, demo(), "/disk").scratch == Path("/disk")
     monkeypatch.chdir(tmp_path)
-    assert Options("demo", "set", "run", scratch="here").absolute_scratch == str(tmp_path / "here")
+    assert Options("demo", "run", "set", scratch="here").absolute_scratch == str(tmp_path / "here")
 
 
 def test_a_run_from_before_a_flag_existed_is_continued(tmp_path: Path) -> None:

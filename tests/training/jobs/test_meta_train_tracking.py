@@ -23,8 +23,9 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.mark.parametrize(
     "options",
     [
-        Options("demo", "set", "run"),
-        Options("small", "a set", "run", num_steps=3, gpus=True, mlflow="http://host:5000", min_workers=2),
+        Options("demo", "run", "set"),
+        Options("demo", "run", online=True, online_identities=9),
+        Options("small", "run", "a set", num_steps=3, gpus=True, mlflow="http://host:5000", min_workers=2),
     ],
 )
 def test_the_command_line_on_the_card_asks_for_the_same(options: Options) -> None:
@@ -36,7 +37,7 @@ def test_the_command_line_on_the_card_asks_for_the_same(options: Options) -> Non
 
 
 def test_no_password_is_on_the_card() -> None:
-    options = Options("demo", "set", "run", mlflow="http://ann:secret@host:5000")
+    options = Options("demo", "run", "set", mlflow="http://ann:secret@host:5000")
     assert options.command_line() == "sfumato meta-train demo --data set -o run --mlflow http://host:5000"
 
 

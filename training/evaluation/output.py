@@ -1,0 +1,64 @@
+"""Where an evaluation goes: three files, and MLflow."""
+
+import json
+
+from pipelines import storage
+from pipelines.command import Artefact
+from training import run_record
+from training.evaluation import page, report
+from training.evaluation.report import Evaluation
+
+
+def write_report(
+    evaluation: Evaluation, out: str, model: str, mlflow: str | None, experiment: str
+) -> tuple[list[Artefact], list[str]]:
+    """The three files, and what goes to MLflow; the page last, as it shows that all is there.
+
+    Args:
+        out: a folder or URL.
+        model: the bundle that is evaluated.
+        mlflow: tracking URI to log to.
+        experiment: where the model's own run is not there.
+
+    Returns:
+        What was made, and notes for the user.
+    """
+    texts = {
+        "report.json": report.to_json(evaluation),
+        "report.md": report.to_markdown(evaluation),
+        "report.html": page.render(evaluation),
+    }
+    for name, text in texts.items():
+        storage.write_bytes(storage.join(out, name), text.encode())
+    made = [Artefact(name, storage.join(out, name)) for name in texts]
+    notes = [
+        f"T = {shots}: {number} {evaluation.unit} have too few frames"
+        for shots, number in evaluation.skipped.items()
+        if number
+    ]
+    if mlflow is not None:
+        from training.tracking import log_evaluation  # MLflow takes seconds to import
+
+        target = run_record.target_of(mlflow, None, experiment, "evaluation")
+        run_id = log_evaluation(
+            target.uri,
+            run_of(model),
+            target.experiment,
+            artifact_root=target.artifact_root,
+            metrics=report.flat(evaluation),
+            texts=texts,
+        )
+        made.append(Artefact("MLflow run", f"{mlflow} {run_id}"))
+    return made, notes
+
+
+def run_of(model: str) -> str | None:
+    """The MLflow run that trained a bundle, as its folder says; None where it does not."""
+    url = storage.join(model, run_record.FILE)
+    if not storage.exists(url):
+        return None
+    try:
+        run_id = json.loads(storage.read_bytes(url))["mlflow_run"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return run_id if isinstance(run_id, str) else None

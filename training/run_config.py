@@ -1,0 +1,34 @@
+"""What a run's configuration takes from its data and from the weights it is given."""
+
+from dataclasses import replace
+
+from pipelines import weights
+from pipelines.shards import read_manifest
+from training.config import TrainConfig
+from training.perceptual import load_perceptual
+from training.perceptual_weights import PerceptualFiles
+
+
+def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
+    """The config for a model of the landmarks that the data set has.
+
+    The checkpoint records whose they are, and whatever is made with the model asks for the same; a run cannot go on
+    with those of another detector.
+
+    Raises:
+        ValueError: there is no data set.
+    """
+    return replace(config, model=replace(config.model, detector=read_manifest(data_root).detector))
+
+
+def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> TrainConfig:
+    """The config with the published content loss, of exactly these weights; they are read once to see that they fit.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `load_perceptual` does.
+    """
+    _, vgg19 = weights.fetch(files.vgg19)
+    _, vggface = weights.fetch(files.vggface)
+    config = replace(config, perceptual="vgg19_vggface", vgg19_sha256=vgg19, vggface_sha256=vggface)
+    load_perceptual(config, files)
+    return config
