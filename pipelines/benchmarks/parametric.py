@@ -89,15 +89,11 @@ def known_table(figures: KnownFigures) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, errors in figures.errors.items():
-        parts = [percent(errors, points) for points in PARTS.values()]
-        table.add_row(name, _share(len(errors), figures.num_faces), percent(errors), *parts)
-    table.add_row("yunet", _share(figures.num_boxes, figures.num_faces))
-    table.caption = f"{figures.num_faces} faces; mean distance from the true points, in % of the eyes' distance"
+        parts = [percent(errors, points).removesuffix(" %") for points in (slice(None), *PARTS.values())]
+        table.add_row(name, f"{len(errors)}/{figures.num_faces}", *parts)
+    table.add_row("yunet", f"{figures.num_boxes}/{figures.num_faces}")
+    table.caption = "points: mean distance from the true ones, in % of the distance of the eyes' outer corners"
     return table
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %"
 
 
 def known_counts(figures: KnownFigures) -> dict[str, int]:

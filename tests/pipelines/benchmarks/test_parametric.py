@@ -1,4 +1,5 @@
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,24 +79,20 @@ def test_figures_name_the_detector_and_the_part() -> None:
     assert counts["blind heads found"] == 0
     assert "blind heads error per mille" not in counts
     columns = [list(column.cells) for column in known_table(figures).columns]
-    assert columns[:4] == [
-        ["one", "blind", "yunet"],
-        ["50.0 %", "0.0 %", "75.0 %"],
-        ["4.0 %", "", ""],
-        ["10.0 %", "", ""],
-    ]
+    assert columns[:2] == [["one", "blind", "yunet"], ["2/4", "0/4", "3/4"]]
+    assert columns[2:4] == [["4.0", "", ""], ["10.0", "", ""]]
 
 
 @pytest.fixture(scope="module")
-def heads() -> Iterator[list[list[KnownFace]]]:
-    yield list(draw_known(2))
+def heads() -> list[list[KnownFace]]:
+    return list(draw_known(2))
 
 
 @pytest.mark.slow
 def test_known_heads_are_two_frames_each_of_different_people(heads: list[list[KnownFace]]) -> None:
     assert [len(person) for person in heads] == [2, 2]
     faces = [face for person in heads for face in person]
-    for one, other in zip(faces, faces[1:], strict=False):
+    for one, other in itertools.pairwise(faces):
         assert np.abs(one.points - other.points).max() > 1
     for face in faces:
         assert face.image.shape == (256, 256, 3)
