@@ -108,14 +108,8 @@ def commands(out: Path, paths: Mapping[str, Path], num_steps: int | None) -> Ite
     tracking = f"sqlite:///{out / 'mlflow.db'}"
     dataset, model, avatar, videos = (str(out / name) for name in ("dataset", "model", "avatar", "videos"))
     corpus = str(out / _CORPUS_FOLDER)
-    size = (
-        "--identities",
-        str(_CORPUS.identities),
-        "--videos",
-        str(_CORPUS.videos),
-        "--seconds",
-        f"{_CORPUS.seconds:g}",
-    )
+    numbers = {"--identities": _CORPUS.identities, "--videos": _CORPUS.videos, "--seconds": _CORPUS.seconds}
+    size = (word for flag, number in numbers.items() for word in (flag, f"{number:g}"))
     yield "synthetic people", corpus, ("synthesize", corpus, *size)
     preprocess = ("preprocess", str(write_manifest(out, paths)), dataset, "--frames-per-clip", str(_FRAMES_PER_CLIP))
     # Who is held out stands in the manifest.
