@@ -45,7 +45,7 @@ _DRIVERS = ("clip_langer", "clip_single_face", "clip_carphone")
 _HTTP_DRIVER = "clip_single_face"
 _PORTRAIT = "mona_lisa"
 _WEIGHTS = ("face_landmarker", "lpips_vgg16")
-_LICENCE = "real clips: MIT, BSD and Pexels licences, `sfumato assets list` has each one's; synthetic people: CC0 data"
+_LICENCE = "real clips: MIT, BSD and Pexels licences (see `sfumato assets list`); synthetic people: CC0 data"
 _CONSENT = "Public domain: painted by Leonardo da Vinci about 1503; the sitter died in 1542."
 _JOB_TIMEOUT_S = 300.0
 
