@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 import sfumato
+from pipelines import assets
 from pipelines.sources import Source, find_sources
 from serving import demo
 
@@ -82,7 +83,7 @@ def test_a_stage_that_fails_ends_the_demo_with_its_name(
     out = tmp_path / "demo"
     out.mkdir()
     (out / "corpus").write_text("notes")
-    monkeypatch.setattr(demo.assets, "fetch_many", lambda names: {name: paths.get(name, Path(name)) for name in names})
+    monkeypatch.setattr(assets, "fetch_many", lambda names: {name: paths.get(name, Path(name)) for name in names})
     assert sfumato.main(["demo", "-o", str(out)]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.endswith("the synthetic people could not be made: `sfumato synthesize` ended with code 1")
