@@ -41,7 +41,7 @@ VERBS = {
     "fine-tune": Verb("training.jobs.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),
-    "demo": Verb("serving.demo", "pipelines,serving", "the whole line on real clips: an animated Mona Lisa"),
+    "demo": Verb("serving.demo", "pipelines,serving", "the whole line on small data: an animated Mona Lisa"),
     "doctor": Verb("pipelines.jobs.doctor", "", "check this installation and say how to mend it"),
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds a clip, beside its parts"),
     "bench loader": Verb("training.benchmarks.loader", "training", "episodes a second, beside pure JPEG decoding"),
