@@ -46,7 +46,7 @@ VERBS = {
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds a clip, beside its parts"),
     "bench loader": Verb("training.benchmarks.loader", "training", "episodes a second, beside pure JPEG decoding"),
     "bench train": Verb("training.benchmarks.train", "training", "a training step, beside its networks alone"),
-    "bench landmarks": Verb("pipelines.benchmarks.landmarks", "", "error of the detectors on hand-marked faces"),
+    "bench landmarks": Verb("pipelines.benchmarks.landmarks", "", "error of the detectors on faces with known points"),
 }
 
 FLAGS_OF_EVERY_VERB = {

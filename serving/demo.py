@@ -1,7 +1,7 @@
-"""`sfumato demo`: the whole line on real clips, as a newcomer would type it. Run again, it makes only what is missing.
+"""`sfumato demo`: the whole line, as a newcomer would type it. Run again, it makes only what is missing.
 
 Every stage is one call of the `sfumato` command in its own process, so that the table at the end shows commands to
-copy. The clips show four people; three of them drive the Mona Lisa.
+copy. Training sees a few synthetic people besides the clips' four, three of whom drive the Mona Lisa.
 """
 
 import json
@@ -20,8 +20,15 @@ from rich.table import Table
 
 from pipelines import assets
 from pipelines.command import Artefact, Outcome, console
+from pipelines.synthetic.corpus import CorpusConfig, plan_clips
 from serving import roundtrip
 from serving.moving_picture import write_moving_picture
+
+# Small enough to be filmed in half a minute: 3 s give 38 looks at a face, of which 32 are kept.
+_CORPUS = CorpusConfig(identities=12, videos=1, seconds=3.0)
+_CORPUS_FOLDER = "corpus"
+_HELD_OUT = 2  # of the synthetic people, for `sfumato evaluate`: the clips' four are too few to hold any out
+_FRAMES_PER_CLIP = 32
 
 # Who is who: clips of one person share an identity, so that no person can stand in two splits.
 _CLIPS = {
@@ -38,14 +45,14 @@ _DRIVERS = ("clip_langer", "clip_single_face", "clip_carphone")
 _HTTP_DRIVER = "clip_single_face"
 _PORTRAIT = "mona_lisa"
 _WEIGHTS = ("face_landmarker", "lpips_vgg16")
-_LICENCE = "MIT, BSD and Pexels licences; `sfumato assets list` has each clip's"
+_LICENCE = "real clips: MIT, BSD and Pexels licences (see `sfumato assets list`); synthetic people: CC0 data"
 _CONSENT = "Public domain: painted by Leonardo da Vinci about 1503; the sitter died in 1542."
 _JOB_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """From real videos to an animated Mona Lisa: every stage, every engine, on this machine."""
+    """From synthetic people and real videos to an animated Mona Lisa: every stage, every engine, on this machine."""
 
     out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = "demo"
     """Folder of everything the demo makes."""
@@ -76,7 +83,7 @@ def run(options: Options) -> Outcome:
     paths, notes = _fetch()
     seconds = time.monotonic() - started
     rows = [_Row("weights and clips", str(assets.cache_folder()), seconds, "sfumato assets list")]
-    for what, where, command in _commands(out, paths, options.num_steps):
+    for what, where, command in commands(out, paths, options.num_steps):
         rows.append(_Row(what, where, _call(what, command), shlex.join(["sfumato", *command])))
     rows.append(_moving_picture(out))
     rows.append(_round_trip(out, paths))
@@ -96,14 +103,16 @@ def _fetch() -> tuple[dict[str, Path], tuple[str, ...]]:
     return paths, ()
 
 
-def _commands(
-    out: Path, paths: Mapping[str, Path], num_steps: int | None
-) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """What each command makes, where, and its arguments."""
+def commands(out: Path, paths: Mapping[str, Path], num_steps: int | None) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What each command makes, where, and its arguments. The manifest of all clips is written before its command."""
     tracking = f"sqlite:///{out / 'mlflow.db'}"
     dataset, model, avatar, videos = (str(out / name) for name in ("dataset", "model", "avatar", "videos"))
-    preprocess = ("preprocess", str(_write_manifest(out, paths)), dataset, "--frames-per-clip", "32")
-    # Four people are too few to hold any out.
+    corpus = str(out / _CORPUS_FOLDER)
+    numbers = {"--identities": _CORPUS.identities, "--videos": _CORPUS.videos, "--seconds": _CORPUS.seconds}
+    size = (word for flag, number in numbers.items() for word in (flag, f"{number:g}"))
+    yield "synthetic people", corpus, ("synthesize", corpus, *size)
+    preprocess = ("preprocess", str(write_manifest(out, paths)), dataset, "--frames-per-clip", str(_FRAMES_PER_CLIP))
+    # Who is held out stands in the manifest.
     yield "data set", dataset, (*preprocess, "--val-fraction", "0", "--test-fraction", "0", "--licence", _LICENCE)
     train = ("meta-train", "demo", "--data", dataset, "-o", model, "--mlflow", tracking)
     yield "base model", model, train if num_steps is None else (*train, "--num-steps", str(num_steps))
@@ -113,14 +122,19 @@ def _commands(
     yield "videos", videos, ("animate", "-s", avatar, "-d", *drivers, "-o", videos)
 
 
-def _write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
-    lines = [
-        json.dumps({"path": str(paths[name]), "identity": identity, "video": video})
+def write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
+    """Name all clips, the real ones where they lie and the synthetic ones below OUT; the last people are held out."""
+    rows: list[dict[str, str]] = [
+        {"path": str(paths[name]), "identity": identity, "video": video}
         for name, (identity, video) in _CLIPS.items()
         if name in paths
     ]
+    for spec in plan_clips(_CORPUS):
+        split = "test" if spec.identity > _CORPUS.identities - _HELD_OUT else "train"
+        names = {"identity": spec.key.identity, "video": spec.key.video, "clip": spec.key.clip}
+        rows.append({"path": spec.url(_CORPUS_FOLDER), **names, "split": split})
     manifest = out / "clips.jsonl"
-    manifest.write_text("\n".join(lines) + "\n")
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest
 
 

@@ -1,4 +1,5 @@
-"""`sfumato bench landmarks`: how far the detectors' points lie from hand-marked ones, and from each other on video."""
+"""`sfumato bench landmarks`: how far the detectors' points lie from hand-marked ones, from the true ones of parametric
+heads, and from each other on video."""
 
 from __future__ import annotations
 
@@ -14,6 +15,9 @@ from rich.table import Table
 
 from pipelines import assets, video
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
+from pipelines.benchmarks.parametric import KnownFigures, draw_known, known_counts, known_table, measure_known
+from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
+from pipelines.box_finders import create_box_finder
 from pipelines.command import Outcome, console, progress
 from pipelines.frame_table import read_frame_table
 from pipelines.landmarks import (
@@ -27,18 +31,20 @@ from pipelines.landmarks import (
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 REFERENCE = "dlib"  # the clips are not marked: agreement with it is what can be measured
-INNER = slice(17, 68)  # all but the jaw, which every detector defines its own way
 _AROUND = 2.0  # side of the part of a picture that is measured, in units of the marked face's box
 
 
 @dataclass(frozen=True)
 class Options:
-    """Error of the landmark detectors on four hand-marked pictures, and their agreement and cost on real clips."""
+    """Error of the landmark detectors on four hand-marked pictures and on parametric heads, whose points are known; and
+    their agreement and cost on real clips."""
 
     detectors: tuple[Literal["mediapipe", "face-alignment", "dlib"], ...] = DETECTORS  # type: ignore[assignment]
     """Which to measure. One whose weights or package are missing is skipped and named."""
     frames: int = 24
     """Frames looked at in each clip, spread evenly."""
+    synthetic: int = 40
+    """Parametric people to measure on, two frames of each; 0 for none."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where face-alignment runs."""
     boxes: Literal["yunet", "s3fd", "blazeface"] = "yunet"
@@ -49,6 +55,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.frames < 2:
             raise ValueError(f"--frames must be at least 2, got {self.frames}")
+        if self.synthetic < 0:
+            raise ValueError(f"--synthetic must be at least 0, got {self.synthetic}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +77,27 @@ def run(options: Options) -> Outcome:
     detectors, notes = _available(options)
     marked = load_marked()
     paths = assets.fetch_many(CLIPS)
+    known: KnownFigures | None = None
     with progress() as bar:
         task = bar.add_task("measuring", total=len(detectors) * (len(marked) + len(CLIPS)))
         clips = [_frames(paths[name], options.frames) for name in CLIPS] if detectors else []
         figures = {
             name: _measure(detector, marked, clips, lambda: bar.advance(task)) for name, detector in detectors.items()
         }
+        if detectors and options.synthetic:
+            task = bar.add_task("parametric heads", total=options.synthetic)
+            yunet = create_box_finder("yunet", device="cpu", max_faces=5, weights=None)
+            known = measure_known(detectors, yunet, draw_known(options.synthetic), lambda: bar.advance(task))
     if figures:
         console().print(_table(figures, len(marked)))
+    if known is not None:
+        console().print(known_table(known))
     counts = {"detectors": len(figures), "skipped": len(notes), "pictures": len(marked)}
     counts["frames"] = sum(len(clip) for clip in clips)
     for name, measured in figures.items():
         counts |= _counts(name, measured, figures.get(REFERENCE))
+    if known is not None:
+        counts |= known_counts(known)
     return Outcome((), counts, time.monotonic() - begin, ok=bool(figures), notes=tuple(notes))
 
 
@@ -111,9 +128,9 @@ def _measure(
 ) -> _Figures:
     found, errors = 0, []
     for picture in marked:
-        found += any(_is_marked(face, picture.points) for face in detector.detect(picture.image))
+        found += any(is_of(face, picture.points) for face in detector.detect(picture.image))
         image, points = around(picture)
-        there = [face for face in detector.detect(image) if _is_marked(face, points)]
+        there = [face for face in detector.detect(image) if is_of(face, points)]
         errors += [error_of(face.landmarks, points) for face in there[:1]]
         advance()
     followed = []
@@ -132,21 +149,6 @@ def around(picture: MarkedPicture) -> tuple[UInt8[np.ndarray, "height width 3"],
     x0, y0 = np.maximum(np.floor(low - grow), 0).astype(int)
     x1, y1 = np.ceil(high + grow).astype(int)
     return np.ascontiguousarray(picture.image[y0:y1, x0:x1]), picture.points - [x0, y0]
-
-
-def _is_marked(face: Face, points: Float[np.ndarray, "68 2"]) -> bool:
-    """Whether the face is the marked one: its middle lies less than an eye distance away."""
-    apart = face.landmarks.mean(axis=0) - points.mean(axis=0)
-    return float(np.linalg.norm(apart)) < _eye_distance(points)
-
-
-def _eye_distance(points: Float[np.ndarray, "68 2"]) -> float:
-    return float(np.linalg.norm(points[36] - points[45]))
-
-
-def error_of(landmarks: Float[np.ndarray, "68 2"], points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, " points"]:
-    """Distance of each landmark, in units of the distance between the outer corners of the marked eyes."""
-    return np.asarray(np.linalg.norm(landmarks - points, axis=1) / _eye_distance(points))
 
 
 def _agreement(figures: _Figures, reference: _Figures) -> list[Float[np.ndarray, " points"]]:
@@ -171,9 +173,9 @@ def _table(figures: dict[str, _Figures], num_pictures: int) -> Table:
         table.add_row(
             name,
             f"{measured.found}/{num_pictures}",
-            _percent(measured.errors, slice(None)),
-            _percent(measured.errors, INNER),
-            _percent(_agreement(measured, other), INNER) if other is not None else "",
+            percent(measured.errors),
+            percent(measured.errors, INNER),
+            percent(_agreement(measured, other), INNER) if other is not None else "",
             f"{sum(map(bool, frames))}/{len(frames)}",
             f"{measured.ms_per_frame:.1f}",
         )
@@ -181,20 +183,12 @@ def _table(figures: dict[str, _Figures], num_pictures: int) -> Table:
     return table
 
 
-def _percent(errors: Sequence[Float[np.ndarray, " points"]], points: slice) -> str:
-    return f"{100 * float(np.mean([error[points] for error in errors])):.1f} %" if errors else ""
-
-
 def _counts(name: str, measured: _Figures, reference: _Figures | None) -> dict[str, int]:
     """The table's figures as whole numbers, for `--json`: errors in thousandths of the eye distance."""
     counts = {f"{name} found": measured.found, f"{name} measured": len(measured.errors)}
     if measured.errors:
-        counts[f"{name} error per mille"] = _per_mille(measured.errors, slice(None))
-        counts[f"{name} inner error per mille"] = _per_mille(measured.errors, INNER)
+        counts[f"{name} error per mille"] = per_mille(measured.errors)
+        counts[f"{name} inner error per mille"] = per_mille(measured.errors, INNER)
     if reference is not None and reference is not measured:
-        counts[f"{name} from {REFERENCE} per mille"] = _per_mille(_agreement(measured, reference), INNER)
+        counts[f"{name} from {REFERENCE} per mille"] = per_mille(_agreement(measured, reference), INNER)
     return counts
-
-
-def _per_mille(errors: Sequence[Float[np.ndarray, " points"]], points: slice) -> int:
-    return round(1000 * float(np.mean([error[points] for error in errors])))

@@ -1,4 +1,4 @@
-"""Where landmark detectors see the 68 points on parametric heads: to place the true points, and to measure detectors.
+"""Where landmark detectors see the 68 points on parametric heads: to place the true points.
 
 `python -m pipelines.synthetic.point_study` finds the points anew and writes them into the package.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from pipelines.command import console
 from pipelines.landmarks import LandmarkDetector, create_detector
@@ -69,12 +69,6 @@ def main() -> None:
     path = Path(__file__).parent / "data" / "landmarks.json"
     path.write_text(json.dumps(points.round(5).tolist()) + "\n")
     console().print(f"points: {path}")
-
-
-def compare(truth: Float32[np.ndarray, "68 2"], seen: Float32[np.ndarray, "68 2"]) -> float:
-    """Mean distance in percent of the true distance of the eyes' outer corners."""
-    eyes = float(np.linalg.norm(truth[45] - truth[36]))
-    return float(np.linalg.norm(truth - seen, axis=-1).mean() / eyes * 100)
 
 
 if __name__ == "__main__":

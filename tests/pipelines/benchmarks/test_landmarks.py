@@ -7,21 +7,11 @@ import numpy as np
 import pytest
 
 from pipelines.benchmarks.hand_marked import MarkedPicture
-from pipelines.benchmarks.landmarks import around, error_of
+from pipelines.benchmarks.landmarks import around
 
 
 def sfumato(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "sfumato", *arguments], capture_output=True, text=True, check=False)
-
-
-def test_the_unit_of_an_error_is_the_distance_of_the_eyes_outer_corners() -> None:
-    points = np.zeros((68, 2))
-    points[45] = (60, 80)  # 100 from point 36
-    landmarks = points + np.array([3.0, 4.0])
-    landmarks[8] = (0, 25)
-    error = error_of(landmarks, points)
-    assert error[[0, 45]] == pytest.approx([0.05, 0.05])
-    assert error[8] == pytest.approx(0.25)
 
 
 def test_a_face_is_measured_in_the_part_of_the_picture_around_it() -> None:
@@ -38,7 +28,9 @@ def test_a_face_is_measured_in_the_part_of_the_picture_around_it() -> None:
 @pytest.mark.slow
 def test_the_command_prints_figures_within_what_is_known() -> None:
     """On these pictures MediaPipe's map was measured before at 5.3-9.7 %, and 2.8-3.8 % from dlib on video."""
-    done = sfumato("bench", "landmarks", "--detectors", "mediapipe", "dlib", "--frames", "4", "--json")
+    done = sfumato(
+        "bench", "landmarks", "--detectors", "mediapipe", "dlib", "--frames", "4", "--synthetic", "2", "--json"
+    )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)["counts"]
     assert (counts["detectors"], counts["skipped"], counts["pictures"], counts["frames"]) == (2, 0, 4, 20)
@@ -51,15 +43,21 @@ def test_the_command_prints_figures_within_what_is_known() -> None:
     assert 25 < counts["mediapipe from dlib per mille"] < 42
     assert "dlib from dlib per mille" not in counts
     assert "inner 51" in done.stderr
+    # These people's points were placed where MediaPipe sees them on the mean; dlib's brows lie elsewhere on them.
+    assert counts["heads"] == counts["yunet heads found"] == counts["mediapipe heads found"] == 4
+    assert 20 < counts["mediapipe heads error per mille"] < 90
+    assert counts["mediapipe heads eyes error per mille"] < 50 < counts["mediapipe heads jaw error per mille"]
+    assert "Parametric heads" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_detector_without_weights_is_skipped_and_named(tmp_path: Path) -> None:
-    flags = ("--weights", str(tmp_path), "--frames", "2")
+    flags = ("--weights", str(tmp_path), "--frames", "2", "--synthetic", "0")
     done = sfumato("bench", "landmarks", "--detectors", "mediapipe", "face-alignment", *flags, "--json")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert (outcome["counts"]["detectors"], outcome["counts"]["skipped"]) == (1, 1)
+    assert "heads" not in outcome["counts"]
     reason = f"face-alignment skipped: {tmp_path} holds no 2DFAN4-11f355bf06.pth.tar"
     assert outcome["notes"] == [reason]
     alone = sfumato("bench", "landmarks", "--detectors", "face-alignment", *flags)
@@ -67,7 +65,14 @@ def test_a_detector_without_weights_is_skipped_and_named(tmp_path: Path) -> None
     assert alone.stderr == f"sfumato bench landmarks: error: {reason}\n"
 
 
-def test_too_few_frames_are_a_usage_error() -> None:
-    done = sfumato("bench", "landmarks", "--frames", "1")
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--frames", "1", "--frames must be at least 2, got 1"),
+        ("--synthetic", "-1", "--synthetic must be at least 0, got -1"),
+    ],
+)
+def test_too_few_frames_or_people_are_a_usage_error(flag: str, value: str, message: str) -> None:
+    done = sfumato("bench", "landmarks", flag, value)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "--frames must be at least 2, got 1" in done.stderr
+    assert message in done.stderr

@@ -1,0 +1,107 @@
+"""Parametric heads as a yardstick for landmark detectors: their 68 points are known, in any number of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from rich.table import Table
+
+from pipelines.benchmarks.point_errors import PARTS, error_of, is_of, per_mille, percent
+from pipelines.box_finders import BoxFinder
+from pipelines.faces import overlap
+from pipelines.landmarks import LandmarkDetector, make_face
+from pipelines.synthetic.corpus import CorpusConfig, plan_clips
+from pipelines.synthetic.filming import cast
+from pipelines.synthetic.motion import Motion
+
+FRAMES_OF_EACH = 2
+_SIZE = 256
+_SAME_FACE = 0.3  # overlap of a box with the one around the points: another face's or a background's has next to none
+
+
+@dataclass(frozen=True, eq=False)
+class KnownFace:
+    """A picture of one face whose points are known: x and y in its pixels."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    points: Float[np.ndarray, "68 2"]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownFigures:
+    """What was measured on known faces."""
+
+    num_faces: int
+    errors: Mapping[str, Sequence[Float[np.ndarray, " points"]]]
+    """By detector, one of each face found, in units of the eyes' distance."""
+    num_boxes: int
+    """Faces that YuNet found."""
+
+
+def draw_known(num_people: int) -> Iterator[list[KnownFace]]:
+    """Two frames of each person: the first `num_people` of a corpus without tracks, before its films are compressed."""
+    from pipelines.synthetic.renderer import Renderer  # loads the head model's data: not for `--help`
+
+    renderer = Renderer(_SIZE)
+    config = CorpusConfig(identities=max(1, num_people), videos=1, size=_SIZE, motion="procedural")
+    for spec, _ in zip(plan_clips(config), range(num_people), strict=False):
+        person, scene, motion = cast(spec, config, ())
+        # A quarter and three quarters into the clip: two expressions and poses of their own.
+        moments = [_moment(motion, len(motion) * (1 + 2 * part) // 4) for part in range(FRAMES_OF_EACH)]
+        drawn = renderer.frames([person] * FRAMES_OF_EACH, [scene] * FRAMES_OF_EACH, moments)
+        pairs = zip(drawn.images.numpy(), drawn.points.double().numpy(), strict=True)
+        yield [KnownFace(image, points) for image, points in pairs]
+
+
+def _moment(motion: Motion, frame: int) -> Motion:
+    part = slice(frame, frame + 1)
+    return Motion(motion.fps, motion.actions[part], motion.angles[part], motion.travel[part])
+
+
+def measure_known(
+    detectors: Mapping[str, LandmarkDetector],
+    yunet: BoxFinder,
+    people: Iterable[Sequence[KnownFace]],
+    advance: Callable[[], None],
+) -> KnownFigures:
+    """Show every face to every detector. `advance` is called after each person."""
+    errors: dict[str, list[Float[np.ndarray, " points"]]] = {name: [] for name in detectors}
+    num_faces = num_boxes = 0
+    for known in people:
+        for face in known:
+            num_faces += 1
+            for name, detector in detectors.items():
+                there = [found for found in detector.detect(face.image) if is_of(found, face.points)]
+                errors[name] += [error_of(found.landmarks, face.points) for found in there[:1]]
+            around = make_face(face.points, 1.0).box
+            (boxes,) = yunet.find([face.image])
+            num_boxes += any(overlap(box, around) > _SAME_FACE for box in boxes)
+        advance()
+    return KnownFigures(num_faces, errors, num_boxes)
+
+
+def known_table(figures: KnownFigures) -> Table:
+    """A line per detector, and YuNet's."""
+    table = Table("detector", "found", "68", *PARTS, title="Parametric heads", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, errors in figures.errors.items():
+        parts = [percent(errors, points).removesuffix(" %") for points in (slice(None), *PARTS.values())]
+        table.add_row(name, f"{len(errors)}/{figures.num_faces}", *parts)
+    table.add_row("yunet", f"{figures.num_boxes}/{figures.num_faces}")
+    table.caption = "points: mean distance from the true ones, in % of the distance of the eyes' outer corners"
+    return table
+
+
+def known_counts(figures: KnownFigures) -> dict[str, int]:
+    """The table's figures as whole numbers, for `--json`: errors in thousandths of the eye distance."""
+    counts = {"heads": figures.num_faces, "yunet heads found": figures.num_boxes}
+    for name, errors in figures.errors.items():
+        counts[f"{name} heads found"] = len(errors)
+        if errors:
+            counts[f"{name} heads error per mille"] = per_mille(errors)
+            counts |= {f"{name} heads {part} error per mille": per_mille(errors, at) for part, at in PARTS.items()}
+    return counts

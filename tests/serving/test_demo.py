@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+import sfumato
+from pipelines import assets
+from pipelines.sources import Source, find_sources
+from serving import demo
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> dict[str, Path]:
+    """Stand-ins of what the assets hold; the clips that npm has could not be had."""
+    found = {}
+    for name in (
+        "clip_langer",
+        "clip_single_face",
+        "clip_face_noface",
+        "clip_noface_face",
+        "clip_carphone",
+        "mona_lisa",
+    ):
+        found[name] = tmp_path / f"{name}.mp4"
+        found[name].write_bytes(name.encode())
+    return found
+
+
+def stages(out: Path, paths: dict[str, Path]) -> list[tuple[str, ...]]:
+    out.mkdir()
+    return [command for _, _, command in demo.commands(out, paths, None)]
+
+
+def filmed(out: Path, synthesize: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the `synthesize` command as it stands, its films replaced by a few bytes."""
+    from pipelines.jobs import synthesize as job
+    from pipelines.synthetic.corpus import plan_clips
+
+    def write(options: job.Options) -> None:
+        for spec in plan_clips(options.corpus_config()):
+            film = Path(spec.url(options.out))
+            film.parent.mkdir(parents=True, exist_ok=True)
+            film.write_bytes(str(spec.key).encode())
+        raise ValueError("filmed")
+
+    monkeypatch.setattr(job, "run", write)
+    assert sfumato.main([*synthesize]) == 1
+
+
+def test_the_stages_come_in_their_order(tmp_path: Path, paths: dict[str, Path]) -> None:
+    commands = stages(tmp_path / "demo", paths)
+    assert [command[0] for command in commands] == ["synthesize", "preprocess", "meta-train", "fine-tune", "animate"]
+    assert commands[0][1] == str(tmp_path / "demo" / "corpus")
+
+
+def test_real_and_synthetic_clips_make_one_data_set(
+    tmp_path: Path, paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two synthetic people are held out, all real ones are trained on; no two clips go by the same place."""
+    out = tmp_path / "demo"
+    synthesize, preprocess, *_ = stages(out, paths)
+    filmed(out, synthesize, monkeypatch)
+    found = [source for source in find_sources(preprocess[1]) if isinstance(source, Source)]
+    real = [source for source in found if not source.key.identity.startswith("id2")]
+    assert [(source.key.identity, source.split) for source in real] == [
+        ("woman", None),
+        *[("man-at-door", None)] * 3,
+        ("man-in-car", None),
+    ]
+    splits = {source.key.identity: source.split for source in found if source not in real}
+    assert list(splits) == [f"id{number}" for number in range(20001, 20013)]
+    assert list(splits.values()) == ["train"] * 10 + ["test"] * 2
+    assert len({source.relative for source in found}) == len(found) == 17
+    assert {flag: preprocess[preprocess.index(flag) + 1] for flag in ("--val-fraction", "--test-fraction")} == {
+        "--val-fraction": "0",
+        "--test-fraction": "0",
+    }
+
+
+def test_a_stage_that_fails_ends_the_demo_with_its_name(
+    tmp_path: Path, paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OUT/corpus is somebody's notes: `synthesize` says so in its own words, the demo which stage it was."""
+    out = tmp_path / "demo"
+    out.mkdir()
+    (out / "corpus").write_text("notes")
+    monkeypatch.setattr(assets, "fetch_many", lambda names: {name: paths.get(name, Path(name)) for name in names})
+    assert sfumato.main(["demo", "-o", str(out)]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.endswith("the synthetic people could not be made: `sfumato synthesize` ended with code 1")
