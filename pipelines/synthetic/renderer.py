@@ -59,13 +59,12 @@ class _Cast:
     bears: Float32[Tensor, "frames vertices"]  # 0 for those of the hair beyond its edge
     softness: Float32[Tensor, " frames"]
     camera: Float32[Tensor, "frames 4"]  # distance, head's height, right, down
-    turn: Float32[Tensor, "frames 3"]
     sensor: Float32[Tensor, "frames 6"]  # exposure, contrast, saturation, blur, grain, vignette
 
     def of(self, row: Int64[Tensor, " frames"]) -> _Cast:
         """The pairs of these frames."""
         pictures = {name: getattr(self, name) for name in ("skin", "cloth", "hair", "backgrounds")}
-        numbers = ("irises", "glasses", "lashes", "bears", "softness", "camera", "turn", "sensor")
+        numbers = ("irises", "glasses", "lashes", "bears", "softness", "camera", "sensor")
         lights = Lights(**{name: value[row] for name, value in vars(self.lights).items()})
         return _Cast(
             row, **pictures, rest=self.rest[row], lights=lights, **{name: getattr(self, name)[row] for name in numbers}
@@ -121,9 +120,7 @@ class Renderer:
         """What the first frame shows at these pixels: the place on the head model's template, and how squarely it is
         seen (0 edge-on, 1 face-on; 0 where there is no skin)."""
         cast = self._cast([person], [scene])
-        vertices = self._mesh.move(
-            cast.rest, torch.from_numpy(motion.actions[:1]), torch.from_numpy(motion.angles[:1]) + cast.turn
-        )
+        vertices = self._mesh.move(cast.rest, torch.from_numpy(motion.actions[:1]), torch.from_numpy(motion.angles[:1]))
         corners, eye = self._project(cast, vertices, torch.from_numpy(motion.travel[:1]))
         skin = self._mesh.faces[self._mesh.parts == SKIN]
         side = self._fine
@@ -172,7 +169,6 @@ class Renderer:
             bears.to(device),
             rows([scene.softness / 100 for scene in scenes]),
             rows([(scene.distance, scene.head, *scene.centre) for scene in scenes]),
-            rows([scene.turn for scene in scenes]),
             rows([(s.exposure, s.contrast, s.saturation, s.blur, s.grain, s.vignette) for s in scenes]),
         )
 
@@ -183,7 +179,7 @@ class Renderer:
         actions_, angles_, travel_ = (
             torch.from_numpy(np.asarray(values, np.float32)).to(self._device) for values in (actions, angles, travel)
         )
-        vertices = mesh.move(cast.rest, actions_, angles_ + cast.turn)
+        vertices = mesh.move(cast.rest, actions_, angles_)
         normals = vertex_normals(vertices, mesh.faces)
         corners, eye = self._project(cast, vertices, travel_)
         lit = key_light(mesh, vertices, normals, cast.lights.towards[:, 0], cast.softness, cast.bears)

@@ -45,7 +45,6 @@ class Scene:
     """Height of the head in the picture, of its height."""
     centre: Float32[np.ndarray, 2]
     """Where the head's middle is, of the picture: right, down."""
-    turn: Float32[np.ndarray, 3]
     """Yaw, pitch and roll in degrees that the person rests at."""
     exposure: float
     contrast: float
@@ -82,7 +81,6 @@ class Scene:
             distance=float(np.exp(rng.uniform(np.log(0.55), np.log(2.2)))),
             head=float(rng.uniform(0.55, 0.7)),
             centre=np.array([rng.uniform(0.45, 0.55), rng.uniform(0.43, 0.5)], np.float32),
-            turn=np.array([rng.normal(0, 9), rng.normal(0, 4), rng.normal(0, 2.5)], np.float32),
             exposure=float(np.exp(rng.normal(0, 0.14))),
             contrast=float(rng.uniform(0.9, 1.15)),
             saturation=float(rng.uniform(0.8, 1.15)),

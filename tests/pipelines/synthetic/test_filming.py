@@ -63,10 +63,6 @@ def test_cast_is_a_pure_function_of_seed_and_numbers() -> None:
     assert scenes[0] == scenes[1] != scenes[2]
 
 
-def test_the_head_is_held_by_the_motion_alone() -> None:
-    assert not cast(ClipSpec(3, 1, 1), SMALL, ())[1].turn.any()
-
-
 def test_paired_identities_do_the_same_motions_each_in_one_scene() -> None:
     table = {(i, m): cast(ClipSpec(i, m, 1, paired=True), PAIRED, ()) for i in (1, 2, 3) for m in (1, 2)}
     for m in (1, 2):
