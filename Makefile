@@ -24,7 +24,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 ##@ Use
 
 .PHONY: demo
-demo: setup ## Run the whole line on real clips; everything lands in demo/
+demo: setup ## Run the whole line on real and synthetic clips; everything lands in demo/
 	$(BIN)/sfumato demo -o $(DEMO)
 
 .PHONY: mlflow
