@@ -25,7 +25,7 @@ from training.step import Batch, Learner
 _SIZE = 32
 _SHOTS = 2
 _HELD_OUT = 6  # frames of each person
-_MOST_STEPS = 800  # about 400 do
+_MOST_STEPS = 1000  # about 400 do; how many, rounding decides
 _CHECK_EVERY = 50
 _PEOPLE = {"driver": "clip_carphone", "man": "clip_single_face"}
 CPU = torch.device("cpu")
@@ -101,6 +101,17 @@ def baselines(decoded: DecodedEpisodes, warped: Batch, part: slice) -> dict[str,
     }
 
 
+def says_whose(as_they_are: np.ndarray, exchanged: np.ndarray) -> bool:
+    """Each with the own embedding is like themselves; with the other's they move over to the other."""
+    return all(
+        as_they_are[person, person] > as_they_are[person, other] + 0.15
+        and exchanged[person, person] < as_they_are[person, person] - 0.15
+        and exchanged[person, other] > as_they_are[person, other] + 0.1
+        and exchanged[person, other] > exchanged[person, person]
+        for person, other in ((0, 1), (1, 0))
+    )
+
+
 @pytest.mark.slow  # weights where they are not cached, and some minutes of training
 def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embedding_says_whose(
     dataset: ShardDataset,
@@ -141,13 +152,8 @@ def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embeddi
             drawn = student.draw(own)
             reached.append(psnr(drawn[moves], truth[moves]))
             as_they_are, exchanged = likeness(drawn), likeness(student.draw(swapped))
-            if reached[-1] > max(bars.values()) + 0.3:
+            if reached[-1] > max(bars.values()) + 0.3 and says_whose(as_they_are, exchanged):
                 break
     assert reached[-1] > max(bars.values()) + 0.3, (bars, reached)
     assert reached[0] < min(bars.values())
-    # Each with the own embedding is like themselves; with the other's they move over to the other.
-    for person, other in ((0, 1), (1, 0)):
-        assert as_they_are[person, person] > as_they_are[person, other] + 0.15, as_they_are
-        assert exchanged[person, person] < as_they_are[person, person] - 0.15, (as_they_are, exchanged)
-        assert exchanged[person, other] > as_they_are[person, other] + 0.1, (as_they_are, exchanged)
-        assert exchanged[person, other] > exchanged[person, person], exchanged
+    assert says_whose(as_they_are, exchanged), (as_they_are, exchanged)
