@@ -71,6 +71,25 @@ _RIGIDITY[NOSE_BRIDGE] = 1.0
 _RIGIDITY[NOSTRILS] = 1.0
 _RIGIDITY[[36, 39, 42, 45]] = 1.0
 
+# iBUG's points of the left half, and theirs on the right; what stands on neither side is its own mirror image.
+_PAIRS = (
+    *((i, 16 - i) for i in range(8)),  # jaw
+    *((17 + i, 26 - i) for i in range(5)),  # brows
+    *((31 + i, 35 - i) for i in range(2)),  # nostrils
+    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),  # eyes
+    *((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)),  # outer lip
+    *((60, 64), (61, 63), (67, 65)),  # inner lip
+)
+
+
+def _mirrored() -> tuple[int, ...]:
+    partner = dict(_PAIRS) | {right: left for left, right in _PAIRS}
+    return tuple(partner.get(point, point) for point in range(NUM_LANDMARKS))
+
+
+MIRRORED = _mirrored()
+"""Which landmark of a face becomes landmark i of its mirror image."""
+
 
 @dataclass(frozen=True)
 class Pose:

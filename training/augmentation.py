@@ -15,29 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.head import MIRRORED
 from training.config import Augmentation
 
 _STREAM = 3  # of random numbers; episodes have 0 and 1, the order of shards 2
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG has it
-
-# iBUG's points of the left half, and theirs on the right; what stands on neither side is its own mirror image.
-_PAIRS = (
-    *((i, 16 - i) for i in range(8)),  # jaw
-    *((17 + i, 26 - i) for i in range(5)),  # brows
-    *((31 + i, 35 - i) for i in range(2)),  # nostrils
-    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),  # eyes
-    *((48, 54), (49, 53), (50, 52), (59, 55), (58, 56)),  # outer lip
-    *((60, 64), (61, 63), (67, 65)),  # inner lip
-)
-
-
-def _mirrored() -> tuple[int, ...]:
-    partner = dict(_PAIRS) | {right: left for left, right in _PAIRS}
-    return tuple(partner.get(point, point) for point in range(68))
-
-
-MIRRORED = _mirrored()
-"""Which landmark of a face becomes landmark i of its mirror image."""
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,13 @@ import torch
 from jaxtyping import Float
 
 from pipelines.command import console
+from pipelines.head import MIRRORED
 from pipelines.landmarks import LandmarkDetector, create_detector
 from pipelines.synthetic.motion import ACTIONS, Motion
 from pipelines.synthetic.person import Person, generator
 from pipelines.synthetic.renderer import Renderer
 from pipelines.synthetic.scene import Scene
 
-_MIRROR = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
-_MIRROR += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55]
-_MIRROR += [64, 63, 62, 61, 60, 67, 66, 65]
 _INNER_LIP = range(60, 68)
 
 
@@ -56,11 +54,11 @@ def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.nd
         if not faces:
             continue
         seen = renderer.template_at(person, scene, motion, torch.from_numpy(faces[0].landmarks).float()).numpy()
-        worth = seen[:, 3:] * (inner == is_open)[:, None] * (np.abs(seen[:, :1]) > -1)
+        worth = seen[:, 3:] * (inner == is_open)[:, None]
         total += seen[:, :3] * worth
         weight += worth
     points = total / np.maximum(weight, 1e-9)
-    return np.asarray((points + points[_MIRROR] * (-1, 1, 1)) / 2)
+    return np.asarray((points + points[[*MIRRORED]] * (-1, 1, 1)) / 2)
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.head import CANONICAL_LANDMARKS, fit_pose
+from pipelines.head import CANONICAL_LANDMARKS, MIRRORED, fit_pose
 from pipelines.rasterize import RasterConfig, rasterize
 from pipelines.shards import ShardDataset
-from training.augmentation import MIRRORED, Draws, augment_frames, augment_landmarks, draw
+from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
 from training.models.warp import control_points, warp_shot
