@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ from jaxtyping import UInt8
 from pipelines import assets
 from pipelines.boxes import follow_hints
 from pipelines.landmarks import Candidates, Face, largest_first, make_face
+from pipelines.quiet import quiet_native_logs
 
 # MediaPipe's 478 points -> iBUG 68, left-right symmetric. Differs from hand-marked jaws by 4-5 % of the eye distance.
 # fmt: off
@@ -77,7 +75,7 @@ class BlendshapeReader:
 def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = False) -> Any:
     """A landmarker for single pictures; it is closed when `owner` goes."""
     weights = assets.fetch("face_landmarker")
-    with _quiet_native_logs():
+    with quiet_native_logs():
         try:
             from mediapipe.tasks import python as tasks
             from mediapipe.tasks.python import vision
@@ -117,22 +115,3 @@ def _to_faces(result: Any, image: UInt8[np.ndarray, "height width 3"]) -> list[F
         unit = np.array([(points[index].x, points[index].y) for index in MEDIAPIPE_TO_IBUG], dtype=np.float32)
         faces.append(make_face(unit * scale - 0.5, 1.0))
     return largest_first(faces)
-
-
-_stderr_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _quiet_native_logs() -> Iterator[None]:
-    # TensorFlow Lite announces its delegate on file descriptor 2, past Python's logging. Errors still raise.
-    # One thread at a time: two that overlap would restore each other's silence.
-    with _stderr_lock:
-        keep = os.dup(2)
-        silent = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(silent, 2)
-            yield
-        finally:
-            os.dup2(keep, 2)
-            os.close(keep)
-            os.close(silent)

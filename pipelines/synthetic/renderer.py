@@ -20,7 +20,7 @@ from pipelines.synthetic.motion import Motion
 from pipelines.synthetic.noise import smoothstep, to_linear
 from pipelines.synthetic.occlusion import key_light, openness
 from pipelines.synthetic.person import Person
-from pipelines.synthetic.rasteriser import Fragments, rasterise
+from pipelines.synthetic.rasteriser import Fragments, interpolate, rasterise, sample
 from pipelines.synthetic.scene import Scene
 from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair
 from pipelines.synthetic.skin import atlas_coordinates, paint_skin
@@ -193,7 +193,7 @@ class Renderer:
         grown = torch.cat([corners[..., :2], corners[..., 2:] * cast.bears[..., None]], dim=-1)
         layer = rasterise(grown, mesh.faces[self._layer], side, side, two_sided=True)
         front = (layer.inverse_depth > depth[layer.pixels] * 0.9995).nonzero()[:, 0]
-        layer = Fragments(*(value[front] for value in vars(layer).values()))
+        layer = layer.of(front)
         pixels, over, cover = self._layer_colour(cast, layer, known)
         colour[pixels] = torch.lerp(colour[pixels], over, cover[:, None])
         images = self._develop(cast, colour.reshape(-1, side, side, 3).permute(0, 3, 1, 2), seeds)
@@ -227,11 +227,7 @@ class Renderer:
         self, found: Fragments, faces: Int64[Tensor, "triangles 3"], values: Float32[Tensor, "frames vertices channels"]
     ) -> Float32[Tensor, "fragments channels"]:
         """Values of vertices at the fragments."""
-        _, number, channels = values.shape
-        corners = faces[found.triangles] + (found.pixels // self._fine**2 * number)[:, None]
-        flat = values.reshape(-1, channels)
-        first, second, third = found.weights[:, :, None].unbind(1)
-        return flat[corners[:, 0]] * first + flat[corners[:, 1]] * second + flat[corners[:, 2]] * third
+        return interpolate(found, faces, values, self._fine**2)
 
     def _solid_colour(self, cast: _Cast, found: Fragments, known: Tensor) -> Float32[Tensor, "fragments 3"]:
         mesh = self._mesh
@@ -251,8 +247,9 @@ class Renderer:
             if not len(here):
                 continue
             if part == EYES:
-                eyes = Fragments(*(value[here] for value in vars(found).values()))
-                colour[here] = self._eyes(cast, _surface(at[here], self._gather(eyes, faces, known)), place[here])
+                colour[here] = self._eyes(
+                    cast, _surface(at[here], self._gather(found.of(here), faces, known)), place[here]
+                )
                 continue
             if part == SKIN:
                 albedo, gloss, slope = self._skin(cast, at[here], place[here])
@@ -270,12 +267,12 @@ class Renderer:
         """Albedo, gloss and slopes of skin, cloth and the inside of the mouth."""
         row = cast.row[frame]
         u, v = atlas_coordinates(place[:, :3])
-        skin = _sample(cast.skin, row, u, v)
+        skin = sample(cast.skin, row, u, v)
         albedo, slope, gloss = skin[:, :3], skin[:, 3:5], skin[:, 5] * 0.28
         low = (place[:, 2] < 0.64).nonzero()[:, 0]
         x, y, z, _ = place[low].unbind(-1)
         down = (CLOTH_HIGH - z - 0.35 * (y + 0.02).abs()) / (CLOTH_HIGH - CLOTH_LOW)
-        cloth = _sample(cast.cloth, row[low], x / (2 * CLOTH_X) + 0.5, down)
+        cloth = sample(cast.cloth, row[low], x / (2 * CLOTH_X) + 0.5, down)
         worn = cloth[:, 3] * smoothstep(0.64, 0.62, z)
         albedo[low] = torch.lerp(albedo[low], cloth[:, :3], worn[:, None])
         gloss[low] *= 1 - 0.9 * worn
@@ -306,11 +303,11 @@ class Renderer:
         around = torch.where(knot, torch.rad2deg(torch.atan2(place[:, 0], place[:, 1])), place[:, 0])
         down = torch.where(knot, 20 + 30 * place[:, 2], place[:, 1])
         frame = found.pixels // side**2
-        strands = _sample(cast.hair, cast.row[frame], around / 360 + 0.5, down / 130)
+        strands = sample(cast.hair, cast.row[frame], around / 360 + 0.5, down / 130)
         cover = torch.where(knot, 1.0, strands[:, 3])
         cover = torch.where(lash, 0.75 * cast.lashes[frame], cover)
         shown = (cover > 0.02).nonzero()[:, 0]
-        found = Fragments(*(value[shown] for value in vars(found).values()))
+        found = found.of(shown)
         values = self._gather(found, faces, known)
         turned = torch.where((values[:, :3] * values[:, 3:6]).sum(dim=-1, keepdim=True) < 0, -1.0, 1.0)
         surface = _surface(frame[shown], torch.cat([values[:, :3] * turned, values[:, 3:]], dim=-1))
@@ -350,22 +347,6 @@ def _surface(frame: Tensor, known: Float32[Tensor, "points 8"]) -> Surface:
     """From normals, views, light and openness, interpolated."""
     normal, view = functional.normalize(known[:, :3], dim=-1), functional.normalize(known[:, 3:6], dim=-1)
     return Surface(frame, normal, view, known[:, 6].clamp(0, 1), known[:, 7].clamp(0, 1))
-
-
-def _sample(
-    pictures: Float32[Tensor, "rows height width channels"], row: Tensor, u: Tensor, v: Tensor
-) -> Float32[Tensor, "fragments channels"]:
-    """Bilinear look-up at (u, v) in 0..1, the edge beyond."""
-    _, height, width, channels = pictures.shape
-    x = (u * width - 0.5).clamp(0, width - 1.001)
-    y = (v * height - 0.5).clamp(0, height - 1.001)
-    left, top = x.long(), y.long()
-    fx, fy = (x - left)[:, None], (y - top)[:, None]
-    flat = pictures.reshape(-1, channels)
-    base = (row * height + top) * width + left
-    upper = torch.lerp(flat[base], flat[base + 1], fx)
-    lower = torch.lerp(flat[base + width], flat[base + width + 1], fx)
-    return torch.lerp(upper, lower, fy)
 
 
 def _blurred(picture: Float32[Tensor, "frames 3 size size"], sigma: Float32[Tensor, " frames"]) -> Tensor:

@@ -1,0 +1,146 @@
+"""The loops over triangles and pixels, as Warp kernels: the same source runs on CPU cores and on a GPU.
+
+Products and sums are not fused, so that CPU and GPU round alike.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from pipelines.quiet import quiet_native_logs
+
+wp.config.log_level = wp.LOG_ERROR
+with quiet_native_logs():  # no word about a missing CUDA driver
+    wp.init()
+wp.set_module_options({"enable_backward": False, "fuse_fp": False})
+
+NOTHING = torch.iinfo(torch.int64).max
+"""What `cover` leaves where no triangle is."""
+_STEPS = 1 << 30  # of depth
+_LEAST_AREA = 1e-6  # square pixels, doubled
+
+
+def _kernel(function: Callable[..., None]) -> Any:
+    """Warp compiles a function's source: it must get the function itself, not one that checks types before it."""
+    return wp.kernel(inspect.unwrap(function))
+
+
+def launch(kernel: Any, shape: int | tuple[int, ...], *arguments: Tensor | int | bool) -> None:
+    """Run a kernel on the device of its tensors, `shape` times."""
+    device = next(value.device for value in arguments if isinstance(value, Tensor))
+    values = [wp.from_torch(value, return_ctype=True) if isinstance(value, Tensor) else value for value in arguments]
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    wp.launch(kernel, shape, values, device=wp.device_from_torch(device), stream=stream)
+
+
+@_kernel
+def cover(
+    corners: wp.array3d[float],
+    faces: wp.array2d[wp.int64],
+    two_sided: bool,
+    height: int,
+    width: int,
+    nearest: wp.array[wp.int64],
+) -> None:
+    """Per frame and triangle: into each pixel's place whose centre it covers, the least of depth and number."""
+    frame, triangle = wp.tid()  # type: ignore[misc]
+    a, b, c = int(faces[triangle, 0]), int(faces[triangle, 1]), int(faces[triangle, 2])
+    x0, y0, d0 = corners[frame, a, 0], corners[frame, a, 1], corners[frame, a, 2]
+    x1, y1, d1 = corners[frame, b, 0], corners[frame, b, 1], corners[frame, b, 2]
+    x2, y2, d2 = corners[frame, c, 0], corners[frame, c, 1], corners[frame, c, 2]
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    if d0 <= 0.0 or d1 <= 0.0 or d2 <= 0.0 or wp.abs(area) <= _LEAST_AREA or (area > 0.0 and not two_sided):
+        return
+    left = int(wp.ceil(wp.clamp(wp.min(x0, wp.min(x1, x2)), 0.0, float(width)) - 0.5))
+    right = int(wp.floor(wp.clamp(wp.max(x0, wp.max(x1, x2)), 0.0, float(width)) - 0.5))
+    top = int(wp.ceil(wp.clamp(wp.min(y0, wp.min(y1, y2)), 0.0, float(height)) - 0.5))
+    bottom = int(wp.floor(wp.clamp(wp.max(y0, wp.max(y1, y2)), 0.0, float(height)) - 0.5))
+    for row in range(top, bottom + 1):
+        y = float(row) + 0.5 - y0
+        for column in range(left, right + 1):
+            x = float(column) + 0.5 - x0
+            first = (x * (y2 - y0) - y * (x2 - x0)) / area  # weight of the second corner
+            second = (y * (x1 - x0) - x * (y1 - y0)) / area  # weight of the third
+            if first >= 0.0 and second >= 0.0 and first + second <= 1.0:
+                depth = d0 + first * (d1 - d0) + second * (d2 - d0)
+                steps = wp.int64(_STEPS) - wp.int64(wp.clamp(depth, 0.0, 1.0) * float(_STEPS))
+                key = (steps << wp.int64(32)) | wp.int64(triangle)
+                wp.atomic_min(nearest, (frame * height + row) * width + column, key)
+
+
+@_kernel
+def resolve(
+    pixels: wp.array[wp.int64],
+    triangles: wp.array[wp.int64],
+    corners: wp.array3d[float],
+    faces: wp.array2d[wp.int64],
+    height: int,
+    width: int,
+    weights: wp.array2d[float],
+    inverse_depth: wp.array[float],
+) -> None:
+    """Per fragment: the weights of its triangle's corners, corrected for perspective, and 1 / depth."""
+    fragment = wp.tid()
+    pixel, triangle = int(pixels[fragment]), int(triangles[fragment])
+    frame = pixel // (height * width)
+    x, y = float(pixel % width) + 0.5, float((pixel // width) % height) + 0.5
+    a, b, c = int(faces[triangle, 0]), int(faces[triangle, 1]), int(faces[triangle, 2])
+    x0, y0 = corners[frame, a, 0] - x, corners[frame, a, 1] - y
+    x1, y1 = corners[frame, b, 0] - x, corners[frame, b, 1] - y
+    x2, y2 = corners[frame, c, 0] - x, corners[frame, c, 1] - y
+    area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    first = wp.clamp((x1 * y2 - x2 * y1) / area, 0.0, 1.0) * corners[frame, a, 2]
+    second = wp.clamp((x2 * y0 - x0 * y2) / area, 0.0, 1.0) * corners[frame, b, 2]
+    third = wp.clamp((x0 * y1 - x1 * y0) / area, 0.0, 1.0) * corners[frame, c, 2]
+    total = first + second + third
+    inverse_depth[fragment] = total
+    weights[fragment, 0] = first / total
+    weights[fragment, 1] = second / total
+    weights[fragment, 2] = third / total
+
+
+@_kernel
+def interpolate(
+    pixels: wp.array[wp.int64],
+    triangles: wp.array[wp.int64],
+    weights: wp.array2d[float],
+    faces: wp.array2d[wp.int64],
+    values: wp.array3d[float],
+    pixels_per_frame: int,
+    result: wp.array2d[float],
+) -> None:
+    """Per fragment: values of the vertices, between its triangle's corners."""
+    fragment = wp.tid()
+    triangle = int(triangles[fragment])
+    frame = int(pixels[fragment]) // pixels_per_frame
+    a, b, c = int(faces[triangle, 0]), int(faces[triangle, 1]), int(faces[triangle, 2])
+    first, second, third = weights[fragment, 0], weights[fragment, 1], weights[fragment, 2]
+    for channel in range(values.shape[2]):
+        result[fragment, channel] = (
+            values[frame, a, channel] * first + values[frame, b, channel] * second + values[frame, c, channel] * third
+        )
+
+
+@_kernel
+def sample(
+    pictures: wp.array4d[float],
+    rows: wp.array[wp.int64],
+    u: wp.array[float],
+    v: wp.array[float],
+    result: wp.array2d[float],
+) -> None:
+    """Per point: bilinear look-up in one of the pictures at (u, v) in 0..1, the edge beyond."""
+    point = wp.tid()
+    row, height, width = int(rows[point]), pictures.shape[1], pictures.shape[2]
+    x = wp.clamp(u[point] * float(width) - 0.5, 0.0, float(width) - 1.001)
+    y = wp.clamp(v[point] * float(height) - 0.5, 0.0, float(height) - 1.001)
+    left, top = int(x), int(y)
+    fx, fy = x - float(left), y - float(top)
+    for channel in range(pictures.shape[3]):
+        upper = wp.lerp(pictures[row, top, left, channel], pictures[row, top, left + 1, channel], fx)
+        lower = wp.lerp(pictures[row, top + 1, left, channel], pictures[row, top + 1, left + 1, channel], fx)
+        result[point, channel] = wp.lerp(upper, lower, fy)
