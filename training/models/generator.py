@@ -18,11 +18,7 @@ from training.models.layers import (
 )
 from training.models.warp import WarpedShot
 
-# An untrained network must show the warp. Its colour starts from the warp's own, changed by little, so that the mask
-# may let a good share of it through at once: with a mask nearly shut, hardly any gradient reaches the colour.
-_WARP_LOGIT_BIAS = 1.0
-_FIRST_PAINT = 0.1
-_GAIN_SPEED = 10.0  # Adam moves every parameter alike; the paint must become loud within a hundred steps
+_WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn
 _WHITE = 0.99  # beyond it atanh grows without bound
 
 
@@ -40,13 +36,17 @@ class GeneratedFrame:
 
 
 class Generator(nn.Module):
-    """G(y, e): everything but P works on AdaIN values, so that fine-tuning can free them (section 3.3)."""
+    """G(y, e): everything but P works on AdaIN values, so that fine-tuning can free them (section 3.3).
+
+    With a warp prior each size on the way up also sees what the way down saw at that size: the warp's detail, which the
+    narrow middle cannot carry. The published form has no such way round, since all of a face must come from e.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.warp_prior = config.warp_prior
         down_channels = config.generator_channels
-        in_channels, out_channels = (9, 4) if config.warp_prior else (3, 3)
+        in_channels = 9 if config.warp_prior else 3
         self.down = nn.Sequential(
             *downsampling_blocks(
                 config.image_size, in_channels, down_channels, attention_size=config.attention_size_down, norm=True
@@ -65,9 +65,15 @@ class Generator(nn.Module):
             if size == config.attention_size_up:
                 self.attention[str(index)] = SelfAttention(channels)
         self.head_channels = channels
-        self.head = sn_conv(channels, out_channels, 3)
-        # Spectral norm fixes the size of what the head says; a gain per output says how loud it starts.
-        self.gain = nn.Parameter(torch.full((4, 1, 1), _FIRST_PAINT / _GAIN_SPEED)) if config.warp_prior else None
+        if config.warp_prior:
+            finer = [*reversed(down_channels[:-1]), in_channels]
+            self.skips = nn.ModuleList(
+                sn_conv(seen, drawn, 3 if seen == in_channels else 1)
+                for seen, drawn in zip(finer, reversed(down_channels), strict=True)
+            )
+            self.head: nn.Module = _silent_conv(channels, 4)
+        else:
+            self.head = sn_conv(channels, 3, 3)
         self.projection = sn_linear(config.embedding_size, self.num_adain_values)
         self._start_as_identity()
 
@@ -104,11 +110,10 @@ class Generator(nn.Module):
         """
         if self.warp_prior != (warped is not None):
             raise ValueError(f"this generator was built with warp_prior={self.warp_prior}")
-        features = self.down(
-            landmark_image
-            if warped is None
-            else torch.cat([landmark_image, warped.frame, warped.landmark_image], dim=1)
-        )
+        seen = landmark_image
+        if warped is not None:
+            seen = torch.cat([landmark_image, warped.frame, warped.landmark_image], dim=1)
+        features, finer = self._look(seen)
         *block_values, head_values = adain_values.split(
             [block.num_adain_values for block in self._adain_blocks()] + [2 * self.head_channels], dim=1
         )
@@ -118,14 +123,33 @@ class Generator(nn.Module):
             features = block(features, values)
             if str(index) in self.attention:
                 features = self.attention[str(index)](features)
+            if warped is not None:
+                features = features + self.skips[index](finer.pop())
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
-        if warped is None or self.gain is None:
+        if warped is None:
             colour = torch.tanh(painted)
             return GeneratedFrame(colour, colour, None)
-        paint, logit = (_GAIN_SPEED * self.gain * painted).split([3, 1], dim=1)
+        paint, logit = painted.split([3, 1], dim=1)
         colour = torch.tanh(torch.atanh(warped.frame.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
         return GeneratedFrame(alpha * warped.frame + (1 - alpha) * colour, colour, alpha)
+
+    def _look(self, picture: Float[Tensor, "batch channels h w"]) -> tuple[Float[Tensor, "..."], list[Tensor]]:
+        """The middle's input, and what was seen at each size before it, the finest first."""
+        finer = []
+        for block in self.down:
+            if not isinstance(block, SelfAttention):
+                finer.append(picture)
+            picture = block(picture)
+        return picture, finer
+
+
+def _silent_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A convolution that says nothing yet: an untrained network shows the warp. Spectral norm would not let it."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
+    return conv
 
 
 def _unit_scales(in_channels: int, out_channels: int) -> Float[Tensor, "values"]:

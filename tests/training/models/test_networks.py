@@ -53,7 +53,7 @@ def test_the_paper_generator_is_16_pixels_wide_in_the_middle(
 ) -> None:
     generator = published[1]
     shapes: dict[str, torch.Size] = {}
-    _record(shapes, down=generator.down, first_up=generator.up[0], last_up=generator.up[-1])
+    _record(shapes, down=generator.down[-1], first_up=generator.up[0], last_up=generator.up[-1])
     for index, block in enumerate(generator.bottleneck):
         _record(shapes, **{f"bottleneck{index}": block})
     for where, attention in [*generator.attention.items(), ("down", _attention_of(generator.down))]:
@@ -138,14 +138,39 @@ def test_adain_starts_as_plain_instance_norm(tiny_model: MakeModel) -> None:
 @torch.no_grad()
 def test_an_untrained_generator_with_a_warp_prior_shows_the_warp(tiny_model: MakeModel) -> None:
     generator = Generator(tiny_model(warp_prior=True))
-    images, warped = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    images, warped = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32) * 1.9 - 0.95
     drawn = generator(images, generator.adain_values(torch.rand(2, 8)), WarpedShot(warped, images))
     assert drawn.alpha is not None
-    assert drawn.alpha.shape == (2, 1, 32, 32)
-    assert float(drawn.alpha.mean()) == pytest.approx(0.731, abs=0.03)  # sigmoid(1): part of the paint is let through
-    assert float((drawn.frame - warped).abs().mean()) < 0.05
-    assert float((drawn.colour - warped).abs().mean()) < 0.15
-    assert torch.allclose(drawn.frame, drawn.alpha * warped + (1 - drawn.alpha) * drawn.colour)
+    torch.testing.assert_close(drawn.frame, warped, atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawn.colour, warped, atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawn.alpha, torch.full((2, 1, 32, 32), 0.7310586))  # sigmoid(1): paint is let through
+
+
+@torch.no_grad()
+def test_with_a_warp_prior_the_frame_is_the_mask_between_the_warp_and_a_change_of_it(tiny_model: MakeModel) -> None:
+    generator = Generator(tiny_model(warp_prior=True))
+    generator.head.bias.copy_(torch.tensor([0.5, 0.0, -0.5, 1.0]))  # of the paint in red, green, blue and of the mask
+    picture = torch.rand(1, 3, 32, 32)
+    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), WarpedShot(torch.zeros(1, 3, 32, 32), picture))
+    # tanh(0.5) = 0.46212; sigmoid(1 + 1) = 0.88080, so 0.11920 of the paint is seen.
+    for channel, colour in enumerate((0.46212, 0.0, -0.46212)):
+        torch.testing.assert_close(drawn.colour[0, channel], torch.full((32, 32), colour), atol=1e-4, rtol=0)
+        torch.testing.assert_close(drawn.frame[0, channel], torch.full((32, 32), 0.11920 * colour), atol=1e-4, rtol=0)
+
+
+def test_detail_of_the_warp_reaches_the_paint_without_passing_the_middle(tiny_model: MakeModel) -> None:
+    """One pixel of the warp changes the paint there more than anywhere else."""
+    torch.manual_seed(0)
+    generator = Generator(tiny_model(warp_prior=True)).eval()
+    nn.init.normal_(generator.head.weight)
+    picture = torch.rand(1, 3, 32, 32)
+    warped = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), WarpedShot(warped, picture))
+    assert drawn.alpha is not None
+    drawn.alpha[0, 0, 20, 9].backward()
+    assert warped.grad is not None
+    felt = warped.grad[0].abs().sum(dim=0)
+    assert divmod(int(felt.argmax()), 32) in {(row, column) for row in range(17, 24) for column in range(6, 13)}
 
 
 @torch.no_grad()
