@@ -38,6 +38,7 @@ VERBS = {
     "forget": Verb("pipelines.jobs.forget", "", "take a person out of a data set"),
     "meta-train": Verb("training.jobs.meta_train", "training", "shards, or people drawn online -> base model"),
     "evaluate": Verb("training.jobs.evaluate", "training", "a base model beside its baselines: tables and a page"),
+    "export": Verb("training.jobs.export", "training", "a base model to hand on: small, not to be trained further"),
     "fine-tune": Verb("training.jobs.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),

@@ -32,9 +32,9 @@ from training.step import Learner
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+CONFIG = "config.json"
 MAY_CHANGE = {"num_steps", "engine"}
 """Fields of TrainConfig that may be others when a run resumes."""
-_CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def save_bundle(url: str, learner: Learner, origin: Origin) -> None:
     """Write a bundle; the manifest last."""
     video_ids, rows = learner.table.learned()
     files = {
-        _CONFIG: _json({"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(learner.config)}),
+        CONFIG: _json({"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(learner.config)}),
         "optimizer.pt": _torch_bytes(learner.optimizer_state()),
         "identity_rows.safetensors": _tensor_bytes(rows),
         "identity_rows.parquet": _row_ids(video_ids),
@@ -92,8 +92,8 @@ def load_bundle(url: str) -> BaseModel:
         FileNotFoundError: nothing is at `url`.
         ValueError: it is no bundle, or a file is missing, altered, or of another architecture; the message names it.
     """
-    files = read_with_manifest(url, _CONFIG, "ema_embedder.safetensors", "ema_generator.safetensors")
-    config, origin = _read_config(url, files[_CONFIG])
+    files = read_with_manifest(url, CONFIG, "ema_embedder.safetensors", "ema_generator.safetensors")
+    config, origin = _read_config(url, files[CONFIG])
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
     load_weights(embedder, files["ema_embedder.safetensors"], f"{url}/ema_embedder.safetensors")
@@ -109,8 +109,8 @@ def resume(url: str, learner: Learner) -> Origin:
     Raises:
         ValueError: the bundle was trained with another configuration; the message shows the fields that differ.
     """
-    files = read_with_manifest(url, _CONFIG, "optimizer.pt", "identity_rows.parquet")
-    config, origin = _read_config(url, files[_CONFIG])
+    files = read_with_manifest(url, CONFIG, "optimizer.pt", "identity_rows.parquet")
+    config, origin = _read_config(url, files[CONFIG])
     different = differences(asdict(config), asdict(learner.config), ignore=MAY_CHANGE)
     if different:
         raise ValueError(f"{url} was trained with another configuration: {'; '.join(different)}")
@@ -161,7 +161,7 @@ def newest_whole(folder: str) -> tuple[str | None, list[str]]:
     damage: list[str] = []
     for bundle in bundles:
         try:
-            read_with_manifest(bundle, _CONFIG)
+            read_with_manifest(bundle, CONFIG)
         except ValueError as error:
             damage.append(str(error))
         else:
@@ -173,7 +173,7 @@ def newest_whole(folder: str) -> tuple[str | None, list[str]]:
 
 def copy_bundle(source: str, target: str) -> None:
     """Copy a bundle's files from one path or URL to another, checked, the manifest last."""
-    files = read_with_manifest(source, _CONFIG)
+    files = read_with_manifest(source, CONFIG)
     for name in sorted(files, key=lambda name: name == MANIFEST):
         storage.write_bytes(storage.join(target, name), files[name])
 
@@ -258,7 +258,7 @@ def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
         raw = json.loads(data)
         schema = raw["schema_version"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{url}/{_CONFIG} is no base model's: {type(error).__name__}") from None
+        raise ValueError(f"{url}/{CONFIG} is no base model's: {type(error).__name__}") from None
     if schema != SCHEMA_VERSION:
         raise ValueError(f"{url} has bundle schema {schema}, this version reads {SCHEMA_VERSION}")
     try:
@@ -266,10 +266,10 @@ def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
         origin = TypeAdapter(Origin).validate_python(raw["origin"])
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"{url}/{_CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(f"{url}/{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     unknown = _unknown(raw["config"], asdict(config))
     if unknown:
-        raise ValueError(f"{url}/{_CONFIG} has fields this version does not know: {', '.join(unknown)}")
+        raise ValueError(f"{url}/{CONFIG} has fields this version does not know: {', '.join(unknown)}")
     return config, origin
 
 

@@ -10,6 +10,8 @@ from training.sources import Facts
 from training.tracker import flattened
 
 CARD = "README.md"
+FILES_HEADING = "## Files"
+"""What `files_section` begins with."""
 _MOTION = {
     "clips": "partly that of a few real films, recombined, and partly made up",
     "procedural": "made up too",
@@ -54,7 +56,7 @@ def model_card(config: TrainConfig, origin: Origin, data: Facts, training: Train
         _people(config),
         _again(origin, data, training),
         _config(config),
-        _files(hashes),
+        files_section(hashes),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -130,8 +132,9 @@ Their motion was {_MOTION[config.online.motion]}.
 {_MARKED}"""
     return f"""## People and generated media
 
-The data set shows people; the weights keep traces of their faces, and `identity_rows.safetensors` has a vector for each
-video. Taking a person out of the data set (`sfumato forget`) does not take them out of this model: train again.
+The data set shows people; the weights keep traces of their faces, and `identity_rows.safetensors`, where it is among
+the files, has a vector for each video. Taking a person out of the data set (`sfumato forget`) does not take them out of
+this model: train again.
 
 {_MARKED}"""
 
@@ -158,6 +161,7 @@ def _config(config: TrainConfig) -> str:
     return "## Configuration\n\n" + table(("field", "value"), rows)
 
 
-def _files(hashes: Mapping[str, str]) -> str:
+def files_section(hashes: Mapping[str, str]) -> str:
+    """The last section: names and sha256."""
     rows = [(name, f"`{digest}`") for name, digest in sorted(hashes.items())]
-    return "## Files\n\n" + table(("file", "sha256"), rows)
+    return f"{FILES_HEADING}\n\n" + table(("file", "sha256"), rows)
