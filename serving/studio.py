@@ -53,8 +53,8 @@ class Studio(Protocol):
 class Recipe:
     """How pictures become avatars."""
 
-    model: str | None
-    """Base model; needed for pictures only."""
+    model: str
+    """Base model."""
     num_steps: int | None = None
     """None: the stop rule decides."""
     face: int | None = None
@@ -71,23 +71,18 @@ class ModelStudio:
     def __init__(self, recipe: Recipe, workspace: Workspace) -> None:
         self._recipe = recipe
         self._workspace = workspace
-        self._model_url = None if recipe.model is None else resolve(recipe.model)
+        self._model_url = resolve(recipe.model)
         self._detector = cache(create_detector)
 
     @cached_property
     def _model(self) -> BaseModel:
         from training.checkpoint import load_bundle
 
-        return load_bundle(self._require_model())
+        return load_bundle(self._model_url)
 
     @cached_property
     def _model_version(self) -> str:
-        return hashlib.sha256(storage.read_bytes(storage.join(self._require_model(), "manifest.json"))).hexdigest()
-
-    def _require_model(self) -> str:
-        if self._model_url is None:
-            raise ValueError("a picture needs --model, the base model to make an avatar with")
-        return self._model_url
+        return hashlib.sha256(storage.read_bytes(storage.join(self._model_url, "manifest.json"))).hexdigest()
 
     def version(self, source: Input) -> str:
         if source.kind == "avatar":

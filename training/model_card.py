@@ -132,8 +132,8 @@ Their motion was {_MOTION[config.online.motion]}.
 {_MARKED}"""
     return f"""## People and generated media
 
-The data set shows people; the weights keep traces of their faces, and `identity_rows.safetensors`, where it is among
-the files, has a vector for each video. Taking a person out of the data set (`sfumato forget`) does not take them out of
+Of real people that the data set shows the weights keep traces, and `identity_rows.safetensors`, where it is among the
+files, has a vector for each video. Taking a person out of the data set (`sfumato forget`) does not take them out of
 this model: train again.
 
 {_MARKED}"""

@@ -113,7 +113,7 @@ def test_80_81_82_a_run_outlives_a_killed_worker_and_an_announced_loss_of_a_mach
     # No checkpoint comes by itself: only the announcement and the last step make one. At the paper's rates rounding,
     # which is another with another number of workers, stays small for as long as this takes.
     rates = {"learning_rate": 5e-5, "learning_rate_discriminator": 2e-4}
-    config = tiny_train(num_steps=_STEPS, checkpoint_every=1000, episodes_per_step=12, **rates)
+    config = tiny_train(num_steps=_STEPS, checkpoint_every=1000, episodes_per_step=6, **rates)
     (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
     command, environment = [sys.executable, __file__, str(tmp_path)], os.environ | _ENVIRONMENT
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)

@@ -14,6 +14,7 @@ from pipelines.assets import sha256_of
 from pipelines.command import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
 from training.avatar import Avatar, load_avatar, save_avatar
+from training.base_model import SHIPPED
 from training.checkpoint import MANIFEST, load_bundle
 from training.finetune import FineTuneConfig, fine_tune
 from training.perceptual_weights import PerceptualFiles
@@ -26,10 +27,10 @@ class Options:
 
     portraits: tyro.conf.Positional[tuple[str, ...]]
     """Pictures of the person: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF."""
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
-    """Base model: the folder or URL that `sfumato meta-train` wrote."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Where the avatar goes: a folder or URL."""
+    model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
+    """Base model: the folder or URL that `sfumato meta-train` or `export` wrote; default: the one that comes along."""
     num_steps: int | None = None
     """Updates; 0 is feed-forward. By default they stop when held-out variants of the pictures get no better."""
     face: int | None = None
@@ -51,9 +52,7 @@ class Options:
 def run(options: Options) -> Outcome:
     """Fine-tune and save."""
     started = time.monotonic()
-    if not storage.exists(options.model):
-        raise FileNotFoundError(f"{options.model} does not exist")
-    model = load_bundle(options.model)
+    model = load_bundle(options.model or SHIPPED)
     if (made := _made_before(options, model.version)) is not None:
         return _outcome(options, made, started, "already made: nothing to do")
     portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=options.face)
