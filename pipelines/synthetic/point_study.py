@@ -23,6 +23,8 @@ from pipelines.synthetic.renderer import Renderer
 from pipelines.synthetic.scene import Scene
 
 _INNER_LIP = range(60, 68)
+_JAW_ANGLES = (3, 13)
+"""Only ever seen at grazing angles, where a pixel spans a centimetre of skin, and then too far in front."""
 
 
 def bare_faces(num_people: int) -> Iterator[tuple[Person, Scene, Motion, bool]]:
@@ -44,7 +46,8 @@ def bare_faces(num_people: int) -> Iterator[tuple[Person, Scene, Motion, bool]]:
 def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.ndarray, "68 3"]:
     """The template's place of each point: the mean of where the detector sees it on the skin, made symmetric.
 
-    Squarely seen places count more; the inner lips are taken from open mouths, all else from shut ones.
+    Squarely seen places count more; the inner lips are taken from open mouths, all else from shut ones; the jaw's
+    angles lie halfway between their neighbours.
     """
     renderer = Renderer(512)
     total, weight = np.zeros((68, 3)), np.zeros((68, 1))
@@ -58,6 +61,8 @@ def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.nd
         total += seen[:, :3] * worth
         weight += worth
     points = total / np.maximum(weight, 1e-9)
+    for angle in _JAW_ANGLES:
+        points[angle] = (points[angle - 1] + points[angle + 1]) / 2
     return np.asarray((points + points[[*MIRRORED]] * (-1, 1, 1)) / 2)
 
 
