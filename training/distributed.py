@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -137,7 +138,14 @@ def checkpoints_of(run: str) -> str:
 
 
 def start_ray(cluster: Cluster) -> None:
-    """Join a cluster, or start a small one on loopback."""
+    """Join a cluster, or start a small one on loopback. What SIGTERM does stays as it was: Ray would set its own."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    _init_ray(cluster)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _init_ray(cluster: Cluster) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     if address:

@@ -1,8 +1,12 @@
 """The real command beside an MLflow that is away: it trains, and hands in its log when it is run again."""
 
+import contextlib
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,8 @@ import pytest
 import tyro
 
 from pipelines.shards import ShardDataset
-from training.checkpoint import load_bundle
+from training.checkpoint import load_bundle, newest_whole
+from training.distributed import checkpoints_of
 from training.jobs.meta_train import Options
 from training.run_record import target_of, write_record
 from training.sender import Unreachable
@@ -70,6 +75,38 @@ def sfumato(*arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_command_with_a_checkpoint_and_exit_code_130(
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset]
+) -> None:
+    root, out, log = make_dataset("ann/v1", "bob/v1").root, str(tmp_path / "run"), tmp_path / "mlflow.db"
+    flags = ["meta-train", "demo", "--data", root, "-o", out, "--num-steps", "100000", "--workers", "1"]
+    flags += ["--num-shots", "1", "--episodes-per-step", "2", "--mlflow", f"sqlite:///{log}"]
+    command = [sys.executable, "-m", "sfumato", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while not _has_stepped(log):
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, said
+    assert "stopping at the next checkpoint" in said
+    newest, damage = newest_whole(checkpoints_of(out))
+    assert damage == []
+    assert newest is not None
+    assert load_bundle(newest).origin.step >= 1
+
+
+def _has_stepped(log: Path) -> bool:
+    if not log.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(log)) as database:
+            return bool(database.execute("select 1 from metrics where key = 'generator'").fetchall())
+    except sqlite3.OperationalError:  # no table yet, or locked
+        return False
 
 
 @pytest.mark.slow
