@@ -29,7 +29,7 @@ demo: setup ## Run the whole line on real and synthetic clips; everything lands 
 
 # The base model that comes along is the one of STEPS steps. Stopped at any time, the same command goes on.
 BASE ?= base
-STEPS ?= 2000
+STEPS ?= 1300
 .PHONY: base-model
 base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE and STEPS
 	$(BIN)/sfumato synthesize $(BASE)/corpus --identities 750 --videos 1 --seconds 1.2 --size 192 --seed 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -17,7 +18,8 @@ def export_bundle(source: str, target: str, card: str | None = None) -> int:
     """Write E, G and D of a bundle to another; returns the bytes of its files.
 
     Optimisers, identity rows and the weights that are not averaged stay behind, so that training cannot be resumed from
-    it. Vectors (biases, norms, the directions of spectral norm) keep their precision: they are few.
+    it. Vectors (biases, norms, the directions of spectral norm) keep their precision: they are few. Of where
+    the data set lay on this machine the name alone is kept.
 
     Args:
         source: path or URL, as `target`.
@@ -27,9 +29,13 @@ def export_bundle(source: str, target: str, card: str | None = None) -> int:
         FileNotFoundError: nothing is at `source`.
         ValueError: it is no bundle or a damaged one, or holds numbers too large for half precision.
     """
-    load_bundle(source)  # whether all fits the architecture
+    dataset = load_bundle(source).origin.dataset  # and whether all fits the architecture
     files = read_with_manifest(source, CONFIG, *_NETWORKS)
-    kept = {CONFIG: files[CONFIG]} | {name: _halved(files[name], f"{source}/{name}") for name in _NETWORKS}
+    config = json.loads(files[CONFIG])
+    config["origin"]["dataset"] = _known_elsewhere(dataset)
+    kept = {CONFIG: (json.dumps(config, indent=1, sort_keys=True) + "\n").encode()} | {
+        name: _halved(files[name], f"{source}/{name}") for name in _NETWORKS
+    }
     # An older model that is overwritten is none while that lasts: cut short, the command is run again.
     storage.remove(storage.join(target, MANIFEST))
     write_with_manifest(target, kept)
@@ -37,11 +43,16 @@ def export_bundle(source: str, target: str, card: str | None = None) -> int:
     hashes = json.loads(manifest)["sha256"] | {MANIFEST: hashlib.sha256(manifest).hexdigest()}
     theirs = storage.join(source, CARD)
     if card is None and storage.exists(theirs):
-        card = storage.read_bytes(theirs).decode()
+        card = storage.read_bytes(theirs).decode().replace(dataset, _known_elsewhere(dataset))
     about = [card.partition(FILES_HEADING)[0].rstrip()] if card is not None else []
     text = "\n\n".join([*about, files_section(hashes)]) + "\n"
     storage.write_bytes(storage.join(target, CARD), text.encode())
     return sum(map(len, kept.values())) + len(manifest) + len(text.encode())
+
+
+def _known_elsewhere(dataset: str) -> str:
+    """Of a path on this machine the name alone; a URL as it is."""
+    return dataset if "://" in dataset else Path(dataset).name
 
 
 def _halved(data: bytes, name: str) -> bytes:

@@ -28,13 +28,15 @@ def base_bundle(tiny_train: Callable[..., TrainConfig], random_perceptual: Perce
     torch.manual_seed(0)
     for name in ("head.weight", "head.bias"):
         torch.nn.init.normal_(learner.generator_ema.shadow[name], std=0.2)
-    save_bundle(str(tmp_path / "model"), learner, Origin(7, 28, "set", "d" * 64))
+    save_bundle(str(tmp_path / "model"), learner, Origin(7, 28, "/home/ann/faces", "d" * 64))
     return tmp_path / "model"
 
 
 @pytest.fixture
 def exported(base_bundle: Path, tmp_path: Path) -> Path:
-    (base_bundle / "README.md").write_text("# A model\n\nOf tests.\n\n## Files\n\n| file | sha256 |\n| old | 123 |\n")
+    (base_bundle / "README.md").write_text(
+        "# A model\n\nOf /home/ann/faces.\n\n## Files\n\n| file | sha256 |\n| old | 123 |\n"
+    )
     export_bundle(str(base_bundle), str(tmp_path / "small"))
     return tmp_path / "small"
 
@@ -66,11 +68,16 @@ def test_only_what_drawing_and_fine_tuning_need_is_kept_and_takes_half_the_room(
 
 def test_the_card_lists_the_new_files_in_place_of_the_old(exported: Path) -> None:
     card = (exported / "README.md").read_text()
-    assert card.startswith("# A model\n\nOf tests.\n\n## Files\n")
+    assert card.startswith("# A model\n\nOf faces.\n\n## Files\n")
     assert "| old |" not in card
     for digest in json.loads((exported / MANIFEST).read_bytes())["sha256"].values():
         assert digest in card
     assert load_bundle(str(exported)).version in card
+
+
+def test_where_the_data_lay_on_this_machine_is_not_handed_on(exported: Path) -> None:
+    assert load_bundle(str(exported)).origin == Origin(7, 28, "faces", "d" * 64)
+    assert not [path.name for path in exported.iterdir() if b"/home/ann" in path.read_bytes()]
 
 
 def test_a_card_of_ones_own_takes_its_place(base_bundle: Path, tmp_path: Path) -> None:
