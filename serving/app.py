@@ -18,7 +18,7 @@ import tyro
 
 from pipelines import command
 from serving.config import API_KEY_VARIABLE, ServiceConfig, parse_config, read_api_key
-from training.base_model import SHIPPED
+from training.base_model import named_or_shipped
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -71,7 +71,7 @@ def to_config(options: Options) -> ServiceConfig:
     if keyless and not loopback:
         raise ValueError(f"listening on {options.host} needs an API key: give --api-key-file or set {API_KEY_VARIABLE}")
     config = ServiceConfig(
-        model=SHIPPED if options.model is None else _absolute(options.model),
+        model=_absolute(named_or_shipped(options.model)),
         data_dir=_absolute(options.data_dir),
         avatars=None if options.avatars is None else _absolute(options.avatars),
         num_steps=options.num_steps,

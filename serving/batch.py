@@ -13,7 +13,7 @@ from serving.inputs import find_drivers, find_sources
 from serving.production import Production
 from serving.studio import ModelStudio, Recipe
 from serving.workspace import workspace
-from training.base_model import SHIPPED
+from training.base_model import named_or_shipped
 
 if TYPE_CHECKING:
     from training.render import RenderOptions
@@ -97,7 +97,7 @@ def run(options: Options) -> command.Outcome:
     sources, drivers = find_sources(options.source), find_drivers(options.driver)
     render_options = _render_options(options)
     with workspace(options.out) as space, command.progress() as progress:
-        recipe = Recipe(options.model or SHIPPED, options.num_steps, options.face)
+        recipe = Recipe(named_or_shipped(options.model), options.num_steps, options.face)
         studio = ModelStudio(recipe, space)
         production = Production(space, studio, render_options, progress, side_by_side=options.side_by_side)
         for problem in (*sources.problems, *drivers.problems):

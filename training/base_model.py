@@ -4,3 +4,8 @@ from pathlib import Path
 
 SHIPPED = str(Path(__file__).parent / "data" / "base_model")
 """Its folder."""
+
+
+def named_or_shipped(model: str | None) -> str:
+    """What a command that was given no model takes; an empty name is a mistake of the caller, not none."""
+    return SHIPPED if model is None else model

@@ -27,8 +27,11 @@ def export_bundle(source: str, target: str, card: str | None = None) -> int:
 
     Raises:
         FileNotFoundError: nothing is at `source`.
-        ValueError: it is no bundle or a damaged one, or holds numbers too large for half precision.
+        ValueError: it is no bundle or a damaged one, or holds numbers too large for half precision; or `target` is
+            where it lies: what training needs would be lost.
     """
+    if target.rstrip("/") == source.rstrip("/"):
+        raise ValueError(f"{source} cannot be exported onto itself: name another folder")
     dataset = load_bundle(source).origin.dataset  # and whether all fits the architecture
     files = read_with_manifest(source, CONFIG, *_NETWORKS)
     config = json.loads(files[CONFIG])

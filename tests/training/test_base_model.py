@@ -31,6 +31,14 @@ def test_its_card_names_its_version_files_and_training() -> None:
     assert f"{origin.images_seen:,} images" in card
 
 
+def test_an_empty_name_is_refused_and_does_not_mean_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sfumato.main(["fine-tune", str(PICTURE), "-o", str(tmp_path / "her"), "--model", ""]) != 0
+    assert "sfumato fine-tune: error: " in capsys.readouterr().err
+    assert not (tmp_path / "her").exists()
+
+
 @pytest.mark.slow
 def test_fine_tune_takes_it_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sfumato.main(["fine-tune", str(PICTURE), "-o", str(tmp_path / "her"), "--num-steps", "0"]) == 0

@@ -85,6 +85,12 @@ def test_a_card_of_ones_own_takes_its_place(base_bundle: Path, tmp_path: Path) -
     assert (tmp_path / "small" / "README.md").read_text().startswith("# Mine\n\n## Files\n")
 
 
+def test_a_model_is_not_exported_onto_itself(base_bundle: Path) -> None:
+    with pytest.raises(ValueError, match="model cannot be exported onto itself: name another folder"):
+        export_bundle(str(base_bundle), f"{base_bundle}/")
+    assert (base_bundle / "optimizer.pt").exists()
+
+
 def test_numbers_beyond_half_precision_are_refused_by_name(base_bundle: Path, tmp_path: Path) -> None:
     weights = safetensors.torch.load_file(base_bundle / "discriminator.safetensors")
     name = next(name for name, value in weights.items() if value.ndim > 1)

@@ -14,7 +14,7 @@ from pipelines.assets import sha256_of
 from pipelines.command import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
 from training.avatar import Avatar, load_avatar, save_avatar
-from training.base_model import SHIPPED
+from training.base_model import named_or_shipped
 from training.checkpoint import MANIFEST, load_bundle
 from training.finetune import FineTuneConfig, fine_tune
 from training.perceptual_weights import PerceptualFiles
@@ -52,7 +52,7 @@ class Options:
 def run(options: Options) -> Outcome:
     """Fine-tune and save."""
     started = time.monotonic()
-    model = load_bundle(options.model or SHIPPED)
+    model = load_bundle(named_or_shipped(options.model))
     if (made := _made_before(options, model.version)) is not None:
         return _outcome(options, made, started, "already made: nothing to do")
     portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=options.face)
