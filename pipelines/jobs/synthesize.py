@@ -33,6 +33,8 @@ class Options:
     """Clips of each video."""
     seconds: float = 4.0
     """Length of each clip."""
+    fps: int = 25
+    """Pictures a second. A few are enough to train on: as many pictures then hold more of what a face can do."""
     size: int = 256
     """Side of the pictures in pixels."""
     seed: int = 0
@@ -56,6 +58,7 @@ class Options:
             videos=self.videos,
             clips=self.clips,
             seconds=self.seconds,
+            fps=self.fps,
             size=self.size,
             seed=self.seed,
             paired=self.paired,

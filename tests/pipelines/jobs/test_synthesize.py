@@ -17,6 +17,7 @@ import sfumato
 from pipelines.jobs import synthesize
 from pipelines.sources import Source, find_sources
 from pipelines.synthetic.truth import truth_of
+from pipelines.video import probe
 
 ROOT = Path(sfumato.__file__).parent
 CAMERAS = ROOT / "tests" / "pipelines" / "synthetic"
@@ -66,6 +67,14 @@ def test_command_makes_a_corpus_and_says_what(tmp_path: Path, capsys: pytest.Cap
     assert manifest["counts"] == {name: counts[name] for name in ("identities", "videos", "clips", "frames")}
     assert manifest["config"]["seed"] == 0
     assert manifest["last_run"]["frames_per_second"] > 0
+
+
+@pytest.mark.usefixtures("cameras")
+def test_fewer_pictures_a_second_of_a_longer_motion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, tmp_path / "corpus", "--seconds", "6", "--fps", "2")
+    assert outcome["counts"]["frames"] == 6 * 12
+    info = probe(tmp_path / "corpus/id20001/v0001/00001.mp4")
+    assert (info.fps, info.num_frames) == (2, 12)
 
 
 @pytest.mark.usefixtures("cameras")
@@ -124,6 +133,7 @@ def test_other_flags_in_the_same_folder_are_refused_with_the_difference(
         (["--size", "99"], "size must be an even number of 64 to 1024 pixels, got 99"),
         (["--seconds", "0"], "got 0.0 s at 25 fps"),
         (["--seconds", "nan"], "got nan s at 25 fps"),
+        (["--fps", "0"], "fps must be 1 to 240, got 0"),
         (["--workers", "0"], "workers must be at least 1, got 0"),
         (["--paired", "--clips", "2"], "a paired corpus has one clip of each identity and motion, got clips 2"),
     ],
