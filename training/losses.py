@@ -35,6 +35,11 @@ def embedding_match(embedding: Float[Tensor, "batch size"], rows: Float[Tensor, 
     return F.l1_loss(embedding, rows)
 
 
+def pixel(generated: Float[Tensor, "batch 3 h w"], real: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, ""]:
+    """L1 between pictures in [-1, 1], mean over pixels and channels (pix2pix, arXiv 1611.07004, section 3.1)."""
+    return F.l1_loss(generated, real)
+
+
 def weighted_sum(terms: Mapping[str, Tensor], weights: LossWeights) -> Float[Tensor, ""]:
     """Each term times the weight of its name, summed."""
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()

@@ -200,12 +200,15 @@ class Learner:
                 real_activations = self.perceptual(batch.target)
                 real_features = self.discriminator(batch.target, landmark_image, rows).features
             verdict = self.discriminator(frame, landmark_image, rows.detach())
-            return {
+            terms = {
                 **losses.content(self.perceptual(frame), real_activations),
                 "adversarial": losses.adversarial(verdict.score),
                 "feature_matching": losses.feature_matching(verdict.features, real_features),
                 "embedding_match": losses.embedding_match(drawn.embedding, rows),
             }
+        if self.config.losses.pixel:
+            terms["pixel"] = losses.pixel(frame, batch.target)
+        return terms
 
     def _update(
         self,

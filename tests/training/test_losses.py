@@ -8,6 +8,7 @@ from training.losses import (
     discriminator_hinge,
     embedding_match,
     feature_matching,
+    pixel,
     weighted_sum,
 )
 
@@ -58,6 +59,13 @@ def test_embedding_match_is_the_mean_over_batch_and_vector() -> None:
     assert float(embedding_match(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]]))) == 1.5
 
 
+def test_the_loss_of_pixels_is_their_mean_distance() -> None:
+    ours, theirs = torch.zeros(2, 3, 1, 2), torch.zeros(2, 3, 1, 2)
+    theirs[0, :, 0, 0] = 1.0
+    theirs[1, 0, 0, 1] = -0.6
+    assert float(pixel(ours, theirs)) == pytest.approx(3.6 / 12)
+
+
 def test_terms_are_weighted_by_their_names() -> None:
     weights = LossWeights(content=2.0, adversarial=3.0, feature_matching=5.0, embedding_match=7.0)
     terms = {"embedding_match": torch.tensor(1.0), "content": torch.tensor(10.0), "adversarial": torch.tensor(-1.0)}
@@ -67,7 +75,7 @@ def test_terms_are_weighted_by_their_names() -> None:
 
 
 def test_the_published_weights_are_the_defaults() -> None:
-    assert LossWeights() == LossWeights(0.15, 0.025, 1.0, 10.0, 10.0)
+    assert LossWeights() == LossWeights(0.15, 0.025, 1.0, 10.0, 10.0, 0.0)
     config = TrainConfig()
     assert (config.learning_rate, config.learning_rate_discriminator) == (5e-5, 2e-4)
     assert (config.num_shots, config.discriminator_updates, config.ema_decay) == (8, 2, 0.999)

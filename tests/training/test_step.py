@@ -61,7 +61,8 @@ def test_the_same_seed_gives_the_same_loss_to_the_last_digit(
         runs.append([learner.step(make_batch(number, warp_prior=warp_prior)) for number in range(3)])
     assert runs[0] == runs[1]
     assert ("painted_share" in runs[0][0]) == warp_prior
-    terms = {field.name for field in dataclasses.fields(LossWeights)} - {"content_face"}  # AlexNet knows no faces
+    absent = {"content_face", "pixel"}  # AlexNet knows no faces; the paper has no loss of pixels
+    terms = {field.name for field in dataclasses.fields(LossWeights)} - absent
     assert terms <= runs[0][0].keys()
 
 
@@ -82,6 +83,17 @@ def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
     assert both["content"] != both["content_face"]
     alone = floats(make(tiny_train(losses=LossWeights(content=2.0, content_face=0.0))).step(batch))
     assert alone["generator"] == pytest.approx(both["generator"] - 3 * both["content_face"], rel=1e-4)
+
+
+def test_a_loss_of_pixels_is_added_where_it_has_a_weight(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:
+    batch = make_batch(warp_prior=True)
+    without = floats(make_learner(tiny_train(warp_prior=True)).step(batch))
+    assert "pixel" not in without
+    held = floats(make_learner(tiny_train(warp_prior=True, losses=LossWeights(pixel=50.0))).step(batch))
+    # Nothing is painted before the first update: what is shown is the warp.
+    assert batch.warped is not None
+    assert held["pixel"] == pytest.approx(float((batch.warped.frame - batch.target).abs().mean()), rel=1e-3)
+    assert held["generator"] == pytest.approx(without["generator"] + 50 * held["pixel"], rel=1e-5)
 
 
 def test_another_seed_gives_other_weights(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:

@@ -41,7 +41,7 @@ VOXCELEB2_VIDEOS = 145_569
 class Options:
     """A training step beside its networks alone, and beside the usual way."""
 
-    preset: Literal["paper", "paper_ff", "small", "demo"] = "small"
+    preset: Literal["paper", "paper_ff", "small", "base", "demo"] = "small"
     """Whose networks and pictures are measured."""
     data: str | None = None
     """Data set to train on; by default one is made of three clips of the catalogue."""

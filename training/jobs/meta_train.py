@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 class Options:
     """Meta-learn a base model from shards, or from people drawn while training, on the workers of a Ray cluster."""
 
-    preset: tyro.conf.Positional[Literal["paper", "paper_ff", "small", "demo"]]
-    """`paper` and `paper_ff` are the published forms at 256 px, `small` is 128 px with a warp prior, `demo` 64 px."""
+    preset: tyro.conf.Positional[Literal["paper", "paper_ff", "small", "base", "demo"]]
+    """`paper` and `paper_ff` are the published forms at 256 px, `small` is 128 px with a warp prior, `base` 96 px
+    and `demo` 64 px."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Where the run lives: the finished base model, and below it the checkpoints it resumes from."""
     data: str | None = None

@@ -85,7 +85,7 @@ def test_the_paper_embedder_and_discriminator_end_at_4_pixels(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["small", "demo"])
+@pytest.mark.parametrize("name", ["small", "base", "demo"])
 @torch.no_grad()
 def test_the_smaller_presets_draw_frames_of_their_size(name: str) -> None:
     config = PRESETS[name]().model
