@@ -10,13 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.faces import crop, crop_affine, to_crop
 from pipelines.head import INNER_LIP, LEFT_EYE, OUTER_LIP, RIGHT_EYE, Pose, fit_pose, unproject
 from pipelines.rasterize import rasterize_batch
 from training import losses
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
-from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp
+from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import resize_points, to_tensor
@@ -28,6 +29,9 @@ _CHECK_EVERY = 10
 _PATIENCE = 2
 _WORTHWHILE = 0.99  # a check must lower the error by this factor to count
 _VARIANTS_PER_PORTRAIT = 6
+_ENOUGH_FOR_PAIRS = 4  # pictures, of which every fourth is held out as a target
+_PAIRS = 112  # at most about so many: each is kept with the perceptual network's activations
+_SAME_SCENE = 0.2  # mean distance in [-1, 1] of a picture to another bent to it, beyond which light or clothes differ
 _FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
 
 
@@ -96,7 +100,7 @@ def fine_tune(
     if most == 0:
         return avatar_of(0)
     perceptual = load_perceptual(model.config, perceptual_files)
-    train, held_out = (frames.seen_by(perceptual) for frames in _variants(model.config.model, portraits, random))
+    train, held_out = (frames.seen_by(perceptual) for frames in _to_learn(model.config.model, portraits, random))
     tuner = _Tuner(model, generator, discriminator, adain, perceptual)
     best_error, best, since_best = tuner.error(held_out), avatar_of(0), 0
     for step in range(1, most + 1):
@@ -175,6 +179,8 @@ class _Tuner:
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
         }
+        if self.weights.pixel:
+            terms["pixel"] = losses.pixel(generated.frame, frames.target)
         self.generator_optimizer.zero_grad()
         losses.weighted_sum(terms, self.weights).backward()
         self.discriminator.requires_grad_(True)
@@ -183,11 +189,12 @@ class _Tuner:
 
     @torch.no_grad()
     def error(self, frames: _Frames) -> float:
-        """Content loss on frames not trained on."""
+        """Content loss on frames not trained on, with that of pixels if the model has it."""
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
         terms = losses.content(self.perceptual(generated.frame), frames.activations)
+        terms["pixel"] = losses.pixel(generated.frame, frames.target)
         return float(losses.weighted_sum(terms, self.weights))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
@@ -201,12 +208,74 @@ def _most_steps(num_portraits: int) -> int:
 
 @torch.no_grad()
 def _embed(model: BaseModel, portraits: Sequence[Portrait]) -> Float[Tensor, "1 embedding"]:
-    size = model.config.model.image_size
-    crops = [portrait.crop(model.config.model, size) for portrait in portraits]
-    frames = to_tensor(np.stack([image for image, _ in crops]), torch.device("cpu"))
-    landmarks = torch.from_numpy(np.stack([points for _, points in crops]))
-    images = rasterize_batch(landmarks, size, model.config.model.raster)
-    return model.embedder.embed_shots(frames[None], images[None])
+    shots = _crops(model.config.model, portraits)
+    return model.embedder.embed_shots(shots.frames[None], shots.landmark_images[None])
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """The pictures as the networks see them; landmarks in pixels."""
+
+    frames: Float[Tensor, "shots 3 h w"]
+    landmarks: Float[np.ndarray, "shots 68 2"]
+    landmark_images: Float[Tensor, "shots 3 h w"]
+
+
+def _crops(config: ModelConfig, portraits: Sequence[Portrait]) -> _Crops:
+    return _crops_of([portrait.crop(config, config.image_size) for portrait in portraits], config)
+
+
+def _crops_of(cut: Sequence[tuple[np.ndarray, np.ndarray]], config: ModelConfig) -> _Crops:
+    images, landmarks = (np.stack(each) for each in zip(*cut, strict=True))
+    drawn = rasterize_batch(torch.from_numpy(landmarks), config.image_size, config.raster)
+    return _Crops(to_tensor(images, torch.device("cpu")), landmarks, drawn)
+
+
+def _film_crops(config: ModelConfig, portraits: Sequence[Portrait]) -> _Crops:
+    """One crop for all pictures, as training has it for a clip: what surrounds the head stays where it is."""
+    affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.image_size)
+    images = [crop(portrait.image, affine, config.image_size) for portrait in portraits]
+    landmarks = [to_crop(portrait.landmarks, affine) for portrait in portraits]
+    return _crops_of([*zip(images, landmarks, strict=True)], config)
+
+
+def _to_learn(
+    config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator
+) -> tuple[_Frames, _Frames]:
+    """Training and held-out frames: with a warp prior and frames of a film enough pairs of them, else variants."""
+    one_size = len({portrait.image.shape for portrait in portraits}) == 1
+    if config.warp_prior and one_size and len(portraits) >= _ENOUGH_FOR_PAIRS:
+        pairs = _pairs(config, portraits, random)
+        if pairs is not None:
+            return pairs
+    return _variants(config, portraits, random)
+
+
+def _pairs(
+    config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator
+) -> tuple[_Frames, _Frames] | None:
+    """Each picture as the target of others bent to it, which is what animating will ask for.
+
+    Every fourth is held out: a source, but a target only of the check. None where the pictures are not of one scene:
+    another light or other clothes are nothing to learn to paint.
+    """
+    crops, total = _film_crops(config, portraits), len(portraits)
+    sources_each = min(total - 1, max(2, _PAIRS // total))
+    chosen = [
+        (source, target)
+        for target in range(total)
+        for source in random.permutation([other for other in range(total) if other != target])[:sources_each]
+    ]
+    sources, targets = np.array(chosen).T
+    points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
+    warped = warp_shot(crops.frames[sources], crops.landmark_images[sources], points[sources], points[targets])
+    frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
+    alike = (warped.frame - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
+    is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1)
+    train, held_out = frames[alike & ~is_held_out], frames[alike & is_held_out]
+    if alike.sum() < len(alike) / 2 or not len(held_out.target):
+        return None
+    return train, held_out
 
 
 def _variants(
@@ -215,8 +284,8 @@ def _variants(
     """Training and held-out frames.
 
     The published form sees the pictures in slightly different light, and is held to one more of the kind. With a warp
-    prior a picture warped from itself would leave nothing to learn, so each is first bent to another expression and
-    pose, and must be restored from there: what a warp loses on the way is what the network has to know.
+    prior and few pictures one warped from itself would leave nothing to learn, so each is first bent to another
+    expression and pose, and must be restored from there: what a warp loses on the way is what the network has to know.
     """
     per_portrait = _VARIANTS_PER_PORTRAIT if len(portraits) < 8 else 2
     made = [_bent_variant(config, portrait, random) for portrait in portraits for _ in range(per_portrait + 1)]

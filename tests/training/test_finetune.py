@@ -9,6 +9,7 @@ from pipelines.head import eye_openness, fit_pose
 from pipelines.rasterize import rasterize_batch
 from training import finetune
 from training.checkpoint import BaseModel
+from training.config import LossWeights
 from training.finetune import FineTuneConfig, bend_face, fine_tune
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
@@ -138,6 +139,37 @@ def test_variants_are_split_into_those_trained_on_and_those_held_out(
     # What the generator sees is no longer the picture, though near it: something is left to learn.
     lost = float((train.warped.frame - train.target).abs().mean())
     assert 0.002 < lost < 0.2
+
+
+def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
+    base_model: MakeModel, portrait: MakePortrait
+) -> None:
+    model = base_model(warp_prior=True, losses=LossWeights(pixel=50.0))
+    film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
+    train, held_out = finetune._to_learn(model.config.model, film, np.random.default_rng(0))
+    # Three targets of three others each; the fourth is a target of the check alone.
+    assert (len(train.target), len(held_out.target)) == (9, 3)
+    assert len({bytes(each.numpy()) for each in train.target}) == 3
+    assert len({bytes(each.numpy()) for each in held_out.target}) == 1
+    assert train.warped is not None
+    assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
+    terms: list[Mapping[str, float]] = []
+    fine_tune(model, film, FineTuneConfig(1), lambda *step: terms.append(step[2]))
+    # Nothing is painted yet: what is not there is what the warps lose.
+    lost = [float((w - t).abs().mean()) for w, t in zip(train.warped.frame, train.target, strict=True)]
+    assert 0.9 * min(lost) < terms[0]["pixel"] < 1.1 * max(lost)
+
+
+def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
+    base_model: MakeModel, portrait: MakePortrait
+) -> None:
+    config = base_model(warp_prior=True).config.model
+    film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
+    larger = dataclasses.replace(film[0], image=np.pad(film[0].image, ((0, 9), (0, 0), (0, 0))))
+    night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(film)]
+    for pictures, trained in (([larger, *film[1:]], 24), (night, 24), (film[:3], 18)):
+        train, _ = finetune._to_learn(config, pictures, np.random.default_rng(0))
+        assert len(train.target) == trained  # six bent ones of each picture
 
 
 def test_a_bent_face_is_the_same_face_in_another_mood(face: Callable[..., np.ndarray]) -> None:
