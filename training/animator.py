@@ -56,8 +56,6 @@ class Animator:
             cv2.resize(inner, (size, size), interpolation=cv2.INTER_AREA)[None], torch.device("cpu")
         )
         self.source_image = self._landmark_images(self.source)
-        # What the network adds fades out towards the border of the crop it knows.
-        self.fade = torch.from_numpy(_feather(size))
 
     def shape(self, frame: Literal["full", "crop"]) -> tuple[int, int]:
         """Height and width of the frames drawn: even, as H.264 wants them."""
@@ -92,11 +90,7 @@ class Animator:
         coarse = torch.cat([self.coarse_frame, self.source_image], dim=1).expand(batch, -1, -1, -1)
         warped = warp(coarse, grid[:, border : border + size, border : border + size])
         frame = self._timed(images, adain, WarpedShot(warped[:, :3], warped[:, 3:]))
-        correction, guide = (
-            F.pad(x, [border] * 4, mode=how)
-            for x, how in ((self.fade * (frame - warped[:, :3]), "constant"), (warped[:, :3], "replicate"))
-        )
-        return (fine + guided_upsample(correction, guide, fine)).clamp(-1, 1)
+        return corrected(fine, warped[:, :3], frame, border)
 
     def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> Float[Tensor, "batch 3 h w"]:
         started = time.perf_counter()
@@ -119,6 +113,22 @@ class Animator:
         still = picture[top:bottom, left:right]
         picture[top:bottom, left:right] = np.rint(share * drawn[rows, columns] + (1 - share) * still).astype(np.uint8)
         return picture
+
+
+def corrected(
+    fine: Float[Tensor, "batch 3 H W"],
+    warped: Float[Tensor, "batch 3 h w"],
+    frame: Float[Tensor, "batch 3 h w"],
+    border: int = 0,
+) -> Float[Tensor, "batch 3 H W"]:
+    """A fine warp with what the network makes of the coarse one, all in [-1, 1].
+
+    What it adds fades out towards the border of the crop it knows, beyond which `fine` shows as many coarse pixels
+    more as `border` says.
+    """
+    fade = torch.from_numpy(_feather(frame.shape[-1])).to(frame.device)
+    correction = F.pad(fade * (frame - warped), [border] * 4)
+    return (fine + guided_upsample(correction, F.pad(warped, [border] * 4, mode="replicate"), fine)).clamp(-1, 1)
 
 
 def guided_upsample(

@@ -24,12 +24,13 @@ STILL = (MeanFrame.name, NearestFrame.name)
 _BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, *STILL)
 
 
-def load_models(model: str, also: Sequence[str]) -> dict[str, BaseModel]:
+def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> dict[str, BaseModel]:
     """The model and those beside it, by the names of their rows; all draw the same frames.
 
     Args:
         model: path or URL of a bundle.
         also: NAME=PATH of further ones.
+        same_size: whether they have to draw pictures of one size.
 
     Raises:
         FileNotFoundError, ValueError: one is not there or no model, two have one name, or they do not fit together.
@@ -44,7 +45,7 @@ def load_models(model: str, also: Sequence[str]) -> dict[str, BaseModel]:
         models[name] = load_bundle(path)
     wanted = models[OURS].config.model
     for name, other in models.items():
-        for field in ("image_size", "crop", "detector"):
+        for field in ("crop", "detector", *(["image_size"] if same_size else [])):
             theirs, ours = getattr(other.config.model, field), getattr(wanted, field)
             if theirs != ours:
                 raise ValueError(f"{name} has {field} {theirs}, {model} has {ours}: no one table")

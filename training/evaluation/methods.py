@@ -8,16 +8,18 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipelines.rasterize import rasterize_batch
+from training.animator import corrected
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.episodes import nearest_angles
 from training.evaluation.protocol import Faces, pose_angles
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, control_points, warp_shot
-from training.pictures import to_images, to_tensor
+from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_at
+from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
 _BATCH = 16
@@ -27,7 +29,7 @@ TRUE_FRAME = "true frame"
 
 @dataclass(frozen=True)
 class Shots:
-    """T frames of a person at the network's size, and the same as they are stored."""
+    """T frames of a person at the size that is measured, and the same as they are stored."""
 
     faces: Faces
     stored: Faces
@@ -43,7 +45,7 @@ class Method(Protocol):
     def name(self) -> str: ...
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        """One frame for each of the target landmarks (pixels at the network's size)."""
+        """One frame for each of the target landmarks (pixels at the size of `shots.faces`)."""
         ...
 
 
@@ -92,10 +94,8 @@ class WarpAlone:
     name: str = "warp alone"
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        batches = [
-            to_images(warped_shots(shots.faces, batch, self.config, self.device).frame) for batch in _batches(targets)
-        ]
-        return np.concatenate(batches)
+        warps = (_warp_shots(shots.faces, batch, self.config, self.device) for batch in _batches(targets))
+        return np.concatenate([to_images(warped.fine) for warped in warps])
 
 
 class FeedForward:
@@ -107,12 +107,12 @@ class FeedForward:
         self.generator = deepcopy(model.generator).to(device).eval()
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        faces = shots.faces
+        seen = shots.faces.resized(self.config.image_size)
         with torch.inference_mode():
-            frames = to_tensor(faces.images, self.device)
-            images = _landmark_images(faces.landmarks, self.config, self.device)
+            frames = to_tensor(seen.images, self.device)
+            images = _landmark_images(seen.landmarks, self.config, self.device)
             adain = self.generator.adain_values(self.embedder.embed_shots(frames[None], images[None]))
-        return _generate(self.generator, adain, faces, targets, self.config, self.device)
+        return _generate(self.generator, adain, shots.faces, targets, self.config, self.device)
 
 
 class FineTuned:
@@ -143,24 +143,48 @@ def _generate(
     config: ModelConfig,
     device: torch.device,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
+    """Frames of the shots' size: as the network draws them where it is its own, else as `Animator` shows them."""
     drawn = []
     for batch in _batches(targets):
-        warped = warped_shots(shots, batch, config, device) if config.warp_prior else None
-        images = _landmark_images(batch, config, device)
-        drawn.append(to_images(generator(images, adain.expand(len(batch), -1), warped).frame))
+        seen = resize_points(batch, config.image_size / shots.size)
+        images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
+        if not config.warp_prior:
+            frame = generator(images, values).frame
+            if config.image_size != shots.size:
+                frame = F.interpolate(frame, size=(shots.size,) * 2, mode="bicubic", align_corners=False).clamp(-1, 1)
+        else:
+            warped = _warp_shots(shots, batch, config, device)
+            frame = generator(images, values, warped.coarse).frame
+            if config.image_size != shots.size:
+                frame = corrected(warped.fine, warped.coarse.frame, frame)
+        drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
 
+@dataclass(frozen=True)
+class _Warped:
+    """A warp at the network's size and at that of the shots, which may be the same."""
+
+    coarse: WarpedShot
+    fine: Float[Tensor, "batch 3 h w"]
+
+
 @torch.inference_mode()
-def warped_shots(
+def _warp_shots(
     shots: Faces, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
-) -> WarpedShot:
-    """For each target the shot nearest in pose, bent to it, as in training."""
+) -> _Warped:
+    """For each target the shot nearest in pose, bent to it, as in training; all in pixels of the shots' size."""
     source = nearest_angles(shots.angles, pose_angles(targets))
-    landmarks = shots.landmarks[source]
-    ours, wanted = (torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks, targets))
-    frames = to_tensor(shots.images[source], device)
-    return warp_shot(frames, _landmark_images(landmarks, config, device), ours, wanted)
+    chosen = Faces(shots.images[source], shots.landmarks[source])
+    ours, wanted = (
+        torch.from_numpy(control_points(points, shots.size)).to(device) for points in (chosen.landmarks, targets)
+    )
+    grid = sampling_grid(ours, wanted, config.image_size)
+    seen = chosen.resized(config.image_size)
+    coarse = warp_at(to_tensor(seen.images, device), _landmark_images(seen.landmarks, config, device), grid)
+    if config.image_size == shots.size:
+        return _Warped(coarse, coarse.frame)
+    return _Warped(coarse, warp(to_tensor(chosen.images, device), upsample_grid(grid, shots.size)))
 
 
 def _landmark_images(

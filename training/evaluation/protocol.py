@@ -101,6 +101,14 @@ class Faces:
     def size(self) -> int:
         return int(self.images.shape[1])
 
+    def resized(self, size: int) -> "Faces":
+        """The same with pictures of `size` pixels."""
+        if size == self.size:
+            return self
+        how = cv2.INTER_AREA if size < self.size else cv2.INTER_CUBIC
+        images = np.stack([cv2.resize(image, (size, size), interpolation=how) for image in self.images])
+        return Faces(images, resize_points(self.landmarks, size / self.size))
+
     @property
     def angles(self) -> Float[np.ndarray, "frames 3"]:
         """See `pose_angles`."""
@@ -177,12 +185,7 @@ def read_faces(dataset: ShardDataset, frames: Sequence[FrameRef], size: int | No
     read = dataset.read(frames)
     images = np.stack([decode_jpeg(jpeg) for jpeg, _ in read])
     landmarks = np.stack([points for _, points in read])
-    stored = images.shape[1]
-    if size is None or size == stored:
-        return Faces(images, landmarks)
-    how = cv2.INTER_AREA if size < stored else cv2.INTER_CUBIC
-    resized = np.stack([cv2.resize(image, (size, size), interpolation=how) for image in images])
-    return Faces(resized, resize_points(landmarks, size / stored))
+    return Faces(images, landmarks).resized(size or images.shape[1])
 
 
 def part_name(name: str) -> str:

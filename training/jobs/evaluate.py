@@ -38,6 +38,7 @@ from training.finetune import FineTuneConfig
 from training.sources import check_fits
 
 _PARTS = "parts"
+_LEAST_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ class Options:
     fid_weights: str | None = None
     """FID's Inception weights (pt_inception-2015-12-05, .pth or .safetensors): path or URL. Without them the Fréchet
     distance is that of VGG16 features."""
+    size: int | None = None
+    """Side of the frames that are drawn and measured, pixels: by default that of the model. At a larger one it is shown
+    as `animate` shows it, a correction of the picture's own warp; models of other sizes can then be compared."""
     lpips: Literal["alexnet", "vgg16"] = "alexnet"
     """Network of LPIPS."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -109,7 +113,7 @@ def run(options: Options) -> Outcome:
     """Measure, and write the report."""
     started = time.monotonic()
     config, device = options.protocol(), _device(options.device)
-    models = load_models(options.model, options.also)
+    models = load_models(options.model, options.also, same_size=options.size is None)
     dataset = _open_data(options, models)
     videos = [video for split in config.splits for video in dataset.videos(split)]
     if not videos:
@@ -173,6 +177,11 @@ def _open_data(options: Options, models: Mapping[str, BaseModel]) -> ShardDatase
         raise FileNotFoundError(f"{options.data} does not exist")
     dataset = ShardDataset(options.data)
     check_fits(dataset, models[OURS].config.model)
+    stored = dataset.manifest.size
+    if options.size is not None and not _LEAST_SIZE <= options.size <= stored:
+        raise ValueError(
+            f"--size has to be {_LEAST_SIZE} to {stored}, the size of the crops of {options.data}, not {options.size}"
+        )
     return dataset
 
 
@@ -194,7 +203,7 @@ def _bench(
         device,
     )
     driven = [method for method in methods if method.name not in STILL]
-    return Bench(dataset, model.image_size, methods, driven, judge, config)
+    return Bench(dataset, options.size or model.image_size, methods, driven, judge, config)
 
 
 def _digest(options: Options, models: Mapping[str, BaseModel], bench: Bench) -> str:
@@ -211,6 +220,7 @@ def _digest(options: Options, models: Mapping[str, BaseModel], bench: Bench) -> 
         network.name,
         network.weights_sha256,
         *(["paired"] if options.paired else []),
+        *([bench.size] if options.size else []),
     )
 
 

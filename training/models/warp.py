@@ -110,7 +110,15 @@ def warp_shot(
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
     """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`."""
-    grid = sampling_grid(source_points, target_points, frame.shape[-1])
+    return warp_at(frame, landmark_image, sampling_grid(source_points, target_points, frame.shape[-1]))
+
+
+def warp_at(
+    frame: Float[Tensor, "batch 3 h w"],
+    landmark_image: Float[Tensor, "batch 3 h w"],
+    grid: Float[Tensor, "batch h w 2"],
+) -> WarpedShot:
+    """A shot and its landmark image, sampled at a grid."""
     warped = warp(torch.cat([frame, landmark_image], dim=1), grid)
     return WarpedShot(warped[:, :3], warped[:, 3:])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -61,6 +62,32 @@ def test_an_untrained_warp_prior_shows_about_the_warp_and_the_published_form_doe
     near = np.abs(FeedForward("ours", with_prior, CPU).draw(shots, targets) - warp).mean()
     far = np.abs(FeedForward("published", published, CPU).draw(shots, targets) - warp).mean()
     assert near < 10 < far
+
+
+def test_larger_frames_show_the_pictures_own_detail_with_the_networks_correction(
+    base_model: MakeModel, face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]
+) -> None:
+    landmarks = face(40.0, 32.0, 34.0)
+    checks = np.indices((64, 64)).sum(axis=0) % 2 * 40  # gone at the network's 32 px
+    picture = (draw(landmarks, 64, 64, 120) // 2 + checks[..., None]).astype(np.uint8)
+    large = Faces(picture[None], landmarks[None])
+    shots = Shots(large, large)
+    model = base_model(warp_prior=True)
+    with torch.no_grad():  # a network that makes everything darker, wherever it is
+        model.generator.head.bias.copy_(torch.tensor([-0.5, -0.5, -0.5, -9.0]))
+    drawn = FeedForward("ours", model, CPU).draw(shots, large.landmarks).astype(float)
+    warp = WarpAlone(model.config.model, CPU).draw(shots, large.landmarks).astype(float)
+    assert np.abs(warp - large.images).max() <= 1
+    inside = slice(8, -8)
+    drawn, warp = drawn[0, inside, inside], warp[0, inside, inside]
+    assert drawn.mean() < warp.mean() - 5
+
+    def detail(image: np.ndarray) -> float:
+        return float(np.abs(np.diff(image, axis=1)).mean())
+
+    coarse = cv2.resize(cv2.resize(warp, (24, 24), interpolation=cv2.INTER_AREA), (48, 48))
+    assert detail(coarse) < 0.3 * detail(warp)  # what the network sees of it
+    assert detail(drawn) > 0.6 * detail(warp)
 
 
 def test_fine_tuning_without_steps_is_feed_forward(

@@ -51,6 +51,7 @@ def test_mistakes_are_one_line(
         ([model, "--data", data], 1, "has no videos in the split test; choose another --split"),
         ([model, "--data", data, "--split", "train"], 1, "has the 9 frames that T = 1 and 8 hold-out frames take"),
         ([model, "--data", data, "--videos", "0"], 1, "num_videos must be at least 1, not 0"),
+        ([model, "--data", data, "--split", "train", "--size", "64"], 1, "--size has to be 32 to 48, the size of the"),
         ([model, "--data", data, "--also", "published"], 1, "--also takes NAME=PATH, got 'published'"),
         ([model, "--data", data, "--also", f"ours={model}"], 1, "there is a row 'ours' already"),
         ([model, "--data", data, "--also", f"x={bundle('other', detector=1)}"], 1, "x has detector dlib"),
@@ -89,7 +90,7 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     model, data, out = bundle("model", warp_prior=True), make_paired(2, 2).root, tmp_path / "out"
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     words = ["evaluate", model, "--data", data, "-o", str(out), "--split", "all", "--paired", "--shots", "1", "4", "32"]
-    words += ["--videos", "3", "--frames", "4", "--json"]
+    words += ["--videos", "3", "--frames", "4", "--size", "48", "--json"]
     assert sfumato.main([*words, "--mlflow", uri]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["counts"] == {"pairs": 3, "frames": 12}
@@ -106,6 +107,7 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     assert errors["landmarks alone"] < errors[f"landmarks alone{raw}"]
     markdown, page = ((out / name).read_text() for name in ("report.md", "report.html"))
     assert "3 pairs, 12 frames." in markdown
+    assert "drawn and measured at 48 x 48 pixels" in markdown
     assert "landmarks are retargeted but in rows that say raw landmarks" in markdown
     assert "Best, median and worst pair" in page
     assert "driven by id" in page
