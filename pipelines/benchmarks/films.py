@@ -1,4 +1,5 @@
-"""Real films to measure with, cut to the length of a data set's clips: packets are copied, nothing is encoded anew."""
+"""Films to measure with: real ones, cut to the length of a data set's clips (packets are copied, nothing is encoded
+anew), or drawn people, of whom there are as many as clips."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines import assets
+from pipelines.synthetic.corpus import CorpusConfig, plan_clips
 from pipelines.video import ffmpeg_executable, probe
 
 CATALOGUE = ("clip_langer", "clip_single_face", "clip_carphone", "clip_face_noface", "clip_cap12", "clip_cap13")
@@ -41,6 +43,17 @@ def given_films(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
     for path in paths:
         probe(path)
     films = [cut(Path(path), folder / f"film-{number}.mp4", seconds) for number, path in enumerate(paths)]
+    return films, []
+
+
+def draw_films(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
+    """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
+    from pipelines.synthetic.filming import Assignment, film_clips
+    from pipelines.synthetic.renderer import Renderer  # loads the head model's data: not for `--help`
+
+    config = CorpusConfig(identities=number, videos=1, seconds=seconds, motion="procedural")
+    filmed = film_clips(plan_clips(config), Assignment(str(folder), config, (), Renderer), 1)
+    films = [Path(clip.spec.url(str(folder))).rename(folder / f"{clip.spec.key.identity}.mp4") for clip in filmed]
     return films, []
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 from pipelines import schema
 from pipelines.benchmarks import parts, usual_script
 from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, take_turns
-from pipelines.benchmarks.films import fetch_films, given_films
+from pipelines.benchmarks.films import draw_films, fetch_films, given_films
 from pipelines.clip_config import ClipConfig
 from pipelines.command import Outcome, console
 from pipelines.decoder import Decoder
@@ -48,8 +48,10 @@ class Options:
 
     films: tuple[str, ...] = ()
     """Films to measure with; by default real clips of the catalogue."""
+    synthetic: int = 0
+    """Draw so many people to measure with, a film of each: no two clips are the same, as in a large corpus."""
     clips: int = 6
-    """Clips of a round: the films, again and again until there are so many."""
+    """Clips of a round: the films, again and again until there are so many, or the first of them."""
     seconds: float = 7.8
     """Length that the films are cut to; the default is the mean of VoxCeleb2's clips."""
     rounds: int = 5
@@ -61,6 +63,8 @@ class Options:
         for name in ("clips", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.synthetic < 0 or (self.synthetic and self.films):
+            raise ValueError("give --films, or --synthetic with the number of people to draw")
         if not self.seconds > 0:
             raise ValueError(f"--seconds must be more than 0, got {self.seconds}")
 
@@ -119,8 +123,11 @@ def run(options: Options) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
         folder = Path(scratch)
         cut = folder / "corpus"
-        films, notes = given_films(options.films, cut, options.seconds) if options.films else ([], [])
-        if not options.films:
+        if options.synthetic:
+            films, notes = draw_films(options.synthetic, cut, options.seconds)
+        elif options.films:
+            films, notes = given_films(options.films, cut, options.seconds)
+        else:
             films, notes = fetch_films(cut, options.seconds)
         if options.usual and not usual_script.can_run():
             notes.append("the usual script was not measured: it needs scikit-image, pip install '.[dev]'")

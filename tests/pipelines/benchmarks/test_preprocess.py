@@ -53,11 +53,21 @@ def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture
     assert figures["frames"]["kept"] <= figures["frames"]["looked at"] <= figures["frames"]["decoded"]
 
 
+@pytest.mark.slow
+def test_drawn_people_are_found_in_their_films(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--synthetic", "2", "--clips", "2", "--rounds", "1", "--seconds", "1", "--no-usual", "--json"]
+    assert sfumato.main(["bench", "preprocess", *arguments]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["counts"] == {"films": 2, "clips": 2, "rounds": 1}
+    assert found["figures"]["outcomes"] == {"done": 2}
+
+
 def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     for arguments, code, message in (
         (["--films", str(tmp_path / "gone.mp4")], 2, "gone.mp4 does not exist"),
         (["--films", str(tmp_path / "text.mp4")], 1, "text.mp4 is not a readable video"),
+        (["--films", "a.mp4", "--synthetic", "2"], 2, "give --films, or --synthetic with the number of people"),
         (["--rounds", "0"], 2, "--rounds must be at least 1, got 0"),
     ):
         assert sfumato.main(["bench", "preprocess", *arguments]) == code, arguments
