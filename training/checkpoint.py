@@ -33,6 +33,8 @@ from training.step import Learner
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
+DRAWING = ("ema_embedder", "ema_generator", "discriminator")
+"""Names of the networks that fine-tuning and drawing need; their files are called so, with `.safetensors`."""
 MAY_CHANGE = {"num_steps", "engine"}
 """Fields of TrainConfig that may be others when a run resumes."""
 
@@ -92,13 +94,12 @@ def load_bundle(url: str) -> BaseModel:
         FileNotFoundError: nothing is at `url`.
         ValueError: it is no bundle, or a file is missing, altered, or of another architecture; the message names it.
     """
-    files = read_with_manifest(url, CONFIG, "ema_embedder.safetensors", "ema_generator.safetensors")
+    files = read_with_manifest(url, CONFIG)
     config, origin = _read_config(url, files[CONFIG])
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
-    load_weights(embedder, files["ema_embedder.safetensors"], f"{url}/ema_embedder.safetensors")
-    load_weights(generator, files["ema_generator.safetensors"], f"{url}/ema_generator.safetensors")
-    load_weights(discriminator, files["discriminator.safetensors"], f"{url}/discriminator.safetensors")
+    for name, network in zip(DRAWING, (embedder, generator, discriminator), strict=True):
+        _put(network, weights_of(files, name, url), f"{url}/{name}{tensor_file.SUFFIX}")
     version = hashlib.sha256(files[MANIFEST]).hexdigest()
     return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
 
@@ -240,15 +241,47 @@ def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
     return files
 
 
+def weights_of(files: Mapping[str, bytes], name: str, url: str) -> dict[str, Tensor]:
+    """A network's tensors from a bundle's files: `name.safetensors`, or parts `name-00001-of-00002.safetensors`.
+
+    Raises:
+        ValueError: there are none, or not all parts, or one is no safetensors; the message names `url`.
+    """
+    found = {file: re.fullmatch(rf"{name}(?:-(\d+)-of-(\d+))?\{tensor_file.SUFFIX}", file) for file in sorted(files)}
+    parts = {file: match for file, match in found.items() if match}
+    if not parts:
+        raise ValueError(f"{url} is something else than expected here: its {MANIFEST} names no {name}.safetensors")
+    wanted = {int(match[2] or 1) for match in parts.values()}
+    if wanted != {len(parts)} or [int(match[1] or 1) for match in parts.values()] != [*range(1, len(parts) + 1)]:
+        raise ValueError(f"{url} is incomplete: its {MANIFEST} names {', '.join(parts)}, and those are not all parts")
+    weights: dict[str, Tensor] = {}
+    for file in parts:
+        weights |= _tensors(files[file], f"{url}/{file}")
+    return weights
+
+
 def load_weights(network: torch.nn.Module, data: bytes, name: str) -> None:
     """Put safetensors into a network.
 
     Raises:
         ValueError: no safetensors, or tensors of another architecture.
     """
+    _put(network, _tensors(data, name), name)
+
+
+def _tensors(data: bytes, name: str) -> dict[str, Tensor]:
     try:
-        network.load_state_dict(safetensors.torch.load(data))
-    except (SafetensorError, RuntimeError) as error:
+        tensors: dict[str, Tensor] = safetensors.torch.load(data)
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name} does not fit this architecture: {reason}") from None
+    return tensors
+
+
+def _put(network: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{name} does not fit this architecture: {reason}") from None
 

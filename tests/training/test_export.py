@@ -9,6 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
+import sfumato
+from training import export
 from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle, write_with_manifest
 from training.config import TrainConfig
 from training.exchange import SingleProcess
@@ -78,6 +80,31 @@ def test_the_card_lists_the_new_files_in_place_of_the_old(exported: Path) -> Non
 def test_where_the_data_lay_on_this_machine_is_not_handed_on(exported: Path) -> None:
     assert load_bundle(str(exported)).origin == Origin(7, 28, "faces", "d" * 64)
     assert not [path.name for path in exported.iterdir() if b"/home/ann" in path.read_bytes()]
+
+
+def test_what_is_too_large_for_one_file_becomes_several_and_is_read_back(
+    base_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, small, again = (tmp_path / name for name in ("whole", "small", "again"))
+    export_bundle(str(base_bundle), str(whole))
+    monkeypatch.setattr(export, "_LARGEST_FILE", 12_000)
+    export_bundle(str(base_bundle), str(small))
+    export_bundle(str(small), str(again))  # from parts as from one file
+    names = sorted(path.name for path in small.glob("*.safetensors"))
+    assert "ema_generator-00001-of-00004.safetensors" in names
+    assert "ema_generator.safetensors" not in names
+    assert all((small / name).stat().st_size <= 12_000 for name in names)
+    expected = load_bundle(str(whole)).generator.state_dict()
+    for folder in (small, again):
+        found = load_bundle(str(folder)).generator.state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+    # A manifest that speaks of fewer parts is no model.
+    files = {path.name: path.read_bytes() for path in small.iterdir() if path.suffix in (".safetensors", ".json")}
+    del files["ema_generator-00002-of-00004.safetensors"], files[MANIFEST]
+    write_with_manifest(str(tmp_path / "short"), files)
+    assert sfumato.main(["export", str(tmp_path / "short"), "-o", str(tmp_path / "out")]) == 1
+    assert "short is incomplete: its manifest.json names ema_generator-00001-of-00004" in capsys.readouterr().err
 
 
 def test_a_card_of_ones_own_takes_its_place(base_bundle: Path, tmp_path: Path) -> None:
