@@ -10,7 +10,9 @@ import pytest
 import sfumato
 from pipelines import assets
 from pipelines.benchmarks.costs import Cost
+from pipelines.benchmarks.films import draw_films
 from pipelines.benchmarks.preprocess import Figures
+from pipelines.video import probe
 
 FIGURES = Figures(
     ours=Cost(0.6, 0.7),
@@ -53,13 +55,16 @@ def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture
     assert figures["frames"]["kept"] <= figures["frames"]["looked at"] <= figures["frames"]["decoded"]
 
 
-@pytest.mark.slow
-def test_drawn_people_are_found_in_their_films(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--synthetic", "2", "--clips", "2", "--rounds", "1", "--seconds", "1", "--no-usual", "--json"]
-    assert sfumato.main(["bench", "preprocess", *arguments]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["counts"] == {"films": 2, "clips": 2, "rounds": 1}
-    assert found["figures"]["outcomes"] == {"done": 2}
+def test_each_drawn_person_has_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "synthetic"))
+    from moving_square import MovingSquare
+
+    monkeypatch.setattr("pipelines.synthetic.renderer.Renderer", MovingSquare)
+    films, notes = draw_films(3, tmp_path, 0.4)
+    assert [film.name for film in films] == ["id20001.mp4", "id20002.mp4", "id20003.mp4"]
+    assert [probe(film).num_frames for film in films] == [10, 10, 10]  # 25 a second
+    assert len({film.read_bytes() for film in films}) == 3
+    assert notes == []
 
 
 def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
