@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from pipelines.synthetic.grids import grid_faces
 from pipelines.synthetic.head_model import SKIN, HeadModel
 from pipelines.synthetic.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.person import Person, generator
@@ -58,9 +59,7 @@ def coordinates() -> Float32[Tensor, "points 3"]:
 
 def faces() -> Int64[Tensor, "triangles 3"]:
     """Triangles of the grid."""
-    index = torch.arange(NUM_VERTICES).reshape(ROWS, COLUMNS)
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    return torch.cat([torch.stack([a, c, b], dim=-1).reshape(-1, 3), torch.stack([b, c, d], dim=-1).reshape(-1, 3)])
+    return grid_faces(ROWS, COLUMNS)[:, [0, 2, 1]]
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.synthetic import hair
+from pipelines.synthetic.grids import grid_faces
 from pipelines.synthetic.head_model import load_head_model
 from pipelines.synthetic.motion import ACTIONS
 from pipelines.synthetic.noise import smoothstep
@@ -239,29 +240,15 @@ def _ball(rings: int, sectors: int) -> tuple[Tensor, Tensor]:
     return torch.stack([x, y, z], dim=-1).reshape(-1, 3), grid_faces(rings, sectors, closed=True)
 
 
-def grid_faces(rows: int, columns: int, *, closed: bool) -> Int64[Tensor, "triangles 3"]:
-    """Triangles of a grid of vertices, row by row; `closed` joins the last column with the first."""
-    index = torch.arange(rows * columns).reshape(rows, columns)
-    across = torch.cat([index, index[:, :1]], dim=1) if closed else index
-    a, b, c, d = across[:-1, :-1], across[:-1, 1:], across[1:, :-1], across[1:, 1:]
-    return torch.cat([torch.stack([a, b, c], dim=-1).reshape(-1, 3), torch.stack([b, d, c], dim=-1).reshape(-1, 3)])
-
-
 _NUM_GLASSES = 2 * _RIM * _WIRE + 3 * 2 * _WIRE  # two rims, a bridge and two temples
 
 
 def _glasses_faces() -> Int64[Tensor, "triangles 3"]:
+    rim, straight = grid_faces(_RIM, _WIRE, closed=True, ring=True), grid_faces(2, _WIRE, closed=True)
     faces, start = [], 0
-    for rows in (_RIM, _RIM):
-        index = torch.arange(rows * _WIRE).reshape(rows, _WIRE) + start
-        ring = torch.cat([index, index[:1]])
-        ring = torch.cat([ring, ring[:, :1]], dim=1)
-        a, b, c, d = ring[:-1, :-1], ring[:-1, 1:], ring[1:, :-1], ring[1:, 1:]
-        faces += [torch.stack([a, b, c], -1).reshape(-1, 3), torch.stack([b, d, c], -1).reshape(-1, 3)]
+    for wire, rows in ((rim, _RIM), (rim, _RIM), *[(straight, 2)] * 3):
+        faces.append(wire + start)
         start += rows * _WIRE
-    for _ in range(3):
-        faces.append(grid_faces(2, _WIRE, closed=True) + start)
-        start += 2 * _WIRE
     return torch.cat(faces)
 
 
