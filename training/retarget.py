@@ -27,9 +27,12 @@ from pipelines.head import (
 
 # Beyond these angles (degrees) too much of a face lies hidden for one picture to show: motion is bent to stay inside.
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
+_UNBENT = 0.7  # of the way to them
 # How far the neck lets a head travel within the crop, in units of the face's height.
 _MAX_TRAVEL = 0.15
 _MAX_ZOOM = 1.15
+# Of the widest opening in a clip, what relaxed eyes have at least.
+_OPEN_AGAIN = 0.75
 # How much further than in the portrait an eye may open, in units of its opening there.
 _MAX_LID_GAIN = 0.4
 # What stays open of a shut eye, likewise: lids that touch leave a spline no way between them.
@@ -89,7 +92,9 @@ def neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
     # A smile widens the mouth, however much of the clip it lasts: rest is near the narrow end.
     width = np.linalg.norm(driver[:, 54] - driver[:, 48], axis=-1) / pose.scale
     unusual = np.abs(width / np.quantile(width, 0.2) - 1) * 8
-    return int((turned + mouth + unusual + 8 * np.abs(eyes - np.quantile(eyes, 0.7))).argmin())
+    # Eyes may be shut for most of the clip: then the usual opening is not the relaxed one.
+    relaxed = max(np.quantile(eyes, 0.7), _OPEN_AGAIN * np.quantile(eyes, 0.99))
+    return int((turned + mouth + unusual + 8 * np.abs(eyes - relaxed)).argmin())
 
 
 def one_euro(values: Float[np.ndarray, "frames 68 2"], fps: float, strength: float) -> Float[np.ndarray, "frames 68 2"]:
@@ -199,6 +204,10 @@ def _moved_pose(
 
 
 def _bend(own: float, change: Float[np.ndarray, "frames"], limit: float) -> Float[np.ndarray, "frames"]:
-    """`own + change`, approaching ±limit (or the source's own angle, where that is further) smoothly."""
+    """`own + change`, unaltered for most of the way and then approaching ±limit (or the source's own angle, where that
+    is further) smoothly."""
     room = np.maximum(np.where(change > 0, limit - own, limit + own), 4.0)
-    return np.asarray(own + room * np.tanh(change / room))
+    free = _UNBENT * room
+    beyond = np.maximum(np.abs(change) - free, 0)
+    bent = np.minimum(np.abs(change), free) + (room - free) * np.tanh(beyond / (room - free))
+    return np.asarray(own + np.sign(change) * bent)

@@ -146,6 +146,9 @@ def test_turning_is_taken_over_and_stays_within_limits(source: np.ndarray, face:
     assert moved[1] - own == pytest.approx(5, abs=1)
     assert moved[2] - own == pytest.approx(-10, abs=1.5)
     assert 15 < moved[3] <= 28.1
+    # Well within the limit a turn is the driver's to the degree.
+    further = fit_pose(retarget(source, np.stack([face(60, 50, 60, yaw=yaw) for yaw in (0, 12, -24)]), 25.0, RAW)).yaw
+    assert further[1:] - own == pytest.approx([12, -24], abs=1.5)
     assert -28.1 <= moved[4] < -20
     wild = fit_pose(retarget(source, driver, 25.0, MotionOptions(0.0, 3.0, 0.0, 0))).yaw
     assert np.abs(wild).max() <= 28.1
@@ -172,6 +175,11 @@ def test_neutral_is_frontal_with_open_eyes_and_a_shut_mouth(driver: np.ndarray, 
         face(head=head(smile=0.7)),
     ]
     assert neutral_frame(np.stack(frames)) in (0, 3)
+
+
+def test_neutral_has_open_eyes_though_they_are_shut_most_of_the_time(face: MakeFace) -> None:
+    shut = [face(yaw=yaw / 10, head=head(eyes=0.1)) for yaw in range(9)]
+    assert neutral_frame(np.stack([*shut[:5], face(yaw=3), *shut[5:]])) == 5
 
 
 def test_a_neutral_frame_that_is_none_is_refused(source: np.ndarray, driver: np.ndarray) -> None:
