@@ -25,6 +25,8 @@ from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
 _FRAMES_PER_STEP = 4
+_FASTEST = 5e-5  # learning rate: the paper's. Fresh optimisers take first steps as large as it, which spoil a trained G
+_FASTEST_DISCRIMINATOR = 2e-4
 _CHECK_EVERY = 10
 _PATIENCE = 2
 _WORTHWHILE = 0.99  # a check must lower the error by this factor to count
@@ -40,8 +42,9 @@ class FineTuneConfig:
     """How long and how carefully."""
 
     num_steps: int | None = None
-    """Generator updates; by default as many as lower the error on held-out variants of the pictures, at most 125
-    for one picture and 230 for thirty or more."""
+    """Generator updates; by default as many as lower the error on pictures, or variants of them, that are held out, at
+    most 125 for one picture and 230 for thirty or more. With a warp prior none where there are not four frames of one
+    film: bent copies of a picture teach to trust the warp, and new frames come out worse (docs/evaluation.md)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,11 +99,12 @@ def fine_tune(
     with torch.no_grad():
         discriminator.w0.add_(embedding[0])
     avatar_of = _AvatarMaker(model, portraits, generator, adain)
-    most = _most_steps(len(portraits)) if config.num_steps is None else config.num_steps
-    if most == 0:
+    frames = None if config.num_steps == 0 else _to_learn(model.config.model, portraits, random, config.num_steps)
+    if frames is None:
         return avatar_of(0)
+    most = config.num_steps or _most_steps(len(portraits))
     perceptual = load_perceptual(model.config, perceptual_files)
-    train, held_out = (frames.seen_by(perceptual) for frames in _to_learn(model.config.model, portraits, random))
+    train, held_out = (part.seen_by(perceptual) for part in frames)
     tuner = _Tuner(model, generator, discriminator, adain, perceptual)
     best_error, best, since_best = tuner.error(held_out), avatar_of(0), 0
     for step in range(1, most + 1):
@@ -138,7 +142,10 @@ class _AvatarMaker:
 
 
 class _Tuner:
-    """Fresh optimisers on (psi, psi') and (theta, w', b), as section 3.3 has it: no embedding match."""
+    """Fresh optimisers on (psi, psi') and (theta, w', b), as section 3.3 has it: no embedding match.
+
+    Nor is there a loss of pixels: of so few pictures it would make what lies a little off blurred.
+    """
 
     def __init__(
         self,
@@ -154,10 +161,10 @@ class _Tuner:
         self.perceptual = perceptual
         free = [p for name, p in generator.named_parameters() if not name.startswith("projection.")]
         betas = (0.0, 0.999)
-        self.generator_optimizer = torch.optim.Adam([*free, adain], model.config.learning_rate, betas)
-        self.discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(), model.config.learning_rate_discriminator, betas
-        )
+        rates = model.config.learning_rate, model.config.learning_rate_discriminator
+        rate, rate_discriminator = min(rates[0], _FASTEST), min(rates[1], _FASTEST_DISCRIMINATOR)
+        self.generator_optimizer = torch.optim.Adam([*free, adain], rate, betas)
+        self.discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), rate_discriminator, betas)
         self.no_row = torch.zeros(1, model.config.model.embedding_size)
 
     def step(self, frames: _Frames) -> dict[str, float]:
@@ -179,8 +186,6 @@ class _Tuner:
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
         }
-        if self.weights.pixel:
-            terms["pixel"] = losses.pixel(generated.frame, frames.target)
         self.generator_optimizer.zero_grad()
         losses.weighted_sum(terms, self.weights).backward()
         self.discriminator.requires_grad_(True)
@@ -189,12 +194,11 @@ class _Tuner:
 
     @torch.no_grad()
     def error(self, frames: _Frames) -> float:
-        """Content loss on frames not trained on, with that of pixels if the model has it."""
+        """Content loss on frames not trained on."""
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
         terms = losses.content(self.perceptual(generated.frame), frames.activations)
-        terms["pixel"] = losses.pixel(generated.frame, frames.target)
         return float(losses.weighted_sum(terms, self.weights))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
@@ -240,14 +244,19 @@ def _film_crops(config: ModelConfig, portraits: Sequence[Portrait]) -> _Crops:
 
 
 def _to_learn(
-    config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator
-) -> tuple[_Frames, _Frames]:
-    """Training and held-out frames: with a warp prior and frames of a film enough pairs of them, else variants."""
+    config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator, num_steps: int | None
+) -> tuple[_Frames, _Frames] | None:
+    """Training and held-out frames: with a warp prior and enough frames of a film pairs of them, else variants.
+
+    None where variants would do harm, and nobody asked for steps.
+    """
     one_size = len({portrait.image.shape for portrait in portraits}) == 1
     if config.warp_prior and one_size and len(portraits) >= _ENOUGH_FOR_PAIRS:
         pairs = _pairs(config, portraits, random)
         if pairs is not None:
             return pairs
+    if config.warp_prior and num_steps is None:
+        return None
     return _variants(config, portraits, random)
 
 
