@@ -29,7 +29,7 @@ demo: setup ## Run the whole line on real and synthetic clips; everything lands 
 
 # The base model that comes along is the one of STEPS steps. Stopped at any time, the same command goes on.
 BASE ?= base
-STEPS ?= 6000
+STEPS ?= 6040
 .PHONY: base-model
 base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE and STEPS
 	$(BIN)/sfumato synthesize $(BASE)/corpus --identities 1500 --videos 1 --seconds 10 --fps 2 --size 192 --seed 1
