@@ -27,7 +27,6 @@ from pipelines.head import (
 
 # Beyond these angles (degrees) too much of a face lies hidden for one picture to show: motion is bent to stay inside.
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
-_UNBENT = 0.7  # of the way to them
 # How far the neck lets a head travel within the crop, in units of the face's height.
 _MAX_TRAVEL = 0.15
 _MAX_ZOOM = 1.15
@@ -204,10 +203,10 @@ def _moved_pose(
 
 
 def _bend(own: float, change: Float[np.ndarray, "frames"], limit: float) -> Float[np.ndarray, "frames"]:
-    """`own + change`, unaltered for most of the way and then approaching ±limit (or the source's own angle, where that
-    is further) smoothly."""
+    """`own + change`, approaching ±limit (or the source's own angle, where that is further) smoothly.
+
+    Bent from the start: unaltered up to 70 % of the way landmarks lie nearer to the driver's (8.9 % of the eye distance
+    for 10.1 % on synthetic pairs), and faces look worse (LPIPS .087 for .084), the Mona Lisa's by far.
+    """
     room = np.maximum(np.where(change > 0, limit - own, limit + own), 4.0)
-    free = _UNBENT * room
-    beyond = np.maximum(np.abs(change) - free, 0)
-    bent = np.minimum(np.abs(change), free) + (room - free) * np.tanh(beyond / (room - free))
-    return np.asarray(own + np.sign(change) * bent)
+    return np.asarray(own + room * np.tanh(change / room))

@@ -146,9 +146,6 @@ def test_turning_is_taken_over_and_stays_within_limits(source: np.ndarray, face:
     assert moved[1] - own == pytest.approx(5, abs=1)
     assert moved[2] - own == pytest.approx(-10, abs=1.5)
     assert 15 < moved[3] <= 28.1
-    # Well within the limit a turn is the driver's to the degree.
-    further = fit_pose(retarget(source, np.stack([face(60, 50, 60, yaw=yaw) for yaw in (0, 12, -24)]), 25.0, RAW)).yaw
-    assert further[1:] - own == pytest.approx([12, -24], abs=1.5)
     assert -28.1 <= moved[4] < -20
     wild = fit_pose(retarget(source, driver, 25.0, MotionOptions(0.0, 3.0, 0.0, 0))).yaw
     assert np.abs(wild).max() <= 28.1
