@@ -81,7 +81,7 @@ class Animator:
         adain = self.avatar.adain_values.expand(batch, -1)
         if not self.avatar.config.warp_prior:
             frame = self._timed(images, adain, None)
-            return F.interpolate(frame, size=(self.side, self.side), mode="bicubic", align_corners=False).clamp(-1, 1)
+            return enlarged(frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
         border = round(size * (REACH - 1) / 2)
@@ -113,6 +113,11 @@ class Animator:
         still = picture[top:bottom, left:right]
         picture[top:bottom, left:right] = np.rint(share * drawn[rows, columns] + (1 - share) * still).astype(np.uint8)
         return picture
+
+
+def enlarged(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
+    """A picture of the published form, which has no finer one to start from; in [-1, 1]."""
+    return F.interpolate(frame, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
 def corrected(

@@ -273,8 +273,7 @@ def _tensors(data: bytes, name: str) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except SafetensorError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{name} does not fit this architecture: {reason}") from None
+        raise _misfit(name, error) from None
     return tensors
 
 
@@ -282,8 +281,11 @@ def _put(network: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> 
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{name} does not fit this architecture: {reason}") from None
+        raise _misfit(name, error) from None
+
+
+def _misfit(name: str, error: Exception) -> ValueError:
+    return ValueError(f"{name} does not fit this architecture: {' '.join(str(error).split())[:200]}")
 
 
 def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -212,7 +212,8 @@ def _most_steps(num_portraits: int) -> int:
 
 @torch.no_grad()
 def _embed(model: BaseModel, portraits: Sequence[Portrait]) -> Float[Tensor, "1 embedding"]:
-    shots = _crops(model.config.model, portraits)
+    config = model.config.model
+    shots = _crops(config, portraits, [portrait.affine(config, config.image_size) for portrait in portraits])
     return model.embedder.embed_shots(shots.frames[None], shots.landmark_images[None])
 
 
@@ -225,22 +226,12 @@ class _Crops:
     landmark_images: Float[Tensor, "shots 3 h w"]
 
 
-def _crops(config: ModelConfig, portraits: Sequence[Portrait]) -> _Crops:
-    return _crops_of([portrait.crop(config, config.image_size) for portrait in portraits], config)
-
-
-def _crops_of(cut: Sequence[tuple[np.ndarray, np.ndarray]], config: ModelConfig) -> _Crops:
-    images, landmarks = (np.stack(each) for each in zip(*cut, strict=True))
+def _crops(config: ModelConfig, portraits: Sequence[Portrait], affines: Sequence[Float64[np.ndarray, "2 3"]]) -> _Crops:
+    cuts = [*zip(portraits, affines, strict=True)]
+    images = np.stack([crop(portrait.image, affine, config.image_size) for portrait, affine in cuts])
+    landmarks = np.stack([to_crop(portrait.landmarks, affine) for portrait, affine in cuts])
     drawn = rasterize_batch(torch.from_numpy(landmarks), config.image_size, config.raster)
     return _Crops(to_tensor(images, torch.device("cpu")), landmarks, drawn)
-
-
-def _film_crops(config: ModelConfig, portraits: Sequence[Portrait]) -> _Crops:
-    """One crop for all pictures, as training has it for a clip: what surrounds the head stays where it is."""
-    affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.image_size)
-    images = [crop(portrait.image, affine, config.image_size) for portrait in portraits]
-    landmarks = [to_crop(portrait.landmarks, affine) for portrait in portraits]
-    return _crops_of([*zip(images, landmarks, strict=True)], config)
 
 
 def _to_learn(
@@ -268,7 +259,10 @@ def _pairs(
     Every fourth is held out: a source, but a target only of the check. None where the pictures are not of one scene:
     another light or other clothes are nothing to learn to paint.
     """
-    crops, total = _film_crops(config, portraits), len(portraits)
+    total = len(portraits)
+    # One crop for all, as training has it for a clip: what surrounds the head stays where it is.
+    affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.image_size)
+    crops = _crops(config, portraits, [affine] * total)
     sources_each = min(total - 1, max(2, _PAIRS // total))
     chosen = [
         (source, target)

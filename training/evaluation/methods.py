@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from pipelines.rasterize import rasterize_batch
-from training.animator import corrected
+from training.animator import corrected, enlarged
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.episodes import nearest_angles
@@ -148,15 +147,10 @@ def _generate(
     for batch in _batches(targets):
         seen = resize_points(batch, config.image_size / shots.size)
         images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
-        if not config.warp_prior:
-            frame = generator(images, values).frame
-            if config.image_size != shots.size:
-                frame = F.interpolate(frame, size=(shots.size,) * 2, mode="bicubic", align_corners=False).clamp(-1, 1)
-        else:
-            warped = _warp_shots(shots, batch, config, device)
-            frame = generator(images, values, warped.coarse).frame
-            if config.image_size != shots.size:
-                frame = corrected(warped.fine, warped.coarse.frame, frame)
+        warped = _warp_shots(shots, batch, config, device) if config.warp_prior else None
+        frame = generator(images, values, warped and warped.coarse).frame
+        if config.image_size != shots.size:
+            frame = corrected(warped.fine, warped.coarse.frame, frame) if warped else enlarged(frame, shots.size)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
