@@ -44,3 +44,13 @@ def test_fine_tune_takes_it_by_default(tmp_path: Path, capsys: pytest.CaptureFix
     assert sfumato.main(["fine-tune", str(PICTURE), "-o", str(tmp_path / "her"), "--num-steps", "0"]) == 0
     version = hashlib.sha256((Path(SHIPPED) / MANIFEST).read_bytes()).hexdigest()
     assert load_avatar(str(tmp_path / "her")).base_version == version
+
+
+@pytest.mark.slow
+def test_one_picture_is_not_fine_tuned_with_it_and_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sfumato.main(["fine-tune", str(PICTURE), "-o", str(tmp_path / "her"), "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert outcome["counts"] == {"portraits": 1, "steps": 0}
+    assert outcome["notes"] == ["no updates would make it better: feed-forward; --num-steps asks for some"]

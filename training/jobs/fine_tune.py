@@ -32,7 +32,8 @@ class Options:
     model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
     """Base model: the folder or URL that `sfumato meta-train` or `export` wrote; default: the one that comes along."""
     num_steps: int | None = None
-    """Updates; 0 is feed-forward. By default they stop when held-out variants of the pictures get no better."""
+    """Updates; 0 is feed-forward. By default they stop when held-out pictures get no better, and there are none for a
+    model with a warp prior and fewer than four frames of one film: they would make it worse."""
     face: int | None = None
     """Which face, counted from 0 for the largest, when a picture shows several."""
     consent: str | None = None
@@ -65,7 +66,9 @@ def run(options: Options) -> Outcome:
         files = PerceptualFiles.named(options.vgg19, options.vggface)
         avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step, files)
     save_avatar(avatar, options.out, options.consent)
-    return _outcome(options, avatar, started)
+    stayed = options.num_steps is None and avatar.steps == 0
+    notes = ("no updates would make it better: feed-forward; --num-steps asks for some",) if stayed else ()
+    return _outcome(options, avatar, started, *notes)
 
 
 def _made_before(options: Options, version: str) -> Avatar | None:
