@@ -49,9 +49,10 @@ class Options:
     films: tuple[str, ...] = ()
     """Films to measure with; by default real clips of the catalogue."""
     synthetic: int = 0
-    """Draw so many people to measure with, a film of each: no two clips are the same, as in a large corpus."""
+    """Draw so many people to measure with, a film of each, but no more than --clips: no two clips are the same, as in a
+    large corpus."""
     clips: int = 6
-    """Clips of a round: the films, again and again until there are so many, or the first of them."""
+    """Clips of a round: the films, again and again until there are so many."""
     seconds: float = 7.8
     """Length that the films are cut to; the default is the mean of VoxCeleb2's clips."""
     rounds: int = 5
@@ -124,7 +125,7 @@ def run(options: Options) -> Outcome:
         folder = Path(scratch)
         cut = folder / "corpus"
         if options.synthetic:
-            films, notes = draw_films(options.synthetic, cut, options.seconds)
+            films, notes = draw_films(min(options.synthetic, options.clips), cut, options.seconds)
         elif options.films:
             films, notes = given_films(options.films, cut, options.seconds)
         else:

@@ -38,7 +38,6 @@ from training.finetune import FineTuneConfig
 from training.sources import check_fits
 
 _PARTS = "parts"
-_LEAST_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -177,10 +176,10 @@ def _open_data(options: Options, models: Mapping[str, BaseModel]) -> ShardDatase
         raise FileNotFoundError(f"{options.data} does not exist")
     dataset = ShardDataset(options.data)
     check_fits(dataset, models[OURS].config.model)
-    stored = dataset.manifest.size
-    if options.size is not None and not _LEAST_SIZE <= options.size <= stored:
+    stored, least = dataset.manifest.size, max(model.config.model.image_size for model in models.values())
+    if options.size is not None and not least <= options.size <= stored:
         raise ValueError(
-            f"--size has to be {_LEAST_SIZE} to {stored}, the size of the crops of {options.data}, not {options.size}"
+            f"--size has to be {least} to {stored}, the size of the crops of {options.data}, not {options.size}"
         )
     return dataset
 
