@@ -20,7 +20,7 @@ def read_table(url: str, columns: Sequence[str] | None = None) -> Any:
     """
     data = storage.read_bytes(url)
     try:
-        # Not pq.read_table: it goes through a scanner whose threads can outlive a short program, which then aborts.
-        return pq.ParquetFile(pa.BufferReader(data)).read(columns)
+        # Without threads, hence not pq.read_table either: Arrow's can outlive a short program, which then aborts.
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"{url} cannot be read: {error}") from error
