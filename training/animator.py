@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -15,8 +14,8 @@ from pipelines.faces import to_crop
 from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
-from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, upsample_grid, warp
-from training.pictures import resize_points, to_images, to_tensor
+from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_at
+from training.pictures import resize_points, resize_square, to_images, to_tensor
 from training.portraits import Portrait
 
 _BATCH = 8
@@ -52,9 +51,7 @@ class Animator:
         self.fine = _cut(canvas.image, self.left, self.top, self.side)
         inner = self.fine[self.crop, self.crop]
         self.fine_frame = to_tensor(self.fine[None], torch.device("cpu"))
-        self.coarse_frame = to_tensor(
-            cv2.resize(inner, (size, size), interpolation=cv2.INTER_AREA)[None], torch.device("cpu")
-        )
+        self.coarse_frame = to_tensor(resize_square(inner, avatar.config.frame_size)[None], torch.device("cpu"))
         self.source_image = self._landmark_images(self.source)
 
     def shape(self, frame: Literal["full", "crop"]) -> tuple[int, int]:
@@ -87,10 +84,10 @@ class Animator:
         border = round(size * (REACH - 1) / 2)
         grid = sampling_grid(source, target, size + 2 * border, extent=REACH)
         fine = warp(self.fine_frame.expand(batch, -1, -1, -1), upsample_grid(grid / REACH, self.side))
-        coarse = torch.cat([self.coarse_frame, self.source_image], dim=1).expand(batch, -1, -1, -1)
-        warped = warp(coarse, grid[:, border : border + size, border : border + size])
-        frame = self._timed(images, adain, WarpedShot(warped[:, :3], warped[:, 3:]))
-        return corrected(fine, warped[:, :3], frame, border)
+        coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
+        warped = warp_at(coarse_frame, source_image, grid[:, border : border + size, border : border + size])
+        frame = self._timed(images, adain, warped)
+        return corrected(fine, warped.frame, frame, border)
 
     def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> Float[Tensor, "batch 3 h w"]:
         started = time.perf_counter()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipelines.rasterize import rasterize_batch
 from pipelines.shard_cache import ShardCache
@@ -19,7 +20,7 @@ from training.config import ModelConfig
 from training.exchange import share
 from training.models.warp import control_points, warp_shot
 from training.order import VideoOrder, WindowOrder
-from training.pictures import resize_points, to_tensor
+from training.pictures import resize_points, resize_square, to_tensor
 from training.recycler import Recycler
 from training.row_table import RowTable
 from training.step import Batch
@@ -78,6 +79,7 @@ class DecodedEpisodes:
     images: UInt8[np.ndarray, "batch frames size size 3"] | UInt8[Tensor, "batch frames size size 3"]
     """On the host, or where they were drawn."""
     landmarks: Float[np.ndarray, "batch frames 68 2"]
+    """In pixels of `images`."""
     warp_sources: Int[np.ndarray, "batch"]
     """Position along `frames` of the shot to warp: the nearest in pose among the episode's candidates."""
     numbers: tuple[int, ...]
@@ -95,7 +97,7 @@ class EpisodeLoader:
         dataset: ShardDataset,
         videos: Sequence[SourceVideo],
         sampler: EpisodeSampler,
-        image_size: int,
+        frame_size: int,
         *,
         rank: int = 0,
         world_size: int = 1,
@@ -103,9 +105,9 @@ class EpisodeLoader:
         cache: ShardCache | None = None,
     ) -> None:
         self.dataset, self.videos, self.sampler = dataset, videos, sampler
-        self.image_size, self.share = image_size, share(sampler.episodes_per_step, rank, world_size)
+        self.frame_size, self.share = frame_size, share(sampler.episodes_per_step, rank, world_size)
         self.threads, self.cache = threads, cache
-        self._flags = _decode_flags(dataset.manifest.size, image_size)
+        self._flags = _decode_flags(dataset.manifest.size, frame_size)
         self._memory = Recycler()
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
@@ -121,10 +123,10 @@ class EpisodeLoader:
         frames = [[self.videos[e.video].frames[frame] for frame in (e.target, *e.shots)] for e in episodes]
         at = None if self.cache is None else self.cache.path
         read = self.dataset.read([frame for row in frames for frame in row], at=at)
-        images = self._memory.take(len(read), self.image_size, self.image_size, 3)
+        images = self._memory.take(len(read), self.frame_size, self.frame_size, 3)
         for image, (jpeg, _) in zip(images, read, strict=True):
-            image[:] = _decode_jpeg(jpeg, self.image_size, self._flags)
-        scale = self.image_size / self.dataset.manifest.size
+            image[:] = _decode_jpeg(jpeg, self.frame_size, self._flags)
+        scale = self.frame_size / self.dataset.manifest.size
         landmarks = resize_points(np.stack([points for _, points in read]), scale)
         shape = (len(episodes), self.sampler.num_shots + 1)
         nearest = [
@@ -191,13 +193,15 @@ def to_batch(
     decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device, draws: Draws | None = None
 ) -> Batch:
     """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
-    size = config.image_size
+    size, fine_size = config.image_size, config.frame_size
     batch, per_episode = decoded.images.shape[:2]
-    frames = to_tensor(decoded.images.reshape(-1, size, size, 3), device).unflatten(0, (batch, per_episode))
+    fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
     landmarks = decoded.landmarks
     if draws is not None:
         # A flip mirrors the poses of all frames alike: the shot nearest in pose remains the same.
-        frames, landmarks = augment_frames(frames, draws), augment_landmarks(landmarks, draws, size)
+        fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
+    landmarks = resize_points(landmarks, size / fine_size)
+    frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))
     images = rasterize_batch(torch.from_numpy(landmarks.reshape(-1, 68, 2)).to(device), size, config.raster)
     images = images.unflatten(0, (batch, per_episode))
     warped = None
@@ -205,7 +209,7 @@ def to_batch(
         episode = torch.arange(batch, device=device)
         source = torch.from_numpy(decoded.warp_sources).to(device)
         points = torch.from_numpy(control_points(landmarks, size)).to(device)
-        warped = warp_shot(frames[episode, source], images[episode, source], points[episode, source], points[:, 0])
+        warped = warp_shot(fine[episode, source], images[episode, source], points[episode, source], points[:, 0])
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
 
 
@@ -225,8 +229,4 @@ def _decode_jpeg(jpeg: bytes, size: int, flags: int) -> UInt8[np.ndarray, "size 
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
     if image is None:
         raise ValueError(f"a frame of {len(jpeg)} bytes is no JPEG")
-    if image.shape[:2] == (size, size):
-        return np.asarray(image)
-    shrinks = image.shape[0] > size
-    resized: np.ndarray = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return resized
+    return resize_square(image, size)

@@ -213,7 +213,7 @@ def _most_steps(num_portraits: int) -> int:
 @torch.no_grad()
 def _embed(model: BaseModel, portraits: Sequence[Portrait]) -> Float[Tensor, "1 embedding"]:
     config = model.config.model
-    shots = _crops(config, portraits, [portrait.affine(config, config.image_size) for portrait in portraits])
+    shots = _crops(config, portraits, [portrait.affine(config, config.frame_size) for portrait in portraits])
     return model.embedder.embed_shots(shots.frames[None], shots.landmark_images[None])
 
 
@@ -221,17 +221,22 @@ def _embed(model: BaseModel, portraits: Sequence[Portrait]) -> Float[Tensor, "1 
 class _Crops:
     """The pictures as the networks see them; landmarks in pixels."""
 
+    fine: Float[Tensor, "shots 3 fine fine"]
+    """As large as a warp wants them: `ModelConfig.frame_size`."""
     frames: Float[Tensor, "shots 3 h w"]
     landmarks: Float[np.ndarray, "shots 68 2"]
     landmark_images: Float[Tensor, "shots 3 h w"]
 
 
 def _crops(config: ModelConfig, portraits: Sequence[Portrait], affines: Sequence[Float64[np.ndarray, "2 3"]]) -> _Crops:
+    size, fine_size = config.image_size, config.frame_size
     cuts = [*zip(portraits, affines, strict=True)]
-    images = np.stack([crop(portrait.image, affine, config.image_size) for portrait, affine in cuts])
+    images = np.stack([crop(portrait.image, affine, fine_size) for portrait, affine in cuts])
     landmarks = np.stack([to_crop(portrait.landmarks, affine) for portrait, affine in cuts])
-    drawn = rasterize_batch(torch.from_numpy(landmarks), config.image_size, config.raster)
-    return _Crops(to_tensor(images, torch.device("cpu")), landmarks, drawn)
+    landmarks = resize_points(landmarks, size / fine_size)
+    drawn = rasterize_batch(torch.from_numpy(landmarks), size, config.raster)
+    fine = to_tensor(images, torch.device("cpu"))
+    return _Crops(fine, F.avg_pool2d(fine, fine_size // size), landmarks, drawn)
 
 
 def _to_learn(
@@ -261,7 +266,7 @@ def _pairs(
     """
     total = len(portraits)
     # One crop for all, as training has it for a clip: what surrounds the head stays where it is.
-    affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.image_size)
+    affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.frame_size)
     crops = _crops(config, portraits, [affine] * total)
     sources_each = min(total - 1, max(2, _PAIRS // total))
     chosen = [
@@ -271,7 +276,7 @@ def _pairs(
     ]
     sources, targets = np.array(chosen).T
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
-    warped = warp_shot(crops.frames[sources], crops.landmark_images[sources], points[sources], points[targets])
+    warped = warp_shot(crops.fine[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
     alike = (warped.frame - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
     is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1)

@@ -240,7 +240,7 @@ class OnlineLoader:
         self, scripts: Sequence[tuple[int, int]]
     ) -> tuple[UInt8[Tensor, "batch frames size size 3"], Float[np.ndarray, "batch frames 68 2"]]:
         """Frames of a few motions, each with its person, cropped as a data set's clips are: one crop for all frames."""
-        size, frames = self.config.model.image_size, self.config.num_shots + 1
+        size, frames = self.config.model.frame_size, self.config.num_shots + 1
         people, scenes, motions = [], [], []
         for number, place in scripts:
             identity = FIRST_IDENTITY + place

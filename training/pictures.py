@@ -1,5 +1,6 @@
 """RGB 0..255 in arrays, [-1, 1] in tensors."""
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, UInt8
@@ -49,6 +50,15 @@ def crop_batch(
     fine = F.grid_sample(frames, grid, mode=mode, padding_mode="border", align_corners=False)
     cropped = F.avg_pool2d(fine, fineness) if fineness > 1 else fine
     return cropped.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def resize_square(image: UInt8[np.ndarray, "side side 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The mean of areas when shrinking, cubic when growing."""
+    if len(image) == size:
+        return image
+    how = cv2.INTER_AREA if size < len(image) else cv2.INTER_CUBIC
+    resized: np.ndarray = cv2.resize(image, (size, size), interpolation=how)
+    return resized
 
 
 def resize_points(

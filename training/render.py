@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
 
@@ -18,6 +17,7 @@ from pipelines.landmarks import LandmarkDetector
 from pipelines.video import VideoWriter, decode, probe
 from training.animator import Animator, Cancelled
 from training.avatar import Avatar
+from training.pictures import resize_square
 from training.portraits import scaled
 from training.retarget import MotionOptions, fill_gaps, retarget
 
@@ -162,7 +162,7 @@ class _SideBySide(ExitStack):
         self.driver = decode(driver)
         info = probe(driver)
         self.affine = _inside(crop_affine(landmarks, animator.avatar.config.crop, _TILE), info.width, info.height)
-        self.portrait = _resized(animator.fine[animator.crop, animator.crop], _TILE)
+        self.portrait = resize_square(animator.fine[animator.crop, animator.crop], _TILE)
         sound = driver if info.has_audio else None
         self.writer = VideoWriter(path, width=3 * _TILE, height=_TILE, fps=fps, audio_from=sound, comment=COMMENT)
 
@@ -173,7 +173,7 @@ class _SideBySide(ExitStack):
 
     def write(self, result: UInt8[np.ndarray, "crop crop 3"]) -> None:
         driver = crop(next(self.driver).image, self.affine, _TILE)
-        self.writer.write(np.hstack([self.portrait, driver, _resized(result, _TILE)]))
+        self.writer.write(np.hstack([self.portrait, driver, resize_square(result, _TILE)]))
 
 
 def _inside(affine: Float64[np.ndarray, "2 3"], width: int, height: int) -> Float64[np.ndarray, "2 3"]:
@@ -183,9 +183,3 @@ def _inside(affine: Float64[np.ndarray, "2 3"], width: int, height: int) -> Floa
     corner = np.clip(centre - side / 2, -0.5, np.array([width, height]) - side - 0.5)
     scale = side / _TILE
     return np.array([[scale, 0, corner[0] + scale / 2], [0, scale, corner[1] + scale / 2]])
-
-
-def _resized(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    how = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC
-    resized: np.ndarray = cv2.resize(image, (size, size), interpolation=how)
-    return resized

@@ -187,7 +187,7 @@ def open_loader(
             cache = ShardCache(data.scratch, data.dataset.shards("train"))
     counts = [len(video.frames) for video in data.videos]
     sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
-    size = config.model.image_size
+    size = config.model.frame_size
     try:
         yield EpisodeLoader(
             data.dataset, data.videos, sampler, size, rank=rank, world_size=world_size, threads=threads, cache=cache

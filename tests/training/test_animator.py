@@ -35,7 +35,8 @@ def test_memory_does_not_grow_with_the_length_of_the_clip(avatar: Avatar) -> Non
 
 def test_the_crop_of_the_canvas_is_the_models_own(avatar: Avatar) -> None:
     animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
-    image, landmarks = avatar.canvas.crop(avatar.config, 32)
+    image, _ = avatar.canvas.crop(avatar.config, avatar.config.frame_size)
+    _, landmarks = avatar.canvas.crop(avatar.config, 32)
     assert np.abs(animator.source[0] - landmarks).max() < 0.5  # whole pixels of the canvas
     coarse = (animator.coarse_frame[0].permute(1, 2, 0).numpy() + 1) * 127.5
     assert np.abs(coarse - image).mean() < 8

@@ -167,30 +167,32 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
 ) -> None:
     dataset = make_dataset("ann/v1", "bob/v1")
     videos = dataset.videos("train")
-    loader = EpisodeLoader(dataset, videos, EpisodeSampler([5, 5], 2, 4, seed=0), 32)
+    loader = EpisodeLoader(dataset, videos, EpisodeSampler([5, 5], 2, 4, seed=0), 64)
     decoded = loader.load(3)
     assert decoded.numbers == (12, 13, 14, 15)
     config, table = tiny_model(warp_prior=True), RowTable(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
     draws = draw(ALL, 0, decoded.numbers)
     assert draws is not None
     batch = to_batch(decoded, table, config, CPU, draws)
-    landmarks = augment_landmarks(decoded.landmarks, draws, 32)
+    landmarks = ((augment_landmarks(decoded.landmarks, draws, 64) + 0.5) / 2 - 0.5).astype(np.float32)
+    finer = []
     for episode in range(4):
         # The same change to the target and to each shot.
         for place, frame in enumerate((batch.target[episode], *batch.shots[episode])):
             alone = to_tensor(decoded.images[episode, place][None], CPU)[None]
             one = Draws(**{name: value[episode : episode + 1] for name, value in vars(draws).items()})
-            assert torch.allclose(frame, augment_frames(alone, one)[0, 0], atol=1e-6)
+            fine = augment_frames(alone, one)[0, 0]
+            assert torch.allclose(frame, fine.unflatten(2, (32, 2)).unflatten(1, (32, 2)).mean(dim=(2, 4)), atol=1e-6)
+            finer.append(fine)
         drawn = rasterize(landmarks[episode, 2], 32, config.raster)
         assert np.array_equal(to_images(batch.shot_landmark_images[episode, 1:2])[0], drawn)
     # The warp bends between the augmented points.
     assert batch.warped is not None
     points = torch.from_numpy(control_points(landmarks, 32))
     rows, source = torch.arange(4), torch.from_numpy(decoded.warp_sources)
-    every = torch.cat([batch.target[:, None], batch.shots], dim=1), torch.cat(
-        [batch.target_landmark_image[:, None], batch.shot_landmark_images], dim=1
-    )  # fmt: skip
-    bent = warp_shot(every[0][rows, source], every[1][rows, source], points[rows, source], points[:, 0])
+    images = torch.cat([batch.target_landmark_image[:, None], batch.shot_landmark_images], dim=1)
+    frames = torch.stack(finer).unflatten(0, (4, 3))
+    bent = warp_shot(frames[rows, source], images[rows, source], points[rows, source], points[:, 0])
     assert torch.allclose(batch.warped.frame, bent.frame, atol=1e-5)
     plain = to_batch(decoded, table, config, CPU)
     assert not torch.allclose(plain.target, batch.target, atol=0.05)

@@ -55,10 +55,10 @@ def test_a_video_with_too_few_frames_is_refused() -> None:
         EpisodeSampler([20, 8], 8, 1, seed=0)
 
 
-def _loader(dataset: ShardDataset, rank: int = 0, world_size: int = 1) -> EpisodeLoader:
+def _loader(dataset: ShardDataset, rank: int = 0, world_size: int = 1, size: int = 32) -> EpisodeLoader:
     videos = dataset.videos("train")
     sampler = EpisodeSampler([len(video.frames) for video in videos], 2, 4, seed=0)
-    return EpisodeLoader(dataset, videos, sampler, 32, rank=rank, world_size=world_size)
+    return EpisodeLoader(dataset, videos, sampler, size, rank=rank, world_size=world_size)
 
 
 def test_a_batch_holds_the_frames_of_its_episodes_scaled_with_their_landmarks(make_dataset: MakeDataset) -> None:
@@ -120,25 +120,25 @@ def test_the_warp_only_sees_its_candidates(make_dataset: MakeDataset) -> None:
 def test_a_decoded_step_becomes_a_batch(
     warp_prior: bool, make_dataset: MakeDataset, tiny_model: Callable[..., ModelConfig]
 ) -> None:
-    decoded = _loader(make_dataset("ann/v1", "bob/v1")).load(0)
-    table = RowTable(["bob/v1", "ann/v1"], 8, learning_rate=0.1)
     config = tiny_model(warp_prior=warp_prior)
+    fineness = 2 if warp_prior else 1
+    decoded = _loader(make_dataset("ann/v1", "bob/v1"), size=32 * fineness).load(0)
+    table = RowTable(["bob/v1", "ann/v1"], 8, learning_rate=0.1)
     batch = to_batch(decoded, table, config, torch.device("cpu"))
     assert [table.video_ids[row] for row in batch.rows] == list(decoded.video_ids)
-    assert np.array_equal(to_images(batch.target), decoded.images[:, 0])
-    assert np.array_equal(to_images(batch.shots[:, 1]), decoded.images[:, 2])
-    drawn = rasterize(decoded.landmarks[1, 2], 32, config.raster)
+    # Means of squares of pixels; a coordinate x is the middle of its pixel.
+    images = decoded.images.reshape(4, 3, 32, fineness, 32, fineness, 3).mean(axis=(3, 5))
+    landmarks = ((decoded.landmarks + 0.5) / fineness - 0.5).astype(np.float32)
+    assert np.abs(to_images(batch.target) - images[:, 0]).max() <= 0.51
+    assert np.abs(to_images(batch.shots[:, 1]) - images[:, 2]).max() <= 0.51
+    drawn = rasterize(landmarks[1, 2], 32, config.raster)
     assert np.array_equal(to_images(batch.shot_landmark_images[1, 1:2])[0], drawn)
-    assert np.array_equal(
-        to_images(batch.target_landmark_image[:1])[0], rasterize(decoded.landmarks[0, 0], 32, config.raster)
-    )
+    assert np.array_equal(to_images(batch.target_landmark_image[:1])[0], rasterize(landmarks[0, 0], 32, config.raster))
     assert (batch.warped is not None) == warp_prior
     if batch.warped is not None:
-        chosen = decoded.images[range(4), decoded.warp_sources]
+        chosen = images[range(4), decoded.warp_sources]
         unwarped = np.abs(to_images(batch.warped.landmark_image) - to_images(batch.target_landmark_image).astype(float))
-        source = np.stack(
-            [rasterize(decoded.landmarks[i, s], 32, config.raster) for i, s in enumerate(decoded.warp_sources)]
-        )
+        source = np.stack([rasterize(landmarks[i, s], 32, config.raster) for i, s in enumerate(decoded.warp_sources)])
         # Bent to the target, a shot's landmark image lies nearer to the target's than it did.
         assert unwarped.mean() < np.abs(source - to_images(batch.target_landmark_image).astype(float)).mean()
         assert np.abs(to_images(batch.warped.frame).astype(float) - chosen).mean() > 0.1

@@ -123,16 +123,17 @@ def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embeddi
     loader = EpisodeLoader(dataset, [replace(v, frames=f) for v, f in zip(videos, seen, strict=True)], sampler, _SIZE)
     # Targets that training never sees, shots that it does.
     everything = [replace(v, frames=(*out, *f)) for v, out, f in zip(videos, held_out, seen, strict=True)]
-    decoded = EpisodeLoader(dataset, everything, sampler, _SIZE).decode(
-        [Episode(person, (8, 20), target, 1) for person in range(len(_PEOPLE)) for target in range(_HELD_OUT)]
-    )
+    episodes = [Episode(person, (8, 20), target, 1) for person in range(len(_PEOPLE)) for target in range(_HELD_OUT)]
+    decoded = EpisodeLoader(dataset, everything, sampler, _SIZE).decode(episodes)
+    with_warp = replace(config.model, warp_prior=True)
+    finer = EpisodeLoader(dataset, everything, sampler, with_warp.frame_size).decode(episodes)
     truth, points = decoded.images[:, 0], decoded.landmarks[:, 0]
     table = RowTable([video.video_id for video in videos], config.model.embedding_size, learning_rate=1e-3)
     learner = Learner(config, table, load_perceptual(config), SingleProcess(), CPU)
     batch = to_batch(decoded, table, config.model, CPU)
     # Only the driver's: the man moves so little that another frame of his is nearly the true one.
     moves = slice(_HELD_OUT)
-    bars = baselines(decoded, to_batch(decoded, table, replace(config.model, warp_prior=True), CPU), moves)
+    bars = baselines(decoded, to_batch(finer, table, with_warp, CPU), moves)
     own = [*range(len(truth))]
     swapped = own[_HELD_OUT:] + own[:_HELD_OUT]
     recogniser = Recogniser()
@@ -145,8 +146,8 @@ def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embeddi
         return csim.reshape(len(_PEOPLE), _HELD_OUT, -1).mean(axis=1)
 
     reached = [psnr(Student(learner, batch).draw(own)[moves], truth[moves])]
-    for step, episodes in enumerate(loader.steps(0, _MOST_STEPS), 1):
-        learner.step(to_batch(episodes, table, config.model, CPU))
+    for step, batches in enumerate(loader.steps(0, _MOST_STEPS), 1):
+        learner.step(to_batch(batches, table, config.model, CPU))
         if step % _CHECK_EVERY == 0:
             student = Student(learner, batch)
             drawn = student.draw(own)

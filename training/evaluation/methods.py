@@ -93,7 +93,7 @@ class WarpAlone:
     name: str = "warp alone"
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        warps = (_warp_shots(shots.faces, batch, self.config, self.device) for batch in _batches(targets))
+        warps = (_warp_shots(shots, batch, self.config, self.device) for batch in _batches(targets))
         return np.concatenate([to_images(warped.fine) for warped in warps])
 
 
@@ -111,7 +111,7 @@ class FeedForward:
             frames = to_tensor(seen.images, self.device)
             images = _landmark_images(seen.landmarks, self.config, self.device)
             adain = self.generator.adain_values(self.embedder.embed_shots(frames[None], images[None]))
-        return _generate(self.generator, adain, shots.faces, targets, self.config, self.device)
+        return _generate(self.generator, adain, shots, targets, self.config, self.device)
 
 
 class FineTuned:
@@ -125,7 +125,7 @@ class FineTuned:
         portraits = [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
         avatar = fine_tune(self.model, portraits, self.config)
         generator, adain = avatar.generator.to(self.device), avatar.adain_values.to(self.device)
-        return _generate(generator, adain, shots.faces, targets, self.model.config.model, self.device)
+        return _generate(generator, adain, shots, targets, self.model.config.model, self.device)
 
 
 def form(model: BaseModel) -> str:
@@ -137,20 +137,20 @@ def form(model: BaseModel) -> str:
 def _generate(
     generator: Generator,
     adain: Float[Tensor, "1 values"],
-    shots: Faces,
+    shots: Shots,
     targets: Float[np.ndarray, "frames 68 2"],
     config: ModelConfig,
     device: torch.device,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Frames of the shots' size: as the network draws them where it is its own, else as `Animator` shows them."""
-    drawn = []
+    drawn, size = [], shots.faces.size
     for batch in _batches(targets):
-        seen = resize_points(batch, config.image_size / shots.size)
+        seen = resize_points(batch, config.image_size / size)
         images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
         warped = _warp_shots(shots, batch, config, device) if config.warp_prior else None
         frame = generator(images, values, warped and warped.coarse).frame
-        if config.image_size != shots.size:
-            frame = corrected(warped.fine, warped.coarse.frame, frame) if warped else enlarged(frame, shots.size)
+        if config.image_size != size:
+            frame = corrected(warped.fine, warped.coarse.frame, frame) if warped else enlarged(frame, size)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
@@ -165,20 +165,21 @@ class _Warped:
 
 @torch.inference_mode()
 def _warp_shots(
-    shots: Faces, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
+    shots: Shots, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
 ) -> _Warped:
     """For each target the shot nearest in pose, bent to it, as in training; all in pixels of the shots' size."""
-    source = nearest_angles(shots.angles, pose_angles(targets))
-    chosen = Faces(shots.images[source], shots.landmarks[source])
+    source = nearest_angles(shots.faces.angles, pose_angles(targets))
+    chosen = Faces(shots.faces.images[source], shots.faces.landmarks[source])
     ours, wanted = (
-        torch.from_numpy(control_points(points, shots.size)).to(device) for points in (chosen.landmarks, targets)
+        torch.from_numpy(control_points(points, shots.faces.size)).to(device) for points in (chosen.landmarks, targets)
     )
     grid = sampling_grid(ours, wanted, config.image_size)
-    seen = chosen.resized(config.image_size)
-    coarse = warp_at(to_tensor(seen.images, device), _landmark_images(seen.landmarks, config, device), grid)
-    if config.image_size == shots.size:
+    fine = Faces(shots.stored.images[source], shots.stored.landmarks[source]).resized(config.frame_size)
+    seen = resize_points(chosen.landmarks, config.image_size / shots.faces.size)
+    coarse = warp_at(to_tensor(fine.images, device), _landmark_images(seen, config, device), grid)
+    if config.image_size == shots.faces.size:
         return _Warped(coarse, coarse.frame)
-    return _Warped(coarse, warp(to_tensor(chosen.images, device), upsample_grid(grid, shots.size)))
+    return _Warped(coarse, warp(to_tensor(chosen.images, device), upsample_grid(grid, shots.faces.size)))
 
 
 def _landmark_images(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -17,7 +16,7 @@ from pipelines.head import fit_pose
 from pipelines.jpeg import decode_jpeg
 from pipelines.schema import SPLITS
 from pipelines.shards import FrameRef, ShardDataset, SourceVideo
-from training.pictures import resize_points
+from training.pictures import resize_points, resize_square
 
 _FEWEST_HELD_OUT = 8
 
@@ -105,8 +104,7 @@ class Faces:
         """The same with pictures of `size` pixels."""
         if size == self.size:
             return self
-        how = cv2.INTER_AREA if size < self.size else cv2.INTER_CUBIC
-        images = np.stack([cv2.resize(image, (size, size), interpolation=how) for image in self.images])
+        images = np.stack([resize_square(image, size) for image in self.images])
         return Faces(images, resize_points(self.landmarks, size / self.size))
 
     @property

@@ -104,23 +104,28 @@ def warp(image: Float[Tensor, "batch channels h w"], grid: Float[Tensor, "batch 
 
 
 def warp_shot(
-    frame: Float[Tensor, "batch 3 h w"],
+    frame: Float[Tensor, "batch 3 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
-    """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`."""
-    return warp_at(frame, landmark_image, sampling_grid(source_points, target_points, frame.shape[-1]))
+    """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
+    return warp_at(frame, landmark_image, sampling_grid(source_points, target_points, landmark_image.shape[-1]))
 
 
 def warp_at(
-    frame: Float[Tensor, "batch 3 h w"],
+    frame: Float[Tensor, "batch 3 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     grid: Float[Tensor, "batch h w 2"],
 ) -> WarpedShot:
-    """A shot and its landmark image, sampled at a grid."""
-    warped = warp(torch.cat([frame, landmark_image], dim=1), grid)
-    return WarpedShot(warped[:, :3], warped[:, 3:])
+    """A shot and its landmark image, sampled at a grid.
+
+    The shot may be a whole multiple as large as the grid. Then it is sampled at its own size and averaged: between the
+    pixels of a small picture there is only blur, which a network would spend itself on undoing.
+    """
+    fine, size = frame.shape[-1], grid.shape[1]
+    warped = F.avg_pool2d(warp(frame, upsample_grid(grid, fine)), fine // size)
+    return WarpedShot(warped, warp(landmark_image, grid))
 
 
 def _kernel(distance: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
+from torch.nn import functional as F
 
 from training.models.warp import (
     REACH,
@@ -14,6 +15,7 @@ from training.models.warp import (
     sampling_grid,
     upsample_grid,
     warp,
+    warp_at,
     warp_shot,
 )
 
@@ -136,6 +138,24 @@ def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None
     grid = sampling_grid(source, target, SIZE)
     assert torch.allclose(shot.frame, warp(frame, grid), atol=1e-6)
     assert torch.allclose(shot.landmark_image, warp(image, grid), atol=1e-6)
+
+
+def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..., Tensor]) -> None:
+    image, source, target = torch.rand(1, 3, SIZE, SIZE), points(), points(yaw=10.0)
+    fine = torch.rand(1, 3, 2 * SIZE, 2 * SIZE)
+    sampled = warp(fine, sampling_grid(source, target, 2 * SIZE))
+    by_hand = (
+        sampled[..., ::2, ::2] + sampled[..., 1::2, ::2] + sampled[..., ::2, 1::2] + sampled[..., 1::2, 1::2]
+    ) / 4
+    # The grid is solved at the small size and interpolated: hardly anything lies between.
+    assert float((warp_shot(fine, image, source, target).frame - by_hand).abs().mean()) < 0.01
+    # Sampled half a pixel off the small picture itself, what is finely striped would be grey; so it keeps its stripes.
+    stripes = torch.ones(1, 3, 2 * SIZE, 2 * SIZE)
+    stripes[..., 1::4] = stripes[..., 2::4] = -1
+    moved = warp_at(stripes, image, identity_grid(SIZE, torch.device("cpu"))[None] + 1 / SIZE)
+    small = warp_at(F.avg_pool2d(stripes, 2), image, identity_grid(SIZE, torch.device("cpu"))[None] + 1 / SIZE)
+    assert float(moved.frame[..., 1:-1].abs().min()) > 0.9
+    assert float(small.frame[..., 1:-1].abs().max()) < 0.1
 
 
 def test_upsampling_a_grid_keeps_a_linear_displacement_exactly() -> None:
