@@ -46,7 +46,7 @@ class Origin:
     step: int
     """Generator updates."""
     images_seen: int
-    """Target frames the generator was trained on."""
+    """Target frames the generator was trained on, those of the model it began with included."""
     dataset: str
     """URL of the data set."""
     dataset_digest: str
@@ -130,6 +130,23 @@ def resume(url: str, learner: Learner) -> Origin:
         ids, tensor_file.read(files["identity_rows.safetensors"], f"{url}/identity_rows.safetensors", sizes)
     )
     return origin
+
+
+def begin_from(url: str, learner: Learner) -> None:
+    """Give a fresh learner the averaged E and G, and D, of the base model that its configuration names.
+
+    Optimisers and rows of W begin anew: they are those of other videos.
+
+    Raises:
+        ValueError: another model lies there than the configuration means.
+    """
+    model, beginning = load_bundle(url), learner.config.start_from
+    if beginning is None or model.version != beginning.version:
+        raise ValueError(f"{url} is not the model that this run began with: it was altered since")
+    for name, network in learner.networks().items():
+        network.load_state_dict(getattr(model, name).state_dict())
+    learner.embedder_ema.start_at(learner.embedder)
+    learner.generator_ema.start_at(learner.generator)
 
 
 def _load_optimizers(learner: Learner, data: bytes, name: str) -> None:

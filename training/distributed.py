@@ -69,6 +69,7 @@ class _Job:
     control: Any
     scratch: str | None
     perceptual_files: PerceptualFiles | None
+    start_from: str | None
 
 
 def fit(
@@ -80,6 +81,7 @@ def fit(
     on_progress: Callable[[int, Mapping[str, float]], None],
     scratch: str | None = None,
     perceptual_files: PerceptualFiles | None = None,
+    start_from: str | None = None,
 ) -> str:
     """Train on a Ray cluster; returns the URL of the last checkpoint. Run again with the same `run`, it resumes.
 
@@ -89,6 +91,7 @@ def fit(
         run: path or URL of the run; checkpoints go below it.
         scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
         perceptual_files: where every worker finds weights that no registry carries.
+        start_from: absolute path or URL of the base model that the configuration begins with.
         on_progress: called about twice a second with the last logged step and its metrics.
 
     Raises:
@@ -105,7 +108,9 @@ def fit(
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": _Job(config, dataset, checkpoints_of(run), control, scratch, perceptual_files)},
+            train_loop_config={
+                "job": _Job(config, dataset, checkpoints_of(run), control, scratch, perceptual_files, start_from)
+            },
             scaling_config=cluster.scaling(),
             run_config=RunConfig(
                 name=_NAME,
@@ -234,7 +239,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     source = open_source(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
     checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
-    train(job.config, source, observer, exchange, device, checkpoint, job.perceptual_files)
+    train(job.config, source, observer, exchange, device, checkpoint, job.perceptual_files, job.start_from)
 
 
 class _RayObserver:

@@ -19,7 +19,12 @@ class EMA:
         self.decay, self.warm_up = decay, warm_up
         self.num_updates = 0
         self._averaged = {name for name, _ in module.named_parameters()}
-        self.shadow: dict[str, Tensor] = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self.shadow: dict[str, Tensor] = {}
+        self.start_at(module)
+
+    def start_at(self, module: nn.Module) -> None:
+        """Forget what was averaged: the module as it is now."""
+        self.shadow = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:

@@ -70,5 +70,7 @@ class Guard:
 
     def origin(self, step: int, dataset: str, digest: str) -> Origin:
         """What a checkpoint of now has to say of itself."""
-        images = step * self._learner.config.episodes_per_step
+        config = self._learner.config
+        before = 0 if config.start_from is None else config.start_from.images_seen
+        images = before + step * config.episodes_per_step
         return Origin(step, images, dataset, digest, self._skipped, self._rollbacks)

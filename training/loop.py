@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training import losses
 from training.augmentation import draw
-from training.checkpoint import Origin, resume
+from training.checkpoint import Origin, begin_from, resume
 from training.config import TrainConfig
 from training.episodes import DecodedEpisodes, Episode, to_batch
 from training.exchange import Exchange
@@ -62,11 +62,13 @@ def train(
     device: torch.device,
     checkpoint: str | None,
     perceptual_files: PerceptualFiles | None = None,
+    start_from: str | None = None,
 ) -> None:
     """Train to `config.num_steps`, from a checkpoint if there is one.
 
     Args:
         perceptual_files: where weights lie that the config asks for and no registry carries.
+        start_from: where the base model of `config.start_from` lies; not read where there is a checkpoint.
 
     Raises:
         ValueError: the checkpoint belongs to another configuration.
@@ -79,6 +81,8 @@ def train(
         seed=config.seed,
     )
     learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device)
+    if checkpoint is None and start_from is not None:
+        begin_from(start_from, learner)
     origin = None if checkpoint is None else resume(checkpoint, learner)
     threads = min(torch.get_num_threads(), _MOST_DECODERS)
     with source.open_loader(

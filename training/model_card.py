@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipelines.card import one_line, table
 from training.checkpoint import Origin
-from training.config import TrainConfig
+from training.config import Beginning, TrainConfig
 from training.sources import Facts
 from training.tracker import flattened
 
@@ -50,7 +50,7 @@ def model_card(config: TrainConfig, origin: Origin, data: Facts, training: Train
     """
     sections = (
         summary(config, origin, data, training),
-        _training(origin, training),
+        _training(origin, training, config.start_from),
         _metrics(training.metrics),
         _use(),
         _people(config),
@@ -89,14 +89,19 @@ def _amount(data: Facts) -> str:
     return f"{data.counts['done']:,} clips, " if "done" in data.counts else ""
 
 
-def _training(origin: Origin, training: Training) -> str:
+def _training(origin: Origin, training: Training, beginning: Beginning | None) -> str:
     first, *more = training.starts
     lines = [f"- Started: {first} UTC", f"- Finished: {training.finished} UTC"]
     if more:
         lines.insert(1, f"- Started again: {len(more)} times, last {more[-1]} UTC")
     names = {"device": "Device", "workers": "Workers", "machine": "Machine of the first worker"}
     lines += [f"- {names[name]}: {one_line(value)}" for name, value in training.hardware.items() if name in names]
-    return "## How it was trained\n\n" + "\n".join([*lines, f"- Data: {one_line(origin.dataset)}"])
+    lines.append(f"- Data: {one_line(origin.dataset)}")
+    if beginning is not None:
+        lines.append(
+            f"- Began with: base model `{beginning.version[:12]}`, {beginning.images_seen:,} of the images seen"
+        )
+    return "## How it was trained\n\n" + "\n".join(lines)
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:

@@ -1,10 +1,11 @@
 """What a run's configuration takes from its data and from the weights it is given."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pipelines import weights
 from pipelines.shards import read_manifest
-from training.config import TrainConfig
+from training.checkpoint import differences, load_bundle
+from training.config import Beginning, TrainConfig
 from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 
@@ -32,3 +33,17 @@ def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> Tr
     config = replace(config, perceptual="vgg19_vggface", vgg19_sha256=vgg19, vggface_sha256=vggface)
     load_perceptual(config, files)
     return config
+
+
+def starting_from(config: TrainConfig, url: str) -> TrainConfig:
+    """The config of a run that begins with the weights of a base model.
+
+    Raises:
+        FileNotFoundError: nothing is at `url`.
+        ValueError: it is no base model, or of another architecture, crop or detector; the message says what differs.
+    """
+    model = load_bundle(url)
+    different = differences(asdict(model.config.model), asdict(config.model), ignore=set())
+    if different:
+        raise ValueError(f"{url} is no model to start from here: {'; '.join(different)}")
+    return replace(config, start_from=Beginning(model.version, model.origin.images_seen))

@@ -11,6 +11,7 @@ from training.avatar import load_avatar
 from training.checkpoint import (
     MANIFEST,
     Origin,
+    begin_from,
     differences,
     load_bundle,
     load_weights,
@@ -19,11 +20,12 @@ from training.checkpoint import (
     save_bundle,
     write_with_manifest,
 )
-from training.config import TrainConfig
+from training.config import Beginning, TrainConfig
 from training.exchange import SingleProcess
 from training.models.generator import Generator
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
+from training.run_config import starting_from
 from training.step import Learner
 
 ORIGIN = Origin(7, 28, "gs://bucket/set", "d" * 64)
@@ -68,6 +70,28 @@ def test_a_bundle_round_trips(make_learner: Callable[..., Learner], tmp_path: Pa
     for name, value in model.discriminator.state_dict().items():
         assert torch.equal(value, learner.discriminator.state_dict()[name])
     assert model.version == hashlib.sha256((tmp_path / "model" / MANIFEST).read_bytes()).hexdigest()
+
+
+def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
+    url = str(tmp_path / "model")
+    old = make_learner()
+    for value in old.generator_ema.shadow.values():
+        value.add_(0.01)
+    save_bundle(url, old, ORIGIN)
+    new = make_learner(seed=1)
+    assert not torch.equal(new.generator.state_dict()["head.bias"], old.generator_ema.shadow["head.bias"])
+    config = starting_from(new.config, url)
+    assert config == dataclasses.replace(new.config, start_from=Beginning(load_bundle(url).version, ORIGIN.images_seen))
+    new.config = config
+    begin_from(url, new)
+    for name, value in old.generator_ema.shadow.items():
+        assert torch.equal(new.generator.state_dict()[name], value)
+        assert torch.equal(new.generator_ema.shadow[name], value)
+    for name, value in old.discriminator.state_dict().items():
+        assert torch.equal(new.discriminator.state_dict()[name], value)
+    save_bundle(url, new, ORIGIN)
+    with pytest.raises(ValueError, match="model is not the model that this run began with"):
+        begin_from(url, new)
 
 
 def test_a_bundle_lives_on_any_storage(make_learner: Callable[..., Learner], tmp_path: Path) -> None:

@@ -180,6 +180,20 @@ def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
     assert steps == [*range(10, stopped + 1, 10), stopped + 4]  # none missing, none twice
     assert not (run / "lease.json").exists()
 
+    further, seen = tmp_path / "further", model.origin.images_seen
+    arguments[3], arguments[-1] = str(further), "1"
+    code, _, said = start(*arguments, "--num-steps", "3", "--start-from", str(run), "--learning-rate", "1e-5").end()
+    assert code == 0, said
+    begun = load_bundle(str(further))
+    assert (begun.origin.step, begun.origin.images_seen) == (3, seen + 6)
+    assert (
+        f"- Began with: base model `{model.version[:12]}`, {seen:,} of the images seen"
+        in (further / "README.md").read_text()
+    )
+    # Three steps of 1e-5, and not other weights at random.
+    old, new = model.generator.state_dict(), begun.generator.state_dict()
+    assert max(float((new[name] - old[name]).abs().max()) for name in old if name.endswith("weight")) < 1e-4
+
 
 def _interrupted(
     action: Callable[[], object], seen: list[tuple[int, Mapping[str, float]]], pressed: threading.Event

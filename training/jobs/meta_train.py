@@ -20,6 +20,7 @@ import tyro
 from pipelines import storage
 from pipelines.command import Artefact, Outcome, console, progress
 from training import lease
+from training.base_model import SHIPPED
 from training.checkpoint import (
     MANIFEST,
     Origin,
@@ -30,7 +31,7 @@ from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMoti
 from training.model_card import Training
 from training.perceptual_weights import PerceptualFiles
 from training.presets import PRESETS
-from training.run_config import with_detector_of, with_published_perceptual
+from training.run_config import starting_from, with_detector_of, with_published_perceptual
 from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
 from training.sources import Source, open_source
 from training.tracker import Target, without_password
@@ -61,8 +62,13 @@ class Options:
     """Steps in a row that show the same pictures, each with another target: drawing people is the dearest part."""
     online_size: int | None = None
     """Side of the pictures that crops are cut from, pixels; by default half as much again as the model's, up to 256."""
+    start_from: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """Begin with the weights of a base model of the same preset and form, a path or URL, and not with random ones;
+    `shipped` is the one that comes along. On a cluster every worker reads it."""
     num_steps: int | None = None
     """Generator updates in all; by default the preset's."""
+    learning_rate: float | None = None
+    """Of embedder and generator; the discriminator's follows in the preset's proportion. By default the preset's."""
     num_shots: int | None = None
     """K: frames shown to the embedder beside the target; by default the preset's."""
     episodes_per_step: int | None = None
@@ -118,6 +124,8 @@ class Options:
     def __post_init__(self) -> None:
         if (self.data is None) is not self.online:
             raise ValueError("give either --data ROOT, a data set, or --online, people drawn while training")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise ValueError(f"--learning-rate must lie between 0 and 1, not {self.learning_rate}")
 
     def config(self) -> TrainConfig:
         """The preset with this run's changes."""
@@ -131,6 +139,10 @@ class Options:
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         preset = PRESETS[self.preset]()
+        if self.learning_rate is not None:
+            changes["learning_rate"] = self.learning_rate
+            ratio = preset.learning_rate_discriminator / preset.learning_rate
+            changes["learning_rate_discriminator"] = self.learning_rate * ratio
         if self.form != "preset":
             changes["model"] = replace(preset.model, warp_prior=self.form == "warp")
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
@@ -174,6 +186,13 @@ class Options:
                 words += [flag] if value is True else [flag, str(value)]
         return without_password(shlex.join(words))
 
+    @property
+    def base_model(self) -> str | None:
+        """Absolute path or URL of what to start from: workers have folders of their own."""
+        if self.start_from is None:
+            return None
+        return SHIPPED if self.start_from == "shipped" else storage.absolute(self.start_from)
+
     def target(self, record: Mapping[str, Any]) -> Target:
         """Where the run logs to; `record` is what run.json says."""
         name = Path(self.out).name or self.preset
@@ -197,6 +216,8 @@ def run(options: Options) -> Outcome:
         config = with_detector_of(config, root)
     if files is not None:
         config = with_published_perceptual(config, files)
+    if options.base_model is not None:
+        config = starting_from(config, options.base_model)
     source = open_source(root, config)
     for note in source.notes(config):
         console().print(f"sfumato meta-train: {note}", markup=False)
@@ -248,7 +269,8 @@ def _train(
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            checkpoint = fit(config, source.name, out, cluster, tracker, on_progress, options.absolute_scratch, files)
+            given = options.absolute_scratch, files, options.base_model
+            checkpoint = fit(config, source.name, out, cluster, tracker, on_progress, *given)
         training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
         registered = publish(checkpoint, out, source.facts, training, tracker)
         status = "FINISHED"

@@ -12,11 +12,12 @@ import torch
 import sfumato
 from pipelines import assets
 from pipelines.shards import ShardDataset
+from training.base_model import SHIPPED
 from training.config import Augmentation, OnlineConfig
 from training.jobs.meta_train import Options
 from training.perceptual_weights import PerceptualFiles
-from training.presets import demo
-from training.run_config import with_detector_of, with_published_perceptual
+from training.presets import base, demo
+from training.run_config import starting_from, with_detector_of, with_published_perceptual
 from training.run_record import read_record
 from training.sources import open_data
 
@@ -35,6 +36,41 @@ def test_the_published_form_is_a_flag_away() -> None:
     config = Options("demo", "run", "set", form="published").config()
     assert config == replace(demo(), model=replace(demo().model, warp_prior=False))
     assert Options("paper", "run", "set", form="warp").config().model.warp_prior
+
+
+def test_both_learning_rates_follow_the_flag() -> None:
+    config = Options("small", "run", "set", learning_rate=1e-5).config()
+    assert (config.learning_rate, config.learning_rate_discriminator) == (1e-5, pytest.approx(4e-5))
+
+
+def test_what_a_run_cannot_start_from_is_one_line(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = make_dataset("ann/v1").root, tmp_path / "run"
+    (tmp_path / "empty").mkdir()
+    for words, code, line in (
+        (["demo", "--start-from", "shipped"], 1, "base_model is no model to start from here: "),
+        (["demo", "--start-from", "shipped"], 1, "image_size: 96 -> 64"),
+        (["base", "--form", "published", "--start-from", "shipped"], 1, "here: warp_prior: True -> False"),
+        (["base", "--start-from", f"{tmp_path}/none"], 2, f"{tmp_path}/none does not exist"),
+        (["base", "--start-from", f"{tmp_path}/empty"], 1, f"{tmp_path}/empty holds no manifest.json"),
+        (["base", "--learning-rate", "0"], 2, "--learning-rate must lie between 0 and 1, not 0"),
+    ):
+        assert sfumato.main(["meta-train", *words, "--data", root, "-o", str(out)]) == code
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("sfumato meta-train: error: ")
+        assert line in said
+        assert not out.exists()
+
+
+def test_a_run_goes_on_from_the_same_beginning_only(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = starting_from(base(), SHIPPED)
+    (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": asdict(config)}))
+    assert read_record(str(tmp_path), config)["mlflow_run"] == "x"
+    assert sfumato.main(["meta-train", "base", "--data", make_dataset("ann/v1").root, "-o", str(tmp_path)]) == 1
+    assert "start_from: " in capsys.readouterr().err
 
 
 def test_precision_follows_the_hardware_unless_it_is_named() -> None:
