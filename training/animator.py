@@ -14,7 +14,7 @@ from pipelines.faces import to_crop
 from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
-from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_at
+from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely
 from training.pictures import resize_points, resize_square, to_images, to_tensor
 from training.portraits import Portrait
 
@@ -83,7 +83,7 @@ class Animator:
         target = torch.from_numpy(control_points(targets, size))
         border = round(size * (REACH - 1) / 2)
         grid = sampling_grid(source, target, size + 2 * border, extent=REACH)
-        fine = warp(self.fine_frame.expand(batch, -1, -1, -1), upsample_grid(grid / REACH, self.side))
+        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), grid / REACH, self.side)
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
         warped = warp_at(coarse_frame, source_image, grid[:, border : border + size, border : border + size])
         frame = self._timed(images, adain, warped)

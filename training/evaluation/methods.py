@@ -17,7 +17,7 @@ from training.episodes import nearest_angles
 from training.evaluation.protocol import Faces, pose_angles
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_at
+from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely
 from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
@@ -179,7 +179,7 @@ def _warp_shots(
     coarse = warp_at(to_tensor(fine.images, device), _landmark_images(seen, config, device), grid)
     if config.image_size == shots.faces.size:
         return _Warped(coarse, coarse.frame)
-    return _Warped(coarse, warp(to_tensor(chosen.images, device), upsample_grid(grid, shots.faces.size)))
+    return _Warped(coarse, warp_finely(to_tensor(chosen.images, device), grid, shots.faces.size))
 
 
 def _landmark_images(

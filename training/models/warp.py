@@ -6,6 +6,7 @@ move with the face) and a frame of fixed points around the crop (so that the bac
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -98,9 +99,20 @@ def upsample_grid(grid: Float[Tensor, "batch h w 2"], size: int) -> Float[Tensor
     return identity_grid(size, grid.device) + displacement.permute(0, 2, 3, 1)
 
 
-def warp(image: Float[Tensor, "batch channels h w"], grid: Float[Tensor, "batch h2 w2 2"]) -> Float[Tensor, "..."]:
-    """Sample a picture at a grid; beyond the border its edge continues."""
-    return F.grid_sample(image, grid.to(image.dtype), padding_mode="border", align_corners=False)
+def warp(
+    image: Float[Tensor, "batch channels h w"],
+    grid: Float[Tensor, "batch h2 w2 2"],
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+) -> Float[Tensor, "batch channels h2 w2"]:
+    """Sample a picture at a grid; beyond the border its edge continues. `bicubic` is sharper, and may overshoot."""
+    return F.grid_sample(image, grid.to(image.dtype), mode=mode, padding_mode="border", align_corners=False)
+
+
+def warp_finely(
+    image: Float[Tensor, "batch channels H W"], grid: Float[Tensor, "batch h w 2"], size: int
+) -> Float[Tensor, "batch channels size size"]:
+    """A picture in [-1, 1] as it is shown: `size` pixels, at a grid that was solved for fewer."""
+    return warp(image, upsample_grid(grid, size), "bicubic").clamp(-1, 1)
 
 
 def warp_shot(
