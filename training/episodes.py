@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from pipelines.rasterize import rasterize_batch
 from pipelines.shard_cache import ShardCache
-from pipelines.shards import FrameRef, ShardDataset, SourceVideo
+from pipelines.shards import ShardDataset, SourceVideo
 from training.augmentation import Draws, augment_frames, augment_landmarks
 from training.config import ModelConfig
 from training.exchange import share
 from training.models.warp import control_points, warp_shot
+from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
 from training.pictures import resize_points, resize_square, to_tensor
 from training.recycler import Recycler
@@ -81,7 +82,7 @@ class DecodedEpisodes:
     landmarks: Float[np.ndarray, "batch frames 68 2"]
     """In pixels of `images`."""
     warp_sources: Int[np.ndarray, "batch"]
-    """Position along `frames` of the shot to warp: the nearest in pose among the episode's candidates."""
+    """See the function of this name."""
     numbers: tuple[int, ...]
     """Each episode's place in the run."""
 
@@ -127,17 +128,13 @@ class EpisodeLoader:
         for image, (jpeg, _) in zip(images, read, strict=True):
             image[:] = _decode_jpeg(jpeg, self.frame_size, self._flags)
         scale = self.frame_size / self.dataset.manifest.size
-        landmarks = resize_points(np.stack([points for _, points in read]), scale)
         shape = (len(episodes), self.sampler.num_shots + 1)
-        nearest = [
-            1 + nearest_in_pose(shots[: episode.num_warp_candidates], target)
-            for episode, (target, *shots) in zip(episodes, frames, strict=True)
-        ]
+        landmarks = resize_points(np.stack([points for _, points in read]), scale).reshape(*shape, 68, 2)
         return DecodedEpisodes(
             video_ids=tuple(self.videos[episode.video].video_id for episode in episodes),
             images=images.reshape(*shape, *images.shape[1:]),
-            landmarks=landmarks.reshape(*shape, 68, 2),
-            warp_sources=np.array(nearest),
+            landmarks=landmarks,
+            warp_sources=warp_sources(episodes, landmarks, self.frame_size),
             numbers=tuple(episode.number for episode in episodes),
         )
 
@@ -175,18 +172,14 @@ def read_ahead(
             yield ahead.popleft().result()
 
 
-def nearest_in_pose(candidates: Sequence[FrameRef], target: FrameRef) -> int:
-    """The candidate whose yaw, pitch and roll, as the index has them, are nearest to the target's."""
-    angles = np.array([(frame.yaw, frame.pitch, frame.roll) for frame in (target, *candidates)])
-    return int(nearest_angles(angles[1:], angles[:1])[0])
-
-
-def nearest_angles(
-    candidates: Float[np.ndarray, "candidates 3"], targets: Float[np.ndarray, "targets 3"]
-) -> Int[np.ndarray, "targets"]:
-    """For each of the targets the candidate whose yaw, pitch and roll are nearest."""
-    nearest: np.ndarray = np.square(targets[:, None] - candidates).sum(axis=-1).argmin(axis=1)
-    return nearest
+def warp_sources(
+    episodes: Sequence[Episode], landmarks: Float[np.ndarray, "batch frames 68 2"], size: int
+) -> Int[np.ndarray, "batch"]:
+    """For each episode the position along `frames` of the shot to warp: the nearest of its candidates."""
+    candidates = (points[1 : 1 + e.num_warp_candidates] for e, points in zip(episodes, landmarks, strict=True))
+    targets = landmarks[:, :1]
+    nearest = [nearest_frames(*each, size)[0] for each in zip(candidates, targets, strict=True)]
+    return 1 + np.array(nearest)
 
 
 def to_batch(
@@ -198,7 +191,7 @@ def to_batch(
     fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
     landmarks = decoded.landmarks
     if draws is not None:
-        # A flip mirrors the poses of all frames alike: the shot nearest in pose remains the same.
+        # All frames of an episode are changed alike: the nearest shot remains so.
         fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
     landmarks = resize_points(landmarks, size / fine_size)
     frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))

@@ -21,10 +21,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.faces import crop_affine, to_crop
-from pipelines.head import fit_pose
 from pipelines.schema import digest_of
 from training.config import OnlineConfig, TrainConfig
-from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, nearest_angles, read_ahead
+from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, warp_sources
 from training.exchange import share
 from training.order import EncoreOrder
 from training.pictures import crop_batch
@@ -211,17 +210,11 @@ class OnlineLoader:
             if self._stream is not None:
                 self._stream.synchronize()
         landmarks = film.landmarks[rows, frames]
-        pose = fit_pose(landmarks)
-        angles = np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
-        nearest = [
-            1 + int(nearest_angles(turned[1 : 1 + episode.num_warp_candidates], turned[:1])[0])
-            for episode, turned in zip(episodes, angles, strict=True)
-        ]
         return DecodedEpisodes(
             video_ids=tuple(_video_id(episode.video) for episode in episodes),
             images=images,
             landmarks=landmarks,
-            warp_sources=np.array(nearest),
+            warp_sources=warp_sources(episodes, landmarks, self.config.model.frame_size),
             numbers=tuple(episode.number for episode in episodes),
         )
 

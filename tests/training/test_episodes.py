@@ -10,9 +10,9 @@ import torch
 from pipelines import storage
 from pipelines.rasterize import rasterize
 from pipelines.shard_cache import ShardCache
-from pipelines.shards import FrameRef, ShardDataset
+from pipelines.shards import ShardDataset
 from training.config import ModelConfig
-from training.episodes import EpisodeLoader, EpisodeSampler, nearest_in_pose, to_batch
+from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
 from training.order import WindowOrder
 from training.pictures import resize_points, to_images, to_tensor
 from training.row_table import RowTable
@@ -95,17 +95,6 @@ def test_steps_come_in_order_from_any_start(make_dataset: MakeDataset) -> None:
     for step, decoded in enumerate(steps, 3):
         assert np.array_equal(decoded.images, loader.load(step).images)
     assert list(loader.steps(4, 4)) == []
-
-
-def _posed(yaw: float, pitch: float = 0, roll: float = 0) -> FrameRef:
-    return FrameRef("shard", 0, 0, 0, 0, "clip", 0, float(yaw), float(pitch), float(roll))
-
-
-def test_the_warp_starts_from_the_nearest_pose() -> None:
-    candidates = [_posed(-20), _posed(5), _posed(0, roll=15), _posed(0, pitch=12)]
-    assert nearest_in_pose(candidates, _posed(8)) == 1
-    assert nearest_in_pose(candidates, _posed(-12)) == 0
-    assert nearest_in_pose(candidates[2:], _posed(0, pitch=8)) == 1
 
 
 def test_the_warp_only_sees_its_candidates(make_dataset: MakeDataset) -> None:

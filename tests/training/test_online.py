@@ -155,12 +155,12 @@ def test_pictures_are_cropped_by_the_models_rule_from_their_true_points(config: 
     assert renderer.size == 48  # half as much again as the networks'
     drawn = Cartoons(48, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
     points = drawn.points.numpy()
-    affine = crop_affine(points, config.model.crop, 32)
+    affine = crop_affine(points, config.model.crop, 64)
     episode = _loader(config, cast).sampler.episodes(0)[0]
     order = [episode.target, *episode.shots]
     assert np.allclose(batch.landmarks[0], to_crop(points[order], affine))
     for ours, image in zip(np.asarray(batch.images[0]), drawn.images.numpy()[order], strict=True):
-        assert np.abs(ours.astype(int) - crop(image, affine, 32)).mean() < 6
+        assert np.abs(ours.astype(int) - crop(image, affine, 64)).mean() < 6
 
 
 def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig, cast: Cast) -> None:

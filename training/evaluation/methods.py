@@ -13,11 +13,11 @@ from pipelines.rasterize import rasterize_batch
 from training.animator import corrected, enlarged
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
-from training.episodes import nearest_angles
-from training.evaluation.protocol import Faces, pose_angles
+from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
 from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely
+from training.nearest import nearest_frames
 from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
@@ -86,7 +86,7 @@ class NearestFrame:
 
 @dataclass(frozen=True)
 class WarpAlone:
-    """The shot nearest in pose, bent to the target's landmarks: what a generator with the warp prior starts from."""
+    """The nearest shot, bent to the target's landmarks: what a generator with the warp prior starts from."""
 
     config: ModelConfig
     device: torch.device
@@ -167,8 +167,8 @@ class _Warped:
 def _warp_shots(
     shots: Shots, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
 ) -> _Warped:
-    """For each target the shot nearest in pose, bent to it, as in training; all in pixels of the shots' size."""
-    source = nearest_angles(shots.faces.angles, pose_angles(targets))
+    """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size."""
+    source = nearest_frames(shots.faces.landmarks, targets, shots.faces.size)
     chosen = Faces(shots.faces.images[source], shots.faces.landmarks[source])
     ours, wanted = (
         torch.from_numpy(control_points(points, shots.faces.size)).to(device) for points in (chosen.landmarks, targets)
