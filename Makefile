@@ -27,7 +27,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 demo: setup ## Run the whole line on real and synthetic clips; everything lands in demo/
 	$(BIN)/sfumato demo -o $(DEMO)
 
-# The base model that comes along is the one of STEPS steps. Stopped at any time, the same command goes on.
+# The base model that comes along was made in these three rounds. Stopped at any time, the same command goes on.
 BASE ?= base
 STEPS ?= 6040
 .PHONY: base-model

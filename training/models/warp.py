@@ -1,8 +1,8 @@
 """The warp prior: bend a shot so that its landmarks lie where the target's are (thin-plate spline, Bookstein 1989).
 
 The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
-unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
-move with the face) and a frame of fixed points around the crop (so that the background stays).
+unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair, forehead and
+cheeks move with the face) and a frame of fixed points around the crop (so that the background stays).
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ SMOOTHING = 3.5e-4
 # Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
 # can still move.
 REACH = 1.5
+# Left and right of the head, already at little more than its border: background does not follow a head that turns.
+_SIDES = 1.1
 _FRAME_POINTS_PER_SIDE = 7
 
 
@@ -44,8 +46,9 @@ def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Fl
 def _still_frame() -> Float[np.ndarray, "frame 2"]:
     side = np.linspace(-REACH, REACH, _FRAME_POINTS_PER_SIDE)
     far = np.full_like(side, REACH)
-    edges = [np.stack(pair, -1) for pair in ((side, -far), (side, far), (-far, side), (far, side))]
-    return np.unique(np.concatenate(edges), axis=0)
+    near = np.full_like(side, _SIDES)
+    lines = ((side, -far), (side, far), (-far, side), (far, side), (-near, side), (near, side))
+    return np.unique(np.concatenate([np.stack(line, -1) for line in lines]), axis=0)
 
 
 def sampling_grid(

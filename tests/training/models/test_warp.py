@@ -53,8 +53,12 @@ def test_control_points_put_pixel_centres_within_the_crops_edges(face: MakeFace)
     points = control_points(landmarks, 32)
     assert points[0].tolist() == [-1, 1]
     assert points[1].tolist() == [0, 0]
-    assert points.shape == (68 + 14 + 24, 2)
-    assert np.abs(points[-24:]).max(axis=1).tolist() == [REACH] * 24
+    # Still: a square of 24 points, and two columns of 7 beside the head.
+    assert points.shape == (68 + 18 + 24 + 14, 2)
+    still = points[-38:]
+    beside = np.isclose(np.abs(still[:, 0]), 1.1)
+    assert beside.sum() == 14
+    assert np.abs(still[~beside]).max(axis=1).tolist() == [REACH] * 24
 
 
 @pytest.mark.parametrize("landmark", [8, 33, 36, 48, 57])
