@@ -18,6 +18,7 @@ from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_shot
+from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import resize_points, to_tensor
@@ -28,11 +29,11 @@ _FRAMES_PER_STEP = 4
 _FASTEST = 5e-5  # learning rate: the paper's. Fresh optimisers take first steps as large as it, which spoil a trained G
 _FASTEST_DISCRIMINATOR = 2e-4
 _CHECK_EVERY = 10
-_PATIENCE = 2
+_PATIENCE = 3
 _WORTHWHILE = 0.99  # a check must lower the error by this factor to count
 _VARIANTS_PER_PORTRAIT = 6
 _ENOUGH_FOR_PAIRS = 4  # pictures, of which every fourth is held out as a target
-_PAIRS = 112  # at most about so many: each is kept with the perceptual network's activations
+_SOURCES_EACH = 3  # the nearest others of a target: what drawing starts from. Far ones teach to distrust the warp
 _SAME_SCENE = 0.2  # mean distance in [-1, 1] of a picture to another bent to it, beyond which light or clothes differ
 _FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
 
@@ -248,7 +249,7 @@ def _to_learn(
     """
     one_size = len({portrait.image.shape for portrait in portraits}) == 1
     if config.warp_prior and one_size and len(portraits) >= _ENOUGH_FOR_PAIRS:
-        pairs = _pairs(config, portraits, random)
+        pairs = _pairs(config, portraits)
         if pairs is not None:
             return pairs
     if config.warp_prior and num_steps is None:
@@ -256,10 +257,8 @@ def _to_learn(
     return _variants(config, portraits, random)
 
 
-def _pairs(
-    config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator
-) -> tuple[_Frames, _Frames] | None:
-    """Each picture as the target of others bent to it, which is what animating will ask for.
+def _pairs(config: ModelConfig, portraits: Sequence[Portrait]) -> tuple[_Frames, _Frames] | None:
+    """Each picture as the target of those nearest to it, bent, which is what animating will ask for.
 
     Every fourth is held out: a source, but a target only of the check. None where the pictures are not of one scene:
     another light or other clothes are nothing to learn to paint.
@@ -268,13 +267,10 @@ def _pairs(
     # One crop for all, as training has it for a clip: what surrounds the head stays where it is.
     affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.frame_size)
     crops = _crops(config, portraits, [affine] * total)
-    sources_each = min(total - 1, max(2, _PAIRS // total))
-    chosen = [
-        (source, target)
-        for target in range(total)
-        for source in random.permutation([other for other in range(total) if other != target])[:sources_each]
-    ]
-    sources, targets = np.array(chosen).T
+    distances = warp_distances(crops.landmarks, crops.landmarks, config.image_size)
+    np.fill_diagonal(distances, np.inf)
+    sources = distances.argsort(axis=1)[:, :_SOURCES_EACH].reshape(-1)
+    targets = np.arange(total).repeat(_SOURCES_EACH)
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
     warped = warp_shot(crops.fine[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)

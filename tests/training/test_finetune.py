@@ -10,6 +10,7 @@ from pipelines.rasterize import rasterize_batch
 from training import finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune
+from training.models.warp import WarpedShot, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_tensor
@@ -28,11 +29,15 @@ def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualN
 def test_no_steps_are_feed_forward(warp_prior: bool, base_model: MakeModel, portrait: MakePortrait) -> None:
     model, portraits = base_model(warp_prior=warp_prior), [portrait(), portrait(yaw=10.0)]
     avatar = fine_tune(model, portraits, FineTuneConfig(0))
-    crops = [p.crop(model.config.model, 32) for p in portraits]
-    frames = to_tensor(np.stack([image for image, _ in crops]), torch.device("cpu"))
-    images = rasterize_batch(torch.from_numpy(np.stack([p for _, p in crops])), 32, model.config.model.raster)
+    # With a warp prior pictures are cut twice as large as they are seen, as in training: means of four pixels.
+    fineness = 2 if warp_prior else 1
+    cuts = np.stack([p.crop(model.config.model, 32 * fineness)[0] for p in portraits])
+    fine = to_tensor(cuts, torch.device("cpu"))
+    frames = fine.unflatten(3, (32, fineness)).unflatten(2, (32, fineness)).mean(dim=(3, 5))
+    points = np.stack([p.crop(model.config.model, 32)[1] for p in portraits])
+    images = rasterize_batch(torch.from_numpy(points), 32, model.config.model.raster)
     expected = model.generator.adain_values(model.embedder.embed_shots(frames[None], images[None]))
-    assert torch.allclose(avatar.adain_values, expected, atol=1e-6)
+    assert torch.allclose(avatar.adain_values, expected, atol=1e-5)
     for name, value in avatar.generator.state_dict().items():
         assert torch.equal(value, model.generator.state_dict()[name])
     assert avatar.steps == 0
@@ -164,6 +169,25 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     steps: list[int] = []
     fine_tune(model, film, FineTuneConfig(), lambda step, *_: steps.append(step))
     assert steps[:10] == [*range(1, 11)]
+
+
+def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
+    base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def watch(frame: torch.Tensor, image: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> WarpedShot:
+        asked.append((source, target))
+        return warp_shot(frame, image, source, target)
+
+    monkeypatch.setattr(finetune, "warp_shot", watch)
+    film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
+    finetune._to_learn(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
+    ((sources, targets),) = asked
+    points = list(targets[::3])
+    found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
+    nearest = [set(found[first : first + 3]) for first in range(0, 18, 3)]
+    assert nearest == [{1, 2, 3}, {0, 2, 3}, {0, 1, 3}, {1, 2, 4}, {2, 3, 5}, {2, 3, 4}]
 
 
 def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(
