@@ -269,8 +269,17 @@ def _train(
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
-            given = options.absolute_scratch, files, options.base_model
-            checkpoint = fit(config, source.name, out, cluster, tracker, on_progress, *given)
+            checkpoint = fit(
+                config,
+                source.name,
+                out,
+                cluster,
+                tracker,
+                on_progress,
+                scratch=options.absolute_scratch,
+                perceptual_files=files,
+                start_from=options.base_model,
+            )
         training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
         registered = publish(checkpoint, out, source.facts, training, tracker)
         status = "FINISHED"
