@@ -11,7 +11,8 @@ ReadOrder = Literal["videos", "shards"]
 Precision = Literal["float32", "bfloat16"]
 OnlineMotion = Literal["clips", "procedural"]
 
-_SUPERSAMPLING = 2  # of warped shots; three and four times measured no better
+SUPERSAMPLING = 2
+"""How many times as large as the networks see it a shot is that is warped. Three and four measured no better."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ModelConfig:
     def frame_size(self) -> int:
         """Height and width of the pictures that an episode holds, pixels: larger than what the networks see where a
         shot is warped, see `training.models.warp.warp_at`."""
-        return self.image_size * (_SUPERSAMPLING if self.warp_prior else 1)
+        return self.image_size * (SUPERSAMPLING if self.warp_prior else 1)
 
 
 @dataclass(frozen=True)

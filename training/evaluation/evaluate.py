@@ -50,8 +50,7 @@ def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
     """Every method on one video, for every T that it has shots for."""
     judge, frames = bench.judge, selection.video.frames
     truth = read_faces(bench.dataset, [frames[i] for i in selection.held_out], bench.size)
-    stored = read_faces(bench.dataset, [frames[i] for i in selection.shots])
-    shots = Shots(read_faces(bench.dataset, [frames[i] for i in selection.shots], bench.size), stored)
+    shots = Shots(read_faces(bench.dataset, [frames[i] for i in selection.shots]), bench.size)
     places = places_of(len(truth))
     rows = []
     for number in (number for number in bench.config.shots if number <= len(selection.shots)):
@@ -75,7 +74,7 @@ def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
 def evaluate_pair(bench: Bench, pair: Pair) -> VideoResult:
     """Every method that moves a portrait, driven by somebody else's frames."""
     judge = bench.judge
-    portrait = Shots(read_faces(bench.dataset, [pair.portrait], bench.size), read_faces(bench.dataset, [pair.portrait]))
+    portrait = Shots(read_faces(bench.dataset, [pair.portrait]), bench.size)
     driver = read_faces(bench.dataset, pair.driver, bench.size)
     targets = retarget(portrait.faces.landmarks[0], driver.landmarks, 25.0, _MOTION)
     portrait_embedding = judge.recognise(portrait.faces)[0]

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from pipelines.rasterize import rasterize_batch
 from training.animator import corrected, enlarged
 from training.checkpoint import BaseModel
-from training.config import ModelConfig
+from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
@@ -28,13 +29,18 @@ TRUE_FRAME = "true frame"
 
 @dataclass(frozen=True)
 class Shots:
-    """T frames of a person at the size that is measured, and the same as they are stored."""
+    """T frames of a person as they are stored, and at the size that is measured."""
 
-    faces: Faces
     stored: Faces
+    size: int
+
+    @cached_property
+    def faces(self) -> Faces:
+        """At the size that is measured."""
+        return self.stored.resized(self.size)
 
     def first(self, number: int) -> "Shots":
-        return Shots(self.faces.first(number), self.stored.first(number))
+        return Shots(self.stored.first(number), self.size)
 
 
 class Method(Protocol):
@@ -143,7 +149,7 @@ def _generate(
     device: torch.device,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Frames of the shots' size: as the network draws them where it is its own, else as `Animator` shows them."""
-    drawn, size = [], shots.faces.size
+    drawn, size = [], shots.size
     for batch in _batches(targets):
         seen = resize_points(batch, config.image_size / size)
         images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
@@ -168,18 +174,20 @@ def _warp_shots(
     shots: Shots, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
 ) -> _Warped:
     """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size."""
-    source = nearest_frames(shots.faces.landmarks, targets, shots.faces.size)
-    chosen = Faces(shots.faces.images[source], shots.faces.landmarks[source])
+    size, landmarks = config.image_size, shots.faces.landmarks
+    source = nearest_frames(landmarks, targets, shots.size)
     ours, wanted = (
-        torch.from_numpy(control_points(points, shots.faces.size)).to(device) for points in (chosen.landmarks, targets)
+        torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks[source], targets)
     )
-    grid = sampling_grid(ours, wanted, config.image_size)
-    fine = Faces(shots.stored.images[source], shots.stored.landmarks[source]).resized(config.frame_size)
-    seen = resize_points(chosen.landmarks, config.image_size / shots.faces.size)
-    coarse = warp_at(to_tensor(fine.images, device), _landmark_images(seen, config, device), grid)
-    if config.image_size == shots.faces.size:
+    grid = sampling_grid(ours, wanted, size)
+    # As finely for a model of the published form: the row of the warp is the same beside any. But nothing is enlarged.
+    fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
+    finer = to_tensor(fine.images[source], device)
+    seen = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
+    coarse = warp_at(finer, seen, grid)
+    if size == shots.size:
         return _Warped(coarse, coarse.frame)
-    return _Warped(coarse, warp_finely(to_tensor(chosen.images, device), grid, shots.faces.size))
+    return _Warped(coarse, warp_finely(to_tensor(shots.faces.images[source], device), grid, shots.size))
 
 
 def _landmark_images(

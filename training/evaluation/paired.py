@@ -212,9 +212,8 @@ class Setting:
         start, number = _portrait(bench, crossing)
         portrait = start.portrait
         order = _shot_order(crossing, portrait, number, bench.config)
-        stored = read_faces(bench.dataset, order)
-        shots = Shots(read_faces(bench.dataset, order, size), stored)
-        there = _between(portrait.affine, crossing.truth.affine, stored.size, size)
+        shots = Shots(read_faces(bench.dataset, order), size)
+        there = _between(portrait.affine, crossing.truth.affine, shots.stored.size, size)
         found = read_faces(bench.dataset, [crossing.truth.frames[each] for each in crossing.numbers])
         truth = Faces(np.stack([crop(image, there, size) for image in found.images]), to_crop(found.landmarks, there))
         moved = [crossing.driver.frames[each] for each in crossing.numbers]
@@ -229,7 +228,7 @@ class Setting:
             shots,
             read_faces(bench.dataset, moved, size),
             truth,
-            _inside(there, stored.size, size),
+            _inside(there, shots.stored.size, size),
             retarget(own, motion, _FPS, MotionOptions(smoothing=0.0, neutral_frame=0))[1:],
             placed(motion, own, bench.dataset.manifest.crop_rule, size)[1:],
         )

@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.head import fit_pose
 from pipelines.jpeg import decode_jpeg
 from pipelines.schema import SPLITS
 from pipelines.shards import FrameRef, ShardDataset, SourceVideo
@@ -106,17 +105,6 @@ class Faces:
             return self
         images = np.stack([resize_square(image, size) for image in self.images])
         return Faces(images, resize_points(self.landmarks, size / self.size))
-
-    @property
-    def angles(self) -> Float[np.ndarray, "frames 3"]:
-        """See `pose_angles`."""
-        return pose_angles(self.landmarks)
-
-
-def pose_angles(landmarks: Float[np.ndarray, "frames 68 2"]) -> Float[np.ndarray, "frames 3"]:
-    """Yaw, pitch and roll in degrees, as the index of a data set has them."""
-    pose = fit_pose(landmarks)
-    return np.stack([pose.yaw, pose.pitch, pose.roll], axis=-1)
 
 
 def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:

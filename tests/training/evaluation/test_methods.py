@@ -30,7 +30,7 @@ def shots(face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]) -> S
     """Three shots of 32 px, looking left, ahead and right, each of another shade."""
     landmarks = np.stack([face(yaw=yaw) for yaw in (-20.0, 0.0, 20.0)])
     images = np.stack([draw(points, 32, 32, shade) for points, shade in zip(landmarks, (120, 160, 200), strict=True)])
-    return Shots(Faces(images, landmarks), Faces(images, landmarks))
+    return Shots(Faces(images, landmarks), 32)
 
 
 def test_simple_baselines_by_hand(shots: Shots, face: Callable[..., np.ndarray]) -> None:
@@ -53,6 +53,18 @@ def test_warp_alone_gives_a_shot_back_at_its_own_landmarks(
     assert many.shape == (19, 32, 32, 3)
 
 
+def test_the_row_of_the_warp_is_the_same_beside_a_model_of_either_form(
+    tiny_model: Callable[..., ModelConfig], face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]
+) -> None:
+    landmarks = face(40.0, 32.0, 34.0)
+    shots = Shots(Faces(draw(landmarks, 64, 64, 120)[None], landmarks[None]), 32)
+    targets = face(20.0, 16.0, 17.0, yaw=12.0)[None]
+    with_prior, published = (
+        WarpAlone(tiny_model(warp_prior=prior), CPU).draw(shots, targets) for prior in (True, False)
+    )
+    np.testing.assert_array_equal(with_prior, published)
+
+
 def test_an_untrained_warp_prior_shows_about_the_warp_and_the_published_form_does_not(
     shots: Shots, base_model: MakeModel, face: Callable[..., np.ndarray]
 ) -> None:
@@ -71,7 +83,7 @@ def test_larger_frames_show_the_pictures_own_detail_with_the_networks_correction
     checks = np.indices((64, 64)).sum(axis=0) % 2 * 40  # gone at the network's 32 px
     picture = (draw(landmarks, 64, 64, 120) // 2 + checks[..., None]).astype(np.uint8)
     large = Faces(picture[None], landmarks[None])
-    shots = Shots(large, large)
+    shots = Shots(large, 64)
     model = base_model(warp_prior=True)
     with torch.no_grad():  # a network that makes everything darker, wherever it is
         model.generator.head.bias.copy_(torch.tensor([-0.5, -0.5, -0.5, -9.0]))
