@@ -2,9 +2,8 @@
 
 The 68 points are those of MediaPipe's canonical face model (Apache-2.0; the vertex buffer inside
 `face_landmarker.task`) that correspond to the iBUG points, in centimetres. Axes: x to the picture's right, y down,
-z away from the camera, origin inside the head. The skull points are the hairline, the crown, the sides of the head
-behind the jaw, all ours, and the cheeks, the same model's: no landmark tells where they are, and they must nevertheless
-move with the face.
+z away from the camera, origin inside the head. The skull points are ours: the hairline, the crown and the sides of the
+head behind the jaw, which no landmark detector reports and which must nevertheless move with the face.
 """
 
 from collections.abc import Sequence
@@ -60,8 +59,6 @@ SKULL_POINTS: Float[np.ndarray, "skull 3"] = np.array(
         (3.524, -8.006, -3.729), (6.279, -6.615, -1.426),
         (-7.6, -8.5, 2), (-4.6, -11.6, 1), (0, -12.8, 0.5), (4.6, -11.6, 1), (7.6, -8.5, 2),  # crown
         (-9, -3, 2.5), (-8.8, 2, 3), (9, -3, 2.5), (8.8, 2, 3),  # beside the jaw; deeper, they would cross it
-        (-6.465, -0.937, -1.69), (-4.766, 0.702, -3.535),  # cheekbone and cheek, vertices 116 and 50 of MediaPipe's
-        (6.465, -0.937, -1.69), (4.766, 0.702, -3.535),  # model, 345 and 280
     ]
 )
 # fmt: on
@@ -177,7 +174,7 @@ def unproject(landmarks: Float[np.ndarray, "*batch 68 2"], pose: Pose) -> Float[
 
 
 def skull_points(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch skull 2"]:
-    """Hairline, crown, cheeks and sides of the head in the picture, from the pose of the 68 points (pixels)."""
+    """Hairline, crown and sides of the head in the picture, from the pose of the 68 points (pixels)."""
     return fit_pose(landmarks).project(SKULL_POINTS)
 
 

@@ -1,8 +1,8 @@
 """The warp prior: bend a shot so that its landmarks lie where the target's are (thin-plate spline, Bookstein 1989).
 
 The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
-unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair, forehead and
-cheeks move with the face) and a frame of fixed points around the crop (so that the background stays).
+unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
+move with the face) and a frame of fixed points around the crop (so that the background stays).
 """
 
 from dataclasses import dataclass
