@@ -14,6 +14,7 @@ from pipelines.faces import to_crop
 from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
+from training.models.generator import GeneratedFrame
 from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely
 from training.pictures import resize_points, resize_square, to_images, to_tensor
 from training.portraits import Portrait
@@ -77,23 +78,25 @@ class Animator:
         images = self._landmark_images(targets)
         adain = self.avatar.adain_values.expand(batch, -1)
         if not self.avatar.config.warp_prior:
-            frame = self._timed(images, adain, None)
-            return enlarged(frame, self.side)
+            return enlarged(self._timed(images, adain, None).frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
         border = round(size * (REACH - 1) / 2)
         grid = sampling_grid(source, target, size + 2 * border, extent=REACH)
-        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), grid / REACH, self.side)
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
         warped = warp_at(coarse_frame, source_image, grid[:, border : border + size, border : border + size])
-        frame = self._timed(images, adain, warped)
-        return corrected(fine, warped.frame, frame, border)
+        drawn = self._timed(images, adain, warped)
+        assert drawn.parts is not None
+        # What lies beyond the crop the network has not seen: there the warp alone says where things move.
+        moved = _faded((drawn.parts.grid - warped.grid).permute(0, 3, 1, 2), border).permute(0, 2, 3, 1)
+        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), (grid + moved) / REACH, self.side)
+        return corrected(fine, drawn.frame, drawn.parts.moved, border)
 
-    def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> Float[Tensor, "batch 3 h w"]:
+    def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> GeneratedFrame:
         started = time.perf_counter()
-        frame: Tensor = self.avatar.generator(images, adain, warped).frame
+        drawn: GeneratedFrame = self.avatar.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started
-        return frame
+        return drawn
 
     def _landmark_images(self, points: Float[np.ndarray, "batch 68 2"]) -> Float[Tensor, "batch 3 h w"]:
         config = self.avatar.config
@@ -119,18 +122,23 @@ def enlarged(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "b
 
 def corrected(
     fine: Float[Tensor, "batch 3 H W"],
-    warped: Float[Tensor, "batch 3 h w"],
     frame: Float[Tensor, "batch 3 h w"],
+    moved: Float[Tensor, "batch 3 h w"],
     border: int = 0,
 ) -> Float[Tensor, "batch 3 H W"]:
-    """A fine warp with what the network makes of the coarse one, all in [-1, 1].
+    """A fine picture with what the network paints over the coarse one, all in [-1, 1].
 
     What it adds fades out towards the border of the crop it knows, beyond which `fine` shows as many coarse pixels
     more as `border` says.
     """
-    fade = torch.from_numpy(_feather(frame.shape[-1])).to(frame.device)
-    correction = F.pad(fade * (frame - warped), [border] * 4)
-    return (fine + guided_upsample(correction, F.pad(warped, [border] * 4, mode="replicate"), fine)).clamp(-1, 1)
+    guide = F.pad(moved, [border] * 4, mode="replicate")
+    return (fine + guided_upsample(_faded(frame - moved, border), guide, fine)).clamp(-1, 1)
+
+
+def _faded(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Tensor, "batch channels h2 w2"]:
+    """What the network changes, falling to nothing at the border of its crop, and nothing in `border` pixels around."""
+    fade = torch.from_numpy(_feather(change.shape[-1])).to(change.device)
+    return F.pad(fade * change, [border] * 4)
 
 
 def guided_upsample(

@@ -17,7 +17,15 @@ from training import losses
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
-from training.models.warp import WarpedShot, control_points, sampling_grid, upsample_grid, warp, warp_shot
+from training.models.warp import (
+    WarpedShot,
+    control_points,
+    sampling_grid,
+    upsample_grid,
+    warp,
+    warp_and_shrink,
+    warp_shot,
+)
 from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
@@ -63,7 +71,7 @@ class _Frames:
     activations: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, index: Tensor) -> "_Frames":
-        warped = self.warped and WarpedShot(self.warped.frame[index], self.warped.landmark_image[index])
+        warped = self.warped and self.warped[index]
         activations = {term: [layer[index] for layer in layers] for term, layers in self.activations.items()}
         return _Frames(self.target[index], self.landmark_image[index], warped, activations)
 
@@ -305,7 +313,8 @@ def _variants(
 def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
     if not shots:
         return None
-    return WarpedShot(torch.cat([s.frame for s in shots]), torch.cat([s.landmark_image for s in shots]))
+    tensors = ((s.shot, s.grid, s.frame, s.landmark_image) for s in shots)
+    return WarpedShot(*map(torch.cat, zip(*tensors, strict=True)))
 
 
 def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Generator) -> _Frames:
@@ -320,10 +329,10 @@ def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Gen
     bent = bend_face(landmarks, random)
     bent_image = rasterize_batch(torch.from_numpy(bent[None]), fine, config.raster)
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
-    there, back = (upsample_grid(sampling_grid(*pair, size), fine) for pair in ((own, other), (other, own)))
-    restored = warp(torch.cat([warp(frame, there), bent_image], dim=1), back)
-    restored = F.avg_pool2d(restored, _FINE)
-    return _Frames(target, own_image, WarpedShot(restored[:, :3], restored[:, 3:]))
+    there, back = (sampling_grid(*pair, size) for pair in ((own, other), (other, own)))
+    bent_frame = warp(frame, upsample_grid(there, fine))
+    restored_image = warp_and_shrink(bent_image, back)
+    return _Frames(target, own_image, WarpedShot(bent_frame, back, warp_and_shrink(bent_frame, back), restored_image))
 
 
 def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:

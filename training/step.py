@@ -49,7 +49,7 @@ class Batch:
         return [self._part(slice(first, first + most)) for first in range(0, len(self), most)]
 
     def _part(self, part: slice) -> "Batch":
-        warped = self.warped and WarpedShot(self.warped.frame[part], self.warped.landmark_image[part])
+        warped = self.warped and self.warped[part]
         shots, images = self.shots[part], self.shot_landmark_images[part]
         return Batch(self.rows[part], shots, images, self.target[part], self.target_landmark_image[part], warped)
 
@@ -184,8 +184,8 @@ class Learner:
             (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms["generator"] = loss
-            if drawn.generated.alpha is not None:
-                terms["painted_share"] = 1 - drawn.generated.alpha.mean()
+            if drawn.generated.parts is not None:
+                terms["painted_share"] = 1 - drawn.generated.parts.alpha.mean()
             _add(metrics, terms, len(part) / total)
         self.discriminator.requires_grad_(True)
         norm = self.exchange.sum_gradients(self.generator_parameters)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from pipelines import schema, storage
 from pipelines.clip_config import ClipConfig
@@ -26,6 +27,7 @@ from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
+from training.models.warp import WarpedShot, identity_grid, warp_at
 from training.perceptual import PerceptualNetwork
 from training.perceptual_weights import PerceptualFiles
 from training.portraits import Portrait
@@ -57,6 +59,17 @@ def tiny_model() -> Callable[..., ModelConfig]:
             attention_size_up=16,
         )
         return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
+    """`unbent(pictures, landmark_images)`: shots warped to where they are."""
+
+    def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
+        grid = identity_grid(pictures.shape[-1], torch.device("cpu"))
+        return warp_at(pictures, landmark_images, grid.expand(len(pictures), -1, -1, -1))
 
     return make
 

@@ -1,6 +1,7 @@
 import tracemalloc
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -50,6 +51,24 @@ def test_pasting_the_unmoved_region_gives_the_picture_back(avatar: Avatar) -> No
     white = animator.paste(np.full_like(animator.fine, 255))
     middle = np.rint(avatar.canvas.landmarks.mean(axis=0)).astype(int)
     assert white[middle[1], middle[0]].tolist() == [255] * 3
+
+
+def test_what_the_network_moves_is_moved_within_its_crop_and_nowhere_else(avatar: Avatar) -> None:
+    with torch.no_grad():
+        avatar.generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, 0.0]))  # look right
+    animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
+    (drawn,) = animator.frames()
+    shift = 0.1 * (animator.crop.stop - animator.crop.start) / 2  # of the crop's half
+    assert shift == pytest.approx(6.3)
+    near, far = animator.side // 2 - 15, animator.side // 2 + 15
+    move = np.array([[1, 0, -shift], [0, 1, 0]])
+    wanted = cv2.warpAffine(animator.fine, move, animator.fine.shape[:2])[near:far, near:far].astype(int)
+    assert np.abs(drawn[near:far, near:far] - wanted).mean() < 2
+    assert np.abs(animator.fine[near:far, near:far] - wanted).mean() > 5
+    beyond = np.ones(drawn.shape[:2], bool)
+    of_it = slice(animator.crop.start - 4, animator.crop.stop + 4)  # as far as a pixel of the network's reaches
+    beyond[of_it, of_it] = False
+    assert np.abs(drawn[beyond].astype(int) - animator.fine[beyond]).max() <= 1
 
 
 def test_guided_upsampling_adds_a_constant_exactly_and_keeps_the_grain() -> None:

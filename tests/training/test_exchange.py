@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess, share
-from training.models.warp import WarpedShot
+from training.models.warp import identity_grid, warp_at
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
@@ -44,8 +44,10 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     def pictures(*shape: int) -> torch.Tensor:
         return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
+    unbent = identity_grid(32, torch.device("cpu")).expand(len(pictures()), -1, -1, -1)
+    warped = warp_at(pictures(), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
-    return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), WarpedShot(pictures(), pictures()))
+    return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), warped)
 
 
 def train(exchange: Exchange) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.exchange import SingleProcess
-from training.models.warp import WarpedShot
+from training.models.warp import identity_grid, warp_at
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.row_table import RowTable
@@ -35,7 +35,8 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
     def pictures(*shape: int) -> Tensor:
         return torch.rand(*shape, 3, 32, 32, generator=random) * 2 - 1
 
-    warped = WarpedShot(pictures(size), pictures(size)) if warp_prior else None
+    unbent = identity_grid(32, CPU).expand(size, -1, -1, -1)
+    warped = warp_at(pictures(size), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2
     return Batch(rows, pictures(size, 2), pictures(size, 2), pictures(size), pictures(size), warped)
 

@@ -100,7 +100,8 @@ class WarpAlone:
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
         warps = (_warp_shots(shots, batch, self.config, self.device) for batch in _batches(targets))
-        return np.concatenate([to_images(warped.fine) for warped in warps])
+        own_size = shots.size == self.config.image_size
+        return np.concatenate([to_images(w.seen.frame if own_size else w.shown(w.seen.grid)) for w in warps])
 
 
 class FeedForward:
@@ -154,19 +155,27 @@ def _generate(
         seen = resize_points(batch, config.image_size / size)
         images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
         warped = _warp_shots(shots, batch, config, device) if config.warp_prior else None
-        frame = generator(images, values, warped and warped.coarse).frame
+        generated = generator(images, values, warped and warped.seen)
+        frame = generated.frame
         if config.image_size != size:
-            frame = corrected(warped.fine, warped.coarse.frame, frame) if warped else enlarged(frame, size)
+            if warped is None:
+                frame = enlarged(frame, size)
+            else:
+                frame = corrected(warped.shown(generated.parts.grid), frame, generated.parts.moved)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
 
 @dataclass(frozen=True)
 class _Warped:
-    """A warp at the network's size and at that of the shots, which may be the same."""
+    """Shots bent to targets: as the network sees them, and as they are shown where that is larger."""
 
-    coarse: WarpedShot
-    fine: Float[Tensor, "batch 3 h w"]
+    seen: WarpedShot
+    shots: Float[Tensor, "batch 3 H W"]
+
+    def shown(self, grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch 3 H W"]:
+        """The shots at the size that is measured, sampled at the warp's grid or another."""
+        return warp_finely(self.shots, grid, self.shots.shape[-1])
 
 
 @torch.inference_mode()
@@ -179,15 +188,11 @@ def _warp_shots(
     ours, wanted = (
         torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks[source], targets)
     )
-    grid = sampling_grid(ours, wanted, size)
     # As finely for a model of the published form: the row of the warp is the same beside any. But nothing is enlarged.
     fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
-    finer = to_tensor(fine.images[source], device)
-    seen = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
-    coarse = warp_at(finer, seen, grid)
-    if size == shots.size:
-        return _Warped(coarse, coarse.frame)
-    return _Warped(coarse, warp_finely(to_tensor(shots.faces.images[source], device), grid, shots.size))
+    images = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
+    seen = warp_at(to_tensor(fine.images[source], device), images, sampling_grid(ours, wanted, size))
+    return _Warped(seen, to_tensor(shots.faces.images[source], device))
 
 
 def _landmark_images(

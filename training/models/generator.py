@@ -16,23 +16,37 @@ from training.models.layers import (
     sn_conv,
     sn_linear,
 )
-from training.models.warp import WarpedShot
+from training.models.warp import WarpedShot, displacement, warp_and_shrink
 
 _WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn
 _WHITE = 0.99  # beyond it atanh grows without bound
+_FURTHEST = 0.1  # half-sizes of the crop by which the network may move a place beside the warp
+_CAUTION = 0.1  # a step of an optimiser must not throw the picture about: motion is learned slower than paint
+_MOTION_HALVINGS = 2  # of the picture's size, until what moves is smooth enough
+_NUM_SEEN = 3 + 3 + 3 + 2  # channels of `_seen`
+_LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees them
+
+
+@dataclass(frozen=True)
+class Redrawing:
+    """How a frame was made of a shot: `alpha * moved + (1 - alpha) * colour`.
+
+    `moved` is the shot sampled at `grid`, the warp's with what the network moves otherwise; `colour` is painted as a
+    change of it, `tanh(atanh(moved) + paint)`. Pictures and grid are in [-1, 1], alpha in [0, 1].
+    """
+
+    moved: Float[Tensor, "batch 3 h w"]
+    grid: Float[Tensor, "batch h w 2"]
+    alpha: Float[Tensor, "batch 1 h w"]
+    colour: Float[Tensor, "batch 3 h w"]
 
 
 @dataclass(frozen=True)
 class GeneratedFrame:
-    """x_hat and, with a warp prior, its parts: `frame = alpha * warped + (1 - alpha) * colour`.
-
-    `colour` is painted as a change of the warp's, `tanh(atanh(warped) + paint)`. All in [-1, 1] but alpha, which is in
-    [0, 1]. Without a warp prior `colour` is the frame and `alpha` is None.
-    """
+    """x_hat in [-1, 1], and its parts where there is a warp prior."""
 
     frame: Float[Tensor, "batch 3 h w"]
-    colour: Float[Tensor, "batch 3 h w"]
-    alpha: Float[Tensor, "batch 1 h w"] | None
+    parts: Redrawing | None = None
 
 
 class Generator(nn.Module):
@@ -40,13 +54,16 @@ class Generator(nn.Module):
 
     With a warp prior each size on the way up also sees what the way down saw at that size: the warp's detail, which the
     narrow middle cannot carry. The published form has no such way round, since all of a face must come from e.
+
+    The warp knows of the face alone. So before it paints, the network says how far each place follows the warp at all,
+    and moves it a little further (as arXiv 2003.00196 does with motion from key points): hair, neck, background.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.warp_prior = config.warp_prior
         down_channels = config.generator_channels
-        in_channels = 9 if config.warp_prior else 3
+        in_channels = _NUM_SEEN if config.warp_prior else 3
         self.down = nn.Sequential(
             *downsampling_blocks(
                 config.image_size, in_channels, down_channels, attention_size=config.attention_size_down, norm=True
@@ -72,6 +89,8 @@ class Generator(nn.Module):
                 for seen, drawn in zip(finer, reversed(down_channels), strict=True)
             )
             self.head: nn.Module = _silent_conv(channels, 4)
+            self.motion_at = max(len(down_channels) - _MOTION_HALVINGS - 1, 0)
+            self.motion = _silent_conv(down_channels[-1 - self.motion_at], 3)
         else:
             self.head = sn_conv(channels, 3, 3)
         self.projection = sn_linear(config.embedding_size, self.num_adain_values)
@@ -110,9 +129,7 @@ class Generator(nn.Module):
         """
         if self.warp_prior != (warped is not None):
             raise ValueError(f"this generator was built with warp_prior={self.warp_prior}")
-        seen = landmark_image
-        if warped is not None:
-            seen = torch.cat([landmark_image, warped.frame, warped.landmark_image], dim=1)
+        seen = landmark_image if warped is None else _seen(landmark_image, warped, warped.frame, warped.grid)
         features, finer = self._look(seen)
         *block_values, head_values = adain_values.split(
             [block.num_adain_values for block in self._adain_blocks()] + [2 * self.head_channels], dim=1
@@ -123,16 +140,31 @@ class Generator(nn.Module):
             features = block(features, values)
             if str(index) in self.attention:
                 features = self.attention[str(index)](features)
-            if warped is not None:
-                features = features + self.skips[index](finer.pop())
+            if warped is None:
+                continue
+            features = features + self.skips[index](finer.pop())
+            if index == self.motion_at:
+                grid = self._move(warped.grid, features)
+                moved = warp_and_shrink(warped.shot, grid)
+                # What is painted is a change of the moved shot: the last way round shows that one.
+                finer[0] = _seen(landmark_image, warped, moved, grid)
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
         if warped is None:
-            colour = torch.tanh(painted)
-            return GeneratedFrame(colour, colour, None)
+            return GeneratedFrame(torch.tanh(painted))
         paint, logit = painted.split([3, 1], dim=1)
-        colour = torch.tanh(torch.atanh(warped.frame.clamp(-_WHITE, _WHITE)) + paint)
+        colour = torch.tanh(torch.atanh(moved.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
-        return GeneratedFrame(alpha * warped.frame + (1 - alpha) * colour, colour, alpha)
+        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, grid, alpha, colour))
+
+    def _move(
+        self, grid: Float[Tensor, "batch h w 2"], features: Float[Tensor, "batch channels h2 w2"]
+    ) -> Float[Tensor, "batch h w 2"]:
+        """The warp's grid, followed less (1: not at all, -1: twice as far) and moved further, by what features say."""
+        motion = torch.tanh(_CAUTION * self.motion(F.relu(F.instance_norm(features))).float())
+        motion = F.interpolate(motion, size=grid.shape[1:3], mode="bilinear", align_corners=False)
+        still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
+        moved: Tensor = grid - still * displacement(grid) + _FURTHEST * further
+        return moved
 
     def _look(self, picture: Float[Tensor, "batch channels h w"]) -> tuple[Float[Tensor, "..."], list[Tensor]]:
         """The middle's input, and what was seen at each size before it, the finest first."""
@@ -142,6 +174,17 @@ class Generator(nn.Module):
                 finer.append(picture)
             picture = block(picture)
         return picture, finer
+
+
+def _seen(
+    landmark_image: Float[Tensor, "batch 3 h w"],
+    warped: WarpedShot,
+    frame: Float[Tensor, "batch 3 h w"],
+    grid: Float[Tensor, "batch h w 2"],
+) -> Float[Tensor, "batch seen h w"]:
+    """What is asked for, what there is of it, and how that was bent."""
+    bent = _LOUDNESS * displacement(grid).permute(0, 3, 1, 2)
+    return torch.cat([landmark_image, frame, warped.landmark_image, bent], dim=1)
 
 
 def _silent_conv(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -29,10 +29,16 @@ _FRAME_POINTS_PER_SIDE = 7
 
 @dataclass(frozen=True)
 class WarpedShot:
-    """A shot bent to the target's landmarks, and its own landmark image bent along: it says what was stretched."""
+    """A shot bent to the target's landmarks, its own landmark image bent along, which says what was stretched, and
+    what they are bent from and how: a generator may move it better. Pictures in [-1, 1]."""
 
+    shot: Float[Tensor, "batch 3 fine fine"]
+    grid: Float[Tensor, "batch h w 2"]
     frame: Float[Tensor, "batch 3 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
+
+    def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
+        return WarpedShot(self.shot[index], self.grid[index], self.frame[index], self.landmark_image[index])
 
 
 def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
@@ -95,11 +101,16 @@ def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
 
 
+def displacement(grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch h w 2"]:
+    """How far from itself each pixel is sampled by a grid over [-1, 1]."""
+    return grid - identity_grid(grid.shape[1], grid.device)
+
+
 def upsample_grid(grid: Float[Tensor, "batch h w 2"], size: int) -> Float[Tensor, "batch size size 2"]:
     """A sampling grid over [-1, 1] for a finer target: the spline is smooth, so its displacement is interpolated."""
-    coarse = (grid - identity_grid(grid.shape[1], grid.device)).permute(0, 3, 1, 2)
-    displacement = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
-    return identity_grid(size, grid.device) + displacement.permute(0, 2, 3, 1)
+    coarse = displacement(grid).permute(0, 3, 1, 2)
+    fine = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+    return identity_grid(size, grid.device) + fine.permute(0, 2, 3, 1)
 
 
 def warp(
@@ -119,28 +130,34 @@ def warp_finely(
 
 
 def warp_shot(
-    frame: Float[Tensor, "batch 3 fine fine"],
+    shot: Float[Tensor, "batch 3 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
     """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
-    return warp_at(frame, landmark_image, sampling_grid(source_points, target_points, landmark_image.shape[-1]))
+    return warp_at(shot, landmark_image, sampling_grid(source_points, target_points, landmark_image.shape[-1]))
 
 
 def warp_at(
-    frame: Float[Tensor, "batch 3 fine fine"],
+    shot: Float[Tensor, "batch 3 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     grid: Float[Tensor, "batch h w 2"],
 ) -> WarpedShot:
-    """A shot and its landmark image, sampled at a grid.
+    """A shot and its landmark image, sampled at a grid; the shot may be finer, see `warp_and_shrink`."""
+    return WarpedShot(shot, grid, warp_and_shrink(shot, grid), warp(landmark_image, grid))
 
-    The shot may be a whole multiple as large as the grid. Then it is sampled at its own size and averaged: between the
+
+def warp_and_shrink(
+    image: Float[Tensor, "batch 3 fine fine"], grid: Float[Tensor, "batch h w 2"]
+) -> Float[Tensor, "batch 3 h w"]:
+    """A picture sampled at a grid.
+
+    It may be a whole multiple as large as the grid. Then it is sampled at its own size and averaged: between the
     pixels of a small picture there is only blur, which a network would spend itself on undoing.
     """
-    fine, size = frame.shape[-1], grid.shape[1]
-    warped = F.avg_pool2d(warp(frame, upsample_grid(grid, fine)), fine // size)
-    return WarpedShot(warped, warp(landmark_image, grid))
+    fine, size = image.shape[-1], grid.shape[1]
+    return F.avg_pool2d(warp(image, upsample_grid(grid, fine)), fine // size)
 
 
 def _kernel(distance: Tensor) -> Tensor:

@@ -12,10 +12,16 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.layers import SelfAttention, num_parameters
-from training.models.warp import WarpedShot
+from training.models.warp import WarpedShot, identity_grid, warp_at
 from training.presets import PRESETS, paper
 
 MakeModel = Callable[..., ModelConfig]
+_CPU = torch.device("cpu")
+Unbent = Callable[[Tensor, Tensor], WarpedShot]
+
+
+def _identity(batch: int) -> Tensor:
+    return identity_grid(32, _CPU).expand(batch, -1, -1, -1)
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +93,12 @@ def test_the_paper_embedder_and_discriminator_end_at_4_pixels(
 
 @pytest.mark.parametrize("name", ["small", "base", "demo"])
 @torch.no_grad()
-def test_the_smaller_presets_draw_frames_of_their_size(name: str) -> None:
+def test_the_smaller_presets_draw_frames_of_their_size(name: str, unbent: Unbent) -> None:
     config = PRESETS[name]().model
     embedder, generator, discriminator = (build(config).eval() for build in (Embedder, Generator, Discriminator))
     picture = torch.zeros(1, 3, config.image_size, config.image_size)
     embedding = embedder(picture, picture)
-    drawn = generator(picture, generator.adain_values(embedding), WarpedShot(picture, picture))
+    drawn = generator(picture, generator.adain_values(embedding), unbent(picture, picture))
     assert drawn.frame.shape == picture.shape
     assert discriminator(drawn.frame, picture, embedding).score.shape == (1,)
     assert len(generator.attention) == 1
@@ -136,55 +142,96 @@ def test_adain_starts_as_plain_instance_norm(tiny_model: MakeModel) -> None:
 
 
 @torch.no_grad()
-def test_an_untrained_generator_with_a_warp_prior_shows_the_warp(tiny_model: MakeModel) -> None:
+def test_an_untrained_generator_with_a_warp_prior_shows_the_warp(tiny_model: MakeModel, unbent: Unbent) -> None:
     generator = Generator(tiny_model(warp_prior=True))
     images, warped = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32) * 1.9 - 0.95
-    drawn = generator(images, generator.adain_values(torch.rand(2, 8)), WarpedShot(warped, images))
-    assert drawn.alpha is not None
+    drawn = generator(images, generator.adain_values(torch.rand(2, 8)), unbent(warped, images))
+    assert drawn.parts is not None
     torch.testing.assert_close(drawn.frame, warped, atol=1e-5, rtol=0)
-    torch.testing.assert_close(drawn.colour, warped, atol=1e-5, rtol=0)
-    torch.testing.assert_close(drawn.alpha, torch.full((2, 1, 32, 32), 0.7310586))  # sigmoid(1): paint is let through
+    torch.testing.assert_close(drawn.parts.colour, warped, atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawn.parts.moved, warped, atol=1e-5, rtol=0)
+    # sigmoid(1): paint is let through
+    torch.testing.assert_close(drawn.parts.alpha, torch.full((2, 1, 32, 32), 0.7310586))
 
 
 @torch.no_grad()
-def test_with_a_warp_prior_the_frame_is_the_mask_between_the_warp_and_a_change_of_it(tiny_model: MakeModel) -> None:
+def test_with_a_warp_prior_the_frame_is_the_mask_between_the_warp_and_a_change_of_it(
+    tiny_model: MakeModel, unbent: Unbent
+) -> None:
     generator = Generator(tiny_model(warp_prior=True))
     generator.head.bias.copy_(torch.tensor([0.5, 0.0, -0.5, 1.0]))  # of the paint in red, green, blue and of the mask
     picture = torch.rand(1, 3, 32, 32)
-    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), WarpedShot(torch.zeros(1, 3, 32, 32), picture))
+    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), unbent(torch.zeros(1, 3, 32, 32), picture))
     # tanh(0.5) = 0.46212; sigmoid(1 + 1) = 0.88080, so 0.11920 of the paint is seen.
+    assert drawn.parts is not None
     for channel, colour in enumerate((0.46212, 0.0, -0.46212)):
-        torch.testing.assert_close(drawn.colour[0, channel], torch.full((32, 32), colour), atol=1e-4, rtol=0)
+        torch.testing.assert_close(drawn.parts.colour[0, channel], torch.full((32, 32), colour), atol=1e-4, rtol=0)
         torch.testing.assert_close(drawn.frame[0, channel], torch.full((32, 32), 0.11920 * colour), atol=1e-4, rtol=0)
 
 
-def test_detail_of_the_warp_reaches_the_paint_without_passing_the_middle(tiny_model: MakeModel) -> None:
+@torch.no_grad()
+def test_what_stands_still_is_shown_where_the_shot_has_it(tiny_model: MakeModel) -> None:
+    """The warp moves everything by two pixels; a network that says "not at all" takes all of it back."""
+    generator = Generator(tiny_model(warp_prior=True))
+    generator.motion.get_parameter("bias").copy_(torch.tensor([1e3, 0.0, 0.0]))  # still, further in x and in y
+    shot = torch.rand(1, 3, 64, 64) * 2 - 1
+    warped = warp_at(shot, torch.rand(1, 3, 32, 32), _identity(1) + 2 * 2 / 32)
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
+    assert drawn.parts is not None
+    assert float((warped.frame - F.avg_pool2d(shot, 2)).abs().mean()) > 0.1
+    torch.testing.assert_close(drawn.parts.grid, _identity(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawn.frame, F.avg_pool2d(shot, 2), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_the_network_moves_a_place_beyond_the_warp_by_a_tenth_of_the_crops_half_at_most(tiny_model: MakeModel) -> None:
+    generator = Generator(tiny_model(warp_prior=True))
+    generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, -1e3]))
+    warped = warp_at(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 32), _identity(1))
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
+    assert drawn.parts is not None
+    further = (drawn.parts.grid - _identity(1))[0]
+    torch.testing.assert_close(further, torch.tensor([0.1, -0.1]).expand(32, 32, 2), atol=1e-5, rtol=0)
+
+
+def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: MakeModel) -> None:
+    """A slope a pixel too far left: the gradient says to look further left."""
+    generator = Generator(tiny_model(warp_prior=True))
+    slope = (torch.arange(64) / 64).expand(1, 3, 64, 64)
+    warped = warp_at(slope, torch.zeros(1, 3, 32, 32), _identity(1))
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
+    F.l1_loss(drawn.frame, warped.frame - 1 / 32).backward()
+    gradient = generator.motion.get_parameter("bias").grad
+    assert gradient is not None
+    assert float(gradient[1]) > 1e-4  # to look left lowers the error
+
+
+def test_detail_of_the_warp_reaches_the_paint_without_passing_the_middle(tiny_model: MakeModel, unbent: Unbent) -> None:
     """One pixel of the warp changes the paint there more than anywhere else."""
     torch.manual_seed(0)
     generator = Generator(tiny_model(warp_prior=True)).eval()
     nn.init.normal_(generator.head.weight)
     picture = torch.rand(1, 3, 32, 32)
     warped = torch.zeros(1, 3, 32, 32, requires_grad=True)
-    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), WarpedShot(warped, picture))
-    assert drawn.alpha is not None
-    drawn.alpha[0, 0, 20, 9].backward()
+    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), unbent(warped, picture))
+    assert drawn.parts is not None
+    drawn.parts.alpha[0, 0, 20, 9].backward()
     assert warped.grad is not None
     felt = warped.grad[0].abs().sum(dim=0)
     assert divmod(int(felt.argmax()), 32) in {(row, column) for row in range(17, 24) for column in range(6, 13)}
 
 
 @torch.no_grad()
-def test_without_a_warp_prior_the_colour_is_the_frame(tiny_model: MakeModel) -> None:
+def test_without_a_warp_prior_the_frame_has_no_parts(tiny_model: MakeModel) -> None:
     generator = Generator(tiny_model())
     drawn = generator(torch.rand(1, 3, 32, 32), generator.adain_values(torch.rand(1, 8)))
-    assert drawn.frame is drawn.colour
-    assert drawn.alpha is None
+    assert drawn.parts is None
     assert float(drawn.frame.abs().max()) <= 1
 
 
-def test_a_missing_or_superfluous_warp_is_refused(tiny_model: MakeModel) -> None:
+def test_a_missing_or_superfluous_warp_is_refused(tiny_model: MakeModel, unbent: Unbent) -> None:
     picture = torch.rand(1, 3, 32, 32)
-    for warp_prior, warped in ((True, None), (False, WarpedShot(picture, picture))):
+    for warp_prior, warped in ((True, None), (False, unbent(picture, picture))):
         generator = Generator(tiny_model(warp_prior=warp_prior))
         with pytest.raises(ValueError, match=f"warp_prior={warp_prior}"):
             generator(picture, generator.adain_values(torch.rand(1, 8)), warped)
