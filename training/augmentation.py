@@ -1,9 +1,9 @@
 """Augmentation of episodes: mirrored, in other light and colours, a little turned, scaled and shifted.
 
-Off by default: the paper has none. All draws are of an episode, never of a frame. The shots tell the embedder who the
-person is and the generator what surrounds them, so that a shot in another light, or beside another background, than its
-target would ask the networks for what nothing shows them. Draws are a pure function of the seed and the episode's
-number in the run: a resume and any number of workers see the same pictures.
+Off by default: the paper has none. All draws but the camera's are of an episode, never of a frame. The shots tell the
+embedder who the person is and the generator what surrounds them, so that a shot in another light, or beside another
+background, than its target would ask the networks for what nothing shows them. Draws are a pure function of the seed
+and the episode's number in the run: a resume and any number of workers see the same pictures.
 """
 
 from collections.abc import Sequence
@@ -33,37 +33,42 @@ class Draws:
     """Factor of the distance to mid-grey; 1 is none."""
     saturation: Float[np.ndarray, "batch"]
     """Factor of the distance to the pixel's own grey."""
-    angle: Float[np.ndarray, "batch"]
+    angle: Float[np.ndarray, "batch frames"]
     """Radians, clockwise on the screen."""
-    scale: Float[np.ndarray, "batch"]
-    shift: Float[np.ndarray, "batch 2"]
+    scale: Float[np.ndarray, "batch frames"]
+    shift: Float[np.ndarray, "batch frames 2"]
     """Right and down, in sides of the picture."""
 
     @property
-    def linear(self) -> Float[np.ndarray, "batch 2 2"]:
+    def linear(self) -> Float[np.ndarray, "batch frames 2 2"]:
         """Turning and scaling about the picture's middle."""
         cos, sin = self.scale * np.cos(self.angle), self.scale * np.sin(self.angle)
         return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
 
 
-def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int]) -> Draws | None:
-    """What happens to episodes of these numbers; None where nothing ever does.
+def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int], num_frames: int) -> Draws | None:
+    """What happens to the frames of episodes of these numbers; None where nothing ever does.
 
     Changes of one kind do not depend on whether the others are on.
     """
     if augmentation == Augmentation():
         return None
-    chances = np.stack([np.random.default_rng((seed, _STREAM, episode)).uniform(-1, 1, 8) for episode in episodes])
-    flip, brightness, contrast, saturation, angle, scale, right, down = chances.T
+    chances = [np.random.default_rng((seed, _STREAM, episode)) for episode in episodes]
+    flip, brightness, contrast, saturation, angle, scale, right, down = np.stack(
+        [chance.uniform(-1, 1, 8) for chance in chances], axis=1
+    )
+    # Squared: a camera mostly stands still.
+    unrest = augmentation.camera * np.stack([chance.uniform() for chance in chances])[:, None] ** 2
+    nearer, turn, *aside = np.moveaxis(np.stack([chance.uniform(-1, 1, (num_frames, 4)) for chance in chances]), 2, 0)
     colour, affine = augmentation.colour, augmentation.affine
     return Draws(
         flip=(flip < 0) & augmentation.flip,
         brightness=colour * brightness,
         contrast=1 + colour * contrast,
         saturation=1 + colour * saturation,
-        angle=affine * angle,
-        scale=1 + affine * scale,
-        shift=affine * np.stack([right, down], -1),
+        angle=affine * angle[:, None] + unrest / 4 * turn,
+        scale=(1 + affine * scale[:, None]) * np.exp(unrest * nearer),
+        shift=affine * np.stack([right, down], -1)[:, None] + unrest[..., None] / 3 * np.stack(aside, -1),
     )
 
 
@@ -74,8 +79,8 @@ def augment_landmarks(
     flipped = landmarks[:, :, list(MIRRORED)] * np.array([-1, 1], np.float32) + np.array([size - 1, 0], np.float32)
     chosen = np.where(draws.flip[:, None, None, None], flipped, landmarks)
     middle = (size - 1) / 2
-    turned = np.einsum("bij,bfpj->bfpi", draws.linear, chosen - middle)
-    moved: np.ndarray = (turned + middle + size * draws.shift[:, None, None]).astype(np.float32)
+    turned = np.einsum("bfij,bfpj->bfpi", draws.linear, chosen - middle)
+    moved: np.ndarray = (turned + middle + size * draws.shift[:, :, None]).astype(np.float32)
     return moved
 
 
@@ -90,11 +95,12 @@ def _moved(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[T
         return frames
     # Where a pixel of the new picture lies in the old one, both from -1 to 1 across the edges.
     back = np.linalg.inv(draws.linear)
-    offset = -np.einsum("bij,bj->bi", back, 2 * draws.shift)
-    theta = torch.from_numpy(np.concatenate([back, offset[:, :, None]], axis=2)).to(frames.device, frames.dtype)
-    grid = F.affine_grid(theta, [len(frames), 3, *frames.shape[-2:]], align_corners=False)
-    moved: Tensor = F.grid_sample(frames.flatten(1, 2), grid, padding_mode="reflection", align_corners=False)
-    return moved.reshape(frames.shape)
+    offset = -np.einsum("bfij,bfj->bfi", back, 2 * draws.shift)
+    theta = np.concatenate([back, offset[..., None]], axis=3).reshape(-1, 2, 3)
+    single = frames.flatten(0, 1)
+    grid = F.affine_grid(torch.from_numpy(theta).to(frames.device, frames.dtype), single.shape, align_corners=False)
+    moved: Tensor = F.grid_sample(single, grid, padding_mode="reflection", align_corners=False)
+    return moved.view(frames.shape)
 
 
 def _recoloured(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:

@@ -72,17 +72,20 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How episodes are changed before they are shown, all K + 1 frames of one alike. The paper's is none."""
+    """How episodes are changed before they are shown. The paper's is none."""
 
     flip: bool = False
-    """Mirror every other episode, landmarks and all."""
+    """Mirror every other episode, landmarks and all; like what follows, all K + 1 frames alike."""
     colour: float = 0.0
     """Brightness, in half-ranges, contrast and saturation change by up to this much: 0.1 is a little."""
     affine: float = 0.0
     """Turned by up to so many radians, scaled and shifted by up to this share of the picture: 0.05 is a little."""
+    camera: float = 0.0
+    """Each frame of its own is brought nearer or farther by up to this much (natural logarithm of the scale), shifted
+    and turned by a third and a quarter of it: a camera in a hand. Most episodes get less: 0.3 is a lot in a few."""
 
     def __post_init__(self) -> None:
-        for name, most in (("colour", 0.5), ("affine", 0.25)):
+        for name, most in (("colour", 0.5), ("affine", 0.25), ("camera", 0.5)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must lie in [0, {most}], not {getattr(self, name)}")
 

@@ -191,7 +191,7 @@ def to_batch(
     fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
     landmarks = decoded.landmarks
     if draws is not None:
-        # All frames of an episode are changed alike: the nearest shot remains so.
+        # Unless the camera moves, all frames of an episode are changed alike, and the nearest shot remains so.
         fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
     landmarks = resize_points(landmarks, size / fine_size)
     frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))

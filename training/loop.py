@@ -100,7 +100,7 @@ def _steps(learner: Learner, source: Source, observer: Observer, loader: Loader,
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
         # Fetch, update
-        draws = draw(config.augmentation, config.seed, decoded.numbers)
+        draws = draw(config.augmentation, config.seed, decoded.numbers, config.num_shots + 1)
         batch = to_batch(decoded, table, config.model, device, draws)
         meter.add(guard.step(batch))
         # Log

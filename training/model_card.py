@@ -63,9 +63,11 @@ def model_card(config: TrainConfig, origin: Origin, data: Facts, training: Train
 
 def summary(config: TrainConfig, origin: Origin, data: Facts, training: Training) -> str:
     """The first section alone: short enough for MLflow's registry."""
-    form = "a warp of the portrait, and a network that paints what the warp cannot do" if config.model.warp_prior else (
-        "the published form: the network paints every pixel"
-    )  # fmt: skip
+    form = (
+        "a warp of the portrait, and a network that moves it further and paints what no motion can do"
+        if config.model.warp_prior
+        else "the published form: the network paints every pixel"
+    )
     sizes = ", ".join(
         f"{name} ({letter}) {training.num_parameters[name] / 1e6:.2f} M"
         for name, letter in _NETWORKS

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,14 +16,18 @@ from training.pictures import to_images, to_tensor
 from training.row_table import RowTable
 
 CPU = torch.device("cpu")
-ALL = Augmentation(flip=True, colour=0.3, affine=0.2)
+MOVES = ("angle", "scale", "shift")
+ALL = Augmentation(flip=True, colour=0.3, affine=0.2, camera=0.4)
 
 
-def make_draws(batch: int = 1, **changes: object) -> Draws:
-    """Nothing happens, but for the changes: one value, the same for the whole batch."""
-    still = {"flip": False, "brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "angle": 0.0, "scale": 1.0}
+def make_draws(batch: int = 1, frames: int = 1, **changes: object) -> Draws:
+    """Nothing happens, but for the changes: one value, the same for the whole batch of two frames each."""
+    still = {"flip": False, "brightness": 0.0, "contrast": 1.0, "saturation": 1.0}
     values = {name: np.full(batch, changes.get(name, value)) for name, value in still.items()}
-    return Draws(**values, shift=np.tile(np.array(changes.get("shift", (0.0, 0.0))), (batch, 1)))
+    moves = {
+        name: np.full((batch, frames), changes.get(name, value)) for name, value in (("angle", 0.0), ("scale", 1.0))
+    }
+    return Draws(**values, **moves, shift=np.tile(np.array(changes.get("shift", (0.0, 0.0))), (batch, frames, 1)))
 
 
 def test_the_two_sides_are_those_of_a_symmetric_head() -> None:
@@ -120,33 +125,50 @@ def test_colours_by_hand() -> None:
 
 
 def test_draws_are_a_function_of_seed_and_episode() -> None:
-    whole = draw(ALL, 3, range(40))
+    whole = draw(ALL, 3, range(40), 3)
     assert whole is not None
     for numbers in ([7], [30, 7, 12]):
-        part = draw(ALL, 3, numbers)
+        part = draw(ALL, 3, numbers, 3)
         assert part is not None
         for name in vars(part):
             assert np.array_equal(getattr(part, name), getattr(whole, name)[numbers])
-    other = draw(ALL, 4, range(40))
+    other = draw(ALL, 4, range(40), 3)
     assert other is not None
     assert not np.array_equal(other.angle, whole.angle)
     assert 10 < whole.flip.sum() < 30
     for values in (whole.brightness, whole.contrast - 1, whole.saturation - 1):
         assert 0.2 < np.abs(values).max() <= 0.3
-    assert 0.15 < np.abs(whole.shift).max() <= 0.2
+    assert 0.15 < np.abs(whole.shift).max() <= 0.2 + 0.4 / 3
+
+
+def test_a_camera_moves_each_frame_of_its_own_and_mostly_little() -> None:
+    draws = draw(Augmentation(camera=0.3), 0, range(400), 5)
+    assert draws is not None
+    nearer = np.log(draws.scale)
+    assert (np.ptp(nearer, axis=1) > 0).all()
+    # The strength is the square of an even chance: its median is a quarter, a tenth of episodes have more than .81.
+    strength = np.abs(nearer).max(axis=1) / 0.3
+    assert strength.max() == pytest.approx(0.9, abs=0.1)
+    assert 0.15 < np.median(strength) < 0.25
+    assert np.abs(draws.shift).max() == pytest.approx(0.1, abs=0.02)
+    assert np.abs(draws.angle).max() == pytest.approx(0.075, abs=0.02)
+    assert not draws.flip.any()
+    others = draw(Augmentation(affine=0.2), 0, range(400), 5)
+    assert others is not None
+    assert (np.ptp(others.scale, axis=1) == 0).all()
 
 
 def test_one_kind_of_change_does_not_depend_on_the_others() -> None:
-    both, flips = draw(ALL, 0, range(20)), draw(Augmentation(flip=True), 0, range(20))
+    both, flips = draw(ALL, 0, range(20), 3), draw(Augmentation(flip=True), 0, range(20), 3)
     assert both is not None
     assert flips is not None
     assert np.array_equal(both.flip, flips.flip)
     assert (flips.scale == 1).all()
-    colours = draw(Augmentation(colour=0.3), 0, range(20))
+    colours = draw(Augmentation(colour=0.3), 0, range(20), 3)
     assert colours is not None
     assert np.array_equal(colours.contrast, both.contrast)
     assert not colours.flip.any()
-    assert draw(Augmentation(), 0, range(20)) is None
+    assert draw(Augmentation(), 0, range(20), 3) is None
 
 
 @pytest.mark.parametrize(
@@ -154,6 +176,7 @@ def test_one_kind_of_change_does_not_depend_on_the_others() -> None:
     [
         ({"colour": 0.6}, r"colour must lie in \[0, 0.5\], not 0.6"),
         ({"affine": -0.1}, r"affine must lie in \[0, 0.25\], not -0.1"),
+        ({"camera": 0.6}, r"camera must lie in \[0, 0.5\], not 0.6"),
         ({"affine": float("nan")}, "affine must lie in"),
     ],
 )
@@ -171,16 +194,17 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     decoded = loader.load(3)
     assert decoded.numbers == (12, 13, 14, 15)
     config, table = tiny_model(warp_prior=True), RowTable(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
-    draws = draw(ALL, 0, decoded.numbers)
+    draws = draw(ALL, 0, decoded.numbers, 3)
     assert draws is not None
     batch = to_batch(decoded, table, config, CPU, draws)
     landmarks = ((augment_landmarks(decoded.landmarks, draws, 64) + 0.5) / 2 - 0.5).astype(np.float32)
     finer = []
     for episode in range(4):
-        # The same change to the target and to each shot.
+        # The same change to the target and to each shot, but for the camera.
         for place, frame in enumerate((batch.target[episode], *batch.shots[episode])):
             alone = to_tensor(decoded.images[episode, place][None], CPU)[None]
             one = Draws(**{name: value[episode : episode + 1] for name, value in vars(draws).items()})
+            one = replace(one, **{name: getattr(one, name)[:, place : place + 1] for name in MOVES})
             fine = augment_frames(alone, one)[0, 0]
             assert torch.allclose(frame, fine.unflatten(2, (32, 2)).unflatten(1, (32, 2)).mean(dim=(2, 4)), atol=1e-6)
             finer.append(fine)
@@ -209,6 +233,6 @@ def test_workers_see_their_share_of_the_same_pictures(
         sampler = EpisodeSampler([5, 5], 2, 4, seed=0)
         loader = EpisodeLoader(dataset, videos, sampler, 32, rank=rank, world_size=world_size)
         decoded = loader.load(1)
-        batch = to_batch(decoded, table, tiny_model(), CPU, draw(ALL, 0, decoded.numbers))
+        batch = to_batch(decoded, table, tiny_model(), CPU, draw(ALL, 0, decoded.numbers, 3))
         targets.append(batch.target)
     assert torch.allclose(torch.cat(targets[1:]), targets[0], atol=1e-6)

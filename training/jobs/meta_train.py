@@ -88,6 +88,8 @@ class Options:
     """Augmentation: change an episode's brightness, contrast and saturation by up to this much; 0.1 is a little."""
     affine: float = 0.0
     """Augmentation: turn an episode by up to so many radians, scale and shift it by up to this share of its side."""
+    camera: float = 0.0
+    """Augmentation: scale, shift and turn each frame of its own, as a camera in a hand does; 0.3 is a lot in a few."""
     vgg19: str | None = None
     """Weights of Caffe's VGG19, for the published content loss: a path or URL of safetensors or a torch state dict.
     Needs --vggface; by default the loss is VGG16's. Every worker reads them: a cluster needs a URL or a shared disk."""
@@ -133,7 +135,7 @@ class Options:
             "seed": self.seed,
             "read_order": self.read_order,
             "window_shards": self.window_shards,
-            "augmentation": Augmentation(self.flip, self.colour, self.affine),
+            "augmentation": Augmentation(self.flip, self.colour, self.affine, self.camera),
         }
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
