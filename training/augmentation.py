@@ -98,7 +98,7 @@ def _moved(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[T
     offset = -np.einsum("bfij,bfj->bfi", back, 2 * draws.shift)
     theta = np.concatenate([back, offset[..., None]], axis=3).reshape(-1, 2, 3)
     single = frames.flatten(0, 1)
-    grid = F.affine_grid(torch.from_numpy(theta).to(frames.device, frames.dtype), single.shape, align_corners=False)
+    grid = F.affine_grid(torch.from_numpy(theta).to(frames.device, frames.dtype), [*single.shape], align_corners=False)
     moved: Tensor = F.grid_sample(single, grid, padding_mode="reflection", align_corners=False)
     return moved.view(frames.shape)
 
