@@ -57,8 +57,8 @@ def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int], num_fra
     flip, brightness, contrast, saturation, angle, scale, right, down = np.stack(
         [chance.uniform(-1, 1, 8) for chance in chances], axis=1
     )
-    # Squared: a camera mostly stands still.
-    unrest = augmentation.camera * np.stack([chance.uniform() for chance in chances])[:, None] ** 2
+    # Half of the cameras stand, and most of the others nearly do.
+    unrest = augmentation.camera * np.stack([max(chance.uniform(-1, 1), 0) for chance in chances])[:, None] ** 2
     nearer, turn, *aside = np.moveaxis(np.stack([chance.uniform(-1, 1, (num_frames, 4)) for chance in chances]), 2, 0)
     colour, affine = augmentation.colour, augmentation.affine
     return Draws(

@@ -82,7 +82,8 @@ class Augmentation:
     """Turned by up to so many radians, scaled and shifted by up to this share of the picture: 0.05 is a little."""
     camera: float = 0.0
     """Each frame of its own is brought nearer or farther by up to this much (natural logarithm of the scale), shifted
-    and turned by a third and a quarter of it: a camera in a hand. Most episodes get less: 0.3 is a lot in a few."""
+    and turned by a third and a quarter of it: a camera in a hand. Half of the episodes get nothing, most others little:
+    0.2 is some in a few."""
 
     def __post_init__(self) -> None:
         for name, most in (("colour", 0.5), ("affine", 0.25), ("camera", 0.5)):

@@ -141,15 +141,16 @@ def test_draws_are_a_function_of_seed_and_episode() -> None:
     assert 0.15 < np.abs(whole.shift).max() <= 0.2 + 0.4 / 3
 
 
-def test_a_camera_moves_each_frame_of_its_own_and_mostly_little() -> None:
+def test_half_of_the_cameras_move_each_frame_of_its_own_and_mostly_little() -> None:
     draws = draw(Augmentation(camera=0.3), 0, range(400), 5)
     assert draws is not None
     nearer = np.log(draws.scale)
-    assert (np.ptp(nearer, axis=1) > 0).all()
-    # The strength is the square of an even chance: its median is a quarter, a tenth of episodes have more than .81.
+    moves = np.ptp(nearer, axis=1) > 0
+    assert 170 < moves.sum() < 230
+    # The strength is the square of an even chance: half of those that move have less than a quarter.
     strength = np.abs(nearer).max(axis=1) / 0.3
     assert strength.max() == pytest.approx(0.9, abs=0.1)
-    assert 0.15 < np.median(strength) < 0.25
+    assert 0.15 < np.median(strength[moves]) < 0.25
     assert np.abs(draws.shift).max() == pytest.approx(0.1, abs=0.02)
     assert np.abs(draws.angle).max() == pytest.approx(0.075, abs=0.02)
     assert not draws.flip.any()

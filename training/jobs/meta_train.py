@@ -89,7 +89,8 @@ class Options:
     affine: float = 0.0
     """Augmentation: turn an episode by up to so many radians, scale and shift it by up to this share of its side."""
     camera: float = 0.0
-    """Augmentation: scale, shift and turn each frame of its own, as a camera in a hand does; 0.3 is a lot in a few."""
+    """Augmentation: scale, shift and turn each frame of its own in half of the episodes, as a camera in a hand does;
+    0.2 is some in a few, little in most of them."""
     vgg19: str | None = None
     """Weights of Caffe's VGG19, for the published content loss: a path or URL of safetensors or a torch state dict.
     Needs --vggface; by default the loss is VGG16's. Every worker reads them: a cluster needs a URL or a shared disk."""
