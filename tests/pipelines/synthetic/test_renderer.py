@@ -63,7 +63,10 @@ def test_frames_of_many_people_are_those_of_each_alone(renderer: Renderer) -> No
     for index in range(3):
         alone = renderer.frames(people[index : index + 1], scenes[index : index + 1], motions[index : index + 1])
         torch.testing.assert_close(together.points[index : index + 1], alone.points)
-        assert torch.equal(together.images[index], alone.images[0])
+        # Products of larger matrices are summed in another order on some processors: a few values round the other way.
+        apart = (together.images[index].int() - alone.images[0].int()).abs()
+        assert int(apart.max()) <= 1
+        assert float(apart.float().mean()) < 1e-3
 
 
 def test_faces_do_what_the_actions_say(points: Callable[[Motion], Float32[np.ndarray, "68 2"]]) -> None:
