@@ -66,7 +66,7 @@ def test_frames_of_many_people_are_those_of_each_alone(renderer: Renderer) -> No
         # Products of larger matrices are summed in another order on some processors: a few values round the other way.
         apart = (together.images[index].int() - alone.images[0].int()).abs()
         assert int(apart.max()) <= 1
-        assert float(apart.float().mean()) < 1e-3
+        assert float(apart.float().mean()) < 2e-4
 
 
 def test_faces_do_what_the_actions_say(points: Callable[[Motion], Float32[np.ndarray, "68 2"]]) -> None:

@@ -28,8 +28,8 @@ def test_flags_change_the_presets_configuration() -> None:
     assert Options("demo", "run", "set").config() == demo()
     options = Options("demo", "run", "set", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
     assert options.config() == replace(demo(), num_shots=2, read_order="shards", window_shards=3, num_steps=9)
-    options = Options("demo", "run", "set", flip=True, colour=0.1, affine=0.05)
-    assert options.config() == replace(demo(), augmentation=Augmentation(flip=True, colour=0.1, affine=0.05))
+    options = Options("demo", "run", "set", flip=True, colour=0.1, affine=0.05, camera=0.2)
+    assert options.config() == replace(demo(), augmentation=Augmentation(True, colour=0.1, affine=0.05, camera=0.2))
 
 
 def test_the_published_form_is_a_flag_away() -> None:
@@ -153,6 +153,8 @@ def test_too_many_shots_for_every_video_end_the_command(
     assert "window_shards must be at least 1, not 0" in capsys.readouterr().err
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--affine", "2"]) == 1
     assert "affine must lie in [0, 0.25], not 2.0" in capsys.readouterr().err
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--camera", "2"]) == 1
+    assert "camera must lie in [0, 0.5], not 2.0" in capsys.readouterr().err
 
 
 def test_the_line_comes_before_training(
