@@ -102,6 +102,22 @@ def test_larger_frames_show_the_pictures_own_detail_with_the_networks_correction
     assert detail(drawn) > 0.6 * detail(warp)
 
 
+def test_larger_frames_are_sampled_where_the_network_moves_them(
+    base_model: MakeModel, face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]
+) -> None:
+    landmarks = face(40.0, 32.0, 34.0)
+    large = Faces(draw(landmarks, 64, 64, 120)[None], landmarks[None])
+    model = base_model(warp_prior=True)
+    with torch.no_grad():  # all of it looks as far to the right as it may: a tenth of half of 64 pixels
+        model.generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, 0.0]))
+    drawn = FeedForward("ours", model, CPU).draw(Shots(large, 64), large.landmarks)[0].astype(float)
+    inside = (slice(8, -8), slice(8, -8))
+    wanted = cv2.warpAffine(large.images[0], np.array([[1, 0, -3.2], [0, 1, 0]]), (64, 64))
+    near, far = (np.abs(drawn - picture)[inside].mean() for picture in (wanted, large.images[0]))
+    assert near < 2
+    assert far > 2 * near
+
+
 def test_fine_tuning_without_steps_is_feed_forward(
     shots: Shots, base_model: MakeModel, face: Callable[..., np.ndarray]
 ) -> None:
