@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pipelines.synthetic.actions import LIDS, MIRRORED, MOUTH, NUM_ACTIONS, to_looks, vector
 from pipelines.synthetic.curves import ease, pulse, softened, wander
 
+_DEGREES_PER_WIDTH = 20.0  # a body that leans to a side tilts with its head
 BLINK_EVERY_S = (2.0, 6.0)
 BLINK_DOWN_S = (0.1, 0.15)
 BLINK_UP_S = (0.15, 0.25)
@@ -29,6 +30,14 @@ EXPRESSIONS = {
         "mouthUpperUp": 0.2,
         "browInnerUp": 0.4,
         "eyeWide": 0.4,
+    },
+    "laugh": {
+        "jawOpen": 0.45,
+        "mouthSmile": 0.9,
+        "mouthUpperUp": 0.5,
+        "mouthLowerDown": 0.3,
+        "cheekSquint": 0.7,
+        "eyeSquint": 0.5,
     },
     "wink": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.6, "mouthSmileLeft": 0.35, "browDownLeft": 0.3},
     "disgust": {"noseSneer": 0.85, "mouthUpperUp": 0.55, "browDown": 0.5, "eyeSquint": 0.4},
@@ -82,19 +91,22 @@ def gaze(
 
 def head_motion(
     rng: np.random.Generator, times: Float[np.ndarray, " frames"], accents: Sequence[float]
-) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 2"]]:
-    """Yaw, pitch, roll in degrees around 0, and travel in widths of the head: sway, turns, nods at accents."""
+) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 3"]]:
+    """Yaw, pitch, roll in degrees around 0, and travel as `Motion` has it: sway, turns, leaning, nods at accents."""
     rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 25.0
     angles = wander(rng, len(times), 3, 0.5 * rate) * [3.5, 2.0, 1.8] * rng.uniform(0.4, 1.5)
+    travel = wander(rng, len(times), 3, 0.8 * rate) * rng.uniform(0.01, 0.05)
     now = float(times[0])
     while (now := now + float(rng.uniform(1.0, 5.0))) < times[-1]:  # another attitude
-        turn = rng.normal(0, [9.0, 3.5, 2.5])
-        angles += pulse(times, now, rng.uniform(0.4, 0.9), rng.uniform(0.3, 2.5), rng.uniform(0.5, 1.2))[:, None] * turn
+        held = pulse(times, now, rng.uniform(0.4, 0.9), rng.uniform(0.3, 2.5), rng.uniform(0.5, 1.2))[:, None]
+        turn, lean = rng.normal(0, [9.0, 4.5, 4.0]), rng.normal(0, [0.1, 0.05, 0.08])
+        turn[2] += _DEGREES_PER_WIDTH * lean[0]
+        angles, travel = angles + held * turn, travel + held * lean
     for accent in accents:
         if rng.random() < 0.6:
             nod = pulse(times, accent - 0.15, 0.16, 0.04, 0.3)
             angles[:, 1] -= nod * rng.uniform(1.5, 6.0)
-    return angles, wander(rng, len(times), 2, 0.8 * rate) * rng.uniform(0.01, 0.05)
+    return angles, travel
 
 
 def idle_face(
@@ -114,10 +126,10 @@ def idle_face(
 def with_expressions(
     rng: np.random.Generator, times: Float[np.ndarray, " frames"], actions: Float[np.ndarray, "frames 52"]
 ) -> Float[np.ndarray, "frames 52"]:
-    """`actions`, and now and then (every 7 s on average) a strong expression that takes over what it needs."""
+    """`actions`, and now and then (every 5 s on average) a strong expression that takes over what it needs."""
     now = float(times[0]) - 2.0
     names = list(EXPRESSIONS)
-    while (now := now + float(rng.exponential(7.0))) < times[-1]:
+    while (now := now + float(rng.exponential(5.0))) < times[-1]:
         target = vector(EXPRESSIONS[names[int(rng.integers(len(names)))]]) * rng.uniform(0.6, 1.1)
         target = target[MIRRORED] if rng.random() < 0.5 else target
         weight = pulse(times, now, rng.uniform(0.2, 0.5), rng.uniform(0.3, 1.5), rng.uniform(0.3, 0.8))[:, None]

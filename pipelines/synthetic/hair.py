@@ -30,6 +30,7 @@ _TOP, _BOTTOM, _HANG = (
 _MIDDLE = (0.0, -0.02, 0.755)  # of the skull, on the template
 PICTURE = (128, 256)
 """Rows and columns of the hair's picture."""
+_LIES = 0.6  # of the head's turn that the ends of long hair do not take
 
 # The hair's edge in degrees from the crown, at angles from the nose.
 _AT = np.array([0, 28, 46, 58, 68, 80, 90, 102, 114, 180])
@@ -152,7 +153,8 @@ def grow(
         falling[..., 0] *= 1 - 0.3 * curl
         falling[..., 1] += 0.022 * curl
         points = torch.where((hang > 0).to(device)[..., None], falling, points)
-        held = 1 - 0.3 * hang.clamp(max=1).expand(ROWS, COLUMNS)
+        # Its ends lie on the shoulders, which stay when the head turns.
+        held = 1 - _LIES * hang.clamp(max=1).expand(ROWS, COLUMNS)
     points[:, -1] = points[:, 0]
     return points.reshape(-1, 3), held.reshape(-1).to(device)
 

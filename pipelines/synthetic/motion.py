@@ -17,8 +17,8 @@ from pipelines.synthetic.tracks import TRACK_FPS, Track
 
 MOST_DEGREES = (40.0, 22.0, 20.0)
 """Bounds of yaw, pitch and roll, either way."""
-MOST_TRAVEL = 0.35
-"""Bound of travel either way, in widths of the head."""
+MOST_TRAVEL = (0.35, 0.35, 0.22)
+"""Bounds of travel either way."""
 # Bounds of speed. Lids and eyes are the quickest things in a face: a blink comes down in 0.1 s.
 ACTIONS_PER_S = 8.0
 GAZE_PER_S = 12.0
@@ -29,7 +29,7 @@ TRAVEL_PER_S = 0.8
 _PIECE_S = (2.0, 6.0)
 _FADE_S = 0.4
 _TEMPO = (0.8, 1.25)
-_MIRRORED_POSE = np.array([-1.0, 1.0, -1.0, -1.0, 1.0])  # yaw, pitch, roll, right, down
+_MIRRORED_POSE = np.array([-1.0, 1.0, -1.0, -1.0, 1.0, 1.0])  # yaw, pitch, roll, right, down, nearer
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,9 @@ class Motion:
     """0..1, columns as ACTIONS."""
     angles: Float32[np.ndarray, "frames 3"]
     """Yaw, pitch, roll in degrees, with the signs of `head.Pose`."""
-    travel: Float32[np.ndarray, "frames 2"]
-    """Of the head against the picture, besides what its turns on the neck bring; in widths of the head: right, down."""
+    travel: Float32[np.ndarray, "frames 3"]
+    """Of the person against the picture, besides what the head's turns on the neck bring: right and down in widths of
+    the head, and nearer in natural logarithms of the size at which it is seen."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -57,24 +58,22 @@ def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: i
     if num_frames < 1 or fps <= 0:
         raise ValueError(f"a motion needs a frame and a positive rate, got {num_frames} frames at {fps} per second")
     times = np.arange(num_frames) / fps
-    spoken, accents = speech(rng, times) if rng.random() < 0.85 else (np.zeros((num_frames, NUM_ACTIONS)), [])
+    spoken, accents = speech(rng, times) if rng.random() < 0.92 else (np.zeros((num_frames, NUM_ACTIONS)), [])
     if tracks and rng.random() < 0.6:
         angles, travel = _replayed_pose(rng, tracks, times)
     else:
         angles, travel = head_motion(rng, times, accents)
-    angles = np.stack(
-        [softened(*each) for each in zip((angles + _attitude(rng)).T, MOST_DEGREES, strict=True)], axis=-1
-    )
+    angles, travel = softened(angles + _attitude(rng), np.array(MOST_DEGREES)), softened(travel, np.array(MOST_TRAVEL))
     if tracks and rng.random() < 0.7:
         actions = _replayed_face(rng, tracks, times)
-        if rng.random() < 0.4:
+        if rng.random() < 0.5:
             actions[:, MOUTH] = spoken[:, MOUTH]
         if rng.random() < 0.5:
             actions[:, GAZE] = gaze(rng, times, angles)[:, GAZE]
     else:
         actions = spoken + idle_face(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
     actions = with_expressions(rng, times, np.clip(actions, 0, 1))
-    return _bounded(fps, actions, angles, softened(travel, MOST_TRAVEL))
+    return _bounded(fps, actions, angles, travel)
 
 
 def _attitude(rng: np.random.Generator) -> Float[np.ndarray, " angles"]:
@@ -131,8 +130,8 @@ def _replayed_face(
 
 def _replayed_pose(
     rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
-) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 2"]]:
-    pose = np.zeros((len(times), 5))
+) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 3"]]:
+    pose = np.zeros((len(times), 6))
     scale = rng.uniform(0.6, 1.5)
     for piece in _pieces(rng, tracks, times):
         values = np.concatenate([piece.track.angles, piece.track.travel], axis=1)
@@ -144,7 +143,7 @@ def _bounded(
     fps: float,
     actions: Float[np.ndarray, "frames 52"],
     angles: Float[np.ndarray, "frames 3"],
-    travel: Float[np.ndarray, "frames 2"],
+    travel: Float[np.ndarray, "frames 3"],
 ) -> Motion:
     speeds = np.full(NUM_ACTIONS, ACTIONS_PER_S)
     speeds[GAZE], speeds[LIDS] = GAZE_PER_S, LIDS_PER_S
@@ -152,5 +151,5 @@ def _bounded(
         fps,
         np.clip(slowed(actions, speeds / fps), 0, 1).astype(np.float32),
         slowed(angles, np.full(3, DEGREES_PER_S / fps)).astype(np.float32),
-        slowed(travel, np.full(2, TRAVEL_PER_S / fps)).astype(np.float32),
+        slowed(travel, np.full(3, TRAVEL_PER_S / fps)).astype(np.float32),
     )

@@ -203,7 +203,7 @@ class Renderer:
     def _project(self, cast: _Cast, vertices: Tensor, travel: Tensor) -> tuple[Tensor, Tensor]:
         """Corners for the rasteriser, and where the camera is."""
         middle = self._middle(cast)
-        distance = cast.camera[:, 0]
+        distance = _distance(cast, travel)
         flat = self._project_points(cast, vertices, travel)
         depth = vertices[..., 1] - middle[:, None, 1] + distance[:, None]
         eye = middle - torch.stack([torch.zeros_like(distance), distance, torch.zeros_like(distance)], dim=-1)
@@ -214,8 +214,8 @@ class Renderer:
         middle, side = self._middle(cast), self._fine
         distance, height, right, down = cast.camera[:, :, None].unbind(1)
         focal = height * side * distance / _HEAD_HEIGHT
-        depth = points[..., 1] - middle[:, None, 1] + distance
-        step = travel[:, :, None] * _HEAD_WIDTH * focal[:, None] / distance[:, None]
+        depth = points[..., 1] - middle[:, None, 1] + _distance(cast, travel)[:, None]
+        step = travel[:, :2, None] * _HEAD_WIDTH * focal[:, None] / distance[:, None]
         x = focal * (points[..., 0] - middle[:, None, 0]) / depth + right * side + step[:, 0]
         y = -focal * (points[..., 2] - middle[:, None, 2]) / depth + down * side + step[:, 1]
         return torch.stack([x, y], dim=-1)
@@ -337,6 +337,11 @@ class Renderer:
         noise = [np.random.default_rng(seed).standard_normal((1, size, size), dtype=np.float32) for seed in seeds]
         picture = picture + grain * torch.from_numpy(np.stack(noise)).to(self._device)
         return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _distance(cast: _Cast, travel: Float32[Tensor, "frames 3"]) -> Float32[Tensor, " frames"]:
+    """From the camera to the head, metres: at half of it a head is seen at twice its size."""
+    return cast.camera[:, 0] * torch.exp(-travel[:, 2])
 
 
 def _values(motion: Motion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

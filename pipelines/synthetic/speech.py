@@ -44,7 +44,7 @@ def speech(
     """
     knots, forms, accents = [float(times[0]) - 1.0], [np.zeros(NUM_ACTIONS)], []
     now = float(times[0]) + float(rng.uniform(-1.5, 0.5))  # some clips begin in the middle of a phrase
-    usual_rate, loudness = rng.uniform(*SYLLABLES_PER_S), rng.uniform(0.6, 1.15)
+    usual_rate, loudness = rng.uniform(*SYLLABLES_PER_S), rng.uniform(0.7, 1.5)
     while now < times[-1]:
         end = now + rng.uniform(*PHRASE_S)
         accent = int(rng.integers(0, 3))

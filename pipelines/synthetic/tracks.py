@@ -24,7 +24,7 @@ from pipelines.synthetic.curves import smooth
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 TRACK_FPS = 25.0
 
-_VERSION = 2  # of the way tracks are measured: a new one is measured again
+_VERSION = 3  # of the way tracks are measured: a new one is measured again
 _LEAST_SECONDS = 1.0
 _CUT = 0.25  # widths of the face by which points jump from one frame to the next only when it is another scene
 _REST_PERCENTILE = 5.0
@@ -37,14 +37,14 @@ _HEAD_WIDTH_CM = float(np.ptp(CANONICAL_LANDMARKS[JAW, 0]))
 class Track:
     """What one face did for a while, at 25 frames a second, as deviations from how it usually was.
 
-    Actions are 0..1 and 0 at rest; angles (yaw, pitch, roll) in degrees with the signs of `head.Pose`; travel of the
-    head's middle in widths of the head, right and down, besides what its turns on the neck bring.
+    Actions are 0..1 and 0 at rest; angles (yaw, pitch, roll) in degrees with the signs of `head.Pose`; travel as
+    `motion.Motion` has it.
     """
 
     name: str
     actions: Float32[np.ndarray, "frames 52"]
     angles: Float32[np.ndarray, "frames 3"]
-    travel: Float32[np.ndarray, "frames 2"]
+    travel: Float32[np.ndarray, "frames 3"]
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -132,14 +132,15 @@ def make_tracks(name: str, readings: Iterator[Reading | None]) -> list[Track]:
     ]
 
 
-def _make_track(name: str, actions: Float[np.ndarray, "frames 52"], steered: Float[np.ndarray, "frames 7"]) -> Track:
+def _make_track(name: str, actions: Float[np.ndarray, "frames 52"], steered: Float[np.ndarray, "frames 8"]) -> Track:
     freed = np.clip(actions, 0, 1)
     # MediaPipe trembles from frame to frame. Lids are left as they are: a blink is a few frames long.
     calm, steady = smooth(freed, 0.7), smooth(steered, 1.0)
     calm[:, LIDS] = np.clip(freed[:, LIDS] / _SHUT, 0, 1)
-    calm[:, GAZE] = to_looks(steered[:, 5:])[:, GAZE]
-    travel = steady[:, 3:5] - _carried(steady[:, :3])
-    return Track(name, calm.astype(np.float32), steady[:, :3].astype(np.float32), travel.astype(np.float32))
+    calm[:, GAZE] = to_looks(steered[:, 6:])[:, GAZE]
+    angles, travel = steady[:, :3], steady[:, 3:6]
+    travel[:, :2] -= _carried(angles)
+    return Track(name, *(part.astype(np.float32) for part in (calm, angles, travel)))
 
 
 def _carried(angles: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 2"]:
@@ -166,12 +167,13 @@ def _jumped(before: Reading, after: Reading) -> bool:
     return float(np.linalg.norm(after.points - before.points, axis=1).mean()) > _CUT * width
 
 
-def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"], Float[np.ndarray, "frames 7"]]:
-    """Actions; and yaw, pitch, roll, right, down, gaze to the picture's right, gaze up. By linear interpolation."""
+def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"], Float[np.ndarray, "frames 8"]]:
+    """Actions; and yaw, pitch, roll, right, down, nearer, gaze to the picture's right, gaze up; all interpolated."""
     pose = fit_pose(np.stack([reading.points for reading in piece]).astype(np.float64))
     actions = np.stack([reading.actions for reading in piece])
     place = pose.translation / np.median(pose.scale * _HEAD_WIDTH_CM)
-    columns = [actions, pose.yaw[:, None], pose.pitch[:, None], pose.roll[:, None], place, from_looks(actions)]
+    head = np.stack([pose.yaw, pose.pitch, pose.roll, *place.T, np.log(pose.scale)], axis=-1)
+    columns = [actions, head, from_looks(actions)]
     seconds = np.array([reading.seconds for reading in piece])
     grid = np.arange(seconds[0], seconds[-1] + 1e-6, 1 / TRACK_FPS)
     even = np.stack([np.interp(grid, seconds, column) for column in np.concatenate(columns, axis=1).T], axis=-1)

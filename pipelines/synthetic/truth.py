@@ -16,7 +16,7 @@ from pipelines.schema import NUM_LANDMARKS
 from pipelines.synthetic.actions import ACTIONS
 from pipelines.tables import read_table
 
-TRUTH_VERSION = "1"
+TRUTH_VERSION = "2"
 
 
 def _field(name: str, kind: pa.DataType, unit: str) -> pa.Field:
@@ -38,7 +38,11 @@ TRUTH_SCHEMA = pa.schema(
         _degrees("yaw", "turns the face to the picture's right"),
         _degrees("pitch", "looks up"),
         _degrees("roll", "tilts clockwise in the picture"),
-        _field("travel", pa.list_(pa.float32(), 2), "widths of the head; of its middle, right and down"),
+        _field(
+            "travel",
+            pa.list_(pa.float32(), 3),
+            "of the head's middle: right and down in widths of the head, nearer in natural logarithms of its size",
+        ),
         _field("blendshapes", pa.list_(pa.float32(), len(ACTIONS)), "0 to 1; named in the file's metadata"),
     ],
     metadata={"sfumato_truth_version": TRUTH_VERSION, "actions": json.dumps(ACTIONS)},
@@ -54,7 +58,7 @@ class Truth:
     points: Float32[np.ndarray, "frames 68 2"]
     angles: Float32[np.ndarray, "frames 3"]
     """Yaw, pitch, roll."""
-    travel: Float32[np.ndarray, "frames 2"]
+    travel: Float32[np.ndarray, "frames 3"]
     actions: Float32[np.ndarray, "frames 52"]
     """Columns as ACTIONS."""
 

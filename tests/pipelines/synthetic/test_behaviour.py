@@ -72,7 +72,16 @@ def test_head_nods_down_with_accents() -> None:
     assert nods.max() <= 0
     assert len(find_peaks(-nods, height=1.0)[0]) > 15
     np.testing.assert_array_equal(angles[:, [0, 2]], without[:, [0, 2]])
-    assert travel.shape == (len(times), 2)
+    assert travel.shape == (len(times), 3)
+
+
+def test_who_leans_to_a_side_tilts_to_it_and_some_come_nearer() -> None:
+    times = np.arange(0, 100, 0.04)
+    angles, travel = (
+        np.stack(each) for each in zip(*(head_motion(np.random.default_rng(i), times, []) for i in range(8)))
+    )
+    assert np.corrcoef(travel[..., 0].ravel(), angles[..., 2].ravel())[0, 1] > 0.2
+    assert 0.03 < travel[..., 2].std() < 0.15  # a head is seen 3 to 15 % larger or smaller
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)

@@ -26,7 +26,7 @@ def ramp(name: str = "ramp", num_frames: int = 400, side: int = SMILE_LEFT) -> T
     actions = np.zeros((num_frames, 52), np.float32)
     actions[:, side] = frames / 400
     angles = np.stack([0.05 * frames, 0 * frames, 0.02 * frames], axis=-1)
-    return Track(name, actions, angles, np.stack([frames / 4000, 0 * frames], axis=-1))
+    return Track(name, actions, angles, np.stack([frames / 4000, 0 * frames, 0 * frames], axis=-1))
 
 
 def draw(seed: int, tracks: tuple[Track, ...] = (), num_frames: int = 100, fps: float = 25.0) -> Motion:
@@ -55,7 +55,7 @@ def test_bounds_hold_for_tracks_that_are_wild() -> None:
         "wild",
         rng.random((200, 52), np.float32),
         rng.normal(0, 40, (200, 3)).astype(np.float32),
-        rng.normal(0, 1, (200, 2)).astype(np.float32),
+        rng.normal(0, 1, (200, 3)).astype(np.float32),
     )
     for seed in range(10):
         moved = draw(seed, (wild,))
@@ -113,7 +113,7 @@ def test_replayed_faces_are_mirrored_half_of_the_time_and_poses_with_them() -> N
 def test_pieces_fade_into_each_other() -> None:
     times = np.arange(1000) / 25
     constant = Track(
-        "c", np.full((100, 52), 0.5, np.float32), np.zeros((100, 3), np.float32), np.zeros((100, 2), np.float32)
+        "c", np.full((100, 52), 0.5, np.float32), np.zeros((100, 3), np.float32), np.zeros((100, 3), np.float32)
     )
     pieces = list(motion._pieces(np.random.default_rng(1), (constant, ramp()), times))
     assert len(pieces) > 6

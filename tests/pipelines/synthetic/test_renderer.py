@@ -26,13 +26,18 @@ def renderer() -> Renderer:
 
 
 def still(
-    actions: Mapping[str, float] | None = None, *, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
+    actions: Mapping[str, float] | None = None,
+    *,
+    yaw: float = 0.0,
+    pitch: float = 0.0,
+    roll: float = 0.0,
+    travel: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Motion:
-    """One frame: actions by the first words of their names, and a turned head."""
+    """One frame: actions by the first words of their names, and a turned head that has moved."""
     values = np.zeros((1, len(ACTIONS)), np.float32)
     for name, value in (actions or {}).items():
         values[0, [action.startswith(name) for action in ACTIONS]] = value
-    return Motion(25.0, values, np.array([[yaw, pitch, roll]], np.float32), np.zeros((1, 2), np.float32))
+    return Motion(25.0, values, np.array([[yaw, pitch, roll]], np.float32), np.array([travel], np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,28 @@ def test_heads_turn_as_far_and_to_the_side_that_the_angles_say(
     ((name, degrees),) = turn.items()
     turned = float(getattr(pose, name)[0] - getattr(rest, name)[0])
     assert turned == pytest.approx(degrees, rel=0.35)
+
+
+def test_a_head_that_comes_nearer_is_seen_larger_and_one_that_goes_aside_as_large(
+    points: Callable[[Motion], Float32[np.ndarray, "68 2"]],
+) -> None:
+    rest, near, far = (points(still(travel=(0.0, 0.0, nearer))) for nearer in (0.0, 0.2, -0.2))
+    # By exp(0.2) at the distance of the head's middle; its face is some centimetres nearer, and gains a little more.
+    assert 1.22 < np.ptp(near[:, 0]) / np.ptp(rest[:, 0]) < 1.26
+    assert 0.79 < np.ptp(far[:, 0]) / np.ptp(rest[:, 0]) < 0.82
+    aside = points(still(travel=(0.1, -0.2, 0.0)))
+    moved = aside - rest
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[:1], moved.shape), atol=1e-3)
+    assert moved[0, 1] == pytest.approx(-2 * moved[0, 0])
+
+
+def test_a_jaw_opens_as_far_as_those_of_the_real_clips(
+    points: Callable[[Motion], Float32[np.ndarray, "68 2"]],
+) -> None:
+    """There the lips part by .74 to .92 of the eyes' distance for each 1 that MediaPipe says of jawOpen."""
+    opened = points(still({"jawOpen": 0.6}))
+    eyes = np.linalg.norm(opened[36:42].mean(axis=0) - opened[42:48].mean(axis=0))
+    assert 0.74 < np.linalg.norm(opened[62] - opened[66]) / eyes / 0.6 < 0.92
 
 
 def test_the_gaze_goes_where_it_is_sent(renderer: Renderer) -> None:

@@ -13,13 +13,13 @@ from pipelines.synthetic.tracks import Reading, Track, make_tracks, tracks_diges
 SMILE, LID, JAW = place_of("mouthSmileLeft"), place_of("eyeBlinkLeft"), place_of("jawOpen")
 
 
-def reading(seconds: float, yaw: float = 0.0, right: float = 0.0, **actions: float) -> Reading:
-    """A canonical head of 10 pixels a centimetre, 200 px from the picture's corner."""
+def reading(seconds: float, yaw: float = 0.0, right: float = 0.0, size: float = 1.0, **actions: float) -> Reading:
+    """A canonical head of 10 pixels a centimetre times `size`, 200 px from the picture's corner."""
     face = np.zeros(52)
     for name, value in actions.items():
         face[place_of(name)] = value
     place = np.array([200.0 + right, 200.0])
-    pose = Pose.from_angles(*(np.array(a) for a in (yaw, 0.0, 0.0, 10.0)), place)
+    pose = Pose.from_angles(*(np.array(a) for a in (yaw, 0.0, 0.0, 10.0 * size)), place)
     return Reading(float(seconds), face, pose.project(CANONICAL_LANDMARKS).astype(np.float32))
 
 
@@ -30,7 +30,7 @@ def steady(begin: float, seconds: float, fps: float = 50.0, **actions: float) ->
 def test_tracks_have_25_frames_a_second_whatever_the_clip_has() -> None:
     (track,) = make_tracks("a", iter([reading(i / 30) for i in range(61)]))
     assert (len(track), track.name) == (51, "a/0")
-    assert (track.actions.dtype, track.angles.shape, track.travel.shape) == (np.float32, (51, 3), (51, 2))
+    assert (track.actions.dtype, track.angles.shape, track.travel.shape) == (np.float32, (51, 3), (51, 3))
 
 
 def test_a_track_is_cut_where_the_face_is_lost_and_short_rests_are_dropped() -> None:
@@ -66,8 +66,14 @@ def test_usual_gaze_and_pose_become_zero() -> None:
     np.testing.assert_allclose(track.angles[50], 0, atol=1e-3)
     np.testing.assert_allclose(track.angles[-1], [6, 0, 0], atol=1e-2)
     # A head is 15.3 cm wide, 153 px here; 3 cm before its neck it goes 3 sin(6 degrees) = 0.31 cm along as it turns.
-    np.testing.assert_allclose(track.travel[-1], [0.1 - 0.31 / 15.3, 0], atol=1e-3)
+    np.testing.assert_allclose(track.travel[-1], [0.1 - 0.31 / 15.3, 0, 0], atol=1e-3)
     np.testing.assert_allclose(from_looks(track.actions.astype(np.float64))[[50, -1]], [[0, 0], [-0.3, 0]], atol=1e-6)
+
+
+def test_who_comes_nearer_is_seen_larger() -> None:
+    usual, near = [reading(i / 25) for i in range(100)], [reading(4 + i / 25, size=1.1) for i in range(50)]
+    (track,) = make_tracks("a", iter([*usual, *near]))
+    np.testing.assert_allclose(track.travel[[50, -1], 2], [0, np.log(1.1)], atol=1e-4)
 
 
 def test_digest_tells_tracks_apart() -> None:

@@ -14,7 +14,7 @@ def small_truth(num_frames: int = 7) -> Truth:
     return Truth(
         rng.uniform(0, 256, (num_frames, 68, 2)).astype(np.float32),
         rng.uniform(-30, 30, (num_frames, 3)).astype(np.float32),
-        rng.uniform(-0.1, 0.1, (num_frames, 2)).astype(np.float32),
+        rng.uniform(-0.1, 0.1, (num_frames, 3)).astype(np.float32),
         rng.random((num_frames, 52), np.float32),
     )
 
