@@ -77,9 +77,8 @@ def test_head_nods_down_with_accents() -> None:
 
 def test_who_leans_to_a_side_tilts_to_it_and_some_come_nearer() -> None:
     times = np.arange(0, 100, 0.04)
-    angles, travel = (
-        np.stack(each) for each in zip(*(head_motion(np.random.default_rng(i), times, []) for i in range(8)))
-    )
+    moves = [head_motion(np.random.default_rng(seed), times, []) for seed in range(8)]
+    angles, travel = np.stack([angles for angles, _ in moves]), np.stack([travel for _, travel in moves])
     assert np.corrcoef(travel[..., 0].ravel(), angles[..., 2].ravel())[0, 1] > 0.2
     assert 0.03 < travel[..., 2].std() < 0.15  # a head is seen 3 to 15 % larger or smaller
 
