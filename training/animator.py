@@ -15,7 +15,7 @@ from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.generator import GeneratedFrame
-from training.models.warp import REACH, WarpedShots, control_points, sampling_grid, warp_at, warp_finely
+from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely
 from training.pictures import resize_points, resize_square, to_images, to_tensor
 from training.portraits import Portrait
 
@@ -84,16 +84,15 @@ class Animator:
         border = round(size * (REACH - 1) / 2)
         grid = sampling_grid(source, target, size + 2 * border, extent=REACH)
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
-        inner = grid[:, border : border + size, border : border + size]
-        warped = warp_at(coarse_frame[:, None], source_image[:, None], inner[:, None])
+        warped = warp_at(coarse_frame, source_image, grid[:, border : border + size, border : border + size])
         drawn = self._timed(images, adain, warped)
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
-        moved = _faded((drawn.parts.grids[:, 0] - inner).permute(0, 3, 1, 2), border).permute(0, 2, 3, 1)
+        moved = _faded((drawn.parts.grid - warped.grid).permute(0, 3, 1, 2), border).permute(0, 2, 3, 1)
         fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), (grid + moved) / REACH, self.side)
         return corrected(fine, drawn.frame, drawn.parts.moved, border)
 
-    def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShots | None) -> GeneratedFrame:
+    def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> GeneratedFrame:
         started = time.perf_counter()
         drawn: GeneratedFrame = self.avatar.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started

@@ -18,8 +18,8 @@ from pipelines.shards import ShardDataset, SourceVideo
 from training.augmentation import Draws, augment_frames, augment_landmarks
 from training.config import ModelConfig
 from training.exchange import share
-from training.models.warp import control_points, warp_shots
-from training.nearest import MOST_SHOTS, nearest_frames
+from training.models.warp import control_points, warp_shot
+from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
 from training.pictures import resize_points, resize_square, to_tensor
 from training.recycler import Recycler
@@ -81,7 +81,7 @@ class DecodedEpisodes:
     """On the host, or where they were drawn."""
     landmarks: Float[np.ndarray, "batch frames 68 2"]
     """In pixels of `images`."""
-    warp_sources: Int[np.ndarray, "batch sources"]
+    warp_sources: Int[np.ndarray, "batch"]
     """See the function of this name."""
     numbers: tuple[int, ...]
     """Each episode's place in the run."""
@@ -174,15 +174,12 @@ def read_ahead(
 
 def warp_sources(
     episodes: Sequence[Episode], landmarks: Float[np.ndarray, "batch frames 68 2"], size: int
-) -> Int[np.ndarray, "batch sources"]:
-    """For each episode the positions along `frames` of the shots to warp: the nearest of its candidates.
-
-    Where there are fewer than `MOST_SHOTS` the last is repeated: one more of the same shows nothing new.
-    """
+) -> Int[np.ndarray, "batch"]:
+    """For each episode the position along `frames` of the shot to warp: the nearest of its candidates."""
     candidates = (points[1 : 1 + e.num_warp_candidates] for e, points in zip(episodes, landmarks, strict=True))
     targets = landmarks[:, :1]
     nearest = [nearest_frames(*each, size)[0] for each in zip(candidates, targets, strict=True)]
-    return 1 + np.stack([np.pad(row, (0, MOST_SHOTS - len(row)), mode="edge") for row in nearest])
+    return 1 + np.array(nearest)
 
 
 def to_batch(
@@ -194,7 +191,7 @@ def to_batch(
     fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
     landmarks = decoded.landmarks
     if draws is not None:
-        # Unless the camera moves, all frames of an episode are changed alike, and the nearest shots remain so.
+        # Unless the camera moves, all frames of an episode are changed alike, and the nearest shot remains so.
         fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
     landmarks = resize_points(landmarks, size / fine_size)
     frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))
@@ -202,10 +199,10 @@ def to_batch(
     images = images.unflatten(0, (batch, per_episode))
     warped = None
     if config.warp_prior:
-        episode = torch.arange(batch, device=device)[:, None]
+        episode = torch.arange(batch, device=device)
         source = torch.from_numpy(decoded.warp_sources).to(device)
         points = torch.from_numpy(control_points(landmarks, size)).to(device)
-        warped = warp_shots(fine[episode, source], images[episode, source], points[episode, source], points[:, 0])
+        warped = warp_shot(fine[episode, source], images[episode, source], points[episode, source], points[:, 0])
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
 
 

@@ -18,15 +18,15 @@ from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.models.warp import (
-    WarpedShots,
+    WarpedShot,
     control_points,
     sampling_grid,
     upsample_grid,
     warp,
     warp_and_shrink,
-    warp_shots,
+    warp_shot,
 )
-from training.nearest import MOST_SHOTS, warp_distances
+from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import resize_points, to_tensor
@@ -41,7 +41,7 @@ _PATIENCE = 3
 _WORTHWHILE = 0.99  # a check must lower the error by this factor to count
 _VARIANTS_PER_PORTRAIT = 6
 _ENOUGH_FOR_PAIRS = 4  # pictures, of which every fourth is held out as a target
-_SETS_EACH = 3  # of sources of a target: the nearest others, what drawing starts from, and those after the first, ...
+_SOURCES_EACH = 3  # the nearest others of a target: what drawing starts from. Far ones teach to distrust the warp
 _SAME_SCENE = 0.2  # mean distance in [-1, 1] of a picture to another bent to it, beyond which light or clothes differ
 _FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
 
@@ -67,7 +67,7 @@ class _Frames:
 
     target: Float[Tensor, "batch 3 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
-    warped: WarpedShots | None
+    warped: WarpedShot | None
     activations: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, index: Tensor) -> "_Frames":
@@ -266,7 +266,7 @@ def _to_learn(
 
 
 def _pairs(config: ModelConfig, portraits: Sequence[Portrait]) -> tuple[_Frames, _Frames] | None:
-    """Each picture as the target of those nearest to it, bent, which is what drawing will ask for.
+    """Each picture as the target of those nearest to it, bent, which is what animating will ask for.
 
     Every fourth is held out: a source, but a target only of the check. None where the pictures are not of one scene:
     another light or other clothes are nothing to learn to paint.
@@ -277,13 +277,12 @@ def _pairs(config: ModelConfig, portraits: Sequence[Portrait]) -> tuple[_Frames,
     crops = _crops(config, portraits, [affine] * total)
     distances = warp_distances(crops.landmarks, crops.landmarks, config.image_size)
     np.fill_diagonal(distances, np.inf)
-    order = distances.argsort(axis=1)[:, : total - 1]
-    sets = [order[:, np.minimum(np.arange(first, first + MOST_SHOTS), total - 2)] for first in range(_SETS_EACH)]
-    sources, targets = np.concatenate(sets), np.tile(np.arange(total), _SETS_EACH)
+    sources = distances.argsort(axis=1)[:, :_SOURCES_EACH].reshape(-1)
+    targets = np.arange(total).repeat(_SOURCES_EACH)
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
-    warped = warp_shots(crops.fine[sources], crops.landmark_images[sources], points[sources], points[targets])
+    warped = warp_shot(crops.fine[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
-    alike = (warped.frames[:, 0] - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
+    alike = (warped.frame - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
     is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1)
     train, held_out = frames[alike & ~is_held_out], frames[alike & is_held_out]
     if alike.sum() < len(alike) / 2 or not len(held_out.target):
@@ -311,11 +310,11 @@ def _variants(
     return frames[~is_held_out], frames[is_held_out]
 
 
-def _cat_warped(shots: Sequence[WarpedShots]) -> WarpedShots | None:
+def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
     if not shots:
         return None
-    tensors = ((s.shots, s.grids, s.frames, s.landmark_images) for s in shots)
-    return WarpedShots(*map(torch.cat, zip(*tensors, strict=True)))
+    tensors = ((s.shot, s.grid, s.frame, s.landmark_image) for s in shots)
+    return WarpedShot(*map(torch.cat, zip(*tensors, strict=True)))
 
 
 def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Generator) -> _Frames:
@@ -332,8 +331,8 @@ def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Gen
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
     there, back = (sampling_grid(*pair, size) for pair in ((own, other), (other, own)))
     bent_frame = warp(frame, upsample_grid(there, fine))
-    restored, restored_image = (warp_and_shrink(picture, back)[:, None] for picture in (bent_frame, bent_image))
-    return _Frames(target, own_image, WarpedShots(bent_frame[:, None], back[:, None], restored, restored_image))
+    restored_image = warp_and_shrink(bent_image, back)
+    return _Frames(target, own_image, WarpedShot(bent_frame, back, warp_and_shrink(bent_frame, back), restored_image))
 
 
 def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:

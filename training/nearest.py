@@ -1,24 +1,19 @@
-"""Which of a person's frames warps start from."""
+"""Which of a person's frames a warp starts from."""
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from pipelines.head import fit_pose
 
-MOST_SHOTS = 3
-"""Of a person's frames as many are bent to a target, of which the generator takes each place from the fittest."""
 _PERCENT = 100.0
 _PER_DISTANCE = 2.0  # what landmarks an average percent of the crop apart weigh, in degrees of turning
 
 
 def nearest_frames(
     candidates: Float[np.ndarray, "candidates 68 2"], targets: Float[np.ndarray, "targets 68 2"], size: int
-) -> Int[np.ndarray, "targets nearest"]:
-    """For each of the targets the candidates whose warps to it are expected to lose least, the best first.
-
-    They are `MOST_SHOTS`, or all where there are fewer; see `warp_distances`.
-    """
-    nearest: np.ndarray = warp_distances(candidates, targets, size).argsort(axis=1, kind="stable")[:, :MOST_SHOTS]
+) -> Int[np.ndarray, "targets"]:
+    """For each of the targets the candidate whose warp to it is expected to lose least; see `warp_distances`."""
+    nearest: np.ndarray = warp_distances(candidates, targets, size).argmin(axis=1)
     return nearest
 
 

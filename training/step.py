@@ -21,7 +21,7 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
 from training.models.layers import advance_spectral_norms, normalised_once
-from training.models.warp import WarpedShots
+from training.models.warp import WarpedShot
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 
@@ -37,7 +37,7 @@ class Batch:
     shot_landmark_images: Float[Tensor, "batch shots 3 h w"]
     target: Float[Tensor, "batch 3 h w"]
     target_landmark_image: Float[Tensor, "batch 3 h w"]
-    warped: WarpedShots | None
+    warped: WarpedShot | None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -27,7 +27,7 @@ from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.warp import WarpedShots, identity_grid, warp_at
+from training.models.warp import WarpedShot, identity_grid, warp_at
 from training.perceptual import PerceptualNetwork
 from training.perceptual_weights import PerceptualFiles
 from training.portraits import Portrait
@@ -64,12 +64,12 @@ def tiny_model() -> Callable[..., ModelConfig]:
 
 
 @pytest.fixture
-def unbent() -> Callable[[Tensor, Tensor], WarpedShots]:
-    """`unbent(pictures, landmark_images)`: a shot each, warped to where it is."""
+def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
+    """`unbent(pictures, landmark_images)`: shots warped to where they are."""
 
-    def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShots:
+    def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
         grid = identity_grid(pictures.shape[-1], torch.device("cpu"))
-        return warp_at(pictures[:, None], landmark_images[:, None], grid.expand(len(pictures), 1, -1, -1, -1))
+        return warp_at(pictures, landmark_images, grid.expand(len(pictures), -1, -1, -1))
 
     return make
 

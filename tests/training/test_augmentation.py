@@ -11,7 +11,7 @@ from pipelines.shards import ShardDataset
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
-from training.models.warp import control_points, warp_shots
+from training.models.warp import control_points, warp_shot
 from training.pictures import to_images, to_tensor
 from training.row_table import RowTable
 
@@ -214,11 +214,11 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     # The warp bends between the augmented points.
     assert batch.warped is not None
     points = torch.from_numpy(control_points(landmarks, 32))
-    rows, source = torch.arange(4)[:, None], torch.from_numpy(decoded.warp_sources)
+    rows, source = torch.arange(4), torch.from_numpy(decoded.warp_sources)
     images = torch.cat([batch.target_landmark_image[:, None], batch.shot_landmark_images], dim=1)
     frames = torch.stack(finer).unflatten(0, (4, 3))
-    bent = warp_shots(frames[rows, source], images[rows, source], points[rows, source], points[:, 0])
-    assert torch.allclose(batch.warped.frames, bent.frames, atol=1e-5)
+    bent = warp_shot(frames[rows, source], images[rows, source], points[rows, source], points[:, 0])
+    assert torch.allclose(batch.warped.frame, bent.frame, atol=1e-5)
     plain = to_batch(decoded, table, config, CPU)
     assert not torch.allclose(plain.target, batch.target, atol=0.05)
 

@@ -44,8 +44,8 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     def pictures(*shape: int) -> torch.Tensor:
         return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
-    unbent = identity_grid(32, torch.device("cpu")).expand(len(pictures()), 3, -1, -1, -1)
-    warped = warp_at(pictures(3), pictures(3), unbent)
+    unbent = identity_grid(32, torch.device("cpu")).expand(len(pictures()), -1, -1, -1)
+    warped = warp_at(pictures(), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), warped)
 

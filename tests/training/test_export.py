@@ -16,7 +16,7 @@ from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle, writ
 from training.config import TrainConfig
 from training.exchange import SingleProcess
 from training.export import export_bundle
-from training.models.warp import WarpedShots
+from training.models.warp import WarpedShot
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner
@@ -45,7 +45,7 @@ def exported(base_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_the_model_draws_to_a_quarter_of_an_8_bit_step_on_average(
-    base_bundle: Path, exported: Path, unbent: Callable[[Tensor, Tensor], WarpedShots]
+    base_bundle: Path, exported: Path, unbent: Callable[[Tensor, Tensor], WarpedShot]
 ) -> None:
     torch.manual_seed(0)
     picture, landmarks = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 3, 32, 32)

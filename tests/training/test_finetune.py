@@ -10,7 +10,7 @@ from pipelines.rasterize import rasterize_batch
 from training import finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune
-from training.models.warp import WarpedShots, warp_shots
+from training.models.warp import WarpedShot, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_tensor
@@ -147,7 +147,7 @@ def test_variants_are_split_into_those_trained_on_and_those_held_out(
     assert (len(train.target), len(held_out.target)) == (12, 2)
     assert train.warped is not None
     # What the generator sees is no longer the picture, though near it: something is left to learn.
-    lost = float((train.warped.frames[:, 0] - train.target).abs().mean())
+    lost = float((train.warped.frame - train.target).abs().mean())
     assert 0.002 < lost < 0.2
 
 
@@ -159,15 +159,14 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     frames = finetune._to_learn(model.config.model, film, np.random.default_rng(0), None)
     assert frames is not None
     train, held_out = frames
-    # Three targets, each of three sets of others, of which every other is the nearest of one; the fourth is a target of
-    # the check alone.
+    # Three targets of three others each; the fourth is a target of the check alone.
     assert (len(train.target), len(held_out.target)) == (9, 3)
     assert len({bytes(each.numpy()) for each in train.target}) == 3
     assert len({bytes(each.numpy()) for each in held_out.target}) == 1
     assert train.warped is not None
-    assert len({bytes(each.numpy()) for each in train.warped.frames[:, 0]}) == 9
+    assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
     # What a warp of another frame loses is more than what one of the same frame would.
-    lost = (train.warped.frames[:, 0] - train.target).abs().mean(dim=(1, 2, 3))
+    lost = (train.warped.frame - train.target).abs().mean(dim=(1, 2, 3))
     assert 0.01 < float(lost.min()) < float(lost.max()) < 0.2
     steps: list[int] = []
     fine_tune(model, film, FineTuneConfig(), lambda step, *_: steps.append(step))
@@ -179,19 +178,18 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
 ) -> None:
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def watch(frame: torch.Tensor, image: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> WarpedShots:
+    def watch(frame: torch.Tensor, image: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> WarpedShot:
         asked.append((source, target))
-        return warp_shots(frame, image, source, target)
+        return warp_shot(frame, image, source, target)
 
-    monkeypatch.setattr(finetune, "warp_shots", watch)
+    monkeypatch.setattr(finetune, "warp_shot", watch)
     film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
     finetune._to_learn(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
     ((sources, targets),) = asked
-    points = list(targets[:6])
-    found = [[next(i for i, each in enumerate(points) if torch.equal(each, one)) for one in row] for row in sources]
-    # As drawing would; then as if the nearest were not there, and then the two nearest.
-    assert found[:6] == [[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 4, 1], [3, 5, 2], [4, 3, 2]]
-    assert (found[6], found[12]) == ([2, 3, 4], [3, 4, 5])
+    points = list(targets[::3])
+    found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
+    nearest = [set(found[first : first + 3]) for first in range(0, 18, 3)]
+    assert nearest == [{1, 2, 3}, {0, 2, 3}, {0, 1, 3}, {1, 2, 4}, {2, 3, 5}, {2, 3, 4}]
 
 
 def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(

@@ -35,9 +35,8 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
     def pictures(*shape: int) -> Tensor:
         return torch.rand(*shape, 3, 32, 32, generator=random) * 2 - 1
 
-    unbent = identity_grid(32, CPU).expand(size, 2, -1, -1, -1)
-    nearest = pictures(2, size, 1) if warp_prior else None  # and its landmark image
-    warped = None if nearest is None else warp_at(*torch.cat([nearest, nearest.flip(-1) / 2], dim=2), unbent)
+    unbent = identity_grid(32, CPU).expand(size, -1, -1, -1)
+    warped = warp_at(pictures(size), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2
     return Batch(rows, pictures(size, 2), pictures(size, 2), pictures(size), pictures(size), warped)
 
@@ -92,10 +91,9 @@ def test_a_loss_of_pixels_is_added_where_it_has_a_weight(tiny_train: MakeTrain, 
     without = floats(make_learner(tiny_train(warp_prior=True)).step(batch))
     assert "pixel" not in without
     held = floats(make_learner(tiny_train(warp_prior=True, losses=LossWeights(pixel=50.0))).step(batch))
-    # Nothing is painted before the first update: what is shown are the warps, the nearest exp(4) times as much.
+    # Nothing is painted before the first update: what is shown is the warp.
     assert batch.warped is not None
-    shown = 0.98201 * batch.warped.frames[:, 0] + 0.01799 * batch.warped.frames[:, 1]
-    assert held["pixel"] == pytest.approx(float((shown - batch.target).abs().mean()), rel=1e-3)
+    assert held["pixel"] == pytest.approx(float((batch.warped.frame - batch.target).abs().mean()), rel=1e-3)
     assert held["generator"] == pytest.approx(without["generator"] + 50 * held["pixel"], rel=1e-5)
 
 
@@ -220,21 +218,21 @@ def steps_with(engine: EngineConfig, config: TrainConfig, make_learner: MakeLear
 @pytest.mark.parametrize("warp_prior", [True, False])
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_a_batch_in_parts_gives_the_weights_of_the_whole(
-    micro_batch: int, warp_prior: bool, tiny_train: MakeTrain, make_learner: MakeLearner
+    micro_batch: int,
+    warp_prior: bool,
+    tiny_train: MakeTrain,
+    make_learner: MakeLearner,
+    is_idle_bias: Callable[[str], bool],
 ) -> None:
     config = tiny_train(warp_prior=warp_prior, learning_rate=5e-5, learning_rate_discriminator=2e-4)
-    start = weights(make_learner(config))
     whole, content = steps_with(EngineConfig(), config, make_learner)
     parts, content_of_parts = steps_with(EngineConfig(micro_batch=micro_batch), config, make_learner)
     assert content_of_parts == pytest.approx(content, rel=1e-5)
-    ours, theirs = weights(whole), weights(parts)
-    for network in ("embedder", "generator", "discriminator", "ema", "table.rows"):
-        names = [name for name in start if name.startswith(network) and not name.endswith(("._u", "._v"))]
-        # A gradient that is but rounding error Adam makes a full step, so that single weights may go elsewhere.
-        moved, apart = (
-            sum(float((ours[name] - others[name]).abs().sum()) for name in names) for others in (start, theirs)
-        )
-        assert apart < 0.02 * moved, network
+    theirs = weights(parts)
+    for name, value in weights(whole).items():
+        if not is_idle_bias(name):
+            # Singular vectors turn further than the weights move where two singular values are close.
+            assert torch.allclose(value, theirs[name], atol=1e-4 if name.endswith(("._u", "._v")) else 1e-5), name
     assert torch.equal(parts.table.steps, whole.table.steps)
 
 

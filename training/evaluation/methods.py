@@ -16,8 +16,8 @@ from training.checkpoint import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig, fine_tune
-from training.models.generator import Generator, Redrawing, blend
-from training.models.warp import WarpedShots, control_points, warp_finely, warp_shots
+from training.models.generator import Generator
+from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely
 from training.nearest import nearest_frames
 from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
@@ -101,7 +101,7 @@ class WarpAlone:
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
         warps = (_warp_shots(shots, batch, self.config, self.device) for batch in _batches(targets))
         own_size = shots.size == self.config.image_size
-        return np.concatenate([to_images(w.seen.frames[:, 0] if own_size else w.nearest()) for w in warps])
+        return np.concatenate([to_images(w.seen.frame if own_size else w.shown(w.seen.grid)) for w in warps])
 
 
 class FeedForward:
@@ -161,7 +161,7 @@ def _generate(
             if warped is None:
                 frame = enlarged(frame, size)
             else:
-                frame = corrected(warped.shown(generated.parts), frame, generated.parts.moved)
+                frame = corrected(warped.shown(generated.parts.grid), frame, generated.parts.moved)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
@@ -170,25 +170,19 @@ def _generate(
 class _Warped:
     """Shots bent to targets: as the network sees them, and as they are shown where that is larger."""
 
-    seen: WarpedShots
-    shots: Float[Tensor, "batch shots 3 H W"]
+    seen: WarpedShot
+    shots: Float[Tensor, "batch 3 H W"]
 
-    def nearest(self) -> Float[Tensor, "batch 3 H W"]:
-        """The nearest shots as bent, at the size that is measured."""
-        return warp_finely(self.shots[:, 0], self.seen.grids[:, 0], self.shots.shape[-1])
-
-    def shown(self, parts: Redrawing) -> Float[Tensor, "batch 3 H W"]:
-        """What a network takes of the shots, as it moves them, at the size that is measured."""
-        size = self.shots.shape[-1]
-        moved = warp_finely(self.shots.flatten(0, 1), parts.grids.flatten(0, 1), size).view(self.shots.shape)
-        return blend(moved, parts.shares)
+    def shown(self, grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch 3 H W"]:
+        """The shots at the size that is measured, sampled at the warp's grid or another."""
+        return warp_finely(self.shots, grid, self.shots.shape[-1])
 
 
 @torch.inference_mode()
 def _warp_shots(
     shots: Shots, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
 ) -> _Warped:
-    """For each target the nearest shots, bent to it, as in training; all in pixels of the shots' size."""
+    """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size."""
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
     ours, wanted = (
@@ -196,9 +190,9 @@ def _warp_shots(
     )
     # As finely for a model of the published form: the row of the warp is the same beside any. But nothing is enlarged.
     fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
-    images = _landmark_images(resize_points(landmarks, size / shots.size), config, device)
-    seen = warp_shots(to_tensor(fine.images, device)[source], images[source], ours, wanted)
-    return _Warped(seen, to_tensor(shots.faces.images, device)[source])
+    images = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
+    seen = warp_at(to_tensor(fine.images[source], device), images, sampling_grid(ours, wanted, size))
+    return _Warped(seen, to_tensor(shots.faces.images[source], device))
 
 
 def _landmark_images(

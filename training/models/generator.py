@@ -16,7 +16,7 @@ from training.models.layers import (
     sn_conv,
     sn_linear,
 )
-from training.models.warp import WarpedShots, displacement, sample_shots
+from training.models.warp import WarpedShot, displacement, warp_and_shrink
 
 _WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn
 _WHITE = 0.99  # beyond it atanh grows without bound
@@ -24,25 +24,19 @@ _FURTHEST = 0.1  # half-sizes of the crop by which the network may move a place 
 _CAUTION = 0.1  # a step of an optimiser must not throw the picture about: motion is learned slower than paint
 _MOTION_HALVINGS = 2  # of the picture's size, until what moves is smooth enough
 _NUM_SEEN = 3 + 3 + 3 + 2  # channels of `_seen`
-_FRAME = slice(3, 6)  # those of the frame
-_CHOICE_CHANNELS = 16
-_NEAREST_FIRST = 4.0  # logits by which the nearest shot is ahead, until the network has learned to choose
-_DECISION = 4.0  # factor of the logits: places of two shots, one over the other, are blurred
 _LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees them
 
 
 @dataclass(frozen=True)
 class Redrawing:
-    """How a frame was made of shots: `alpha * moved + (1 - alpha) * colour`.
+    """How a frame was made of a shot: `alpha * moved + (1 - alpha) * colour`.
 
-    `moved` is the shots sampled at `grids`, the warps' with what the network moves otherwise, each as much as its
-    `shares` say, which sum to 1; `colour` is painted as a change of it, `tanh(atanh(moved) + paint)`. Pictures and
-    grids are in [-1, 1], shares and alpha in [0, 1].
+    `moved` is the shot sampled at `grid`, the warp's with what the network moves otherwise; `colour` is painted as a
+    change of it, `tanh(atanh(moved) + paint)`. Pictures and grid are in [-1, 1], alpha in [0, 1].
     """
 
     moved: Float[Tensor, "batch 3 h w"]
-    grids: Float[Tensor, "batch shots h w 2"]
-    shares: Float[Tensor, "batch shots 1 h w"]
+    grid: Float[Tensor, "batch h w 2"]
     alpha: Float[Tensor, "batch 1 h w"]
     colour: Float[Tensor, "batch 3 h w"]
 
@@ -61,9 +55,8 @@ class Generator(nn.Module):
     With a warp prior each size on the way up also sees what the way down saw at that size: the warp's detail, which the
     narrow middle cannot carry. The published form has no such way round, since all of a face must come from e.
 
-    The warp knows of the face alone. So before it paints, the network says which of the warped shots each place is
-    taken from, how far it follows their warps at all, and moves it a little further (as arXiv 2003.00196 does with
-    motion from key points): hair, neck, background.
+    The warp knows of the face alone. So before it paints, the network says how far each place follows the warp at all,
+    and moves it a little further (as arXiv 2003.00196 does with motion from key points): hair, neck, background.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -101,8 +94,6 @@ class Generator(nn.Module):
         else:
             self.head = sn_conv(channels, 3, 3)
         self.projection = sn_linear(config.embedding_size, self.num_adain_values)
-        if config.warp_prior:
-            self.choice = _choice(in_channels)
         self._start_as_identity()
 
     def _start_as_identity(self) -> None:
@@ -129,20 +120,16 @@ class Generator(nn.Module):
         self,
         landmark_image: Float[Tensor, "batch 3 h w"],
         adain_values: Float[Tensor, "batch values"],
-        warped: WarpedShots | None = None,
+        warped: WarpedShot | None = None,
     ) -> GeneratedFrame:
         """Draw one frame per landmark image.
 
         Raises:
-            ValueError: a warp prior without warped shots, or the other way round.
+            ValueError: a warp prior without a warped shot, or the other way round.
         """
         if self.warp_prior != (warped is not None):
             raise ValueError(f"this generator was built with warp_prior={self.warp_prior}")
-        seen = landmark_image
-        if warped is not None:
-            each = _seen(landmark_image, warped, warped.frames, warped.grids)
-            shares = self._choose(each)
-            seen = blend(each, shares)
+        seen = landmark_image if warped is None else _seen(landmark_image, warped, warped.frame, warped.grid)
         features, finer = self._look(seen)
         *block_values, head_values = adain_values.split(
             [block.num_adain_values for block in self._adain_blocks()] + [2 * self.head_channels], dim=1
@@ -157,37 +144,26 @@ class Generator(nn.Module):
                 continue
             features = features + self.skips[index](finer.pop())
             if index == self.motion_at:
-                grids = self._move(warped.grids, features)
-                # What is painted is a change of the moved shots: the last way round shows those.
-                finer[0] = blend(_seen(landmark_image, warped, sample_shots(warped.shots, grids), grids), shares)
-                moved = finer[0][:, _FRAME]
+                grid = self._move(warped.grid, features)
+                moved = warp_and_shrink(warped.shot, grid)
+                # What is painted is a change of the moved shot: the last way round shows that one.
+                finer[0] = _seen(landmark_image, warped, moved, grid)
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
         if warped is None:
             return GeneratedFrame(torch.tanh(painted))
         paint, logit = painted.split([3, 1], dim=1)
         colour = torch.tanh(torch.atanh(moved.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
-        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, grids, shares, alpha, colour))
-
-    def _choose(self, each: Float[Tensor, "batch shots seen h w"]) -> Float[Tensor, "batch shots 1 h w"]:
-        """How much of each shot is taken at each place."""
-        batch, shots, _, height, width = each.shape
-        if shots == 1:
-            return each.new_ones(batch, 1, 1, height, width)
-        logits = _DECISION * self.choice(each.flatten(0, 1)).float()
-        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-        logits = logits.unflatten(0, (batch, shots))
-        ahead = _NEAREST_FIRST * (torch.arange(shots, device=logits.device) == 0)
-        return torch.softmax(logits + ahead.view(-1, 1, 1, 1), dim=1)
+        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, grid, alpha, colour))
 
     def _move(
-        self, grids: Float[Tensor, "batch shots h w 2"], features: Float[Tensor, "batch channels h2 w2"]
-    ) -> Float[Tensor, "batch shots h w 2"]:
-        """The warps' grids, followed less (1: not at all, -1: twice as far) and moved further, by what features say."""
+        self, grid: Float[Tensor, "batch h w 2"], features: Float[Tensor, "batch channels h2 w2"]
+    ) -> Float[Tensor, "batch h w 2"]:
+        """The warp's grid, followed less (1: not at all, -1: twice as far) and moved further, by what features say."""
         motion = torch.tanh(_CAUTION * self.motion(F.relu(F.instance_norm(features))).float())
-        motion = F.interpolate(motion, size=grids.shape[2:4], mode="bilinear", align_corners=False)
-        still, further = motion.permute(0, 2, 3, 1)[:, None].split([1, 2], dim=4)
-        moved: Tensor = grids - still * displacement(grids) + _FURTHEST * further
+        motion = F.interpolate(motion, size=grid.shape[1:3], mode="bilinear", align_corners=False)
+        still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
+        moved: Tensor = grid - still * displacement(grid) + _FURTHEST * further
         return moved
 
     def _look(self, picture: Float[Tensor, "batch channels h w"]) -> tuple[Float[Tensor, "..."], list[Tensor]]:
@@ -200,42 +176,15 @@ class Generator(nn.Module):
         return picture, finer
 
 
-def blend(
-    pictures: Float[Tensor, "batch shots channels H W"], shares: Float[Tensor, "batch shots 1 h w"]
-) -> Float[Tensor, "batch channels H W"]:
-    """Pictures of several shots over each other, each as much as its shares say; these may be coarser."""
-    if pictures.shape[1] == 1:
-        return pictures[:, 0]
-    if shares.shape[-1] != pictures.shape[-1]:
-        fine = F.interpolate(shares.flatten(0, 1), size=pictures.shape[-2:], mode="bilinear", align_corners=False)
-        shares = fine.unflatten(0, shares.shape[:2])
-    return (shares * pictures).sum(dim=1)
-
-
 def _seen(
     landmark_image: Float[Tensor, "batch 3 h w"],
-    warped: WarpedShots,
-    frames: Float[Tensor, "batch shots 3 h w"],
-    grids: Float[Tensor, "batch shots h w 2"],
-) -> Float[Tensor, "batch shots seen h w"]:
-    """For each shot what is asked for, what there is of it, and how that was bent."""
-    bent = _LOUDNESS * displacement(grids).permute(0, 1, 4, 2, 3)
-    asked = landmark_image[:, None].expand_as(frames)
-    return torch.cat([asked, frames, warped.landmark_images, bent], dim=2)
-
-
-def _choice(in_channels: int) -> nn.Sequential:
-    """What says of a warped shot how fit it is, at a quarter of its size."""
-    channels = _CHOICE_CHANNELS
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(2 * channels, 2 * channels, 3, padding=1),
-        nn.ReLU(),
-        _silent_conv(2 * channels, 1),
-    )
+    warped: WarpedShot,
+    frame: Float[Tensor, "batch 3 h w"],
+    grid: Float[Tensor, "batch h w 2"],
+) -> Float[Tensor, "batch seen h w"]:
+    """What is asked for, what there is of it, and how that was bent."""
+    bent = _LOUDNESS * displacement(grid).permute(0, 3, 1, 2)
+    return torch.cat([landmark_image, frame, warped.landmark_image, bent], dim=1)
 
 
 def _silent_conv(in_channels: int, out_channels: int) -> nn.Conv2d:

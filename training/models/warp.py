@@ -28,18 +28,17 @@ _FRAME_POINTS_PER_SIDE = 7
 
 
 @dataclass(frozen=True)
-class WarpedShots:
-    """For each target a few shots, the nearest first, bent to its landmarks; their own landmark images bent along,
-    which say what was stretched; and what they are bent from and how: a generator may move them better.
-    Pictures in [-1, 1]."""
+class WarpedShot:
+    """A shot bent to the target's landmarks, its own landmark image bent along, which says what was stretched, and
+    what they are bent from and how: a generator may move it better. Pictures in [-1, 1]."""
 
-    shots: Float[Tensor, "batch shots 3 fine fine"]
-    grids: Float[Tensor, "batch shots h w 2"]
-    frames: Float[Tensor, "batch shots 3 h w"]
-    landmark_images: Float[Tensor, "batch shots 3 h w"]
+    shot: Float[Tensor, "batch 3 fine fine"]
+    grid: Float[Tensor, "batch h w 2"]
+    frame: Float[Tensor, "batch 3 h w"]
+    landmark_image: Float[Tensor, "batch 3 h w"]
 
-    def __getitem__(self, index: Tensor | slice) -> "WarpedShots":
-        return WarpedShots(self.shots[index], self.grids[index], self.frames[index], self.landmark_images[index])
+    def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
+        return WarpedShot(self.shot[index], self.grid[index], self.frame[index], self.landmark_image[index])
 
 
 def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
@@ -102,9 +101,9 @@ def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
 
 
-def displacement(grid: Float[Tensor, "*batch h w 2"]) -> Float[Tensor, "*batch h w 2"]:
+def displacement(grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch h w 2"]:
     """How far from itself each pixel is sampled by a grid over [-1, 1]."""
-    return grid - identity_grid(grid.shape[-2], grid.device)
+    return grid - identity_grid(grid.shape[1], grid.device)
 
 
 def upsample_grid(grid: Float[Tensor, "batch h w 2"], size: int) -> Float[Tensor, "batch size size 2"]:
@@ -130,34 +129,23 @@ def warp_finely(
     return warp(image, upsample_grid(grid, size), "bicubic").clamp(-1, 1)
 
 
-def warp_shots(
-    shots: Float[Tensor, "batch shots 3 fine fine"],
-    landmark_images: Float[Tensor, "batch shots 3 h w"],
-    source_points: Float[Tensor, "batch shots points 2"],
+def warp_shot(
+    shot: Float[Tensor, "batch 3 fine fine"],
+    landmark_image: Float[Tensor, "batch 3 h w"],
+    source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
-) -> WarpedShots:
-    """Bend shots and their landmark images so that `source_points` come to lie on `target_points`; see `warp_at`."""
-    targets = target_points[:, None].expand_as(source_points)
-    grids = sampling_grid(source_points.flatten(0, 1), targets.flatten(0, 1), landmark_images.shape[-1])
-    return warp_at(shots, landmark_images, grids.unflatten(0, shots.shape[:2]))
+) -> WarpedShot:
+    """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
+    return warp_at(shot, landmark_image, sampling_grid(source_points, target_points, landmark_image.shape[-1]))
 
 
 def warp_at(
-    shots: Float[Tensor, "batch shots 3 fine fine"],
-    landmark_images: Float[Tensor, "batch shots 3 h w"],
-    grids: Float[Tensor, "batch shots h w 2"],
-) -> WarpedShots:
-    """Shots and their landmark images, sampled at grids; the shots may be finer, see `warp_and_shrink`."""
-    bent = warp(landmark_images.flatten(0, 1), grids.flatten(0, 1)).unflatten(0, grids.shape[:2])
-    return WarpedShots(shots, grids, sample_shots(shots, grids), bent)
-
-
-def sample_shots(
-    shots: Float[Tensor, "batch shots 3 fine fine"], grids: Float[Tensor, "batch shots h w 2"]
-) -> Float[Tensor, "batch shots 3 h w"]:
-    """Each shot at its grid, as a network sees it: see `warp_and_shrink`."""
-    sampled: Tensor = warp_and_shrink(shots.flatten(0, 1), grids.flatten(0, 1)).unflatten(0, grids.shape[:2])
-    return sampled
+    shot: Float[Tensor, "batch 3 fine fine"],
+    landmark_image: Float[Tensor, "batch 3 h w"],
+    grid: Float[Tensor, "batch h w 2"],
+) -> WarpedShot:
+    """A shot and its landmark image, sampled at a grid; the shot may be finer, see `warp_and_shrink`."""
+    return WarpedShot(shot, grid, warp_and_shrink(shot, grid), warp(landmark_image, grid))
 
 
 def warp_and_shrink(

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
-from training.models.generator import Generator, blend
+from training.models.generator import Generator
 from training.models.layers import SelfAttention, num_parameters
-from training.models.warp import WarpedShots, identity_grid, warp_at
+from training.models.warp import WarpedShot, identity_grid, warp_at
 from training.presets import PRESETS, paper
 
 MakeModel = Callable[..., ModelConfig]
 _CPU = torch.device("cpu")
-Unbent = Callable[[Tensor, Tensor], WarpedShots]
+Unbent = Callable[[Tensor, Tensor], WarpedShot]
 
 
 def _identity(batch: int) -> Tensor:
@@ -175,11 +175,11 @@ def test_what_stands_still_is_shown_where_the_shot_has_it(tiny_model: MakeModel)
     generator = Generator(tiny_model(warp_prior=True))
     generator.motion.get_parameter("bias").copy_(torch.tensor([1e3, 0.0, 0.0]))  # still, further in x and in y
     shot = torch.rand(1, 3, 64, 64) * 2 - 1
-    warped = warp_at(shot[None], torch.rand(1, 1, 3, 32, 32), _identity(1)[None] + 2 * 2 / 32)
-    drawn = generator(warped.landmark_images[:, 0], generator.adain_values(torch.rand(1, 8)), warped)
+    warped = warp_at(shot, torch.rand(1, 3, 32, 32), _identity(1) + 2 * 2 / 32)
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
-    assert float((warped.frames[:, 0] - F.avg_pool2d(shot, 2)).abs().mean()) > 0.1
-    torch.testing.assert_close(drawn.parts.grids[0], _identity(1), atol=1e-5, rtol=0)
+    assert float((warped.frame - F.avg_pool2d(shot, 2)).abs().mean()) > 0.1
+    torch.testing.assert_close(drawn.parts.grid, _identity(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(drawn.frame, F.avg_pool2d(shot, 2), atol=1e-4, rtol=0)
 
 
@@ -187,95 +187,37 @@ def test_what_stands_still_is_shown_where_the_shot_has_it(tiny_model: MakeModel)
 def test_the_network_moves_a_place_beyond_the_warp_by_a_tenth_of_the_crops_half_at_most(tiny_model: MakeModel) -> None:
     generator = Generator(tiny_model(warp_prior=True))
     generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, -1e3]))
-    warped = warp_at(torch.rand(1, 1, 3, 64, 64), torch.rand(1, 1, 3, 32, 32), _identity(1)[None])
-    drawn = generator(warped.landmark_images[:, 0], generator.adain_values(torch.rand(1, 8)), warped)
+    warped = warp_at(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 32), _identity(1))
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
-    further = (drawn.parts.grids[0] - _identity(1))[0]
+    further = (drawn.parts.grid - _identity(1))[0]
     torch.testing.assert_close(further, torch.tensor([0.1, -0.1]).expand(32, 32, 2), atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_each_place_is_taken_from_the_shot_that_the_network_chooses(tiny_model: MakeModel) -> None:
-    torch.manual_seed(0)
-    generator = Generator(tiny_model(warp_prior=True))
-    shots = torch.tensor([-0.6, 0.0, 0.9])[None, :, None, None, None].expand(1, 3, 3, 64, 64)
-    warped = warp_at(shots, torch.zeros(1, 3, 3, 32, 32), _identity(1).expand(1, 3, -1, -1, -1))
-    values = generator.adain_values(torch.rand(1, 8))
-    # At first the nearest, which is four ahead: exp(4) / (exp(4) + 2) = 0.96466, and 0.01767 for each of the others.
-    untrained = generator(torch.rand(1, 3, 32, 32), values, warped)
-    assert untrained.parts is not None
-    torch.testing.assert_close(untrained.parts.shares.mean(dim=(2, 3, 4)), torch.tensor([[0.96466, 0.01767, 0.01767]]))
-    torch.testing.assert_close(untrained.frame, torch.full((1, 3, 32, 32), -0.56289), atol=1e-4, rtol=0)
-    # A network that prefers what is bright on the left of what is asked for, and what is dark on its right.
-    asked = torch.cat([torch.ones(1, 3, 32, 16), torch.zeros(1, 3, 32, 16)], dim=3)
-    generator.choice = _Brightest()
-    chosen = generator(asked, values, warped)
-    torch.testing.assert_close(chosen.frame[..., :12], torch.full((1, 3, 32, 12), 0.9), atol=1e-4, rtol=0)
-    torch.testing.assert_close(chosen.frame[..., 20:], torch.full((1, 3, 32, 12), -0.6), atol=1e-4, rtol=0)
-
-
-class _Brightest(nn.Module):
-    """Where the first channel of what is asked for is one, the brighter the better; else the darker."""
-
-    def forward(self, seen: Tensor) -> Tensor:
-        return F.avg_pool2d(20 * (2 * seen[:, :1] - 1) * seen[:, 3:4], 4)
-
-
-def test_what_is_wrong_in_the_frame_tells_which_shot_would_have_been_right(tiny_model: MakeModel) -> None:
-    generator = Generator(tiny_model(warp_prior=True))
-    shots = torch.rand(1, 2, 3, 64, 64) - 0.5
-    warped = warp_at(shots, torch.zeros(1, 2, 3, 32, 32), _identity(1).expand(1, 2, -1, -1, -1))
-    nn.init.normal_(generator.choice[-1].weight, std=0.1)
-    step = torch.optim.Adam(generator.choice.parameters(), 0.01)
-    shares = []
-    for _ in range(8):
-        drawn = generator(torch.zeros(1, 3, 32, 32), generator.adain_values(torch.zeros(1, 8)), warped)
-        assert drawn.parts is not None
-        shares.append(float(drawn.parts.shares[:, 1].detach().mean()))
-        step.zero_grad()
-        F.l1_loss(drawn.frame, warped.frames[:, 1]).backward()
-        step.step()
-    assert shares[0] < 0.1
-    assert shares[-1] > 0.5
-
-
-@torch.no_grad()
-def test_shares_of_coarse_pictures_blend_fine_ones() -> None:
-    pictures = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])[None]
-    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])[:, None, None].repeat(1, 1, 4, 1)  # two shots, left and right
-    shares = torch.stack([shares[0], 1 - shares[0]]).repeat_interleave(2, dim=3)[None]
-    blended = blend(pictures, shares)
-    torch.testing.assert_close(blended[0, 0, :, 0], torch.full((8,), 0.75))
-    torch.testing.assert_close(blended[0, 0, :, 7], torch.full((8,), 0.25))
 
 
 def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: MakeModel) -> None:
     """A slope a pixel too far left: the gradient says to look further left."""
     generator = Generator(tiny_model(warp_prior=True))
     slope = (torch.arange(64) / 64).expand(1, 3, 64, 64)
-    warped = warp_at(slope[None], torch.zeros(1, 1, 3, 32, 32), _identity(1)[None])
-    drawn = generator(warped.landmark_images[:, 0], generator.adain_values(torch.rand(1, 8)), warped)
-    F.l1_loss(drawn.frame, warped.frames[:, 0] - 1 / 32).backward()
+    warped = warp_at(slope, torch.zeros(1, 3, 32, 32), _identity(1))
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
+    F.l1_loss(drawn.frame, warped.frame - 1 / 32).backward()
     gradient = generator.motion.get_parameter("bias").grad
     assert gradient is not None
     assert float(gradient[1]) > 1e-4  # to look left lowers the error
 
 
 def test_detail_of_the_warp_reaches_the_paint_without_passing_the_middle(tiny_model: MakeModel, unbent: Unbent) -> None:
-    """The mask of a place hangs on the warp there more than anywhere else, on the mean over some random networks."""
-    felt = torch.zeros(32, 32)
-    for seed in range(12):
-        torch.manual_seed(seed)
-        generator = Generator(tiny_model(warp_prior=True)).eval()
-        nn.init.normal_(generator.head.weight)
-        picture = torch.rand(1, 3, 32, 32)
-        warped = torch.zeros(1, 3, 32, 32, requires_grad=True)
-        drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), unbent(warped, picture))
-        assert drawn.parts is not None
-        drawn.parts.alpha[0, 0, 20, 9].backward()
-        assert warped.grad is not None
-        one = warped.grad[0].abs().sum(dim=0)
-        felt += one / one.sum()
+    """One pixel of the warp changes the paint there more than anywhere else."""
+    torch.manual_seed(0)
+    generator = Generator(tiny_model(warp_prior=True)).eval()
+    nn.init.normal_(generator.head.weight)
+    picture = torch.rand(1, 3, 32, 32)
+    warped = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), unbent(warped, picture))
+    assert drawn.parts is not None
+    drawn.parts.alpha[0, 0, 20, 9].backward()
+    assert warped.grad is not None
+    felt = warped.grad[0].abs().sum(dim=0)
     assert divmod(int(felt.argmax()), 32) in {(row, column) for row in range(17, 24) for column in range(6, 13)}
 
 

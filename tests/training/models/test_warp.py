@@ -11,14 +11,13 @@ from pipelines.head import CANONICAL_LANDMARKS
 from training.models.warp import (
     REACH,
     SMOOTHING,
-    WarpedShots,
     control_points,
     identity_grid,
     sampling_grid,
     upsample_grid,
     warp,
     warp_at,
-    warp_shots,
+    warp_shot,
 )
 
 SIZE = 64
@@ -40,7 +39,7 @@ def test_a_target_equal_to_its_source_gives_exactly_the_identity(points: Callabl
     assert torch.equal(sampling_grid(same, same, SIZE)[0], identity_grid(SIZE, torch.device("cpu")))
     picture = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
     # grid_sample computes its weights from the grid: the last bit may differ.
-    assert torch.allclose(_bent(picture, picture, same, same).frames[0], picture, atol=1e-5)
+    assert torch.allclose(warp_shot(picture, picture, same, same).frame, picture, atol=1e-5)
 
 
 def test_the_identity_grid_samples_pixel_centres() -> None:
@@ -152,10 +151,10 @@ def test_each_pair_of_a_batch_is_its_own(points: Callable[..., Tensor]) -> None:
 def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None:
     frame, image = torch.rand(1, 3, SIZE, SIZE), torch.rand(1, 3, SIZE, SIZE)
     source, target = points(), points(yaw=10.0)
-    shot = _bent(frame, image, source, target)
+    shot = warp_shot(frame, image, source, target)
     grid = sampling_grid(source, target, SIZE)
-    assert torch.allclose(shot.frames[0], warp(frame, grid), atol=1e-6)
-    assert torch.allclose(shot.landmark_images[0], warp(image, grid), atol=1e-6)
+    assert torch.allclose(shot.frame, warp(frame, grid), atol=1e-6)
+    assert torch.allclose(shot.landmark_image, warp(image, grid), atol=1e-6)
 
 
 def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..., Tensor]) -> None:
@@ -166,15 +165,14 @@ def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..
         sampled[..., ::2, ::2] + sampled[..., 1::2, ::2] + sampled[..., ::2, 1::2] + sampled[..., 1::2, 1::2]
     ) / 4
     # The grid is solved at the small size and interpolated: hardly anything lies between.
-    assert float((_bent(fine, image, source, target).frames[0] - by_hand).abs().mean()) < 0.01
+    assert float((warp_shot(fine, image, source, target).frame - by_hand).abs().mean()) < 0.01
     # Sampled half a pixel off the small picture itself, what is finely striped would be grey; so it keeps its stripes.
     stripes = torch.ones(1, 3, 2 * SIZE, 2 * SIZE)
     stripes[..., 1::4] = stripes[..., 2::4] = -1
-    aside = identity_grid(SIZE, torch.device("cpu"))[None, None] + 1 / SIZE
-    moved = warp_at(stripes[None], image[None], aside)
-    small = warp_at(F.avg_pool2d(stripes, 2)[None], image[None], aside)
-    assert float(moved.frames[..., 1:-1].abs().min()) > 0.9
-    assert float(small.frames[..., 1:-1].abs().max()) < 0.1
+    moved = warp_at(stripes, image, identity_grid(SIZE, torch.device("cpu"))[None] + 1 / SIZE)
+    small = warp_at(F.avg_pool2d(stripes, 2), image, identity_grid(SIZE, torch.device("cpu"))[None] + 1 / SIZE)
+    assert float(moved.frame[..., 1:-1].abs().min()) > 0.9
+    assert float(small.frame[..., 1:-1].abs().max()) < 0.1
 
 
 def test_upsampling_a_grid_keeps_a_linear_displacement_exactly() -> None:
@@ -186,8 +184,3 @@ def test_upsampling_a_grid_keeps_a_linear_displacement_exactly() -> None:
     inner = slice(2, -2)
     assert torch.allclose(up[:, inner, inner], (fine + fine @ matrix + shift)[:, inner, inner], atol=1e-6)
     assert torch.equal(upsample_grid(coarse, 32), fine)
-
-
-def _bent(shot: Tensor, image: Tensor, source: Tensor, target: Tensor) -> WarpedShots:
-    """One shot to one target."""
-    return warp_shots(shot[None], image[None], source[None], target)
