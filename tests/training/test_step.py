@@ -218,21 +218,21 @@ def steps_with(engine: EngineConfig, config: TrainConfig, make_learner: MakeLear
 @pytest.mark.parametrize("warp_prior", [True, False])
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_a_batch_in_parts_gives_the_weights_of_the_whole(
-    micro_batch: int,
-    warp_prior: bool,
-    tiny_train: MakeTrain,
-    make_learner: MakeLearner,
-    is_idle_bias: Callable[[str], bool],
+    micro_batch: int, warp_prior: bool, tiny_train: MakeTrain, make_learner: MakeLearner
 ) -> None:
     config = tiny_train(warp_prior=warp_prior, learning_rate=5e-5, learning_rate_discriminator=2e-4)
+    start = weights(make_learner(config))
     whole, content = steps_with(EngineConfig(), config, make_learner)
     parts, content_of_parts = steps_with(EngineConfig(micro_batch=micro_batch), config, make_learner)
     assert content_of_parts == pytest.approx(content, rel=1e-5)
-    theirs = weights(parts)
-    for name, value in weights(whole).items():
-        if not is_idle_bias(name):
-            # Singular vectors turn further than the weights move where two singular values are close.
-            assert torch.allclose(value, theirs[name], atol=1e-4 if name.endswith(("._u", "._v")) else 1e-5), name
+    ours, theirs = weights(whole), weights(parts)
+    for network in ("embedder", "generator", "discriminator", "ema", "table.rows"):
+        names = [name for name in start if name.startswith(network) and not name.endswith(("._u", "._v"))]
+        # A gradient that is but rounding error Adam makes a full step, so that single weights may go elsewhere.
+        moved, apart = (
+            sum(float((ours[name] - others[name]).abs().sum()) for name in names) for others in (start, theirs)
+        )
+        assert apart < 0.02 * moved, network
     assert torch.equal(parts.table.steps, whole.table.steps)
 
 

@@ -207,17 +207,20 @@ def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: 
 
 
 def test_detail_of_the_warp_reaches_the_paint_without_passing_the_middle(tiny_model: MakeModel, unbent: Unbent) -> None:
-    """One pixel of the warp changes the paint there more than anywhere else."""
-    torch.manual_seed(0)
-    generator = Generator(tiny_model(warp_prior=True)).eval()
-    nn.init.normal_(generator.head.weight)
-    picture = torch.rand(1, 3, 32, 32)
-    warped = torch.zeros(1, 3, 32, 32, requires_grad=True)
-    drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), unbent(warped, picture))
-    assert drawn.parts is not None
-    drawn.parts.alpha[0, 0, 20, 9].backward()
-    assert warped.grad is not None
-    felt = warped.grad[0].abs().sum(dim=0)
+    """The mask of a place hangs on the warp there more than anywhere else, on the mean over some random networks."""
+    felt = torch.zeros(32, 32)
+    for seed in range(12):
+        torch.manual_seed(seed)
+        generator = Generator(tiny_model(warp_prior=True)).eval()
+        nn.init.normal_(generator.head.weight)
+        picture = torch.rand(1, 3, 32, 32)
+        warped = torch.zeros(1, 3, 32, 32, requires_grad=True)
+        drawn = generator(picture, generator.adain_values(torch.rand(1, 8)), unbent(warped, picture))
+        assert drawn.parts is not None
+        drawn.parts.alpha[0, 0, 20, 9].backward()
+        assert warped.grad is not None
+        one = warped.grad[0].abs().sum(dim=0)
+        felt += one / one.sum()
     assert divmod(int(felt.argmax()), 32) in {(row, column) for row in range(17, 24) for column in range(6, 13)}
 
 
