@@ -34,9 +34,7 @@ from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
 _FRAMES_PER_STEP = 4
-_LEARNING_RATE = 5e-5  # the paper's, and so is the discriminator's
-_LEARNING_RATE_WARP_PRIOR = 1.5e-4  # docs/evaluation.md says what it is worth
-_LEARNING_RATE_DISCRIMINATOR = 2e-4
+_LEARNING_RATE, _LEARNING_RATE_DISCRIMINATOR = 5e-5, 2e-4  # the paper's; faster is worse (docs/evaluation.md)
 _CHECK_EVERY = 10
 _PATIENCE = 3
 _WORTHWHILE = 0.995  # a check must lower the error by this factor to count
@@ -171,8 +169,7 @@ class _Tuner:
         self.perceptual = perceptual
         free = [p for name, p in generator.named_parameters() if not name.startswith("projection.")]
         betas = (0.0, 0.999)
-        rate = _LEARNING_RATE_WARP_PRIOR if model.config.model.warp_prior else _LEARNING_RATE
-        self.generator_optimizer = torch.optim.Adam([*free, adain], rate, betas)
+        self.generator_optimizer = torch.optim.Adam([*free, adain], _LEARNING_RATE, betas)
         self.discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), _LEARNING_RATE_DISCRIMINATOR, betas)
         self.no_row = torch.zeros(1, model.config.model.embedding_size)
 

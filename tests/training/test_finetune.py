@@ -49,7 +49,7 @@ def test_no_steps_are_feed_forward(warp_prior: bool, base_model: MakeModel, port
 def test_steps_lower_the_error_on_the_pictures(
     warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_LEARNING_RATE", "_LEARNING_RATE_WARP_PRIOR", "_LEARNING_RATE_DISCRIMINATOR"):
+    for name in ("_LEARNING_RATE", "_LEARNING_RATE_DISCRIMINATOR"):
         monkeypatch.setattr(finetune, name, 1e-2)  # tiny networks, few steps
     model = base_model(warp_prior=warp_prior)
     if warp_prior:  # it would show the warp, which is right already
