@@ -10,7 +10,6 @@ from jaxtyping import Float
 from pipelines.synthetic.actions import LIDS, MIRRORED, MOUTH, NUM_ACTIONS, to_looks, vector
 from pipelines.synthetic.curves import ease, pulse, softened, wander
 
-_DEGREES_PER_WIDTH = 20.0  # a body that leans to a side tilts with its head
 BLINK_EVERY_S = (2.0, 6.0)
 BLINK_DOWN_S = (0.1, 0.15)
 BLINK_UP_S = (0.15, 0.25)
@@ -46,6 +45,8 @@ EXPRESSIONS = {
     "one brow": {"browOuterUpLeft": 0.9, "browDownRight": 0.5},
     "mouth to the side": {"mouthLeft": 0.7, "jawLeft": 0.4, "mouthSmileLeft": 0.2},
 }
+
+_DEGREES_PER_WIDTH = 20.0  # a body that leans to a side tilts with its head
 
 _MOODS: tuple[dict[str, float], ...] = (
     {},

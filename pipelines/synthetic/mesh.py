@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.synthetic import hair
+from pipelines.synthetic.actions import ACTIONS, place_of
 from pipelines.synthetic.grids import grid_faces
 from pipelines.synthetic.head_model import load_head_model
-from pipelines.synthetic.motion import ACTIONS
 from pipelines.synthetic.noise import smoothstep
 from pipelines.synthetic.person import Person
 from pipelines.synthetic.skin import beard_mask
@@ -86,7 +86,7 @@ class HeadMesh:
         self._actions = model.actions.reshape(52, -1).clone()
         # The model's jaw goes down less far than those that MediaPipe calls as open: per 1 of jawOpen lips part by .74
         # to .92 of the eyes' distance in the real clips, by .48 to .56 in the model. The lips shut over it as far.
-        self._actions[[ACTIONS.index("jawOpen"), ACTIONS.index("mouthClose")]] *= _JAW
+        self._actions[[place_of("jawOpen"), place_of("mouthClose")]] *= _JAW
 
     def _coordinates(self) -> Float32[Tensor, "vertices 4"]:
         """What shading knows of a vertex: its place on the template (and 1 in the mouth), in an eye or in the hair."""

@@ -18,7 +18,7 @@ from pipelines.synthetic.tracks import TRACK_FPS, Track
 MOST_DEGREES = (40.0, 22.0, 20.0)
 """Bounds of yaw, pitch and roll, either way."""
 MOST_TRAVEL = (0.35, 0.35, 0.22)
-"""Bounds of travel either way."""
+"""Bounds of travel either way: right, down and nearer, units as in `Motion.travel`."""
 # Bounds of speed. Lids and eyes are the quickest things in a face: a blink comes down in 0.1 s.
 ACTIONS_PER_S = 8.0
 GAZE_PER_S = 12.0
