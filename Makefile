@@ -60,11 +60,12 @@ doctor: setup ## Check this installation and say how to mend it
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything in requirements.lock; nothing to do when it is up to date
 
+# Bytecode once and for all: where PYTHONDONTWRITEBYTECODE is set every Ray worker would compile its imports again, 3 s each.
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no working Python 3.11 or 3.12 found; make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --retries 1 $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) $(TORCH)
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps -e .
 	$(BIN)/uv pip check --python $(BIN)/python

@@ -16,12 +16,12 @@ WORKDIR /opt/sfumato
 COPY requirements.lock ./
 # Versions and hashes of the lock file; torch apart, because each build of it has its own index.
 RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv pip install --system --no-cache --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
+    && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
 COPY pyproject.toml README.md LICENSE sfumato.py ./
 COPY pipelines ./pipelines
 COPY training ./training
 COPY serving ./serving
-RUN uv pip install --system --no-cache --constraints requirements.lock ".[dataflow]"
+RUN uv pip install --system --no-cache --compile-bytecode --constraints requirements.lock ".[dataflow]"
 
 # The weights are part of the image: a thousand workers must not fetch them at once, and the data set records their
 # hashes.

@@ -18,13 +18,13 @@ WORKDIR /opt/sfumato
 COPY requirements.lock ./
 # Versions and hashes of the lock file; torch apart, because each build of it has its own index.
 RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv pip install --system --no-cache --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
+    && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
 COPY pyproject.toml README.md LICENSE sfumato.py ./
 COPY pipelines ./pipelines
 COPY training ./training
 COPY serving ./serving
 # "ray[default]" for the dashboard agent, through which KubeRay submits jobs and Serve applications.
-RUN uv pip install --system --no-cache --constraints requirements.lock ".[serving]" "ray[default]==2.60.0"
+RUN uv pip install --system --no-cache --compile-bytecode --constraints requirements.lock ".[serving]" "ray[default]==2.60.0"
 
 ENV SFUMATO_CACHE=/opt/sfumato/cache \
     RAY_AUTH_MODE=token \
