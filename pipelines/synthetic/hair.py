@@ -30,6 +30,7 @@ _TOP, _BOTTOM, _HANG = (
 _MIDDLE = (0.0, -0.02, 0.755)  # of the skull, on the template
 PICTURE = (128, 256)
 """Rows and columns of the hair's picture."""
+_RAYS_AT_ONCE = 147  # each takes half a megabyte
 _LIES = 0.6  # of the head's turn that the ends of long hair do not take
 
 # The hair's edge in degrees from the crown, at angles from the nose.
@@ -74,20 +75,20 @@ def bind(model: HeadModel) -> Scalp:
         [torch.sin(down) * torch.sin(around), -torch.sin(down) * torch.cos(around), torch.cos(down)], dim=-1
     )
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    t = origin - corners[:, 0]
+    q = torch.linalg.cross(t, first)
+    # All rays begin at one point: what they are multiplied with is the same for all.
+    normals, across, depth = torch.linalg.cross(second, first), torch.linalg.cross(second, t), (second * q).sum(dim=-1)
     found, weights = [], []
-    for ray in rays:
-        p = torch.linalg.cross(ray.expand_as(second), second)
-        determinant = (first * p).sum(-1)
-        t = origin - corners[:, 0]
-        u = (t * p).sum(-1) / determinant
-        q = torch.linalg.cross(t, first)
-        v = (q @ ray) / determinant
-        distance = (second * q).sum(-1) / determinant
+    for some in rays.split(_RAYS_AT_ONCE):
+        determinant = some @ normals.T
+        u, v, distance = (some @ across.T) / determinant, (some @ q.T) / determinant, depth / determinant
         hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (distance > 0) & (distance < 0.3)
-        best = torch.where(hit, distance, -1.0).argmax()
+        best = torch.where(hit, distance, -1.0).argmax(dim=1)
+        u, v = (values.gather(1, best[:, None])[:, 0] for values in (u, v))
         found.append(skin[best])
-        weights.append(torch.stack([1 - u[best] - v[best], u[best], v[best]]))
-    return Scalp(torch.stack(found), torch.stack(weights).float())
+        weights.append(torch.stack([1 - u - v, u, v], dim=-1))
+    return Scalp(torch.cat(found), torch.cat(weights).float())
 
 
 def edge(person: Person) -> Float32[Tensor, " columns"]:
