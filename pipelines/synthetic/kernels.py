@@ -16,7 +16,9 @@ from pipelines.quiet import quiet_native_logs
 wp.config.log_level = wp.LOG_ERROR
 with quiet_native_logs():  # no word about a missing CUDA driver
     wp.init()
-wp.set_module_options({"enable_backward": False, "fuse_fp": False})
+OPTIONS = {"enable_backward": False, "fuse_fp": False}
+"""Of every module with kernels."""
+wp.set_module_options(OPTIONS)
 
 NOTHING = torch.iinfo(torch.int64).max
 """What `cover` leaves where no triangle is."""
@@ -24,12 +26,17 @@ _STEPS = 1 << 30  # of depth
 _LEAST_AREA = 1e-6  # square pixels, doubled
 
 
-def _kernel(function: Callable[..., None]) -> Any:
+def kernel(source: Callable[..., None]) -> Any:
     """Warp compiles a function's source: it must get the function itself, not one that checks types before it."""
-    return wp.kernel(inspect.unwrap(function))
+    return wp.kernel(inspect.unwrap(source))
 
 
-def launch(kernel: Any, shape: int | tuple[int, ...], *arguments: Tensor | int | bool) -> None:
+def function(source: Callable[..., Any]) -> Any:
+    """What kernels call."""
+    return wp.func(inspect.unwrap(source))
+
+
+def launch(kernel: Any, shape: int | tuple[int, ...], *arguments: Tensor | int | float) -> None:
     """Run a kernel on the device of its tensors, `shape` times."""
     device = next(value.device for value in arguments if isinstance(value, Tensor))
     values = [wp.from_torch(value, return_ctype=True) if isinstance(value, Tensor) else value for value in arguments]
@@ -37,7 +44,7 @@ def launch(kernel: Any, shape: int | tuple[int, ...], *arguments: Tensor | int |
     wp.launch(kernel, shape, values, device=wp.device_from_torch(device), stream=stream)
 
 
-@_kernel
+@kernel
 def cover(
     corners: wp.array3d[float],
     faces: wp.array2d[wp.int64],
@@ -72,7 +79,7 @@ def cover(
                 wp.atomic_min(nearest, (frame * height + row) * width + column, key)
 
 
-@_kernel
+@kernel
 def resolve(
     pixels: wp.array[wp.int64],
     triangles: wp.array[wp.int64],
@@ -103,7 +110,7 @@ def resolve(
     weights[fragment, 2] = third / total
 
 
-@_kernel
+@kernel
 def interpolate(
     pixels: wp.array[wp.int64],
     triangles: wp.array[wp.int64],
@@ -125,7 +132,22 @@ def interpolate(
         )
 
 
-@_kernel
+@function
+def between(pictures: wp.array4d[float], row: int, x: float, y: float, channel: int) -> float:
+    """Bilinear look-up at texel (x, y), see `texel`."""
+    left, top = int(x), int(y)
+    upper = wp.lerp(pictures[row, top, left, channel], pictures[row, top, left + 1, channel], x - float(left))
+    lower = wp.lerp(pictures[row, top + 1, left, channel], pictures[row, top + 1, left + 1, channel], x - float(left))
+    return float(wp.lerp(upper, lower, y - float(top)))
+
+
+@function
+def texel(share: float, texels: int) -> float:
+    """Where a share of the way across a picture lies; beyond, the edge."""
+    return float(wp.clamp(share * float(texels) - 0.5, 0.0, float(texels) - 1.001))
+
+
+@kernel
 def sample(
     pictures: wp.array4d[float],
     rows: wp.array[wp.int64],
@@ -135,12 +157,54 @@ def sample(
 ) -> None:
     """Per point: bilinear look-up in one of the pictures at (u, v) in 0..1, the edge beyond."""
     point = wp.tid()
-    row, height, width = int(rows[point]), pictures.shape[1], pictures.shape[2]
-    x = wp.clamp(u[point] * float(width) - 0.5, 0.0, float(width) - 1.001)
-    y = wp.clamp(v[point] * float(height) - 0.5, 0.0, float(height) - 1.001)
-    left, top = int(x), int(y)
-    fx, fy = x - float(left), y - float(top)
+    row = int(rows[point])
+    x, y = texel(u[point], pictures.shape[2]), texel(v[point], pictures.shape[1])
     for channel in range(pictures.shape[3]):
-        upper = wp.lerp(pictures[row, top, left, channel], pictures[row, top, left + 1, channel], fx)
-        lower = wp.lerp(pictures[row, top + 1, left, channel], pictures[row, top + 1, left + 1, channel], fx)
-        result[point, channel] = wp.lerp(upper, lower, fy)
+        result[point, channel] = between(pictures, row, x, y, channel)
+
+
+@kernel
+def reach(
+    depth: wp.array3d[float],
+    seen: wp.array3d[float],
+    limit: wp.array2d[float],
+    taps: wp.array2d[float],
+    spread: wp.array[float],
+    result: wp.array2d[float],
+) -> None:
+    """Per frame and vertex: the share of taps around its place `seen` in a light's view, `spread` pixels wide, where
+    nothing is nearer to the light than `limit`."""
+    frame, vertex = wp.tid()  # type: ignore[misc]
+    free = float(0.0)  # noqa: UP018 (a variable, for Warp)
+    for tap in range(taps.shape[0]):
+        x = int(seen[frame, vertex, 0] + spread[frame] * taps[tap, 0])
+        y = int(seen[frame, vertex, 1] + spread[frame] * taps[tap, 1])
+        if depth[frame, wp.clamp(y, 0, depth.shape[1] - 1), wp.clamp(x, 0, depth.shape[2] - 1)] < limit[frame, vertex]:
+            free = free + 1.0
+    result[frame, vertex] = free / float(taps.shape[0])
+
+
+@kernel
+def shrink(
+    fine: wp.array2d[float], starts: wp.array[wp.int64], ends: wp.array[wp.int64], side: int, result: wp.array2d[float]
+) -> None:
+    """Per frame and row: means of pixels `starts` to `ends` of a square picture `side` pixels wide, along either side.
+
+    Channels go first: rows of the result are those of the first frame's red, its green, its blue, the next one's red.
+    """
+    frame, row = wp.tid()  # type: ignore[misc]
+    size = starts.shape[0]
+    top, bottom = int(starts[row]), int(ends[row])
+    for column in range(size):
+        left, right = int(starts[column]), int(ends[column])
+        red, green, blue = float(0.0), float(0.0), float(0.0)  # noqa: UP018 (variables, for Warp)
+        for y in range(top, bottom):
+            first = (frame * side + y) * side
+            for pixel in range(first + left, first + right):
+                red = red + fine[pixel, 0]
+                green = green + fine[pixel, 1]
+                blue = blue + fine[pixel, 2]
+        share = 1.0 / float((bottom - top) * (right - left))
+        result[frame * 3 * size + row, column] = red * share
+        result[(frame * 3 + 1) * size + row, column] = green * share
+        result[(frame * 3 + 2) * size + row, column] = blue * share

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional
 
+from pipelines.synthetic import kernels
 from pipelines.synthetic.head_model import LASHES, TEETH, TONGUE
 from pipelines.synthetic.mesh import BUN, GLASSES, HAIR, HeadMesh, vertex_normals
 from pipelines.synthetic.rasteriser import rasterise
@@ -39,15 +38,14 @@ def key_light(
     probe = place + normals * 0.0015
     seen, _, far = _view(probe, towards)
     own = (1 - far * 0.5) * 0.9
-    spread = softness[:, None] / (2 * _REACH) * _SIDE
-    lit = torch.zeros_like(own)
-    frames = torch.arange(len(vertices), device=vertices.device)[:, None]
-    for tap in range(_TAPS):  # a sunflower
-        radius, around = math.sqrt((tap + 0.5) / _TAPS), tap * 2.39996
-        x = (seen[..., 0] + spread * radius * math.cos(around)).long().clamp(0, _SIDE - 1)
-        y = (seen[..., 1] + spread * radius * math.sin(around)).long().clamp(0, _SIDE - 1)
-        lit += depth[frames, y, x] < own + 0.45 * _BIAS / _REACH
-    return lit / _TAPS
+    spread = softness / (2 * _REACH) * _SIDE
+    tap = torch.arange(_TAPS, device=vertices.device)  # a sunflower
+    radius, around = ((tap + 0.5) / _TAPS).sqrt(), tap * 2.39996
+    taps = torch.stack([radius * torch.cos(around), radius * torch.sin(around)], dim=-1)
+    lit = torch.empty_like(own)
+    limit = own + 0.45 * _BIAS / _REACH
+    kernels.launch(kernels.reach, own.shape, depth, seen, limit, taps, spread, lit)
+    return lit
 
 
 def openness(mesh: HeadMesh) -> Float32[Tensor, " vertices"]:

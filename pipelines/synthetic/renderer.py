@@ -12,10 +12,10 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.synthetic import hair, shading
-from pipelines.synthetic.head_model import LASHES, SKIN, TEETH, TONGUE
+from pipelines.synthetic import hair, kernels, paint_kernels, shading
+from pipelines.synthetic.head_model import LASHES, SKIN
 from pipelines.synthetic.landmark_points import true_points
-from pipelines.synthetic.mesh import BUN, EYES, GLASSES, HAIR, HeadMesh, Rest, vertex_normals
+from pipelines.synthetic.mesh import BUN, EYES, HAIR, HeadMesh, Rest, vertex_normals
 from pipelines.synthetic.motion import Motion
 from pipelines.synthetic.noise import smoothstep, to_linear
 from pipelines.synthetic.occlusion import key_light, openness
@@ -23,8 +23,8 @@ from pipelines.synthetic.person import Person
 from pipelines.synthetic.rasteriser import Fragments, interpolate, rasterise, sample
 from pipelines.synthetic.scene import Scene
 from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair
-from pipelines.synthetic.skin import atlas_coordinates, paint_skin
-from pipelines.synthetic.surroundings import CLOTH_HIGH, CLOTH_LOW, CLOTH_X, paint_background, paint_clothes
+from pipelines.synthetic.skin import paint_skin
+from pipelines.synthetic.surroundings import paint_background, paint_clothes
 
 _FINER = 1.25  # pixels drawn per pixel of the picture, along each side
 _HEAD_HEIGHT, _HEAD_WIDTH = 0.235, 0.155  # metres, chin to crown and ear to ear of a usual head
@@ -71,6 +71,14 @@ class _Cast:
         )
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some of the mesh's triangles, and which part each is of."""
+
+    faces: Int64[Tensor, "triangles 3"]
+    parts: Int64[Tensor, " triangles"]
+
+
 class Renderer:
     """Draws heads. The same pictures for the same arguments, whatever `frames_at_once`, on one kind of machine."""
 
@@ -86,7 +94,7 @@ class Renderer:
         self._open = openness(self._mesh)
         parts = self._mesh.parts
         layered = (parts == _DOUBLE.to(device)).any(dim=0)
-        self._solid, self._layer = (~layered).nonzero()[:, 0], layered.nonzero()[:, 0]
+        self._solid, self._layer = (_Part(self._mesh.faces[chosen], parts[chosen]) for chosen in (~layered, layered))
 
     def film(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Pictures]:
         """A clip, some frames at a time."""
@@ -186,17 +194,17 @@ class Renderer:
         view = functional.normalize(eye[:, None] - vertices, dim=-1)
         known = torch.cat([normals, view, lit[..., None], self._open.expand_as(lit)[..., None]], dim=-1)
         colour = cast.backgrounds[cast.row].reshape(-1, 3)
-        solid = rasterise(corners, mesh.faces[self._solid], side, side)
-        colour[solid.pixels] = self._solid_colour(cast, solid, known)
+        solid = rasterise(corners, self._solid.faces, side, side)
+        self._paint_solid(cast, solid, known, colour)
         depth = torch.zeros(len(colour), device=self._device)
         depth[solid.pixels] = solid.inverse_depth
         grown = torch.cat([corners[..., :2], corners[..., 2:] * cast.bears[..., None]], dim=-1)
-        layer = rasterise(grown, mesh.faces[self._layer], side, side, two_sided=True)
+        layer = rasterise(grown, self._layer.faces, side, side, two_sided=True)
         front = (layer.inverse_depth > depth[layer.pixels] * 0.9995).nonzero()[:, 0]
         layer = layer.of(front)
         pixels, over, cover = self._layer_colour(cast, layer, known)
         colour[pixels] = torch.lerp(colour[pixels], over, cover[:, None])
-        images = self._develop(cast, colour.reshape(-1, side, side, 3).permute(0, 3, 1, 2), seeds)
+        images = self._develop(cast, colour.reshape(-1, side, side, 3), seeds)
         points = self._project_points(cast, true_points(vertices), travel_)
         return Pictures(images, points * (self._size / side) - 0.5)
 
@@ -229,58 +237,33 @@ class Renderer:
         """Values of vertices at the fragments."""
         return interpolate(found, faces, values, self._fine**2)
 
-    def _solid_colour(self, cast: _Cast, found: Fragments, known: Tensor) -> Float32[Tensor, "fragments 3"]:
-        mesh = self._mesh
+    def _paint_solid(self, cast: _Cast, found: Fragments, known: Tensor, colour: Float32[Tensor, "pixels 3"]) -> None:
+        """Paint what hides what is behind it: all but hair and lashes."""
         frames, number, _ = known.shape
         frame = torch.arange(frames, device=known.device).repeat_interleave(number)
         light = illuminate(_surface(frame, known.reshape(-1, 8)), cast.lights, 18.0)
-        coordinates = mesh.coordinates.expand(frames, -1, -1)
-        table = torch.cat([*(values.reshape(frames, number, -1) for values in light), coordinates], dim=-1)
-        faces = mesh.faces[self._solid]
-        parts = mesh.parts[self._solid][found.triangles]
-        at = found.pixels // self._fine**2
-        values = self._gather(found, faces, table)
-        diffuse, highlight, relief, place = values.split([3, 3, 2, 4], dim=-1)
-        colour = torch.empty(len(parts), 3, device=self._device)
-        for part in (SKIN, TEETH, TONGUE, GLASSES, EYES):
-            here = (parts == part).nonzero()[:, 0]
-            if not len(here):
-                continue
-            if part == EYES:
-                colour[here] = self._eyes(
-                    cast, _surface(at[here], self._gather(found.of(here), faces, known)), place[here]
-                )
-                continue
-            if part == SKIN:
-                albedo, gloss, slope = self._skin(cast, at[here], place[here])
-                change = 1 + (slope * relief[here]).sum(dim=-1).clamp(-0.6, 0.6)
-                albedo = albedo * change[:, None]
-            elif part == GLASSES:
-                albedo, gloss = cast.glasses[at[here]], torch.full_like(here, 0.4, dtype=torch.float32)
-            else:
-                albedo = shading.paint_mouth(place[here], teeth=part == TEETH)
-                gloss = albedo[:, 0] * 0.12
-            colour[here] = albedo * diffuse[here] + gloss[:, None] * highlight[here]
-        return colour
-
-    def _skin(self, cast: _Cast, frame: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Albedo, gloss and slopes of skin, cloth and the inside of the mouth."""
-        row = cast.row[frame]
-        u, v = atlas_coordinates(place[:, :3])
-        skin = sample(cast.skin, row, u, v)
-        albedo, slope, gloss = skin[:, :3], skin[:, 3:5], skin[:, 5] * 0.28
-        low = (place[:, 2] < 0.64).nonzero()[:, 0]
-        x, y, z, _ = place[low].unbind(-1)
-        down = (CLOTH_HIGH - z - 0.35 * (y + 0.02).abs()) / (CLOTH_HIGH - CLOTH_LOW)
-        cloth = sample(cast.cloth, row[low], x / (2 * CLOTH_X) + 0.5, down)
-        worn = cloth[:, 3] * smoothstep(0.64, 0.62, z)
-        albedo[low] = torch.lerp(albedo[low], cloth[:, :3], worn[:, None])
-        gloss[low] *= 1 - 0.9 * worn
-        slope[low] *= (1 - worn)[:, None]
-        within = (place[:, 3] > 0.25).nonzero()[:, 0]
-        deep = smoothstep(0.25, 0.75, place[within, 3])[:, None]
-        albedo[within] = torch.lerp(albedo[within], shading.paint_mouth(place[within], teeth=False), deep)
-        return albedo, gloss, slope
+        place = self._mesh.coordinates.expand(frames, -1, -1)
+        table = torch.cat([*(values.reshape(frames, number, -1) for values in light), place], dim=-1)
+        faces, parts = self._solid.faces, self._solid.parts
+        kernels.launch(
+            paint_kernels.paint,
+            len(found.pixels),
+            found.pixels,
+            found.triangles,
+            found.weights,
+            faces,
+            parts,
+            table,
+            self._fine**2,
+            cast.row,
+            cast.skin,
+            cast.cloth,
+            cast.glasses,
+            colour,
+        )
+        eyes = found.of((parts[found.triangles] == EYES).nonzero()[:, 0])
+        surface = _surface(eyes.pixels // self._fine**2, self._gather(eyes, faces, known))
+        colour[eyes.pixels] = self._eyes(cast, surface, self._gather(eyes, faces, place))
 
     def _eyes(self, cast: _Cast, surface: Surface, place: Tensor) -> Tensor:
         albedo = shading.paint_eye(functional.normalize(place[:, :3], dim=-1), cast.irises[surface.frame])
@@ -295,10 +278,9 @@ class Renderer:
         self, cast: _Cast, found: Fragments, known: Tensor
     ) -> tuple[Int64[Tensor, " shown"], Float32[Tensor, "shown 3"], Float32[Tensor, " shown"]]:
         """Pixels, colour and cover of hair and lashes."""
-        mesh, side = self._mesh, self._fine
-        faces = mesh.faces[self._layer]
-        parts = mesh.parts[self._layer][found.triangles]
-        place = self._gather(found, faces, mesh.coordinates.expand(len(known), -1, -1))
+        faces, side = self._layer.faces, self._fine
+        parts = self._layer.parts[found.triangles]
+        place = self._gather(found, faces, self._mesh.coordinates.expand(len(known), -1, -1))
         knot, lash = parts == BUN, parts == LASHES
         around = torch.where(knot, torch.rad2deg(torch.atan2(place[:, 0], place[:, 1])), place[:, 0])
         down = torch.where(knot, 20 + 30 * place[:, 2], place[:, 1])
@@ -316,27 +298,25 @@ class Renderer:
         return found.pixels, colour, cover[shown]
 
     def _develop(
-        self, cast: _Cast, light: Float32[Tensor, "frames 3 side side"], seeds: Sequence[tuple[int, ...]]
-    ) -> Tensor:
+        self, cast: _Cast, light: Float32[Tensor, "frames side side 3"], seeds: Sequence[tuple[int, ...]]
+    ) -> UInt8[Tensor, "frames size size 3"]:
         """Lens and sensor: linear light to 8-bit sRGB."""
-        size = self._size
+        size, device = self._size, self._device
         exposure, contrast, saturation, blur, grain, vignette = cast.sensor[:, :, None, None, None].unbind(1)
-        picture = functional.interpolate(light, size=(size, size), mode="area") * (0.7 * exposure)
+        picture = _shrunk(light, size).mul_(0.7 * exposure)
         picture = _blurred(picture, blur[:, 0, 0, 0] * size / 256)
-        axis = torch.linspace(-1, 1, size, device=self._device)
-        picture = picture * (1 - vignette * 0.5 * (axis[:, None] ** 2 + axis[None] ** 2))
-        picture = (
-            picture * (2.51 * picture + 0.03) / (picture * (2.43 * picture + 0.59) + 0.14)
-        )  # a filmic curve (Narkowicz 2015)
-        picture = picture.clamp(0, 1) ** (1 / 2.2)
-        picture = (picture - 0.5) * contrast + 0.5
-        grey = (picture * torch.tensor([0.299, 0.587, 0.114], device=self._device)[:, None, None]).sum(
-            dim=1, keepdim=True
-        )
-        picture = grey + (picture - grey) * saturation
+        axis = torch.linspace(-1, 1, size, device=device)
+        picture.mul_(1 - vignette * 0.5 * (axis[:, None] ** 2 + axis[None] ** 2))
+        # A filmic curve (Narkowicz 2015), then sRGB's; in place, as a batch is larger than the processor's cache.
+        below = (2.43 * picture).add_(0.59).mul_(picture).add_(0.14)
+        picture.mul_((2.51 * picture).add_(0.03)).div_(below).clamp_(0, 1).pow_(1 / 2.2)
+        picture.sub_(0.5).mul_(contrast).add_(0.5)
+        red, green, blue = picture.unbind(dim=1)
+        grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+        picture.sub_(grey).mul_(saturation).add_(grey)
         noise = [np.random.default_rng(seed).standard_normal((1, size, size), dtype=np.float32) for seed in seeds]
-        picture = picture + grain * torch.from_numpy(np.stack(noise)).to(self._device)
-        return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        picture.add_(torch.from_numpy(np.stack(noise)).to(device).mul_(grain))
+        return picture.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _distance(cast: _Cast, travel: Float32[Tensor, "frames 3"]) -> Float32[Tensor, " frames"]:
@@ -352,6 +332,16 @@ def _surface(frame: Tensor, known: Float32[Tensor, "points 8"]) -> Surface:
     """From normals, views, light and openness, interpolated."""
     normal, view = functional.normalize(known[:, :3], dim=-1), functional.normalize(known[:, 3:6], dim=-1)
     return Surface(frame, normal, view, known[:, 6].clamp(0, 1), known[:, 7].clamp(0, 1))
+
+
+def _shrunk(light: Float32[Tensor, "frames side side 3"], size: int) -> Float32[Tensor, "frames 3 size size"]:
+    """Means over the area of each pixel."""
+    frames, side, _, _ = light.shape
+    number = torch.arange(size, device=light.device)
+    starts, ends = number * side // size, ((number + 1) * side + size - 1) // size
+    picture = torch.empty(frames, 3, size, size, device=light.device)
+    kernels.launch(kernels.shrink, (frames, size), light.reshape(-1, 3), starts, ends, side, picture.view(-1, size))
+    return picture
 
 
 def _blurred(picture: Float32[Tensor, "frames 3 size size"], sigma: Float32[Tensor, " frames"]) -> Tensor:

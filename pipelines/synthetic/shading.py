@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.nn import functional
 
+from pipelines.synthetic import kernels, light_kernels
 from pipelines.synthetic.noise import smoothstep
 
 _WRAP = (0.38, 0.2, 0.14)  # how far light of each colour reaches round an edge of skin
@@ -51,30 +51,11 @@ def illuminate(
         sharpness: exponent of the highlights.
         wrap: let light reach round edges, as skin does.
     """
-    up = surface.normal[:, 2:] * 0.5 + 0.5
-    ambient = torch.lerp(lights.ground[surface.frame], lights.sky[surface.frame], up)
-    total = ambient * surface.open[:, None]
-    facing = (surface.normal * surface.view).sum(dim=-1).clamp(0, 1)
-    highlight = ambient * (0.25 * (1 - facing) ** 4 * surface.open)[:, None]
-    reach = torch.tensor(_WRAP if wrap else (0.0, 0.0, 0.0), device=total.device)
-    key = torch.zeros_like(total)
-    for light in range(lights.towards.shape[1]):
-        towards, colour = lights.towards[surface.frame, light], lights.colours[surface.frame, light]
-        cosine = (surface.normal * towards).sum(dim=-1)
-        shadow = surface.lit if light == 0 else surface.open
-        total = total + colour * ((cosine[:, None] + reach) / (1 + reach) ** 2).clamp(min=0) * shadow[:, None]
-        if light == 0:
-            key = towards * (colour.mean(dim=-1) * shadow)[:, None]
-        if light < 2:
-            half = functional.normalize(towards + surface.view, dim=-1)
-            peak = (surface.normal * half).sum(dim=-1).clamp(0, 1) ** sharpness
-            highlight = highlight + colour * (peak * shadow * (cosine > 0))[:, None]
-    left = functional.normalize(
-        torch.stack([-surface.normal[:, 1], surface.normal[:, 0], torch.zeros_like(facing)], dim=-1), dim=-1
-    )
-    upwards = torch.linalg.cross(left, surface.normal)
-    slopes = torch.stack([(key * left).sum(dim=-1), (key * upwards).sum(dim=-1)], dim=-1)
-    return total, highlight, slopes / total.mean(dim=-1, keepdim=True).clamp(min=0.05)
+    reach = torch.tensor(_WRAP if wrap else (0.0, 0.0, 0.0), device=surface.normal.device)
+    result = torch.empty(len(surface.frame), 8, device=reach.device)
+    kernels.launch(light_kernels.illuminate, len(result), *_seen(surface, lights), sharpness, reach, result)
+    diffuse, highlight, relief = result.split([3, 3, 2], dim=1)
+    return diffuse, highlight, relief
 
 
 def shade_hair(
@@ -84,22 +65,21 @@ def shade_hair(
     strands: Float32[Tensor, " points"],
 ) -> Float32[Tensor, "points 3"]:
     """Reflected light of strands that run down the head (Kajiya and Kay 1989)."""
-    down = torch.tensor([0.0, 0.0, -1.0], device=albedo.device)
-    along = down - surface.normal * (surface.normal @ down)[:, None]
-    along = functional.normalize(along + 0.06 * strands[:, None] * surface.normal, dim=-1)
-    up = surface.normal[:, 2:] * 0.5 + 0.5
-    total = torch.lerp(lights.ground[surface.frame], lights.sky[surface.frame], up) * surface.open[:, None]
-    highlight = torch.zeros_like(albedo)
-    for light in range(lights.towards.shape[1]):
-        towards, colour = lights.towards[surface.frame, light], lights.colours[surface.frame, light]
-        cosine = (surface.normal * towards).sum(dim=-1)
-        shadow = surface.lit if light == 0 else surface.open
-        across = (1 - (along * towards).sum(dim=-1) ** 2).clamp(min=0).sqrt()
-        total = total + colour * (across * ((cosine + 0.3) / 1.3).clamp(min=0) * shadow)[:, None]
-        half = functional.normalize(towards + surface.view, dim=-1)
-        peak = (1 - (along * half).sum(dim=-1) ** 2).clamp(min=0) ** 30
-        highlight = highlight + colour * (peak * shadow * ((cosine + 0.2) / 1.2).clamp(0, 1))[:, None]
-    return albedo * total * 0.85 + (0.25 * albedo + 0.025) * highlight
+    result = torch.empty(len(albedo), 3, device=albedo.device)
+    kernels.launch(
+        light_kernels.shade_hair,
+        len(result),
+        *_seen(surface, lights),
+        albedo.contiguous(),
+        strands.contiguous(),
+        result,
+    )
+    return result
+
+
+def _seen(surface: Surface, lights: Lights) -> list[Tensor]:
+    """The arguments that both kernels begin with."""
+    return [value.contiguous() for value in (*vars(surface).values(), *vars(lights).values())]
 
 
 def paint_eye(direction: Float32[Tensor, "points 3"], iris: Float32[Tensor, "points 3"]) -> Float32[Tensor, "points 3"]:
@@ -115,16 +95,3 @@ def paint_eye(direction: Float32[Tensor, "points 3"], iris: Float32[Tensor, "poi
         1 - vessels[:, None] * torch.tensor([0.1, 0.35, 0.35], device=iris.device)
     )
     return torch.lerp(coloured, white, smoothstep(0.41, 0.47, angle)[:, None])
-
-
-def paint_mouth(template: Float32[Tensor, "points 4"], *, teeth: bool) -> Float32[Tensor, "points 3"]:
-    """Albedo of teeth with gums, or of what lies behind them, darker the further back."""
-    x, y, z, _ = template.unbind(-1)
-    deep = torch.exp(-(y + 0.146).clamp(min=0) * 30)[:, None]
-    if not teeth:
-        return torch.tensor([0.42, 0.13, 0.12], device=x.device) * deep.clamp(min=0.03)
-    gap = ((x / 0.0072) % 1 - 0.5).abs()
-    white = torch.tensor([0.74, 0.69, 0.58], device=x.device) * (1 - 0.45 * smoothstep(0.42, 0.5, gap))[:, None]
-    gum = torch.maximum(smoothstep(0.6745, 0.6765, z), smoothstep(0.6515, 0.6495, z))
-    gum = gum[:, None] * torch.ones(3, device=x.device)
-    return torch.lerp(white, torch.tensor([0.5, 0.2, 0.18], device=x.device).expand_as(white), gum) * deep

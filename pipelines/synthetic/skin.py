@@ -20,9 +20,9 @@ from pipelines.synthetic.person import Person, generator
 from pipelines.synthetic.rasteriser import rasterise
 
 SIZE = 512
-_AXIS_Y = -0.03  # metres behind the template's origin
-_REACH = math.radians(120)  # to either side of the nose
-_LOW, _HIGH = 0.555, 0.862  # metres of the template: below the chin, the crown
+AXIS_Y = -0.03  # metres behind the template's origin
+REACH = math.radians(120)  # to either side of the nose
+LOW, HIGH = 0.555, 0.862  # metres of the template: below the chin, the crown
 _EYE = (0.0308, 0.7284)  # x and z of the eyeballs' middles
 _MOUTH = (0.0245, 0.6603)  # half its width, and the height of the lips' line
 NUM_CHANNELS = 6
@@ -31,8 +31,8 @@ NUM_CHANNELS = 6
 
 def atlas_coordinates(template: Float[Tensor, "*points 3"]) -> tuple[Tensor, Tensor]:
     """Column and row, 0..1 inside the atlas, of points given by their place on the template."""
-    around = torch.atan2(template[..., 0], _AXIS_Y - template[..., 1])
-    return around / (2 * _REACH) + 0.5, (_HIGH - template[..., 2]) / (_HIGH - _LOW)
+    around = torch.atan2(template[..., 0], AXIS_Y - template[..., 1])
+    return around / (2 * REACH) + 0.5, (HIGH - template[..., 2]) / (HIGH - LOW)
 
 
 @lru_cache(maxsize=1)
@@ -41,11 +41,11 @@ def _layout() -> Float32[Tensor, "3 size size"]:
     model = load_head_model()
     faces = model.faces[model.parts == SKIN]
     u, v = atlas_coordinates(model.template)
-    radius = torch.hypot(model.template[:, 0], model.template[:, 1] - _AXIS_Y)
+    radius = torch.hypot(model.template[:, 0], model.template[:, 1] - AXIS_Y)
     corners = torch.stack([u * SIZE, v * SIZE, radius.clamp(1e-3, 0.3) / 0.3], dim=-1)[None]
     whole = (u[faces].amax(dim=1) - u[faces].amin(dim=1)) < 0.4  # else it crosses the seam behind
     found = rasterise(corners, faces[whole], SIZE, SIZE, two_sided=True)
-    texels = torch.tensor([0.0, 0.2, _LOW]).repeat(SIZE * SIZE, 1)
+    texels = torch.tensor([0.0, 0.2, LOW]).repeat(SIZE * SIZE, 1)
     corner = faces[whole][found.triangles]
     texels[found.pixels] = (model.template[corner] * found.weights[..., None]).sum(dim=1)
     return texels.T.reshape(3, SIZE, SIZE)
@@ -174,7 +174,7 @@ def _wrinkles(rng: np.random.Generator, amount: float, x: Tensor, z: Tensor) -> 
 
 def _slopes(relief: Tensor) -> Float32[Tensor, "2 size size"]:
     """Rise per metre along columns and rows of the atlas, held below one."""
-    columns = 2 * _REACH * 0.09 / SIZE  # metres per texel at the face
-    rows = (_HIGH - _LOW) / SIZE
+    columns = 2 * REACH * 0.09 / SIZE  # metres per texel at the face
+    rows = (HIGH - LOW) / SIZE
     down, right = torch.gradient(relief, spacing=1.0)
     return torch.stack([right / columns, down / rows]).clamp(-0.8, 0.8)

@@ -126,6 +126,19 @@ def test_other_flags_in_the_same_folder_are_refused_with_the_difference(
     assert files(tmp_path) == before
 
 
+@pytest.mark.usefixtures("cameras")
+def test_a_corpus_of_an_older_version_is_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"version": 1}))
+    before = files(tmp_path)
+    code, line = refusal(capsys, str(tmp_path), *SMALL)
+    assert code == 1
+    assert "made corpora of version 1" in line
+    assert line.strip().endswith("Take another OUT")
+    assert files(tmp_path) == before
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
