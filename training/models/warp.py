@@ -6,6 +6,7 @@ move with the face) and a frame of fixed points around the crop (so that the bac
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -14,11 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import skull_points
+from pipelines.head import SKULL_POINTS, skull_points
 
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Lids that touch in the target but not in
 # the source ask two things of one place: a spline through both would fold, this one passes between them.
-SMOOTHING = 3.5e-4
+_SMOOTHING = 3.5e-4
+# Of the points that move with the head as a whole: jaw, brows, nose and skull. A detector's points tremble by a percent
+# of the eyes' distance, and a spline that followed each bent the features that tell who it is (docs/evaluation.md).
+_SMOOTHING_OF_HEAD = 1e-2
+_EYES_AND_MOUTH = slice(36, 68)  # move on their own
 # Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
 # can still move.
 REACH = 1.5
@@ -49,6 +54,14 @@ def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Fl
     return np.concatenate([normalised, still], axis=-2).astype(np.float32)
 
 
+@lru_cache(maxsize=1)
+def point_smoothing() -> Float[np.ndarray, "points"]:
+    """How far each of the control points may be missed; see `_SMOOTHING`."""
+    landmarks, skull = np.full(68, _SMOOTHING_OF_HEAD), np.full(len(SKULL_POINTS), _SMOOTHING_OF_HEAD)
+    landmarks[_EYES_AND_MOUTH] = _SMOOTHING
+    return np.concatenate([landmarks, skull, np.full(len(_still_frame()), _SMOOTHING)])
+
+
 def _still_frame() -> Float[np.ndarray, "frame 2"]:
     side = np.linspace(-REACH, REACH, _FRAME_POINTS_PER_SIDE)
     far = np.full_like(side, REACH)
@@ -63,20 +76,23 @@ def sampling_grid(
     size: int,
     *,
     extent: float = 1.0,
-    smoothing: float = SMOOTHING,
+    smoothing: Float[Tensor, " points"] | None = None,
 ) -> Float[Tensor, "batch size size 2"]:
     """Where each pixel of the target looks in the source, both in [-1, 1] (`align_corners=False`).
 
     `size` pixels span [-extent, extent]: the crop, or with `REACH` all that moves.
 
     Solved in float32 as displacements, so that a target that equals its source gives exactly the identity.
+    Points are `control_points`; others need a `smoothing` of their own, each 0 to be met.
     """
     source, target = source.float(), target.float()
     batch, num_points, _ = target.shape
     ones = target.new_ones(batch, num_points, 1)
     polynomial = torch.cat([ones, target], dim=2)
     kernel = _kernel(torch.cdist(target, target, compute_mode="donot_use_mm_for_euclid_dist"))
-    kernel = kernel + smoothing * torch.eye(num_points, device=target.device)
+    if smoothing is None:
+        smoothing = torch.from_numpy(point_smoothing()).to(target)
+    kernel = kernel + torch.diag(smoothing)
     system = torch.cat(
         [
             torch.cat([kernel, polynomial], dim=2),
