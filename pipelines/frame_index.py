@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, Int64, UInt32
+from jaxtyping import Int, Int32, Int64, UInt32
 
 from pipelines.command import progress
 from pipelines.index_file import IndexFile, check_footer, read_columns
@@ -17,7 +17,7 @@ _THREADS = 16  # opening a shard of a store is mostly waiting
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Where one frame lies: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`. Angles in degrees."""
+    """Where one frame lies: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`."""
 
     url: str
     jpeg_offset: int
@@ -26,14 +26,11 @@ class FrameRef:
     landmarks_offset: int
     clip: str
     frame_index: int
-    yaw: float
-    pitch: float
-    roll: float
 
 
 @dataclass(frozen=True, eq=False)
 class FrameColumns:
-    """One row per frame, the frames of a video side by side: 48 bytes a frame. Angles in degrees."""
+    """One row per frame, the frames of a video side by side: 36 bytes a frame."""
 
     urls: tuple[str, ...]
     """Of the shards, which `shard` counts through."""
@@ -46,9 +43,6 @@ class FrameColumns:
     jpeg_length: Int32[np.ndarray, "frames"]
     jpeg_crc32c: UInt32[np.ndarray, "frames"]
     landmarks_offset: Int64[np.ndarray, "frames"]
-    yaw: Float32[np.ndarray, "frames"]
-    pitch: Float32[np.ndarray, "frames"]
-    roll: Float32[np.ndarray, "frames"]
 
     def frame(self, row: int) -> FrameRef:
         """The frame of one row."""
@@ -60,9 +54,6 @@ class FrameColumns:
             landmarks_offset=int(self.landmarks_offset[row]),
             clip=self.clip_names[self.clip[row]],
             frame_index=int(self.frame_index[row]),
-            yaw=float(self.yaw[row]),
-            pitch=float(self.pitch[row]),
-            roll=float(self.roll[row]),
         )
 
 
@@ -72,9 +63,6 @@ _NUMBERS = {
     "jpeg_length": np.int32,
     "jpeg_crc32c": np.uint32,
     "landmarks_offset": np.int64,
-    "yaw": np.float32,
-    "pitch": np.float32,
-    "roll": np.float32,
 }
 
 

@@ -94,7 +94,6 @@ def _frame(piece: _Piece, row: int) -> FrameRef:
         url=piece.url,
         clip=piece.columns.words("clip", [row])[0],
         **{name: int(numbers[name][row]) for name in (*_PLACES, "frame_index")},
-        **{name: float(numbers[name][row]) for name in ("yaw", "pitch", "roll")},  # type: ignore[arg-type]
     )
 
 

@@ -118,7 +118,7 @@ def test_the_spline_is_scipys(smoothing: np.ndarray, points: Callable[..., Tenso
 
 
 def test_what_trembles_moves_less_than_what_moves_on_its_own(face: MakeFace) -> None:
-    """A nose or a jaw that a detector sees elsewhere half stays with the head; a mouth's corner goes where it is asked."""
+    """A nose that a detector sees elsewhere half stays with the head; a mouth's corner goes where it is asked."""
     source = face(38, 32, 34)
 
     def moved(landmark: int) -> float:
