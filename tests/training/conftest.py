@@ -1,7 +1,6 @@
 """Tiny networks, drawn faces and a small real data set of them, shared by the tests of training."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -92,15 +91,6 @@ def tiny_train(tiny_model: Callable[..., ModelConfig]) -> Callable[..., TrainCon
         return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
     return make
-
-
-@pytest.fixture(scope="session")
-def is_idle_bias() -> Callable[[str], bool]:
-    """Whether a weight of that name is a bias whose effect a norm takes away.
-
-    Its gradient is rounding error, which Adam makes a full step: where sums are made in another order, it differs.
-    """
-    return lambda name: re.fullmatch(r"(generator|ema)\..*(conv\d|skip)\.bias", name) is not None
 
 
 @pytest.fixture(scope="session")
