@@ -1,5 +1,6 @@
 """Few-shot fine-tuning (arXiv 1905.08233, section 3.3): a base model and T pictures -> an avatar of one person."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -112,9 +113,12 @@ def fine_tune(
         return avatar_of(0)
     most = config.num_steps or _most_steps(len(portraits))
     perceptual = load_perceptual(model.config, perceptual_files)
-    train, held_out = (part.seen_by(perceptual) for part in frames)
+    train, held_out = frames[0].seen_by(perceptual), frames[1]
     tuner = _Tuner(model, generator, discriminator, adain, perceptual)
-    best_error, best, since_best = tuner.error(held_out), avatar_of(0), 0
+    best_error, best, since_best = math.inf, avatar_of(0), 0
+    if config.num_steps is None:
+        held_out = held_out.seen_by(perceptual)
+        best_error = tuner.error(held_out)
     for step in range(1, most + 1):
         terms = tuner.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
         if on_step is not None:
@@ -254,7 +258,7 @@ def _to_learn(
     """
     one_size = len({portrait.image.shape for portrait in portraits}) == 1
     if config.warp_prior and one_size and len(portraits) >= _ENOUGH_FOR_PAIRS:
-        pairs = _pairs(config, portraits)
+        pairs = _pairs(config, portraits, hold_out=num_steps is None)
         if pairs is not None:
             return pairs
     if config.warp_prior and num_steps is None:
@@ -262,11 +266,11 @@ def _to_learn(
     return _variants(config, portraits, random)
 
 
-def _pairs(config: ModelConfig, portraits: Sequence[Portrait]) -> tuple[_Frames, _Frames] | None:
+def _pairs(config: ModelConfig, portraits: Sequence[Portrait], *, hold_out: bool) -> tuple[_Frames, _Frames] | None:
     """Each picture as the target of those nearest to it, bent, which is what animating will ask for.
 
-    Every fourth is held out: a source, but a target only of the check. None where the pictures are not of one scene:
-    another light or other clothes are nothing to learn to paint.
+    To `hold_out` makes every fourth a target of the check alone; it is a source all the same. None where the pictures
+    are not of one scene: another light or other clothes are nothing to learn to paint.
     """
     total = len(portraits)
     # One crop for all, as training has it for a clip: what surrounds the head stays where it is.
@@ -280,9 +284,9 @@ def _pairs(config: ModelConfig, portraits: Sequence[Portrait]) -> tuple[_Frames,
     warped = warp_shot(crops.fine[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
     alike = (warped.frame - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
-    is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1)
+    is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1) & hold_out
     train, held_out = frames[alike & ~is_held_out], frames[alike & is_held_out]
-    if alike.sum() < len(alike) / 2 or not len(held_out.target):
+    if alike.sum() < len(alike) / 2 or (hold_out and not len(held_out.target)):
         return None
     return train, held_out
 

@@ -165,6 +165,10 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     assert len({bytes(each.numpy()) for each in held_out.target}) == 1
     assert train.warped is not None
     assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
+    # Whoever says how many steps needs no check: all are trained on.
+    everything = finetune._to_learn(model.config.model, film, np.random.default_rng(0), 5)
+    assert everything is not None
+    assert [len(part.target) for part in everything] == [12, 0]
     # What a warp of another frame loses is more than what one of the same frame would.
     lost = (train.warped.frame - train.target).abs().mean(dim=(1, 2, 3))
     assert 0.01 < float(lost.min()) < float(lost.max()) < 0.2
