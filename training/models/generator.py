@@ -23,6 +23,7 @@ _WHITE = 0.99  # beyond it atanh grows without bound
 _FURTHEST = 0.1  # half-sizes of the crop by which the network may move a place beside the warp
 _CAUTION = 0.1  # a step of an optimiser must not throw the picture about: motion is learned slower than paint
 _MOTION_HALVINGS = 2  # of the picture's size, until what moves is smooth enough
+_SMOOTHINGS = 2  # of that, each over three places: else a lock of hair stays behind, taken for background
 _NUM_SEEN = 3 + 3 + 3 + 2  # channels of `_seen`
 _LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees them
 
@@ -56,7 +57,8 @@ class Generator(nn.Module):
     narrow middle cannot carry. The published form has no such way round, since all of a face must come from e.
 
     The warp knows of the face alone. So before it paints, the network says how far each place follows the warp at all,
-    and moves it a little further (as arXiv 2003.00196 does with motion from key points): hair, neck, background.
+    and moves it a little further (as arXiv 2003.00196 does with motion from key points): hair, neck, background. That
+    motion is coarse and smooth, so that a lock of hair is not torn off its head.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -161,6 +163,8 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "batch h w 2"]:
         """The warp's grid, followed less (1: not at all, -1: twice as far) and moved further, by what features say."""
         motion = torch.tanh(_CAUTION * self.motion(F.relu(F.instance_norm(features))).float())
+        for _ in range(_SMOOTHINGS):
+            motion = F.avg_pool2d(F.pad(motion, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         motion = F.interpolate(motion, size=grid.shape[1:3], mode="bilinear", align_corners=False)
         still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
         moved: Tensor = grid - still * displacement(grid) + _FURTHEST * further

@@ -194,6 +194,22 @@ def test_the_network_moves_a_place_beyond_the_warp_by_a_tenth_of_the_crops_half_
     torch.testing.assert_close(further, torch.tensor([0.1, -0.1]).expand(32, 32, 2), atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_a_place_does_not_move_alone(tiny_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Motion is said at a quarter of the size and smoothed over five places: a lock of hair goes with the head."""
+    generator = Generator(tiny_model(warp_prior=True))
+    alone = torch.zeros(1, 3, 8, 8)
+    alone[0, 1, 4, 4] = 1e3  # one place as far to the right as can be, which is 0.1 for all at once
+    monkeypatch.setattr(generator.motion, "forward", lambda _: alone)
+    warped = warp_at(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 32), _identity(1))
+    drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
+    assert drawn.parts is not None
+    further = (drawn.parts.grid - _identity(1))[0, :, :, 0]
+    # (1, 2, 3, 2, 1) / 9 along either side: a third of a third at the place itself, nothing three places on.
+    assert float(further.max()) == pytest.approx(0.1 / 9, abs=2e-3)
+    assert float(further[:, :6].abs().max()) == 0
+
+
 def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: MakeModel) -> None:
     """A slope a pixel too far left: the gradient says to look further left."""
     generator = Generator(tiny_model(warp_prior=True))
