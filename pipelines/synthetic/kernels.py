@@ -110,6 +110,17 @@ def resolve(
     weights[fragment, 2] = third / total
 
 
+@function
+def mixed(
+    table: wp.array3d[float], faces: wp.array2d[wp.int64], triangle: int, frame: int, shares: wp.vec3, channel: int
+) -> float:
+    """A value of the vertices between a triangle's corners."""
+    total = float(0.0)  # noqa: UP018 (a variable, for Warp)
+    for corner in range(3):
+        total = total + table[frame, int(faces[triangle, corner]), channel] * shares[corner]
+    return total
+
+
 @kernel
 def interpolate(
     pixels: wp.array[wp.int64],
@@ -124,12 +135,9 @@ def interpolate(
     fragment = wp.tid()
     triangle = int(triangles[fragment])
     frame = int(pixels[fragment]) // pixels_per_frame
-    a, b, c = int(faces[triangle, 0]), int(faces[triangle, 1]), int(faces[triangle, 2])
-    first, second, third = weights[fragment, 0], weights[fragment, 1], weights[fragment, 2]
+    shares = wp.vec3(weights[fragment, 0], weights[fragment, 1], weights[fragment, 2])
     for channel in range(values.shape[2]):
-        result[fragment, channel] = (
-            values[frame, a, channel] * first + values[frame, b, channel] * second + values[frame, c, channel] * third
-        )
+        result[fragment, channel] = mixed(values, faces, triangle, frame, shares, channel)
 
 
 @function

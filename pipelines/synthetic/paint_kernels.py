@@ -5,7 +5,7 @@ kernel. Eyes, hair and lashes are few pixels, or are better said in torch; see `
 import warp as wp
 
 from pipelines.synthetic.head_model import SKIN, TEETH
-from pipelines.synthetic.kernels import OPTIONS, between, function, kernel, texel
+from pipelines.synthetic.kernels import OPTIONS, between, function, kernel, mixed, texel
 from pipelines.synthetic.mesh import EYES, GLASSES
 from pipelines.synthetic.skin import AXIS_Y, HIGH, LOW, REACH
 from pipelines.synthetic.surroundings import CLOTH_HIGH, CLOTH_LOW, CLOTH_X
@@ -67,11 +67,11 @@ def paint(
             albedo = wp.lerp(albedo, _colour(cloth, row, across, down), worn)
             gloss = gloss * (1.0 - 0.9 * worn)
             slope = slope * (1.0 - worn)
-        within = _mixed(table, faces, triangle, frame, shares, 11)
+        within = mixed(table, faces, triangle, frame, shares, 11)
         if within > 0.25:
             albedo = wp.lerp(albedo, _throat(y), wp.smoothstep(0.25, 0.75, within))
-        change = slope[0] * _mixed(table, faces, triangle, frame, shares, 6)
-        change = change + slope[1] * _mixed(table, faces, triangle, frame, shares, 7)
+        change = slope[0] * mixed(table, faces, triangle, frame, shares, 6)
+        change = change + slope[1] * mixed(table, faces, triangle, frame, shares, 7)
         albedo = albedo * (1.0 + wp.clamp(change, -_MOST_RELIEF, _MOST_RELIEF))
     elif part != GLASSES:
         albedo = _throat(place[1])
@@ -83,24 +83,13 @@ def paint(
 
 
 @function
-def _mixed(
-    table: wp.array3d[float], faces: wp.array2d[wp.int64], triangle: int, frame: int, shares: wp.vec3, channel: int
-) -> float:
-    """A value of the vertices between a triangle's corners."""
-    total = float(0.0)  # noqa: UP018 (a variable, for Warp)
-    for corner in range(3):
-        total = total + table[frame, int(faces[triangle, corner]), channel] * shares[corner]
-    return total
-
-
-@function
 def _three(
     table: wp.array3d[float], faces: wp.array2d[wp.int64], triangle: int, frame: int, shares: wp.vec3, channel: int
 ) -> wp.vec3:
     return wp.vec3(
-        _mixed(table, faces, triangle, frame, shares, channel),
-        _mixed(table, faces, triangle, frame, shares, channel + 1),
-        _mixed(table, faces, triangle, frame, shares, channel + 2),
+        mixed(table, faces, triangle, frame, shares, channel),
+        mixed(table, faces, triangle, frame, shares, channel + 1),
+        mixed(table, faces, triangle, frame, shares, channel + 2),
     )
 
 

@@ -62,6 +62,7 @@ def point_smoothing() -> Float[np.ndarray, "points"]:
     return np.concatenate([landmarks, skull, np.full(len(_still_frame()), _SMOOTHING)])
 
 
+@lru_cache(maxsize=1)
 def _still_frame() -> Float[np.ndarray, "frame 2"]:
     side = np.linspace(-REACH, REACH, _FRAME_POINTS_PER_SIDE)
     far = np.full_like(side, REACH)
