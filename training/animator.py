@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.faces import to_crop
+from pipelines.matte import PersonSegmenter, resize_matte
 from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.generator import GeneratedFrame
-from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely
+from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely, with_matte
 from training.pictures import resize_points, resize_square, to_images, to_tensor
 from training.portraits import Portrait
 
@@ -51,8 +52,11 @@ class Animator:
         )
         self.fine = _cut(canvas.image, self.left, self.top, self.side)
         inner = self.fine[self.crop, self.crop]
-        self.fine_frame = to_tensor(self.fine[None], torch.device("cpu"))
-        self.coarse_frame = to_tensor(resize_square(inner, avatar.config.frame_size)[None], torch.device("cpu"))
+        matte = _matte(self.fine, canvas.landmarks - (self.left, self.top), avatar.config)
+        self.fine_frame = _with_matte(self.fine, matte)
+        frame_size = avatar.config.frame_size
+        coarse_matte = resize_matte(matte[self.crop, self.crop], frame_size)
+        self.coarse_frame = _with_matte(resize_square(inner, frame_size), coarse_matte)
         self.source_image = self._landmark_images(self.source)
 
     def shape(self, frame: Literal["full", "crop"]) -> tuple[int, int]:
@@ -89,7 +93,7 @@ class Animator:
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
         moved = _faded((drawn.parts.grid - warped.grid).permute(0, 3, 1, 2), border).permute(0, 2, 3, 1)
-        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), (grid + moved) / REACH, self.side)
+        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), (grid + moved) / REACH)
         return corrected(fine, drawn.frame, drawn.parts.moved, border)
 
     def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> GeneratedFrame:
@@ -170,6 +174,21 @@ def _crop_square(canvas: Portrait, config: ModelConfig) -> tuple[int, int, int]:
     side = max(round(float(affine[0, 0])), 16) * 2
     left, top = affine[:, 2] - 0.5 * affine[0, 0] + 0.5
     return side, round(float(left)), round(float(top))
+
+
+def _matte(
+    image: UInt8[np.ndarray, "side side 3"], landmarks: Float[np.ndarray, "68 2"], config: ModelConfig
+) -> UInt8[np.ndarray, "side side"]:
+    if not config.warp_prior:
+        return np.full_like(image[..., 0], 255)
+    return PersonSegmenter().matte(image, landmarks)
+
+
+def _with_matte(
+    image: UInt8[np.ndarray, "side side 3"], matte: UInt8[np.ndarray, "side side"]
+) -> Float[Tensor, "1 4 side side"]:
+    cpu = torch.device("cpu")
+    return with_matte(to_tensor(image[None], cpu), torch.from_numpy(matte[None]).float() / 255)
 
 
 def _cut(

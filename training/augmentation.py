@@ -7,11 +7,11 @@ and the episode's number in the run: a resume and any number of workers see the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -90,7 +90,20 @@ def augment_frames(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) ->
     return _recoloured(_moved(torch.where(flip, frames.flip(-1), frames), draws), draws)
 
 
-def _moved(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
+def augment_mattes(
+    mattes: Float[Tensor, "batch h w"], frames: Int[np.ndarray, "batch"], draws: Draws
+) -> Float[Tensor, "batch h w"]:
+    """Mattes of one frame of each episode, where `augment_frames` takes what they cover."""
+    flip = torch.from_numpy(draws.flip).to(mattes.device)[:, None, None]
+    rows, columns = np.arange(len(frames))[:, None], frames[:, None]
+    angle, scale, shift = (each[rows, columns] for each in (draws.angle, draws.scale, draws.shift))
+    draws = replace(draws, angle=angle, scale=scale, shift=shift)
+    return _moved(torch.where(flip, mattes.flip(-1), mattes)[:, None, None], draws)[:, 0, 0]
+
+
+def _moved(
+    frames: Float[Tensor, "batch frames channels h w"], draws: Draws
+) -> Float[Tensor, "batch frames channels h w"]:
     if (draws.scale == 1).all() and not draws.angle.any() and not draws.shift.any():
         return frames
     # Where a pixel of the new picture lies in the old one, both from -1 to 1 across the edges.

@@ -12,13 +12,14 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import rasterize_batch
 from pipelines.shard_cache import ShardCache
 from pipelines.shards import ShardDataset, SourceVideo
-from training.augmentation import Draws, augment_frames, augment_landmarks
+from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.config import ModelConfig
 from training.exchange import share
-from training.models.warp import control_points, warp_shot
+from training.models.warp import control_points, warp_shot, with_matte
 from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
 from training.pictures import resize_points, resize_square, to_tensor
@@ -83,6 +84,8 @@ class DecodedEpisodes:
     """In pixels of `images`."""
     warp_sources: Int[np.ndarray, "batch"]
     """See the function of this name."""
+    mattes: UInt8[np.ndarray, "batch size size"] | None
+    """Of the frames to warp; None where nothing is warped."""
     numbers: tuple[int, ...]
     """Each episode's place in the run."""
 
@@ -90,7 +93,8 @@ class DecodedEpisodes:
 class EpisodeLoader:
     """Decodes a worker's slice of each step in background threads, a few steps ahead.
 
-    With a `cache` and a sampler of WindowOrder, the shards of the present window and the next are fetched whole.
+    With a `cache` and a sampler of WindowOrder, the shards of the present window and the next are fetched whole. With a
+    `segmenter` the frames to warp have mattes.
     """
 
     def __init__(
@@ -104,10 +108,11 @@ class EpisodeLoader:
         world_size: int = 1,
         threads: int = 1,
         cache: ShardCache | None = None,
+        segmenter: PersonSegmenter | None = None,
     ) -> None:
         self.dataset, self.videos, self.sampler = dataset, videos, sampler
         self.frame_size, self.share = frame_size, share(sampler.episodes_per_step, rank, world_size)
-        self.threads, self.cache = threads, cache
+        self.threads, self.cache, self.segmenter = threads, cache, segmenter
         self._flags = _decode_flags(dataset.manifest.size, frame_size)
         self._memory = Recycler()
 
@@ -130,11 +135,14 @@ class EpisodeLoader:
         scale = self.frame_size / self.dataset.manifest.size
         shape = (len(episodes), self.sampler.num_shots + 1)
         landmarks = resize_points(np.stack([points for _, points in read]), scale).reshape(*shape, 68, 2)
+        images = images.reshape(*shape, *images.shape[1:])
+        sources = warp_sources(episodes, landmarks, self.frame_size)
         return DecodedEpisodes(
             video_ids=tuple(self.videos[episode.video].video_id for episode in episodes),
-            images=images.reshape(*shape, *images.shape[1:]),
+            images=images,
             landmarks=landmarks,
-            warp_sources=warp_sources(episodes, landmarks, self.frame_size),
+            warp_sources=sources,
+            mattes=source_mattes(self.segmenter, images, landmarks, sources),
             numbers=tuple(episode.number for episode in episodes),
         )
 
@@ -182,6 +190,21 @@ def warp_sources(
     return 1 + np.array(nearest)
 
 
+def source_mattes(
+    segmenter: PersonSegmenter | None,
+    images: UInt8[np.ndarray, "batch frames size size 3"] | UInt8[Tensor, "batch frames size size 3"],
+    landmarks: Float[np.ndarray, "batch frames 68 2"],
+    sources: Int[np.ndarray, "batch"],
+) -> UInt8[np.ndarray, "batch size size"] | None:
+    """Of each episode's frame to warp (see `warp_sources`); None without a segmenter."""
+    if segmenter is None:
+        return None
+    rows = np.arange(len(sources))
+    chosen = images[rows, sources]
+    on_host = chosen.cpu().numpy() if isinstance(chosen, Tensor) else chosen
+    return np.stack([segmenter.matte(*face) for face in zip(on_host, landmarks[rows, sources], strict=True)])
+
+
 def to_batch(
     decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device, draws: Draws | None = None
 ) -> Batch:
@@ -202,7 +225,12 @@ def to_batch(
         episode = torch.arange(batch, device=device)
         source = torch.from_numpy(decoded.warp_sources).to(device)
         points = torch.from_numpy(control_points(landmarks, size)).to(device)
-        warped = warp_shot(fine[episode, source], images[episode, source], points[episode, source], points[:, 0])
+        assert decoded.mattes is not None
+        mattes = torch.from_numpy(decoded.mattes).to(device).float() / 255
+        if draws is not None:
+            mattes = augment_mattes(mattes, decoded.warp_sources, draws)
+        shot = with_matte(fine[episode, source], mattes)
+        warped = warp_shot(shot, images[episode, source], points[episode, source], points[:, 0])
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pipelines.faces import crop, crop_affine, to_crop
 from pipelines.head import INNER_LIP, LEFT_EYE, OUTER_LIP, RIGHT_EYE, Pose, fit_pose, unproject
+from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import rasterize_batch
 from training import losses
 from training.avatar import Avatar
@@ -23,14 +24,15 @@ from training.models.warp import (
     control_points,
     sampling_grid,
     upsample_grid,
-    warp,
-    warp_and_shrink,
+    warp_at,
+    warp_person,
     warp_shot,
+    with_matte,
 )
 from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
-from training.pictures import resize_points, to_tensor
+from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
@@ -233,6 +235,7 @@ class _Crops:
 
     fine: Float[Tensor, "shots 3 fine fine"]
     """As large as a warp wants them: `ModelConfig.frame_size`."""
+    fine_landmarks: Float[np.ndarray, "shots 68 2"]
     frames: Float[Tensor, "shots 3 h w"]
     landmarks: Float[np.ndarray, "shots 68 2"]
     landmark_images: Float[Tensor, "shots 3 h w"]
@@ -242,11 +245,18 @@ def _crops(config: ModelConfig, portraits: Sequence[Portrait], affines: Sequence
     size, fine_size = config.image_size, config.frame_size
     cuts = [*zip(portraits, affines, strict=True)]
     images = np.stack([crop(portrait.image, affine, fine_size) for portrait, affine in cuts])
-    landmarks = np.stack([to_crop(portrait.landmarks, affine) for portrait, affine in cuts])
-    landmarks = resize_points(landmarks, size / fine_size)
+    fine_landmarks = np.stack([to_crop(portrait.landmarks, affine) for portrait, affine in cuts])
+    landmarks = resize_points(fine_landmarks, size / fine_size)
     drawn = rasterize_batch(torch.from_numpy(landmarks), size, config.raster)
     fine = to_tensor(images, torch.device("cpu"))
-    return _Crops(fine, F.avg_pool2d(fine, fine_size // size), landmarks, drawn)
+    return _Crops(fine, fine_landmarks, F.avg_pool2d(fine, fine_size // size), landmarks, drawn)
+
+
+def _with_mattes(
+    segmenter: PersonSegmenter, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[np.ndarray, "batch 68 2"]
+) -> Float[Tensor, "batch 4 h w"]:
+    mattes = np.stack([segmenter.matte(*face) for face in zip(to_images(frames), landmarks, strict=True)])
+    return with_matte(frames, torch.from_numpy(mattes).float() / 255)
 
 
 def _to_learn(
@@ -281,9 +291,10 @@ def _pairs(config: ModelConfig, portraits: Sequence[Portrait], *, hold_out: bool
     sources = distances.argsort(axis=1)[:, :_SOURCES_EACH].reshape(-1)
     targets = np.arange(total).repeat(_SOURCES_EACH)
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
-    warped = warp_shot(crops.fine[sources], crops.landmark_images[sources], points[sources], points[targets])
+    shots = _with_mattes(PersonSegmenter(), crops.fine, crops.fine_landmarks)
+    warped = warp_shot(shots[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
-    alike = (warped.frame - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
+    alike = (warped.frame[:, :3] - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
     is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1) & hold_out
     train, held_out = frames[alike & ~is_held_out], frames[alike & is_held_out]
     if alike.sum() < len(alike) / 2 or (hold_out and not len(held_out.target)):
@@ -301,7 +312,10 @@ def _variants(
     expression and pose, and must be restored from there: what a warp loses on the way is what the network has to know.
     """
     per_portrait = _VARIANTS_PER_PORTRAIT if len(portraits) < 8 else 2
-    made = [_bent_variant(config, portrait, random) for portrait in portraits for _ in range(per_portrait + 1)]
+    segmenter = PersonSegmenter()
+    made = [
+        _bent_variant(config, portrait, random, segmenter) for portrait in portraits for _ in range(per_portrait + 1)
+    ]
     frames = _Frames(
         torch.cat([frame.target for frame in made]),
         torch.cat([frame.landmark_image for frame in made]),
@@ -318,7 +332,9 @@ def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
     return WarpedShot(*map(torch.cat, zip(*tensors, strict=True)))
 
 
-def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Generator) -> _Frames:
+def _bent_variant(
+    config: ModelConfig, portrait: Portrait, random: np.random.Generator, segmenter: PersonSegmenter
+) -> _Frames:
     size, fine = config.image_size, config.image_size * _FINE
     image, fine_landmarks = portrait.crop(config, fine)
     frame = _shaded(to_tensor(image[None], torch.device("cpu")), random)
@@ -328,12 +344,11 @@ def _bent_variant(config: ModelConfig, portrait: Portrait, random: np.random.Gen
     if not config.warp_prior:
         return _Frames(target, own_image, None)
     bent = bend_face(landmarks, random)
-    bent_image = rasterize_batch(torch.from_numpy(bent[None]), fine, config.raster)
+    bent_image = rasterize_batch(torch.from_numpy(bent[None]), size, config.raster)
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
     there, back = (sampling_grid(*pair, size) for pair in ((own, other), (other, own)))
-    bent_frame = warp(frame, upsample_grid(there, fine))
-    restored_image = warp_and_shrink(bent_image, back)
-    return _Frames(target, own_image, WarpedShot(bent_frame, back, warp_and_shrink(bent_frame, back), restored_image))
+    bent_frame = warp_person(_with_mattes(segmenter, frame, fine_landmarks[None]), upsample_grid(there, fine))
+    return _Frames(target, own_image, warp_at(bent_frame, bent_image, back))
 
 
 def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:

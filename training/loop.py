@@ -141,7 +141,7 @@ def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.n
     """Rows of pictures, one an episode: a shot, the landmarks, the warp if there is one, what was drawn, the truth."""
     columns: list[Tensor] = [batch.shots[:, 0], batch.target_landmark_image, drawn, batch.target]
     if batch.warped is not None:
-        columns.insert(2, batch.warped.frame)
+        columns.insert(2, batch.warped.frame[:, :3])
     rows = [np.hstack(pictures) for pictures in zip(*(to_images(column) for column in columns), strict=True)]
     return np.vstack(rows)
 

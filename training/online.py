@@ -21,9 +21,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.faces import crop_affine, to_crop
+from pipelines.matte import PersonSegmenter
 from pipelines.schema import digest_of
 from training.config import OnlineConfig, TrainConfig
-from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, warp_sources
+from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, source_mattes, warp_sources
 from training.exchange import share
 from training.order import EncoreOrder
 from training.pictures import crop_batch
@@ -184,6 +185,7 @@ class OnlineLoader:
         self._at_once = _EPISODES_AT_ONCE.get(device.type, 1)
         side = self.online.side(config.model.image_size)
         self._renderer = studio.renderer(side, str(device), self._at_once * frames)
+        self._segmenter = PersonSegmenter() if config.model.warp_prior else None
         self._last: _Film | None = None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
@@ -210,11 +212,13 @@ class OnlineLoader:
             if self._stream is not None:
                 self._stream.synchronize()
         landmarks = film.landmarks[rows, frames]
+        sources = warp_sources(episodes, landmarks, self.config.model.frame_size)
         return DecodedEpisodes(
             video_ids=tuple(_video_id(episode.video) for episode in episodes),
             images=images,
             landmarks=landmarks,
-            warp_sources=warp_sources(episodes, landmarks, self.config.model.frame_size),
+            warp_sources=sources,
+            mattes=source_mattes(self._segmenter, images, landmarks, sources),
             numbers=tuple(episode.number for episode in episodes),
         )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from pipelines import assets, storage
+from pipelines.matte import PersonSegmenter
 from pipelines.shard_cache import ShardCache
 from pipelines.shards import DatasetManifest, ShardDataset, SourceVideo
 from training.config import ModelConfig, TrainConfig
@@ -187,10 +188,17 @@ def open_loader(
             cache = ShardCache(data.scratch, data.dataset.shards("train"))
     counts = [len(video.frames) for video in data.videos]
     sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
-    size = config.model.frame_size
     try:
         yield EpisodeLoader(
-            data.dataset, data.videos, sampler, size, rank=rank, world_size=world_size, threads=threads, cache=cache
+            data.dataset,
+            data.videos,
+            sampler,
+            config.model.frame_size,
+            rank=rank,
+            world_size=world_size,
+            threads=threads,
+            cache=cache,
+            segmenter=PersonSegmenter() if config.model.warp_prior else None,
         )
     finally:
         if cache is not None:

@@ -18,6 +18,7 @@ from pipelines.clips import ClipRow
 from pipelines.faces import CropRule, crop, crop_affine, to_crop
 from pipelines.head import CANONICAL_LANDMARKS, Pose
 from pipelines.jpeg import encode_jpeg
+from pipelines.matte import PersonSegmenter
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import write_shard
 from pipelines.shards import DatasetManifest, ShardDataset
@@ -26,7 +27,7 @@ from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, identity_grid, warp_at
+from training.models.warp import WarpedShot, identity_grid, warp_at, with_matte
 from training.perceptual import PerceptualNetwork
 from training.perceptual_weights import PerceptualFiles
 from training.portraits import Portrait
@@ -62,13 +63,30 @@ def tiny_model() -> Callable[..., ModelConfig]:
     return make
 
 
+class _RightHalf(PersonSegmenter):
+    def matte(
+        self, image: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "68 2"]
+    ) -> UInt8[np.ndarray, "height width"]:
+        del landmarks
+        matte = np.zeros(image.shape[:2], np.uint8)
+        matte[:, image.shape[1] // 2 :] = 255
+        return matte
+
+
+@pytest.fixture
+def right_half() -> PersonSegmenter:
+    """Sees a person in the right half of every picture."""
+    return _RightHalf()
+
+
 @pytest.fixture
 def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
-    """`unbent(pictures, landmark_images)`: shots warped to where they are."""
+    """`unbent(pictures, landmark_images)`: shots, a person all over, warped to where they are."""
 
     def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
         grid = identity_grid(pictures.shape[-1], torch.device("cpu"))
-        return warp_at(pictures, landmark_images, grid.expand(len(pictures), -1, -1, -1))
+        shots = with_matte(pictures, torch.ones_like(pictures[:, 0]))
+        return warp_at(shots, landmark_images, grid.expand(len(pictures), -1, -1, -1))
 
     return make
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import training.animator as animator_module
+from pipelines.matte import PersonSegmenter
 from training.animator import Animator, guided_upsample
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
@@ -39,7 +41,7 @@ def test_the_crop_of_the_canvas_is_the_models_own(avatar: Avatar) -> None:
     image, _ = avatar.canvas.crop(avatar.config, avatar.config.frame_size)
     _, landmarks = avatar.canvas.crop(avatar.config, 32)
     assert np.abs(animator.source[0] - landmarks).max() < 0.5  # whole pixels of the canvas
-    coarse = (animator.coarse_frame[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    coarse = (animator.coarse_frame[0, :3].permute(1, 2, 0).numpy() + 1) * 127.5
     assert np.abs(coarse - image).mean() < 8
     crop_side = animator.crop.stop - animator.crop.start
     assert animator.side == pytest.approx(REACH * crop_side, abs=2)
@@ -69,6 +71,19 @@ def test_what_the_network_moves_is_moved_within_its_crop_and_nowhere_else(avatar
     of_it = slice(animator.crop.start - 4, animator.crop.stop + 4)  # as far as a pixel of the network's reaches
     beyond[of_it, of_it] = False
     assert np.abs(drawn[beyond].astype(int) - animator.fine[beyond]).max() <= 1
+
+
+def test_what_is_behind_the_person_stands_still(
+    avatar: Avatar, right_half: PersonSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(animator_module, "PersonSegmenter", lambda: right_half)
+    targets = avatar.canvas.landmarks[None] - np.array([4, 0], np.float32)
+    animator = Animator(avatar, avatar.canvas, targets)
+    (drawn,) = animator.frames()
+    changed = np.abs(drawn.astype(int) - animator.fine).max(axis=2)
+    middle = animator.side // 2
+    assert changed[:, : middle - 8].max() <= 2
+    assert changed[middle - 10 : middle + 10, middle + 2 : middle + 20].max() > 20
 
 
 def test_guided_upsampling_adds_a_constant_exactly_and_keeps_the_grain() -> None:

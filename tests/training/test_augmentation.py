@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from pipelines.head import CANONICAL_LANDMARKS, MIRRORED, fit_pose
+from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import RasterConfig, rasterize
 from pipelines.shards import ShardDataset
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
-from training.models.warp import control_points, warp_shot
+from training.models.warp import control_points, warp_shot, with_matte
 from training.pictures import to_images, to_tensor
 from training.row_table import RowTable
 
@@ -187,11 +188,11 @@ def test_too_much_is_refused(changes: dict[str, float], message: str) -> None:
 
 
 def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
-    make_dataset: Callable[..., ShardDataset], tiny_model: Callable[..., ModelConfig]
+    make_dataset: Callable[..., ShardDataset], tiny_model: Callable[..., ModelConfig], right_half: PersonSegmenter
 ) -> None:
     dataset = make_dataset("ann/v1", "bob/v1")
     videos = dataset.videos("train")
-    loader = EpisodeLoader(dataset, videos, EpisodeSampler([5, 5], 2, 4, seed=0), 64)
+    loader = EpisodeLoader(dataset, videos, EpisodeSampler([5, 5], 2, 4, seed=0), 64, segmenter=right_half)
     decoded = loader.load(3)
     assert decoded.numbers == (12, 13, 14, 15)
     config, table = tiny_model(warp_prior=True), RowTable(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
@@ -217,7 +218,13 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     rows, source = torch.arange(4), torch.from_numpy(decoded.warp_sources)
     images = torch.cat([batch.target_landmark_image[:, None], batch.shot_landmark_images], dim=1)
     frames = torch.stack(finer).unflatten(0, (4, 3))
-    bent = warp_shot(frames[rows, source], images[rows, source], points[rows, source], points[:, 0])
+    # A matte is changed as if it were a picture, but for its colours.
+    grey = torch.zeros(4, 3, 3, 64, 64)
+    grey[..., 32:] = 1
+    still = {name: getattr(make_draws(4, 3), name) for name in ("brightness", "contrast", "saturation")}
+    mattes = augment_frames(grey, replace(draws, **still))[rows, source, 0]
+    assert float(mattes.std(dim=0).max()) > 0  # not the same for all
+    bent = warp_shot(with_matte(frames[rows, source], mattes), images[rows, source], points[rows, source], points[:, 0])
     assert torch.allclose(batch.warped.frame, bent.frame, atol=1e-5)
     plain = to_batch(decoded, table, config, CPU)
     assert not torch.allclose(plain.target, batch.target, atol=0.05)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipelines import storage
+from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import rasterize
 from pipelines.shard_cache import ShardCache
 from pipelines.shards import ShardDataset
@@ -55,10 +56,16 @@ def test_a_video_with_too_few_frames_is_refused() -> None:
         EpisodeSampler([20, 8], 8, 1, seed=0)
 
 
-def _loader(dataset: ShardDataset, rank: int = 0, world_size: int = 1, size: int = 32) -> EpisodeLoader:
+def _loader(
+    dataset: ShardDataset,
+    rank: int = 0,
+    world_size: int = 1,
+    size: int = 32,
+    segmenter: PersonSegmenter | None = None,
+) -> EpisodeLoader:
     videos = dataset.videos("train")
     sampler = EpisodeSampler([len(video.frames) for video in videos], 2, 4, seed=0)
-    return EpisodeLoader(dataset, videos, sampler, size, rank=rank, world_size=world_size)
+    return EpisodeLoader(dataset, videos, sampler, size, rank=rank, world_size=world_size, segmenter=segmenter)
 
 
 def test_a_batch_holds_the_frames_of_its_episodes_scaled_with_their_landmarks(make_dataset: MakeDataset) -> None:
@@ -107,11 +114,15 @@ def test_the_warp_only_sees_its_candidates(make_dataset: MakeDataset) -> None:
 
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_a_decoded_step_becomes_a_batch(
-    warp_prior: bool, make_dataset: MakeDataset, tiny_model: Callable[..., ModelConfig]
+    warp_prior: bool,
+    make_dataset: MakeDataset,
+    tiny_model: Callable[..., ModelConfig],
+    right_half: PersonSegmenter,
 ) -> None:
     config = tiny_model(warp_prior=warp_prior)
     fineness = 2 if warp_prior else 1
-    decoded = _loader(make_dataset("ann/v1", "bob/v1"), size=32 * fineness).load(0)
+    segmenter = right_half if warp_prior else None
+    decoded = _loader(make_dataset("ann/v1", "bob/v1"), size=32 * fineness, segmenter=segmenter).load(0)
     table = RowTable(["bob/v1", "ann/v1"], 8, learning_rate=0.1)
     batch = to_batch(decoded, table, config, torch.device("cpu"))
     assert [table.video_ids[row] for row in batch.rows] == list(decoded.video_ids)
@@ -131,7 +142,11 @@ def test_a_decoded_step_becomes_a_batch(
         source = np.stack([rasterize(landmarks[i, s], 32, config.raster) for i, s in enumerate(decoded.warp_sources)])
         # Bent to the target, a shot's landmark image lies nearer to the target's than it did.
         assert unwarped.mean() < np.abs(source - to_images(batch.target_landmark_image).astype(float)).mean()
-        assert np.abs(to_images(batch.warped.frame).astype(float) - chosen).mean() > 0.1
+        bent = to_images(batch.warped.frame[:, :3]).astype(float)
+        assert np.abs(bent[:, :, 16:] - chosen[:, :, 16:]).mean() > 0.1
+        # The matte of the frame that is bent: what stands beside the person does so in what is bent, too.
+        assert torch.equal(batch.warped.shot[:, 3], torch.cat([torch.zeros(4, 64, 32), torch.ones(4, 64, 32)], dim=2))
+        assert np.abs(bent[:, :, :8] - chosen[:, :, :8]).max() <= 1
 
 
 def test_pixels_survive_the_way_to_the_networks_and_back() -> None:

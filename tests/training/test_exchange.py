@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess, share
-from training.models.warp import identity_grid, warp_at
+from training.models.warp import identity_grid, warp_at, with_matte
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
@@ -46,7 +46,8 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
         return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
     unbent = identity_grid(32, torch.device("cpu")).expand(len(pictures()), -1, -1, -1)
-    warped = warp_at(pictures(), pictures(), unbent)
+    shots = pictures()
+    warped = warp_at(with_matte(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), warped)
 

@@ -10,6 +10,7 @@ import torch
 from pipelines import assets
 from pipelines.jobs.preprocess import Options
 from pipelines.jobs.preprocess import run as preprocess
+from pipelines.matte import PersonSegmenter
 from pipelines.shards import ShardDataset
 from training.config import LossWeights, ModelConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
@@ -97,7 +98,7 @@ def baselines(decoded: DecodedEpisodes, warped: Batch, part: slice) -> dict[str,
         "static portrait": psnr(shots[:, 0], truth),
         "mean frame": psnr(shots.mean(axis=1), truth),
         "nearest frame": psnr(shots[np.arange(len(shots)), distances.argmin(axis=1)], truth),
-        "warp alone": psnr(to_images(warped.warped.frame)[part], truth),
+        "warp alone": psnr(to_images(warped.warped.frame[:, :3])[part], truth),
     }
 
 
@@ -125,7 +126,8 @@ def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embeddi
     episodes = [Episode(person, (8, 20), target, 1) for person in range(len(_PEOPLE)) for target in range(_HELD_OUT)]
     decoded = EpisodeLoader(dataset, everything, sampler, _SIZE).decode(episodes)
     with_warp = replace(config.model, warp_prior=True)
-    finer = EpisodeLoader(dataset, everything, sampler, with_warp.frame_size).decode(episodes)
+    segmenter = PersonSegmenter()
+    finer = EpisodeLoader(dataset, everything, sampler, with_warp.frame_size, segmenter=segmenter).decode(episodes)
     truth, points = decoded.images[:, 0], decoded.landmarks[:, 0]
     table = RowTable([video.video_id for video in videos], config.model.embedding_size, learning_rate=1e-3)
     learner = Learner(config, table, load_perceptual(config), SingleProcess(), CPU)

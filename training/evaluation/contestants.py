@@ -7,6 +7,7 @@ import torch
 from training.checkpoint import BaseModel, load_bundle
 from training.evaluation.methods import (
     TRUE_FRAME,
+    WARP_OF_PERSON,
     FeedForward,
     FineTuned,
     MeanFrame,
@@ -21,7 +22,7 @@ OURS = "ours"
 """The row of the model that is evaluated."""
 STILL = (MeanFrame.name, NearestFrame.name)
 """Baselines that are the static portrait again where one portrait is driven."""
-_BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, *STILL)
+_BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, WARP_OF_PERSON, *STILL)
 
 
 def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> dict[str, BaseModel]:
@@ -65,4 +66,6 @@ def all_methods(
         networks.append(FeedForward(name, model, device))
         if tuning is not None:
             networks.append(FineTuned(f"{name}, fine-tuned", model, tuning, device))
-    return StaticPortrait(), MeanFrame(), NearestFrame(), WarpAlone(models[OURS].config.model, device), *networks
+    ours = models[OURS].config.model
+    warps = WarpAlone(ours, device), WarpAlone.holding_background(ours, device)
+    return StaticPortrait(), MeanFrame(), NearestFrame(), *warps, *networks

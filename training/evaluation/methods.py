@@ -2,14 +2,15 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from pipelines.matte import PersonSegmenter, resize_matte
 from pipelines.rasterize import rasterize_batch
 from training.animator import corrected, enlarged
 from training.checkpoint import BaseModel
@@ -17,7 +18,7 @@ from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely
+from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely, with_matte
 from training.nearest import nearest_frames
 from training.pictures import resize_points, to_images, to_tensor
 from training.portraits import Portrait
@@ -25,6 +26,8 @@ from training.portraits import Portrait
 _BATCH = 16
 TRUE_FRAME = "true frame"
 """Not a method: what a perfect one would get, in the same table."""
+WARP_OF_PERSON = "warp, background held"
+"""The row of the warp that leaves standing what is behind the person."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Shots:
     def faces(self) -> Faces:
         """At the size that is measured."""
         return self.stored.resized(self.size)
+
+    @cached_property
+    def mattes(self) -> UInt8[np.ndarray, "shots size size"]:
+        """How much of each stored pixel is a person."""
+        segmenter = _segmenter()
+        return np.stack([segmenter.matte(*f) for f in zip(self.stored.images, self.stored.landmarks, strict=True)])
 
     def first(self, number: int) -> "Shots":
         return Shots(self.stored.first(number), self.size)
@@ -92,16 +101,23 @@ class NearestFrame:
 
 @dataclass(frozen=True)
 class WarpAlone:
-    """The nearest shot, bent to the target's landmarks: what a generator with the warp prior starts from."""
+    """The nearest shot, bent to the target's landmarks, all of it."""
 
     config: ModelConfig
     device: torch.device
     name: str = "warp alone"
+    hold_background: bool = False
+
+    @classmethod
+    def holding_background(cls, config: ModelConfig, device: torch.device) -> "WarpAlone":
+        """What a generator with the warp prior starts from: only the person is bent."""
+        return cls(config, device, WARP_OF_PERSON, hold_background=True)
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        warps = (_warp_shots(shots, batch, self.config, self.device) for batch in _batches(targets))
+        everything = None if self.hold_background else np.full_like(shots.stored.images[..., 0], 255)
+        warps = (_warp_shots(shots, batch, self.config, self.device, everything) for batch in _batches(targets))
         own_size = shots.size == self.config.image_size
-        return np.concatenate([to_images(w.seen.frame if own_size else w.shown(w.seen.grid)) for w in warps])
+        return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.grid)) for w in warps])
 
 
 class FeedForward:
@@ -171,18 +187,27 @@ class _Warped:
     """Shots bent to targets: as the network sees them, and as they are shown where that is larger."""
 
     seen: WarpedShot
-    shots: Float[Tensor, "batch 3 H W"]
+    shots: Float[Tensor, "batch 4 H W"]
 
     def shown(self, grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch 3 H W"]:
         """The shots at the size that is measured, sampled at the warp's grid or another."""
-        return warp_finely(self.shots, grid, self.shots.shape[-1])
+        return warp_finely(self.shots, grid)
 
 
 @torch.inference_mode()
 def _warp_shots(
-    shots: Shots, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
+    shots: Shots,
+    targets: Float[np.ndarray, "batch 68 2"],
+    config: ModelConfig,
+    device: torch.device,
+    mattes: UInt8[np.ndarray, "shots size size"] | None = None,
 ) -> _Warped:
-    """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size."""
+    """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size.
+
+    Args:
+        mattes: what is bent of each shot as it is stored; by default the person.
+    """
+    mattes = shots.mattes if mattes is None else mattes
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
     ours, wanted = (
@@ -191,8 +216,21 @@ def _warp_shots(
     # As finely for a model of the published form: the row of the warp is the same beside any. But nothing is enlarged.
     fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
     images = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
-    seen = warp_at(to_tensor(fine.images[source], device), images, sampling_grid(ours, wanted, size))
-    return _Warped(seen, to_tensor(shots.faces.images[source], device))
+    small, large = (_with_mattes(faces, mattes, source, device) for faces in (fine, shots.faces))
+    return _Warped(warp_at(small, images, sampling_grid(ours, wanted, size)), large)
+
+
+def _with_mattes(
+    faces: Faces, mattes: UInt8[np.ndarray, "shots size size"], chosen: Int[np.ndarray, "batch"], device: torch.device
+) -> Float[Tensor, "batch 4 h w"]:
+    resized = np.stack([resize_matte(matte, faces.size) for matte in mattes])
+    alpha = torch.from_numpy(resized[chosen]).to(device).float() / 255
+    return with_matte(to_tensor(faces.images[chosen], device), alpha)
+
+
+@lru_cache(maxsize=1)
+def _segmenter() -> PersonSegmenter:
+    return PersonSegmenter()
 
 
 def _landmark_images(

@@ -24,7 +24,7 @@ _FURTHEST = 0.1  # half-sizes of the crop by which the network may move a place 
 _CAUTION = 0.1  # a step of an optimiser must not throw the picture about: motion is learned slower than paint
 _MOTION_HALVINGS = 2  # of the picture's size, until what moves is smooth enough
 _SMOOTHINGS = 2  # of that, each over three places: else a lock of hair stays behind, taken for background
-_NUM_SEEN = 3 + 3 + 3 + 2  # channels of `_seen`
+_NUM_SEEN = 3 + 4 + 1 + 3 + 2  # channels of `_seen`
 _LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees them
 
 
@@ -32,8 +32,8 @@ _LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees 
 class Redrawing:
     """How a frame was made of a shot: `alpha * moved + (1 - alpha) * colour`.
 
-    `moved` is the shot sampled at `grid`, the warp's with what the network moves otherwise; `colour` is painted as a
-    change of it, `tanh(atanh(moved) + paint)`. Pictures and grid are in [-1, 1], alpha in [0, 1].
+    `moved` is the shot, its person bent by `grid`, the warp's with what the network moves otherwise; `colour` is
+    painted as a change of it, `tanh(atanh(moved) + paint)`. Pictures and grid are in [-1, 1], alpha in [0, 1].
     """
 
     moved: Float[Tensor, "batch 3 h w"]
@@ -57,8 +57,8 @@ class Generator(nn.Module):
     narrow middle cannot carry. The published form has no such way round, since all of a face must come from e.
 
     The warp knows of the face alone. So before it paints, the network says how far each place follows the warp at all,
-    and moves it a little further (as arXiv 2003.00196 does with motion from key points): hair, neck, background. That
-    motion is coarse and smooth, so that a lock of hair is not torn off its head.
+    and moves it a little further (as arXiv 2003.00196 does with motion from key points): hair, neck, shoulders. That
+    motion is coarse and smooth, so that a lock of hair is not torn off its head; a matte holds the background.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -147,13 +147,14 @@ class Generator(nn.Module):
             features = features + self.skips[index](finer.pop())
             if index == self.motion_at:
                 grid = self._move(warped.grid, features)
-                moved = warp_and_shrink(warped.shot, grid)
+                moved_shot = warp_and_shrink(warped.shot, grid)
                 # What is painted is a change of the moved shot: the last way round shows that one.
-                finer[0] = _seen(landmark_image, warped, moved, grid)
+                finer[0] = _seen(landmark_image, warped, moved_shot, grid)
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
         if warped is None:
             return GeneratedFrame(torch.tanh(painted))
         paint, logit = painted.split([3, 1], dim=1)
+        moved = moved_shot[:, :3]
         colour = torch.tanh(torch.atanh(moved.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
         return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, grid, alpha, colour))
@@ -183,12 +184,13 @@ class Generator(nn.Module):
 def _seen(
     landmark_image: Float[Tensor, "batch 3 h w"],
     warped: WarpedShot,
-    frame: Float[Tensor, "batch 3 h w"],
+    frame: Float[Tensor, "batch 4 h w"],
     grid: Float[Tensor, "batch h w 2"],
 ) -> Float[Tensor, "batch seen h w"]:
-    """What is asked for, what there is of it, and how that was bent."""
+    """What is asked for, what there is of it and who stood where before, and how that was bent."""
     bent = _LOUDNESS * displacement(grid).permute(0, 3, 1, 2)
-    return torch.cat([landmark_image, frame, warped.landmark_image, bent], dim=1)
+    matte = F.adaptive_avg_pool2d(warped.shot[:, 3:], grid.shape[1])
+    return torch.cat([landmark_image, frame, matte, warped.landmark_image, bent], dim=1)
 
 
 def _silent_conv(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -3,6 +3,9 @@
 The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
 unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
 move with the face) and a frame of fixed points around the crop (so that the background stays).
+
+A shot is bent where there is a person, before or after; elsewhere it stands still. So it comes with a matte, as a
+fourth channel.
 """
 
 from dataclasses import dataclass
@@ -35,11 +38,11 @@ _FRAME_POINTS_PER_SIDE = 7
 @dataclass(frozen=True)
 class WarpedShot:
     """A shot bent to the target's landmarks, its own landmark image bent along, which says what was stretched, and
-    what they are bent from and how: a generator may move it better. Pictures in [-1, 1]."""
+    what they are bent from and how: a generator may move it better. Pictures in [-1, 1], their mattes in [0, 1]."""
 
-    shot: Float[Tensor, "batch 3 fine fine"]
+    shot: Float[Tensor, "batch 4 fine fine"]
     grid: Float[Tensor, "batch h w 2"]
-    frame: Float[Tensor, "batch 3 h w"]
+    frame: Float[Tensor, "batch 4 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
 
     def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
@@ -139,15 +142,37 @@ def warp(
     return F.grid_sample(image, grid.to(image.dtype), mode=mode, padding_mode="border", align_corners=False)
 
 
+def with_matte(
+    frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]
+) -> Float[Tensor, "batch 4 h w"]:
+    """A picture in [-1, 1] and, in [0, 1], how much of each pixel is a person."""
+    return torch.cat([frames, mattes[:, None].to(frames)], dim=1)
+
+
+def warp_person(
+    shot: Float[Tensor, "batch 4 h w"],
+    grid: Float[Tensor, "batch h w 2"],
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+) -> Float[Tensor, "batch 4 h w"]:
+    """Sample a shot where the person is or was; what lies behind stands still, as far as the shot shows it.
+
+    What was hidden behind the person, and is not any more, is background stretched by the warp.
+    """
+    frame, matte = warp(shot, grid, mode).split([3, 1], dim=1)
+    matte = matte.clamp(0, 1)
+    moves = torch.maximum(matte, shot[:, 3:])
+    return torch.cat([moves * frame.clamp(-1, 1) + (1 - moves) * shot[:, :3], matte], dim=1)
+
+
 def warp_finely(
-    image: Float[Tensor, "batch channels H W"], grid: Float[Tensor, "batch h w 2"], size: int
-) -> Float[Tensor, "batch channels size size"]:
-    """A picture in [-1, 1] as it is shown: `size` pixels, at a grid that was solved for fewer."""
-    return warp(image, upsample_grid(grid, size), "bicubic").clamp(-1, 1)
+    shot: Float[Tensor, "batch 4 size size"], grid: Float[Tensor, "batch h w 2"]
+) -> Float[Tensor, "batch 3 size size"]:
+    """A shot as it is shown: at its own size, bent by a grid that was solved for a smaller one."""
+    return warp_person(shot, upsample_grid(grid, shot.shape[-1]), "bicubic")[:, :3]
 
 
 def warp_shot(
-    shot: Float[Tensor, "batch 3 fine fine"],
+    shot: Float[Tensor, "batch 4 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
@@ -157,7 +182,7 @@ def warp_shot(
 
 
 def warp_at(
-    shot: Float[Tensor, "batch 3 fine fine"],
+    shot: Float[Tensor, "batch 4 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     grid: Float[Tensor, "batch h w 2"],
 ) -> WarpedShot:
@@ -166,15 +191,15 @@ def warp_at(
 
 
 def warp_and_shrink(
-    image: Float[Tensor, "batch 3 fine fine"], grid: Float[Tensor, "batch h w 2"]
-) -> Float[Tensor, "batch 3 h w"]:
-    """A picture sampled at a grid.
+    shot: Float[Tensor, "batch 4 fine fine"], grid: Float[Tensor, "batch h w 2"]
+) -> Float[Tensor, "batch 4 h w"]:
+    """A shot, its person bent by a grid.
 
     It may be a whole multiple as large as the grid. Then it is sampled at its own size and averaged: between the
     pixels of a small picture there is only blur, which a network would spend itself on undoing.
     """
-    fine, size = image.shape[-1], grid.shape[1]
-    return F.avg_pool2d(warp(image, upsample_grid(grid, fine)), fine // size)
+    fine, size = shot.shape[-1], grid.shape[1]
+    return F.avg_pool2d(warp_person(shot, upsample_grid(grid, fine)), fine // size)
 
 
 def _kernel(distance: Tensor) -> Tensor:

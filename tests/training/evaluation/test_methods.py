@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.matte import PersonSegmenter
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
+from training.evaluation import methods
 from training.evaluation.methods import (
     FeedForward,
     FineTuned,
@@ -20,6 +22,7 @@ from training.evaluation.methods import (
 )
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig
+from training.pictures import resize_points
 
 CPU = torch.device("cpu")
 MakeModel = Callable[..., BaseModel]
@@ -51,6 +54,27 @@ def test_warp_alone_gives_a_shot_back_at_its_own_landmarks(
     # More targets than a batch holds, each on its own.
     many = warp.draw(shots, np.repeat(shots.faces.landmarks[[1]], 19, axis=0))
     assert many.shape == (19, 32, 32, 3)
+
+
+def test_the_warp_of_the_person_leaves_standing_what_is_behind(
+    tiny_model: Callable[..., ModelConfig],
+    face: Callable[..., np.ndarray],
+    draw: Callable[..., np.ndarray],
+    right_half: PersonSegmenter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(methods, "_segmenter", lambda: right_half)
+    landmarks = face(40.0, 32.0, 34.0)
+    large = Faces(draw(landmarks, 64, 64, 120)[None], landmarks[None])
+    targets = face(40.0, 30.0, 34.0)[None]  # two pixels further left
+    for size in (32, 64):  # as the network sees it, and larger
+        shots, scaled = Shots(large, size), resize_points(targets, size / 64)
+        everything = WarpAlone(tiny_model(), CPU).draw(shots, scaled).astype(int)
+        held = WarpAlone.holding_background(tiny_model(), CPU).draw(shots, scaled).astype(int)
+        left, right = slice(0, size // 2 - 4), slice(size // 2 + 2, None)
+        assert np.abs(held - shots.faces.images)[:, :, left].max() <= 1
+        assert np.abs(everything - shots.faces.images)[:, :, left].max() > 10
+        assert np.array_equal(held[:, :, right], everything[:, :, right])
 
 
 def test_the_row_of_the_warp_is_the_same_beside_a_model_of_either_form(

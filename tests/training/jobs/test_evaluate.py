@@ -98,9 +98,9 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     report = json.loads((out / "report.json").read_text())
     assert report["paired"] is True
     assert 50 < report["shared_area"] <= 100
-    raw = ", raw landmarks"
-    methods = ["true frame", "static portrait", "nearest frame", "warp alone", f"warp alone{raw}", "ours", f"ours{raw}"]
-    methods += ["landmarks alone", f"landmarks alone{raw}"]
+    raw, held = ", raw landmarks", "warp, background held"
+    driven = [f"{row}{landmarks}" for row in ("warp alone", held, "ours", "landmarks alone") for landmarks in ("", raw)]
+    methods = ["true frame", "static portrait", "nearest frame", *driven]
     assert [(table["shots"], table["videos"]) for table in report["tables"]] == [(1, 3), (4, 3)]
     assert all([row["method"] for row in table["rows"]] == methods for table in report["tables"])
     errors = {row["method"]: row["figures"]["landmark_error"]["mean"] for row in report["tables"][0]["rows"][-2:]}
@@ -158,11 +158,12 @@ def test_report_has_every_method_for_every_t_and_goes_to_mlflow(
     assert "T = 4: 1 videos have too few frames" in outcome["notes"]
     report = json.loads((out / "report.json").read_text())
     networks = ["ours", "ours, fine-tuned", "published", "published, fine-tuned"]
-    rows = ["true frame", "static portrait", "mean frame", "nearest frame", "warp alone", *networks]
+    warps = ["warp alone", "warp, background held"]
+    rows = ["true frame", "static portrait", "mean frame", "nearest frame", *warps, *networks]
     assert [(table["shots"], table["videos"]) for table in report["tables"]] == [(1, 2), (4, 1)]
     assert all([row["method"] for row in table["rows"]] == rows for table in report["tables"])
     assert [row["method"] for row in report["driving"]["rows"]] == [
-        "motion asked for", "static portrait", "warp alone", *networks,
+        "motion asked for", "static portrait", *warps, *networks,
     ]  # fmt: skip
     truth = report["tables"][0]["rows"][0]
     assert truth["figures"]["ssim"]["mean"] == pytest.approx(1)

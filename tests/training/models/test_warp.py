@@ -18,7 +18,9 @@ from training.models.warp import (
     upsample_grid,
     warp,
     warp_at,
+    warp_person,
     warp_shot,
+    with_matte,
 )
 
 SIZE = 64
@@ -40,7 +42,9 @@ def test_a_target_equal_to_its_source_gives_exactly_the_identity(points: Callabl
     assert torch.equal(sampling_grid(same, same, SIZE)[0], identity_grid(SIZE, torch.device("cpu")))
     picture = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
     # grid_sample computes its weights from the grid: the last bit may differ.
-    assert torch.allclose(warp_shot(picture, picture, same, same).frame, picture, atol=1e-5)
+    for person in (0.0, 0.5, 1.0):
+        shot = with_matte(picture, torch.full((1, SIZE, SIZE), person))
+        assert torch.allclose(warp_shot(shot, picture, same, same).frame, shot, atol=1e-5)
 
 
 def test_the_identity_grid_samples_pixel_centres() -> None:
@@ -167,7 +171,7 @@ def test_each_pair_of_a_batch_is_its_own(points: Callable[..., Tensor]) -> None:
 
 
 def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None:
-    frame, image = torch.rand(1, 3, SIZE, SIZE), torch.rand(1, 3, SIZE, SIZE)
+    frame, image = _all_person(torch.rand(1, 3, SIZE, SIZE)), torch.rand(1, 3, SIZE, SIZE)
     source, target = points(), points(yaw=10.0)
     shot = warp_shot(frame, image, source, target)
     grid = sampling_grid(source, target, SIZE)
@@ -177,7 +181,7 @@ def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None
 
 def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..., Tensor]) -> None:
     image, source, target = torch.rand(1, 3, SIZE, SIZE), points(), points(yaw=10.0)
-    fine = torch.rand(1, 3, 2 * SIZE, 2 * SIZE)
+    fine = _all_person(torch.rand(1, 3, 2 * SIZE, 2 * SIZE))
     sampled = warp(fine, sampling_grid(source, target, 2 * SIZE))
     by_hand = (
         sampled[..., ::2, ::2] + sampled[..., 1::2, ::2] + sampled[..., ::2, 1::2] + sampled[..., 1::2, 1::2]
@@ -187,10 +191,34 @@ def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..
     # Sampled half a pixel off the small picture itself, what is finely striped would be grey; so it keeps its stripes.
     stripes = torch.ones(1, 3, 2 * SIZE, 2 * SIZE)
     stripes[..., 1::4] = stripes[..., 2::4] = -1
+    stripes = _all_person(stripes)
     moved = warp_at(stripes, image, identity_grid(SIZE, torch.device("cpu"))[None] + 1 / SIZE)
     small = warp_at(F.avg_pool2d(stripes, 2), image, identity_grid(SIZE, torch.device("cpu"))[None] + 1 / SIZE)
-    assert float(moved.frame[..., 1:-1].abs().min()) > 0.9
-    assert float(small.frame[..., 1:-1].abs().max()) < 0.1
+    assert float(moved.frame[:, :3, :, 1:-1].abs().min()) > 0.9
+    assert float(small.frame[:, :3, :, 1:-1].abs().max()) < 0.1
+
+
+def test_only_the_person_is_bent_and_what_is_behind_stands_still() -> None:
+    """A person of three columns steps two to the right; numbers are columns of the shot, in hundredths."""
+    picture = (torch.arange(16) / 100).expand(1, 3, 16, 16)
+    person = torch.zeros(1, 16, 16)
+    person[..., 5:8] = 1
+    bent = warp_person(with_matte(picture, person), identity_grid(16, torch.device("cpu"))[None] - 2 * 2 / 16)
+    columns = (bent[0, 0, 8] * 100).round().int().tolist()
+    # 7 to 9: the person. 5 and 6, where they stood: what the warp brings from their left. The rest stands.
+    assert columns == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]
+    assert bent[0, 3, 8].round().int().tolist() == [0] * 7 + [1] * 3 + [0] * 6
+
+
+def test_half_a_person_is_bent_by_half() -> None:
+    picture = (torch.arange(16) / 100).expand(1, 3, 16, 16)
+    shot = with_matte(picture, torch.full((1, 16, 16), 0.5))
+    bent = warp_person(shot, identity_grid(16, torch.device("cpu"))[None] - 2 * 2 / 16)
+    torch.testing.assert_close(bent[0, :3, :, 2:], picture[0, :, :, 2:] - 0.01, atol=1e-6, rtol=0)
+
+
+def _all_person(pictures: Tensor) -> Tensor:
+    return with_matte(pictures, torch.ones_like(pictures[:, 0]))
 
 
 def test_upsampling_a_grid_keeps_a_linear_displacement_exactly() -> None:
