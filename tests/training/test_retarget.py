@@ -156,7 +156,7 @@ def test_a_head_that_travels_stays_in_the_picture(source: np.ndarray, face: Make
     moved = retarget(source, driver, 25.0, RAW)
     height = np.ptp(source[:, 1])
     assert 0 < (moved[1] - source)[:, 0].mean() < 0.15 * height
-    assert np.abs((moved[2] - source).mean(axis=0)).max() <= 0.21 * height
+    assert np.abs((moved[2] - source).mean(axis=0)).max() <= 0.31 * height
     assert np.ptp(moved[3][:, 1]) <= 1.31 * height
 
 
