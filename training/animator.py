@@ -17,7 +17,7 @@ from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.generator import GeneratedFrame
 from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely, with_matte
-from training.pictures import resize_points, resize_square, to_images, to_tensor
+from training.pictures import matte_tensor, resize_points, resize_square, to_images, to_tensor
 from training.portraits import Portrait
 
 _BATCH = 8
@@ -188,7 +188,7 @@ def _with_matte(
     image: UInt8[np.ndarray, "side side 3"], matte: UInt8[np.ndarray, "side side"]
 ) -> Float[Tensor, "1 4 side side"]:
     cpu = torch.device("cpu")
-    return with_matte(to_tensor(image[None], cpu), torch.from_numpy(matte[None]).float() / 255)
+    return with_matte(to_tensor(image[None], cpu), matte_tensor(matte[None], cpu))
 
 
 def _cut(

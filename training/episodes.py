@@ -22,7 +22,7 @@ from training.exchange import share
 from training.models.warp import control_points, warp_shot, with_matte
 from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
-from training.pictures import resize_points, resize_square, to_tensor
+from training.pictures import matte_tensor, resize_points, resize_square, to_tensor
 from training.recycler import Recycler
 from training.row_table import RowTable
 from training.step import Batch
@@ -226,7 +226,7 @@ def to_batch(
         source = torch.from_numpy(decoded.warp_sources).to(device)
         points = torch.from_numpy(control_points(landmarks, size)).to(device)
         assert decoded.mattes is not None
-        mattes = torch.from_numpy(decoded.mattes).to(device).float() / 255
+        mattes = matte_tensor(decoded.mattes, device)
         if draws is not None:
             mattes = augment_mattes(mattes, decoded.warp_sources, draws)
         shot = with_matte(fine[episode, source], mattes)

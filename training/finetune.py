@@ -32,7 +32,7 @@ from training.models.warp import (
 from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
-from training.pictures import resize_points, to_images, to_tensor
+from training.pictures import matte_tensor, resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
@@ -256,7 +256,7 @@ def _with_mattes(
     segmenter: PersonSegmenter, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[np.ndarray, "batch 68 2"]
 ) -> Float[Tensor, "batch 4 h w"]:
     mattes = np.stack([segmenter.matte(*face) for face in zip(to_images(frames), landmarks, strict=True)])
-    return with_matte(frames, torch.from_numpy(mattes).float() / 255)
+    return with_matte(frames, matte_tensor(mattes, frames.device))
 
 
 def _to_learn(

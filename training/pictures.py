@@ -1,4 +1,4 @@
-"""RGB 0..255 in arrays, [-1, 1] in tensors."""
+"""RGB 0..255 in arrays, [-1, 1] in tensors; mattes 0..255 and [0, 1]."""
 
 import cv2
 import numpy as np
@@ -15,6 +15,11 @@ def to_tensor(
     here = images if isinstance(images, Tensor) else torch.from_numpy(images)
     moved = here.to(device).permute(0, 3, 1, 2)
     return moved.float().div_(127.5).sub_(1)
+
+
+def matte_tensor(mattes: UInt8[np.ndarray, "batch h w"], device: torch.device) -> Float[Tensor, "batch h w"]:
+    """0..255 -> [0, 1]."""
+    return torch.from_numpy(mattes).to(device).float() / 255
 
 
 def to_images(frames: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "batch h w 3"]:

@@ -20,7 +20,7 @@ from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
 from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely, with_matte
 from training.nearest import nearest_frames
-from training.pictures import resize_points, to_images, to_tensor
+from training.pictures import matte_tensor, resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
 _BATCH = 16
@@ -224,8 +224,7 @@ def _with_mattes(
     faces: Faces, mattes: UInt8[np.ndarray, "shots size size"], chosen: Int[np.ndarray, "batch"], device: torch.device
 ) -> Float[Tensor, "batch 4 h w"]:
     resized = np.stack([resize_matte(matte, faces.size) for matte in mattes])
-    alpha = torch.from_numpy(resized[chosen]).to(device).float() / 255
-    return with_matte(to_tensor(faces.images[chosen], device), alpha)
+    return with_matte(to_tensor(faces.images[chosen], device), matte_tensor(resized[chosen], device))
 
 
 @lru_cache(maxsize=1)

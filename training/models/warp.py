@@ -146,7 +146,7 @@ def with_matte(
     frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]
 ) -> Float[Tensor, "batch 4 h w"]:
     """A picture in [-1, 1] and, in [0, 1], how much of each pixel is a person."""
-    return torch.cat([frames, mattes[:, None].to(frames)], dim=1)
+    return torch.cat([frames, mattes[:, None]], dim=1)
 
 
 def warp_person(
