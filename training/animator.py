@@ -16,8 +16,8 @@ from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.generator import GeneratedFrame
-from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely, with_matte
-from training.pictures import matte_tensor, resize_points, resize_square, to_images, to_tensor
+from training.models.warp import REACH, WarpedShot, control_points, sampling_grid, warp_at, warp_finely
+from training.pictures import resize_points, resize_square, to_images, to_shots
 from training.portraits import Portrait
 
 _BATCH = 8
@@ -53,10 +53,11 @@ class Animator:
         self.fine = _cut(canvas.image, self.left, self.top, self.side)
         inner = self.fine[self.crop, self.crop]
         matte = _matte(self.fine, canvas.landmarks - (self.left, self.top), avatar.config)
-        self.fine_frame = _with_matte(self.fine, matte)
-        frame_size = avatar.config.frame_size
-        coarse_matte = resize_matte(matte[self.crop, self.crop], frame_size)
-        self.coarse_frame = _with_matte(resize_square(inner, frame_size), coarse_matte)
+        coarse, frame_size, cpu = matte[self.crop, self.crop], avatar.config.frame_size, torch.device("cpu")
+        self.fine_frame = to_shots(self.fine[None], matte[None], cpu)
+        self.coarse_frame = to_shots(
+            resize_square(inner, frame_size)[None], resize_matte(coarse, frame_size)[None], cpu
+        )
         self.source_image = self._landmark_images(self.source)
 
     def shape(self, frame: Literal["full", "crop"]) -> tuple[int, int]:
@@ -182,13 +183,6 @@ def _matte(
     if not config.warp_prior:
         return np.full_like(image[..., 0], 255)
     return PersonSegmenter().matte(image, landmarks)
-
-
-def _with_matte(
-    image: UInt8[np.ndarray, "side side 3"], matte: UInt8[np.ndarray, "side side"]
-) -> Float[Tensor, "1 4 side side"]:
-    cpu = torch.device("cpu")
-    return with_matte(to_tensor(image[None], cpu), matte_tensor(matte[None], cpu))
 
 
 def _cut(

@@ -86,24 +86,23 @@ def augment_landmarks(
 
 def augment_frames(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
     """Frames in [-1, 1], changed; what comes in over the border is the picture's reflection."""
-    flip = torch.from_numpy(draws.flip).to(frames.device)[:, None, None, None, None]
-    return _recoloured(_moved(torch.where(flip, frames.flip(-1), frames), draws), draws)
+    return _recoloured(_moved(frames, draws), draws)
 
 
 def augment_mattes(
     mattes: Float[Tensor, "batch h w"], frames: Int[np.ndarray, "batch"], draws: Draws
 ) -> Float[Tensor, "batch h w"]:
     """Mattes of one frame of each episode, where `augment_frames` takes what they cover."""
-    flip = torch.from_numpy(draws.flip).to(mattes.device)[:, None, None]
     rows, columns = np.arange(len(frames))[:, None], frames[:, None]
     angle, scale, shift = (each[rows, columns] for each in (draws.angle, draws.scale, draws.shift))
-    draws = replace(draws, angle=angle, scale=scale, shift=shift)
-    return _moved(torch.where(flip, mattes.flip(-1), mattes)[:, None, None], draws)[:, 0, 0]
+    return _moved(mattes[:, None, None], replace(draws, angle=angle, scale=scale, shift=shift))[:, 0, 0]
 
 
 def _moved(
     frames: Float[Tensor, "batch frames channels h w"], draws: Draws
 ) -> Float[Tensor, "batch frames channels h w"]:
+    flip = torch.from_numpy(draws.flip).to(frames.device)[:, None, None, None, None]
+    frames = torch.where(flip, frames.flip(-1), frames)
     if (draws.scale == 1).all() and not draws.angle.any() and not draws.shift.any():
         return frames
     # Where a pixel of the new picture lies in the old one, both from -1 to 1 across the edges.

@@ -19,10 +19,10 @@ from pipelines.shards import ShardDataset, SourceVideo
 from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.config import ModelConfig
 from training.exchange import share
-from training.models.warp import control_points, warp_shot, with_matte
+from training.models.warp import control_points, warp_shot
 from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
-from training.pictures import matte_tensor, resize_points, resize_square, to_tensor
+from training.pictures import matte_tensor, resize_points, resize_square, to_tensor, with_matte
 from training.recycler import Recycler
 from training.row_table import RowTable
 from training.step import Batch

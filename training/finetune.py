@@ -27,12 +27,11 @@ from training.models.warp import (
     warp_at,
     warp_person,
     warp_shot,
-    with_matte,
 )
 from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
-from training.pictures import matte_tensor, resize_points, to_images, to_tensor
+from training.pictures import matte_tensor, resize_points, to_images, to_tensor, with_matte
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64

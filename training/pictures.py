@@ -22,6 +22,20 @@ def matte_tensor(mattes: UInt8[np.ndarray, "batch h w"], device: torch.device) -
     return torch.from_numpy(mattes).to(device).float() / 255
 
 
+def with_matte(
+    frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]
+) -> Float[Tensor, "batch 4 h w"]:
+    """A picture in [-1, 1] and, in [0, 1], how much of each pixel is a person."""
+    return torch.cat([frames, mattes[:, None]], dim=1)
+
+
+def to_shots(
+    images: UInt8[np.ndarray, "batch h w 3"], mattes: UInt8[np.ndarray, "batch h w"], device: torch.device
+) -> Float[Tensor, "batch 4 h w"]:
+    """Pictures and mattes of 0..255 as a warp takes them."""
+    return with_matte(to_tensor(images, device), matte_tensor(mattes, device))
+
+
 def to_images(frames: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "batch h w 3"]:
     """[-1, 1] -> RGB 0..255."""
     scaled = frames.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

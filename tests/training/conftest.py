@@ -27,9 +27,10 @@ from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, identity_grid, warp_at, with_matte
+from training.models.warp import WarpedShot, identity_grid, warp_at
 from training.perceptual import PerceptualNetwork
 from training.perceptual_weights import PerceptualFiles
+from training.pictures import with_matte
 from training.portraits import Portrait
 
 Image = UInt8[np.ndarray, "height width 3"]

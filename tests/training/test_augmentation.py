@@ -12,8 +12,8 @@ from pipelines.shards import ShardDataset
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
-from training.models.warp import control_points, warp_shot, with_matte
-from training.pictures import to_images, to_tensor
+from training.models.warp import control_points, warp_shot
+from training.pictures import to_images, to_tensor, with_matte
 from training.row_table import RowTable
 
 CPU = torch.device("cpu")

@@ -15,8 +15,9 @@ import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess, share
-from training.models.warp import identity_grid, warp_at, with_matte
+from training.models.warp import identity_grid, warp_at
 from training.perceptual import PerceptualNetwork
+from training.pictures import with_matte
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 

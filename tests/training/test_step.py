@@ -8,9 +8,10 @@ from torch import Tensor
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.exchange import SingleProcess
-from training.models.warp import identity_grid, warp_at, with_matte
+from training.models.warp import identity_grid, warp_at
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
+from training.pictures import with_matte
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 

@@ -7,7 +7,6 @@ import torch
 from training.checkpoint import BaseModel, load_bundle
 from training.evaluation.methods import (
     TRUE_FRAME,
-    WARP_OF_PERSON,
     FeedForward,
     FineTuned,
     MeanFrame,
@@ -15,6 +14,7 @@ from training.evaluation.methods import (
     NearestFrame,
     StaticPortrait,
     WarpAlone,
+    WarpOfPerson,
 )
 from training.finetune import FineTuneConfig
 
@@ -22,7 +22,7 @@ OURS = "ours"
 """The row of the model that is evaluated."""
 STILL = (MeanFrame.name, NearestFrame.name)
 """Baselines that are the static portrait again where one portrait is driven."""
-_BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, WARP_OF_PERSON, *STILL)
+_BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, WarpOfPerson.name, *STILL)
 
 
 def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> dict[str, BaseModel]:
@@ -67,5 +67,5 @@ def all_methods(
         if tuning is not None:
             networks.append(FineTuned(f"{name}, fine-tuned", model, tuning, device))
     ours = models[OURS].config.model
-    warps = WarpAlone(ours, device), WarpAlone.holding_background(ours, device)
+    warps = WarpAlone(ours, device), WarpOfPerson(ours, device)
     return StaticPortrait(), MeanFrame(), NearestFrame(), *warps, *networks

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.matte import PersonSegmenter, resize_matte
@@ -18,16 +18,14 @@ from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely, with_matte
+from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely
 from training.nearest import nearest_frames
-from training.pictures import matte_tensor, resize_points, to_images, to_tensor
+from training.pictures import resize_points, to_images, to_shots, to_tensor
 from training.portraits import Portrait
 
 _BATCH = 16
 TRUE_FRAME = "true frame"
 """Not a method: what a perfect one would get, in the same table."""
-WARP_OF_PERSON = "warp, background held"
-"""The row of the warp that leaves standing what is behind the person."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +104,26 @@ class WarpAlone:
     config: ModelConfig
     device: torch.device
     name: str = "warp alone"
-    hold_background: bool = False
-
-    @classmethod
-    def holding_background(cls, config: ModelConfig, device: torch.device) -> "WarpAlone":
-        """What a generator with the warp prior starts from: only the person is bent."""
-        return cls(config, device, WARP_OF_PERSON, hold_background=True)
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        everything = None if self.hold_background else np.full_like(shots.stored.images[..., 0], 255)
-        warps = (_warp_shots(shots, batch, self.config, self.device, everything) for batch in _batches(targets))
+        bent = self._bent(shots)
+        warps = (_warp_shots(shots, batch, bent, self.config, self.device) for batch in _batches(targets))
         own_size = shots.size == self.config.image_size
         return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.grid)) for w in warps])
+
+    def _bent(self, shots: Shots) -> UInt8[np.ndarray, "shots size size"]:
+        """How much of each stored pixel is."""
+        return np.full_like(shots.stored.images[..., 0], 255)
+
+
+@dataclass(frozen=True)
+class WarpOfPerson(WarpAlone):
+    """The same, but only the person is bent: what a generator with the warp prior starts from."""
+
+    name: str = "warp, background held"
+
+    def _bent(self, shots: Shots) -> UInt8[np.ndarray, "shots size size"]:
+        return shots.mattes
 
 
 class FeedForward:
@@ -170,7 +176,7 @@ def _generate(
     for batch in _batches(targets):
         seen = resize_points(batch, config.image_size / size)
         images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
-        warped = _warp_shots(shots, batch, config, device) if config.warp_prior else None
+        warped = _warp_shots(shots, batch, shots.mattes, config, device) if config.warp_prior else None
         generated = generator(images, values, warped and warped.seen)
         frame = generated.frame
         if config.image_size != size:
@@ -198,16 +204,15 @@ class _Warped:
 def _warp_shots(
     shots: Shots,
     targets: Float[np.ndarray, "batch 68 2"],
+    mattes: UInt8[np.ndarray, "shots size size"],
     config: ModelConfig,
     device: torch.device,
-    mattes: UInt8[np.ndarray, "shots size size"] | None = None,
 ) -> _Warped:
     """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size.
 
     Args:
-        mattes: what is bent of each shot as it is stored; by default the person.
+        mattes: what is bent of each shot as it is stored.
     """
-    mattes = shots.mattes if mattes is None else mattes
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
     ours, wanted = (
@@ -216,15 +221,11 @@ def _warp_shots(
     # As finely for a model of the published form: the row of the warp is the same beside any. But nothing is enlarged.
     fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
     images = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
-    small, large = (_with_mattes(faces, mattes, source, device) for faces in (fine, shots.faces))
+    small, large = (
+        to_shots(faces.images[source], np.stack([resize_matte(mattes[shot], faces.size) for shot in source]), device)
+        for faces in (fine, shots.faces)
+    )
     return _Warped(warp_at(small, images, sampling_grid(ours, wanted, size)), large)
-
-
-def _with_mattes(
-    faces: Faces, mattes: UInt8[np.ndarray, "shots size size"], chosen: Int[np.ndarray, "batch"], device: torch.device
-) -> Float[Tensor, "batch 4 h w"]:
-    resized = np.stack([resize_matte(matte, faces.size) for matte in mattes])
-    return with_matte(to_tensor(faces.images[chosen], device), matte_tensor(resized[chosen], device))
 
 
 @lru_cache(maxsize=1)

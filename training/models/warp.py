@@ -142,13 +142,6 @@ def warp(
     return F.grid_sample(image, grid.to(image.dtype), mode=mode, padding_mode="border", align_corners=False)
 
 
-def with_matte(
-    frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]
-) -> Float[Tensor, "batch 4 h w"]:
-    """A picture in [-1, 1] and, in [0, 1], how much of each pixel is a person."""
-    return torch.cat([frames, mattes[:, None]], dim=1)
-
-
 def warp_person(
     shot: Float[Tensor, "batch 4 h w"],
     grid: Float[Tensor, "batch h w 2"],

@@ -19,6 +19,7 @@ from training.evaluation.methods import (
     Shots,
     StaticPortrait,
     WarpAlone,
+    WarpOfPerson,
 )
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig
@@ -70,7 +71,7 @@ def test_the_warp_of_the_person_leaves_standing_what_is_behind(
     for size in (32, 64):  # as the network sees it, and larger
         shots, scaled = Shots(large, size), resize_points(targets, size / 64)
         everything = WarpAlone(tiny_model(), CPU).draw(shots, scaled).astype(int)
-        held = WarpAlone.holding_background(tiny_model(), CPU).draw(shots, scaled).astype(int)
+        held = WarpOfPerson(tiny_model(), CPU).draw(shots, scaled).astype(int)
         left, right = slice(0, size // 2 - 4), slice(size // 2 + 2, None)
         assert np.abs(held - shots.faces.images)[:, :, left].max() <= 1
         assert np.abs(everything - shots.faces.images)[:, :, left].max() > 10

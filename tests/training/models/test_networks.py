@@ -12,7 +12,8 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.layers import SelfAttention, num_parameters
-from training.models.warp import WarpedShot, identity_grid, warp_at, with_matte
+from training.models.warp import WarpedShot, identity_grid, warp_at
+from training.pictures import with_matte
 from training.presets import PRESETS, paper
 
 MakeModel = Callable[..., ModelConfig]

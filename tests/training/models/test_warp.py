@@ -20,8 +20,8 @@ from training.models.warp import (
     warp_at,
     warp_person,
     warp_shot,
-    with_matte,
 )
+from training.pictures import with_matte
 
 SIZE = 64
 MakeFace = Callable[..., np.ndarray]
