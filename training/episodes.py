@@ -19,10 +19,11 @@ from pipelines.shards import ShardDataset, SourceVideo
 from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.config import ModelConfig
 from training.exchange import share
+from training.models.shots import make_shot
 from training.models.warp import control_points, warp_shot
 from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
-from training.pictures import matte_tensor, resize_points, resize_square, to_tensor, with_matte
+from training.pictures import matte_tensor, resize_points, resize_square, to_tensor
 from training.recycler import Recycler
 from training.row_table import RowTable
 from training.step import Batch
@@ -229,7 +230,7 @@ def to_batch(
         mattes = matte_tensor(decoded.mattes, device)
         if draws is not None:
             mattes = augment_mattes(mattes, decoded.warp_sources, draws)
-        shot = with_matte(fine[episode, source], mattes)
+        shot = make_shot(fine[episode, source], mattes)
         warped = warp_shot(shot, images[episode, source], points[episode, source], points[:, 0])
     return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
 

@@ -19,19 +19,12 @@ from training import losses
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
-from training.models.warp import (
-    WarpedShot,
-    control_points,
-    sampling_grid,
-    upsample_grid,
-    warp_at,
-    warp_person,
-    warp_shot,
-)
+from training.models.shots import make_shot
+from training.models.warp import Bend, WarpedShot, bend, control_points, warp_person, warp_shot
 from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
-from training.pictures import matte_tensor, resize_points, to_images, to_tensor, with_matte
+from training.pictures import matte_tensor, resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64
@@ -251,11 +244,11 @@ def _crops(config: ModelConfig, portraits: Sequence[Portrait], affines: Sequence
     return _Crops(fine, fine_landmarks, F.avg_pool2d(fine, fine_size // size), landmarks, drawn)
 
 
-def _with_mattes(
+def _shots(
     segmenter: PersonSegmenter, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[np.ndarray, "batch 68 2"]
-) -> Float[Tensor, "batch 4 h w"]:
+) -> Float[Tensor, "batch 7 h w"]:
     mattes = np.stack([segmenter.matte(*face) for face in zip(to_images(frames), landmarks, strict=True)])
-    return with_matte(frames, matte_tensor(mattes, frames.device))
+    return make_shot(frames, matte_tensor(mattes, frames.device))
 
 
 def _to_learn(
@@ -290,7 +283,7 @@ def _pairs(config: ModelConfig, portraits: Sequence[Portrait], *, hold_out: bool
     sources = distances.argsort(axis=1)[:, :_SOURCES_EACH].reshape(-1)
     targets = np.arange(total).repeat(_SOURCES_EACH)
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
-    shots = _with_mattes(PersonSegmenter(), crops.fine, crops.fine_landmarks)
+    shots = _shots(PersonSegmenter(), crops.fine, crops.fine_landmarks)
     warped = warp_shot(shots[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
     alike = (warped.frame[:, :3] - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
@@ -327,8 +320,9 @@ def _variants(
 def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
     if not shots:
         return None
-    tensors = ((s.shot, s.grid, s.frame, s.landmark_image) for s in shots)
-    return WarpedShot(*map(torch.cat, zip(*tensors, strict=True)))
+    tensors = ((s.bend.spline, s.bend.source, s.bend.target, s.shot, s.frame, s.landmark_image) for s in shots)
+    spline, source, target, shot, frame, image = map(torch.cat, zip(*tensors, strict=True))
+    return WarpedShot(shot, Bend(spline, source, target), frame, image)
 
 
 def _bent_variant(
@@ -345,9 +339,9 @@ def _bent_variant(
     bent = bend_face(landmarks, random)
     bent_image = rasterize_batch(torch.from_numpy(bent[None]), size, config.raster)
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
-    there, back = (sampling_grid(*pair, size) for pair in ((own, other), (other, own)))
-    bent_frame = warp_person(_with_mattes(segmenter, frame, fine_landmarks[None]), upsample_grid(there, fine))
-    return _Frames(target, own_image, warp_at(bent_frame, bent_image, back))
+    shot = _shots(segmenter, frame, fine_landmarks[None])
+    bent_frame, bent_matte = warp_person(shot, bend(own, other, size).grid(fine)).split([3, 1], dim=1)
+    return _Frames(target, own_image, warp_shot(make_shot(bent_frame, bent_matte[:, 0]), bent_image, other, own))
 
 
 def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:

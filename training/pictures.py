@@ -7,6 +7,8 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.models.shots import make_shot
+
 
 def to_tensor(
     images: UInt8[np.ndarray, "batch h w 3"] | UInt8[Tensor, "batch h w 3"], device: torch.device
@@ -22,18 +24,11 @@ def matte_tensor(mattes: UInt8[np.ndarray, "batch h w"], device: torch.device) -
     return torch.from_numpy(mattes).to(device).float() / 255
 
 
-def with_matte(
-    frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]
-) -> Float[Tensor, "batch 4 h w"]:
-    """A picture in [-1, 1] and, in [0, 1], how much of each pixel is a person."""
-    return torch.cat([frames, mattes[:, None]], dim=1)
-
-
 def to_shots(
     images: UInt8[np.ndarray, "batch h w 3"], mattes: UInt8[np.ndarray, "batch h w"], device: torch.device
-) -> Float[Tensor, "batch 4 h w"]:
+) -> Float[Tensor, "batch 7 h w"]:
     """Pictures and mattes of 0..255 as a warp takes them."""
-    return with_matte(to_tensor(images, device), matte_tensor(mattes, device))
+    return make_shot(to_tensor(images, device), matte_tensor(mattes, device))
 
 
 def to_images(frames: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "batch h w 3"]:

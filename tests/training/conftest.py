@@ -27,10 +27,10 @@ from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, identity_grid, warp_at
+from training.models.shots import make_shot
+from training.models.warp import Bend, WarpedShot, warp_at
 from training.perceptual import PerceptualNetwork
 from training.perceptual_weights import PerceptualFiles
-from training.pictures import with_matte
 from training.portraits import Portrait
 
 Image = UInt8[np.ndarray, "height width 3"]
@@ -85,9 +85,8 @@ def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
     """`unbent(pictures, landmark_images)`: shots, a person all over, warped to where they are."""
 
     def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
-        grid = identity_grid(pictures.shape[-1], torch.device("cpu"))
-        shots = with_matte(pictures, torch.ones_like(pictures[:, 0]))
-        return warp_at(shots, landmark_images, grid.expand(len(pictures), -1, -1, -1))
+        unbent = Bend.smooth(torch.zeros(*pictures[:, 0].shape, 2))
+        return warp_at(make_shot(pictures, torch.ones_like(pictures[:, 0])), landmark_images, unbent)
 
     return make
 

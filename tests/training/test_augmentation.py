@@ -12,8 +12,9 @@ from pipelines.shards import ShardDataset
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
+from training.models.shots import make_shot
 from training.models.warp import control_points, warp_shot
-from training.pictures import to_images, to_tensor, with_matte
+from training.pictures import to_images, to_tensor
 from training.row_table import RowTable
 
 CPU = torch.device("cpu")
@@ -224,7 +225,7 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     still = {name: getattr(make_draws(4, 3), name) for name in ("brightness", "contrast", "saturation")}
     mattes = augment_frames(grey, replace(draws, **still))[rows, source, 0]
     assert float(mattes.std(dim=0).max()) > 0  # not the same for all
-    bent = warp_shot(with_matte(frames[rows, source], mattes), images[rows, source], points[rows, source], points[:, 0])
+    bent = warp_shot(make_shot(frames[rows, source], mattes), images[rows, source], points[rows, source], points[:, 0])
     assert torch.allclose(batch.warped.frame, bent.frame, atol=1e-5)
     plain = to_batch(decoded, table, config, CPU)
     assert not torch.allclose(plain.target, batch.target, atol=0.05)

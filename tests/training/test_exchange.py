@@ -15,9 +15,9 @@ import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
 from training.exchange import Exchange, ProcessGroup, SingleProcess, share
-from training.models.warp import identity_grid, warp_at
+from training.models.shots import make_shot
+from training.models.warp import Bend, warp_at
 from training.perceptual import PerceptualNetwork
-from training.pictures import with_matte
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 
@@ -46,9 +46,9 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     def pictures(*shape: int) -> torch.Tensor:
         return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
-    unbent = identity_grid(32, torch.device("cpu")).expand(len(pictures()), -1, -1, -1)
+    unbent = Bend.smooth(torch.zeros(len(pictures()), 32, 32, 2))
     shots = pictures()
-    warped = warp_at(with_matte(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
+    warped = warp_at(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), warped)
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.exchange import SingleProcess
-from training.models.warp import identity_grid, warp_at
+from training.models.shots import make_shot
+from training.models.warp import Bend, warp_at
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
-from training.pictures import with_matte
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 
@@ -36,9 +36,9 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
     def pictures(*shape: int) -> Tensor:
         return torch.rand(*shape, 3, 32, 32, generator=random) * 2 - 1
 
-    unbent = identity_grid(32, CPU).expand(size, -1, -1, -1)
+    unbent = Bend.smooth(torch.zeros(size, 32, 32, 2))
     person = torch.rand(size, 32, 32, generator=random)
-    warped = warp_at(with_matte(pictures(size), person), pictures(size), unbent) if warp_prior else None
+    warped = warp_at(make_shot(pictures(size), person), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2
     return Batch(rows, pictures(size, 2), pictures(size, 2), pictures(size), pictures(size), warped)
 

@@ -1,5 +1,6 @@
 """What is compared: ways to draw a person's face with landmarks moved, given T shots. None sees a hold-out frame."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,7 +19,7 @@ from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig, fine_tune
 from training.models.generator import Generator
-from training.models.warp import WarpedShot, control_points, sampling_grid, warp_at, warp_finely
+from training.models.warp import Bend, WarpedShot, bend, control_points, plain_bend, warp_at, warp_finely
 from training.nearest import nearest_frames
 from training.pictures import resize_points, to_images, to_shots, to_tensor
 from training.portraits import Portrait
@@ -99,31 +100,30 @@ class NearestFrame:
 
 @dataclass(frozen=True)
 class WarpAlone:
-    """The nearest shot, bent to the target's landmarks, all of it."""
+    """The nearest shot, bent to the target's landmarks by a spline, all of it."""
 
     config: ModelConfig
     device: torch.device
     name: str = "warp alone"
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        bent = self._bent(shots)
-        warps = (_warp_shots(shots, batch, bent, self.config, self.device) for batch in _batches(targets))
+        warps = (self._warp(shots, batch) for batch in _batches(targets))
         own_size = shots.size == self.config.image_size
-        return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.grid)) for w in warps])
+        return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.bend)) for w in warps])
 
-    def _bent(self, shots: Shots) -> UInt8[np.ndarray, "shots size size"]:
-        """How much of each stored pixel is."""
-        return np.full_like(shots.stored.images[..., 0], 255)
+    def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
+        everything = np.full_like(shots.stored.images[..., 0], 255)
+        return _warp_shots(shots, targets, everything, self.config, self.device, plain_bend)
 
 
 @dataclass(frozen=True)
 class WarpOfPerson(WarpAlone):
-    """The same, but only the person is bent: what a generator with the warp prior starts from."""
+    """What a generator with the warp prior starts from: only the person is bent, lids and lips by ways of their own."""
 
-    name: str = "warp, background held"
+    name: str = "warp of the person"
 
-    def _bent(self, shots: Shots) -> UInt8[np.ndarray, "shots size size"]:
-        return shots.mattes
+    def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
+        return _warp_shots(shots, targets, shots.mattes, self.config, self.device)
 
 
 class FeedForward:
@@ -183,7 +183,7 @@ def _generate(
             if warped is None:
                 frame = enlarged(frame, size)
             else:
-                frame = corrected(warped.shown(generated.parts.grid), frame, generated.parts.moved)
+                frame = corrected(warped.shown(generated.parts.bend), frame, generated.parts.moved)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
@@ -193,11 +193,11 @@ class _Warped:
     """Shots bent to targets: as the network sees them, and as they are shown where that is larger."""
 
     seen: WarpedShot
-    shots: Float[Tensor, "batch 4 H W"]
+    shots: Float[Tensor, "batch 7 H W"]
 
-    def shown(self, grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch 3 H W"]:
-        """The shots at the size that is measured, sampled at the warp's grid or another."""
-        return warp_finely(self.shots, grid)
+    def shown(self, bend: Bend) -> Float[Tensor, "batch 3 H W"]:
+        """The shots at the size that is measured, bent as the warp says or otherwise."""
+        return warp_finely(self.shots, bend)
 
 
 @torch.inference_mode()
@@ -207,6 +207,7 @@ def _warp_shots(
     mattes: UInt8[np.ndarray, "shots size size"],
     config: ModelConfig,
     device: torch.device,
+    how: Callable[..., Bend] = bend,
 ) -> _Warped:
     """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size.
 
@@ -225,7 +226,7 @@ def _warp_shots(
         to_shots(faces.images[source], np.stack([resize_matte(mattes[shot], faces.size) for shot in source]), device)
         for faces in (fine, shots.faces)
     )
-    return _Warped(warp_at(small, images, sampling_grid(ours, wanted, size)), large)
+    return _Warped(warp_at(small, images, how(ours, wanted, size)), large)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """G and P: a landmark image and an embedding -> a frame (arXiv 1905.08233, section 3.1), warp prior or not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from training.models.layers import (
     sn_conv,
     sn_linear,
 )
-from training.models.warp import WarpedShot, displacement, warp_and_shrink
+from training.models.warp import Bend, WarpedShot, displacement, warp_and_shrink
 
 _WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn
 _WHITE = 0.99  # beyond it atanh grows without bound
@@ -32,12 +32,12 @@ _LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees 
 class Redrawing:
     """How a frame was made of a shot: `alpha * moved + (1 - alpha) * colour`.
 
-    `moved` is the shot, its person bent by `grid`, the warp's with what the network moves otherwise; `colour` is
-    painted as a change of it, `tanh(atanh(moved) + paint)`. Pictures and grid are in [-1, 1], alpha in [0, 1].
+    `moved` is the shot, its person bent by `bend`, the warp's with what the network moves otherwise; `colour` is
+    painted as a change of it, `tanh(atanh(moved) + paint)`. Pictures are in [-1, 1], alpha in [0, 1].
     """
 
     moved: Float[Tensor, "batch 3 h w"]
-    grid: Float[Tensor, "batch h w 2"]
+    bend: Bend
     alpha: Float[Tensor, "batch 1 h w"]
     colour: Float[Tensor, "batch 3 h w"]
 
@@ -131,7 +131,7 @@ class Generator(nn.Module):
         """
         if self.warp_prior != (warped is not None):
             raise ValueError(f"this generator was built with warp_prior={self.warp_prior}")
-        seen = landmark_image if warped is None else _seen(landmark_image, warped, warped.frame, warped.grid)
+        seen = landmark_image if warped is None else _seen(landmark_image, warped, warped.frame, warped.bend)
         features, finer = self._look(seen)
         *block_values, head_values = adain_values.split(
             [block.num_adain_values for block in self._adain_blocks()] + [2 * self.head_channels], dim=1
@@ -146,10 +146,10 @@ class Generator(nn.Module):
                 continue
             features = features + self.skips[index](finer.pop())
             if index == self.motion_at:
-                grid = self._move(warped.grid, features)
-                moved_shot = warp_and_shrink(warped.shot, grid)
+                bend = self._move(warped.bend, features)
+                moved_shot = warp_and_shrink(warped.shot, bend, landmark_image.shape[-1])
                 # What is painted is a change of the moved shot: the last way round shows that one.
-                finer[0] = _seen(landmark_image, warped, moved_shot, grid)
+                finer[0] = _seen(landmark_image, warped, moved_shot, bend)
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
         if warped is None:
             return GeneratedFrame(torch.tanh(painted))
@@ -157,19 +157,16 @@ class Generator(nn.Module):
         moved = moved_shot[:, :3]
         colour = torch.tanh(torch.atanh(moved.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
-        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, grid, alpha, colour))
+        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, bend, alpha, colour))
 
-    def _move(
-        self, grid: Float[Tensor, "batch h w 2"], features: Float[Tensor, "batch channels h2 w2"]
-    ) -> Float[Tensor, "batch h w 2"]:
-        """The warp's grid, followed less (1: not at all, -1: twice as far) and moved further, by what features say."""
+    def _move(self, bend: Bend, features: Float[Tensor, "batch channels h2 w2"]) -> Bend:
+        """The warp's spline, followed less (1: not at all, -1: twice as far) and moved further, as features say."""
         motion = torch.tanh(_CAUTION * self.motion(F.relu(F.instance_norm(features))).float())
         for _ in range(_SMOOTHINGS):
             motion = F.avg_pool2d(F.pad(motion, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        motion = F.interpolate(motion, size=grid.shape[1:3], mode="bilinear", align_corners=False)
+        motion = F.interpolate(motion, size=bend.spline.shape[1:3], mode="bilinear", align_corners=False)
         still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
-        moved: Tensor = grid - still * displacement(grid) + _FURTHEST * further
-        return moved
+        return replace(bend, spline=(1 - still) * bend.spline + _FURTHEST * further)
 
     def _look(self, picture: Float[Tensor, "batch channels h w"]) -> tuple[Float[Tensor, "..."], list[Tensor]]:
         """The middle's input, and what was seen at each size before it, the finest first."""
@@ -185,11 +182,12 @@ def _seen(
     landmark_image: Float[Tensor, "batch 3 h w"],
     warped: WarpedShot,
     frame: Float[Tensor, "batch 4 h w"],
-    grid: Float[Tensor, "batch h w 2"],
+    bend: Bend,
 ) -> Float[Tensor, "batch seen h w"]:
     """What is asked for, what there is of it and who stood where before, and how that was bent."""
-    bent = _LOUDNESS * displacement(grid).permute(0, 3, 1, 2)
-    matte = F.adaptive_avg_pool2d(warped.shot[:, 3:], grid.shape[1])
+    size = landmark_image.shape[-1]
+    bent = _LOUDNESS * displacement(bend.grid(size)).permute(0, 3, 1, 2)
+    matte = F.adaptive_avg_pool2d(warped.shot[:, 3:4], size)
     return torch.cat([landmark_image, frame, matte, warped.landmark_image, bent], dim=1)
 
 

@@ -4,8 +4,8 @@ The spline maps *target* positions to *source* positions, so that every target p
 unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
 move with the face) and a frame of fixed points around the crop (so that the background stays).
 
-A shot is bent where there is a person, before or after; elsewhere it stands still. So it comes with a matte, as a
-fourth channel.
+Eyes and mouth open and shut by ways of their own, see `training.models.openings`. Only the person in a shot is bent,
+see `training.models.shots`.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.head import SKULL_POINTS, skull_points
+from training.models.openings import find_openings, in_order, settled_landmarks, settled_places
+from training.models.shots import behind
 
-# Misfit traded for smoothness, in units of the squared half-size of the crop. Lids that touch in the target but not in
-# the source ask two things of one place: a spline through both would fold, this one passes between them.
+# Misfit traded for smoothness, in units of the squared half-size of the crop. Points that touch in the target but not
+# in the source ask two things of one place: a spline through both would fold, this one passes between them.
 _SMOOTHING = 3.5e-4
 # Of the points that move with the head as a whole: jaw, brows, nose and skull. A detector's points tremble by a percent
 # of the eyes' distance, and a spline that followed each bent the features that tell who it is (docs/evaluation.md).
@@ -36,17 +38,50 @@ _FRAME_POINTS_PER_SIDE = 7
 
 
 @dataclass(frozen=True)
+class Bend:
+    """Where a target looks in a shot: lids and lips first (`training.models.openings`), then a spline.
+
+    The spline is smooth and may be sampled at any size; over the openings the way is computed for each pixel. Both
+    have the face's units, in which the crop spans [-1, 1].
+    """
+
+    spline: Float[Tensor, "batch h w 2"]
+    """Displacements of pixels that span [-extent, extent]."""
+    source: Float[Tensor, "batch 68 2"]
+    target: Float[Tensor, "batch 68 2"]
+    """Landmarks, whose openings differ; where they are the same, the spline alone bends."""
+    extent: float = 1.0
+    """What the shot spans."""
+
+    def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
+        """Where each of `size` x `size` pixels of the target looks, the shot's edges at -1 and 1."""
+        places = self.extent * identity_grid(size, self.spline.device)
+        settled = settled_places(places, self.extent, find_openings(self.source, self.target)) / self.extent
+        displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
+        return settled + displacement / self.extent
+
+    @classmethod
+    def smooth(cls, spline: Float[Tensor, "batch h w 2"]) -> "Bend":
+        """By a spline alone, eyes and mouth too."""
+        nowhere = spline.new_zeros(len(spline), 68, 2)
+        return cls(spline, nowhere, nowhere)
+
+    def __getitem__(self, index: Tensor | slice) -> "Bend":
+        return Bend(self.spline[index], self.source[index], self.target[index], self.extent)
+
+
+@dataclass(frozen=True)
 class WarpedShot:
     """A shot bent to the target's landmarks, its own landmark image bent along, which says what was stretched, and
     what they are bent from and how: a generator may move it better. Pictures in [-1, 1], their mattes in [0, 1]."""
 
-    shot: Float[Tensor, "batch 4 fine fine"]
-    grid: Float[Tensor, "batch h w 2"]
+    shot: Float[Tensor, "batch 7 fine fine"]
+    bend: Bend
     frame: Float[Tensor, "batch 4 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
 
     def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
-        return WarpedShot(self.shot[index], self.grid[index], self.frame[index], self.landmark_image[index])
+        return WarpedShot(self.shot[index], self.bend[index], self.frame[index], self.landmark_image[index])
 
 
 def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
@@ -115,22 +150,35 @@ def sampling_grid(
     return sampled
 
 
+def bend(
+    source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int, *, extent: float = 1.0
+) -> Bend:
+    """How a shot with `source` is bent for a target, both `control_points`, its spline solved for `size` pixels."""
+    source, target = (_in_order(points) for points in (source, target))
+    faces = source[:, :68], target[:, :68]
+    settled = torch.cat([settled_landmarks(faces[1], find_openings(*faces)), target[:, 68:]], dim=1)
+    return Bend(displacement(sampling_grid(source, settled, size, extent=extent), extent), *faces, extent)
+
+
+def plain_bend(source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int) -> Bend:
+    """The same by a spline alone, as far as eyes and mouth follow it."""
+    source, target = (_in_order(points) for points in (source, target))
+    return Bend.smooth(displacement(sampling_grid(source, target, size)))
+
+
+def _in_order(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
+    return torch.cat([in_order(points[:, :68]), points[:, 68:]], dim=1)
+
+
 def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2"]:
     """The grid that samples every pixel from itself."""
     axis = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) * (2 / size) - 1
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
 
 
-def displacement(grid: Float[Tensor, "batch h w 2"]) -> Float[Tensor, "batch h w 2"]:
-    """How far from itself each pixel is sampled by a grid over [-1, 1]."""
-    return grid - identity_grid(grid.shape[1], grid.device)
-
-
-def upsample_grid(grid: Float[Tensor, "batch h w 2"], size: int) -> Float[Tensor, "batch size size 2"]:
-    """A sampling grid over [-1, 1] for a finer target: the spline is smooth, so its displacement is interpolated."""
-    coarse = displacement(grid).permute(0, 3, 1, 2)
-    fine = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
-    return identity_grid(size, grid.device) + fine.permute(0, 2, 3, 1)
+def displacement(grid: Float[Tensor, "batch h w 2"], extent: float = 1.0) -> Float[Tensor, "batch h w 2"]:
+    """How far from itself each pixel is sampled by a grid over [-extent, extent]."""
+    return grid - extent * identity_grid(grid.shape[1], grid.device)
 
 
 def warp(
@@ -143,56 +191,48 @@ def warp(
 
 
 def warp_person(
-    shot: Float[Tensor, "batch 4 h w"],
+    shot: Float[Tensor, "batch 7 h w"],
     grid: Float[Tensor, "batch h w 2"],
     mode: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> Float[Tensor, "batch 4 h w"]:
-    """Sample a shot where the person is or was; what lies behind stands still, as far as the shot shows it.
-
-    What was hidden behind the person, and is not any more, is background stretched by the warp.
-    """
-    frame, matte = warp(shot, grid, mode).split([3, 1], dim=1)
+    """Sample the person in a shot; what lies behind stands still. The picture, and its matte."""
+    person, matte = warp(shot[:, :4], grid, mode).split([3, 1], dim=1)
     matte = matte.clamp(0, 1)
-    moves = torch.maximum(matte, shot[:, 3:])
-    return torch.cat([moves * frame.clamp(-1, 1) + (1 - moves) * shot[:, :3], matte], dim=1)
+    still = behind(shot, matte)
+    return torch.cat([still + matte * (person.clamp(-1, 1) - still), matte], dim=1)
 
 
-def warp_finely(
-    shot: Float[Tensor, "batch 4 size size"], grid: Float[Tensor, "batch h w 2"]
-) -> Float[Tensor, "batch 3 size size"]:
-    """A shot as it is shown: at its own size, bent by a grid that was solved for a smaller one."""
-    return warp_person(shot, upsample_grid(grid, shot.shape[-1]), "bicubic")[:, :3]
+def warp_finely(shot: Float[Tensor, "batch 7 size size"], bend: Bend) -> Float[Tensor, "batch 3 size size"]:
+    """A shot as it is shown: at its own size, by a spline that was solved for a smaller one."""
+    return warp_person(shot, bend.grid(shot.shape[-1]), "bicubic")[:, :3]
 
 
 def warp_shot(
-    shot: Float[Tensor, "batch 4 fine fine"],
+    shot: Float[Tensor, "batch 7 fine fine"],
     landmark_image: Float[Tensor, "batch 3 h w"],
     source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
     """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
-    return warp_at(shot, landmark_image, sampling_grid(source_points, target_points, landmark_image.shape[-1]))
+    return warp_at(shot, landmark_image, bend(source_points, target_points, landmark_image.shape[-1]))
 
 
 def warp_at(
-    shot: Float[Tensor, "batch 4 fine fine"],
-    landmark_image: Float[Tensor, "batch 3 h w"],
-    grid: Float[Tensor, "batch h w 2"],
+    shot: Float[Tensor, "batch 7 fine fine"], landmark_image: Float[Tensor, "batch 3 h w"], bend: Bend
 ) -> WarpedShot:
-    """A shot and its landmark image, sampled at a grid; the shot may be finer, see `warp_and_shrink`."""
-    return WarpedShot(shot, grid, warp_and_shrink(shot, grid), warp(landmark_image, grid))
+    """A shot and its landmark image, bent; the shot may be finer, see `warp_and_shrink`."""
+    size = landmark_image.shape[-1]
+    return WarpedShot(shot, bend, warp_and_shrink(shot, bend, size), warp(landmark_image, bend.grid(size)))
 
 
-def warp_and_shrink(
-    shot: Float[Tensor, "batch 4 fine fine"], grid: Float[Tensor, "batch h w 2"]
-) -> Float[Tensor, "batch 4 h w"]:
-    """A shot, its person bent by a grid.
+def warp_and_shrink(shot: Float[Tensor, "batch 7 fine fine"], bend: Bend, size: int) -> Float[Tensor, "batch 4 h w"]:
+    """A shot, its person bent.
 
-    It may be a whole multiple as large as the grid. Then it is sampled at its own size and averaged: between the
+    It may be a whole multiple as large as what is wanted. Then it is sampled at its own size and averaged: between the
     pixels of a small picture there is only blur, which a network would spend itself on undoing.
     """
-    fine, size = shot.shape[-1], grid.shape[1]
-    return F.avg_pool2d(warp_person(shot, upsample_grid(grid, fine)), fine // size)
+    fine = shot.shape[-1]
+    return F.avg_pool2d(warp_person(shot, bend.grid(fine)), fine // size)
 
 
 def _kernel(distance: Tensor) -> Tensor:

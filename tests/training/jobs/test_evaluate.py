@@ -98,7 +98,7 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     report = json.loads((out / "report.json").read_text())
     assert report["paired"] is True
     assert 50 < report["shared_area"] <= 100
-    raw, held = ", raw landmarks", "warp, background held"
+    raw, held = ", raw landmarks", "warp of the person"
     driven = [f"{row}{landmarks}" for row in ("warp alone", held, "ours", "landmarks alone") for landmarks in ("", raw)]
     methods = ["true frame", "static portrait", "nearest frame", *driven]
     assert [(table["shots"], table["videos"]) for table in report["tables"]] == [(1, 3), (4, 3)]
@@ -158,7 +158,7 @@ def test_report_has_every_method_for_every_t_and_goes_to_mlflow(
     assert "T = 4: 1 videos have too few frames" in outcome["notes"]
     report = json.loads((out / "report.json").read_text())
     networks = ["ours", "ours, fine-tuned", "published", "published, fine-tuned"]
-    warps = ["warp alone", "warp, background held"]
+    warps = ["warp alone", "warp of the person"]
     rows = ["true frame", "static portrait", "mean frame", "nearest frame", *warps, *networks]
     assert [(table["shots"], table["videos"]) for table in report["tables"]] == [(1, 2), (4, 1)]
     assert all([row["method"] for row in table["rows"]] == rows for table in report["tables"])

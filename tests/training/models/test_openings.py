@@ -1,0 +1,183 @@
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from training.models.openings import find_openings, in_order, settled_landmarks, settled_places
+from training.models.warp import bend, control_points, identity_grid, warp
+
+SIZE = 128
+RIGHT_EYE = ((37, 41), (38, 40))
+LIDS = (*RIGHT_EYE, (43, 47), (44, 46))
+LIPS = ((61, 67), (62, 66), (63, 65))
+MakeFace = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def wide_open(face: MakeFace) -> np.ndarray:
+    """A face with eyes 8 pixels high and a mouth 10 pixels open, in a crop of SIZE pixels."""
+    landmarks = face(76, 64, 68)
+    for upper, lower in LIDS:
+        landmarks[upper, 1], landmarks[lower, 1] = landmarks[36, 1] - 5, landmarks[36, 1] + 3
+    landmarks[[58, 57, 56], 1] += 10
+    for upper, lower in LIPS:
+        landmarks[upper, 1] = landmarks[60, 1] - 2
+        landmarks[lower, 1] = landmarks[60, 1] + 8
+    return landmarks
+
+
+def _moved(landmarks: np.ndarray, pairs: tuple[tuple[int, int], ...], gap: float) -> np.ndarray:
+    """The same, but so many pixels between the edges of these pairs, about the place that was a third from below."""
+    changed = landmarks.copy()
+    for upper, lower in pairs:
+        middle = (landmarks[upper, 1] + 2 * landmarks[lower, 1]) / 3
+        changed[upper, 1], changed[lower, 1] = middle - gap / 2, middle + gap / 2
+    return changed
+
+
+def _tensor(landmarks: np.ndarray) -> Float[Tensor, "1 68 2"]:
+    return torch.from_numpy((landmarks[None].astype(np.float32) + 0.5) * (2 / SIZE) - 1)
+
+
+def _bent(source: np.ndarray, target: np.ndarray, picture: Tensor) -> np.ndarray:
+    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
+    shown: np.ndarray = warp(picture[None, None], bend(*points, SIZE).grid(SIZE))[0, 0].numpy()
+    return shown
+
+
+def _between(landmarks: np.ndarray, upper: int, lower: int, margin: float = 0.0) -> Tensor:
+    """1 in the rows between two landmarks, in the columns between the two pairs next to the middle of that opening."""
+    picture = torch.zeros(SIZE, SIZE)
+    rows = torch.arange(SIZE)
+    inside = (rows >= landmarks[upper, 1] + margin) & (rows <= landmarks[lower, 1] - margin)
+    first, last = landmarks[[37, 38] if upper < 48 else [61, 63], 0]
+    picture[inside, round(float(first)) : round(float(last)) + 1] = 1
+    return picture
+
+
+def test_between_equal_openings_nothing_moves(wide_open: np.ndarray) -> None:
+    face = _tensor(wide_open)
+    openings = find_openings(face, face)
+    places = identity_grid(SIZE, torch.device("cpu"))
+    assert torch.equal(settled_places(places, 1.0, openings)[0], places)
+    assert torch.equal(settled_landmarks(face, openings), face)
+
+
+def test_landmarks_are_settled_where_the_source_has_them(wide_open: np.ndarray) -> None:
+    """The corners of all openings are where they were, so that is the source's own places."""
+    shut = _moved(_moved(wide_open, LIDS, 0.5), LIPS, 0.5)
+    source, target = _tensor(wide_open), _tensor(shut)
+    settled = settled_landmarks(target, find_openings(source, target))
+    torch.testing.assert_close(settled, source, atol=0.2 * 2 / SIZE, rtol=0)  # pixels: an eye's corners slope a little
+
+
+@pytest.mark.parametrize("gap", [0.3, 0.0, -1.5])
+def test_an_open_eye_shuts(gap: float, wide_open: np.ndarray) -> None:
+    """Even where the upper lid is found under the lower one."""
+    shut = _moved(wide_open, RIGHT_EYE, gap)
+    eyeball = _between(wide_open, 37, 41, margin=0.5)
+    before, after = _bent(wide_open, wide_open, eyeball).sum(), _bent(wide_open, shut, eyeball).sum()
+    assert before > 35
+    assert after < 0.1 * before
+
+
+def test_lids_that_are_found_crossed_are_shut_ones(wide_open: np.ndarray) -> None:
+    ordered = in_order(_tensor(_moved(wide_open, LIDS, -2.0)))
+    touching = _tensor(_moved(wide_open, LIDS, 0.0))
+    torch.testing.assert_close(ordered, touching, atol=0.1 * 2 / SIZE, rtol=0)
+    assert torch.equal(in_order(_tensor(wide_open)), _tensor(wide_open))
+    for upper, lower in LIDS:
+        assert float(ordered[0, upper, 1]) < float(ordered[0, lower, 1])
+
+
+def test_an_eye_half_shut_shows_all_of_the_eye_half_as_high(wide_open: np.ndarray) -> None:
+    half = _moved(wide_open, RIGHT_EYE, 4.0)
+    eyeball = _between(wide_open, 37, 41)
+    before, after = _bent(wide_open, wide_open, eyeball), _bent(wide_open, half, eyeball)
+    # What a detector still sees between lids that touch, 0.06 of the eye's width for one that shuts, is no eye.
+    width = wide_open[39, 0] - wide_open[36, 0]
+    assert after.sum() / before.sum() == pytest.approx((4.0 - 0.06 * width / 2) / 8.0, abs=0.12)
+
+
+def test_a_narrow_line_shows_lashes_and_not_the_eye(wide_open: np.ndarray) -> None:
+    narrow = _moved(wide_open, RIGHT_EYE, 1.2)
+    lower_half = _between(wide_open, 37, 41)
+    lower_half[: round((wide_open[37, 1] + wide_open[41, 1]) / 2)] = 0
+    assert float(_bent(wide_open, narrow, lower_half).max()) < 0.2
+
+
+def test_a_shut_eye_opens_without_tearing(wide_open: np.ndarray) -> None:
+    """What fills it is the line between the lids."""
+    shut = _moved(wide_open, RIGHT_EYE, 0.4)
+    line = _between(shut, 37, 41, margin=-1.0)
+    opened = _bent(shut, wide_open, line)
+    inside = _between(wide_open, 37, 41, margin=1.0)[:, 1:].numpy() > 0
+    inside[:, : round(wide_open[37, 0]) + 1] = inside[:, round(wide_open[38, 0]) :] = False
+    assert inside.sum() > 10
+    assert opened[:, 1:][inside].min() > 0.8
+
+
+def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) -> None:
+    """No chin and no cheek is drawn into a mouth that was shut: a network has only to darken it."""
+    shut = wide_open.copy()
+    shut[[58, 57, 56], 1] -= 10
+    for upper, lower in LIPS:
+        shut[upper, 1], shut[lower, 1] = shut[60, 1] - 0.2, shut[60, 1] + 0.2
+    lips = _between(shut, 51, 57)
+    opened, inside = _bent(shut, wide_open, lips), _between(wide_open, 62, 66, margin=0.5).numpy() > 0
+    assert inside.sum() > 50
+    assert opened[inside].min() > 0.9
+
+
+def test_an_open_mouth_shuts(wide_open: np.ndarray) -> None:
+    shut = wide_open.copy()
+    shut[[58, 57, 56], 1] -= 10
+    for upper, lower in LIPS:
+        shut[upper, 1], shut[lower, 1] = shut[60, 1] + 0.1, shut[60, 1] - 0.1
+    teeth = _between(wide_open, 62, 66, margin=1.0)
+    before, after = _bent(wide_open, wide_open, teeth).sum(), _bent(wide_open, shut, teeth).sum()
+    assert before > 50
+    assert after < 0.1 * before
+
+
+def test_no_place_of_an_opening_passes_another() -> None:
+    """Whatever the landmarks, mirrored faces and points in any disorder included: downwards stays downwards."""
+    random = torch.Generator().manual_seed(0)
+    places = identity_grid(48, torch.device("cpu"))
+    for _ in range(20):
+        source, target = (in_order(torch.rand(3, 68, 2, generator=random) * 2 - 1) for _ in range(2))
+        for opening in find_openings(source, target):
+            asked = places.reshape(1, -1, 2).expand(3, -1, -1)
+            shift = opening.shift(asked)
+            assert torch.isfinite(shift).all()
+            knots = opening.heights.unbind(1)
+            for above, below in pairwise(knots):
+                assert float((below - above).min()) >= -1e-5
+            settled = opening.heights[:, 1:3] + opening.shifts
+            assert float((settled[:, 0] - opening.heights[:, 0]).min()) >= -1e-5
+            assert float((opening.heights[:, 3] - settled[:, 1]).min()) >= -1e-5
+
+
+@pytest.mark.parametrize("extent", [1.0, 1.5])
+def test_nothing_moves_outside_the_block_that_is_computed(extent: float, wide_open: np.ndarray) -> None:
+    turned = wide_open @ np.array([[0.8, 0.6], [-0.6, 0.8]]) + [40.0, -20.0]
+    source, target = _tensor(turned), _tensor(_moved(turned, (*LIDS, *LIPS), 1.0))
+    openings = find_openings(source, target)
+    places = extent * identity_grid(SIZE, torch.device("cpu"))
+    everywhere = places.reshape(1, -1, 2)
+    expected = everywhere + sum(opening.shift(everywhere) for opening in openings)
+    torch.testing.assert_close(
+        settled_places(places, extent, openings), expected.view(1, SIZE, SIZE, 2), atol=1e-6, rtol=0
+    )
+    assert float((expected - everywhere).abs().max()) > 0.01
+
+
+def test_a_face_outside_the_picture_is_no_matter(wide_open: np.ndarray) -> None:
+    far = wide_open + np.array([3 * SIZE, -2 * SIZE])
+    source, target = _tensor(far), _tensor(_moved(far, LIDS, 0.0))
+    places = identity_grid(SIZE, torch.device("cpu"))
+    assert torch.equal(settled_places(places, 1.0, find_openings(source, target))[0], places)
