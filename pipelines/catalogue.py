@@ -55,6 +55,7 @@ _ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
 _YUNET = "face_detection_yunet_2023mar_int8bq.onnx"
 _SFACE = "face_recognition_sface_2021dec_int8bq.onnx"
 _DLIB_FILE = "shape_predictor_68_face_landmarks.dat"
+_DLIB_RECOGNISER_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _MEDIAPIPE_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
@@ -136,6 +137,15 @@ _CATALOGUE = (
         "CC0 file, iBUG data non-commercial",
         _DLIB,
         f"face_recognition_models/models/{_DLIB_FILE}",
+    ),
+    Asset(
+        "dlib_recogniser",
+        _DLIB_RECOGNISER_FILE,
+        22_466_066,
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        "CC0",
+        _DLIB,
+        f"face_recognition_models/models/{_DLIB_RECOGNISER_FILE}",
     ),
     # face-alignment's networks, which no registry carries. torch hub's names hold the first ten digits of the sha256;
     # the rest is as several public projects pin it.

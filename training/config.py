@@ -65,6 +65,9 @@ class LossWeights:
     adversarial: float = 1.0
     feature_matching: float = 10.0
     embedding_match: float = 10.0
+    identity: float = 0.0
+    """Distance of the generated face from the true one for a recogniser (`training.identity`): the squared one of
+    their embeddings and a third of the L1 between activations. At 0, the paper's, it is not computed."""
     pixel: float = 0.0
     """L1 between pixels in [-1, 1], which the paper has not: what keeps a network that starts from a warp from moving
     away from the truth to look sharper. At 0 it is not computed."""

@@ -20,7 +20,7 @@ from training.augmentation import Draws, augment_frames, augment_landmarks, augm
 from training.config import ModelConfig
 from training.exchange import share
 from training.models.shots import make_shot
-from training.models.warp import control_points, warp_shot
+from training.models.warp import control_points, unit_points, warp_shot
 from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
 from training.pictures import matte_tensor, resize_points, resize_square, to_tensor
@@ -232,7 +232,9 @@ def to_batch(
             mattes = augment_mattes(mattes, decoded.warp_sources, draws)
         shot = make_shot(fine[episode, source], mattes)
         warped = warp_shot(shot, images[episode, source], points[episode, source], points[:, 0])
-    return Batch(table.indices(decoded.video_ids), frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], warped)
+    face = torch.from_numpy(unit_points(landmarks[:, 0], size)).float().to(device)
+    rows = table.indices(decoded.video_ids)
+    return Batch(rows, frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], face, warped)
 
 
 def _decode_flags(stored: int, size: int) -> int:

@@ -16,6 +16,7 @@ from training.config import TrainConfig
 from training.episodes import DecodedEpisodes, Episode, to_batch
 from training.exchange import Exchange
 from training.guard import Guard
+from training.identity import load_recogniser
 from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
@@ -80,7 +81,8 @@ def train(
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
     )
-    learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device)
+    recogniser = load_recogniser() if config.losses.identity else None
+    learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device, recogniser)
     if checkpoint is None and start_from is not None:
         begin_from(start_from, learner)
     origin = None if checkpoint is None else resume(checkpoint, learner)

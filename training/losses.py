@@ -35,6 +35,13 @@ def embedding_match(embedding: Float[Tensor, "batch size"], rows: Float[Tensor, 
     return F.l1_loss(embedding, rows)
 
 
+def identity(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Of a recogniser's activations: L1 of each stage, its mean summed over stages, a third of it; and the squared
+    distance of embeddings, which come last."""
+    distance = (generated[-1] - real[-1].detach()).square().sum(dim=1).mean()
+    return distance + _summed_l1(generated[:-1], real[:-1]) / 3
+
+
 def pixel(generated: Float[Tensor, "batch 3 h w"], real: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, ""]:
     """L1 between pictures in [-1, 1], mean over pixels and channels (pix2pix, arXiv 1611.07004, section 3.1)."""
     return F.l1_loss(generated, real)

@@ -7,7 +7,7 @@ from pipelines.rasterize import RasterConfig
 from training.config import LossWeights, ModelConfig, TrainConfig
 
 _VOXCELEB2_VIDEOS = 145_569
-_HELD_TO_PIXELS = LossWeights(pixel=50.0)
+_HELD_TO_PIXELS_AND_FACES = LossWeights(pixel=50.0, identity=60.0)
 
 
 def paper() -> TrainConfig:
@@ -34,7 +34,7 @@ def small() -> TrainConfig:
         attention_size_up=32,
         warp_prior=True,
     )
-    return TrainConfig(model=model, losses=_HELD_TO_PIXELS, num_steps=200_000, episodes_per_step=32)
+    return TrainConfig(model=model, losses=_HELD_TO_PIXELS_AND_FACES, num_steps=200_000, episodes_per_step=32)
 
 
 def base() -> TrainConfig:
@@ -43,7 +43,7 @@ def base() -> TrainConfig:
     return replace(
         demo(),
         model=model,
-        losses=_HELD_TO_PIXELS,
+        losses=_HELD_TO_PIXELS_AND_FACES,
         num_steps=6000,
         ema_decay=0.995,
         sample_every=250,

@@ -17,6 +17,7 @@ from training import losses
 from training.config import TrainConfig
 from training.ema import EMA
 from training.exchange import Exchange
+from training.identity import FaceRecogniser
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
@@ -37,6 +38,8 @@ class Batch:
     shot_landmark_images: Float[Tensor, "batch shots 3 h w"]
     target: Float[Tensor, "batch 3 h w"]
     target_landmark_image: Float[Tensor, "batch 3 h w"]
+    target_landmarks: Float[Tensor, "batch 68 2"]
+    """In [-1, 1] across the target's edges."""
     warped: WarpedShot | None
 
     def __len__(self) -> int:
@@ -51,7 +54,8 @@ class Batch:
     def _part(self, part: slice) -> "Batch":
         warped = self.warped and self.warped[part]
         shots, images = self.shots[part], self.shot_landmark_images[part]
-        return Batch(self.rows[part], shots, images, self.target[part], self.target_landmark_image[part], warped)
+        target, image, landmarks = self.target[part], self.target_landmark_image[part], self.target_landmarks[part]
+        return Batch(self.rows[part], shots, images, target, image, landmarks, warped)
 
 
 class NotFiniteError(ArithmeticError):
@@ -80,6 +84,7 @@ class Learner:
         perceptual: PerceptualNetwork,
         exchange: Exchange,
         device: torch.device,
+        recogniser: FaceRecogniser | None = None,
     ) -> None:
         self.config, self.exchange, self.device = config, exchange, device
         # Every worker starts from the same weights without a broadcast.
@@ -88,6 +93,7 @@ class Learner:
         self.generator = self._prepare(Generator(config.model))
         self.discriminator = self._prepare(Discriminator(config.model))
         self.perceptual = self._prepare(perceptual)
+        self.recogniser = recogniser and self._prepare(recogniser)
         self.table = table.to(device)
         betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
@@ -206,6 +212,11 @@ class Learner:
                 "feature_matching": losses.feature_matching(verdict.features, real_features),
                 "embedding_match": losses.embedding_match(drawn.embedding, rows),
             }
+        if self.recogniser is not None:
+            with self._autocast():
+                with torch.no_grad():
+                    real_face = self.recogniser(batch.target, batch.target_landmarks)
+                terms["identity"] = losses.identity(self.recogniser(frame, batch.target_landmarks), real_face)
         if self.config.losses.pixel:
             terms["pixel"] = losses.pixel(frame, batch.target)
         return terms

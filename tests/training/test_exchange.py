@@ -50,7 +50,7 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     shots = pictures()
     warped = warp_at(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
-    return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), warped)
+    return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), torch.zeros(len(rows), 68, 2), warped)
 
 
 def train(exchange: Exchange) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.exchange import SingleProcess
+from training.identity import FaceRecogniser
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
 from training.perceptual import PerceptualNetwork, load_perceptual
@@ -40,7 +41,8 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
     person = torch.rand(size, 32, 32, generator=random)
     warped = warp_at(make_shot(pictures(size), person), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2
-    return Batch(rows, pictures(size, 2), pictures(size, 2), pictures(size), pictures(size), warped)
+    face = torch.rand(size, 68, 2, generator=random) * 2 - 1
+    return Batch(rows, pictures(size, 2), pictures(size, 2), pictures(size), pictures(size), face, warped)
 
 
 def floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
@@ -64,7 +66,7 @@ def test_the_same_seed_gives_the_same_loss_to_the_last_digit(
         runs.append([learner.step(make_batch(number, warp_prior=warp_prior)) for number in range(3)])
     assert runs[0] == runs[1]
     assert ("painted_share" in runs[0][0]) == warp_prior
-    absent = {"content_face", "pixel"}  # AlexNet knows no faces; the paper has no loss of pixels
+    absent = {"content_face", "identity", "pixel"}  # AlexNet knows no faces; the paper has neither of the others
     terms = {field.name for field in dataclasses.fields(LossWeights)} - absent
     assert terms <= runs[0][0].keys()
 
@@ -97,6 +99,32 @@ def test_a_loss_of_pixels_is_added_where_it_has_a_weight(tiny_train: MakeTrain, 
     assert batch.warped is not None
     assert held["pixel"] == pytest.approx(float((batch.warped.frame[:, :3] - batch.target).abs().mean()), rel=1e-3)
     assert held["generator"] == pytest.approx(without["generator"] + 50 * held["pixel"], rel=1e-5)
+
+
+class _Brightness(FaceRecogniser):
+    """Sees how bright a picture is, at one stage and as its embedding."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def forward(self, frames: Tensor, landmarks: Tensor) -> list[Tensor]:
+        return [frames.mean(dim=(2, 3)), 10 * frames.mean(dim=(2, 3)) + landmarks.sum()]
+
+
+def test_a_loss_of_identity_is_added_where_there_is_a_recogniser(
+    tiny_train: MakeTrain, make_learner: MakeLearner, random_perceptual: PerceptualNetwork
+) -> None:
+    batch, config = make_batch(warp_prior=True), tiny_train(warp_prior=True, losses=LossWeights(identity=7.0))
+    without = floats(make_learner(config).step(batch))
+    assert "identity" not in without
+    table = RowTable([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
+    held = floats(Learner(config, table, random_perceptual, SingleProcess(), CPU, _Brightness()).step(batch))
+    # Nothing is painted before the first update: what is shown is the warp.
+    assert batch.warped is not None
+    darker = (batch.warped.frame[:, :3] - batch.target).mean(dim=(2, 3))
+    expected = 100 * darker.square().sum(dim=1).mean() + darker.abs().mean() / 3
+    assert held["identity"] == pytest.approx(float(expected), rel=1e-3)
+    assert held["generator"] == pytest.approx(without["generator"] + 7 * held["identity"], rel=1e-5)
 
 
 def test_another_seed_gives_other_weights(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:

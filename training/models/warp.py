@@ -85,11 +85,16 @@ class WarpedShot:
 
 
 def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
-    """Landmarks, skull and frame in crop coordinates: pixel centres of a `size` px crop -> [-1, 1] across its edges."""
+    """Landmarks in pixels of a `size` px crop, skull and frame -> [-1, 1] across its edges."""
     points = np.concatenate([np.asarray(landmarks, np.float64), skull_points(landmarks)], axis=-2)
-    normalised = (points + 0.5) * (2 / size) - 1
+    normalised = unit_points(points, size)
     still = np.broadcast_to(_still_frame(), (*normalised.shape[:-2], *_still_frame().shape))
     return np.concatenate([normalised, still], axis=-2).astype(np.float32)
+
+
+def unit_points(points: Float[np.ndarray, "*batch points 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
+    """Pixel centres of a `size` px crop -> [-1, 1] across its edges."""
+    return (points + 0.5) * (2 / size) - 1
 
 
 @lru_cache(maxsize=1)
