@@ -1,7 +1,7 @@
 """Eyes and mouth: the openings of a face, which no smooth warp can shut.
 
 A lid slides over the eye, and lips part before the teeth. A spline can only squeeze what lies between lids that touch,
-and half of all shut eyes are found with the upper lid under the lower one, where it folds. So places of the target are
+and many shut eyes are found with the upper lid under the lower one, where it folds. So places of the target are
 first moved along each opening's own up and down, until it is as open as in the source; a spline, which sees it so, does
 the rest. Between a limit, an edge, the other edge and the other limit the move changes evenly, and beyond them there is
 none: the skin of a lid is drawn over the eye, and lips part within their outlines.
