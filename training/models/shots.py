@@ -11,11 +11,12 @@ from torch.nn import functional as F
 # Outlines are widened and softened on pictures of this size: hair at them is in no matte, and must not stay behind.
 _OUTLINE_AT = 96
 _SOFTENINGS = 2
+_GRAIN_AT = 48  # what is seen on pictures of this size is no grain
 _LEAST_KNOWN = 1e-3  # share of a picture from which the rest is guessed
 
 
 def make_shot(frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]) -> Float[Tensor, "batch 7 h w"]:
-    """A picture and its matte, with the background filled in from around the person: smooth colours, no texture."""
+    """A picture and its matte, with the background filled in from around the person: smooth colours, no grain."""
     matte = mattes[:, None]
     known = (1 - torch.maximum(matte, _widened(matte))).square()
     background = torch.where(known.mean(dim=(2, 3), keepdim=True) < _LEAST_KNOWN, frames, _fill(frames, known))
@@ -23,15 +24,27 @@ def make_shot(frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch
 
 
 def behind(
-    shot: Float[Tensor, "batch 7 h w"], bent_matte: Float[Tensor, "batch 1 h w"]
+    shot: Float[Tensor, "batch 7 h w"],
+    bent_frame: Float[Tensor, "batch 3 h w"],
+    bent_matte: Float[Tensor, "batch 1 h w"],
 ) -> Float[Tensor, "batch 3 h w"]:
-    """What is seen around a person who moved: the shot as it stands, and the background where the person was."""
+    """What is seen around a person who moved: the shot as it stands, and the background where the person was, with the
+    grain of what the bent frame shows there."""
     frame, matte, background = shot.split([3, 1, 3], dim=1)
     # Where half a pixel was somebody and half still is, the other half shows what it did.
     bare = (matte - bent_matte).clamp_min(0) / (1 - bent_matte).clamp_min(1e-6)
     left = torch.maximum(bare, _widened(matte) - _widened(bent_matte))
-    seen: Tensor = frame + left * (background - frame)
+    seen: Tensor = frame + left * (background + _grain(bent_frame, 1 - bent_matte) - frame)
     return seen
+
+
+def _grain(frame: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:
+    """What is finer in a picture than the mean of the known around each place."""
+    size = min(_GRAIN_AT, frame.shape[-1])
+    share = F.adaptive_avg_pool2d(known, size)
+    mean = F.adaptive_avg_pool2d(frame * known, size) / share.clamp_min(1e-6)
+    smooth = F.interpolate(mean, size=frame.shape[-2:], mode="bilinear", align_corners=False)
+    return known * (frame - smooth)
 
 
 def _widened(matte: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h w"]:

@@ -202,9 +202,9 @@ def warp_person(
 ) -> Float[Tensor, "batch 4 h w"]:
     """Sample the person in a shot; what lies behind stands still. The picture, and its matte."""
     person, matte = warp(shot[:, :4], grid, mode).split([3, 1], dim=1)
-    matte = matte.clamp(0, 1)
-    still = behind(shot, matte)
-    return torch.cat([still + matte * (person.clamp(-1, 1) - still), matte], dim=1)
+    matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
+    still = behind(shot, person, matte).clamp(-1, 1)
+    return torch.cat([still + matte * (person - still), matte], dim=1)
 
 
 def warp_finely(shot: Float[Tensor, "batch 7 size size"], bend: Bend) -> Float[Tensor, "batch 3 size size"]:

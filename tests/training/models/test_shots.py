@@ -46,7 +46,7 @@ def test_pictures_of_any_size_are_filled() -> None:
 
 def test_around_a_person_who_did_not_move_the_picture_stands() -> None:
     matte, picture = _person(24, 40), torch.rand(1, 3, SIZE, SIZE)
-    seen = behind(make_shot(picture, matte), matte[:, None])
+    seen = behind(make_shot(picture, matte), picture, matte[:, None])
     outside = matte.expand(3, -1, -1)[None] == 0
     assert torch.equal(seen[outside], picture[outside])
 
@@ -57,6 +57,16 @@ def test_nothing_of_a_person_who_moved_stays_behind() -> None:
     picture[..., 23:41] = 0.9
     matte = _person(24, 40)
     shot, nobody = make_shot(picture, matte), torch.zeros(1, 1, SIZE, SIZE)
-    seen = behind(shot, nobody)
+    seen = behind(shot, torch.full_like(picture, -0.5), nobody)
     assert float(seen[..., 24:40].max()) < -0.2
     assert float(seen.max()) < 0.2
+
+
+def test_what_is_uncovered_has_the_grain_of_what_is_bent_there() -> None:
+    """A person goes from a chequered ground: chequers where they were, in the colour around."""
+    rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    chequers = (0.2 * ((rows + columns) % 2) - 0.1).expand(1, 3, SIZE, SIZE)
+    matte = _person(16, 48)
+    picture = torch.where(matte[:, None] > 0, 0.9, chequers - 0.5)
+    seen = behind(make_shot(picture, matte), chequers + 0.3, torch.zeros(1, 1, SIZE, SIZE))
+    torch.testing.assert_close(seen[..., 20:44], (chequers - 0.5)[..., 20:44], atol=0.05, rtol=0)
