@@ -13,6 +13,7 @@ from training.models.layers import (
     SelfAttention,
     adain,
     downsampling_blocks,
+    smoothed,
     sn_conv,
     sn_linear,
 )
@@ -162,9 +163,9 @@ class Generator(nn.Module):
     def _move(self, bend: Bend, features: Float[Tensor, "batch channels h2 w2"]) -> Bend:
         """The warp's spline, followed less (1: not at all, -1: twice as far) and moved further, as features say."""
         motion = torch.tanh(_CAUTION * self.motion(F.relu(F.instance_norm(features))).float())
-        for _ in range(_SMOOTHINGS):
-            motion = F.avg_pool2d(F.pad(motion, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        motion = F.interpolate(motion, size=bend.spline.shape[1:3], mode="bilinear", align_corners=False)
+        motion = F.interpolate(
+            smoothed(motion, _SMOOTHINGS), size=bend.spline.shape[1:3], mode="bilinear", align_corners=False
+        )
         still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
         return replace(bend, spline=(1 - still) * bend.spline + _FURTHEST * further)
 

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.models.layers import smoothed
+
 # Outlines are widened and softened on pictures of this size: hair at them is in no matte, and must not stay behind.
 _OUTLINE_AT = 96
 _SOFTENINGS = 2
@@ -40,19 +42,14 @@ def behind(
 
 def _grain(frame: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:
     """What is finer in a picture than the mean of the known around each place."""
-    size = min(_GRAIN_AT, frame.shape[-1])
-    share = F.adaptive_avg_pool2d(known, size)
-    mean = F.adaptive_avg_pool2d(frame * known, size) / share.clamp_min(1e-6)
-    smooth = F.interpolate(mean, size=frame.shape[-2:], mode="bilinear", align_corners=False)
-    return known * (frame - smooth)
+    mean, _ = _mean_of_known(frame, known, min(_GRAIN_AT, frame.shape[-1]))
+    return known * (frame - _enlarged(mean, frame))
 
 
 def _widened(matte: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h w"]:
     size = min(_OUTLINE_AT, matte.shape[-1])
     coarse = F.max_pool2d(F.adaptive_avg_pool2d(matte, size), 3, stride=1, padding=1)
-    for _ in range(_SOFTENINGS):
-        coarse = F.avg_pool2d(F.pad(coarse, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return F.interpolate(coarse, size=matte.shape[-2:], mode="bilinear", align_corners=False)
+    return _enlarged(smoothed(coarse, _SOFTENINGS), matte)
 
 
 def _fill(frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:
@@ -60,9 +57,18 @@ def _fill(frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h 
     squares of what is."""
     if frames.shape[-1] == 1:
         return frames
-    half = frames.shape[-1] // 2
-    share = F.adaptive_avg_pool2d(known, half)
-    means = F.adaptive_avg_pool2d(frames * known, half) / share.clamp_min(1e-6)
-    coarser = _fill(means, (2 * share).clamp_max(1))
-    smooth = F.interpolate(coarser, size=frames.shape[-2:], mode="bilinear", align_corners=False)
+    means, share = _mean_of_known(frames, known, frames.shape[-1] // 2)
+    smooth = _enlarged(_fill(means, (2 * share).clamp_max(1)), frames)
     return smooth + known * (frames - smooth)
+
+
+def _mean_of_known(
+    frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"], size: int
+) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch 1 size size"]]:
+    """A smaller picture, of what is known alone, and the share of each of its pixels that is."""
+    share = F.adaptive_avg_pool2d(known, size)
+    return F.adaptive_avg_pool2d(frames * known, size) / share.clamp_min(1e-6), share
+
+
+def _enlarged(small: Float[Tensor, "..."], like: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "..."]:
+    return F.interpolate(small, size=like.shape[-2:], mode="bilinear", align_corners=False)
