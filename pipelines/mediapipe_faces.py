@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from pipelines import assets
 from pipelines.boxes import follow_hints
@@ -71,6 +71,21 @@ class BlendshapeReader:
         return {shape.category_name: shape.score for shape in result.face_blendshapes[0]}, _to_faces(result, image)[0]
 
 
+class MeshReader:
+    """MediaPipe's 478 points of the largest face: its mesh of 468 and ten of the irises."""
+
+    def __init__(self) -> None:
+        self._landmarker: Any = None
+
+    def read(self, image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 2"] | None:
+        """In pixels; None where there is no face. The 68 landmarks are those at `MEDIAPIPE_TO_IBUG`."""
+        if self._landmarker is None:
+            self._landmarker = _create_landmarker(self, 1)
+        result = self._landmarker.detect(mediapipe_image(image))
+        meshes = [_in_pixels(points, image) for points in result.face_landmarks]
+        return meshes[0] if meshes else None
+
+
 def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = False) -> Any:
     """A landmarker for single pictures; it is closed when `owner` goes."""
 
@@ -87,11 +102,12 @@ def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = Fal
 
 
 def _to_faces(result: Any, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
+    meshes = (_in_pixels(points, image) for points in result.face_landmarks)
+    return largest_first([make_face(mesh[MEDIAPIPE_TO_IBUG], 1.0) for mesh in meshes])
+
+
+def _in_pixels(points: Any, image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 2"]:
     height, width = image.shape[:2]
+    unit = np.array([(point.x, point.y) for point in points], dtype=np.float32)
     # MediaPipe's unit square spans the picture's outer edges; half a pixel leads to centres at integers.
-    scale = np.array([width, height], dtype=np.float32)
-    faces = []
-    for points in result.face_landmarks:
-        unit = np.array([(points[index].x, points[index].y) for index in MEDIAPIPE_TO_IBUG], dtype=np.float32)
-        faces.append(make_face(unit * scale - 0.5, 1.0))
-    return largest_first(faces)
+    return np.asarray(unit * np.array([width, height], dtype=np.float32) - 0.5)

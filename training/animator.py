@@ -17,7 +17,7 @@ from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.generator import GeneratedFrame
-from training.models.warp import REACH, Bend, WarpedShot, bend, control_points, warp_at, warp_finely
+from training.models.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
 from training.pictures import resize_points, resize_square, to_images, to_shots
 from training.portraits import Portrait
 
@@ -87,18 +87,18 @@ class Animator:
             return enlarged(self._timed(images, adain, None).frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
-        border = round(size * (REACH - 1) / 2)
-        whole = bend(source, target, size + 2 * border, extent=REACH)
-        inner = Bend(whole.spline[:, border : border + size, border : border + size], whole.source, whole.target)
+        whole = bend(source, target, extent=REACH)
+        inner = whole.inner
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
         warped = warp_at(coarse_frame, source_image, inner)
         drawn = self._timed(images, adain, warped)
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
-        moved = _faded((drawn.parts.bend.spline - inner.spline).permute(0, 3, 1, 2), border).permute(0, 2, 3, 1)
-        moved_bend = replace(whole, spline=whole.spline + moved)
+        moved = (drawn.parts.bend.spline - inner.spline).permute(0, 3, 1, 2)
+        around = (whole.spline.shape[1] - inner.spline.shape[1]) // 2
+        moved_bend = replace(whole, spline=whole.spline + _faded(moved, around).permute(0, 2, 3, 1))
         fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
-        return corrected(fine, drawn.frame, drawn.parts.moved, border)
+        return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
 
     def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> GeneratedFrame:
         started = time.perf_counter()

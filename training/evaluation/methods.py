@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -113,7 +113,8 @@ class WarpAlone:
 
     def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
         everything = np.full_like(shots.stored.images[..., 0], 255)
-        return _warp_shots(shots, targets, everything, self.config, self.device, plain_bend)
+        how = partial(plain_bend, size=self.config.image_size)
+        return _warp_shots(shots, targets, everything, self.config, self.device, how)
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _warp_shots(
         to_shots(faces.images[source], np.stack([resize_matte(mattes[shot], faces.size) for shot in source]), device)
         for faces in (fine, shots.faces)
     )
-    return _Warped(warp_at(small, images, how(ours, wanted, size)), large)
+    return _Warped(warp_at(small, images, how(ours, wanted)), large)
 
 
 @lru_cache(maxsize=1)

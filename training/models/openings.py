@@ -120,6 +120,14 @@ def settled_landmarks(target: Float[Tensor, "batch 68 2"], openings: list[Openin
     return settled
 
 
+def settled_points(points: Float[Tensor, "batch points 2"], openings: list[Opening]) -> Float[Tensor, "batch points 2"]:
+    """Where any points of the target lie then."""
+    settled = points.clone()
+    for opening in openings:
+        settled += opening.shift(points)
+    return settled
+
+
 def settled_places(
     places: Float[Tensor, "size size 2"], extent: float, openings: list[Opening]
 ) -> Float[Tensor, "batch size size 2"]:

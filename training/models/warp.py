@@ -1,8 +1,9 @@
 """The warp prior: bend a shot so that its landmarks lie where the target's are (thin-plate spline, Bookstein 1989).
 
 The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
-unpainted. Control points are the 68 landmarks, skull points from a 3-D head fitted to them (so that hair and forehead
-move with the face) and a frame of fixed points around the crop (so that the background stays).
+unpainted. Control points are the landmarks of eyes and mouth, the skin that the 68 tell of (`training.models.surface`),
+skull points from a 3-D head fitted to them (so that hair and forehead move with the face) and a frame of fixed points
+around the crop (so that the background stays).
 
 Eyes and mouth open and shut by ways of their own, see `training.models.openings`. Only the person in a shot is bent,
 see `training.models.shots`.
@@ -19,22 +20,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.head import SKULL_POINTS, skull_points
-from training.models.openings import find_openings, in_order, settled_landmarks, settled_places
+from training.models.openings import find_openings, in_order, settled_landmarks, settled_places, settled_points
 from training.models.shots import behind
+from training.models.surface import surface_points
 
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Points that touch in the target but not
 # in the source ask two things of one place: a spline through both would fold, this one passes between them.
 _SMOOTHING = 3.5e-4
-# Of the points that move with the head as a whole: jaw, brows, nose and skull. A detector's points tremble by a percent
-# of the eyes' distance, and a spline that followed each bent the features that tell who it is (docs/evaluation.md).
+# Of what moves with the head as a whole: eyes as a whole, skin and skull. A detector's points tremble by a percent of
+# the eyes' distance, and a spline that followed each bent the features that tell who it is (docs/evaluation.md).
 _SMOOTHING_OF_HEAD = 1e-2
-_EYES_AND_MOUTH = slice(36, 68)  # move on their own
+_NUM_LANDMARKS = 68
+_EYES, _MOUTH = slice(36, 48), slice(48, 68)
+# Across the crop: the spline is smooth, and solved at so many places only.
+SPLINE_PLACES = 48
 # Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
 # can still move.
 REACH = 1.5
 # Left and right of the head, already at little more than its border: background does not follow a head that turns.
 _SIDES = 1.1
 _FRAME_POINTS_PER_SIDE = 7
+_SKULL = slice(_NUM_LANDMARKS, _NUM_LANDMARKS + len(SKULL_POINTS))  # of the control points, after the landmarks
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,14 @@ class Bend:
         settled = settled_places(places, self.extent, find_openings(self.source, self.target)) / self.extent
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
+
+    @property
+    def inner(self) -> "Bend":
+        """Of the crop alone."""
+        size = self.spline.shape[1]
+        border = (size - round(size / self.extent)) // 2
+        within = slice(border, size - border)
+        return Bend(self.spline[:, within, within], self.source, self.target)
 
     @classmethod
     def smooth(cls, spline: Float[Tensor, "batch h w 2"]) -> "Bend":
@@ -97,12 +111,11 @@ def unit_points(points: Float[np.ndarray, "*batch points 2"], size: int) -> Floa
     return (points + 0.5) * (2 / size) - 1
 
 
-@lru_cache(maxsize=1)
-def point_smoothing() -> Float[np.ndarray, "points"]:
-    """How far each of the control points may be missed; see `_SMOOTHING`."""
-    landmarks, skull = np.full(68, _SMOOTHING_OF_HEAD), np.full(len(SKULL_POINTS), _SMOOTHING_OF_HEAD)
-    landmarks[_EYES_AND_MOUTH] = _SMOOTHING
-    return np.concatenate([landmarks, skull, np.full(len(_still_frame()), _SMOOTHING)])
+def plain_smoothing(source: Float[Tensor, "batch points 2"]) -> Float[Tensor, " points"]:
+    """How far each of the control points may be missed by `plain_bend`."""
+    smoothing = source.new_full((source.shape[1],), _SMOOTHING)
+    smoothing[: _EYES.start] = smoothing[_SKULL] = _SMOOTHING_OF_HEAD
+    return smoothing
 
 
 @lru_cache(maxsize=1)
@@ -120,22 +133,22 @@ def sampling_grid(
     size: int,
     *,
     extent: float = 1.0,
-    smoothing: Float[Tensor, " points"] | None = None,
+    smoothing: Float[Tensor, " points"],
 ) -> Float[Tensor, "batch size size 2"]:
     """Where each pixel of the target looks in the source, both in [-1, 1] (`align_corners=False`).
 
     `size` pixels span [-extent, extent]: the crop, or with `REACH` all that moves.
 
     Solved in float32 as displacements, so that a target that equals its source gives exactly the identity.
-    Points are `control_points`; others need a `smoothing` of their own, each 0 to be met.
+
+    Args:
+        smoothing: how far each of the points may be missed: 0 to be met.
     """
     source, target = source.float(), target.float()
     batch, num_points, _ = target.shape
     ones = target.new_ones(batch, num_points, 1)
     polynomial = torch.cat([ones, target], dim=2)
     kernel = _kernel(torch.cdist(target, target, compute_mode="donot_use_mm_for_euclid_dist"))
-    if smoothing is None:
-        smoothing = torch.from_numpy(point_smoothing()).to(target)
     kernel = kernel + torch.diag(smoothing)
     system = torch.cat(
         [
@@ -156,19 +169,36 @@ def sampling_grid(
 
 
 def bend(
-    source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int, *, extent: float = 1.0
+    source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], *, extent: float = 1.0
 ) -> Bend:
-    """How a shot with `source` is bent for a target, both `control_points`, its spline solved for `size` pixels."""
-    source, target = (_in_order(points) for points in (source, target))
-    faces = source[:, :68], target[:, :68]
-    settled = torch.cat([settled_landmarks(faces[1], find_openings(*faces)), target[:, 68:]], dim=1)
-    return Bend(displacement(sampling_grid(source, settled, size, extent=extent), extent), *faces, extent)
+    """How a shot with `source` is bent for a target, both `control_points`."""
+    faces = source[:, :_NUM_LANDMARKS], target[:, :_NUM_LANDMARKS]
+    skins = surface_points(faces[0]), surface_points(faces[1])
+    ordered = in_order(faces[0]), in_order(faces[1])
+    openings = find_openings(*ordered)
+    ours = _bending_points(ordered[0], skins[0], source)
+    wanted = _bending_points(settled_landmarks(ordered[1], openings), settled_points(skins[1], openings), target)
+    smoothing = ours.new_full((ours.shape[1],), _SMOOTHING_OF_HEAD)
+    smoothing[-len(_still_frame()) - (_MOUTH.stop - _MOUTH.start) :] = _SMOOTHING
+    grid = sampling_grid(ours, wanted, round(SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
+    return Bend(displacement(grid, extent), *ordered, extent)
+
+
+def _bending_points(
+    landmarks: Float[Tensor, "batch 68 2"],
+    skin: Float[Tensor, "batch skin 2"],
+    control: Float[Tensor, "batch points 2"],
+) -> Float[Tensor, "batch bending 2"]:
+    """What the spline of `bend` goes by: first what moves with the head, then what it meets more closely."""
+    still = control[:, -len(_still_frame()) :]
+    return torch.cat([landmarks[:, _EYES], skin, control[:, _SKULL], landmarks[:, _MOUTH], still], dim=1)
 
 
 def plain_bend(source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int) -> Bend:
-    """The same by a spline alone, as far as eyes and mouth follow it."""
+    """The same by a spline through the control points alone, solved for `size` pixels, as far as eyes and mouth follow
+    it."""
     source, target = (_in_order(points) for points in (source, target))
-    return Bend.smooth(displacement(sampling_grid(source, target, size)))
+    return Bend.smooth(displacement(sampling_grid(source, target, size, smoothing=plain_smoothing(source))))
 
 
 def _in_order(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
@@ -219,7 +249,7 @@ def warp_shot(
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
     """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
-    return warp_at(shot, landmark_image, bend(source_points, target_points, landmark_image.shape[-1]))
+    return warp_at(shot, landmark_image, bend(source_points, target_points))
 
 
 def warp_at(
