@@ -340,7 +340,7 @@ def _bent_variant(
     bent_image = rasterize_batch(torch.from_numpy(bent[None]), size, config.raster)
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
     shot = _shots(segmenter, frame, fine_landmarks[None])
-    bent_frame, bent_matte = warp_person(shot, bend(own, other).grid(fine)).split([3, 1], dim=1)
+    bent_frame, bent_matte = warp_person(shot, bend(own, other)).split([3, 1], dim=1)
     return _Frames(target, own_image, warp_shot(make_shot(bent_frame, bent_matte[:, 0]), bent_image, other, own))
 
 

@@ -25,6 +25,9 @@ _SIZE = 256  # MediaPipe sees what is smaller worse
 # 69 pixels apart. Twice as much gives a little more likeness, and brows that follow a driver a little less.
 _TREMBLING = 0.0324
 _NUM_MESH_POINTS = 468
+# Eyes' distances from the middle of the face. Where the face ends its skin turns away from who looks on: a spline that
+# followed it there folded the far cheek of a head that turns from one side to the other.
+_CHEEKS = 0.816
 
 
 def read_meshes(root: str) -> Iterator[Float[np.ndarray, "478 2"]]:
@@ -46,7 +49,7 @@ def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], trembling: float) -> d
     """
     from scipy.optimize import linear_sum_assignment  # of the development environment
 
-    skin = _skin_points()
+    skin = np.array(skin_points())
     landmarks, mirrored_landmarks = meshes[:, MEDIAPIPE_TO_IBUG], _mirrored(meshes[:, MEDIAPIPE_TO_IBUG], [*MIRRORED])
     reference = (_upright(landmarks[0]) + _upright(mirrored_landmarks[0])) / 2
     for _ in range(3):  # of the mean face onto itself
@@ -54,6 +57,8 @@ def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], trembling: float) -> d
         mean = _complex(_upright(_moved(both, both, reference).mean(axis=0)))
         reference = np.stack([mean.real, mean.imag], axis=-1)
     surface = _moved(landmarks, meshes[:, skin], reference).mean(axis=0)
+    inner = np.abs(surface[:, 0]) < _CHEEKS
+    surface, skin = surface[inner], skin[inner]
     _, partners = linear_sum_assignment(np.linalg.norm(surface[:, None] * (-1, 1) - surface, axis=-1))
     skins = np.concatenate([meshes[:, skin], _mirrored(meshes[:, skin], partners)])
     asked = (_moved(both, both, reference) - reference).reshape(len(both), -1)
@@ -66,8 +71,8 @@ def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], trembling: float) -> d
     return {"reference": reference, "surface": surface, "weights": weights}
 
 
-def _skin_points() -> list[int]:
-    """Of the mesh, all points but those on the outlines of eyes and lips, which move by ways of their own."""
+def skin_points() -> list[int]:
+    """Of MediaPipe's mesh, all points but those on the outlines of eyes and lips, which move by ways of their own."""
     from mediapipe.tasks.python.vision import FaceLandmarksConnections as Outlines
 
     lines = Outlines.FACE_LANDMARKS_LIPS, Outlines.FACE_LANDMARKS_LEFT_EYE, Outlines.FACE_LANDMARKS_RIGHT_EYE

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import assets, head, video
 from pipelines.landmarks import Candidates, create_detector, face_size
-from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG
+from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG, MeshReader
 
 # iBUG points that mirror each other: i <-> MIRROR[i].
 MIRROR = [
@@ -138,3 +138,13 @@ def test_a_detector_that_is_lost_in_a_cycle_does_not_hang_the_collector(mona_lis
     detector.myself = detector  # type: ignore[attr-defined]
     del detector
     gc.collect()
+
+
+@pytest.mark.slow
+def test_the_mesh_holds_the_landmarks_of_the_largest_face(mona_lisa: np.ndarray) -> None:
+    mesh = MeshReader().read(mona_lisa)
+    (face,) = create_detector().detect(mona_lisa)
+    assert mesh is not None
+    assert mesh.shape == (478, 2)
+    np.testing.assert_allclose(mesh[MEDIAPIPE_TO_IBUG], face.landmarks, atol=0.01)
+    assert MeshReader().read(np.zeros((200, 200, 3), np.uint8)) is None

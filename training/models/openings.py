@@ -26,6 +26,9 @@ _SHUT = 0.06  # what a detector still sees between lids that touch
 _RIM = 0.06  # of the lower lid, that the lashes of the upper one cover when it is shut
 _LEAST = 0.002  # between the edges of what is shut: they keep their order
 _LIP = 0.02  # least thickness of a lip
+_DRAWN_OUT = (
+    3.0  # times as long as its source, and the inside of a mouth begins to be another thing; at twice that it is
+)
 # Open by less than this share of the source, only what lies next to the upper edge shows: lashes, and less and less of
 # the eye. Else each pixel along a narrow line would show another part of it.
 _NARROW = 0.25
@@ -71,15 +74,28 @@ class Opening:
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         """How far each place of the target is to be moved."""
-        along, height = self.axes.coordinates(places)
-        table = torch.cat([self.heights, self.shifts], dim=1)[..., None]
-        rows = _interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
-        (top, above, below, bottom), (upper, lower) = rows[:, :4].unbind(1), rows[:, 4:].unbind(1)
+        height, (top, above, below, bottom, upper, lower) = self._column(places)
         gap, settled_gap = below - above, below + lower - above - upper
         inside = lower - (settled_gap - gap / _NARROW).clamp_min(0)
         still = torch.zeros_like(upper)
         shift = _interpolate(height, (top, above, below, below, bottom), (still, upper, inside, lower, still))
         return shift[..., None] * self.axes.down
+
+    def newly_open(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places"]:
+        """How far each place of the target shows what its source hides, 0 to 1: what is drawn out there is a seam."""
+        height, (_, above, below, _, upper, lower) = self._column(places)
+        gap, settled_gap = below - above, below + lower - above - upper
+        drawn_out = (gap / settled_gap.clamp_min(_LEAST) / _DRAWN_OUT - 1).clamp(0, 1)
+        return drawn_out * (torch.minimum(height - above, below - height) / _LIP).clamp(0, 1)
+
+    def _column(
+        self, places: Float[Tensor, "batch places 2"]
+    ) -> tuple[Float[Tensor, "batch places"], tuple[Float[Tensor, "batch places"], ...]]:
+        """How low places lie, and `heights` and `shifts` in their columns."""
+        along, height = self.axes.coordinates(places)
+        table = torch.cat([self.heights, self.shifts], dim=1)[..., None]
+        rows = _interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
+        return height, rows.unbind(1)
 
     def block(self, size: int, extent: float) -> tuple[slice, slice]:
         """Rows and columns in which anything moves, of `size` pixels that span [-extent, extent]."""
@@ -140,6 +156,19 @@ def settled_places(
             asked = block.reshape(1, -1, 2).expand(len(settled), -1, -1)
             settled[:, rows, columns] += opening.shift(asked).unflatten(1, block.shape[:2])
     return settled
+
+
+def newly_open(
+    places: Float[Tensor, "size size 2"], extent: float, mouth: Opening
+) -> Float[Tensor, "batch 1 size size"]:
+    """How far pixels of the target, which span [-extent, extent], show what lies behind lips that were shut."""
+    shares = places.new_zeros(len(mouth.columns), 1, *places.shape[:2])
+    rows, columns = mouth.block(len(places), extent)
+    block = places[rows, columns]
+    if block.numel():
+        asked = block.reshape(1, -1, 2).expand(len(shares), -1, -1)
+        shares[:, 0, rows, columns] = mouth.newly_open(asked).unflatten(1, block.shape[:2])
+    return shares
 
 
 def _eye(source: Tensor, target: Tensor, corners: list[int], upper: list[int], lower: list[int]) -> Opening:

@@ -20,7 +20,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.head import SKULL_POINTS, skull_points
-from training.models.openings import find_openings, in_order, settled_landmarks, settled_places, settled_points
+from training.models.openings import (
+    find_openings,
+    in_order,
+    newly_open,
+    settled_landmarks,
+    settled_places,
+    settled_points,
+)
 from training.models.shots import behind
 from training.models.surface import surface_points
 
@@ -40,6 +47,7 @@ REACH = 1.5
 # Left and right of the head, already at little more than its border: background does not follow a head that turns.
 _SIDES = 1.1
 _FRAME_POINTS_PER_SIDE = 7
+_DARK = 0.25  # the inside of a mouth beside the lips' colour
 _SKULL = slice(_NUM_LANDMARKS, _NUM_LANDMARKS + len(SKULL_POINTS))  # of the control points, after the landmarks
 
 
@@ -61,10 +69,17 @@ class Bend:
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Where each of `size` x `size` pixels of the target looks, the shot's edges at -1 and 1."""
-        places = self.extent * identity_grid(size, self.spline.device)
-        settled = settled_places(places, self.extent, find_openings(self.source, self.target)) / self.extent
+        settled = settled_places(self._places(size), self.extent, find_openings(self.source, self.target)) / self.extent
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
+
+    def newly_open(self, size: int) -> Float[Tensor, "batch 1 size size"]:
+        """How far each of those pixels shows what lies behind lips that the shot has shut, 0 to 1."""
+        *_, mouth = find_openings(self.source, self.target)
+        return newly_open(self._places(size), self.extent, mouth)
+
+    def _places(self, size: int) -> Float[Tensor, "size size 2"]:
+        return self.extent * identity_grid(size, self.spline.device)
 
     @property
     def inner(self) -> "Bend":
@@ -226,20 +241,25 @@ def warp(
 
 
 def warp_person(
-    shot: Float[Tensor, "batch 7 h w"],
-    grid: Float[Tensor, "batch h w 2"],
-    mode: Literal["bilinear", "bicubic"] = "bilinear",
-) -> Float[Tensor, "batch 4 h w"]:
-    """Sample the person in a shot; what lies behind stands still. The picture, and its matte."""
-    person, matte = warp(shot[:, :4], grid, mode).split([3, 1], dim=1)
+    shot: Float[Tensor, "batch 7 size size"], bend: Bend, mode: Literal["bilinear", "bicubic"] = "bilinear"
+) -> Float[Tensor, "batch 4 size size"]:
+    """Bend the person in a shot; what lies behind stands still. The picture, and its matte.
+
+    A mouth that the shot has shut is dark inside, where the seam of its lips would be drawn out to stripes.
+    """
+    size = shot.shape[-1]
+    person, matte = warp(shot[:, :4], bend.grid(size), mode).split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
+    inside = bend.newly_open(size)
+    seam = (inside * person).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+    person = person + inside * (_DARK * (seam + 1) - 1 - person)
     still = behind(shot, person, matte).clamp(-1, 1)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 
 
 def warp_finely(shot: Float[Tensor, "batch 7 size size"], bend: Bend) -> Float[Tensor, "batch 3 size size"]:
-    """A shot as it is shown: at its own size, by a spline that was solved for a smaller one."""
-    return warp_person(shot, bend.grid(shot.shape[-1]), "bicubic")[:, :3]
+    """A shot as it is shown, at its own size."""
+    return warp_person(shot, bend, "bicubic")[:, :3]
 
 
 def warp_shot(
@@ -267,7 +287,7 @@ def warp_and_shrink(shot: Float[Tensor, "batch 7 fine fine"], bend: Bend, size: 
     pixels of a small picture there is only blur, which a network would spend itself on undoing.
     """
     fine = shot.shape[-1]
-    return F.avg_pool2d(warp_person(shot, bend.grid(fine)), fine // size)
+    return F.avg_pool2d(warp_person(shot, bend), fine // size)
 
 
 def _kernel(distance: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.models.openings import find_openings, in_order, settled_landmarks, settled_places
-from training.models.warp import bend, control_points, identity_grid, warp
+from training.models.openings import find_openings, in_order, newly_open, settled_landmarks, settled_places
+from training.models.shots import make_shot
+from training.models.warp import bend, control_points, identity_grid, warp, warp_person
 
 SIZE = 128
 RIGHT_EYE = ((37, 41), (38, 40))
@@ -45,7 +46,7 @@ def _tensor(landmarks: np.ndarray) -> Float[Tensor, "1 68 2"]:
 
 def _bent(source: np.ndarray, target: np.ndarray, picture: Tensor) -> np.ndarray:
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
-    shown: np.ndarray = warp(picture[None, None], bend(*points, SIZE).grid(SIZE))[0, 0].numpy()
+    shown: np.ndarray = warp(picture[None, None], bend(*points).grid(SIZE))[0, 0].numpy()
     return shown
 
 
@@ -131,6 +132,45 @@ def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) 
     opened, inside = _bent(shut, wide_open, lips), _between(wide_open, 62, 66, margin=0.5).numpy() > 0
     assert inside.sum() > 50
     assert opened[inside].min() > 0.9
+
+
+def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
+    """All that lies between them where the source has them shut, nothing where it is as open, and no lip."""
+    shut = wide_open.copy()
+    shut[[58, 57, 56], 1] -= 10
+    for upper, lower in LIPS:
+        shut[upper, 1], shut[lower, 1] = shut[60, 1] - 0.2, shut[60, 1] + 0.2
+    places = identity_grid(SIZE, torch.device("cpu"))
+    inside = _between(wide_open, 62, 66, margin=1.0).numpy() > 0
+    lips = _between(wide_open, 51, 62).numpy() + _between(wide_open, 66, 57).numpy() > 0
+
+    def uncovered(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        *_, mouth = find_openings(in_order(_tensor(source)), in_order(_tensor(target)))
+        share: np.ndarray = newly_open(places, 1.0, mouth)[0, 0].numpy()
+        return share
+
+    opened = uncovered(shut, wide_open)
+    assert inside.sum() > 40
+    assert opened[inside].min() > 0.9
+    assert opened[lips].max() < 0.1
+    assert opened.sum() < 2.5 * inside.sum()  # the ends of the mouth, beyond the columns of `inside`, belong to it
+    assert uncovered(wide_open, wide_open).max() == 0
+    assert uncovered(wide_open, shut).max() == 0
+
+
+def test_a_mouth_that_opens_is_dark_inside(wide_open: np.ndarray) -> None:
+    """A quarter of the lips' colour, everywhere the same; the lips stay as they are."""
+    shut = wide_open.copy()
+    shut[[58, 57, 56], 1] -= 10
+    for upper, lower in LIPS:
+        shut[upper, 1], shut[lower, 1] = shut[60, 1] - 0.2, shut[60, 1] + 0.2
+    stripes = torch.zeros(1, 3, SIZE, SIZE)
+    stripes[..., ::2] = 0.2
+    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (shut, wide_open))
+    bent = warp_person(make_shot(stripes, torch.ones(1, SIZE, SIZE)), bend(*points))[0, 0]
+    inside = _between(wide_open, 62, 66, margin=1.0) > 0
+    assert bent[inside].numpy() == pytest.approx(0.25 * (0.1 + 1) - 1, abs=0.03)
+    assert float(bent[~inside].mean()) == pytest.approx(0.1, abs=0.02)
 
 
 def test_an_open_mouth_shuts(wide_open: np.ndarray) -> None:
