@@ -10,7 +10,7 @@ see `training.models.shots`.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from pipelines.head import SKULL_POINTS, skull_points
 from training.models.openings import (
+    Opening,
     find_openings,
     in_order,
     newly_open,
@@ -40,7 +41,7 @@ _SMOOTHING_OF_HEAD = 1e-2
 _NUM_LANDMARKS = 68
 _EYES, _MOUTH = slice(36, 48), slice(48, 68)
 # Across the crop: the spline is smooth, and solved at so many places only.
-SPLINE_PLACES = 48
+_SPLINE_PLACES = 48
 # Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
 # can still move.
 REACH = 1.5
@@ -69,14 +70,17 @@ class Bend:
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Where each of `size` x `size` pixels of the target looks, the shot's edges at -1 and 1."""
-        settled = settled_places(self._places(size), self.extent, find_openings(self.source, self.target)) / self.extent
+        settled = settled_places(self._places(size), self.extent, self._openings) / self.extent
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
 
     def newly_open(self, size: int) -> Float[Tensor, "batch 1 size size"]:
         """How far each of those pixels shows what lies behind lips that the shot has shut, 0 to 1."""
-        *_, mouth = find_openings(self.source, self.target)
-        return newly_open(self._places(size), self.extent, mouth)
+        return newly_open(self._places(size), self.extent, self._openings[-1])
+
+    @cached_property
+    def _openings(self) -> list[Opening]:
+        return find_openings(self.source, self.target)
 
     def _places(self, size: int) -> Float[Tensor, "size size 2"]:
         return self.extent * identity_grid(size, self.spline.device)
@@ -124,13 +128,6 @@ def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Fl
 def unit_points(points: Float[np.ndarray, "*batch points 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
     """Pixel centres of a `size` px crop -> [-1, 1] across its edges."""
     return (points + 0.5) * (2 / size) - 1
-
-
-def plain_smoothing(source: Float[Tensor, "batch points 2"]) -> Float[Tensor, " points"]:
-    """How far each of the control points may be missed by `plain_bend`."""
-    smoothing = source.new_full((source.shape[1],), _SMOOTHING)
-    smoothing[: _EYES.start] = smoothing[_SKULL] = _SMOOTHING_OF_HEAD
-    return smoothing
 
 
 @lru_cache(maxsize=1)
@@ -195,7 +192,7 @@ def bend(
     wanted = _bending_points(settled_landmarks(ordered[1], openings), settled_points(skins[1], openings), target)
     smoothing = ours.new_full((ours.shape[1],), _SMOOTHING_OF_HEAD)
     smoothing[-len(_still_frame()) - (_MOUTH.stop - _MOUTH.start) :] = _SMOOTHING
-    grid = sampling_grid(ours, wanted, round(SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
+    grid = sampling_grid(ours, wanted, round(_SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
     return Bend(displacement(grid, extent), *ordered, extent)
 
 
@@ -213,11 +210,13 @@ def plain_bend(source: Float[Tensor, "batch points 2"], target: Float[Tensor, "b
     """The same by a spline through the control points alone, solved for `size` pixels, as far as eyes and mouth follow
     it."""
     source, target = (_in_order(points) for points in (source, target))
-    return Bend.smooth(displacement(sampling_grid(source, target, size, smoothing=plain_smoothing(source))))
+    smoothing = source.new_full((source.shape[1],), _SMOOTHING)
+    smoothing[: _EYES.start] = smoothing[_SKULL] = _SMOOTHING_OF_HEAD
+    return Bend.smooth(displacement(sampling_grid(source, target, size, smoothing=smoothing)))
 
 
 def _in_order(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
-    return torch.cat([in_order(points[:, :68]), points[:, 68:]], dim=1)
+    return torch.cat([in_order(points[:, :_NUM_LANDMARKS]), points[:, _NUM_LANDMARKS:]], dim=1)
 
 
 def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2"]:
