@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_LEAST_ALIKE = 0.25  # squared correlation of a face with the reference
+
 SURFACE_FILE = Path(__file__).parents[1] / "data" / "surface.npz"
 
 
@@ -37,11 +39,15 @@ def surface_points(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "bat
     middle = landmarks.mean(dim=1, keepdim=True)
     reference, seen = (torch.view_as_complex(points.contiguous()) for points in (face.reference, landmarks - middle))
     # The similarity that brings the face onto the reference is one complex number, by least squares.
-    factor = (seen.conj() * reference).sum(dim=1) / seen.abs().square().sum(dim=1).clamp_min(1e-12)
+    alike = (seen.conj() * reference).sum(dim=1)
+    seen_size = seen.abs().square().sum(dim=1).clamp_min(1e-12)
+    size = reference.abs().square().sum()
+    factor = alike / seen_size
     offsets = torch.view_as_real(seen * factor[:, None] - reference).flatten(1)
     found = face.surface + (offsets @ face.weights).unflatten(1, (-1, 2))
-    # A face all of whose points are one has no size: nor has its skin.
-    back = torch.view_as_complex(found.contiguous()) * torch.where(factor == 0, 0, 1 / factor)[:, None]
+    # Its inverse, but bounded: points that are no face, or all one, have their skin among them.
+    inverse = alike.conj() / size / (alike.abs().square() / (seen_size * size)).clamp_min(_LEAST_ALIKE)
+    back = torch.view_as_complex(found.contiguous()) * inverse[:, None]
     return middle + torch.view_as_real(back)
 
 

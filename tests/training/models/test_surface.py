@@ -61,6 +61,13 @@ def test_a_face_that_is_one_point_has_its_skin_there() -> None:
     np.testing.assert_allclose(_surface(np.full((68, 2), 7.0)), 7.0)
 
 
+def test_points_that_are_no_face_have_their_skin_among_them() -> None:
+    """Detectors and data sets hold such, and a spline through points a million away has no solution."""
+    random = np.random.default_rng(0)
+    noise = random.uniform(-1, 1, (500, 68, 2))
+    assert np.abs(_surface(*noise)).max() < 20
+
+
 def test_an_unlike_head_is_no_matter() -> None:
     """A face twice as wide as any has skin twice as wide."""
     wide = CANONICAL_LANDMARKS[:, :2] * [2.0, 1.0]
