@@ -170,7 +170,7 @@ def sampling_grid(
         dim=1,
     )
     wanted = torch.cat([source - target, target.new_zeros(batch, 3, 2)], dim=1)
-    weights = torch.linalg.solve(system, wanted)
+    weights = _solve(system, wanted)
     grid = identity_grid(size, target.device) * extent
     pixels = grid.reshape(1, -1, 2).expand(batch, -1, -1)
     basis = _kernel(torch.cdist(pixels, target))
@@ -178,6 +178,17 @@ def sampling_grid(
     displacement = basis @ weights[:, :num_points] + affine
     sampled: Tensor = grid + displacement.view(batch, size, size, 2)
     return sampled
+
+
+def _solve(
+    systems: Float[Tensor, "batch size size"], wanted: Float[Tensor, "batch size 2"]
+) -> Float[Tensor, "batch size 2"]:
+    """One by one on a CPU: after `torch.set_num_threads(2)` MKL's factors of a batch of 200 equations and more have
+    pivots that are none, and torch refuses them (torch 2.13, oneMKL 2024.2)."""
+    if systems.device.type != "cpu":
+        solved: Tensor = torch.linalg.solve(systems, wanted)
+        return solved
+    return torch.stack([torch.linalg.solve(*each) for each in zip(systems, wanted, strict=True)])
 
 
 def bend(

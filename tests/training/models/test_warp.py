@@ -173,6 +173,21 @@ def test_each_pair_of_a_batch_is_its_own(points: Callable[..., Tensor]) -> None:
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_a_batch_is_bent_whatever_the_number_of_threads(points: Callable[..., Tensor]) -> None:
+    """As Ray's workers set it, which failed in MKL with several threads."""
+    sources = torch.cat([points(), points(yaw=5.0), points(pitch=4.0)])
+    targets = torch.cat([points(yaw=8.0), points(roll=6.0), points(x=34.0)])
+    before = torch.get_num_threads()
+    try:
+        splines = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            splines.append(bend(sources, targets).spline)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(*splines, atol=1e-4)
+
+
 def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None:
     frame, image = _all_person(torch.rand(1, 3, SIZE, SIZE)), torch.rand(1, 3, SIZE, SIZE)
     source, target = points(), points(yaw=10.0)
