@@ -82,8 +82,7 @@ class MeshReader:
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, 1)
         result = self._landmarker.detect(mediapipe_image(image))
-        meshes = [_in_pixels(points, image) for points in result.face_landmarks]
-        return meshes[0] if meshes else None
+        return _in_pixels(result.face_landmarks[0], image) if result.face_landmarks else None
 
 
 def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = False) -> Any:
@@ -102,11 +101,11 @@ def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = Fal
 
 
 def _to_faces(result: Any, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-    meshes = (_in_pixels(points, image) for points in result.face_landmarks)
-    return largest_first([make_face(mesh[MEDIAPIPE_TO_IBUG], 1.0) for mesh in meshes])
+    chosen = ([points[index] for index in MEDIAPIPE_TO_IBUG] for points in result.face_landmarks)
+    return largest_first([make_face(_in_pixels(points, image), 1.0) for points in chosen])
 
 
-def _in_pixels(points: Any, image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 2"]:
+def _in_pixels(points: Sequence[Any], image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "points 2"]:
     height, width = image.shape[:2]
     unit = np.array([(point.x, point.y) for point in points], dtype=np.float32)
     # MediaPipe's unit square spans the picture's outer edges; half a pixel leads to centres at integers.

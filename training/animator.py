@@ -95,8 +95,7 @@ class Animator:
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
         moved = (drawn.parts.bend.spline - inner.spline).permute(0, 3, 1, 2)
-        around = (whole.spline.shape[1] - inner.spline.shape[1]) // 2
-        moved_bend = replace(whole, spline=whole.spline + _faded(moved, around).permute(0, 2, 3, 1))
+        moved_bend = replace(whole, spline=whole.spline + _faded(moved, whole.border).permute(0, 2, 3, 1))
         fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
         return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
 

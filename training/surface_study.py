@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Complex128, Float
+from jaxtyping import Complex128, Float, Int
 
 from pipelines.command import console
 from pipelines.head import MIRRORED
@@ -49,13 +49,11 @@ def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], trembling: float) -> d
     """
     from scipy.optimize import linear_sum_assignment  # of the development environment
 
-    skin = np.array(skin_points())
-    landmarks, mirrored_landmarks = meshes[:, MEDIAPIPE_TO_IBUG], _mirrored(meshes[:, MEDIAPIPE_TO_IBUG], [*MIRRORED])
-    reference = (_upright(landmarks[0]) + _upright(mirrored_landmarks[0])) / 2
-    for _ in range(3):  # of the mean face onto itself
-        both = np.concatenate([landmarks, mirrored_landmarks])
-        mean = _complex(_upright(_moved(both, both, reference).mean(axis=0)))
-        reference = np.stack([mean.real, mean.imag], axis=-1)
+    skin, landmarks = skin_points(), meshes[:, MEDIAPIPE_TO_IBUG]
+    both = np.concatenate([landmarks, _mirrored(landmarks, np.array(MIRRORED))])
+    reference = _upright(both[[0, len(landmarks)]].mean(axis=0))
+    for _ in range(3):  # until the mean face is the mean of faces brought onto it
+        reference = _upright(_moved(both, both, reference).mean(axis=0))
     surface = _moved(landmarks, meshes[:, skin], reference).mean(axis=0)
     inner = np.abs(surface[:, 0]) < _CHEEKS
     surface, skin = surface[inner], skin[inner]
@@ -71,13 +69,13 @@ def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], trembling: float) -> d
     return {"reference": reference, "surface": surface, "weights": weights}
 
 
-def skin_points() -> list[int]:
+def skin_points() -> Int[np.ndarray, "points"]:
     """Of MediaPipe's mesh, all points but those on the outlines of eyes and lips, which move by ways of their own."""
     from mediapipe.tasks.python.vision import FaceLandmarksConnections as Outlines
 
     lines = Outlines.FACE_LANDMARKS_LIPS, Outlines.FACE_LANDMARKS_LEFT_EYE, Outlines.FACE_LANDMARKS_RIGHT_EYE
     outlined = {point for line in lines for edge in line for point in (edge.start, edge.end)}
-    return [point for point in range(_NUM_MESH_POINTS) if point not in outlined]
+    return np.setdiff1d(np.arange(_NUM_MESH_POINTS), list(outlined))
 
 
 def _complex(points: Float[np.ndarray, "*batch points 2"]) -> Complex128[np.ndarray, "*batch points"]:
@@ -91,7 +89,9 @@ def _upright(face: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
     return np.stack([points.real, points.imag], axis=-1)
 
 
-def _mirrored(points: Float[np.ndarray, "faces points 2"], partners: list[int] | np.ndarray) -> np.ndarray:
+def _mirrored(
+    points: Float[np.ndarray, "faces points 2"], partners: Int[np.ndarray, "points"]
+) -> Float[np.ndarray, "faces points 2"]:
     return np.asarray(points[:, partners] * (-1, 1))
 
 

@@ -8,7 +8,7 @@ none: the skin of a lid is drawn over the eye, and lips part within their outlin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -151,10 +151,7 @@ def settled_places(
     settled = places.repeat(len(openings[0].columns), 1, 1, 1)
     for opening in openings:
         rows, columns = opening.block(len(places), extent)
-        block = places[rows, columns]
-        if block.numel():
-            asked = block.reshape(1, -1, 2).expand(len(settled), -1, -1)
-            settled[:, rows, columns] += opening.shift(asked).unflatten(1, block.shape[:2])
+        settled[:, rows, columns] += _asked_of_each(opening.shift, places[rows, columns], len(settled))
     return settled
 
 
@@ -164,11 +161,16 @@ def newly_open(
     """How far pixels of the target, which span [-extent, extent], show what lies behind lips that were shut."""
     shares = places.new_zeros(len(mouth.columns), 1, *places.shape[:2])
     rows, columns = mouth.block(len(places), extent)
-    block = places[rows, columns]
-    if block.numel():
-        asked = block.reshape(1, -1, 2).expand(len(shares), -1, -1)
-        shares[:, 0, rows, columns] = mouth.newly_open(asked).unflatten(1, block.shape[:2])
+    shares[:, 0, rows, columns] = _asked_of_each(mouth.newly_open, places[rows, columns], len(shares))
     return shares
+
+
+def _asked_of_each(
+    question: Callable[[Tensor], Tensor], block: Float[Tensor, "rows columns 2"], batch: int
+) -> Float[Tensor, "batch rows columns ..."]:
+    """What a question about places, of each of a batch its own, says of a block that is the same for all."""
+    answer: Tensor = question(block.flatten(0, 1).expand(batch, -1, -1)).unflatten(1, block.shape[:2])
+    return answer
 
 
 def _eye(source: Tensor, target: Tensor, corners: list[int], upper: list[int], lower: list[int]) -> Opening:

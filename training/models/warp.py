@@ -86,11 +86,15 @@ class Bend:
         return self.extent * identity_grid(size, self.spline.device)
 
     @property
+    def border(self) -> int:
+        """How many of the spline's pixels lie beyond each edge of the crop."""
+        size = self.spline.shape[1]
+        return (size - round(size / self.extent)) // 2
+
+    @property
     def inner(self) -> "Bend":
         """Of the crop alone."""
-        size = self.spline.shape[1]
-        border = (size - round(size / self.extent)) // 2
-        within = slice(border, size - border)
+        within = slice(self.border, self.spline.shape[1] - self.border)
         return Bend(self.spline[:, within, within], self.source, self.target)
 
     @classmethod

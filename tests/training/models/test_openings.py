@@ -40,6 +40,15 @@ def _moved(landmarks: np.ndarray, pairs: tuple[tuple[int, int], ...], gap: float
     return changed
 
 
+def _mouth_shut(wide_open: np.ndarray, gap: float) -> np.ndarray:
+    """The same face, so many pixels between its lips."""
+    shut = wide_open.copy()
+    shut[[58, 57, 56], 1] -= 10
+    for upper, lower in LIPS:
+        shut[upper, 1], shut[lower, 1] = shut[60, 1] - gap / 2, shut[60, 1] + gap / 2
+    return shut
+
+
 def _tensor(landmarks: np.ndarray) -> Float[Tensor, "1 68 2"]:
     return torch.from_numpy((landmarks[None].astype(np.float32) + 0.5) * (2 / SIZE) - 1)
 
@@ -124,10 +133,7 @@ def test_a_shut_eye_opens_without_tearing(wide_open: np.ndarray) -> None:
 
 def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) -> None:
     """No chin and no cheek is drawn into a mouth that was shut: a network has only to darken it."""
-    shut = wide_open.copy()
-    shut[[58, 57, 56], 1] -= 10
-    for upper, lower in LIPS:
-        shut[upper, 1], shut[lower, 1] = shut[60, 1] - 0.2, shut[60, 1] + 0.2
+    shut = _mouth_shut(wide_open, 0.4)
     lips = _between(shut, 51, 57)
     opened, inside = _bent(shut, wide_open, lips), _between(wide_open, 62, 66, margin=0.5).numpy() > 0
     assert inside.sum() > 50
@@ -136,10 +142,7 @@ def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) 
 
 def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
     """All that lies between them where the source has them shut, nothing where it is as open, and no lip."""
-    shut = wide_open.copy()
-    shut[[58, 57, 56], 1] -= 10
-    for upper, lower in LIPS:
-        shut[upper, 1], shut[lower, 1] = shut[60, 1] - 0.2, shut[60, 1] + 0.2
+    shut = _mouth_shut(wide_open, 0.4)
     places = identity_grid(SIZE, torch.device("cpu"))
     inside = _between(wide_open, 62, 66, margin=1.0).numpy() > 0
     lips = _between(wide_open, 51, 62).numpy() + _between(wide_open, 66, 57).numpy() > 0
@@ -160,10 +163,7 @@ def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
 
 def test_a_mouth_that_opens_is_dark_inside(wide_open: np.ndarray) -> None:
     """A quarter of the lips' colour, everywhere the same; the lips stay as they are."""
-    shut = wide_open.copy()
-    shut[[58, 57, 56], 1] -= 10
-    for upper, lower in LIPS:
-        shut[upper, 1], shut[lower, 1] = shut[60, 1] - 0.2, shut[60, 1] + 0.2
+    shut = _mouth_shut(wide_open, 0.4)
     stripes = torch.zeros(1, 3, SIZE, SIZE)
     stripes[..., ::2] = 0.2
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (shut, wide_open))
@@ -174,10 +174,7 @@ def test_a_mouth_that_opens_is_dark_inside(wide_open: np.ndarray) -> None:
 
 
 def test_an_open_mouth_shuts(wide_open: np.ndarray) -> None:
-    shut = wide_open.copy()
-    shut[[58, 57, 56], 1] -= 10
-    for upper, lower in LIPS:
-        shut[upper, 1], shut[lower, 1] = shut[60, 1] + 0.1, shut[60, 1] - 0.1
+    shut = _mouth_shut(wide_open, -0.2)
     teeth = _between(wide_open, 62, 66, margin=1.0)
     before, after = _bent(wide_open, wide_open, teeth).sum(), _bent(wide_open, shut, teeth).sum()
     assert before > 50

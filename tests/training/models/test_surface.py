@@ -62,7 +62,7 @@ def test_a_face_that_is_one_point_has_its_skin_there() -> None:
 
 
 def test_points_that_are_no_face_have_their_skin_among_them() -> None:
-    """Detectors and data sets hold such, and a spline through points a million away has no solution."""
+    """However little they are alike, none is thrown far off."""
     random = np.random.default_rng(0)
     noise = random.uniform(-1, 1, (500, 68, 2))
     assert np.abs(_surface(*noise)).max() < 20
