@@ -112,7 +112,11 @@ def main() -> None:
     """Find the map and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="a preprocessed data set of synthetic people")
-    meshes = np.stack(list(read_meshes(parser.parse_args().data)))
+    root = parser.parse_args().data
+    try:
+        meshes = np.stack(list(read_meshes(root)))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     fields = fit_surface(meshes, _TREMBLING)
     np.savez(SURFACE_FILE, allow_pickle=False, **{name: values.astype(np.float16) for name, values in fields.items()})
     console().print(f"faces: {len(meshes)}\nmap: {SURFACE_FILE}")

@@ -7,7 +7,7 @@ import torch
 from pipelines.head import MIRRORED
 from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG
 from training.models import surface
-from training.surface_study import fit_surface, skin_points
+from training.surface_study import fit_surface, main, skin_points
 
 
 def _symmetric_mesh(random: np.random.Generator) -> np.ndarray:
@@ -59,3 +59,13 @@ def test_a_linear_rule_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     # The same rule for both halves.
     across = np.sort(fields["surface"][:, 0])
     np.testing.assert_allclose(across, -across[::-1], atol=1e-6)
+
+
+def test_a_folder_that_is_no_data_set_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["surface_study", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert f"error: {tmp_path} is no data set" in capsys.readouterr().err.splitlines()[-1]
