@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.faces import crop, crop_affine, to_crop
-from pipelines.head import INNER_LIP, LEFT_EYE, OUTER_LIP, RIGHT_EYE, Pose, fit_pose, unproject
+from pipelines.head import INNER_LIP, LEFT_EYE, NUM_LANDMARKS, OUTER_LIP, RIGHT_EYE, Pose, fit_pose, unproject
 from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import rasterize_batch
 from training import losses
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
+from training.identity import FaceRecogniser, load_recogniser
 from training.models.shots import make_shot
-from training.models.warp import Bend, WarpedShot, bend, control_points, warp_person, warp_shot
+from training.models.warp import Bend, WarpedShot, bend, control_points, unit_points, warp_person, warp_shot
 from training.nearest import warp_distances
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
@@ -37,6 +38,9 @@ _VARIANTS_PER_PORTRAIT = 6
 _ENOUGH_FOR_PAIRS = 4  # pictures, of which every fourth is held out as a target
 _SOURCES_EACH = 3  # the nearest others of a target: what drawing starts from. Far ones teach to distrust the warp
 _SAME_SCENE = 0.2  # mean distance in [-1, 1] of a picture to another bent to it, beyond which light or clothes differ
+# How far weights move from the base model's to the tuned ones with a warp prior: between the two new frames are better
+# than at either end (Wortsman et al., Robust fine-tuning of zero-shot models, 2021; docs/evaluation.md).
+_SHARE_OF_TUNED = 0.6
 _FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
 
 
@@ -57,9 +61,11 @@ class FineTuneConfig:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Targets with what the generator sees of them, [-1, 1], and what the perceptual network sees in them."""
+    """Targets with what the generator sees of them, [-1, 1], and what critics see in them."""
 
     target: Float[Tensor, "batch 3 h w"]
+    landmarks: Float[Tensor, "batch 68 2"]
+    """The targets', in [-1, 1] across the edges."""
     landmark_image: Float[Tensor, "batch 3 h w"]
     warped: WarpedShot | None
     activations: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
@@ -67,12 +73,36 @@ class _Frames:
     def __getitem__(self, index: Tensor) -> "_Frames":
         warped = self.warped and self.warped[index]
         activations = {term: [layer[index] for layer in layers] for term, layers in self.activations.items()}
-        return _Frames(self.target[index], self.landmark_image[index], warped, activations)
+        return _Frames(self.target[index], self.landmarks[index], self.landmark_image[index], warped, activations)
 
     @torch.no_grad()
-    def seen_by(self, perceptual: PerceptualNetwork) -> "_Frames":
+    def seen_by(self, critics: "_Critics") -> "_Frames":
         """The same frames with their activations, computed once for all steps."""
-        return replace(self, activations=perceptual(self.target))
+        return replace(self, activations=critics.activations(self.target, self.landmarks))
+
+
+class _Critics:
+    """Frozen networks that tell how far a drawn frame is from the true one."""
+
+    def __init__(self, perceptual: PerceptualNetwork, recogniser: FaceRecogniser | None) -> None:
+        self.perceptual, self.recogniser = perceptual, recogniser
+
+    def activations(
+        self, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
+    ) -> dict[str, Sequence[Tensor]]:
+        """By the name of the term that they serve."""
+        seen: dict[str, Sequence[Tensor]] = dict(self.perceptual(frames))
+        if self.recogniser is not None:
+            seen["identity"] = self.recogniser(frames, landmarks)
+        return seen
+
+    def terms(self, generated: Float[Tensor, "batch 3 h w"], frames: _Frames) -> dict[str, Tensor]:
+        """Losses of what was drawn for frames that have been `seen_by` these critics."""
+        seen, real = self.activations(generated, frames.landmarks), dict(frames.activations)
+        terms = {}
+        if self.recogniser is not None:
+            terms["identity"] = losses.identity(seen.pop("identity"), real.pop("identity"))
+        return terms | losses.content(seen, real)
 
 
 def fine_tune(
@@ -91,6 +121,7 @@ def fine_tune(
     Raises:
         ValueError: no portraits, or more than `MAX_PORTRAITS`; or the perceptual network cannot be had, see
             `load_perceptual`.
+        AssetError, OSError: the recogniser's weights, that of a model trained with its loss, cannot be had.
     """
     if not 1 <= len(portraits) <= MAX_PORTRAITS:
         raise ValueError(f"fine-tuning takes 1 to {MAX_PORTRAITS} pictures, got {len(portraits)}")
@@ -106,12 +137,13 @@ def fine_tune(
     if frames is None:
         return avatar_of(0)
     most = config.num_steps or _most_steps(len(portraits))
-    perceptual = load_perceptual(model.config, perceptual_files)
-    train, held_out = frames[0].seen_by(perceptual), frames[1]
-    tuner = _Tuner(model, generator, discriminator, adain, perceptual)
+    recogniser = load_recogniser() if model.config.losses.identity else None
+    critics = _Critics(load_perceptual(model.config, perceptual_files), recogniser)
+    train, held_out = frames[0].seen_by(critics), frames[1]
+    tuner = _Tuner(model, generator, discriminator, adain, critics)
     best_error, best, since_best = math.inf, avatar_of(0), 0
     if config.num_steps is None:
-        held_out = held_out.seen_by(perceptual)
+        held_out = held_out.seen_by(tuner.judge)
         best_error = tuner.error(held_out)
     for step in range(1, most + 1):
         terms = tuner.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
@@ -128,19 +160,25 @@ def fine_tune(
 
 
 class _AvatarMaker:
-    """Copies the state of fine-tuning into an avatar."""
+    """Copies the state of fine-tuning into an avatar, with a warp prior part of the way from where it began."""
 
     def __init__(
         self, model: BaseModel, portraits: Sequence[Portrait], generator: nn.Module, adain: nn.Parameter
     ) -> None:
         self.model, self.portraits, self.generator, self.adain = model, tuple(portraits), generator, adain
+        self.base_adain = adain.detach().clone()
 
+    @torch.no_grad()
     def __call__(self, steps: int) -> Avatar:
-        generator = deepcopy(self.generator).eval().requires_grad_(False)
+        generator, adain = deepcopy(self.generator).eval().requires_grad_(False), self.adain.detach().clone()
+        if steps and self.model.config.model.warp_prior:
+            adain.lerp_(self.base_adain, 1 - _SHARE_OF_TUNED)
+            for tuned, base in zip(generator.parameters(), self.model.generator.parameters(), strict=True):
+                tuned.lerp_(base, 1 - _SHARE_OF_TUNED)
         return Avatar(
             config=self.model.config.model,
             generator=generator,  # type: ignore[arg-type]
-            adain_values=self.adain.detach().clone(),
+            adain_values=adain,
             portraits=self.portraits,
             steps=steps,
             base_version=self.model.version,
@@ -159,12 +197,14 @@ class _Tuner:
         generator: nn.Module,
         discriminator: nn.Module,
         adain: nn.Parameter,
-        perceptual: PerceptualNetwork,
+        critics: _Critics,
     ) -> None:
         self.weights = model.config.losses
         self.discriminator_updates = model.config.discriminator_updates
         self.generator, self.discriminator, self.adain = generator.train(), discriminator.train(), adain
-        self.perceptual = perceptual
+        self.critics = critics
+        # Likeness goes on growing where the rest of a new frame gets worse: it does not say when to stop.
+        self.judge = _Critics(critics.perceptual, None)
         free = [p for name, p in generator.named_parameters() if not name.startswith("projection.")]
         betas = (0.0, 0.999)
         self.generator_optimizer = torch.optim.Adam([*free, adain], _LEARNING_RATE, betas)
@@ -186,7 +226,7 @@ class _Tuner:
         self.discriminator.requires_grad_(False)
         verdict = self.discriminator(generated.frame, frames.landmark_image, self.no_row)
         terms = {
-            **losses.content(self.perceptual(generated.frame), frames.activations),
+            **self.critics.terms(generated.frame, frames),
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
         }
@@ -198,12 +238,11 @@ class _Tuner:
 
     @torch.no_grad()
     def error(self, frames: _Frames) -> float:
-        """Content loss on frames not trained on."""
+        """How far frames not trained on are from the truth, for the judge."""
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
-        terms = losses.content(self.perceptual(generated.frame), frames.activations)
-        return float(losses.weighted_sum(terms, self.weights))
+        return float(losses.weighted_sum(self.judge.terms(generated.frame, frames), self.weights))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
         return self.adain.expand(len(frames.target), -1)
@@ -285,7 +324,7 @@ def _pairs(config: ModelConfig, portraits: Sequence[Portrait], *, hold_out: bool
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
     shots = _shots(PersonSegmenter(), crops.fine, crops.fine_landmarks)
     warped = warp_shot(shots[sources], crops.landmark_images[sources], points[sources], points[targets])
-    frames = _Frames(crops.frames[targets], crops.landmark_images[targets], warped)
+    frames = _Frames(crops.frames[targets], points[targets, :NUM_LANDMARKS], crops.landmark_images[targets], warped)
     alike = (warped.frame[:, :3] - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
     is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1) & hold_out
     train, held_out = frames[alike & ~is_held_out], frames[alike & is_held_out]
@@ -310,6 +349,7 @@ def _variants(
     ]
     frames = _Frames(
         torch.cat([frame.target for frame in made]),
+        torch.cat([frame.landmarks for frame in made]),
         torch.cat([frame.landmark_image for frame in made]),
         _cat_warped([frame.warped for frame in made if frame.warped is not None]),
     )
@@ -335,13 +375,14 @@ def _bent_variant(
     own_image = rasterize_batch(torch.from_numpy(landmarks[None]), size, config.raster)
     target = F.avg_pool2d(frame, _FINE)
     if not config.warp_prior:
-        return _Frames(target, own_image, None)
+        return _Frames(target, torch.from_numpy(unit_points(landmarks, size))[None], own_image, None)
     bent = bend_face(landmarks, random)
     bent_image = rasterize_batch(torch.from_numpy(bent[None]), size, config.raster)
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
     shot = _shots(segmenter, frame, fine_landmarks[None])
     bent_frame, bent_matte = warp_person(shot, bend(own, other)).split([3, 1], dim=1)
-    return _Frames(target, own_image, warp_shot(make_shot(bent_frame, bent_matte[:, 0]), bent_image, other, own))
+    warped = warp_shot(make_shot(bent_frame, bent_matte[:, 0]), bent_image, other, own)
+    return _Frames(target, own[:, :NUM_LANDMARKS], own_image, warped)
 
 
 def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:

@@ -10,6 +10,7 @@ from pipelines.rasterize import rasterize_batch
 from training import finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune
+from training.identity import FaceRecogniser
 from training.models.warp import WarpedShot, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
@@ -94,6 +95,63 @@ def test_the_base_model_is_left_as_it_was(base_model: MakeModel, portrait: MakeP
     weight = "projection.parametrizations.weight.original"
     assert torch.equal(avatar.generator.state_dict()[weight], model.generator.state_dict()[weight])
     assert not torch.equal(avatar.adain_values, fine_tune(model, [portrait()], FineTuneConfig(0)).adain_values)
+
+
+def test_with_a_warp_prior_weights_go_part_of_the_way_that_was_learned(
+    base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As "Robust fine-tuning" (2021) has it; the published form, which knows a face by its tuned weights alone, goes
+    all of it."""
+
+    def way(share: float, *, warp_prior: bool) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(finetune, "_SHARE_OF_TUNED", share)
+        model = base_model(warp_prior=warp_prior)
+        avatar = fine_tune(model, [portrait()], FineTuneConfig(2))
+        before = fine_tune(model, [portrait()], FineTuneConfig(0))
+        parameters = zip(avatar.generator.named_parameters(), before.generator.named_parameters(), strict=True)
+        moved = {name: after - start for (name, after), (_, start) in parameters}
+        return moved | {"adain": avatar.adain_values - before.adain_values}
+
+    whole, part = way(1.0, warp_prior=True), way(0.25, warp_prior=True)
+    assert sum(float(change.abs().max()) > 0 for change in whole.values()) > len(whole) / 2
+    for name, change in whole.items():
+        assert torch.allclose(part[name], change / 4, atol=1e-6)
+    published, unchanged = way(1.0, warp_prior=False), way(0.25, warp_prior=False)
+    assert all(torch.equal(unchanged[name], change) for name, change in published.items())
+
+
+class _Watching(FaceRecogniser):
+    """Sees a few pixels, and remembers the landmarks it was shown."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.shown: list[torch.Tensor] = []
+
+    def forward(self, frames: torch.Tensor, landmarks: torch.Tensor) -> list[torch.Tensor]:
+        self.shown.append(landmarks)
+        return [frames[:, :, ::8, ::8], frames.mean(dim=(2, 3))]
+
+
+@pytest.mark.parametrize("warp_prior", [True, False])
+@pytest.mark.parametrize("pictures", [1, 4])  # variants of one, and pairs of a film's
+def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
+    pictures: int, warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recogniser = _Watching()
+    monkeypatch.setattr(finetune, "load_recogniser", lambda: recogniser)
+    model = base_model(warp_prior=warp_prior)
+    weights = dataclasses.replace(model.config.losses, identity=60.0)
+    model = dataclasses.replace(model, config=dataclasses.replace(model.config, losses=weights))
+    terms: list[Mapping[str, float]] = []
+    portraits = [portrait(yaw=float(yaw)) for yaw in range(pictures)]
+    fine_tune(model, portraits, FineTuneConfig(1), lambda *step: terms.append(step[2]))
+    assert terms[0]["identity"] > 0
+    # Faces lie within their crops, each nose between eyes and mouth.
+    landmarks = recogniser.shown[0]
+    eyes, nose, mouth = (landmarks[:, part, 1].mean(dim=1) for part in (slice(36, 48), slice(31, 36), slice(48, 68)))
+    assert (eyes < nose).all()
+    assert (nose < mouth).all()
+    assert (landmarks.abs() < 1).all()
 
 
 def test_the_same_seed_gives_the_same_avatar(base_model: MakeModel, portrait: MakePortrait) -> None:

@@ -26,9 +26,7 @@ _SHUT = 0.06  # what a detector still sees between lids that touch
 _RIM = 0.06  # of the lower lid, that the lashes of the upper one cover when it is shut
 _LEAST = 0.002  # between the edges of what is shut: they keep their order
 _LIP = 0.02  # least thickness of a lip
-_DRAWN_OUT = (
-    3.0  # times as long as its source, and the inside of a mouth begins to be another thing; at twice that it is
-)
+_DRAWN_OUT = 3.0  # times as long as its source the inside of a mouth begins to be another thing; at twice that it is
 # Open by less than this share of the source, only what lies next to the upper edge shows: lashes, and less and less of
 # the eye. Else each pixel along a narrow line would show another part of it.
 _NARROW = 0.25

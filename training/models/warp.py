@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import SKULL_POINTS, skull_points
+from pipelines.head import NUM_LANDMARKS, SKULL_POINTS, skull_points
 from training.models.openings import (
     Opening,
     find_openings,
@@ -38,7 +38,6 @@ _SMOOTHING = 3.5e-4
 # Of what moves with the head as a whole: eyes as a whole, skin and skull. A detector's points tremble by a percent of
 # the eyes' distance, and a spline that followed each bent the features that tell who it is (docs/evaluation.md).
 _SMOOTHING_OF_HEAD = 1e-2
-_NUM_LANDMARKS = 68
 _EYES, _MOUTH = slice(36, 48), slice(48, 68)
 # Across the crop: the spline is smooth, and solved at so many places only.
 _SPLINE_PLACES = 48
@@ -49,7 +48,7 @@ REACH = 1.5
 _SIDES = 1.1
 _FRAME_POINTS_PER_SIDE = 7
 _DARK = 0.25  # the inside of a mouth beside the lips' colour
-_SKULL = slice(_NUM_LANDMARKS, _NUM_LANDMARKS + len(SKULL_POINTS))  # of the control points, after the landmarks
+_SKULL = slice(NUM_LANDMARKS, NUM_LANDMARKS + len(SKULL_POINTS))  # of the control points, after the landmarks
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def bend(
     source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], *, extent: float = 1.0
 ) -> Bend:
     """How a shot with `source` is bent for a target, both `control_points`."""
-    faces = source[:, :_NUM_LANDMARKS], target[:, :_NUM_LANDMARKS]
+    faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
     skins = surface_points(faces[0]), surface_points(faces[1])
     ordered = in_order(faces[0]), in_order(faces[1])
     openings = find_openings(*ordered)
@@ -231,7 +230,7 @@ def plain_bend(source: Float[Tensor, "batch points 2"], target: Float[Tensor, "b
 
 
 def _in_order(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
-    return torch.cat([in_order(points[:, :_NUM_LANDMARKS]), points[:, _NUM_LANDMARKS:]], dim=1)
+    return torch.cat([in_order(points[:, :NUM_LANDMARKS]), points[:, NUM_LANDMARKS:]], dim=1)
 
 
 def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2"]:
