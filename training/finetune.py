@@ -51,7 +51,8 @@ class FineTuneConfig:
     num_steps: int | None = None
     """Generator updates; by default as many as lower the error on pictures, or variants of them, that are held out, at
     most 125 for one picture and 230 for thirty or more. With a warp prior none where there are not four frames of one
-    film: bent copies of a picture teach to trust the warp, and new frames come out worse (docs/evaluation.md)."""
+    film: bent copies of a picture teach to trust the warp, which only real people are better for
+    (docs/evaluation.md)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -295,7 +296,7 @@ def _to_learn(
 ) -> tuple[_Frames, _Frames] | None:
     """Training and held-out frames: with a warp prior and enough frames of a film pairs of them, else variants.
 
-    None where variants would do harm, and nobody asked for steps.
+    None where variants may do harm, and nobody asked for steps.
     """
     one_size = len({portrait.image.shape for portrait in portraits}) == 1
     if config.warp_prior and one_size and len(portraits) >= _ENOUGH_FOR_PAIRS:

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_assets_baked_into_images_are_in_the_catalogue() -> None:
     for _, (verb, *arguments) in COMMANDS:
         if verb == "assets":
             assert set(arguments[1:]) <= set(ASSETS)
+
+
+@pytest.mark.parametrize("stage", ["training", "serving"])
+def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) -> None:
+    """Its user cannot write the cache, and a cluster may reach no registry."""
+    from pipelines import matte
+    from training import identity
+    from training.base_model import named_or_shipped
+    from training.checkpoint import load_bundle
+
+    (fetched,) = [set(command[2:]) for path, command in COMMANDS if path.name == f"{stage}.Dockerfile"]
+    config = load_bundle(named_or_shipped(None)).config
+    assert config.losses.identity
+    assert fetched >= {"face_landmarker", matte.WEIGHTS, identity.WEIGHTS, f"lpips_{config.perceptual}"}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_python_in_an_image_runs(path: Path) -> None:
+    for script in re.findall(r'python -c "(.+)"', path.read_text()):
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)

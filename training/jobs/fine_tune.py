@@ -33,7 +33,8 @@ class Options:
     """Base model: the folder or URL that `sfumato meta-train` or `export` wrote; default: the one that comes along."""
     num_steps: int | None = None
     """Updates; 0 is feed-forward. By default they stop when held-out pictures get no better, and there are none for a
-    model with a warp prior and fewer than four frames of one film: they would make it worse."""
+    model with a warp prior and fewer than four frames of one film: no picture tells then when to stop. 25 make most
+    photographs a little better, and drawn people worse."""
     face: int | None = None
     """Which face, counted from 0 for the largest, when a picture shows several."""
     consent: str | None = None
