@@ -53,4 +53,4 @@ def test_one_picture_is_not_fine_tuned_with_it_and_the_command_says_so(
     assert sfumato.main(["fine-tune", str(PICTURE), "-o", str(tmp_path / "her"), "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert outcome["counts"] == {"portraits": 1, "steps": 0}
-    assert outcome["notes"] == ["no updates would make it better: feed-forward; --num-steps asks for some"]
+    assert outcome["notes"] == ["no updates were made: feed-forward; --num-steps asks for some"]

@@ -68,7 +68,7 @@ def run(options: Options) -> Outcome:
         avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step, files)
     save_avatar(avatar, options.out, options.consent)
     stayed = options.num_steps is None and avatar.steps == 0
-    notes = ("no updates would make it better: feed-forward; --num-steps asks for some",) if stayed else ()
+    notes = ("no updates were made: feed-forward; --num-steps asks for some",) if stayed else ()
     return _outcome(options, avatar, started, *notes)
 
 
