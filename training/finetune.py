@@ -76,11 +76,6 @@ class _Frames:
         activations = {term: [layer[index] for layer in layers] for term, layers in self.activations.items()}
         return _Frames(self.target[index], self.landmarks[index], self.landmark_image[index], warped, activations)
 
-    @torch.no_grad()
-    def seen_by(self, critics: "_Critics") -> "_Frames":
-        """The same frames with their activations, computed once for all steps."""
-        return replace(self, activations=critics.activations(self.target, self.landmarks))
-
 
 class _Critics:
     """Frozen networks that tell how far a drawn frame is from the true one."""
@@ -88,22 +83,24 @@ class _Critics:
     def __init__(self, perceptual: PerceptualNetwork, recogniser: FaceRecogniser | None) -> None:
         self.perceptual, self.recogniser = perceptual, recogniser
 
-    def activations(
-        self, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
-    ) -> dict[str, Sequence[Tensor]]:
-        """By the name of the term that they serve."""
-        seen: dict[str, Sequence[Tensor]] = dict(self.perceptual(frames))
+    @torch.no_grad()
+    def see(self, frames: _Frames) -> _Frames:
+        """The same frames with their activations, by the term that they serve: computed once for all steps."""
+        activations: dict[str, Sequence[Tensor]] = dict(self.perceptual(frames.target))
         if self.recogniser is not None:
-            seen["identity"] = self.recogniser(frames, landmarks)
-        return seen
+            activations["identity"] = self.recogniser(frames.target, frames.landmarks)
+        return replace(frames, activations=activations)
+
+    def content(self, generated: Float[Tensor, "batch 3 h w"], frames: _Frames) -> dict[str, Tensor]:
+        """Losses of what was drawn for frames that have been seen, whoever it shows."""
+        return losses.content(self.perceptual(generated), frames.activations)
 
     def terms(self, generated: Float[Tensor, "batch 3 h w"], frames: _Frames) -> dict[str, Tensor]:
-        """Losses of what was drawn for frames that have been `seen_by` these critics."""
-        seen, real = self.activations(generated, frames.landmarks), dict(frames.activations)
-        terms = {}
-        if self.recogniser is not None:
-            terms["identity"] = losses.identity(seen.pop("identity"), real.pop("identity"))
-        return terms | losses.content(seen, real)
+        """The same, and of whom it shows."""
+        if self.recogniser is None:
+            return self.content(generated, frames)
+        face = self.recogniser(generated, frames.landmarks)
+        return {"identity": losses.identity(face, frames.activations["identity"]), **self.content(generated, frames)}
 
 
 def fine_tune(
@@ -140,11 +137,11 @@ def fine_tune(
     most = config.num_steps or _most_steps(len(portraits))
     recogniser = load_recogniser() if model.config.losses.identity else None
     critics = _Critics(load_perceptual(model.config, perceptual_files), recogniser)
-    train, held_out = frames[0].seen_by(critics), frames[1]
+    train, held_out = critics.see(frames[0]), frames[1]
     tuner = _Tuner(model, generator, discriminator, adain, critics)
     best_error, best, since_best = math.inf, avatar_of(0), 0
     if config.num_steps is None:
-        held_out = held_out.seen_by(tuner.judge)
+        held_out = critics.see(held_out)
         best_error = tuner.error(held_out)
     for step in range(1, most + 1):
         terms = tuner.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
@@ -204,8 +201,6 @@ class _Tuner:
         self.discriminator_updates = model.config.discriminator_updates
         self.generator, self.discriminator, self.adain = generator.train(), discriminator.train(), adain
         self.critics = critics
-        # Likeness goes on growing where the rest of a new frame gets worse: it does not say when to stop.
-        self.judge = _Critics(critics.perceptual, None)
         free = [p for name, p in generator.named_parameters() if not name.startswith("projection.")]
         betas = (0.0, 0.999)
         self.generator_optimizer = torch.optim.Adam([*free, adain], _LEARNING_RATE, betas)
@@ -239,11 +234,11 @@ class _Tuner:
 
     @torch.no_grad()
     def error(self, frames: _Frames) -> float:
-        """How far frames not trained on are from the truth, for the judge."""
+        """Content loss on frames not trained on: with identity beside it the steps were as many."""
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
-        return float(losses.weighted_sum(self.judge.terms(generated.frame, frames), self.weights))
+        return float(losses.weighted_sum(self.critics.content(generated.frame, frames), self.weights))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
         return self.adain.expand(len(frames.target), -1)

@@ -113,10 +113,10 @@ def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) ->
     assert fetched >= {"face_landmarker", matte.WEIGHTS, identity.WEIGHTS, f"lpips_{config.perceptual}"}
 
 
-@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
-def test_python_in_an_image_runs(path: Path) -> None:
-    for script in re.findall(r'python -c "(.+)"', path.read_text()):
-        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+@pytest.mark.parametrize("stage", ["training", "serving"])
+def test_python_in_an_image_runs(stage: str) -> None:
+    (script,) = re.findall(r'python -c "(.+)"', (INFRA / "docker" / f"{stage}.Dockerfile").read_text())
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
