@@ -282,6 +282,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from training.checkpoint import Origin, save_bundle
+    from training.critics import Critics
     from training.exchange import SingleProcess
     from training.perceptual import PerceptualNetwork
     from training.presets import demo
@@ -291,7 +292,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "model"
     config = demo()
     table = RowTable(["id/video"], config.model.embedding_size, learning_rate=0.1)
-    learner = Learner(config, table, PerceptualNetwork("alexnet"), SingleProcess(), torch.device("cpu"))
+    learner = Learner(
+        config, table, Critics(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
+    )
     save_bundle(str(folder), learner, Origin(step=0, images_seen=0, dataset="none", dataset_digest="0" * 64))
     return folder
 

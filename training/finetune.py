@@ -19,11 +19,10 @@ from training import losses
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
-from training.identity import FaceRecogniser, load_recogniser
+from training.critics import Critics, load_critics
 from training.models.shots import make_shot
 from training.models.warp import Bend, WarpedShot, bend, control_points, unit_points, warp_person, warp_shot
 from training.nearest import warp_distances
-from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import matte_tensor, resize_points, to_images, to_tensor
 from training.portraits import Portrait
@@ -77,32 +76,6 @@ class _Frames:
         return _Frames(self.target[index], self.landmarks[index], self.landmark_image[index], warped, activations)
 
 
-class _Critics:
-    """Frozen networks that tell how far a drawn frame is from the true one."""
-
-    def __init__(self, perceptual: PerceptualNetwork, recogniser: FaceRecogniser | None) -> None:
-        self.perceptual, self.recogniser = perceptual, recogniser
-
-    @torch.no_grad()
-    def see(self, frames: _Frames) -> _Frames:
-        """The same frames with their activations, by the term that they serve: computed once for all steps."""
-        activations: dict[str, Sequence[Tensor]] = dict(self.perceptual(frames.target))
-        if self.recogniser is not None:
-            activations["identity"] = self.recogniser(frames.target, frames.landmarks)
-        return replace(frames, activations=activations)
-
-    def content(self, generated: Float[Tensor, "batch 3 h w"], frames: _Frames) -> dict[str, Tensor]:
-        """Losses of what was drawn for frames that have been seen, whoever it shows."""
-        return losses.content(self.perceptual(generated), frames.activations)
-
-    def terms(self, generated: Float[Tensor, "batch 3 h w"], frames: _Frames) -> dict[str, Tensor]:
-        """The same, and of whom it shows."""
-        if self.recogniser is None:
-            return self.content(generated, frames)
-        face = self.recogniser(generated, frames.landmarks)
-        return {"identity": losses.identity(face, frames.activations["identity"]), **self.content(generated, frames)}
-
-
 def fine_tune(
     model: BaseModel,
     portraits: Sequence[Portrait],
@@ -135,13 +108,12 @@ def fine_tune(
     if frames is None:
         return avatar_of(0)
     most = config.num_steps or _most_steps(len(portraits))
-    recogniser = load_recogniser() if model.config.losses.identity else None
-    critics = _Critics(load_perceptual(model.config, perceptual_files), recogniser)
-    train, held_out = critics.see(frames[0]), frames[1]
+    critics = load_critics(model.config, perceptual_files)
+    train, held_out = _seen(frames[0], critics), frames[1]
     tuner = _Tuner(model, generator, discriminator, adain, critics)
     best_error, best, since_best = math.inf, avatar_of(0), 0
     if config.num_steps is None:
-        held_out = critics.see(held_out)
+        held_out = _seen(held_out, critics)
         best_error = tuner.error(held_out)
     for step in range(1, most + 1):
         terms = tuner.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
@@ -195,7 +167,7 @@ class _Tuner:
         generator: nn.Module,
         discriminator: nn.Module,
         adain: nn.Parameter,
-        critics: _Critics,
+        critics: Critics,
     ) -> None:
         self.weights = model.config.losses
         self.discriminator_updates = model.config.discriminator_updates
@@ -222,7 +194,7 @@ class _Tuner:
         self.discriminator.requires_grad_(False)
         verdict = self.discriminator(generated.frame, frames.landmark_image, self.no_row)
         terms = {
-            **self.critics.terms(generated.frame, frames),
+            **losses.distances(self.critics(generated.frame, frames.landmarks), frames.activations),
             "adversarial": losses.adversarial(verdict.score),
             "feature_matching": losses.feature_matching(verdict.features, real_features),
         }
@@ -234,14 +206,21 @@ class _Tuner:
 
     @torch.no_grad()
     def error(self, frames: _Frames) -> float:
-        """Content loss on frames not trained on: with identity beside it the steps were as many."""
+        """Content loss of whole frames not trained on: with identity beside it the steps were as many."""
         self.generator.eval()
         generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         self.generator.train()
-        return float(losses.weighted_sum(self.critics.content(generated.frame, frames), self.weights))
+        content = losses.distances(self.critics.perceptual(generated.frame), frames.activations)
+        return float(losses.weighted_sum(content, self.weights))
 
     def _adain(self, frames: _Frames) -> Float[Tensor, "batch values"]:
         return self.adain.expand(len(frames.target), -1)
+
+
+@torch.no_grad()
+def _seen(frames: _Frames, critics: Critics) -> _Frames:
+    """The same frames with what critics see in the targets: computed once for all steps."""
+    return replace(frames, activations=critics(frames.target, frames.landmarks))
 
 
 def _most_steps(num_portraits: int) -> int:

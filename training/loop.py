@@ -13,14 +13,13 @@ from training import losses
 from training.augmentation import draw
 from training.checkpoint import Origin, begin_from, resume
 from training.config import TrainConfig
+from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, to_batch
 from training.exchange import Exchange
 from training.guard import Guard
-from training.identity import load_recogniser
 from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.perceptual import load_perceptual
 from training.perceptual_weights import PerceptualFiles
 from training.pictures import to_images
 from training.row_table import RowTable
@@ -81,8 +80,7 @@ def train(
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
     )
-    recogniser = load_recogniser() if config.losses.identity else None
-    learner = Learner(config, table, load_perceptual(config, perceptual_files), exchange, device, recogniser)
+    learner = Learner(config, table, load_critics(config, perceptual_files), exchange, device)
     if checkpoint is None and start_from is not None:
         begin_from(start_from, learner)
     origin = None if checkpoint is None else resume(checkpoint, learner)
@@ -150,7 +148,8 @@ def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.n
 
 @torch.no_grad()
 def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> dict[str, float]:
-    terms = losses.content(learner.perceptual(drawn), learner.perceptual(batch.target))
+    perceptual = learner.critics.perceptual
+    terms = losses.distances(perceptual(drawn), perceptual(batch.target))
     return {term: float(loss) for term, loss in terms.items()}
 
 

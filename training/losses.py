@@ -10,9 +10,13 @@ from torch.nn import functional as F
 from training.config import LossWeights
 
 
-def content(generated: Mapping[str, Sequence[Tensor]], real: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """L1 between perceptual activations: mean over each layer, summed over layers; by the term they serve."""
-    return {term: _summed_l1(generated[term], real[term]) for term in generated}
+def distances(generated: Mapping[str, Sequence[Tensor]], real: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Between what critics see in generated and in real frames, by the term that it serves: `identity`, and for all
+    others the L1 between activations, mean over each layer, summed over layers."""
+    return {
+        term: identity(activations, real[term]) if term == "identity" else _summed_l1(activations, real[term])
+        for term, activations in generated.items()
+    }
 
 
 def feature_matching(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:

@@ -15,15 +15,14 @@ from torch.utils._pytree import tree_map_only
 
 from training import losses
 from training.config import TrainConfig
+from training.critics import Critics
 from training.ema import EMA
 from training.exchange import Exchange
-from training.identity import FaceRecogniser
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
 from training.models.layers import advance_spectral_norms, normalised_once
 from training.models.warp import WarpedShot
-from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -81,10 +80,9 @@ class Learner:
         self,
         config: TrainConfig,
         table: RowTable,
-        perceptual: PerceptualNetwork,
+        critics: Critics,
         exchange: Exchange,
         device: torch.device,
-        recogniser: FaceRecogniser | None = None,
     ) -> None:
         self.config, self.exchange, self.device = config, exchange, device
         # Every worker starts from the same weights without a broadcast.
@@ -92,8 +90,7 @@ class Learner:
         self.embedder = self._prepare(Embedder(config.model))
         self.generator = self._prepare(Generator(config.model))
         self.discriminator = self._prepare(Discriminator(config.model))
-        self.perceptual = self._prepare(perceptual)
-        self.recogniser = recogniser and self._prepare(recogniser)
+        self.critics = self._prepare(critics)
         self.table = table.to(device)
         betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
@@ -203,20 +200,15 @@ class Learner:
         frame, landmark_image = drawn.generated.frame, batch.target_landmark_image
         with normalised_once(self.discriminator), self._autocast():
             with torch.no_grad():
-                real_activations = self.perceptual(batch.target)
+                real = self.critics(batch.target, batch.target_landmarks)
                 real_features = self.discriminator(batch.target, landmark_image, rows).features
             verdict = self.discriminator(frame, landmark_image, rows.detach())
             terms = {
-                **losses.content(self.perceptual(frame), real_activations),
+                **losses.distances(self.critics(frame, batch.target_landmarks), real),
                 "adversarial": losses.adversarial(verdict.score),
                 "feature_matching": losses.feature_matching(verdict.features, real_features),
                 "embedding_match": losses.embedding_match(drawn.embedding, rows),
             }
-        if self.recogniser is not None:
-            with self._autocast():
-                with torch.no_grad():
-                    real_face = self.recogniser(batch.target, batch.target_landmarks)
-                terms["identity"] = losses.identity(self.recogniser(frame, batch.target_landmarks), real_face)
         if self.config.losses.pixel:
             terms["pixel"] = losses.pixel(frame, batch.target)
         return terms

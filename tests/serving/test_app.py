@@ -21,6 +21,7 @@ from serving.app import Options, build_application, running, to_config
 from serving.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
 from training.checkpoint import Origin, save_bundle
 from training.config import ModelConfig, TrainConfig
+from training.critics import Critics
 from training.exchange import SingleProcess
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
@@ -94,7 +95,9 @@ def model(tmp_path: Path) -> Path:
         )
     )
     table = RowTable(["someone/video"], 16, learning_rate=1e-4)
-    learner = Learner(config, table, PerceptualNetwork("alexnet"), SingleProcess(), torch.device("cpu"))
+    learner = Learner(
+        config, table, Critics(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
+    )
     save_bundle(str(tmp_path / "model"), learner, Origin(0, 0, "none", "0" * 64))
     return tmp_path / "model"
 

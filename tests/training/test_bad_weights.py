@@ -18,6 +18,7 @@ import sfumato
 from pipelines import assets, storage
 from training.checkpoint import MANIFEST, Origin, load_bundle, resume, save_bundle
 from training.config import TrainConfig
+from training.critics import Critics
 from training.exchange import SingleProcess
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
@@ -33,7 +34,7 @@ EIGHT_EXABYTES = struct.pack("<Q", 2**63 - 1) + b"{}"
 def learner(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., TrainConfig]) -> Learner:
     config = tiny_train()
     table = RowTable(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    return Learner(config, table, random_perceptual, SingleProcess(), torch.device("cpu"))
+    return Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
         **{**vars(config), "model": type(config.model)(**{**vars(config.model), "embedder_channels": (4, 16)})}
     )
     table = RowTable(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    other = Learner(config, table, learner.perceptual, SingleProcess(), torch.device("cpu"))
+    other = Learner(config, table, learner.critics, SingleProcess(), torch.device("cpu"))
     save_bundle(str(tmp_path / "other"), other, ORIGIN)
     data = (tmp_path / "other" / name).read_bytes()
     replaced(bundle, name, data if name != "optimizer.pt" else b"no zip file")

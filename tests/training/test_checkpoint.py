@@ -21,6 +21,7 @@ from training.checkpoint import (
     write_with_manifest,
 )
 from training.config import Beginning, TrainConfig
+from training.critics import Critics
 from training.exchange import SingleProcess
 from training.models.generator import Generator
 from training.perceptual import PerceptualNetwork
@@ -37,7 +38,7 @@ def make_learner(random_perceptual: PerceptualNetwork, tiny_train: MakeTrain) ->
     def make(*video_ids: str, **changes: object) -> Learner:
         config = tiny_train(**changes)
         table = RowTable(video_ids or ("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-        return Learner(config, table, random_perceptual, SingleProcess(), torch.device("cpu"))
+        return Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
 
     return make
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
+from training.critics import Critics
 from training.exchange import Exchange, ProcessGroup, SingleProcess, share
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
@@ -58,7 +59,9 @@ def train(exchange: Exchange) -> dict[str, Any]:
     torch.manual_seed(0)
     config = make_config()
     table = RowTable("abcde", config.model.embedding_size, learning_rate=config.learning_rate_discriminator)
-    learner = Learner(config, table, PerceptualNetwork("alexnet"), exchange, torch.device("cpu"))
+    learner = Learner(
+        config, table, Critics(config.losses, PerceptualNetwork("alexnet")), exchange, torch.device("cpu")
+    )
     start = {name: value.clone() for name, value in weights_of(learner).items()}
     for step in range(_STEPS):
         metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size), _EPISODES)

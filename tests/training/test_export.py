@@ -14,6 +14,7 @@ import sfumato
 from training import export
 from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle, write_with_manifest
 from training.config import TrainConfig
+from training.critics import Critics
 from training.exchange import SingleProcess
 from training.export import export_bundle
 from training.models.warp import WarpedShot
@@ -27,7 +28,7 @@ def base_bundle(tiny_train: Callable[..., TrainConfig], random_perceptual: Perce
     """A model that paints."""
     config = tiny_train(warp_prior=True)
     table = RowTable(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
-    learner = Learner(config, table, random_perceptual, SingleProcess(), torch.device("cpu"))
+    learner = Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
     torch.manual_seed(0)
     for name in ("head.weight", "head.bias"):
         torch.nn.init.normal_(learner.generator_ema.shadow[name], std=0.2)

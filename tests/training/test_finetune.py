@@ -7,7 +7,7 @@ import torch
 
 from pipelines.head import eye_openness, fit_pose
 from pipelines.rasterize import rasterize_batch
-from training import finetune
+from training import critics, finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune
 from training.identity import FaceRecogniser
@@ -23,7 +23,7 @@ MakePortrait = Callable[..., Portrait]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(finetune, "load_perceptual", lambda config, files: random_perceptual)
+    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: random_perceptual)
 
 
 @pytest.mark.parametrize("warp_prior", [True, False])
@@ -70,7 +70,7 @@ def test_steps_lower_the_error_on_the_pictures(
 def test_a_model_of_the_published_loss_is_fine_tuned_with_it(
     base_model: MakeModel, portrait: MakePortrait, published_files: PerceptualFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "load_perceptual", load_perceptual)
+    monkeypatch.setattr(critics, "load_perceptual", load_perceptual)
     model = base_model(warp_prior=True, perceptual="vgg19_vggface", vgg19_sha256="c" * 64)
     with pytest.raises(ValueError, match=r"the weights of VGG19 of sha256 cccccccccccc… are needed: name them with"):
         fine_tune(model, [portrait()], FineTuneConfig(1))
@@ -138,7 +138,7 @@ def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
     pictures: int, warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recogniser = _Watching()
-    monkeypatch.setattr(finetune, "load_recogniser", lambda: recogniser)
+    monkeypatch.setattr(critics, "load_recogniser", lambda: recogniser)
     model = base_model(warp_prior=warp_prior)
     weights = dataclasses.replace(model.config.losses, identity=60.0)
     model = dataclasses.replace(model, config=dataclasses.replace(model.config, losses=weights))
@@ -260,7 +260,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
 def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "load_perceptual", None)  # nor is a network for it fetched
+    monkeypatch.setattr(critics, "load_perceptual", None)  # nor is a network for it fetched
     model = base_model(warp_prior=True)
     for pictures in ([portrait()], [portrait(yaw=yaw) for yaw in (0.0, 8.0, 16.0)]):
         assert fine_tune(model, pictures, FineTuneConfig()).steps == 0

@@ -13,12 +13,12 @@ from pipelines.jobs.preprocess import run as preprocess
 from pipelines.matte import PersonSegmenter
 from pipelines.shards import ShardDataset
 from training.config import LossWeights, ModelConfig, TrainConfig
+from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
 from training.evaluation.recogniser import Recogniser
 from training.exchange import SingleProcess
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.perceptual import load_perceptual
 from training.pictures import to_images
 from training.row_table import RowTable
 from training.step import Batch, Learner
@@ -130,7 +130,7 @@ def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embeddi
     finer = EpisodeLoader(dataset, everything, sampler, with_warp.frame_size, segmenter=segmenter).decode(episodes)
     truth, points = decoded.images[:, 0], decoded.landmarks[:, 0]
     table = RowTable([video.video_id for video in videos], config.model.embedding_size, learning_rate=1e-3)
-    learner = Learner(config, table, load_perceptual(config), SingleProcess(), CPU)
+    learner = Learner(config, table, load_critics(config), SingleProcess(), CPU)
     batch = to_batch(decoded, table, config.model, CPU)
     # Only the driver's: the man moves so little that another frame of his is nearly the true one.
     moves = slice(_HELD_OUT)

@@ -8,7 +8,7 @@ import torch
 
 from pipelines.faces import CropRule
 from pipelines.shards import ShardDataset
-from training import loop
+from training import critics
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import TrainConfig
 from training.exchange import SingleProcess
@@ -24,7 +24,7 @@ MakeDataset = Callable[..., ShardDataset]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: random_perceptual)
+    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: random_perceptual)
 
 
 class Recorder:
@@ -158,7 +158,7 @@ def test_83_steps_that_are_not_finite_are_skipped_counted_and_told(
     assert recorder.origins[-1].skipped_steps == 3
     # A run that goes on counts on.
     monkeypatch.undo()
-    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: PerceptualNetwork("alexnet"))
+    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: PerceptualNetwork("alexnet"))
     again = run(dataclasses.replace(config, num_steps=7), checkpoint=tmp_path / "run" / "6", name="again")
     assert again.logged[7]["skipped_steps"] == 3
 

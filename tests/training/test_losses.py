@@ -4,8 +4,8 @@ import torch
 from training.config import LossWeights, TrainConfig
 from training.losses import (
     adversarial,
-    content,
     discriminator_hinge,
+    distances,
     embedding_match,
     feature_matching,
     pixel,
@@ -17,8 +17,14 @@ def test_l1_is_the_mean_over_a_layer_and_the_sum_over_layers() -> None:
     ours = [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([5.0])]
     theirs = [torch.tensor([[1.0, 0.0], [0.0, 4.0]]), torch.tensor([8.0])]
     assert float(feature_matching(ours, theirs)) == pytest.approx((2 + 3) / 4 + 3)
-    terms = content({"content": ours, "content_face": ours[:1]}, {"content": theirs, "content_face": theirs[:1]})
-    assert {term: float(loss) for term, loss in terms.items()} == {"content": (2 + 3) / 4 + 3, "content_face": 5 / 4}
+    seen = distances({"content": ours, "content_mouth": ours[:1]}, {"content": theirs, "content_mouth": theirs[:1]})
+    assert {term: float(loss) for term, loss in seen.items()} == {"content": (2 + 3) / 4 + 3, "content_mouth": 5 / 4}
+
+
+def test_whose_face_it_is_is_measured_by_its_own_distance() -> None:
+    """A third of the stages' L1, and the squared distance of the embeddings."""
+    ours, theirs = ([torch.tensor([[value, 0.0]]), torch.tensor([[0.0, value]])] for value in (3.0, 0.0))
+    assert float(distances({"identity": ours}, {"identity": theirs})["identity"]) == pytest.approx(1.5 / 3 + 9)
 
 
 def test_the_real_side_of_l1_gets_no_gradient() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines.faces import crop, crop_affine, to_crop
-from training import loop, online
+from training import critics, online
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import OnlineConfig, TrainConfig
 from training.exchange import SingleProcess
@@ -233,7 +233,7 @@ def run(
     cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork
 ) -> Callable[..., Recorder]:
     """`run(config, "name", stop_at=..., checkpoint=...)`: the loop; its recorder."""
-    monkeypatch.setattr(loop, "load_perceptual", lambda config, files: random_perceptual)
+    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: random_perceptual)
 
     def make(config: TrainConfig, name: str, stop_at: int | None = None, checkpoint: str | None = None) -> Recorder:
         recorder = Recorder(tmp_path / name, stop_at)

@@ -10,6 +10,7 @@ from pipelines import storage
 from pipelines.shards import ShardDataset
 from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle
 from training.config import TrainConfig
+from training.critics import Critics
 from training.exchange import SingleProcess
 from training.journal import Journal
 from training.model_card import Training
@@ -33,7 +34,7 @@ FILES = {
 def checkpoint(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., TrainConfig], tmp_path: Path) -> Path:
     config = tiny_train()
     table = RowTable(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    learner = Learner(config, table, random_perceptual, SingleProcess(), torch.device("cpu"))
+    learner = Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
     save_bundle(str(tmp_path / "checkpoint"), learner, Origin(3, 12, "set", "d" * 64))
     return tmp_path / "checkpoint"
 

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
+from training.critics import Critics, load_critics
 from training.exchange import SingleProcess
 from training.identity import FaceRecogniser
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
-from training.perceptual import PerceptualNetwork, load_perceptual
+from training.perceptual import PerceptualNetwork
 from training.perceptual_weights import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
@@ -26,7 +27,7 @@ MakeLearner = Callable[[TrainConfig], Learner]
 def make_learner(random_perceptual: PerceptualNetwork) -> MakeLearner:
     def make(config: TrainConfig) -> Learner:
         table = RowTable([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
-        return Learner(config, table, random_perceptual, SingleProcess(), CPU)
+        return Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), CPU)
 
     return make
 
@@ -77,7 +78,7 @@ def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
     def make(config: TrainConfig) -> Learner:
         config = dataclasses.replace(config, perceptual="vgg19_vggface")
         learner = make_learner(config)
-        learner.perceptual = load_perceptual(config, published_files)
+        learner.critics = load_critics(config, published_files)
         return learner
 
     batch = make_batch()
@@ -118,7 +119,8 @@ def test_a_loss_of_identity_is_added_where_there_is_a_recogniser(
     without = floats(make_learner(config).step(batch))
     assert "identity" not in without
     table = RowTable([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
-    held = floats(Learner(config, table, random_perceptual, SingleProcess(), CPU, _Brightness()).step(batch))
+    critics = Critics(config.losses, random_perceptual, _Brightness())
+    held = floats(Learner(config, table, critics, SingleProcess(), CPU).step(batch))
     # Nothing is painted before the first update: what is shown is the warp.
     assert batch.warped is not None
     darker = (batch.warped.frame[:, :3] - batch.target).mean(dim=(2, 3))

@@ -12,7 +12,7 @@ class NetworksAlone:
 
     The same networks see the same pictures in the same order and modes: E on the shots and G on the target with their
     graphs; D on real and generated frames together, backward into its weights, as often as the step updates it; D and
-    the perceptual network on the real frames without a graph, then on the generated ones, backward through them (their
+    the critics on the real frames without a graph, then on the generated ones, backward through them (their
     own weights frozen) into G and E. Dividing weights by their spectral norms belongs to the layers and is done as the
     step does it. Left out are the losses (backward starts from gradients made beforehand, of the outputs' shapes), the
     optimisers, the averages, the identity rows, the gradients' norms, the metrics and the check for what is not finite.
@@ -56,10 +56,11 @@ class NetworksAlone:
         advance_spectral_norms(learner.discriminator)
         with normalised_once(learner.discriminator), self._autocast():
             with torch.no_grad():
-                learner.perceptual(batch.target)
+                learner.critics(batch.target, batch.target_landmarks)
                 learner.discriminator(batch.target, batch.target_landmark_image, self._identity)
             verdict = learner.discriminator(frame, batch.target_landmark_image, self._identity)
-            activations = [layer for layers in learner.perceptual(frame).values() for layer in layers]
+            seen = learner.critics(frame, batch.target_landmarks)
+        activations = [layer for layers in seen.values() for layer in layers]
         outputs = [embedding, verdict.score, *verdict.features, *activations]
         if self._gradients is None:
             self._gradients = [torch.full_like(output, 1 / output.numel()) for output in outputs]

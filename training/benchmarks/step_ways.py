@@ -14,6 +14,7 @@ from training.benchmarks.networks_alone import NetworksAlone
 from training.benchmarks.usual_step import UsualData, UsualStep, usual_batches, write_files
 from training.checkpoint import Origin
 from training.config import TrainConfig
+from training.critics import load_critics
 from training.episodes import EpisodeLoader, to_batch
 from training.exchange import SingleProcess
 from training.loop import Request, train
@@ -56,7 +57,7 @@ class OurStep:
         video_ids = [video.video_id for video in data.videos]
         self.many, self.few = (_table(config, video_ids, rows).to(device) for rows in (num_rows, FEW_ROWS))
         self.exchange = CountingExchange()
-        self.learner = Learner(config, self.many, load_perceptual(config), self.exchange, device)
+        self.learner = Learner(config, self.many, load_critics(config), self.exchange, device)
         self._steps = itertools.count()
         self.batch = self.feed()
         self.networks = NetworksAlone(self.learner, self.batch)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import sfumato
 from pipelines.benchmarks.costs import Cost
 from pipelines.shards import ShardDataset
-from training import loop
+from training import critics
 from training.benchmarks import step_ways
 from training.benchmarks import train as bench
 from training.benchmarks.matrix_rate import count_flops, matrix_rate
@@ -35,7 +35,7 @@ MakeTrain = Callable[..., TrainConfig]
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tiny_train: MakeTrain) -> None:
     """Presets of tiny networks, and perceptual ones with random weights."""
-    for module in (loop, step_ways):
+    for module in (critics, step_ways):
         monkeypatch.setattr(module, "load_perceptual", lambda config, files=None: PerceptualNetwork("alexnet").eval())
     monkeypatch.setattr(bench, "PRESETS", {"demo": lambda: tiny_train(warp_prior=True)})
 
@@ -67,7 +67,7 @@ class Passes:
 
 def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(ours: OurStep) -> None:
     learner = ours.learner
-    passes = Passes(**learner.networks(), perceptual=learner.perceptual)
+    passes = Passes(**learner.networks(), perceptual=learner.critics.perceptual)
     step, alone = passes.of(lambda: ours.step(ours.many)), passes.of(ours.networks)
     assert step == alone
     # E and G once; D twice on eight frames to learn, once on the real and once on the generated ones.

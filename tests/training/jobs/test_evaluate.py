@@ -13,6 +13,7 @@ import sfumato
 from pipelines.shards import ShardDataset
 from training.checkpoint import Origin, save_bundle
 from training.config import TrainConfig
+from training.critics import Critics
 from training.evaluation.output import run_of
 from training.exchange import SingleProcess
 from training.perceptual import PerceptualNetwork
@@ -33,7 +34,9 @@ def bundle(
         if "detector" in changes:
             config = dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib"))
         table = RowTable(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
-        learner = Learner(config, table, random_perceptual, SingleProcess(), torch.device("cpu"))
+        learner = Learner(
+            config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
+        )
         save_bundle(str(tmp_path / name), learner, Origin(0, 0, "set", "d" * 64))
         return str(tmp_path / name)
 

@@ -1,0 +1,49 @@
+"""Critics: frozen networks that see how far a drawn frame is from the true one."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from training.config import LossWeights, TrainConfig
+from training.identity import FaceRecogniser, load_recogniser
+from training.perceptual import PerceptualNetwork, load_perceptual
+from training.perceptual_weights import PerceptualFiles
+
+
+class Critics(nn.Module):
+    """Perceptual networks and, where the losses ask for it, a recogniser."""
+
+    def __init__(
+        self, weights: LossWeights, perceptual: PerceptualNetwork, recogniser: FaceRecogniser | None = None
+    ) -> None:
+        super().__init__()
+        self.weights, self.perceptual, self.recogniser = weights, perceptual, recogniser
+
+    def forward(
+        self, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
+    ) -> dict[str, Sequence[Tensor]]:
+        """Activations by the term of `LossWeights` that they serve.
+
+        Args:
+            frames: in [-1, 1], RGB.
+            landmarks: of the faces, in [-1, 1] across each frame's edges.
+        """
+        seen: dict[str, Sequence[Tensor]] = dict(self.perceptual(frames))
+        if self.recogniser is not None:
+            seen["identity"] = self.recogniser(frames, landmarks)
+        return seen
+
+
+def load_critics(config: TrainConfig, files: PerceptualFiles | None = None) -> Critics:
+    """Those that a configuration asks for, with their weights, which are fetched on first use.
+
+    Args:
+        files: where weights lie that no registry carries.
+
+    Raises:
+        ValueError: the perceptual network cannot be had, see `load_perceptual`.
+        AssetError, OSError: the recogniser's weights cannot be had.
+    """
+    recogniser = load_recogniser() if config.losses.identity else None
+    return Critics(config.losses, load_perceptual(config, files), recogniser)
