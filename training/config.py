@@ -71,6 +71,9 @@ class LossWeights:
     pixel: float = 0.0
     """L1 between pixels in [-1, 1], which the paper has not: what keeps a network that starts from a warp from moving
     away from the truth to look sharper. At 0 it is not computed."""
+    content_mouth: float = 0.0
+    """The content loss on the mouth alone (`training.critics`), which the paper has not: of a whole picture a mouth is
+    a twentieth (cf. the lips' losses of arXiv 2407.03168). At 0 it is not computed."""
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from training.config import LossWeights, TrainConfig
 from training.identity import FaceRecogniser, load_recogniser
+from training.models.warp import identity_grid, warp
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_weights import PerceptualFiles
 
+MOUTH_SIDE = 48
+"""Pixels of a mouth that is looked at alone: in a crop of 96 there are no more."""
+_LIPS = slice(48, 68)
+_AROUND = 1.6  # widths of the mouth
+
 
 class Critics(nn.Module):
-    """Perceptual networks and, where the losses ask for it, a recogniser."""
+    """Perceptual networks and, where the losses ask for it, a look at the mouth alone and a recogniser."""
 
     def __init__(
         self, weights: LossWeights, perceptual: PerceptualNetwork, recogniser: FaceRecogniser | None = None
@@ -30,6 +37,8 @@ class Critics(nn.Module):
             landmarks: of the faces, in [-1, 1] across each frame's edges.
         """
         seen: dict[str, Sequence[Tensor]] = dict(self.perceptual(frames))
+        if self.weights.content_mouth:
+            seen["content_mouth"] = self.perceptual.classifier("content")(cut_out_mouths(frames, landmarks))
         if self.recogniser is not None:
             seen["identity"] = self.recogniser(frames, landmarks)
         return seen
@@ -47,3 +56,12 @@ def load_critics(config: TrainConfig, files: PerceptualFiles | None = None) -> C
     """
     recogniser = load_recogniser() if config.losses.identity else None
     return Critics(config.losses, load_perceptual(config, files), recogniser)
+
+
+def cut_out_mouths(
+    frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
+) -> Float[Tensor, "batch 3 side side"]:
+    """Upright squares around the lips."""
+    first, last = torch.aminmax(landmarks[:, _LIPS], dim=1)
+    half = _AROUND / 2 * (last - first).amax(dim=1)[:, None, None, None]
+    return warp(frames, ((first + last) / 2)[:, None, None] + half * identity_grid(MOUTH_SIDE, frames.device))

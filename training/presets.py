@@ -7,7 +7,7 @@ from pipelines.rasterize import RasterConfig
 from training.config import LossWeights, ModelConfig, TrainConfig
 
 _VOXCELEB2_VIDEOS = 145_569
-_HELD_TO_PIXELS_AND_FACES = LossWeights(pixel=50.0, identity=60.0)
+_HELD_TO_PIXELS_AND_FACES = LossWeights(pixel=50.0, identity=60.0, content_mouth=0.1)
 
 
 def paper() -> TrainConfig:

@@ -138,7 +138,7 @@ def test_small_is_half_as_large_with_half_the_channels_and_a_warp_prior() -> Non
     assert ours.model.embedder_channels == (32, 64, 128, 256, 256)
     assert ours.model.warp_prior
     assert block_shapes(Embedder(ours.model), (3, 128, 128), (3, 128, 128))[-1] == ("ResidualBlock", (256, 4, 4))
-    assert ours.losses == dataclasses.replace(theirs.losses, pixel=50.0, identity=60.0)
+    assert ours.losses == dataclasses.replace(theirs.losses, pixel=50.0, identity=60.0, content_mouth=0.1)
     assert (ours.learning_rate, ours.learning_rate_discriminator) == (5e-5, 2e-4)
     assert (ours.num_shots, ours.discriminator_updates) == (8, 2)
 
@@ -154,5 +154,5 @@ def test_demo_is_a_quarter_of_the_paper() -> None:
 def test_base_is_demo_at_96_px_held_to_pixels_and_faces() -> None:
     ours, theirs = base(), demo()
     assert ours.model == dataclasses.replace(theirs.model, image_size=96, attention_size_down=12, attention_size_up=24)
-    assert ours.losses == dataclasses.replace(theirs.losses, pixel=50.0, identity=60.0)
+    assert ours.losses == dataclasses.replace(theirs.losses, pixel=50.0, identity=60.0, content_mouth=0.1)
     assert list(PRESETS) == ["paper", "paper_ff", "small", "base", "demo"]

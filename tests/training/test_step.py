@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_loss_to_the_last_digit(
         runs.append([learner.step(make_batch(number, warp_prior=warp_prior)) for number in range(3)])
     assert runs[0] == runs[1]
     assert ("painted_share" in runs[0][0]) == warp_prior
-    absent = {"content_face", "identity", "pixel"}  # AlexNet knows no faces; the paper has neither of the others
+    absent = {"content_face", "content_mouth", "identity", "pixel"}  # AlexNet knows no faces; the paper not the others
     terms = {field.name for field in dataclasses.fields(LossWeights)} - absent
     assert terms <= runs[0][0].keys()
 
@@ -100,6 +100,15 @@ def test_a_loss_of_pixels_is_added_where_it_has_a_weight(tiny_train: MakeTrain, 
     assert batch.warped is not None
     assert held["pixel"] == pytest.approx(float((batch.warped.frame[:, :3] - batch.target).abs().mean()), rel=1e-3)
     assert held["generator"] == pytest.approx(without["generator"] + 50 * held["pixel"], rel=1e-5)
+
+
+def test_a_loss_of_the_mouth_is_added_where_it_has_a_weight(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:
+    batch = make_batch(warp_prior=True)
+    without = floats(make_learner(tiny_train(warp_prior=True)).step(batch))
+    assert "content_mouth" not in without
+    held = floats(make_learner(tiny_train(warp_prior=True, losses=LossWeights(content_mouth=0.1))).step(batch))
+    assert held["content_mouth"] > 0
+    assert held["generator"] == pytest.approx(without["generator"] + 0.1 * held["content_mouth"], rel=1e-5)
 
 
 class _Brightness(FaceRecogniser):
