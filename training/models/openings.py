@@ -5,6 +5,9 @@ and many shut eyes are found with the upper lid under the lower one, where it fo
 first moved along each opening's own up and down, until it is as open as in the source; a spline, which sees it so, does
 the rest. Between a limit, an edge, the other edge and the other limit the move changes evenly, and beyond them there is
 none: the skin of a lid is drawn over the eye, and lips part within their outlines.
+
+Of a mouth that opens further than the source's, the teeth are not drawn out: what the source shows stays with the lip
+that it lies at, and between comes to light what the source hides, the cavity.
 """
 
 import math
@@ -26,7 +29,15 @@ _SHUT = 0.06  # what a detector still sees between lids that touch
 _RIM = 0.06  # of the lower lid, that the lashes of the upper one cover when it is shut
 _LEAST = 0.002  # between the edges of what is shut: they keep their order
 _LIP = 0.02  # least thickness of a lip
-_DRAWN_OUT = 3.0  # times as long as its source the inside of a mouth begins to be another thing; at twice that it is
+_STRETCH, _STRETCH_OF_WIDE = 1.25, 2.0  # of teeth at most, and of what is seen in a mouth that is wide open already
+_AT_UPPER_LIP, _AT_LOWER_LIP = 0.7, 0.3  # of that, what stays with each: upper teeth are seen more than lower ones
+_SHADE = 0.05  # where a cavity begins
+_ROUND = 0.6  # an edge leaves its corner by so much steeper than straight to the nearest pair
+# How light the cavity is beside the lips: darkest above; where it is high enough, the tongue lies at its bottom. Read
+# off open mouths, drawn and real.
+_DARK, _TONGUE = 0.42, 0.88
+_DARK_UNTIL, _TONGUE_FROM = 0.35, 0.8  # shares of its height
+_TONGUE_HIDDEN, _TONGUE_SEEN = 0.1, 0.3  # heights of the cavity
 # Open by less than this share of the source, only what lies next to the upper edge shows: lashes, and less and less of
 # the eye. Else each pixel along a narrow line would show another part of it.
 _NARROW = 0.25
@@ -69,30 +80,46 @@ class Opening:
     landmarks: list[int]
     """Of the upper edge, then of the lower one: all but the corners."""
     landmark_shifts: Float[Tensor, "batch landmarks"]
+    shown: Float[Tensor, "batch columns"]
+    """Height on which what the source shows between its edges is drawn at most."""
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         """How far each place of the target is to be moved."""
-        height, (top, above, below, bottom, upper, lower) = self._column(places)
-        gap, settled_gap = below - above, below + lower - above - upper
-        inside = lower - (settled_gap - gap / _NARROW).clamp_min(0)
-        still = torch.zeros_like(upper)
-        shift = _interpolate(height, (top, above, below, below, bottom), (still, upper, inside, lower, still))
+        height, (top, above, below, bottom, upper, lower, shown) = self._column(places)
+        gap, still = below - above, torch.zeros_like(upper)
+        seen = torch.minimum(gap + lower - upper, gap / _NARROW)  # of the source, as high as it is drawn there
+        squeeze, inside = seen - shown, upper + seen - gap
+        shift = _interpolate(
+            height,
+            (top, above, above + _AT_UPPER_LIP * shown, below - _AT_LOWER_LIP * shown, below, below, bottom),
+            (still, upper, upper + _AT_UPPER_LIP * squeeze, inside - _AT_LOWER_LIP * squeeze, inside, lower, still),
+        )
         return shift[..., None] * self.axes.down
 
-    def newly_open(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places"]:
-        """How far each place of the target shows what its source hides, 0 to 1: what is drawn out there is a seam."""
-        height, (_, above, below, _, upper, lower) = self._column(places)
-        gap, settled_gap = below - above, below + lower - above - upper
-        drawn_out = (gap / settled_gap.clamp_min(_LEAST) / _DRAWN_OUT - 1).clamp(0, 1)
-        return drawn_out * (torch.minimum(height - above, below - height) / _LIP).clamp(0, 1)
+    def cavity(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
+        """How far each place of the target shows what its source hides, 0 to 1, and how light that is beside the
+        lips."""
+        height, (_, above, below, _, _, _, shown) = self._column(places)
+        start, end = above + _AT_UPPER_LIP * shown, below - _AT_LOWER_LIP * shown
+        share = (torch.minimum(height - start, end - height) / _SHADE).clamp(0, 1)
+        depth = (height - start) / (end - start).clamp_min(_LEAST)
+        tongue = _ramp(end - start, _TONGUE_HIDDEN, _TONGUE_SEEN) * _ramp(depth, _DARK_UNTIL, _TONGUE_FROM)
+        return torch.stack([share, _DARK + (_TONGUE - _DARK) * tongue], dim=-1)
 
     def _column(
         self, places: Float[Tensor, "batch places 2"]
     ) -> tuple[Float[Tensor, "batch places"], tuple[Float[Tensor, "batch places"], ...]]:
-        """How low places lie, and `heights` and `shifts` in their columns."""
+        """How low places lie, and `heights`, `shifts` and `shown` in their columns; edges leave the corners in a
+        curve."""
         along, height = self.axes.coordinates(places)
-        table = torch.cat([self.heights, self.shifts], dim=1)[..., None]
-        rows = _interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
+        table = torch.cat([self.heights, self.shifts, self.shown[:, None]], dim=1)[..., None]
+        first, second, *_, last_but_one, last = self.columns[..., None].unbind(1)
+        bulge = (second - first) * _hump(along, first, second) - (last - last_but_one) * _hump(
+            along, last_but_one, last
+        )
+        rows = _interpolate(
+            (along + _ROUND * bulge)[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2)
+        )
         return height, rows.unbind(1)
 
     def block(self, size: int, extent: float) -> tuple[slice, slice]:
@@ -153,14 +180,19 @@ def settled_places(
     return settled
 
 
-def newly_open(
-    places: Float[Tensor, "size size 2"], extent: float, mouth: Opening
-) -> Float[Tensor, "batch 1 size size"]:
-    """How far pixels of the target, which span [-extent, extent], show what lies behind lips that were shut."""
-    shares = places.new_zeros(len(mouth.columns), 1, *places.shape[:2])
+def cavity(places: Float[Tensor, "size size 2"], extent: float, mouth: Opening) -> Float[Tensor, "batch 2 size size"]:
+    """How far pixels of the target, which span [-extent, extent], show what its source's mouth hides, and how light
+    that is beside the lips."""
+    shown = places.new_zeros(len(mouth.columns), *places.shape[:2], 2)
     rows, columns = mouth.block(len(places), extent)
-    shares[:, 0, rows, columns] = _asked_of_each(mouth.newly_open, places[rows, columns], len(shares))
-    return shares
+    shown[:, rows, columns] = _asked_of_each(mouth.cavity, places[rows, columns], len(shown))
+    return shown.permute(0, 3, 1, 2)
+
+
+def lip_points(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch points 2"]:
+    """In the middle of both lips, between their edges and their outlines."""
+    edges, outlines = landmarks[:, _UPPER_LIP + _LOWER_LIP], landmarks[:, [50, 51, 52, 58, 57, 56]]
+    return (edges + outlines) / 2
 
 
 def _asked_of_each(
@@ -191,6 +223,7 @@ def _eye(source: Tensor, target: Tensor, corners: list[int], upper: list[int], l
         shifts=settled - edges,
         landmarks=upper + lower,
         landmark_shifts=(wanted - found).flatten(1),
+        shown=edges[:, 1] - edges[:, 0],
     )
 
 
@@ -204,6 +237,8 @@ def _mouth(source: Tensor, target: Tensor) -> Opening:
     # The corners stay.
     inner_shifts = ((wanted - top_of_source) * stretch - (edges - top))[..., 1:-1]
     shifts = F.pad(inner_shifts, (1, 1))
+    wide = _ramp(wanted[:, 1] - wanted[:, 0], _TONGUE_HIDDEN, _TONGUE_SEEN)
+    stretch_of_inside = _STRETCH + (_STRETCH_OF_WIDE - _STRETCH) * wide
     upper_limit = top.minimum(torch.minimum(edges, edges + shifts)[:, :1] - _LIP)
     lower_limit = bottom.maximum(torch.maximum(edges, edges + shifts)[:, 1:] + _LIP)
     return Opening(
@@ -213,6 +248,7 @@ def _mouth(source: Tensor, target: Tensor) -> Opening:
         shifts=shifts,
         landmarks=_UPPER_LIP + _LOWER_LIP,
         landmark_shifts=inner_shifts.flatten(1),
+        shown=torch.minimum(edges[:, 1] - edges[:, 0], stretch_of_inside * (wanted[:, 1] - wanted[:, 0])),
     )
 
 
@@ -239,6 +275,18 @@ def _edges(
     """Where across the pairs of landmarks lie, and how low each of a pair."""
     (above, high), (below, low) = (axes.coordinates(points[:, edge]) for edge in (upper, lower))
     return (above + below) / 2, torch.stack([high, low], dim=1)
+
+
+def _ramp(x: Float[Tensor, "..."], start: float, end: float) -> Float[Tensor, "..."]:
+    return ((x - start) / (end - start)).clamp(0, 1)
+
+
+def _hump(
+    x: Float[Tensor, "batch places"], start: Float[Tensor, "batch 1"], end: Float[Tensor, "batch 1"]
+) -> Float[Tensor, "batch places"]:
+    """Zero outside the two and at them, a quarter half way."""
+    share = ((x - start) / (end - start).clamp_min(1e-6)).clamp(0, 1)
+    return share * (1 - share)
 
 
 def _interpolate(

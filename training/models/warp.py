@@ -22,9 +22,10 @@ from torch.nn import functional as F
 from pipelines.head import NUM_LANDMARKS, SKULL_POINTS, skull_points
 from training.models.openings import (
     Opening,
+    cavity,
     find_openings,
     in_order,
-    newly_open,
+    lip_points,
     settled_landmarks,
     settled_places,
     settled_points,
@@ -47,7 +48,6 @@ REACH = 1.5
 # Left and right of the head, already at little more than its border: background does not follow a head that turns.
 _SIDES = 1.1
 _FRAME_POINTS_PER_SIDE = 7
-_DARK = 0.25  # the inside of a mouth beside the lips' colour
 _SKULL = slice(NUM_LANDMARKS, NUM_LANDMARKS + len(SKULL_POINTS))  # of the control points, after the landmarks
 
 
@@ -73,9 +73,15 @@ class Bend:
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
 
-    def newly_open(self, size: int) -> Float[Tensor, "batch 1 size size"]:
-        """How far each of those pixels shows what lies behind lips that the shot has shut, 0 to 1."""
-        return newly_open(self._places(size), self.extent, self._openings[-1])
+    def cavity(self, size: int) -> Float[Tensor, "batch 2 size size"]:
+        """How far each of those pixels shows what the shot's mouth hides, 0 to 1, and how light that is beside its
+        lips."""
+        return cavity(self._places(size), self.extent, self._openings[-1])
+
+    @property
+    def lips(self) -> Float[Tensor, "batch 1 points 2"]:
+        """Where the shot has them, its edges at -1 and 1."""
+        return lip_points(self.source)[:, None] / self.extent
 
     @cached_property
     def _openings(self) -> list[Opening]:
@@ -258,14 +264,14 @@ def warp_person(
 ) -> Float[Tensor, "batch 4 size size"]:
     """Bend the person in a shot; what lies behind stands still. The picture, and its matte.
 
-    A mouth that the shot has shut is dark inside, where the seam of its lips would be drawn out to stripes.
+    Where a mouth shows what the shot's hides, there is a cavity in the lips' colour, darkened.
     """
     size = shot.shape[-1]
     person, matte = warp(shot[:, :4], bend.grid(size), mode).split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
-    inside = bend.newly_open(size)
-    seam = (inside * person).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
-    person = person + inside * (_DARK * (seam + 1) - 1 - person)
+    uncovered, light = bend.cavity(size).split(1, dim=1)
+    lips = warp(shot[:, :3], bend.lips).mean(dim=3, keepdim=True)
+    person = person + uncovered * (light * (lips + 1) - 1 - person)
     still = behind(shot, person, matte).clamp(-1, 1)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.models.openings import find_openings, in_order, newly_open, settled_landmarks, settled_places
+from training.models.openings import cavity, find_openings, in_order, settled_landmarks, settled_places
 from training.models.shots import make_shot
 from training.models.warp import bend, control_points, identity_grid, warp, warp_person
 
@@ -140,37 +140,59 @@ def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) 
     assert opened[inside].min() > 0.9
 
 
+def _cavity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each pixel shows it, and how light it is there."""
+    *_, mouth = find_openings(in_order(_tensor(source)), in_order(_tensor(target)))
+    share, light = cavity(identity_grid(SIZE, torch.device("cpu")), 1.0, mouth)[0].numpy()
+    return share, light
+
+
 def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
     """All that lies between them where the source has them shut, nothing where it is as open, and no lip."""
     shut = _mouth_shut(wide_open, 0.4)
-    places = identity_grid(SIZE, torch.device("cpu"))
-    inside = _between(wide_open, 62, 66, margin=1.0).numpy() > 0
+    inside = _between(wide_open, 62, 66, margin=2.0).numpy() > 0
     lips = _between(wide_open, 51, 62).numpy() + _between(wide_open, 66, 57).numpy() > 0
-
-    def uncovered(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-        *_, mouth = find_openings(in_order(_tensor(source)), in_order(_tensor(target)))
-        share: np.ndarray = newly_open(places, 1.0, mouth)[0, 0].numpy()
-        return share
-
-    opened = uncovered(shut, wide_open)
+    opened, _ = _cavity(shut, wide_open)
     assert inside.sum() > 40
     assert opened[inside].min() > 0.9
     assert opened[lips].max() < 0.1
-    assert opened.sum() < 2.5 * inside.sum()  # the ends of the mouth, beyond the columns of `inside`, belong to it
-    assert uncovered(wide_open, wide_open).max() == 0
-    assert uncovered(wide_open, shut).max() == 0
+    assert opened.sum() < 3.2 * inside.sum()  # the ends of the mouth, beyond the columns of `inside`, belong to it
+    assert _cavity(wide_open, wide_open)[0].max() == 0
+    assert _cavity(wide_open, shut)[0].max() == 0
 
 
-def test_a_mouth_that_opens_is_dark_inside(wide_open: np.ndarray) -> None:
-    """A quarter of the lips' colour, everywhere the same; the lips stay as they are."""
+def test_a_mouth_opens_round(wide_open: np.ndarray) -> None:
+    """Half way from its corner to the first pair of landmarks it is open by 0.65 of what it is there: a straight line
+    would say half."""
+    opened, _ = _cavity(_mouth_shut(wide_open, 0.0), wide_open)
+    corner, first = wide_open[60, 0], wide_open[61, 0]
+    half_way = np.abs(opened[:, round(float((corner + first) / 2))]).sum()
+    assert half_way / opened[:, round(float(first))].sum() == pytest.approx(0.65, abs=0.1)
+
+
+def test_a_mouth_that_opens_is_dark_above_and_has_a_tongue_below(wide_open: np.ndarray) -> None:
+    """In the colour of its lips; the rest stays as it is."""
     shut = _mouth_shut(wide_open, 0.4)
-    stripes = torch.zeros(1, 3, SIZE, SIZE)
-    stripes[..., ::2] = 0.2
+    grey = torch.full((1, 3, SIZE, SIZE), 0.2)
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (shut, wide_open))
-    bent = warp_person(make_shot(stripes, torch.ones(1, SIZE, SIZE)), bend(*points))[0, 0]
-    inside = _between(wide_open, 62, 66, margin=1.0) > 0
-    assert bent[inside].numpy() == pytest.approx(0.25 * (0.1 + 1) - 1, abs=0.03)
-    assert float(bent[~inside].mean()) == pytest.approx(0.1, abs=0.02)
+    bent = warp_person(make_shot(grey, torch.ones(1, SIZE, SIZE)), bend(*points))[0, 0].numpy()
+    column = bent[:, round(float(wide_open[62, 0]))]
+    top, bottom = (round(float(wide_open[lip, 1])) for lip in (62, 66))
+    assert column[top + 2 : top + 4] == pytest.approx(0.42 * 1.2 - 1, abs=0.03)
+    assert column[bottom - 2] == pytest.approx(0.88 * 1.2 - 1, abs=0.1)
+    assert column[[top - 2, bottom + 2]] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_teeth_are_not_drawn_out_when_a_mouth_opens_further(wide_open: np.ndarray) -> None:
+    """No more than by a quarter where it is three times as open, and most stay at the upper lip."""
+    ajar = _mouth_shut(wide_open, 3.0)
+    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (ajar, wide_open))
+    teeth = _between(ajar, 62, 66).expand(1, 3, -1, -1)
+    bent = warp_person(make_shot(teeth, torch.ones(1, SIZE, SIZE)), bend(*points))[0, 0].numpy()
+    column = round(float(wide_open[62, 0]))
+    shown, before = bent[:, column].clip(0, 1), float(teeth[0, 0, :, column].sum())
+    assert before < shown.sum() < 1.25 * before + 1.5  # pixels in which they fade into the cavity; else it would be 10
+    assert shown[: round(float(wide_open[62, 1] + wide_open[66, 1]) / 2)].sum() > 0.6 * shown.sum()
 
 
 def test_an_open_mouth_shuts(wide_open: np.ndarray) -> None:
