@@ -14,36 +14,59 @@ from training.models.layers import smoothed
 _OUTLINE_AT = 96
 _SOFTENINGS = 2
 _GRAIN_AT = 48  # what is seen on pictures of this size is no grain
+_LOUDEST = 1.5  # deviations of a picture's grain: what is louder are edges, which stand out where they do not belong
 _LEAST_KNOWN = 1e-3  # share of a picture from which the rest is guessed
 
 
 def make_shot(frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch h w"]) -> Float[Tensor, "batch 7 h w"]:
-    """A picture and its matte, with the background filled in from around the person: smooth colours, no grain."""
+    """A picture and its matte, with the background filled in from around the person: smooth colours, and the grain
+    beside them."""
     matte = mattes[:, None]
     known = (1 - torch.maximum(matte, _widened(matte))).square()
-    background = torch.where(known.mean(dim=(2, 3), keepdim=True) < _LEAST_KNOWN, frames, _fill(frames, known))
+    # The grain stands still, whoever moves before it.
+    filled = (_fill(frames, known) + _mirrored(_grain(frames, known), known)).clamp(-1, 1)
+    background = torch.where(known.mean(dim=(2, 3), keepdim=True) < _LEAST_KNOWN, frames, filled)
     return torch.cat([frames, matte, background], dim=1)
 
 
 def behind(
-    shot: Float[Tensor, "batch 7 h w"],
-    bent_frame: Float[Tensor, "batch 3 h w"],
-    bent_matte: Float[Tensor, "batch 1 h w"],
+    shot: Float[Tensor, "batch 7 h w"], bent_matte: Float[Tensor, "batch 1 h w"]
 ) -> Float[Tensor, "batch 3 h w"]:
-    """What is seen around a person who moved: the shot as it stands, and the background where the person was, with the
-    grain of what the bent frame shows there."""
+    """What is seen around a person who moved: the shot as it stands, and the background where the person was."""
     frame, matte, background = shot.split([3, 1, 3], dim=1)
     # Where half a pixel was somebody and half still is, the other half shows what it did.
     bare = (matte - bent_matte).clamp_min(0) / (1 - bent_matte).clamp_min(1e-6)
     left = torch.maximum(bare, _widened(matte) - _widened(bent_matte))
-    seen: Tensor = frame + left * (background + _grain(bent_frame, 1 - bent_matte) - frame)
+    seen: Tensor = frame + left * (background - frame)
     return seen
 
 
-def _grain(frame: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:
+def _grain(frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:
     """What is finer in a picture than the mean of the known around each place."""
-    mean, _ = _mean_of_known(frame, known, min(_GRAIN_AT, frame.shape[-1]))
-    return known * (frame - _enlarged(mean, frame))
+    mean, _ = _mean_of_known(frames, known, min(_GRAIN_AT, frames.shape[-1]))
+    grain = frames - _enlarged(mean, frames)
+    power, share = (x.mean(dim=(1, 2, 3), keepdim=True) for x in (known * grain.square(), known))
+    loudest = _LOUDEST * (power / share.clamp_min(1e-6)).clamp_min(1e-12).sqrt()
+    return loudest * torch.tanh(grain / loudest)
+
+
+def _mirrored(
+    picture: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]
+) -> Float[Tensor, "batch 3 h w"]:
+    """At places that are not known their mirror images, row by row, about the nearest known places left and right, the
+    nearer weighing more; zero where neither has one."""
+    width = picture.shape[-1]
+    places = torch.arange(width, device=picture.device).expand(known.shape)
+    left = torch.where(known > 0.5, places, -width).cummax(dim=-1).values
+    right = torch.where(known > 0.5, places, 2 * width).flip(-1).cummin(dim=-1).values.flip(-1)
+    total, weights = torch.zeros_like(picture), torch.zeros_like(known)
+    for end in (left, right):
+        image = 2 * end - places
+        there = image.clamp(0, width - 1)
+        weight = (image == there) * known.gather(-1, there) / (1 + (places - end).abs()).square()
+        total = total + weight * picture.gather(-1, there.expand_as(picture))
+        weights = weights + weight
+    return (1 - known) * total / weights.clamp_min(1e-12)
 
 
 def _widened(matte: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h w"]:

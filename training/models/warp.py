@@ -272,7 +272,7 @@ def warp_person(
     uncovered, light = bend.cavity(size).split(1, dim=1)
     lips = warp(shot[:, :3], bend.lips).mean(dim=3, keepdim=True)
     person = person + uncovered * (light * (lips + 1) - 1 - person)
-    still = behind(shot, person, matte).clamp(-1, 1)
+    still = behind(shot, matte)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 
 
