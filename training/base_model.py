@@ -7,5 +7,5 @@ SHIPPED = str(Path(__file__).parent / "data" / "base_model")
 
 
 def named_or_shipped(model: str | None) -> str:
-    """What a command that was given no model takes; an empty name is a mistake of the caller, not none."""
-    return SHIPPED if model is None else model
+    """What a command takes that was given no model or `shipped`; an empty name is a mistake of the caller, not none."""
+    return SHIPPED if model is None or model == "shipped" else model

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from training.base_model import named_or_shipped
 from training.checkpoint import BaseModel, load_bundle
 from training.evaluation.methods import (
     TRUE_FRAME,
@@ -29,21 +30,21 @@ def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> d
     """The model and those beside it, by the names of their rows; all draw the same frames.
 
     Args:
-        model: path or URL of a bundle.
+        model: path or URL of a bundle, or `shipped`.
         also: NAME=PATH of further ones.
         same_size: whether they have to draw pictures of one size.
 
     Raises:
         FileNotFoundError, ValueError: one is not there or no model, two have one name, or they do not fit together.
     """
-    models = {OURS: load_bundle(model)}
+    models = {OURS: load_bundle(named_or_shipped(model))}
     for word in also:
         name, _, path = word.partition("=")
         if not name or not path:
             raise ValueError(f"--also takes NAME=PATH, got {word!r}")
         if name in models or name in _BASELINES:
             raise ValueError(f"--also {word}: there is a row {name!r} already")
-        models[name] = load_bundle(path)
+        models[name] = load_bundle(named_or_shipped(path))
     wanted = models[OURS].config.model
     for name, other in models.items():
         for field in ("crop", "detector", *(["image_size"] if same_size else [])):

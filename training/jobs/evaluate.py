@@ -45,7 +45,7 @@ class Options:
     """Measure a base model beside its baselines on people it was not trained on."""
 
     model: tyro.conf.Positional[str]
-    """Base model: the folder or URL that `sfumato meta-train` wrote."""
+    """Base model: the folder or URL that `sfumato meta-train` wrote; `shipped` is the one that comes along."""
     data: str
     """Data set made by `sfumato preprocess`: a path or URL."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]

@@ -20,7 +20,7 @@ import tyro
 from pipelines import storage
 from pipelines.command import Artefact, Outcome, console, progress
 from training import lease
-from training.base_model import SHIPPED
+from training.base_model import named_or_shipped
 from training.checkpoint import (
     MANIFEST,
     Origin,
@@ -194,7 +194,7 @@ class Options:
         """Absolute path or URL of what to start from: workers have folders of their own."""
         if self.start_from is None:
             return None
-        return SHIPPED if self.start_from == "shipped" else storage.absolute(self.start_from)
+        return storage.absolute(named_or_shipped(self.start_from))
 
     def target(self, record: Mapping[str, Any]) -> Target:
         """Where the run logs to; `record` is what run.json says."""

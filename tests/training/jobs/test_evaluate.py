@@ -58,6 +58,7 @@ def test_mistakes_are_one_line(
         ([model, "--data", data, "--also", "published"], 1, "--also takes NAME=PATH, got 'published'"),
         ([model, "--data", data, "--also", f"ours={model}"], 1, "there is a row 'ours' already"),
         ([model, "--data", data, "--also", f"x={bundle('other', detector=1)}"], 1, "x has detector dlib"),
+        (["shipped", "--data", data, "--also", f"x={model}"], 1, "x has image_size 32, shipped has 96: no one table"),
         ([model, "--data", data, "--split", "train", "--frames", "2", "--fid-weights", gone], 2, "gone does not exist"),
     ):
         assert sfumato.main(["evaluate", *words, "-o", out]) == code
