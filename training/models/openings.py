@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -65,6 +66,23 @@ class Axes:
         return along, height
 
 
+class _Column(NamedTuple):
+    """Of an opening, where a place lies: heights of both limits and edges, the edges' shifts, and `Opening.shown`."""
+
+    top: Float[Tensor, "batch places"]
+    above: Float[Tensor, "batch places"]
+    below: Float[Tensor, "batch places"]
+    bottom: Float[Tensor, "batch places"]
+    upper: Float[Tensor, "batch places"]
+    lower: Float[Tensor, "batch places"]
+    shown: Float[Tensor, "batch places"]
+
+    @property
+    def cavity(self) -> tuple[Float[Tensor, "batch places"], Float[Tensor, "batch places"]]:
+        """From where to where nothing of the source is shown."""
+        return self.above + _AT_UPPER_LIP * self.shown, self.below - _AT_LOWER_LIP * self.shown
+
+
 @dataclass(frozen=True)
 class Opening:
     """An eye or the mouth of a batch of targets, and how it differs from the sources'.
@@ -85,13 +103,14 @@ class Opening:
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         """How far each place of the target is to be moved."""
-        height, (top, above, below, bottom, upper, lower, shown) = self._column(places)
+        height, column = self._column(places)
+        top, above, below, bottom, upper, lower, shown = column
         gap, still = below - above, torch.zeros_like(upper)
         seen = torch.minimum(gap + lower - upper, gap / _NARROW)  # of the source, as high as it is drawn there
         squeeze, inside = seen - shown, upper + seen - gap
         shift = _interpolate(
             height,
-            (top, above, above + _AT_UPPER_LIP * shown, below - _AT_LOWER_LIP * shown, below, below, bottom),
+            (top, above, *column.cavity, below, below, bottom),
             (still, upper, upper + _AT_UPPER_LIP * squeeze, inside - _AT_LOWER_LIP * squeeze, inside, lower, still),
         )
         return shift[..., None] * self.axes.down
@@ -99,28 +118,21 @@ class Opening:
     def cavity(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         """How far each place of the target shows what its source hides, 0 to 1, and how light that is beside the
         lips."""
-        height, (_, above, below, _, _, _, shown) = self._column(places)
-        start, end = above + _AT_UPPER_LIP * shown, below - _AT_LOWER_LIP * shown
+        height, column = self._column(places)
+        start, end = column.cavity
         share = (torch.minimum(height - start, end - height) / _SHADE).clamp(0, 1)
         depth = (height - start) / (end - start).clamp_min(_LEAST)
         tongue = _ramp(end - start, _TONGUE_HIDDEN, _TONGUE_SEEN) * _ramp(depth, _DARK_UNTIL, _TONGUE_FROM)
         return torch.stack([share, _DARK + (_TONGUE - _DARK) * tongue], dim=-1)
 
-    def _column(
-        self, places: Float[Tensor, "batch places 2"]
-    ) -> tuple[Float[Tensor, "batch places"], tuple[Float[Tensor, "batch places"], ...]]:
-        """How low places lie, and `heights`, `shifts` and `shown` in their columns; edges leave the corners in a
-        curve."""
+    def _column(self, places: Float[Tensor, "batch places 2"]) -> tuple[Float[Tensor, "batch places"], _Column]:
+        """How low places lie, and in which column; edges leave the corners in a curve."""
         along, height = self.axes.coordinates(places)
         table = torch.cat([self.heights, self.shifts, self.shown[:, None]], dim=1)[..., None]
         first, second, *_, last_but_one, last = self.columns[..., None].unbind(1)
-        bulge = (second - first) * _hump(along, first, second) - (last - last_but_one) * _hump(
-            along, last_but_one, last
-        )
-        rows = _interpolate(
-            (along + _ROUND * bulge)[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2)
-        )
-        return height, rows.unbind(1)
+        along = along + _ROUND * (_hump(along, first, second) - _hump(along, last_but_one, last))
+        rows = _interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
+        return height, _Column(*rows.unbind(1))
 
     def block(self, size: int, extent: float) -> tuple[slice, slice]:
         """Rows and columns in which anything moves, of `size` pixels that span [-extent, extent]."""
@@ -284,9 +296,9 @@ def _ramp(x: Float[Tensor, "..."], start: float, end: float) -> Float[Tensor, ".
 def _hump(
     x: Float[Tensor, "batch places"], start: Float[Tensor, "batch 1"], end: Float[Tensor, "batch 1"]
 ) -> Float[Tensor, "batch places"]:
-    """Zero outside the two and at them, a quarter half way."""
+    """Zero outside the two and at them, a quarter of the way from one to the other half way."""
     share = ((x - start) / (end - start).clamp_min(1e-6)).clamp(0, 1)
-    return share * (1 - share)
+    return (end - start) * share * (1 - share)
 
 
 def _interpolate(
