@@ -31,7 +31,7 @@ demo: setup ## Run the whole line on real and synthetic clips; everything lands 
 # time, the same command goes on. More of it: make base-model PEOPLE=20000 ROUNDS="20000:5e-4 10000:2e-4 2000:5e-5".
 BASE ?= base
 PEOPLE ?= 3000
-ROUNDS ?= 6040:5e-4 1170:3e-4 8300:2e-4 3590:5e-5
+ROUNDS ?= 6040:5e-4 1170:3e-4 9200:2e-4 3590:5e-5
 PRECISION ?= float32
 .PHONY: base-model
 base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE, PEOPLE, ROUNDS, PRECISION

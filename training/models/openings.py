@@ -30,7 +30,7 @@ _SHUT = 0.06  # what a detector still sees between lids that touch
 _RIM = 0.06  # of the lower lid, that the lashes of the upper one cover when it is shut
 _LEAST = 0.002  # between the edges of what is shut: they keep their order
 _LIP = 0.02  # least thickness of a lip
-_STRETCH, _STRETCH_OF_WIDE = 1.25, 2.0  # of teeth at most, and of what is seen in a mouth that is wide open already
+_STRETCH = 1.25  # of what is seen in a mouth, at most
 _AT_UPPER_LIP, _AT_LOWER_LIP = 0.7, 0.3  # of that, what stays with each: upper teeth are seen more than lower ones
 _SHADE = 0.05  # where a cavity begins
 _ROUND = 0.6  # an edge leaves its corner by so much steeper than straight to the nearest pair
@@ -249,8 +249,6 @@ def _mouth(source: Tensor, target: Tensor) -> Opening:
     # The corners stay.
     inner_shifts = ((wanted - top_of_source) * stretch - (edges - top))[..., 1:-1]
     shifts = F.pad(inner_shifts, (1, 1))
-    wide = _ramp(wanted[:, 1] - wanted[:, 0], _TONGUE_HIDDEN, _TONGUE_SEEN)
-    stretch_of_inside = _STRETCH + (_STRETCH_OF_WIDE - _STRETCH) * wide
     upper_limit = top.minimum(torch.minimum(edges, edges + shifts)[:, :1] - _LIP)
     lower_limit = bottom.maximum(torch.maximum(edges, edges + shifts)[:, 1:] + _LIP)
     return Opening(
@@ -260,7 +258,7 @@ def _mouth(source: Tensor, target: Tensor) -> Opening:
         shifts=shifts,
         landmarks=_UPPER_LIP + _LOWER_LIP,
         landmark_shifts=inner_shifts.flatten(1),
-        shown=torch.minimum(edges[:, 1] - edges[:, 0], stretch_of_inside * (wanted[:, 1] - wanted[:, 0])),
+        shown=torch.minimum(edges[:, 1] - edges[:, 0], _STRETCH * (wanted[:, 1] - wanted[:, 0])),
     )
 
 
