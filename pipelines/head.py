@@ -23,6 +23,7 @@ RIGHT_EYE = slice(36, 42)
 LEFT_EYE = slice(42, 48)
 OUTER_LIP = slice(48, 60)
 INNER_LIP = slice(60, 68)
+LIPS = slice(OUTER_LIP.start, INNER_LIP.stop)
 
 # fmt: off
 CANONICAL_LANDMARKS: Float[np.ndarray, "68 3"] = np.array(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pipelines.head import LIPS
 from training.config import LossWeights, TrainConfig
 from training.identity import FaceRecogniser, load_recogniser
 from training.models.warp import identity_grid, warp
@@ -14,7 +15,6 @@ from training.perceptual_weights import PerceptualFiles
 
 MOUTH_SIDE = 48
 """Pixels of a mouth that is looked at alone: in a crop of 96 there are no more."""
-_LIPS = slice(48, 68)
 _AROUND = 1.6  # widths of the mouth
 
 
@@ -62,6 +62,6 @@ def cut_out_mouths(
     frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
 ) -> Float[Tensor, "batch 3 side side"]:
     """Upright squares around the lips."""
-    first, last = torch.aminmax(landmarks[:, _LIPS], dim=1)
+    first, last = torch.aminmax(landmarks[:, LIPS], dim=1)
     half = _AROUND / 2 * (last - first).amax(dim=1)[:, None, None, None]
     return warp(frames, ((first + last) / 2)[:, None, None] + half * identity_grid(MOUTH_SIDE, frames.device))

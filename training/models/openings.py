@@ -203,8 +203,8 @@ def cavity(places: Float[Tensor, "size size 2"], extent: float, mouth: Opening) 
 
 def lip_points(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch points 2"]:
     """In the middle of both lips, between their edges and their outlines."""
-    edges, outlines = landmarks[:, _UPPER_LIP + _LOWER_LIP], landmarks[:, [50, 51, 52, 58, 57, 56]]
-    return (edges + outlines) / 2
+    edges, outlines = _UPPER_LIP + _LOWER_LIP, _UPPER_OUTLINE[2:-2] + _LOWER_OUTLINE[2:-2]
+    return (landmarks[:, edges] + landmarks[:, outlines]) / 2
 
 
 def _asked_of_each(
@@ -287,15 +287,18 @@ def _edges(
     return (above + below) / 2, torch.stack([high, low], dim=1)
 
 
-def _ramp(x: Float[Tensor, "..."], start: float, end: float) -> Float[Tensor, "..."]:
-    return ((x - start) / (end - start)).clamp(0, 1)
+def _ramp(
+    x: Float[Tensor, "..."], start: Float[Tensor, "..."] | float, end: Float[Tensor, "..."] | float
+) -> Float[Tensor, "..."]:
+    """Zero up to the first of two in rising order, one from the second on, linear between."""
+    return ((x - start) / torch.as_tensor(end - start).clamp_min(1e-6)).clamp(0, 1)
 
 
 def _hump(
     x: Float[Tensor, "batch places"], start: Float[Tensor, "batch 1"], end: Float[Tensor, "batch 1"]
 ) -> Float[Tensor, "batch places"]:
     """Zero outside the two and at them, a quarter of the way from one to the other half way."""
-    share = ((x - start) / (end - start).clamp_min(1e-6)).clamp(0, 1)
+    share = _ramp(x, start, end)
     return (end - start) * share * (1 - share)
 
 
@@ -305,5 +308,5 @@ def _interpolate(
     """Linear between knots in rising order, constant beyond them."""
     result = values[0]
     for (left, right), (start, end) in zip(pairwise(knots), pairwise(values), strict=True):
-        result = result + (end - start) * ((x - left) / (right - left).clamp_min(1e-6)).clamp(0, 1)
+        result = result + (end - start) * _ramp(x, left, right)
     return result

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import NUM_LANDMARKS, SKULL_POINTS, skull_points
+from pipelines.head import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
 from training.models.openings import (
     Opening,
     cavity,
@@ -39,7 +39,7 @@ _SMOOTHING = 3.5e-4
 # Of what moves with the head as a whole: eyes as a whole, skin and skull. A detector's points tremble by a percent of
 # the eyes' distance, and a spline that followed each bent the features that tell who it is (docs/evaluation.md).
 _SMOOTHING_OF_HEAD = 1e-2
-_EYES, _MOUTH = slice(36, 48), slice(48, 68)
+_EYES = slice(36, 48)
 # Across the crop: the spline is smooth, and solved at so many places only.
 _SPLINE_PLACES = 48
 # Where nothing moves any more, in half-sizes of the crop: further out than its border, so that a head that fills it
@@ -211,7 +211,7 @@ def bend(
     ours = _bending_points(ordered[0], skins[0], source)
     wanted = _bending_points(settled_landmarks(ordered[1], openings), settled_points(skins[1], openings), target)
     smoothing = ours.new_full((ours.shape[1],), _SMOOTHING_OF_HEAD)
-    smoothing[-len(_still_frame()) - (_MOUTH.stop - _MOUTH.start) :] = _SMOOTHING
+    smoothing[-len(_still_frame()) - (LIPS.stop - LIPS.start) :] = _SMOOTHING
     grid = sampling_grid(ours, wanted, round(_SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
     return Bend(displacement(grid, extent), *ordered, extent)
 
@@ -223,7 +223,7 @@ def _bending_points(
 ) -> Float[Tensor, "batch bending 2"]:
     """What the spline of `bend` goes by: first what moves with the head, then what it meets more closely."""
     still = control[:, -len(_still_frame()) :]
-    return torch.cat([landmarks[:, _EYES], skin, control[:, _SKULL], landmarks[:, _MOUTH], still], dim=1)
+    return torch.cat([landmarks[:, _EYES], skin, control[:, _SKULL], landmarks[:, LIPS], still], dim=1)
 
 
 def plain_bend(source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int) -> Bend:
