@@ -11,6 +11,7 @@ that it lies at, and between comes to light what the source hides, the cavity.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -66,7 +67,7 @@ class Axes:
         return along, height
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """Of an opening, where a place lies: heights of both limits and edges, the edges' shifts, and `Opening.shown`."""
 
     top: Float[Tensor, "batch places"]
@@ -103,36 +104,30 @@ class Opening:
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         """How far each place of the target is to be moved."""
-        height, column = self._column(places)
+        return self.parted(*self.axes.coordinates(places))[..., None] * self.axes.down
+
+    def parted(
+        self, along: Float[Tensor, "batch places"], height: Float[Tensor, "batch places"]
+    ) -> Float[Tensor, "batch places"]:
+        """How much lower each place is to be moved."""
+        column = self.column(along)
         top, above, below, bottom, upper, lower, shown = column
         gap, still = below - above, torch.zeros_like(upper)
         seen = torch.minimum(gap + lower - upper, gap / _NARROW)  # of the source, as high as it is drawn there
         squeeze, inside = seen - shown, upper + seen - gap
-        shift = _interpolate(
+        return interpolate(
             height,
             (top, above, *column.cavity, below, below, bottom),
             (still, upper, upper + _AT_UPPER_LIP * squeeze, inside - _AT_LOWER_LIP * squeeze, inside, lower, still),
         )
-        return shift[..., None] * self.axes.down
 
-    def cavity(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
-        """How far each place of the target shows what its source hides, 0 to 1, and how light that is beside the
-        lips."""
-        height, column = self._column(places)
-        start, end = column.cavity
-        share = (torch.minimum(height - start, end - height) / _SHADE).clamp(0, 1)
-        depth = (height - start) / (end - start).clamp_min(_LEAST)
-        tongue = _ramp(end - start, _TONGUE_HIDDEN, _TONGUE_SEEN) * _ramp(depth, _DARK_UNTIL, _TONGUE_FROM)
-        return torch.stack([share, _DARK + (_TONGUE - _DARK) * tongue], dim=-1)
-
-    def _column(self, places: Float[Tensor, "batch places 2"]) -> tuple[Float[Tensor, "batch places"], _Column]:
-        """How low places lie, and in which column; edges leave the corners in a curve."""
-        along, height = self.axes.coordinates(places)
+    def column(self, along: Float[Tensor, "batch places"]) -> Column:
+        """In which places lie; edges leave the corners in a curve."""
         table = torch.cat([self.heights, self.shifts, self.shown[:, None]], dim=1)[..., None]
         first, second, *_, last_but_one, last = self.columns[..., None].unbind(1)
         along = along + _ROUND * (_hump(along, first, second) - _hump(along, last_but_one, last))
-        rows = _interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
-        return height, _Column(*rows.unbind(1))
+        rows = interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
+        return Column(*rows.unbind(1))
 
     def block(self, size: int, extent: float) -> tuple[slice, slice]:
         """Rows and columns in which anything moves, of `size` pixels that span [-extent, extent]."""
@@ -148,11 +143,37 @@ class Opening:
         return rows, columns
 
 
+@dataclass(frozen=True)
+class Revealing(Opening):
+    """One that may show what its source hides, in a colour that the source has beside it."""
+
+    colour_at: Float[Tensor, "batch points 2"]
+    """Where in the source."""
+
+    @abstractmethod
+    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
+        """How far each place of the target shows what its source hides, 0 to 1, and how light that is beside the
+        colour."""
+
+
+@dataclass(frozen=True)
+class Mouth(Revealing):
+    """What a mouth shows that its source hides is a cavity, in the lips' colour."""
+
+    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
+        along, height = self.axes.coordinates(places)
+        start, end = self.column(along).cavity
+        share = (torch.minimum(height - start, end - height) / _SHADE).clamp(0, 1)
+        depth = (height - start) / (end - start).clamp_min(_LEAST)
+        tongue = ramp(end - start, _TONGUE_HIDDEN, _TONGUE_SEEN) * ramp(depth, _DARK_UNTIL, _TONGUE_FROM)
+        return torch.stack([share, _DARK + (_TONGUE - _DARK) * tongue], dim=-1)
+
+
 def in_order(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 2"]:
     """Upper lids and lips above the lower ones, however little: what is found the other way round is shut."""
     ordered = landmarks.clone()
     for corners, upper, lower in (*_EYES, (_MOUTH, _UPPER_LIP, _LOWER_LIP)):
-        axes = _axes(landmarks, corners)
+        axes = axes_of(landmarks, corners)
         above, below = (axes.coordinates(landmarks[:, points])[1] for points in (upper, lower))
         overlap = (above - below + _LEAST).clamp_min(0)[..., None] / 2 * axes.down
         ordered[:, upper] -= overlap
@@ -188,26 +209,11 @@ def settled_places(
     settled = places.repeat(len(openings[0].columns), 1, 1, 1)
     for opening in openings:
         rows, columns = opening.block(len(places), extent)
-        settled[:, rows, columns] += _asked_of_each(opening.shift, places[rows, columns], len(settled))
+        settled[:, rows, columns] += asked_of_each(opening.shift, places[rows, columns], len(settled))
     return settled
 
 
-def cavity(places: Float[Tensor, "size size 2"], extent: float, mouth: Opening) -> Float[Tensor, "batch 2 size size"]:
-    """How far pixels of the target, which span [-extent, extent], show what its source's mouth hides, and how light
-    that is beside the lips."""
-    shown = places.new_zeros(len(mouth.columns), *places.shape[:2], 2)
-    rows, columns = mouth.block(len(places), extent)
-    shown[:, rows, columns] = _asked_of_each(mouth.cavity, places[rows, columns], len(shown))
-    return shown.permute(0, 3, 1, 2)
-
-
-def lip_points(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch points 2"]:
-    """In the middle of both lips, between their edges and their outlines."""
-    edges, outlines = _UPPER_LIP + _LOWER_LIP, _UPPER_OUTLINE[2:-2] + _LOWER_OUTLINE[2:-2]
-    return (landmarks[:, edges] + landmarks[:, outlines]) / 2
-
-
-def _asked_of_each(
+def asked_of_each(
     question: Callable[[Tensor], Tensor], block: Float[Tensor, "rows columns 2"], batch: int
 ) -> Float[Tensor, "batch rows columns ..."]:
     """What a question about places, of each of a batch its own, says of a block that is the same for all."""
@@ -217,8 +223,8 @@ def _asked_of_each(
 
 def _eye(source: Tensor, target: Tensor, corners: list[int], upper: list[int], lower: list[int]) -> Opening:
     """The lids go where the source has them between its corners."""
-    axes = _axes(target, corners)
-    _, wanted = _edges(source, _axes(source, corners), upper, lower)
+    axes = axes_of(target, corners)
+    _, wanted = _edges(source, axes_of(source, corners), upper, lower)
     along, found = _edges(target, axes, upper, lower)
     shut = (1 - (found[:, 1] - found[:, 0]) / (wanted[:, 1] - wanted[:, 0]).clamp_min(_LEAST)).clamp_min(0)
     half_gap = ((found[:, 1] - found[:, 0] - _SHUT * shut) / 2).clamp_min(_LEAST / 2)
@@ -239,7 +245,7 @@ def _eye(source: Tensor, target: Tensor, corners: list[int], upper: list[int], l
     )
 
 
-def _mouth(source: Tensor, target: Tensor) -> Opening:
+def _mouth(source: Tensor, target: Tensor) -> Mouth:
     """The inner lips go where the source has them between its lips' outlines."""
     _, wanted, outline_of_source = _lips(source)
     columns, edges, outline = _lips(target)
@@ -251,30 +257,32 @@ def _mouth(source: Tensor, target: Tensor) -> Opening:
     shifts = F.pad(inner_shifts, (1, 1))
     upper_limit = top.minimum(torch.minimum(edges, edges + shifts)[:, :1] - _LIP)
     lower_limit = bottom.maximum(torch.maximum(edges, edges + shifts)[:, 1:] + _LIP)
-    return Opening(
-        _axes(target, _MOUTH),
+    lip_edges, lip_outlines = _UPPER_LIP + _LOWER_LIP, _UPPER_OUTLINE[2:-2] + _LOWER_OUTLINE[2:-2]
+    return Mouth(
+        axes_of(target, _MOUTH),
         columns=columns,
         heights=torch.cat([upper_limit, edges, lower_limit], dim=1),
         shifts=shifts,
         landmarks=_UPPER_LIP + _LOWER_LIP,
         landmark_shifts=inner_shifts.flatten(1),
         shown=torch.minimum(edges[:, 1] - edges[:, 0], _STRETCH * (wanted[:, 1] - wanted[:, 0])),
+        colour_at=(source[:, lip_edges] + source[:, lip_outlines]) / 2,
     )
 
 
 def _lips(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Columns from one inner corner to the other, and in each the heights of both inner edges and of both outlines."""
-    axes = _axes(points, _MOUTH)
+    axes = axes_of(points, _MOUTH)
     along, edges = _edges(points, axes, _UPPER_LIP, _LOWER_LIP)
     (first, last), (start, end) = (each.split(1, dim=1) for each in axes.coordinates(points[:, _INNER_CORNERS]))
     columns = torch.cat([first, along, last], dim=1)
     edges = torch.cat([start[:, None].expand(-1, 2, -1), edges, end[:, None].expand(-1, 2, -1)], dim=2)
     lines = (axes.coordinates(points[:, line]) for line in (_UPPER_OUTLINE, _LOWER_OUTLINE))
-    outline = [_interpolate(columns, x.split(1, dim=1), y.split(1, dim=1)) for x, y in lines]
+    outline = [interpolate(columns, x.split(1, dim=1), y.split(1, dim=1)) for x, y in lines]
     return columns, edges, torch.stack(outline, dim=1)
 
 
-def _axes(points: Float[Tensor, "batch 68 2"], corners: list[int]) -> Axes:
+def axes_of(points: Float[Tensor, "batch 68 2"], corners: list[int]) -> Axes:
     first, last = points[:, corners].split(1, dim=1)
     return Axes(first, last - first)
 
@@ -287,7 +295,7 @@ def _edges(
     return (above + below) / 2, torch.stack([high, low], dim=1)
 
 
-def _ramp(
+def ramp(
     x: Float[Tensor, "..."], start: Float[Tensor, "..."] | float, end: Float[Tensor, "..."] | float
 ) -> Float[Tensor, "..."]:
     """Zero up to the first of two in rising order, one from the second on, linear between."""
@@ -298,15 +306,15 @@ def _hump(
     x: Float[Tensor, "batch places"], start: Float[Tensor, "batch 1"], end: Float[Tensor, "batch 1"]
 ) -> Float[Tensor, "batch places"]:
     """Zero outside the two and at them, a quarter of the way from one to the other half way."""
-    share = _ramp(x, start, end)
+    share = ramp(x, start, end)
     return (end - start) * share * (1 - share)
 
 
-def _interpolate(
+def interpolate(
     x: Float[Tensor, "..."], knots: Sequence[Float[Tensor, "..."]], values: Sequence[Float[Tensor, "..."]]
 ) -> Float[Tensor, "..."]:
     """Linear between knots in rising order, constant beyond them."""
     result = values[0]
     for (left, right), (start, end) in zip(pairwise(knots), pairwise(values), strict=True):
-        result = result + (end - start) * _ramp(x, left, right)
+        result = result + (end - start) * ramp(x, left, right)
     return result

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from pipelines.head import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
 from training.models.openings import (
     Opening,
-    cavity,
+    Revealing,
+    asked_of_each,
     find_openings,
     in_order,
-    lip_points,
     settled_landmarks,
     settled_places,
     settled_points,
@@ -73,15 +73,20 @@ class Bend:
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
 
-    def cavity(self, size: int) -> Float[Tensor, "batch 2 size size"]:
-        """How far each of those pixels shows what the shot's mouth hides, 0 to 1, and how light that is beside its
-        lips."""
-        return cavity(self._places(size), self.extent, self._openings[-1])
-
-    @property
-    def lips(self) -> Float[Tensor, "batch 1 points 2"]:
-        """Where the shot has them, its edges at -1 and 1."""
-        return lip_points(self.source)[:, None] / self.extent
+    def uncovered(
+        self, picture: Float[Tensor, "batch 3 size size"]
+    ) -> tuple[Float[Tensor, "batch 1 size size"], Float[Tensor, "batch 3 size size"]]:
+        """How far each of those pixels shows what the shot's picture hides, 0 to 1, and in which colour."""
+        size = picture.shape[-1]
+        places, share, colour = self._places(size), torch.zeros_like(picture[:, :1]), torch.zeros_like(picture)
+        for opening in self._openings:
+            if isinstance(opening, Revealing):
+                rows, columns = opening.block(size, self.extent)
+                shown = asked_of_each(opening.uncovered, places[rows, columns], len(picture))
+                beside = warp(picture, opening.colour_at[:, None] / self.extent).mean(dim=3, keepdim=True)
+                share[..., rows, columns] = shown[:, None, ..., 0]
+                colour[..., rows, columns] = shown[:, None, ..., 1] * (beside + 1) - 1
+        return share, colour
 
     @cached_property
     def _openings(self) -> list[Opening]:
@@ -264,14 +269,13 @@ def warp_person(
 ) -> Float[Tensor, "batch 4 size size"]:
     """Bend the person in a shot; what lies behind stands still. The picture, and its matte.
 
-    Where a mouth shows what the shot's hides, there is a cavity in the lips' colour, darkened.
+    Where openings show what the shot's hide, they are painted in the colour beside (`Bend.uncovered`).
     """
     size = shot.shape[-1]
     person, matte = warp(shot[:, :4], bend.grid(size), mode).split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
-    uncovered, light = bend.cavity(size).split(1, dim=1)
-    lips = warp(shot[:, :3], bend.lips).mean(dim=3, keepdim=True)
-    person = person + uncovered * (light * (lips + 1) - 1 - person)
+    uncovered, colour = bend.uncovered(shot[:, :3])
+    person = person + uncovered * (colour - person)
     still = behind(shot, matte)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 

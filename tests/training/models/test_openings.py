@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.models.openings import cavity, find_openings, in_order, settled_landmarks, settled_places
+from training.models.openings import find_openings, in_order, settled_landmarks, settled_places
 from training.models.shots import make_shot
 from training.models.warp import bend, control_points, identity_grid, warp, warp_person
 
@@ -140,11 +140,12 @@ def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) 
     assert opened[inside].min() > 0.9
 
 
-def _cavity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each pixel shows it, and how light it is there."""
-    *_, mouth = find_openings(in_order(_tensor(source)), in_order(_tensor(target)))
-    share, light = cavity(identity_grid(SIZE, torch.device("cpu")), 1.0, mouth)[0].numpy()
-    return share, light
+def _cavity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How far each pixel shows it."""
+    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
+    share, _ = bend(*points).uncovered(torch.zeros(1, 3, SIZE, SIZE))
+    shown: np.ndarray = share[0, 0].numpy()
+    return shown
 
 
 def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
@@ -152,19 +153,19 @@ def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
     shut = _mouth_shut(wide_open, 0.4)
     inside = _between(wide_open, 62, 66, margin=2.0).numpy() > 0
     lips = _between(wide_open, 51, 62).numpy() + _between(wide_open, 66, 57).numpy() > 0
-    opened, _ = _cavity(shut, wide_open)
+    opened = _cavity(shut, wide_open)
     assert inside.sum() > 40
     assert opened[inside].min() > 0.9
     assert opened[lips].max() < 0.1
     assert opened.sum() < 3.2 * inside.sum()  # the ends of the mouth, beyond the columns of `inside`, belong to it
-    assert _cavity(wide_open, wide_open)[0].max() == 0
-    assert _cavity(wide_open, shut)[0].max() == 0
+    assert _cavity(wide_open, wide_open).max() == 0
+    assert _cavity(wide_open, shut).max() == 0
 
 
 def test_a_mouth_opens_round(wide_open: np.ndarray) -> None:
     """Half way from its corner to the first pair of landmarks it is open by 0.65 of what it is there: a straight line
     would say half."""
-    opened, _ = _cavity(_mouth_shut(wide_open, 0.0), wide_open)
+    opened = _cavity(_mouth_shut(wide_open, 0.0), wide_open)
     corner, first = wide_open[60, 0], wide_open[61, 0]
     half_way = np.abs(opened[:, round(float((corner + first) / 2))]).sum()
     assert half_way / opened[:, round(float(first))].sum() == pytest.approx(0.65, abs=0.1)
