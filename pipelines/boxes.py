@@ -98,7 +98,7 @@ def _face_at(
         return []
     x0, y0, x1, y1 = _window(hint, frame.image)
     faces = detect(np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
-    moved = [make_face(face.landmarks + np.array([x0, y0], np.float32), face.score) for face in faces]
+    moved = [make_face(face.landmarks + np.array([x0, y0], np.float32), face.score, face.gaze) for face in faces]
     there = [face for face in moved if share_inside(face.box, hint) >= _MOSTLY]
     return sorted(there, key=lambda face: -overlap(face.box, hint))[:1]
 

@@ -24,6 +24,8 @@ LEFT_EYE = slice(42, 48)
 OUTER_LIP = slice(48, 60)
 INNER_LIP = slice(60, 68)
 LIPS = slice(OUTER_LIP.start, INNER_LIP.stop)
+EYE_CORNERS = ((36, 39), (42, 45))
+"""Of each eye, the one at the picture's left first."""
 
 # fmt: off
 CANONICAL_LANDMARKS: Float[np.ndarray, "68 3"] = np.array(
@@ -182,6 +184,18 @@ def skull_points(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarra
 def eye_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch 2"]:
     """Lid distance over eye width for the eye at points 36-41 and the one at 42-47; about 0.3 open, under 0.15 shut."""
     return np.stack([_aspect(landmarks, eye) for eye in ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))], axis=-1)
+
+
+def gaze(
+    landmarks: Float[np.ndarray, "*batch 68 2"], irises: Float[np.ndarray, "*batch 2 2"]
+) -> Float[np.ndarray, "*batch 2 2"]:
+    """Where the middle of each iris lies in its eye, at points 36-41 and 42-47: the share of the way from the corner at
+    the picture's left to the other, and how far below the line between them, in the same unit; about (.5, 0)."""
+    first, last = (landmarks[..., corner, :] for corner in zip(*EYE_CORNERS, strict=True))
+    across, there = last - first, irises - first
+    down = np.stack([-across[..., 1], across[..., 0]], axis=-1)
+    unit = np.maximum(np.square(across).sum(axis=-1), 1e-6)
+    return np.stack([(there * axis).sum(axis=-1) / unit for axis in (across, down)], axis=-1)
 
 
 def mouth_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch"]:

@@ -31,19 +31,21 @@ Box = tuple[float, float, float, float]
 class Face:
     """One face of one picture: landmarks in its pixels (pixel centres at integers), their bounding box, a score.
 
-    `score` lies in [0, 1]. MediaPipe and dlib report none for a face they return: such faces have 1.
+    `score` lies in [0, 1]. MediaPipe and dlib report none for a face they return: such faces have 1. `gaze` is where
+    the irises lie in the eyes (`pipelines.head.gaze`); MediaPipe alone sees them.
     """
 
     landmarks: Float[np.ndarray, "68 2"]
     score: float
     box: Box
+    gaze: Float[np.ndarray, "2 2"] | None = None
 
 
-def make_face(landmarks: Float[np.ndarray, "68 2"], score: float) -> Face:
+def make_face(landmarks: Float[np.ndarray, "68 2"], score: float, gaze: Float[np.ndarray, "2 2"] | None = None) -> Face:
     """A Face with the bounding box of its landmarks."""
     points = np.ascontiguousarray(landmarks, dtype=np.float32)
     low, high = points.min(axis=0), points.max(axis=0)
-    return Face(points, float(score), (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+    return Face(points, float(score), (float(low[0]), float(low[1]), float(high[0]), float(high[1])), gaze)
 
 
 def face_size(face: Face) -> float:

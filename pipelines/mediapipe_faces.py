@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from pipelines import assets
 from pipelines.boxes import follow_hints
+from pipelines.head import NUM_LANDMARKS, gaze
 from pipelines.landmarks import Candidates, Face, largest_first, make_face
 from pipelines.mediapipe_tasks import mediapipe_image, open_task
 
@@ -24,6 +25,7 @@ MEDIAPIPE_TO_IBUG = np.array([
     78, 82, 13, 312, 308, 317, 14, 87,  # inner lip
 ])
 # fmt: on
+_IRISES = (468, 473)  # their middles: of the eye at iBUG's points 36-41, and of the other
 
 
 class MediaPipeDetector:
@@ -101,8 +103,13 @@ def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = Fal
 
 
 def _to_faces(result: Any, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-    chosen = ([points[index] for index in MEDIAPIPE_TO_IBUG] for points in result.face_landmarks)
-    return largest_first([make_face(_in_pixels(points, image), 1.0) for points in chosen])
+    chosen = ([points[index] for index in (*MEDIAPIPE_TO_IBUG, *_IRISES)] for points in result.face_landmarks)
+    return largest_first([_to_face(_in_pixels(points, image)) for points in chosen])
+
+
+def _to_face(points: Float32[np.ndarray, "70 2"]) -> Face:
+    landmarks, irises = points[:NUM_LANDMARKS], points[NUM_LANDMARKS:]
+    return make_face(landmarks, 1.0, gaze(landmarks, irises))
 
 
 def _in_pixels(points: Sequence[Any], image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "points 2"]:

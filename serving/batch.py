@@ -74,6 +74,8 @@ class Options:
     """Strength of expression: 0 keeps the portrait's own, 1 is the driver's."""
     head_motion: float = 1.0
     """Strength of head rotation and travel."""
+    gaze: float = 1.0
+    """Strength of gaze: 0 keeps the portrait's own, 1 is the driver's."""
     smoothing: float = 0.5
     """Temporal smoothing of the motion in [0, 1]: 0 follows every jitter, 1 is slow."""
     frame: Literal["full", "crop"] = "full"
@@ -110,5 +112,10 @@ def _render_options(options: Options) -> RenderOptions:
     from training.render import RenderOptions
     from training.retarget import MotionOptions
 
-    motion = MotionOptions(expression=options.expression, head_motion=options.head_motion, smoothing=options.smoothing)
+    motion = MotionOptions(
+        expression=options.expression,
+        head_motion=options.head_motion,
+        gaze=options.gaze,
+        smoothing=options.smoothing,
+    )
     return RenderOptions(motion=motion, frame=options.frame, max_size=options.max_size)

@@ -16,6 +16,7 @@ from pipelines.matte import PersonSegmenter, resize_matte
 from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
+from training.models.gaze import Gaze
 from training.models.generator import GeneratedFrame
 from training.models.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
 from training.pictures import resize_points, resize_square, to_images, to_shots
@@ -31,14 +32,21 @@ class Cancelled(Exception):
 
 
 class Animator:
-    """Draws an avatar's canvas with its landmarks moved to `targets` (canvas pixels), batch after batch.
+    """Draws an avatar's canvas with its landmarks moved to `targets` (canvas pixels) and its irises to `gaze`
+    (`pipelines.head.gaze`; where they are, if there is none), batch after batch.
 
     Two squares matter: the *crop* the networks see, and the *region* around it, `REACH` times as large, beyond which
     nothing moves. Without a warp prior they are the same.
     """
 
-    def __init__(self, avatar: Avatar, canvas: Portrait, targets: Float[np.ndarray, "frames 68 2"]) -> None:
-        self.avatar, self.canvas = avatar, canvas
+    def __init__(
+        self,
+        avatar: Avatar,
+        canvas: Portrait,
+        targets: Float[np.ndarray, "frames 68 2"],
+        gaze: Float[np.ndarray, "frames 2 2"] | None = None,
+    ) -> None:
+        self.avatar, self.canvas, self.gaze = avatar, canvas, gaze
         self.network_seconds = 0.0
         size = avatar.config.image_size
         crop_side, crop_left, crop_top = _crop_square(canvas, avatar.config)
@@ -72,14 +80,15 @@ class Animator:
         Raises:
             Cancelled: `cancelled()` became true.
         """
-        for chunk in _chunks(self.targets, _BATCH):
+        for first in range(0, len(self.targets), _BATCH):
             if cancelled():
                 raise Cancelled
-            yield from to_images(self.draw(chunk))
+            yield from to_images(self.draw(slice(first, first + _BATCH)))
 
     @torch.inference_mode()
-    def draw(self, targets: Float[np.ndarray, "batch 68 2"]) -> Float[Tensor, "batch 3 side side"]:
-        """The region at the canvas's own resolution, with the landmarks at `targets` (network pixels)."""
+    def draw(self, frames: slice) -> Float[Tensor, "batch 3 side side"]:
+        """The region at the canvas's own resolution, in these frames."""
+        targets = self.targets[frames]
         size, batch = self.avatar.config.image_size, len(targets)
         images = self._landmark_images(targets)
         adain = self.avatar.adain_values.expand(batch, -1)
@@ -87,7 +96,7 @@ class Animator:
             return enlarged(self._timed(images, adain, None).frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
-        whole = bend(source, target, extent=REACH)
+        whole = bend(source, target, extent=REACH, gaze=self._turn(frames))
         inner = whole.inner
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
         warped = warp_at(coarse_frame, source_image, inner)
@@ -98,6 +107,12 @@ class Animator:
         moved_bend = replace(whole, spline=whole.spline + _faded(moved, whole.border).permute(0, 2, 3, 1))
         fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
         return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
+
+    def _turn(self, frames: slice) -> Gaze | None:
+        if self.gaze is None or self.canvas.gaze is None:
+            return None
+        target = torch.from_numpy(self.gaze[frames])
+        return Gaze(torch.from_numpy(self.canvas.gaze).expand_as(target), target)
 
     def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> GeneratedFrame:
         started = time.perf_counter()
@@ -203,8 +218,3 @@ def _feather(side: int) -> Float[np.ndarray, "side side"]:
     ramp = np.clip(depth / (_FEATHER * side), 0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)
     return np.outer(ramp, ramp).astype(np.float32)
-
-
-def _chunks(targets: Float[np.ndarray, "frames 68 2"], size: int) -> Iterator[Float[np.ndarray, "batch 68 2"]]:
-    for first in range(0, len(targets), size):
-        yield targets[first : first + size]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import safetensors.torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -48,6 +48,20 @@ class _PortraitFacts:
     name: str
     sha256: str
     landmarks: list[tuple[float, float]]
+    gaze: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """None where the detector sees no irises, and in avatars made before it was kept."""
+
+    @classmethod
+    def of(cls, portrait: Portrait) -> "_PortraitFacts":
+        gaze = None
+        if portrait.gaze is not None:
+            right, left = _pairs(portrait.gaze)
+            gaze = right, left
+        return cls(portrait.name, portrait.sha256, _pairs(portrait.landmarks), gaze)
+
+    def portrait(self, image: UInt8[np.ndarray, "height width 3"]) -> Portrait:
+        gaze = None if self.gaze is None else np.array(self.gaze, np.float32)
+        return Portrait(image, np.array(self.landmarks, np.float32), self.name, self.sha256, gaze)
 
 
 @dataclass(frozen=True)
@@ -77,10 +91,7 @@ def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
         config=avatar.config,
         steps=avatar.steps,
         base_version=avatar.base_version,
-        portraits=[
-            _PortraitFacts(portrait.name, portrait.sha256, [(float(x), float(y)) for x, y in portrait.landmarks])
-            for portrait in avatar.portraits
-        ],
+        portraits=[_PortraitFacts.of(portrait) for portrait in avatar.portraits],
         consent=consent,
     )
     write_with_manifest(url, files, **asdict(facts))
@@ -116,12 +127,16 @@ def load_avatar(url: str) -> Avatar:
         raise ValueError(f"{url}/{_WEIGHTS} holds no {_ADAIN}: it is no avatar's")
     adain_values = weights.pop(_ADAIN)
     load_weights(generator, safetensors.torch.save(weights), f"{url}/{_WEIGHTS}")
-    portraits = [
-        Portrait(_read_png(files[name], f"{url}/{name}"), np.array(p.landmarks, np.float32), p.name, p.sha256)
-        for name, p in zip(pictures, facts.portraits, strict=True)
-    ]
+    portraits = tuple(
+        of_one.portrait(_read_png(files[name], f"{url}/{name}"))
+        for name, of_one in zip(pictures, facts.portraits, strict=True)
+    )
     generator.eval().requires_grad_(False)
-    return Avatar(facts.config, generator, adain_values, tuple(portraits), facts.steps, facts.base_version)
+    return Avatar(facts.config, generator, adain_values, portraits, facts.steps, facts.base_version)
+
+
+def _pairs(points: Float[np.ndarray, "points 2"]) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in points]
 
 
 def _read_png(data: bytes, name: str) -> np.ndarray:

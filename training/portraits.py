@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,12 +18,14 @@ from training.pictures import resize_points
 
 @dataclass(frozen=True)
 class Portrait:
-    """A whole picture (RGB 0..255) and the 68 points of the one face in it that is to move (pixels)."""
+    """A whole picture (RGB 0..255), the 68 points of the one face in it that is to move (pixels), and where it looks
+    (`pipelines.head.gaze`) if the detector tells."""
 
     image: UInt8[np.ndarray, "height width 3"]
     landmarks: Float[np.ndarray, "68 2"]
     name: str
     sha256: str
+    gaze: Float[np.ndarray, "2 2"] | None = None
 
     def affine(self, config: ModelConfig, size: int) -> Float64[np.ndarray, "2 3"]:
         """Crop of `size` px -> picture, by the model's own rule."""
@@ -62,7 +64,8 @@ def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: in
             raise ValueError(f"{path}: no face found")
         if not 0 <= (face or 0) < len(faces):
             raise ValueError(f"{path}: face {face} was asked for, but only {len(faces)} found (counted from 0)")
-        portraits[digest] = Portrait(image, faces[face or 0].landmarks, Path(path).name, digest)
+        chosen = faces[face or 0]
+        portraits[digest] = Portrait(image, chosen.landmarks, Path(path).name, digest, chosen.gaze)
     return list(portraits.values())
 
 
@@ -75,4 +78,4 @@ def scaled(portrait: Portrait, max_size: int) -> Portrait:
     new = (round(width * scale), round(height * scale))
     image = cv2.resize(portrait.image, new, interpolation=cv2.INTER_AREA)
     ratio = np.array([new[0] / width, new[1] / height])
-    return Portrait(image, resize_points(portrait.landmarks, ratio), portrait.name, portrait.sha256)
+    return replace(portrait, image=image, landmarks=resize_points(portrait.landmarks, ratio))

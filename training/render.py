@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.faces import crop, crop_affine
-from pipelines.landmarks import LandmarkDetector
+from pipelines.landmarks import Face, LandmarkDetector
 from pipelines.video import VideoWriter, decode, probe
 from training.animator import Animator, Cancelled
 from training.avatar import Avatar
+from training.gaze import retarget_gaze
 from training.pictures import resize_square
 from training.portraits import scaled
 from training.retarget import MotionOptions, fill_gaps, retarget
@@ -87,14 +88,17 @@ def render(
         )
     started = time.perf_counter()
     info = probe(driver)
-    landmarks, found = _follow(driver, detector, info.num_frames, on_frame, cancelled)
+    landmarks, gaze, found = _follow(driver, detector, info.num_frames, on_frame, cancelled)
     try:
         landmarks = fill_gaps(landmarks, found)
     except ValueError as error:
         raise ValueError(f"{driver}: {error}") from None
     canvas = scaled(avatar.canvas, options.max_size)
     targets = retarget(canvas.landmarks, landmarks, float(info.fps), options.motion)
-    animator = Animator(avatar, canvas, targets)
+    looks = None
+    if canvas.gaze is not None:
+        looks = retarget_gaze(canvas.gaze, gaze, landmarks, float(info.fps), options.motion)
+    animator = Animator(avatar, canvas, targets, looks)
     height, width = animator.shape(options.frame)
     sound = driver if info.has_audio else None
     with ExitStack() as stack:
@@ -130,11 +134,11 @@ def _follow(
     expected: int,
     on_frame: Callable[[int, int], None] | None,
     cancelled: Callable[[], bool],
-) -> tuple[Float[np.ndarray, "frames 68 2"], Bool[np.ndarray, "frames"]]:
-    """Landmarks of the largest face near the last one, and whether there was one, for every frame."""
-    landmarks: list[np.ndarray] = []
-    found: list[bool] = []
-    last: np.ndarray | None = None
+) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"], Bool[np.ndarray, "frames"]]:
+    """Landmarks and gaze of the largest face near the last one, and whether there was one, for every frame; gaze is NaN
+    where it is not known."""
+    followed: list[Face | None] = []
+    last: Face | None = None
     for frame in decode(driver):
         if cancelled():
             raise Cancelled
@@ -142,16 +146,20 @@ def _follow(
         # (least eye openness on the carphone clip: 0.12 tracked, 0.02 detected). Smoothing is retargeting's business.
         faces = detector.detect(frame.image)
         if faces:
-            last = faces[0].landmarks if last is None else min((face.landmarks for face in faces), key=_distance(last))
-        found.append(bool(faces))
-        landmarks.append(last if faces and last is not None else np.zeros((68, 2), np.float32))
+            last = faces[0] if last is None else min(faces, key=_distance(last))
+        followed.append(last if faces else None)
         if on_frame is not None:
-            on_frame(len(found) // 2, max(expected, len(found)))
-    return np.stack(landmarks), np.array(found)
+            on_frame(len(followed) // 2, max(expected, len(followed)))
+    unknown = np.full((2, 2), np.nan, np.float32)
+    return (
+        np.stack([unknown.repeat(34, axis=0) if face is None else face.landmarks for face in followed]),
+        np.stack([unknown if face is None or face.gaze is None else face.gaze for face in followed]),
+        np.array([face is not None for face in followed]),
+    )
 
 
-def _distance(last: Float[np.ndarray, "68 2"]) -> Callable[[np.ndarray], float]:
-    return lambda landmarks: float(np.abs(landmarks - last).mean())
+def _distance(last: Face) -> Callable[[Face], float]:
+    return lambda face: float(np.abs(face.landmarks - last.landmarks).mean())
 
 
 class _SideBySide(ExitStack):

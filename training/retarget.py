@@ -49,13 +49,15 @@ class MotionOptions:
     """Strength of expression: 0 keeps the portrait's own, 1 is the driver's."""
     head_motion: float = 1.0
     """Strength of head rotation and travel."""
+    gaze: float = 1.0
+    """Strength of gaze: 0 keeps the portrait's own, 1 follows the driver's, where the detector sees irises."""
     smoothing: float = 0.5
     """Temporal smoothing of landmarks in [0, 1]: 0 follows every jitter, 1 is slow."""
     neutral_frame: int | None = None
     """Driver frame that counts as neutral; by default the most frontal and relaxed one is chosen."""
 
     def __post_init__(self) -> None:
-        for name in ("expression", "head_motion"):
+        for name in ("expression", "head_motion", "gaze"):
             if not 0 <= getattr(self, name) <= 3:
                 raise ValueError(f"{name} must lie in [0, 3], got {getattr(self, name)}")
         if not 0 <= self.smoothing <= 1:
@@ -72,9 +74,7 @@ def retarget(
     Raises:
         ValueError: `neutral_frame` is not a frame of the driver.
     """
-    neutral = neutral_frame(driver) if options.neutral_frame is None else options.neutral_frame
-    if not 0 <= neutral < len(driver):
-        raise ValueError(f"neutral_frame {neutral} is not one of the driver's {len(driver)} frames")
+    neutral = chosen_neutral(driver, options)
     smooth = one_euro(driver, fps, options.smoothing)
     source_pose, driver_pose = fit_pose(source), fit_pose(smooth)
     source_head, driver_heads = unproject(source, source_pose), unproject(smooth, driver_pose)
@@ -82,6 +82,18 @@ def retarget(
     moved = _with_lids_apart(source_head + options.expression * change, source_head)
     pose = _moved_pose(source_pose, driver_pose, neutral, source, options.head_motion)
     return pose.project(moved).astype(np.float32)
+
+
+def chosen_neutral(driver: Float[np.ndarray, "frames 68 2"], options: MotionOptions) -> int:
+    """The driver's neutral frame: the one that the options name, else that of `neutral_frame`.
+
+    Raises:
+        ValueError: `options.neutral_frame` is not a frame of the driver.
+    """
+    neutral = neutral_frame(driver) if options.neutral_frame is None else options.neutral_frame
+    if not 0 <= neutral < len(driver):
+        raise ValueError(f"neutral_frame {neutral} is not one of the driver's {len(driver)} frames")
+    return neutral
 
 
 def neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
@@ -97,17 +109,22 @@ def neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
     return int((turned + mouth + unusual + 8 * np.abs(eyes - relaxed)).argmin())
 
 
-def one_euro(values: Float[np.ndarray, "frames 68 2"], fps: float, strength: float) -> Float[np.ndarray, "frames 68 2"]:
+def one_euro(
+    values: Float[np.ndarray, "frames points 2"], fps: float, strength: float, face_width: float | None = None
+) -> Float[np.ndarray, "frames points 2"]:
     """One-Euro filter (Casiez et al., CHI 2012): smooths a still face, lets a blink through.
 
     Cut-off is `min_cutoff + beta * speed`, with speed in face widths per second, so that picture size does not matter.
+
+    Args:
+        face_width: in the points' unit; by default that of the points themselves.
     """
     if strength == 0 or len(values) < 2:
         return values
     min_cutoff, beta = 6.0 * (1 - strength) + 0.6, 12.0 * (1 - strength) + 3.0
-    face_width = float(np.median(np.ptp(values[..., 0], axis=1)))
+    face_width = face_width or float(np.median(np.ptp(values[..., 0], axis=1)))
     smooth = np.empty_like(values)
-    smooth[0], speed = values[0], np.zeros((68, 1))
+    smooth[0], speed = values[0], np.zeros((values.shape[1], 1))
     speed_share = _share(1.0, fps)
     for frame in range(1, len(values)):
         raw = np.linalg.norm(values[frame] - values[frame - 1], axis=-1, keepdims=True) * fps / face_width
@@ -119,8 +136,8 @@ def one_euro(values: Float[np.ndarray, "frames 68 2"], fps: float, strength: flo
 
 
 def fill_gaps(
-    landmarks: Float[np.ndarray, "frames 68 2"], found: Bool[np.ndarray, "frames"]
-) -> Float[np.ndarray, "frames 68 2"]:
+    points: Float[np.ndarray, "frames points 2"], found: Bool[np.ndarray, "frames"]
+) -> Float[np.ndarray, "frames points 2"]:
     """Straight lines through frames where the face was lost; the first and last known face hold at the ends.
 
     Raises:
@@ -129,10 +146,10 @@ def fill_gaps(
     if not found.any():
         raise ValueError("no face found in any frame")
     known = np.flatnonzero(found)
-    flat = landmarks.reshape(len(landmarks), -1)
-    frames = np.arange(len(landmarks))
+    flat = points.reshape(len(points), -1)
+    frames = np.arange(len(points))
     filled = np.stack([np.interp(frames, known, column[known]) for column in flat.T], axis=-1)
-    return filled.reshape(landmarks.shape).astype(np.float32)
+    return filled.reshape(points.shape).astype(np.float32)
 
 
 def _share(cutoff: float | Float[np.ndarray, "points 1"], fps: float) -> Float[np.ndarray, "..."]:

@@ -7,6 +7,7 @@ from pipelines.head import (
     Pose,
     eye_openness,
     fit_pose,
+    gaze,
     mouth_openness,
     skull_points,
     unproject,
@@ -58,6 +59,16 @@ def test_skull_moves_with_the_head() -> None:
     found = skull_points(pose.project(CANONICAL_LANDMARKS))
     np.testing.assert_allclose(found, pose.project(SKULL_POINTS), atol=1e-6)
     assert found[:, 1].min() < pose.project(CANONICAL_LANDMARKS)[:, 1].min()  # above the brows
+
+
+def test_gaze_is_told_in_the_eyes_own_axes() -> None:
+    landmarks = np.zeros((68, 2))
+    landmarks[36], landmarks[39] = (10, 20), (30, 20)
+    landmarks[42], landmarks[45] = (50, 20), (50, 40)  # a head on its side: downwards is to the left
+    irises = np.array([(25.0, 22.0), (48.0, 25.0)])
+    assert gaze(landmarks, irises) == pytest.approx(np.array([(0.75, 0.1), (0.25, 0.1)]))
+    moved = gaze(np.stack([landmarks, 3 * landmarks + 7]), np.stack([irises, 3 * irises + 7]))
+    assert moved[0] == pytest.approx(moved[1])
 
 
 def test_openness_is_lid_distance_over_width() -> None:

@@ -55,6 +55,19 @@ def test_a_mirrored_picture_has_mirrored_landmarks(mona_lisa: np.ndarray) -> Non
 
 
 @pytest.mark.slow
+def test_irises_are_seen_where_they_are(mona_lisa: np.ndarray) -> None:
+    detector = create_detector()
+    (face,), (mirrored,) = (
+        detector.detect(np.ascontiguousarray(picture)) for picture in (mona_lisa, mona_lisa[:, ::-1])
+    )
+    assert face.gaze is not None
+    assert mirrored.gaze is not None
+    # Read off the picture by eye: middles of her irises at 302.5 and 384, in eyes from 280 to 319 and from 353 to 402.
+    assert face.gaze[:, 0] == pytest.approx([22.5 / 39, 31 / 49], abs=0.06)
+    assert mirrored.gaze[::-1, 0] == pytest.approx(1 - face.gaze[:, 0], abs=0.06)
+
+
+@pytest.mark.slow
 def test_faces_come_largest_first_and_none_is_none(mona_lisa: np.ndarray) -> None:
     detector = create_detector()
     large = mona_lisa[100:600, 120:570]
@@ -110,6 +123,8 @@ def test_known_boxes_give_the_same_face_from_a_part_of_the_picture(
     for one, two in zip(free, led, strict=True):
         apart = np.linalg.norm(one[0].landmarks - two[0].landmarks, axis=1).mean()
         assert apart < 0.05 * face_size(one[0])
+        assert one[0].gaze is not None
+        assert two[0].gaze == pytest.approx(one[0].gaze, abs=0.15)
 
 
 @pytest.mark.slow

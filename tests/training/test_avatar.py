@@ -42,6 +42,20 @@ def test_an_avatar_round_trips(where: str, avatar: Avatar, tmp_path: Path) -> No
     assert not again.generator.training
 
 
+def test_gaze_is_kept_and_avatars_from_before_have_none(avatar: Avatar, saved: Path, tmp_path: Path) -> None:
+    gaze = np.array([[0.4, 0.1], [0.45, 0.125]], np.float32)
+    looking = dataclasses.replace(avatar.portraits[0], gaze=gaze)
+    save_avatar(dataclasses.replace(avatar, portraits=(looking,)), str(tmp_path / "looking"), None)
+    again = load_avatar(str(tmp_path / "looking")).portraits[0].gaze
+    assert again is not None
+    assert np.array_equal(again, gaze)
+    manifest = json.loads((saved / MANIFEST).read_bytes())
+    for portrait in manifest["portraits"]:
+        del portrait["gaze"]
+    (saved / MANIFEST).write_text(json.dumps(manifest))
+    assert [portrait.gaze for portrait in load_avatar(str(saved)).portraits] == [None, None]
+
+
 def test_the_most_frontal_portrait_is_animated(avatar: Avatar) -> None:
     assert avatar.canvas is avatar.portraits[1]
 
@@ -72,6 +86,10 @@ def test_what_is_no_avatar_is_refused(saved: Path, tmp_path: Path) -> None:
         ({"schema_version": 2}, "avatar schema 2, this version reads 1"),
         ({"steps": "many"}, r"manifest\.json is no avatar's: steps"),
         ({"portraits": [{"name": "x"}]}, r"portraits\.0\."),
+        (
+            {"portraits": [{"name": "x", "sha256": "", "landmarks": [], "gaze": [[0.5, 0.0]]}]},
+            r"portraits\.0\.gaze",
+        ),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(change: dict[str, object], message: str, saved: Path) -> None:

@@ -18,8 +18,8 @@ class Finder:
 
     name = "mediapipe"
 
-    def __init__(self, *faces: np.ndarray) -> None:
-        self.faces = [make_face(points, 1.0) for points in faces]
+    def __init__(self, *faces: np.ndarray, gaze: np.ndarray | None = None) -> None:
+        self.faces = [make_face(points, 1.0, gaze) for points in faces]
 
     def detect(self, image: np.ndarray) -> list[Face]:
         return self.faces
@@ -46,6 +46,15 @@ def test_a_portrait_keeps_the_whole_picture_its_name_and_its_hash(pictures: list
     assert first.name == "0.png"
     assert len(first.sha256) == 64
     assert first.sha256 != second.sha256
+
+
+def test_a_portrait_keeps_where_it_looks_at_any_size(pictures: list[str], face: MakeFace) -> None:
+    gaze = np.array([[0.4, 0.1], [0.45, 0.12]], np.float32)
+    (portrait,) = find_portraits(pictures[:1], Finder(face(), gaze=gaze))
+    for one in (portrait, scaled(portrait, 40)):
+        assert one.gaze is not None
+        assert np.array_equal(one.gaze, gaze)
+    assert find_portraits(pictures[:1], Finder(face()))[0].gaze is None
 
 
 def test_a_picture_given_twice_counts_once(pictures: list[str], face: MakeFace, tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ class Follower:
 
     name = "mediapipe"
 
-    def __init__(self, frames: Sequence[Sequence[np.ndarray]]) -> None:
-        self.frames = [[make_face(points, 1.0) for points in faces] for faces in frames]
+    def __init__(self, frames: Sequence[Sequence[np.ndarray]], gaze: Sequence[float | None] | None = None) -> None:
+        looks = [None if across is None else np.full((2, 2), (across, 0.0)) for across in gaze or [None] * len(frames)]
+        pairs = zip(frames, looks, strict=True)
+        self.frames = [[make_face(points, 1.0, look) for points in faces] for faces, look in pairs]
 
     def detect(self, image: np.ndarray) -> list[Face]:
         return self.frames.pop(0)
@@ -159,6 +161,29 @@ def test_at_the_neutral_frame_the_portrait_is_nearly_itself(
     render(avatar, make_clip(2, sound=False), tmp_path / "o.mp4", RAW, detector=Follower(moving(face, 2)))
     first = read(tmp_path / "o.mp4")[0][0]
     assert np.abs(first.astype(int) - avatar.canvas.image[:150, :120]).mean() < 12
+
+
+def test_eyes_turn_as_the_drivers_do(
+    make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
+) -> None:
+    """A still head, whose eyes look aside, are lost, and look ahead; portraits without irises do not look aside."""
+    avatar = make_avatar()
+    canvas = dataclasses.replace(avatar.canvas, gaze=np.array([[0.5, 0.0]] * 2, np.float32))
+    looking, still = [0.5, 0.6, None, 0.5], [[face(30, 48, 34)]] * 4
+    pictures = []
+    for one in (avatar, dataclasses.replace(avatar, portraits=(canvas,))):
+        detector = Follower(still, looking)
+        render(one, make_clip(4, sound=False), tmp_path / "o.mp4", RAW, detector=detector)
+        pictures.append(np.stack(read(tmp_path / "o.mp4")[0]).astype(int))
+    without, turned = pictures
+    eyes = np.zeros(without.shape[1:3], bool)
+    for corner in (36, 42):
+        first, last = (np.rint(avatar.canvas.landmarks[point]).astype(int) for point in (corner, corner + 3))
+        eyes[first[1] - 2 : first[1] + 3, first[0] : last[0] + 1] = True
+    # H.264 is not exact.
+    assert np.abs(turned[1] - turned[0]).max(axis=2)[eyes].max() > 20
+    assert np.abs(without[1] - without[0]).max() < 10
+    assert np.abs(turned[[0, 3]] - without[[0, 3]])[:, eyes].mean() < 6
 
 
 def test_the_crop_alone_is_a_square_around_the_face(

@@ -147,7 +147,9 @@ def test_turning_is_taken_over_and_stays_within_limits(source: np.ndarray, face:
     assert moved[2] - own == pytest.approx(-10, abs=1.5)
     assert 15 < moved[3] <= 28.1
     assert -28.1 <= moved[4] < -20
-    wild = fit_pose(retarget(source, driver, 25.0, MotionOptions(0.0, 3.0, 0.0, 0))).yaw
+    wild = fit_pose(
+        retarget(source, driver, 25.0, MotionOptions(expression=0.0, head_motion=3.0, smoothing=0.0, neutral_frame=0))
+    ).yaw
     assert np.abs(wild).max() <= 28.1
 
 
@@ -194,7 +196,7 @@ def test_a_neutral_frame_that_is_none_is_refused(source: np.ndarray, driver: np.
             retarget(source, driver, 25.0, MotionOptions(neutral_frame=frame))
 
 
-@pytest.mark.parametrize("wrong", [{"smoothing": 1.5}, {"expression": -0.1}, {"head_motion": 3.5}])
+@pytest.mark.parametrize("wrong", [{"smoothing": 1.5}, {"expression": -0.1}, {"head_motion": 3.5}, {"gaze": -1.0}])
 def test_strengths_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=f"{name} must lie in"):

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-_EYES = (([36, 39], [37, 38], [41, 40]), ([42, 45], [43, 44], [47, 46]))  # corners, upper lid, lower lid
+EYES = (([36, 39], [37, 38], [41, 40]), ([42, 45], [43, 44], [47, 46]))  # corners, upper lid, lower lid
 _MOUTH, _INNER_CORNERS, _UPPER_LIP, _LOWER_LIP = [48, 54], [60, 64], [61, 62, 63], [67, 66, 65]
 _UPPER_OUTLINE, _LOWER_OUTLINE = [48, 49, 50, 51, 52, 53, 54], [48, 59, 58, 57, 56, 55, 54]
 # In widths of the opening, corner to corner:
@@ -172,7 +172,7 @@ class Mouth(Revealing):
 def in_order(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 2"]:
     """Upper lids and lips above the lower ones, however little: what is found the other way round is shut."""
     ordered = landmarks.clone()
-    for corners, upper, lower in (*_EYES, (_MOUTH, _UPPER_LIP, _LOWER_LIP)):
+    for corners, upper, lower in (*EYES, (_MOUTH, _UPPER_LIP, _LOWER_LIP)):
         axes = axes_of(landmarks, corners)
         above, below = (axes.coordinates(landmarks[:, points])[1] for points in (upper, lower))
         overlap = (above - below + _LEAST).clamp_min(0)[..., None] / 2 * axes.down
@@ -183,7 +183,7 @@ def in_order(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 
 
 def find_openings(source: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"]) -> list[Opening]:
     """Both eyes and the mouth, of landmarks `in_order`, in any unit."""
-    return [*(_eye(source, target, *eye) for eye in _EYES), _mouth(source, target)]
+    return [*(_eye(source, target, *eye) for eye in EYES), _mouth(source, target)]
 
 
 def settled_landmarks(target: Float[Tensor, "batch 68 2"], openings: list[Opening]) -> Float[Tensor, "batch 68 2"]:

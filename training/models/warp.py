@@ -9,7 +9,7 @@ Eyes and mouth open and shut by ways of their own, see `training.models.openings
 see `training.models.shots`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.head import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
+from training.models.gaze import Gaze, turn_eyes
 from training.models.openings import (
     Opening,
     Revealing,
@@ -66,6 +67,8 @@ class Bend:
     """Landmarks, whose openings differ; where they are the same, the spline alone bends."""
     extent: float = 1.0
     """What the shot spans."""
+    gaze: Gaze | None = None
+    """How eyes turn; without, they look as the shot's."""
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Where each of `size` x `size` pixels of the target looks, the shot's edges at -1 and 1."""
@@ -90,7 +93,8 @@ class Bend:
 
     @cached_property
     def _openings(self) -> list[Opening]:
-        return find_openings(self.source, self.target)
+        openings = find_openings(self.source, self.target)
+        return openings if self.gaze is None else turn_eyes(openings, self.source, self.gaze)
 
     def _places(self, size: int) -> Float[Tensor, "size size 2"]:
         return self.extent * identity_grid(size, self.spline.device)
@@ -105,7 +109,7 @@ class Bend:
     def inner(self) -> "Bend":
         """Of the crop alone."""
         within = slice(self.border, self.spline.shape[1] - self.border)
-        return Bend(self.spline[:, within, within], self.source, self.target)
+        return replace(self, spline=self.spline[:, within, within], extent=1.0)
 
     @classmethod
     def smooth(cls, spline: Float[Tensor, "batch h w 2"]) -> "Bend":
@@ -114,7 +118,8 @@ class Bend:
         return cls(spline, nowhere, nowhere)
 
     def __getitem__(self, index: Tensor | slice) -> "Bend":
-        return Bend(self.spline[index], self.source[index], self.target[index], self.extent)
+        gaze = None if self.gaze is None else self.gaze[index]
+        return Bend(self.spline[index], self.source[index], self.target[index], self.extent, gaze)
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,11 @@ def _solve(
 
 
 def bend(
-    source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], *, extent: float = 1.0
+    source: Float[Tensor, "batch points 2"],
+    target: Float[Tensor, "batch points 2"],
+    *,
+    extent: float = 1.0,
+    gaze: Gaze | None = None,
 ) -> Bend:
     """How a shot with `source` is bent for a target, both `control_points`."""
     faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
@@ -218,7 +227,7 @@ def bend(
     smoothing = ours.new_full((ours.shape[1],), _SMOOTHING_OF_HEAD)
     smoothing[-len(_still_frame()) - (LIPS.stop - LIPS.start) :] = _SMOOTHING
     grid = sampling_grid(ours, wanted, round(_SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
-    return Bend(displacement(grid, extent), *ordered, extent)
+    return Bend(displacement(grid, extent), *ordered, extent, gaze)
 
 
 def _bending_points(
