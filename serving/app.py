@@ -55,6 +55,10 @@ class Options:
     """GPUs of each of them; a fraction shares one."""
     num_steps: int | None = None
     """Fine-tuning steps of an avatar; 0 for feed-forward only; default: the stop rule decides."""
+    vgg19: str | None = None
+    """Weights of Caffe's VGG19, a path or URL, for a base model that was trained with them."""
+    vggface: str | None = None
+    """Weights of Caffe's VGGFace, likewise."""
     ray_address: Annotated[str | None, tyro.conf.arg(name="ray-address")] = None
     """A running Ray cluster to serve on ("auto" for the one of this machine); default: a private local one."""
 
@@ -75,6 +79,8 @@ def to_config(options: Options) -> ServiceConfig:
         data_dir=_absolute(options.data_dir),
         avatars=None if options.avatars is None else _absolute(options.avatars),
         num_steps=options.num_steps,
+        vgg19=None if options.vgg19 is None else _absolute(options.vgg19),
+        vggface=None if options.vggface is None else _absolute(options.vggface),
         api_key_file=None if options.api_key_file is None else _absolute(options.api_key_file),
         open=keyless,
         allowed_hosts=_LOOPBACK_HOSTS if loopback else ("*",),
@@ -143,16 +149,21 @@ def running(options: Options) -> Iterator[str]:
     """The service while the block lasts; yields its base URL.
 
     Raises:
-        FileNotFoundError: the model or the key file does not exist.
-        ValueError: the model is broken, the port is taken, the options contradict each other.
+        FileNotFoundError: the model, the key file or weights that are named do not exist.
+        ValueError: the model is broken, weights that it was trained with are not named, the port is taken, the options
+            contradict each other.
     """
     from serving.registry import resolve
     from training.checkpoint import load_bundle
+    from training.perceptual import load_perceptual
 
     config = to_config(options)
     model = resolve(config.model)
     _require_free_port(options.host, options.port)
-    load_bundle(model)  # a broken model is said here, not in a replica's log
+    # A broken model, and weights that fine-tuning needs and that no registry carries, are said here, not in a job.
+    trained = load_bundle(model).config
+    if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
+        load_perceptual(trained, config.perceptual_files)
     # Set before Ray is imported: it reads them then.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

@@ -14,6 +14,7 @@ from serving.production import Production
 from serving.studio import ModelStudio, Recipe
 from serving.workspace import workspace
 from training.base_model import named_or_shipped
+from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:
     from training.render import RenderOptions
@@ -70,6 +71,10 @@ class Options:
     """Fine-tuning steps for pictures; 0 for feed-forward only; default: the stop rule decides."""
     face: int | None = None
     """Which face of a picture, counted from the largest, 0; default: the largest."""
+    vgg19: str | None = None
+    """Weights of Caffe's VGG19, a path or URL, for pictures and a model that was trained with them."""
+    vggface: str | None = None
+    """Weights of Caffe's VGGFace, likewise."""
     expression: float = 1.0
     """Strength of expression: 0 keeps the portrait's own, 1 is the driver's."""
     head_motion: float = 1.0
@@ -99,7 +104,8 @@ def run(options: Options) -> command.Outcome:
     sources, drivers = find_sources(options.source), find_drivers(options.driver)
     render_options = _render_options(options)
     with workspace(options.out) as space, command.progress() as progress:
-        recipe = Recipe(named_or_shipped(options.model), options.num_steps, options.face)
+        files = PerceptualFiles.named(options.vgg19, options.vggface)
+        recipe = Recipe(named_or_shipped(options.model), options.num_steps, options.face, files)
         studio = ModelStudio(recipe, space)
         production = Production(space, studio, render_options, progress, side_by_side=options.side_by_side)
         for problem in (*sources.problems, *drivers.problems):

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from training.perceptual_files import PerceptualFiles
+
 MIB = 1024 * 1024
 API_KEY_VARIABLE = "SFUMATO_API_KEY"
 _MIN_KEY_LENGTH = 16
@@ -73,6 +75,10 @@ class ServiceConfig:
     """Path or URL below which avatars are kept; default: a folder in `data_dir`."""
     num_steps: int | None = None
     """Fine-tuning steps of an avatar; None: the stop rule decides, 0: feed-forward only."""
+    vgg19: str | None = None
+    """Path or URL of Caffe's VGG19, for a base model that was trained with it; all fine-tuners read it."""
+    vggface: str | None = None
+    """Of Caffe's VGGFace, likewise."""
     api_key_file: str | None = None
     """File that holds the API key. Without it, the variable SFUMATO_API_KEY."""
     open: bool = False
@@ -92,6 +98,16 @@ class ServiceConfig:
                 raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}")
         if "://" in self.data_dir:
             raise ValueError(f"data_dir must be a local folder (it holds the jobs table): got {self.data_dir}")
+        _ = self.perceptual_files
+
+    @property
+    def perceptual_files(self) -> PerceptualFiles | None:
+        """Both of them, or none.
+
+        Raises:
+            ValueError: one is given without the other.
+        """
+        return PerceptualFiles.named(self.vgg19, self.vggface)
 
 
 def parse_config(values: object) -> ServiceConfig:

@@ -13,6 +13,7 @@ from serving.worker import Lease, Replica
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.landmarks import LandmarkDetector
     from training.checkpoint import BaseModel
+    from training.perceptual_files import PerceptualFiles
 
 
 def run_fine_tune(
@@ -23,6 +24,7 @@ def run_fine_tune(
     model: BaseModel,
     detector: LandmarkDetector,
     num_steps: int | None = None,
+    perceptual_files: PerceptualFiles | None = None,
 ) -> Facts:
     """Make and save the avatar of an avatar job; returns what the client may know of it.
 
@@ -43,7 +45,7 @@ def run_fine_tune(
     def on_step(step: int, total: int, _losses: Mapping[str, float]) -> None:
         lease.progress(step, total)
 
-    avatar = fine_tune(model, portraits, FineTuneConfig(num_steps=num_steps), on_step)
+    avatar = fine_tune(model, portraits, FineTuneConfig(num_steps=num_steps), on_step, perceptual_files)
     save_avatar(avatar, store.avatar(job.avatar_id), request.consent)
     return {"num_pictures": len(portraits), "num_steps": avatar.steps, "base_model": avatar.base_version}
 
@@ -61,6 +63,14 @@ class FineTuner(Replica):
         detector = create_detector(model.config.model.detector)
 
         def work(job: Job, lease: Lease) -> Facts:
-            return run_fine_tune(job, lease, store=store, model=model, detector=detector, num_steps=config.num_steps)
+            return run_fine_tune(
+                job,
+                lease,
+                store=store,
+                model=model,
+                detector=detector,
+                num_steps=config.num_steps,
+                perceptual_files=config.perceptual_files,
+            )
 
         super().__init__(config, store, "avatar", work)

@@ -15,6 +15,7 @@ from serving.inputs import Input
 from serving.registry import resolve
 from serving.sidecars import key_of
 from serving.workspace import Workspace
+from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does
     from training.avatar import Avatar
@@ -58,6 +59,8 @@ class Recipe:
     num_steps: int | None = None
     """None: the stop rule decides."""
     face: int | None = None
+    perceptual_files: PerceptualFiles | None = None
+    """Weights that the base model was trained with and no registry carries."""
 
 
 class ModelStudio:
@@ -112,7 +115,8 @@ class ModelStudio:
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
 
-        return fine_tune(self._model, portraits, FineTuneConfig(num_steps=self._recipe.num_steps), report)
+        config = FineTuneConfig(num_steps=self._recipe.num_steps)
+        return fine_tune(self._model, portraits, config, report, self._recipe.perceptual_files)
 
     def film(self, avatar: Avatar, shot: Shot, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         from training.render import render

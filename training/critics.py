@@ -11,7 +11,7 @@ from training.config import LossWeights, TrainConfig
 from training.identity import FaceRecogniser, load_recogniser
 from training.models.warp import identity_grid, warp
 from training.perceptual import PerceptualNetwork, load_perceptual
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 
 MOUTH_SIDE = 48
 """Pixels of a mouth that is looked at alone: in a crop of 96 there are no more."""

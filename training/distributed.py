@@ -28,7 +28,7 @@ from training.control import Control
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import Request, train
 from training.machine import Load, describe
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.records import Metrics, Record, Tags, sample
 from training.sources import open_source
 from training.step import Learner

@@ -20,7 +20,7 @@ from training.guard import Guard
 from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.pictures import to_images
 from training.row_table import RowTable
 from training.sources import Loader, Source

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from pipelines import weights
 from training.config import PerceptualNet, TrainConfig
+from training.perceptual_files import PerceptualFiles
 from training.perceptual_weights import (
     TORCHVISION_VGG19,
-    PerceptualFiles,
     carried_weights,
     pick_layer,
     read_state_dict,

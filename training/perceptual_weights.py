@@ -8,7 +8,6 @@ import io
 import os
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines import assets, storage
+from pipelines import assets
 
 # torchvision's VGG19 has the same names and shapes as Caffe's, but wants pictures of another range and colour order:
 # with it the content loss would mean something else, and nothing would say so. torch hub names a file by its sha256.
 TORCHVISION_VGG19 = "dcbb9e9d"
-
-
-@dataclass(frozen=True)
-class PerceptualFiles:
-    """Where the weights lie that no registry carries: paths or URLs, absolute where workers read them."""
-
-    vgg19: str
-    vggface: str
-
-    @classmethod
-    def named(cls, vgg19: str | None, vggface: str | None) -> "PerceptualFiles | None":
-        """Those that two flags name, or None where neither is given.
-
-        Raises:
-            ValueError: one of the two alone.
-        """
-        if vgg19 is None and vggface is None:
-            return None
-        if vgg19 is None or vggface is None:
-            given, missing = ("--vgg19", "--vggface") if vggface is None else ("--vggface", "--vgg19")
-            raise ValueError(f"{given} is given without {missing}: the published loss has both networks")
-        return cls(storage.absolute(vgg19), storage.absolute(vggface))
 
 
 def carried_weights(architecture: str) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pipelines.shards import read_manifest
 from training.checkpoint import differences, load_bundle
 from training.config import Beginning, TrainConfig
 from training.perceptual import load_perceptual
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 
 
 def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -19,11 +20,12 @@ from PIL import Image
 from pipelines import assets
 from serving.app import Options, build_application, running, to_config
 from serving.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
-from training.checkpoint import Origin, save_bundle
+from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import ModelConfig, TrainConfig
 from training.critics import Critics
 from training.exchange import SingleProcess
 from training.perceptual import PerceptualNetwork
+from training.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Learner
 
@@ -44,6 +46,8 @@ def test_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest
         "gs://bucket/avatars",
     )
     assert to_config(Options("model")).model == str(tmp_path / "model")
+    published = to_config(Options("m", vgg19="v.pth", vggface="gs://bucket/f.pth"))
+    assert published.perceptual_files == PerceptualFiles(str(tmp_path / "v.pth"), "gs://bucket/f.pth")
 
 
 def test_on_loopback_the_service_is_open_and_answers_loopback_names_only() -> None:
@@ -64,6 +68,19 @@ def test_a_missing_key_file_and_a_missing_model_are_told_before_anything_starts(
     with pytest.raises(FileNotFoundError, match="no-key"):
         to_config(Options("m", api_key_file=str(tmp_path / "no-key")))
     with pytest.raises(FileNotFoundError, match="no-model"), running(Options(str(tmp_path / "no-model"))):
+        pass
+
+
+def test_weights_that_a_model_was_trained_with_are_asked_for_before_anything_starts(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = load_bundle(str(model))
+    published = dataclasses.replace(trained, config=dataclasses.replace(trained.config, perceptual="vgg19_vggface"))
+    monkeypatch.setattr("training.checkpoint.load_bundle", lambda url: published)
+    with pytest.raises(ValueError, match="the weights of VGG19 are needed"), running(Options(str(model), port=0)):
+        pass
+    files = {"vgg19": str(model / "no-vgg19"), "vggface": str(model / "no-vggface")}
+    with pytest.raises(FileNotFoundError, match="no-vgg19"), running(Options(str(model), port=0, **files)):
         pass
 
 

@@ -30,7 +30,7 @@ from training.models.generator import Generator
 from training.models.shots import make_shot
 from training.models.warp import Bend, WarpedShot, warp_at
 from training.perceptual import PerceptualNetwork
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.portraits import Portrait
 
 Image = UInt8[np.ndarray, "height width 3"]

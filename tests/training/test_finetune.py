@@ -13,7 +13,7 @@ from training.finetune import FineTuneConfig, bend_face, fine_tune
 from training.identity import FaceRecogniser
 from training.models.warp import WarpedShot, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.pictures import to_tensor
 from training.portraits import Portrait
 

@@ -12,7 +12,8 @@ from pipelines import assets, storage
 from training import perceptual
 from training.config import TrainConfig
 from training.perceptual import CAFFE_SCALE, PerceptualNetwork, load_perceptual
-from training.perceptual_weights import PerceptualFiles, read_numpy_pickle
+from training.perceptual_files import PerceptualFiles
+from training.perceptual_weights import read_numpy_pickle
 
 
 def test_vgg16_taps_relu_1_1_to_5_1() -> None:

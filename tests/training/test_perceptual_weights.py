@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.perceptual_weights import PerceptualFiles, pick_layer, read_numpy_pickle, read_state_dict
+from training.perceptual_weights import pick_layer, read_numpy_pickle, read_state_dict
 
 
 class _Payload:
@@ -130,13 +130,3 @@ def test_a_layer_that_does_not_fit_is_named(change: dict[str, object], message: 
     state = {key: value for key, value in {**LAYER, **change}.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         pick_layer(state, NAMES, SHAPE, "VGG19", "net")
-
-
-def test_the_two_networks_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert PerceptualFiles.named(None, None) is None
-    assert PerceptualFiles.named("a.pth", "memory://b/c") == PerceptualFiles(f"{tmp_path}/a.pth", "memory://b/c")
-    with pytest.raises(ValueError, match="--vgg19 is given without --vggface"):
-        PerceptualFiles.named("a.pth", None)
-    with pytest.raises(ValueError, match="--vggface is given without --vgg19"):
-        PerceptualFiles.named(None, "a.pth")

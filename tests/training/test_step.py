@@ -13,7 +13,7 @@ from training.identity import FaceRecogniser
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
 from training.perceptual import PerceptualNetwork
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Batch, Learner, NotFiniteError
 

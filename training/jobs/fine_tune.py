@@ -17,7 +17,7 @@ from training.avatar import Avatar, load_avatar, save_avatar
 from training.base_model import named_or_shipped
 from training.checkpoint import MANIFEST, load_bundle
 from training.finetune import FineTuneConfig, fine_tune
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.portraits import find_portraits
 
 

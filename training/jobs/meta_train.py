@@ -29,7 +29,7 @@ from training.checkpoint import (
 )
 from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMotion, ReadOrder, TrainConfig
 from training.model_card import Training
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.presets import PRESETS
 from training.run_config import starting_from, with_detector_of, with_published_perceptual
 from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record

@@ -23,6 +23,7 @@ _SHADED = 0.8
 _LEAST_WHITE, _WHITE = 0.05, 0.12  # on the wider side: with less there is no colour to paint with
 _DRAWN_OUT = 2.0  # how far white is stretched before it is painted
 _PAINTED = 0.12  # of white that is lacking, all is painted
+_OPEN_FROM, _OPEN = 0.08, 0.16  # between the lids of the source: those of a shut eye hide its iris
 # Shares of the source's opening: an eye that shuts turns no more.
 _SEES_FROM, _SEES = 0.25, 0.5
 
@@ -61,11 +62,12 @@ class TurningEye(Revealing):
             source: landmarks of the shots, and their irises in their eyes.
         """
         along, height = iris.split(1, dim=1)
-        column = eye.column(along)
-        gap, top = column.below - column.above, column.above + column.upper
-        gap_of_source = (column.below + column.lower - top).clamp_min(1e-3)
-        before = torch.cat([along, column.above + gap * (height - top) / gap_of_source], dim=1)
-        after = before + ramp(gap / gap_of_source, _SEES_FROM, _SEES) * (target_iris - before)
+        column, middle = eye.column(along), eye.column(torch.full_like(along, 0.5))
+        share = (height - column.above - column.upper) / column.gap_of_source
+        before = torch.cat([along, column.above + share * column.gap], dim=1)
+        sees = ramp(middle.gap_of_source, _OPEN_FROM, _OPEN)
+        sees = sees * ramp(middle.gap / middle.gap_of_source, _SEES_FROM, _SEES)
+        after = before + sees * (target_iris - before)
         axes = axes_of(source, corners)
         white = eye.column(_middle_of_white(along))
         low = (white.above + white.upper + white.below + white.lower) / 2

@@ -79,6 +79,14 @@ class Column(NamedTuple):
     shown: Float[Tensor, "batch places"]
 
     @property
+    def gap(self) -> Float[Tensor, "batch places"]:
+        return self.below - self.above
+
+    @property
+    def gap_of_source(self) -> Float[Tensor, "batch places"]:
+        return (self.gap + self.lower - self.upper).clamp_min(_LEAST)
+
+    @property
     def cavity(self) -> tuple[Float[Tensor, "batch places"], Float[Tensor, "batch places"]]:
         """From where to where nothing of the source is shown."""
         return self.above + _AT_UPPER_LIP * self.shown, self.below - _AT_LOWER_LIP * self.shown

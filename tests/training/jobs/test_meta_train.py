@@ -15,7 +15,7 @@ from pipelines.shards import ShardDataset
 from training.base_model import SHIPPED
 from training.config import Augmentation, OnlineConfig
 from training.jobs.meta_train import Options
-from training.perceptual_weights import PerceptualFiles
+from training.perceptual_files import PerceptualFiles
 from training.presets import base, demo
 from training.run_config import starting_from, with_detector_of, with_published_perceptual
 from training.run_record import read_record

@@ -1,0 +1,47 @@
+"""What `animate` and the service hand to fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.landmarks import Face, make_face
+from serving import studio
+from serving.inputs import Input
+from serving.studio import ModelStudio, Recipe
+from serving.workspace import Workspace
+from training.base_model import named_or_shipped
+from training.finetune import FineTuneConfig
+from training.perceptual_files import PerceptualFiles
+
+PICTURE = Path("pipelines/data/mona_lisa.jpg")
+
+
+class Finder:
+    """Sees a face wherever it looks."""
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        return [make_face(np.random.default_rng(0).uniform(100, 300, (68, 2)), 1.0)]
+
+
+def test_pictures_are_tuned_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def fine_tune(*arguments: object) -> None:
+        asked.extend(arguments)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("training.finetune.fine_tune", fine_tune)
+    monkeypatch.setattr(studio, "create_detector", lambda name: Finder())
+    files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
+    recipe = Recipe(named_or_shipped(None), num_steps=3, perceptual_files=files)
+    source = Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64)
+    with pytest.raises(ValueError, match="enough"):
+        ModelStudio(recipe, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
+    model, portraits, config, _, given = asked
+    assert [portrait.name for portrait in portraits] == ["mona_lisa.jpg"]  # type: ignore[attr-defined]
+    assert config == FineTuneConfig(num_steps=3)
+    assert given == files
+    assert model.config.perceptual == "vgg16"  # type: ignore[attr-defined]
