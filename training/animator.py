@@ -16,7 +16,7 @@ from pipelines.matte import PersonSegmenter, resize_matte
 from pipelines.rasterize import rasterize_batch
 from training.avatar import Avatar
 from training.config import ModelConfig
-from training.models.gaze import Gaze
+from training.models.eyes import Gaze
 from training.models.generator import GeneratedFrame
 from training.models.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
 from training.pictures import resize_points, resize_square, to_images, to_shots

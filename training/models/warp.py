@@ -20,12 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.head import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
-from training.models.gaze import Gaze, turn_eyes
+from training.models.eyes import Gaze, find_eyes
+from training.models.mouth import find_mouth
 from training.models.openings import (
     Opening,
-    Revealing,
     asked_of_each,
-    find_openings,
     in_order,
     settled_landmarks,
     settled_places,
@@ -76,25 +75,26 @@ class Bend:
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
 
-    def uncovered(
-        self, picture: Float[Tensor, "batch 3 size size"]
-    ) -> tuple[Float[Tensor, "batch 1 size size"], Float[Tensor, "batch 3 size size"]]:
-        """How far each of those pixels shows what the shot's picture hides, 0 to 1, and in which colour."""
-        size = picture.shape[-1]
-        places, share, colour = self._places(size), torch.zeros_like(picture[:, :1]), torch.zeros_like(picture)
+    def reveal(
+        self, person: Float[Tensor, "batch 3 size size"], picture: Float[Tensor, "batch 3 size size"]
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """The bent person, painted where openings show what the shot's picture hides; in [-1, 1]."""
+        size, places, painted = picture.shape[-1], self._places(picture.shape[-1]), person.clone()
         for opening in self._openings:
-            if isinstance(opening, Revealing):
-                rows, columns = opening.block(size, self.extent)
-                shown = asked_of_each(opening.uncovered, places[rows, columns], len(picture))
-                beside = warp(picture, opening.colour_at[:, None] / self.extent).mean(dim=3, keepdim=True)
-                share[..., rows, columns] = shown[:, None, ..., 0]
-                colour[..., rows, columns] = shown[:, None, ..., 1] * (beside + 1) - 1
-        return share, colour
+            rows, columns = opening.block(size, self.extent)
+            layers = asked_of_each(opening.uncovered, places[rows, columns], len(picture)).unbind(3)
+            for paint, layer in zip(opening.paints, layers, strict=True):
+                share, light = layer[:, None].unbind(-1)
+                own = warp(picture, paint.at[:, None] / self.extent).mean(dim=3, keepdim=True)
+                grey = own.mean(dim=1, keepdim=True)
+                colour = light * (grey + paint.saturation * (own - grey) + 1) - 1
+                block = painted[..., rows, columns]
+                painted[..., rows, columns] = block + share * (colour - block)
+        return painted
 
     @cached_property
     def _openings(self) -> list[Opening]:
-        openings = find_openings(self.source, self.target)
-        return openings if self.gaze is None else turn_eyes(openings, self.source, self.gaze)
+        return find_openings(self.source, self.target, self.gaze)
 
     def _places(self, size: int) -> Float[Tensor, "size size 2"]:
         return self.extent * identity_grid(size, self.spline.device)
@@ -134,6 +134,13 @@ class WarpedShot:
 
     def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
         return WarpedShot(self.shot[index], self.bend[index], self.frame[index], self.landmark_image[index])
+
+
+def find_openings(
+    source: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], gaze: Gaze | None = None
+) -> list[Opening]:
+    """Both eyes and the mouth, of landmarks `in_order`, in any unit."""
+    return [*find_eyes(source, target, gaze), find_mouth(source, target)]
 
 
 def control_points(landmarks: Float[np.ndarray, "*batch 68 2"], size: int) -> Float[np.ndarray, "*batch points 2"]:
@@ -278,13 +285,12 @@ def warp_person(
 ) -> Float[Tensor, "batch 4 size size"]:
     """Bend the person in a shot; what lies behind stands still. The picture, and its matte.
 
-    Where openings show what the shot's hide, they are painted in the colour beside (`Bend.uncovered`).
+    Where openings show what the shot's hide, they are painted in the colour beside (`Bend.reveal`).
     """
     size = shot.shape[-1]
     person, matte = warp(shot[:, :4], bend.grid(size), mode).split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
-    uncovered, colour = bend.uncovered(shot[:, :3])
-    person = person + uncovered * (colour - person)
+    person = bend.reveal(person, shot[:, :3])
     still = behind(shot, matte)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.models.openings import find_openings, in_order, settled_landmarks, settled_places
+from training.models.openings import in_order, settled_landmarks, settled_places
 from training.models.shots import make_shot
-from training.models.warp import bend, control_points, identity_grid, warp, warp_person
+from training.models.warp import bend, control_points, find_openings, identity_grid, warp, warp_person
 
 SIZE = 128
 RIGHT_EYE = ((37, 41), (38, 40))
@@ -143,9 +143,9 @@ def test_between_lips_that_part_nothing_but_lips_is_seen(wide_open: np.ndarray) 
 def _cavity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """How far each pixel shows it."""
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
-    share, _ = bend(*points).uncovered(torch.zeros(1, 3, SIZE, SIZE))
-    shown: np.ndarray = share[0, 0].numpy()
-    return shown
+    white = torch.ones(1, 3, SIZE, SIZE)
+    painted: np.ndarray = bend(*points).reveal(white, -white)[0, 0].numpy()  # black, whatever is painted
+    return (1 - painted) / 2
 
 
 def test_what_lips_that_part_uncover_is_known(wide_open: np.ndarray) -> None:
@@ -171,27 +171,61 @@ def test_a_mouth_opens_round(wide_open: np.ndarray) -> None:
     assert half_way / opened[:, round(float(first))].sum() == pytest.approx(0.65, abs=0.1)
 
 
+def _opened(source: np.ndarray, target: np.ndarray, picture: Tensor) -> np.ndarray:
+    """A picture whose mouth opens, as it is shown: rows, columns, colours."""
+    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
+    shot = make_shot(picture.expand(1, 3, SIZE, SIZE), torch.ones(1, SIZE, SIZE))
+    shown: np.ndarray = warp_person(shot, bend(*points))[0, :3].permute(1, 2, 0).numpy()
+    return shown
+
+
 def test_a_mouth_that_opens_is_dark_above_and_has_a_tongue_below(wide_open: np.ndarray) -> None:
     """In the colour of its lips; the rest stays as it is."""
-    shut = _mouth_shut(wide_open, 0.4)
-    grey = torch.full((1, 3, SIZE, SIZE), 0.2)
-    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (shut, wide_open))
-    bent = warp_person(make_shot(grey, torch.ones(1, SIZE, SIZE)), bend(*points))[0, 0].numpy()
-    column = bent[:, round(float(wide_open[62, 0]))]
+    grey, middle = torch.tensor(0.2), round(float(wide_open[62, 0]))
     top, bottom = (round(float(wide_open[lip, 1])) for lip in (62, 66))
-    assert column[top + 2 : top + 4] == pytest.approx(0.42 * 1.2 - 1, abs=0.03)
-    assert column[bottom - 2] == pytest.approx(0.88 * 1.2 - 1, abs=0.1)
-    assert column[[top - 2, bottom + 2]] == pytest.approx(0.2, abs=1e-3)
+    ajar = _opened(_mouth_shut(wide_open, 2.4), wide_open, grey)[:, middle]  # shows its own teeth, if it has any
+    assert ajar[top + 4] == pytest.approx(0.42 * 1.2 - 1, abs=0.03)
+    shut = _opened(_mouth_shut(wide_open, 0.4), wide_open, grey)[:, middle]
+    assert shut[bottom - 2] == pytest.approx(0.88 * 1.2 - 1, abs=0.1)
+    for column in (ajar, shut):
+        assert column[[top - 2, bottom + 2]] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_mouth_that_was_shut_bares_its_upper_teeth(wide_open: np.ndarray) -> None:
+    """In the skin's colour, a little paler and as light; the wider the mouth is drawn, the more of them."""
+    picture = torch.tensor([0.6, 0.2, -0.2])[:, None, None].repeat(1, SIZE, SIZE)
+    lips = _between(wide_open, 51, 57) > 0
+    picture[:, lips] = torch.tensor([0.5, -0.6, -0.6])[:, None]
+    teeth = np.array([0.2 + 0.85 * 0.4, 0.2, 0.2 - 0.85 * 0.4])
+    width = float(wide_open[54, 0] - wide_open[48, 0])
+    top, incisor = round(float(wide_open[62, 1])), round(float(wide_open[62, 0]) + 0.075 * width)
+    shut = _mouth_shut(wide_open, 0.0)
+    bared = []
+    for drawn in (-5.0, 3.0):  # to the sides
+        target = wide_open.copy()
+        target[[48, 60], 0] -= drawn
+        target[[54, 64], 0] += drawn
+        column = _opened(shut, target, picture)[:, incisor]
+        bared.append(column[top : top + 8])
+    narrow, wide = (int((np.abs(each - teeth).max(axis=1) < 0.5).sum()) for each in bared)
+    assert narrow == pytest.approx(0.06 * (width - 10), abs=1.5)
+    assert wide == pytest.approx(0.15 * (width + 6), abs=1.5)
+    assert bared[1][3] == pytest.approx(teeth, abs=0.1)
+
+
+def test_a_mouth_that_shows_what_is_in_it_gets_no_other_teeth(wide_open: np.ndarray) -> None:
+    ajar = _mouth_shut(wide_open, 3.0)
+    white = torch.full((3, SIZE, SIZE), 1.0)
+    white[:, _between(ajar, 51, 57) > 0] = -1.0  # lips and all between them
+    shown = _opened(ajar, wide_open, white)
+    assert shown[_between(wide_open, 62, 66, margin=1.0).numpy() > 0].max() < -0.6
 
 
 def test_teeth_are_not_drawn_out_when_a_mouth_opens_further(wide_open: np.ndarray) -> None:
     """No more than by a quarter where it is three times as open, and most stay at the upper lip."""
     ajar = _mouth_shut(wide_open, 3.0)
-    points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (ajar, wide_open))
-    teeth = _between(ajar, 62, 66).expand(1, 3, -1, -1)
-    bent = warp_person(make_shot(teeth, torch.ones(1, SIZE, SIZE)), bend(*points))[0, 0].numpy()
-    column = round(float(wide_open[62, 0]))
-    shown, before = bent[:, column].clip(0, 1), float(teeth[0, 0, :, column].sum())
+    teeth, column = _between(ajar, 62, 66), round(float(wide_open[62, 0]))
+    shown, before = _opened(ajar, wide_open, teeth)[:, column, 0].clip(0, 1), float(teeth[:, column].sum())
     assert before < shown.sum() < 1.25 * before + 1.5  # pixels in which they fade into the cavity; else it would be 10
     assert shown[: round(float(wide_open[62, 1] + wide_open[66, 1]) / 2)].sum() > 0.6 * shown.sum()
 

@@ -1,8 +1,8 @@
-"""Eyes that turn: the irises of a shot, moved to where they are to lie in the target.
+"""Eyes that shut, open and turn.
 
-An iris moves as a whole, the white beside it is stretched and squeezed, and lids stay where they are. Of an iris at the
-corner of its eye, the part that the corner hides is its mirror image; where there was hardly any white it is painted,
-in the colour of the white on the other side.
+Lids slide over the eye, and irises go where they are to lie in the target: an iris moves as a whole, the white beside
+it is stretched and squeezed, and lids stay. Of an iris at the corner of its eye, the part that the corner hides is its
+mirror image; where there was hardly any white it is painted, in the colour of the white on the other side.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from training.models.openings import EYES, Opening, Revealing, axes_of, interpolate, ramp
+from training.models.openings import EYES, LEAST, Opening, Paint, axes_of, edges_of, interpolate, ramp
 
 # In widths of the eye, corner to corner:
+_ABOVE_LID, _BELOW_LID = 0.35, 0.25  # how far from a lid its skin moves along
+_SHUT = 0.06  # what a detector still sees between lids that touch
+_RIM = 0.06  # of the lower lid, that the lashes of the upper one cover when it is shut
 _RADIUS = 0.22  # of an iris: 5.9 mm in an eye of 27
 _LID = 0.04  # beyond a lid: so far what is between the lids reaches at times, and turns less and less
 _LID_EDGE = 0.03
@@ -40,7 +44,7 @@ class Gaze:
 
 
 @dataclass(frozen=True)
-class TurningEye(Revealing):
+class TurningEye(Opening):
     """An eye of a batch of targets with its iris where it is to lie."""
 
     before: Float[Tensor, "batch 2"]
@@ -72,7 +76,7 @@ class TurningEye(Revealing):
         white = eye.column(_middle_of_white(along))
         low = (white.above + white.upper + white.below + white.lower) / 2
         colour_at = axes.corner + _middle_of_white(along)[..., None] * axes.across + low[..., None] * axes.down
-        return cls(**vars(eye), colour_at=colour_at, before=before, after=after)
+        return cls(**vars(eye) | {"paints": (Paint(colour_at),)}, before=before, after=after)
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         along, height = self.axes.coordinates(places)
@@ -80,7 +84,7 @@ class TurningEye(Revealing):
         across, down = along_before - along, height_before - height + self.parted(along_before, height_before)
         return across[..., None] * self.axes.across + down[..., None] * self.axes.down
 
-    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
+    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
         along, height = self.axes.coordinates(places)
         column = self.column(along)
         from_lids = torch.minimum(height - column.above, column.below - height)
@@ -91,7 +95,7 @@ class TurningEye(Revealing):
         lacking_right = _lacking(right, right_after) * ramp(along - x - chord, 0.0, _LID_EDGE)
         known = ramp(torch.maximum(left, right), _LEAST_WHITE, _WHITE)
         share = known * torch.maximum(lacking_left, lacking_right) * ramp(from_lids, 0.0, _LID_EDGE)
-        return torch.stack([share, _SHADED + (1 - _SHADED) * ramp(from_lids, 0.0, _SHADE)], dim=-1)
+        return torch.stack([share, _SHADED + (1 - _SHADED) * ramp(from_lids, 0.0, _SHADE)], dim=-1)[:, :, None]
 
     def _turned_back(
         self, along: Float[Tensor, "batch places"], height: Float[Tensor, "batch places"]
@@ -124,16 +128,41 @@ class TurningEye(Revealing):
         return along_before, height + inside * (height_before - height)
 
 
-def turn_eyes(openings: list[Opening], source: Float[Tensor, "batch 68 2"], gaze: Gaze) -> list[Opening]:
-    """Both eyes turned, the mouth as it is.
-
-    Args:
-        openings: of `find_openings`.
-        source: its landmarks of the shots.
-    """
+def find_eyes(
+    source: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], gaze: Gaze | None = None
+) -> list[Opening]:
+    """Both, of landmarks `in_order`, in any unit; without a gaze they do not turn."""
+    eyes: list[Opening] = [_find_eye(source, target, *eye) for eye in EYES]
+    if gaze is None:
+        return eyes
     irises = zip(gaze.source.unbind(1), gaze.target.unbind(1), strict=True)
-    eyes = zip(openings, EYES, irises, strict=False)
-    return [*(TurningEye.of(eye, source, corners, *iris) for eye, (corners, *_), iris in eyes), openings[-1]]
+    return [
+        TurningEye.of(eye, source, corners, *iris) for eye, (corners, *_), iris in zip(eyes, EYES, irises, strict=True)
+    ]
+
+
+def _find_eye(source: Tensor, target: Tensor, corners: list[int], upper: list[int], lower: list[int]) -> Opening:
+    """The lids go where the source has them between its corners."""
+    axes = axes_of(target, corners)
+    _, wanted = edges_of(source, axes_of(source, corners), upper, lower)
+    along, found = edges_of(target, axes, upper, lower)
+    shut = (1 - (found[:, 1] - found[:, 0]) / (wanted[:, 1] - wanted[:, 0]).clamp_min(LEAST)).clamp_min(0)
+    half_gap = ((found[:, 1] - found[:, 0] - _SHUT * shut) / 2).clamp_min(LEAST / 2)
+    middle = found.mean(dim=1)
+    asked = torch.stack([middle - half_gap, middle + half_gap], dim=1)
+    hidden = wanted + F.pad((_RIM * shut)[:, None], (0, 0, 1, 0))
+    edges, settled = (F.pad(heights, (1, 1)) for heights in (asked, hidden))
+    upper_limit = torch.minimum(edges, settled)[:, :1] - _ABOVE_LID
+    lower_limit = torch.maximum(edges, settled)[:, 1:] + _BELOW_LID
+    return Opening(
+        axes,
+        columns=torch.cat([torch.zeros_like(along[:, :1]), along, torch.ones_like(along[:, :1])], dim=1),
+        heights=torch.cat([upper_limit, edges, lower_limit], dim=1),
+        shifts=settled - edges,
+        landmarks=upper + lower,
+        landmark_shifts=(wanted - found).flatten(1),
+        shown=edges[:, 1] - edges[:, 0],
+    )
 
 
 def _whites(iris: Float[Tensor, "batch 2"]) -> tuple[Float[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
