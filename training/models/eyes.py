@@ -72,11 +72,11 @@ class TurningEye(Opening):
         sees = ramp(middle.gap_of_source, _OPEN_FROM, _OPEN)
         sees = sees * ramp(middle.gap / middle.gap_of_source, _SEES_FROM, _SEES)
         after = before + sees * (target_iris - before)
-        axes = axes_of(source, corners)
-        white = eye.column(_middle_of_white(along))
-        low = (white.above + white.upper + white.below + white.lower) / 2
-        colour_at = axes.corner + _middle_of_white(along)[..., None] * axes.across + low[..., None] * axes.down
-        return cls(**vars(eye) | {"paints": (Paint(colour_at),)}, before=before, after=after)
+        axes, white = axes_of(source, corners), _middle_of_white(along)
+        column = eye.column(white)
+        low = (column.above + column.upper + column.below + column.lower) / 2
+        paint = Paint(axes.corner + white[..., None] * axes.across + low[..., None] * axes.down)
+        return cls(**vars(eye) | {"paints": (paint,)}, before=before, after=after)
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         along, height = self.axes.coordinates(places)
