@@ -77,11 +77,11 @@ def to_config(options: Options) -> ServiceConfig:
     config = ServiceConfig(
         model=_absolute(named_or_shipped(options.model)),
         data_dir=_absolute(options.data_dir),
-        avatars=None if options.avatars is None else _absolute(options.avatars),
+        avatars=_absolute_if_any(options.avatars),
         num_steps=options.num_steps,
-        vgg19=None if options.vgg19 is None else _absolute(options.vgg19),
-        vggface=None if options.vggface is None else _absolute(options.vggface),
-        api_key_file=None if options.api_key_file is None else _absolute(options.api_key_file),
+        vgg19=_absolute_if_any(options.vgg19),
+        vggface=_absolute_if_any(options.vggface),
+        api_key_file=_absolute_if_any(options.api_key_file),
         open=keyless,
         allowed_hosts=_LOOPBACK_HOSTS if loopback else ("*",),
         num_finetuners=options.num_finetuners,
@@ -103,6 +103,10 @@ def _is_loopback(host: str) -> bool:
 
 def _absolute(path: str) -> str:
     return path if "://" in path or path.startswith("models:/") else os.path.abspath(os.path.expanduser(path))  # noqa: PTH100,PTH111
+
+
+def _absolute_if_any(path: str | None) -> str | None:
+    return None if path is None else _absolute(path)
 
 
 def build(args: Mapping[str, Any]) -> Application:

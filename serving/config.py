@@ -98,15 +98,11 @@ class ServiceConfig:
                 raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}")
         if "://" in self.data_dir:
             raise ValueError(f"data_dir must be a local folder (it holds the jobs table): got {self.data_dir}")
-        _ = self.perceptual_files
+        PerceptualFiles.named(self.vgg19, self.vggface)  # both or none
 
     @property
     def perceptual_files(self) -> PerceptualFiles | None:
-        """Both of them, or none.
-
-        Raises:
-            ValueError: one is given without the other.
-        """
+        """Both of them, or none."""
         return PerceptualFiles.named(self.vgg19, self.vggface)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines.head import eye_openness, fit_pose
-from training.retarget import MotionOptions, chosen_neutral, fill_gaps, one_euro
+from training.retarget import MotionOptions, bent_within, chosen_neutral, fill_gaps, one_euro
 
 _SHUT = 0.12  # lids over eye width: below it irises are guessed
 _REST = 4  # one frame in so many, those with the head turned most like the neutral one's, tells the gaze at rest
@@ -37,8 +37,8 @@ def retarget_gaze(
         return np.repeat(source[None], len(driver), axis=0)
     both = one_euro(fill_gaps(driver.mean(axis=1, keepdims=True), known), fps, options.smoothing, _FACE_WIDTH)
     change = options.gaze * (both - np.median(both[_at_rest(landmarks, known, options)], axis=0))
-    across = _within(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0])
-    down = _within(change[..., 1], _UP_AND_DOWN, _UP_AND_DOWN)
+    across = bent_within(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _LEAST_ROOM)
+    down = bent_within(change[..., 1], _UP_AND_DOWN, _UP_AND_DOWN, _LEAST_ROOM)
     moved: np.ndarray = source + np.stack(np.broadcast_arrays(across, down), axis=-1)
     return moved.astype(np.float32)
 
@@ -56,13 +56,3 @@ def _at_rest(
     least = np.sort(turned[known])[(known.sum() - 1) // _REST]
     rest: np.ndarray = known & (turned <= least)
     return rest
-
-
-def _within(
-    change: Float[np.ndarray, "frames #eyes"],
-    room_before: Float[np.ndarray, "eyes"] | float,
-    room_after: Float[np.ndarray, "eyes"] | float,
-) -> Float[np.ndarray, "frames #eyes"]:
-    """A change that stays within its room to either side, bent smoothly."""
-    room = np.maximum(np.where(change > 0, room_after, room_before), _LEAST_ROOM)
-    return np.asarray(room * np.tanh(change / room))

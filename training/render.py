@@ -4,7 +4,7 @@ its landmarks (0.5 KB a frame)."""
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from training.avatar import Avatar
 from training.gaze import retarget_gaze
 from training.pictures import resize_square
 from training.portraits import scaled
-from training.retarget import MotionOptions, fill_gaps, retarget
+from training.retarget import MotionOptions, chosen_neutral, fill_gaps, retarget
 
 __all__ = ["Cancelled", "RenderOptions", "RenderReport", "render"]
 
@@ -94,10 +94,11 @@ def render(
     except ValueError as error:
         raise ValueError(f"{driver}: {error}") from None
     canvas = scaled(avatar.canvas, options.max_size)
-    targets = retarget(canvas.landmarks, landmarks, float(info.fps), options.motion)
+    motion = replace(options.motion, neutral_frame=chosen_neutral(landmarks, options.motion))
+    targets = retarget(canvas.landmarks, landmarks, float(info.fps), motion)
     looks = None
     if canvas.gaze is not None:
-        looks = retarget_gaze(canvas.gaze, gaze, landmarks, float(info.fps), options.motion)
+        looks = retarget_gaze(canvas.gaze, gaze, landmarks, float(info.fps), motion)
     animator = Animator(avatar, canvas, targets, looks)
     height, width = animator.shape(options.frame)
     sound = driver if info.has_audio else None
@@ -150,9 +151,9 @@ def _follow(
         followed.append(last if faces else None)
         if on_frame is not None:
             on_frame(len(followed) // 2, max(expected, len(followed)))
-    unknown = np.full((2, 2), np.nan, np.float32)
+    nowhere, unknown = (np.full((points, 2), np.nan, np.float32) for points in (68, 2))
     return (
-        np.stack([unknown.repeat(34, axis=0) if face is None else face.landmarks for face in followed]),
+        np.stack([nowhere if face is None else face.landmarks for face in followed]),
         np.stack([unknown if face is None or face.gaze is None else face.gaze for face in followed]),
         np.array([face is not None for face in followed]),
     )

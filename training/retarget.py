@@ -27,6 +27,7 @@ from pipelines.head import (
 
 # Beyond these angles (degrees) too much of a face lies hidden for one picture to show: motion is bent to stay inside.
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
+_LEAST_TURN = 4.0  # further than a source that is beyond them
 # How far a head travels within the crop, in units of the face's height, and how much nearer or further it goes. With
 # .15 and 1.15 who leans is not followed (LPIPS on synthetic pairs: docs/evaluation.md).
 _MAX_TRAVEL = 0.3
@@ -226,5 +227,15 @@ def _bend(own: float, change: Float[np.ndarray, "frames"], limit: float) -> Floa
     Bent from the start: unaltered up to 70 % of the way landmarks lie nearer to the driver's (8.9 % of the eye distance
     for 10.1 % on synthetic pairs), and faces look worse (LPIPS .087 for .084), the Mona Lisa's by far.
     """
-    room = np.maximum(np.where(change > 0, limit - own, limit + own), 4.0)
-    return np.asarray(own + room * np.tanh(change / room))
+    return np.asarray(own + bent_within(change, limit + own, limit - own, _LEAST_TURN))
+
+
+def bent_within(
+    change: Float[np.ndarray, "..."],
+    room_before: Float[np.ndarray, "..."] | float,
+    room_after: Float[np.ndarray, "..."] | float,
+    least: float,
+) -> Float[np.ndarray, "..."]:
+    """A change that approaches its room to either side smoothly; there is the least room at least."""
+    room = np.maximum(np.where(change > 0, room_after, room_before), least)
+    return np.asarray(room * np.tanh(change / room))

@@ -54,9 +54,9 @@ class Mouth(Opening):
         column = self.column(along)
         start, end = column.cavity
         from_edges = torch.minimum(height - start, end - height)
-        cavity = (from_edges / _SHADE).clamp(0, 1), self._light_of_cavity(height - start, end - start)
+        cavity = ramp(from_edges, 0.0, _SHADE), self._light_of_cavity(height - start, end - start)
         own_teeth = ramp(column.shown, _SHOWS_NOTHING, _SHOWS_ITS_OWN)
-        seen = (1 - own_teeth) * (from_edges / _EDGE_OF_LIP).clamp(0, 1)
+        seen = (1 - own_teeth) * ramp(from_edges, 0.0, _EDGE_OF_LIP)
         teeth = seen * self._share_of_teeth(along, height), self._light_of_teeth(along, height - start)
         return torch.stack([torch.stack(layer, dim=-1) for layer in (cavity, teeth)], dim=-2)
 
@@ -81,7 +81,7 @@ class Mouth(Opening):
         light = light * (1 - _SHADOW_OF_CHEEKS * self._aside(along).square())
         for seam in _BETWEEN_TEETH:
             from_seam = ((along - 0.5).abs() - seam).abs()
-            light = light * (1 - _SEAM * (1 - from_seam / _SEAM_WIDTH).clamp_min(0))
+            light = light * (1 - _SEAM * (1 - ramp(from_seam, 0.0, _SEAM_WIDTH)))
         return light
 
     def _aside(self, along: Float[Tensor, "batch places"]) -> Float[Tensor, "batch places"]:

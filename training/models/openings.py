@@ -117,7 +117,7 @@ class Opening:
         """How much lower each place is to be moved."""
         column = self.column(along)
         top, above, below, bottom, upper, lower, shown = column
-        gap, still = below - above, torch.zeros_like(upper)
+        gap, still = column.gap, torch.zeros_like(upper)
         seen = torch.minimum(gap + lower - upper, gap / _NARROW)  # of the source, as high as it is drawn there
         squeeze, inside = seen - shown, upper + seen - gap
         return interpolate(
@@ -136,7 +136,7 @@ class Opening:
 
     def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
         """How far each place of the target is painted with each paint, 0 to 1, and how light beside the paint."""
-        return places.new_zeros(*places.shape[:2], 0, 2)
+        raise NotImplementedError("an opening without paints reveals nothing")
 
     def block(self, size: int, extent: float) -> tuple[slice, slice]:
         """Rows and columns in which anything moves, of `size` pixels that span [-extent, extent]."""

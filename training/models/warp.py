@@ -80,7 +80,7 @@ class Bend:
     ) -> Float[Tensor, "batch 3 size size"]:
         """The bent person, painted where openings show what the shot's picture hides; in [-1, 1]."""
         size, places, painted = picture.shape[-1], self._places(picture.shape[-1]), person.clone()
-        for opening in self._openings:
+        for opening in (opening for opening in self._openings if opening.paints):
             rows, columns = opening.block(size, self.extent)
             layers = asked_of_each(opening.uncovered, places[rows, columns], len(picture)).unbind(3)
             for paint, layer in zip(opening.paints, layers, strict=True):
