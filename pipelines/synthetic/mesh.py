@@ -23,6 +23,7 @@ from pipelines.synthetic.head_model import load_head_model
 from pipelines.synthetic.noise import smoothstep
 from pipelines.synthetic.person import Person
 from pipelines.synthetic.skin import beard_mask
+from pipelines.synthetic.teeth import Bite
 
 EYES, HAIR, BUN, GLASSES = range(4, 8)
 """Parts beside those of `head_model`."""
@@ -83,7 +84,8 @@ class HeadMesh:
             _NECKLINE, _NECKLINE - 0.01, model.template[:, 2] + 0.35 * (model.template[:, 1] + 0.02).abs()
         )
         self._dressed = torso * (model.turns < 0.6)
-        self._actions = model.actions.reshape(52, -1).clone()
+        self._bite = Bite(model)
+        self._actions = self._bite.follow(model.actions).flatten(1)
         # The model's jaw goes down less far than those that MediaPipe calls as open: per 1 of jawOpen lips part by .74
         # to .92 of the eyes' distance in the real clips, by .48 to .56 in the model. The lips shut over it as far.
         self._actions[[place_of("jawOpen"), place_of("mouthClose")]] *= _JAW
@@ -112,6 +114,7 @@ class HeadMesh:
         turns = torch.ones(len(people), self.num_vertices, device=self.device)
         turns[:, : self.num_head] = model.turns
         for row, person in enumerate(people):
+            self._bite.place(head[row], *person.teeth)
             length = 0.008 * person.skin.beard * self._beard + 0.004 * person.skin.moustache * self._moustache
             vertices[row, : self.num_head] = head[row] + normals[row] * (length + 0.006 * self._dressed)[:, None]
             grown, held = hair.grow(person, head[row], normals[row], self._scalp)

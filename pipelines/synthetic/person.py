@@ -47,6 +47,15 @@ _HAIR = np.array(
 _EYES = np.array([(52, 30, 18), (84, 52, 28), (112, 84, 44), (92, 106, 66), (84, 112, 138), (128, 148, 160)])
 _GREY = np.array((186, 184, 180))
 
+# Millimetres of the upper and the lower incisors that are seen where lips part at rest, at 13 and at 60 years; women,
+# men; and how far people of one age differ. da Motta et al., Display of the incisors as functions of age and gender,
+# Australian Orthodontic Journal 26, 2010.
+_TEETH_YEARS = (13.0, 60.0)
+_UPPER_MM = ((4.45, 1.32), (3.35, 0.57))
+_LOWER_MM = ((0.47, 2.22), (0.61, 3.05))
+_TEETH_SPREAD_MM = 1.2
+_YEARS = (25.0, 90.0)  # MakeHuman's young and old
+
 STYLES = ("bald", "buzz", "short", "side", "curly", "bob", "long", "bun", "afro", "fringe")
 """Hair styles."""
 
@@ -103,6 +112,8 @@ class Person:
     """Height of the lenses in metres; 0 for none."""
     glasses_round: float
     glasses_colour: Float32[np.ndarray, 3]
+    teeth: tuple[float, float]
+    """How far the upper and the lower incisors reach beyond their lip's edge at rest, in metres; below 0 not at all."""
 
     @classmethod
     def draw(cls, seed: int, identity: int) -> Person:
@@ -126,6 +137,7 @@ class Person:
             _colour(
                 rng, np.array([(20, 20, 22), (70, 42, 26), (120, 120, 126), (40, 30, 70)]), rng.uniform(0, 3), 0.05
             ),
+            _teeth(rng, woman, age),
         )
 
     def local(self, labels: list[str]) -> Float32[np.ndarray, " labels"]:
@@ -154,6 +166,15 @@ def _phenotype(rng: np.random.Generator, race: np.ndarray, woman: float, age: fl
         weights[f"min{name}"], weights[f"max{name}"] = max(0.0, 1 - 2 * value), max(0.0, 2 * value - 1)
         weights[f"average{name}"] = 1 - abs(2 * value - 1)
     return np.array([weights[name] for name in AXES], np.float32)
+
+
+def _teeth(rng: np.random.Generator, woman: float, age: float) -> tuple[float, float]:
+    years = _YEARS[0] + (_YEARS[1] - _YEARS[0]) * age
+    upper, lower = (
+        np.interp(years, _TEETH_YEARS, by_sex[0 if woman else 1]) + rng.normal(0, _TEETH_SPREAD_MM)
+        for by_sex in (_UPPER_MM, _LOWER_MM)
+    )
+    return float(upper) / 1000, float(lower) / 1000
 
 
 def _hair(rng: np.random.Generator, woman: float, age: float, melanin: float) -> Hair:

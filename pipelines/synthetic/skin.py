@@ -24,7 +24,7 @@ AXIS_Y = -0.03  # metres behind the template's origin
 REACH = math.radians(120)  # to either side of the nose
 LOW, HIGH = 0.555, 0.862  # metres of the template: below the chin, the crown
 _EYE = (0.0308, 0.7284)  # x and z of the eyeballs' middles
-_MOUTH = (0.0245, 0.6603)  # half its width, and the height of the lips' line
+MOUTH = (0.0245, 0.6603)  # half its width, and the height of the lips' line
 NUM_CHANNELS = 6
 """Red, green and blue (linear), slope along columns and rows, gloss."""
 
@@ -106,11 +106,11 @@ def paint_skin(person: Person) -> Float32[Tensor, "channels size size"]:
 
 def _lips(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """The red of the lips, whose line is at rest on one height."""
-    across = (x / _MOUTH[0]).abs()
+    across = (x / MOUTH[0]).abs()
     bow = 0.0009 * torch.exp(-((x / 0.0035) ** 2))  # the dip of Cupid's bow
     top = 0.0092 * (1 - across.clamp(max=1) ** 2.2) ** 0.8 - bow
     bottom = 0.0098 * (1 - across.clamp(max=1) ** 2.6) ** 0.7
-    height = z - _MOUTH[1]
+    height = z - MOUTH[1]
     inside = smoothstep(0.0008, -0.0008, height - top) * smoothstep(-0.0008, 0.0008, height + bottom)
     return inside * smoothstep(1.03, 0.95, across) * (y < -0.08)
 
