@@ -168,6 +168,7 @@ def running(options: Options) -> Iterator[str]:
     trained = load_bundle(model).config
     if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
         load_perceptual(trained, config.perceptual_files)
+    command.console().print("starting Ray Serve ...")
     # Set before Ray is imported: it reads them then.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -221,7 +222,6 @@ def _require_free_port(host: str, port: int) -> None:
 def run(options: Options) -> command.Outcome:
     """Serve until Ctrl-C or SIGTERM, which end it by KeyboardInterrupt after a clean shutdown (exit code 130)."""
     screen = command.console()
-    screen.print("starting Ray Serve ...")
     with running(options) as url:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # now: Ray has set its own at its start
         screen.print(_welcome(url, options), markup=False)
