@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from pipelines.command import Outcome
+    from pipelines.cli import Outcome
 
 
 class Verb(NamedTuple):

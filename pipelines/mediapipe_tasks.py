@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines.quiet import quiet_native_logs
+from pipelines.native_logs import quiet_native_logs
 
 
 def open_task(owner: object, weights: Path, create: Callable[[Any, Any], Any]) -> Any:

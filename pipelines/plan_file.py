@@ -159,15 +159,3 @@ def last_attempts(plan: PlanFile) -> dict[ClipNames, int]:
 def is_superseded(row: Mapping[str, Any], attempts: Mapping[ClipNames, int]) -> bool:
     """Whether a later shard tried this clip of the plan again: what came of it there counts."""
     return bool(row["attempt"] < attempts.get(names_of(row), 1))
-
-
-def differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`clip.size 256 -> 128` for each value that differs, sections joined by dots."""
-    lines: list[str] = []
-    for key in sorted({*earlier, *now}):
-        a, b = earlier.get(key), now.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key} {a} -> {b}")
-    return lines

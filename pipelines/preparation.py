@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import schema, storage
+from pipelines.config_diff import differences
 from pipelines.forgotten import read_log
 from pipelines.plan import Changes, PlanConfig, PlannedClip
-from pipelines.plan_file import PlanFile, differences, plan_exists, write_plan
+from pipelines.plan_file import PlanFile, plan_exists, write_plan
 from pipelines.planner import Fingerprint, Planner
 from pipelines.process import source_url
 from pipelines.sources import Layout, corpus_root, find_sources

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import time
 from collections.abc import Iterator
 
@@ -26,9 +25,3 @@ class Stopwatch:
             inner = self._inner.pop()
             self._inner[-1] += spent
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent - inner
-
-
-def cpu_seconds() -> float:
-    """Of this process, all its threads and its finished children."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

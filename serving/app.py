@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from pipelines import command
+from pipelines import cli
 from serving.config import API_KEY_VARIABLE, ServiceConfig, parse_config, read_api_key
 from training.base_model import named_or_shipped
 
@@ -168,7 +168,7 @@ def running(options: Options) -> Iterator[str]:
     trained = load_bundle(model).config
     if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
         load_perceptual(trained, config.perceptual_files)
-    command.console().print("starting Ray Serve ...")
+    cli.console().print("starting Ray Serve ...")
     # Set before Ray is imported: it reads them then.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -219,9 +219,9 @@ def _require_free_port(host: str, port: int) -> None:
             raise ValueError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def run(options: Options) -> command.Outcome:
+def run(options: Options) -> cli.Outcome:
     """Serve until Ctrl-C or SIGTERM, which end it by KeyboardInterrupt after a clean shutdown (exit code 130)."""
-    screen = command.console()
+    screen = cli.console()
     with running(options) as url:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # now: Ray has set its own at its start
         screen.print(_welcome(url, options), markup=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from pipelines import command
+from pipelines import cli
 from serving.inputs import find_drivers, find_sources
 from serving.production import Production
 from serving.studio import ModelStudio, Recipe
@@ -93,7 +93,7 @@ class Options:
     """Also, for a source with several drivers, its videos in a row."""
 
 
-def run(options: Options) -> command.Outcome:
+def run(options: Options) -> cli.Outcome:
     """Animate; ends by saying what was made and where.
 
     Raises:
@@ -103,7 +103,7 @@ def run(options: Options) -> command.Outcome:
     started = time.perf_counter()
     sources, drivers = find_sources(options.source), find_drivers(options.driver)
     render_options = _render_options(options)
-    with workspace(options.out) as space, command.progress() as progress:
+    with workspace(options.out) as space, cli.progress() as progress:
         files = PerceptualFiles.named(options.vgg19, options.vggface)
         recipe = Recipe(named_or_shipped(options.model), options.num_steps, options.face, files)
         studio = ModelStudio(recipe, space)

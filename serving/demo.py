@@ -19,7 +19,7 @@ import tyro
 from rich.table import Table
 
 from pipelines import assets
-from pipelines.command import Artefact, Outcome, console
+from pipelines.cli import Artefact, Outcome, console
 from pipelines.synthetic.corpus import CorpusConfig, plan_clips
 from serving import roundtrip
 from serving.moving_picture import write_moving_picture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import Progress, TaskID
 
-from pipelines import command, storage
+from pipelines import cli, storage
 from pipelines.video import probe
 from serving.inputs import Input, one_line
 from serving.mosaic import write_mosaic
@@ -35,7 +35,7 @@ class Production:
     options: RenderOptions
     progress: Progress
     side_by_side: bool = True
-    made: list[command.Artefact] = field(default_factory=list)
+    made: list[cli.Artefact] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     """In order, each once: a bad driver is reported once, not for every source."""
     num_rendered: int = 0
@@ -56,10 +56,10 @@ class Production:
         self.notes[problem] = None
         self.num_failed += num_videos
 
-    def outcome(self, seconds: float) -> command.Outcome:
+    def outcome(self, seconds: float) -> cli.Outcome:
         counts = {"rendered": self.num_rendered, "reused": self.num_reused, "failed": self.num_failed}
         usable = self.num_rendered + self.num_reused > 0
-        return command.Outcome(tuple(self.made), counts, seconds, ok=usable, notes=tuple(self.notes))
+        return cli.Outcome(tuple(self.made), counts, seconds, ok=usable, notes=tuple(self.notes))
 
     def _is_usable(self, driver: Input, num_sources: int) -> bool:
         try:
@@ -183,7 +183,7 @@ class Production:
     def _add_made(self, sidecar: Sidecar) -> None:
         for file in sidecar.files:
             what = next((label for ending, label in _LABELS.items() if file.endswith(ending)), "video")
-            self.made.append(command.Artefact(what, storage.join(self.space.out, file)))
+            self.made.append(cli.Artefact(what, storage.join(self.space.out, file)))
 
     @contextmanager
     def _task(self, title: str) -> Iterator[OnStep]:

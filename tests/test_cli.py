@@ -18,7 +18,7 @@ import pytest
 import tyro
 
 import sfumato
-from pipelines.command import Artefact, Outcome
+from pipelines.cli import Artefact, Outcome
 
 ROOT = Path(sfumato.__file__).parent
 

@@ -21,7 +21,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
-from pipelines.command import console
+from pipelines.cli import console
 from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.control import Control

@@ -3,7 +3,7 @@
 import psutil
 import torch
 
-from pipelines.benchmarks.costs import describe_machine, in_words
+from pipelines.machine import describe_machine, in_words
 
 _MEGABYTE = 1e6
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Complex128, Float, Int
 
-from pipelines.command import console
+from pipelines.cli import console
 from pipelines.head import MIRRORED
 from pipelines.jpeg import decode_jpeg
 from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG, MeshReader

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from pipelines.command import Outcome, progress
-from pipelines.timing import cpu_seconds
+from pipelines.cli import Outcome, progress
+from pipelines.machine import cpu_seconds
 
 
 @dataclass(frozen=True)
@@ -71,22 +67,3 @@ def take_turns(
 def median(costs: Sequence[Cost]) -> Cost:
     """The median of each kind of seconds."""
     return Cost(statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs))
-
-
-def describe_machine(*packages: str) -> dict[str, str]:
-    """The processor, its cores, Python, and the versions of installed packages."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return {
-        "cpu": model,
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
-
-
-def in_words(machine: Mapping[str, str]) -> str:
-    """The machine on one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())

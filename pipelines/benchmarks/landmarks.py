@@ -18,7 +18,7 @@ from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
 from pipelines.benchmarks.parametric import KnownFigures, draw_known, known_counts, known_table, measure_known
 from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
 from pipelines.box_finders import create_box_finder
-from pipelines.command import Outcome, console, progress
+from pipelines.cli import Outcome, console, progress
 from pipelines.frame_table import read_frame_table
 from pipelines.landmarks import (
     DETECTORS,

@@ -25,18 +25,18 @@ from rich.table import Table
 
 from pipelines import schema
 from pipelines.benchmarks import parts, usual_script
-from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, take_turns
+from pipelines.benchmarks.costs import BenchOutcome, Cost, take_turns
 from pipelines.benchmarks.films import draw_films, fetch_films, given_films
+from pipelines.cli import Outcome, console
 from pipelines.clip_config import ClipConfig
-from pipelines.command import Outcome, console
 from pipelines.decoder import Decoder
 from pipelines.landmarks import LandmarkDetector, create_detector, require_weights
+from pipelines.machine import cpu_seconds, describe_machine, in_words
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import ShardReport
-from pipelines.timing import cpu_seconds
 
 VOXCELEB2_CLIPS = 1_128_246
 _CORES = 64  # of the cluster that the projection speaks of

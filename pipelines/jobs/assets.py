@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipelines import assets
 from pipelines.assets import ASSETS, Asset, AssetError
-from pipelines.command import Artefact, Outcome, console
+from pipelines.cli import Artefact, Outcome, console
 
 
 @dataclass(frozen=True)

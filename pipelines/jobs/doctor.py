@@ -19,7 +19,7 @@ import tyro
 from packaging.requirements import Requirement
 
 from pipelines.assets import cache_folder, fetch, find, is_cached
-from pipelines.command import Outcome, console
+from pipelines.cli import Outcome, console
 from pipelines.system_libraries import LIBRARIES, family_of, how_to_install
 
 State = Literal["ok", "note", "missing"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines import storage
 from pipelines.canary import run_canary
-from pipelines.command import Artefact, Outcome, console
+from pipelines.cli import Artefact, Outcome, console
 from pipelines.completion import PlannedShard, collect_reports, complete, refusals, summarize
 from pipelines.plan_file import PlanFile
 from pipelines.process import STOP, ShardWorker, Tools

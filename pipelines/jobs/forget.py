@@ -11,7 +11,7 @@ from difflib import get_close_matches
 import tyro
 
 from pipelines import forgetting, forgotten, storage
-from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.cli import Artefact, Outcome, console, progress
 from pipelines.forgetting import Holding
 from pipelines.plan_file import PlanFile
 from pipelines.shards import read_manifest

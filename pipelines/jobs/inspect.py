@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import gallery, storage
-from pipelines.command import Artefact, Outcome
+from pipelines.cli import Artefact, Outcome
 from pipelines.shards import read_manifest
 from pipelines.sheet import render
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import tyro
 
 from pipelines import storage
+from pipelines.cli import Outcome, console
 from pipelines.clip_config import ClipConfig
-from pipelines.command import Outcome, console
 from pipelines.decoder import Decoder, Limits
 from pipelines.faces import CropRule
 from pipelines.jobs.engine import Engine, finish_dataset

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import tyro
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome
+from pipelines.cli import Artefact, Outcome
 from pipelines.completion import collect_reports, failed_clips, summarize
 from pipelines.decoder import Limits
 from pipelines.jobs.engine import Engine, finish_dataset

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines import storage
-from pipelines.command import progress
+from pipelines.cli import progress
 from pipelines.completion import PlannedShard
 from pipelines.schema import report_name
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome, progress
+from pipelines.cli import Artefact, Outcome, progress
 from pipelines.completion import remove_leftovers
 from pipelines.synthetic.corpus import MANIFEST, CorpusConfig, begin, finish, plan_clips, settings_of, whole_clips
 

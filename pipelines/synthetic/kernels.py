@@ -11,7 +11,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from pipelines.quiet import quiet_native_logs
+from pipelines.native_logs import quiet_native_logs
 
 wp.config.log_level = wp.LOG_ERROR
 with quiet_native_logs():  # no word about a missing CUDA driver

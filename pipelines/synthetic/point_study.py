@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from pipelines.command import console
+from pipelines.cli import console
 from pipelines.head import MIRRORED
 from pipelines.landmarks import LandmarkDetector, create_detector
 from pipelines.synthetic.motion import ACTIONS, Motion

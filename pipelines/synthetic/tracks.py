@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from pipelines import assets, storage, video
-from pipelines.command import console, progress
+from pipelines.cli import console, progress
 from pipelines.head import CANONICAL_LANDMARKS, JAW, fit_pose
 from pipelines.mediapipe_faces import BlendshapeReader
 from pipelines.schema import digest_of

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import schema
+from pipelines.config_diff import differences
 from pipelines.forgotten import LOG, Forgotten, add_to_log, hash_of
 from pipelines.plan import PlanConfig
-from pipelines.plan_file import PlanFile, differences, plan_row, write_plan
+from pipelines.plan_file import PlanFile, plan_row, write_plan
 from pipelines.preparation import Request, held_out_identities, prepare
 
 SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}

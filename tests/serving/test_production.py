@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import command, storage
+from pipelines import cli, storage
 from pipelines.video import VideoWriter, probe
 from serving.inputs import Input, find_drivers, find_sources
 from serving.production import Production
@@ -64,9 +64,9 @@ def inputs(tmp_path: Path, make_video: Any) -> Path:
 
 def produce(
     inputs: Path, studio: PaintingStudio, out: str, *, drivers: Sequence[str] = ("smile.mp4", "talk.mp4"), **more: Any
-) -> command.Outcome:
+) -> cli.Outcome:
     mosaic = more.pop("mosaic", True)
-    with workspace(out) as space, command.progress() as progress:
+    with workspace(out) as space, cli.progress() as progress:
         production = Production(space, studio, more.pop("options", RenderOptions()), progress, **more)
         sources = find_sources([str(inputs / "anna.jpg"), str(inputs / "leo.jpg")]).inputs
         production.animate(sources, find_drivers([str(inputs / name) for name in drivers]).inputs, mosaic=mosaic)

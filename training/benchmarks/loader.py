@@ -21,8 +21,9 @@ import numpy as np
 from rich.table import Table
 
 from pipelines import storage
-from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, take_turns
-from pipelines.command import Artefact, Outcome, console
+from pipelines.benchmarks.costs import BenchOutcome, Cost, take_turns
+from pipelines.cli import Artefact, Outcome, console
+from pipelines.machine import describe_machine, in_words
 from pipelines.shards import FrameRef, read_manifest
 from training.benchmarks.films import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig

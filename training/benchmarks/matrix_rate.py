@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipelines.timing import cpu_seconds
+from pipelines.machine import cpu_seconds
 from training.config import Precision
 
 _SIDE = {"cuda": 8192, "cpu": 1536}

@@ -24,8 +24,9 @@ from typing import Literal
 import torch
 from rich.table import Table
 
-from pipelines.benchmarks.costs import BenchOutcome, Cost, describe_machine, in_words, median, take_rounds
-from pipelines.command import Artefact, Outcome, console
+from pipelines.benchmarks.costs import BenchOutcome, Cost, median, take_rounds
+from pipelines.cli import Artefact, Outcome, console
+from pipelines.machine import describe_machine, in_words
 from pipelines.shards import read_manifest
 from training.benchmarks.films import make_dataset
 from training.benchmarks.matrix_rate import count_flops, matrix_rate

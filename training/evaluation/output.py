@@ -3,7 +3,7 @@
 import json
 
 from pipelines import storage
-from pipelines.command import Artefact
+from pipelines.cli import Artefact
 from training import run_record
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation

@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from pipelines import storage
-from pipelines.command import Outcome, progress
+from pipelines.cli import Outcome, progress
 from pipelines.landmarks import create_detector
 from pipelines.shards import ShardDataset, SourceVideo
 from training.checkpoint import BaseModel

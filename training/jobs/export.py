@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome
+from pipelines.cli import Artefact, Outcome
 from training.export import export_bundle
 
 

@@ -11,7 +11,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.assets import sha256_of
-from pipelines.command import Artefact, Outcome, progress
+from pipelines.cli import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
 from training.avatar import Avatar, load_avatar, save_avatar
 from training.base_model import named_or_shipped

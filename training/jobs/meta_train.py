@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from pipelines import storage
-from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.cli import Artefact, Outcome, console, progress
 from training import lease
 from training.base_model import named_or_shipped
 from training.checkpoint import (

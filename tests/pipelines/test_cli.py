@@ -1,6 +1,6 @@
 import json
 
-from pipelines.command import Artefact, Outcome, console, progress
+from pipelines.cli import Artefact, Outcome, console, progress
 
 
 def test_outcome_is_one_line_of_json_with_all_its_parts() -> None:

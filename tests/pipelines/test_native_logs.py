@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.quiet import quiet_native_logs
+from pipelines.native_logs import quiet_native_logs
 
 
 def test_what_a_library_writes_to_descriptor_2_is_dropped_within_the_block_only(

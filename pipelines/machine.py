@@ -1,0 +1,35 @@
+"""The machine that a figure was measured on, and the CPU time spent there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe_machine(*packages: str) -> dict[str, str]:
+    """The processor, its cores, Python, and the versions of installed packages."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def in_words(machine: Mapping[str, str]) -> str:
+    """The machine on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
+
+
+def cpu_seconds() -> float:
+    """Of this process, all its threads and its finished children."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
