@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import cuts, sampling, video, voxceleb_boxes
-from pipelines.assets import sha256_of
+from pipelines.assets.cache import sha256_of
 from pipelines.clip_config import ClipConfig
 from pipelines.decoder import ClipInfo, Decoder
 from pipelines.jpeg import encode_jpeg

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import assets, video
-from pipelines.weights import hub_folder, is_at_hand, locate, locate_blazeface
+from pipelines.assets.weights import hub_folder, is_at_hand, locate, locate_blazeface
 
 DETECTORS = ("mediapipe", "face-alignment", "dlib")
 BOXES = ("yunet", "s3fd", "blazeface")

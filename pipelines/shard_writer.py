@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import schema, storage
-from pipelines.assets import sha256_of
+from pipelines.assets.cache import sha256_of
 from pipelines.clips import ClipRow
 from pipelines.quality import Measures
 from pipelines.schema import ClipKey

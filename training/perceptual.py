@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines import weights
+from pipelines.assets import weights
 from training.config import PerceptualNet, TrainConfig
 from training.perceptual_files import PerceptualFiles
 from training.perceptual_weights import (

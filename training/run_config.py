@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 
-from pipelines import weights
+from pipelines.assets import weights
 from pipelines.shards import read_manifest
 from training.checkpoint import differences, load_bundle
 from training.config import Beginning, TrainConfig

@@ -10,7 +10,8 @@ import tyro
 from rich.table import Table
 
 from pipelines import assets
-from pipelines.assets import ASSETS, Asset, AssetError
+from pipelines.assets import Asset, AssetError
+from pipelines.assets.catalogue import ASSETS
 from pipelines.cli import Artefact, Outcome, console
 
 

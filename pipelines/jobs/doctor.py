@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import tyro
 from packaging.requirements import Requirement
 
-from pipelines.assets import cache_folder, fetch, find, is_cached
+from pipelines.assets.cache import cache_folder, fetch, find, is_cached
 from pipelines.cli import Outcome, console
 from pipelines.system_libraries import LIBRARIES, family_of, how_to_install
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipelines import storage
-from pipelines.assets import find
+from pipelines.assets.cache import find
 from pipelines.completion import remove_leftovers
 from pipelines.config_diff import differences
 from pipelines.schema import ClipKey, canonical_json

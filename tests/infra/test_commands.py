@@ -92,7 +92,7 @@ def test_the_flags_left_to_beam_are_beams() -> None:
 
 
 def test_assets_baked_into_images_are_in_the_catalogue() -> None:
-    from pipelines.assets import ASSETS
+    from pipelines.assets.catalogue import ASSETS
 
     for _, (verb, *arguments) in COMMANDS:
         if verb == "assets":

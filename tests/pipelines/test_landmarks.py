@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from pipelines import assets, landmarks
-from pipelines.assets import Asset
+from pipelines.assets import catalogue
+from pipelines.assets.cache import Asset
 from pipelines.landmarks import create_detector, face_size, make_face, require_weights, resolve_detector
 
 
 @pytest.fixture
 def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine that can fetch nothing; returns torch hub's folder, which is not there."""
-    unreachable = {name: Asset(name, asset.file, 1, asset.sha256, "CC0") for name, asset in assets.ASSETS.items()}
-    monkeypatch.setattr(assets, "ASSETS", unreachable)
+    unreachable = {name: Asset(name, asset.file, 1, asset.sha256, "CC0") for name, asset in catalogue.ASSETS.items()}
+    monkeypatch.setattr(catalogue, "ASSETS", unreachable)
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("SFUMATO_MIRROR", raising=False)

@@ -16,6 +16,7 @@ import torch
 
 import sfumato
 from pipelines import assets, storage
+from pipelines.assets import cache
 from training.checkpoint import MANIFEST, Origin, load_bundle, resume, save_bundle
 from training.config import TrainConfig
 from training.critics import Critics
@@ -184,7 +185,7 @@ def test_64_another_file_under_a_perceptual_networks_name_is_not_read(
     path = assets.path_of(assets.find("lpips_alexnet"))
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps({"a": Payload(marker)}))
-    monkeypatch.setattr(assets, "_fetch_group", lambda key, group, report: _refuse(assets.verify(group[0])))
+    monkeypatch.setattr(cache, "_fetch_group", lambda key, group, report: _refuse(assets.verify(group[0])))
     with pytest.raises(ValueError, match=rf"{path.name} has sha256 \w+, expected"):
         load_perceptual(tiny_train())
     assert not marker.exists()

@@ -11,7 +11,7 @@ from training.avatar import load_avatar
 from training.base_model import SHIPPED
 from training.checkpoint import MANIFEST, load_bundle
 
-PICTURE = Path(sfumato.__file__).parent / "pipelines" / "data" / "mona_lisa.jpg"
+PICTURE = Path(sfumato.__file__).parent / "pipelines" / "assets" / "data" / "mona_lisa.jpg"
 
 
 def test_it_is_whole_and_small_enough_for_a_repository() -> None:

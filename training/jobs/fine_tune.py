@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import storage
-from pipelines.assets import sha256_of
+from pipelines.assets.cache import sha256_of
 from pipelines.cli import Artefact, Outcome, progress
 from pipelines.landmarks import create_detector
 from training.avatar import Avatar, load_avatar, save_avatar

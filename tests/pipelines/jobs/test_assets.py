@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import assets
-from pipelines.assets import Asset, AssetError
+from pipelines.assets import catalogue
+from pipelines.assets.cache import Asset, AssetError
 from pipelines.jobs import assets as verb
 from pipelines.jobs.assets import Options, run
 
@@ -16,7 +17,7 @@ def two_assets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         name: Asset(name, f"{name}.bin", 4, hashlib.sha256(name.encode()).hexdigest(), "CC0")
         for name in ("here", "gone")
     }
-    monkeypatch.setattr(assets, "ASSETS", entries)
+    monkeypatch.setattr(catalogue, "ASSETS", entries)
     monkeypatch.setattr(verb, "ASSETS", entries)
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "here.bin").write_bytes(b"here")
@@ -71,7 +72,7 @@ def test_what_one_site_alone_has_is_fetched_only_by_name(two_assets: Path, monke
         "far", "far.bin", 3, hashlib.sha256(b"far").hexdigest(), "CC0", url=f"file://{two_assets.parent}/far.bin"
     )
     (two_assets.parent / "far.bin").write_bytes(b"far")
-    assets.ASSETS["far"] = far  # type: ignore[index]
+    catalogue.ASSETS["far"] = far  # type: ignore[index]
     run(Options("fetch"))
     assert not assets.is_cached(far)
     assert run(Options("fetch", ("far",))).counts == {"fetched": 1, "already there": 0}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines import assets, storage
 from pipelines.assets import Asset, AssetError
-from pipelines.carriers import download_url
+from pipelines.assets.download import download_url
 from pipelines.cli import progress
 
 # The rear-camera network of BlazeFace, as its PyTorch port publishes it. No sha256 is published with it, so nothing

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import assets, storage, weights
-from pipelines.assets import Asset
+from pipelines import storage
+from pipelines.assets import catalogue, weights
+from pipelines.assets.cache import Asset
 
 CONTENT = b"weights of a very small network"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -14,7 +15,7 @@ FILE = f"net-{SHA256[:10]}.pth"
 @pytest.fixture(autouse=True)
 def one_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A catalogue of one network that lies nowhere yet."""
-    monkeypatch.setattr(assets, "ASSETS", {"net": Asset("net", FILE, len(CONTENT), SHA256, "CC0")})
+    monkeypatch.setattr(catalogue, "ASSETS", {"net": Asset("net", FILE, len(CONTENT), SHA256, "CC0")})
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SFUMATO_MIRROR", raising=False)
@@ -70,7 +71,7 @@ def test_a_folder_of_a_store_is_copied_into_the_cache(tmp_path: Path) -> None:
 def test_a_published_file_must_have_all_digits_of_its_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path)
     other = SHA256[:10] + "0" * 54
-    monkeypatch.setattr(assets, "ASSETS", {"net": Asset("net", FILE, len(CONTENT), other, "CC0")})
+    monkeypatch.setattr(catalogue, "ASSETS", {"net": Asset("net", FILE, len(CONTENT), other, "CC0")})
     with pytest.raises(ValueError, match=f"{FILE} has sha256 {SHA256}, expected {other}"):
         weights.locate("net", str(tmp_path))
 

