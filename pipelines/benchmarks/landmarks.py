@@ -15,8 +15,8 @@ from rich.table import Table
 
 from pipelines import assets, video
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
-from pipelines.benchmarks.parametric import KnownFigures, draw_known, known_counts, known_table, measure_known
 from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
+from pipelines.benchmarks.synthetic_faces import KnownFigures, draw_known, known_counts, known_table, measure_known
 from pipelines.box_finders import create_box_finder
 from pipelines.cli import Outcome, console, progress
 from pipelines.frame_table import read_frame_table

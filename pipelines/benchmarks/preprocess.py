@@ -5,7 +5,7 @@ Three ways with the same films are measured in one run, in rounds that take turn
     ours     `process_shard`, as a worker of `sfumato preprocess` does it: decoder process, detector, shard written
     parts    only what cannot be left out, each part alone: PyAV decodes up to the last frame looked at, the detector
              looks at these frames, the frames kept are cropped and become JPEGs
-    usual    as public scripts do: `pipelines.benchmarks.usual_script`
+    usual    as public scripts do: `pipelines.benchmarks.reference_script`
 
 What a worker pays once (starting the decoder's process, loading the detector) is measured apart: it is spread over all
 clips of a run.
@@ -24,9 +24,9 @@ from pathlib import Path
 from rich.table import Table
 
 from pipelines import schema
-from pipelines.benchmarks import parts, usual_script
-from pipelines.benchmarks.costs import BenchOutcome, Cost, take_turns
-from pipelines.benchmarks.films import draw_films, fetch_films, given_films
+from pipelines.benchmarks import reference_script, stage_floor
+from pipelines.benchmarks.clips import draw_films, fetch_films, given_films
+from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
 from pipelines.cli import Outcome, console
 from pipelines.clip_config import ClipConfig
 from pipelines.decoder import Decoder
@@ -130,7 +130,7 @@ def run(options: Options) -> Outcome:
             films, notes = given_films(options.films, cut, options.seconds)
         else:
             films, notes = fetch_films(cut, options.seconds)
-        if options.usual and not usual_script.can_run():
+        if options.usual and not reference_script.can_run():
             notes.append("the usual script was not measured: it needs scikit-image, pip install '.[dev]'")
         figures = _measure(options, films, folder)
     console().print(_table(figures))
@@ -159,11 +159,11 @@ def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
             decoder.start()
             reports.append(process_shard(spec, detector, decoder))
 
-    prepared = {film: parts.prepare(film, detector, config) for film in dict.fromkeys(chosen)}
+    prepared = {film: stage_floor.prepare(film, detector, config) for film in dict.fromkeys(chosen)}
     clips = [prepared[film] for film in chosen]
     ways: dict[str, tuple[Callable[[], object], int]] = {"start": (_start_decoder, 1), "ours": (ours, len(chosen))}
-    ways |= {name: (part, len(chosen)) for name, part in parts.pure_parts(clips, detector, config).items()}
-    if options.usual and usual_script.can_run():
+    ways |= {name: (part, len(chosen)) for name, part in stage_floor.pure_parts(clips, detector, config).items()}
+    if options.usual and reference_script.can_run():
         ways["usual"] = lambda: _usual(chosen, folder, detector, config.size), len(chosen)
     ours()
     reports.clear()
@@ -174,12 +174,12 @@ def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
     report = reports[-1]
     return Figures(
         ours=Cost(whole.cpu_s - start.cpu_s / len(chosen), whole.wall_s - start.wall_s / len(chosen)),
-        parts={name: costs[name] for name in parts.NAMES},
+        parts={name: costs[name] for name in stage_floor.NAMES},
         usual=costs.get("usual"),
         stages=_median_stages(reports, len(chosen)),
         start_up={"decoder": start.cpu_s, "detector": detector_s},
         outcomes={"done": report.num_done, **report.codes},
-        frames=parts.mean_frames(clips),
+        frames=stage_floor.mean_frames(clips),
         bytes_per_clip=report.num_bytes // len(chosen),
         machine=describe_machine("av", "mediapipe", "numpy", "pyarrow"),
     )
@@ -217,7 +217,7 @@ def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
 def _usual(films: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
     for film in films:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            usual_script.prepare_film(film, Path(scratch), detector, size)
+            reference_script.prepare_film(film, Path(scratch), detector, size)
 
 
 def _median_stages(reports: Sequence[ShardReport], num_clips: int) -> dict[str, float]:

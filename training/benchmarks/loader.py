@@ -21,7 +21,7 @@ import numpy as np
 from rich.table import Table
 
 from pipelines import storage
-from pipelines.benchmarks.costs import BenchOutcome, Cost, take_turns
+from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
 from pipelines.cli import Artefact, Outcome, console
 from pipelines.machine import describe_machine, in_words
 from pipelines.shards import FrameRef, read_manifest

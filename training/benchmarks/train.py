@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from rich.table import Table
 
-from pipelines.benchmarks.costs import BenchOutcome, Cost, median, take_rounds
+from pipelines.benchmarks.rounds import BenchOutcome, Cost, median, take_rounds
 from pipelines.cli import Artefact, Outcome, console
 from pipelines.machine import describe_machine, in_words
 from pipelines.shards import read_manifest

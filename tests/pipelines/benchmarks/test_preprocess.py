@@ -9,9 +9,9 @@ import pytest
 
 import sfumato
 from pipelines import assets
-from pipelines.benchmarks.costs import Cost
-from pipelines.benchmarks.films import draw_films
+from pipelines.benchmarks.clips import draw_films
 from pipelines.benchmarks.preprocess import Figures
+from pipelines.benchmarks.rounds import Cost
 from pipelines.video import probe
 
 FIGURES = Figures(

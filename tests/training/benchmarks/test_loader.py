@@ -8,7 +8,7 @@ import pytest
 
 import sfumato
 from pipelines import assets
-from pipelines.benchmarks.costs import Cost
+from pipelines.benchmarks.rounds import Cost
 from pipelines.shards import ShardDataset
 from training.benchmarks.loader import Figures
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sfumato
-from pipelines.benchmarks.costs import Cost
+from pipelines.benchmarks.rounds import Cost
 from pipelines.shards import ShardDataset
 from training import critics
 from training.benchmarks import step_ways

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jaxtyping import Float, UInt8
 
-from pipelines.benchmarks.parametric import (
+from pipelines.benchmarks.synthetic_faces import (
     KnownFace,
     KnownFigures,
     draw_known,
