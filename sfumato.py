@@ -29,13 +29,15 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "assets": Verb("pipelines.jobs.assets", "", "list, fetch and verify the pretrained files and demo clips"),
-    "synthesize": Verb("pipelines.jobs.synthesize", "synthetic", "talking heads that nobody owns, with their truth"),
-    "preprocess": Verb("pipelines.jobs.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
-    "validate": Verb("pipelines.jobs.validate", "", "reopen every file of a data set and check all it says"),
-    "inspect": Verb("pipelines.jobs.inspect", "", "one page to look at a data set: faces, rejects, coverage"),
-    "retry": Verb("pipelines.jobs.retry", "pipelines", "try again what failed for reasons outside the clips"),
-    "forget": Verb("pipelines.jobs.forget", "", "take a person out of a data set"),
+    "assets": Verb("pipelines.commands.assets", "", "list, fetch and verify the pretrained files and demo clips"),
+    "synthesize": Verb(
+        "pipelines.commands.synthesize", "synthetic", "talking heads that nobody owns, with their truth"
+    ),
+    "preprocess": Verb("pipelines.commands.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
+    "validate": Verb("pipelines.commands.validate", "", "reopen every file of a data set and check all it says"),
+    "inspect": Verb("pipelines.commands.inspect", "", "one page to look at a data set: faces, rejects, coverage"),
+    "retry": Verb("pipelines.commands.retry", "pipelines", "try again what failed for reasons outside the clips"),
+    "forget": Verb("pipelines.commands.forget", "", "take a person out of a data set"),
     "meta-train": Verb("training.jobs.meta_train", "training", "shards, or people drawn online -> base model"),
     "evaluate": Verb("training.jobs.evaluate", "training", "a base model beside its baselines: tables and a page"),
     "export": Verb("training.jobs.export", "training", "a base model to hand on: small, not to be trained further"),
@@ -43,7 +45,7 @@ VERBS = {
     "animate": Verb("serving.batch", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),
     "demo": Verb("serving.demo", "pipelines,serving", "the whole line on small data: an animated Mona Lisa"),
-    "doctor": Verb("pipelines.jobs.doctor", "", "check this installation and say how to mend it"),
+    "doctor": Verb("pipelines.commands.doctor", "", "check this installation and say how to mend it"),
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds a clip, beside its parts"),
     "bench loader": Verb("training.benchmarks.loader", "training", "episodes a second, beside pure JPEG decoding"),
     "bench train": Verb("training.benchmarks.train", "training", "a training step, beside its networks alone"),

@@ -32,7 +32,7 @@ def stages(out: Path, paths: dict[str, Path]) -> list[tuple[str, ...]]:
 
 def filmed(out: Path, synthesize: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the `synthesize` command as it stands, its films replaced by a few bytes."""
-    from pipelines.jobs import synthesize as job
+    from pipelines.commands import synthesize as job
     from pipelines.synthetic.corpus import plan_clips
 
     def write(options: job.Options) -> None:

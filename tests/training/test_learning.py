@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipelines import assets
-from pipelines.jobs.preprocess import Options
-from pipelines.jobs.preprocess import run as preprocess
+from pipelines.commands.preprocess import Options
+from pipelines.commands.preprocess import run as preprocess
 from pipelines.matte import PersonSegmenter
 from pipelines.shards import ShardDataset
 from training.config import LossWeights, ModelConfig, TrainConfig

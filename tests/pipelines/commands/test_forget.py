@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs.forget import Options, run
+from pipelines.commands.forget import Options, run
 from pipelines.plan_file import PlanFile
 from pipelines.validation import validate
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.jobs.inspect import Options, run
+from pipelines.commands.inspect import Options, run
 
 Make = Callable[..., Any]
 BROWSER = next(

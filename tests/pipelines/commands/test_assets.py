@@ -6,8 +6,8 @@ import pytest
 from pipelines import assets
 from pipelines.assets import catalogue
 from pipelines.assets.cache import Asset, AssetError
-from pipelines.jobs import assets as verb
-from pipelines.jobs.assets import Options, run
+from pipelines.commands import assets as verb
+from pipelines.commands.assets import Options, run
 
 
 @pytest.fixture

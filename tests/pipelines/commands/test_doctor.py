@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import doctor
-from pipelines.jobs.doctor import Check, Options, check_packages
+from pipelines.commands import doctor
+from pipelines.commands.doctor import Check, Options, check_packages
 
 INSTALLED: Mapping[str, str] = {"numpy": "2.4.6", "ray": "2.60.0", "uvicorn": "0.1"}
 RAY_PARTS = ['uvicorn>=0.2; extra == "serve"', 'gpustat; extra == "default"', "click"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.jobs.validate import Options, run
+from pipelines.commands.validate import Options, run
 
 Make = Callable[..., Any]
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import sfumato
-from pipelines.jobs import synthesize
+from pipelines.commands import synthesize
 from pipelines.sources import Source, find_sources
 from pipelines.synthetic.truth import truth_of
 from pipelines.video import probe

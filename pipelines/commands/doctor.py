@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from pipelines.assets.cache import cache_folder, fetch, find, is_cached
 from pipelines.cli import Outcome, console
-from pipelines.system_libraries import LIBRARIES, family_of, how_to_install
+from pipelines.commands.system_libraries import LIBRARIES, family_of, how_to_install
 
 State = Literal["ok", "note", "missing"]
 

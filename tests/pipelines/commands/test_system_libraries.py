@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.system_libraries import LIBRARIES, family_of, how_to_install
+from pipelines.commands.system_libraries import LIBRARIES, family_of, how_to_install
 
 
 @pytest.mark.parametrize(

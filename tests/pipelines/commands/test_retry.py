@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines import assets
-from pipelines.jobs import preprocess, retry
+from pipelines.commands import preprocess, retry
 from pipelines.plan_file import PlanFile
 from pipelines.shards import ShardDataset, read_manifest
 

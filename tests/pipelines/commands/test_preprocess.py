@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import assets
+from pipelines.commands import preprocess
+from pipelines.commands.preprocess import Options, accept_unknown, run
 from pipelines.head import fit_pose
-from pipelines.jobs import preprocess
-from pipelines.jobs.preprocess import Options, accept_unknown, run
 from pipelines.jpeg import decode_jpeg
 from pipelines.shards import ShardDataset
 
