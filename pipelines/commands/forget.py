@@ -10,9 +10,10 @@ from difflib import get_close_matches
 
 import tyro
 
-from pipelines import forgetting, forgotten, storage
+from pipelines import forgotten, storage
 from pipelines.cli import Artefact, Outcome, console, progress
-from pipelines.forgetting import Holding
+from pipelines.curation import forget_identity
+from pipelines.curation.forget_identity import Holding
 from pipelines.plan_file import PlanFile
 from pipelines.shards import read_manifest
 
@@ -43,7 +44,7 @@ def run(options: Options) -> Outcome:
         raise FileNotFoundError(f"{options.root} does not exist")
     read_manifest(options.root)  # first of all, say when this is no data set
     plan = PlanFile(options.root)
-    holding = forgetting.find_identity(options.root, plan, options.identity)
+    holding = forget_identity.find_identity(options.root, plan, options.identity)
     if not holding.shards:
         return _finish(options, plan, begin)
     question = f"{_quantity(holding)} of {options.identity!r} go for good"
@@ -51,7 +52,7 @@ def run(options: Options) -> Outcome:
         return Outcome((), _counts(holding, 0), time.monotonic() - begin, ok=False, notes=("nothing was changed",))
     with progress() as bar:
         task = bar.add_task("shards", total=len(holding.shards))
-        forgetting.take_out(options.root, holding, lambda: bar.advance(task))
+        forget_identity.take_out(options.root, holding, lambda: bar.advance(task))
     notes = [f"{_quantity(holding)} are gone; {forgotten.LOG} keeps a hash of the name, not the name"]
     if holding.copies:
         notes.append(f"copies of the same films went, too: {_some(holding.copies)}")
@@ -70,10 +71,10 @@ def _finish(options: Options, plan: PlanFile, begin: float) -> Outcome:
     digest = forgotten.hash_of(options.identity)
     earlier = [line for line in forgotten.read_log(options.root) if line.identity_sha256 == digest]
     if not earlier:
-        close = get_close_matches(options.identity, sorted(forgetting.known_identities(plan)), n=3, cutoff=0.6)
+        close = get_close_matches(options.identity, sorted(forget_identity.known_identities(plan)), n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"{options.root} has no identity {options.identity!r}{hint}")
-    forgetting.settle(options.root)
+    forget_identity.settle(options.root)
     return Outcome(
         (Artefact("data set", options.root),),
         {"clips": 0, "frames": 0, "shards": 0},

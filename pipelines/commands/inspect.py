@@ -8,10 +8,11 @@ from typing import Annotated
 
 import tyro
 
-from pipelines import gallery, storage
+from pipelines import storage
 from pipelines.cli import Artefact, Outcome
+from pipelines.curation import preview_sample
+from pipelines.curation.preview_page import render
 from pipelines.shards import read_manifest
-from pipelines.sheet import render
 
 _MAX_CLIPS = 200
 
@@ -52,7 +53,7 @@ def run(options: Options) -> Outcome:
         )
     if storage.is_folder(options.out):
         raise ValueError(f"{options.out} is a folder; OUT is the page's file")
-    seen = gallery.sample(options.root, manifest, options.clips, options.seed)
+    seen = preview_sample.sample(options.root, manifest, options.clips, options.seed)
     page = render(manifest, seen, options.seed).encode()
     storage.write_bytes(options.out, page)
     counts = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import tyro
 
 from pipelines.cli import Artefact, Outcome, progress
-from pipelines.validation import Validation, validate
+from pipelines.curation.validate_dataset import Validation, validate
 
 _SHOWN = 20
 

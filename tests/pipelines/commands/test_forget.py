@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipelines.commands.forget import Options, run
+from pipelines.curation.validate_dataset import validate
 from pipelines.plan_file import PlanFile
-from pipelines.validation import validate
 
 Make = Callable[..., Any]
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines import gallery, storage
-from pipelines.gallery import choose_frames, sample
+from pipelines import storage
+from pipelines.curation import preview_sample
+from pipelines.curation.preview_sample import choose_frames, sample
 from pipelines.schema import ClipKey
 
 Make = Callable[..., Any]
@@ -91,7 +92,7 @@ def test_only_so_many_shards_and_rejects_are_looked_into(
     assert len(seen.rejects) == 30
     assert sum(row["shown"] for row in seen.rejects) == 24
     assert sum(row["thumbnail"] is not None for row in seen.rejects) == 24
-    monkeypatch.setattr(gallery, "MAX_SHARDS", 2)
+    monkeypatch.setattr(preview_sample, "MAX_SHARDS", 2)
     seen = sample(str(tmp_path), manifest, 9, seed=0)
     assert (seen.num_shards, len(seen.rejects)) == (2, 20)
 

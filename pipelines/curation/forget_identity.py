@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import forgotten, rewrite, schema, storage
+from pipelines import forgotten, schema, storage
 from pipelines.completion import collect_reports, complete, remove_leftovers, summarize
+from pipelines.curation import shard_readback
 from pipelines.forgotten import Forgotten
 from pipelines.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.process import Tools
@@ -123,8 +124,8 @@ def _rewrite_shard(
             return  # done before an interruption
         seconds = report.seconds
     keys = {names_of(row) for row in staying}
-    rows = rewrite.read_rows(root, split, shard)
-    rejects = rewrite.read_rejects(root, shard)
+    rows = shard_readback.read_rows(root, split, shard)
+    rejects = shard_readback.read_rejects(root, shard)
     storage.remove(url)
     write_shard(
         root,

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
 from pipelines import schema, storage
-from pipelines.findings import Finding, Note, reason_of
+from pipelines.curation.findings import Finding, Note, reason_of
+from pipelines.curation.validate_part import check_part
 from pipelines.jpeg import decode_jpeg
-from pipelines.part_check import check_part
 from pipelines.plan_file import ClipNames, names_of
 from pipelines.shard_writer import ShardReport, read_report
 from pipelines.shards import ShardEntry

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
 from pipelines import schema
-from pipelines.findings import Note
+from pipelines.curation.findings import Note
 from pipelines.jpeg import decode_jpeg
 from pipelines.plan_file import ClipNames
 from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import forgotten, schema, storage
+from pipelines.curation.validate_dataset import validate
 from pipelines.schema import ClipKey
 from pipelines.shards import read_manifest
-from pipelines.validation import validate
 
 Make = Callable[..., Any]
 PART = "train/part-00000.parquet"

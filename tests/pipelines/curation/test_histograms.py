@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.distributions import Easing, histogram, near_misses, pose_coverage
+from pipelines.curation.histograms import Easing, histogram, near_misses, pose_coverage
 from pipelines.quality import QualityRule
 
 

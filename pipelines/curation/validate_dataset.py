@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines import forgotten, schema, storage
-from pipelines.findings import Finding
+from pipelines.curation.findings import Finding
+from pipelines.curation.validate_shard import Expectations, ShardResult, check_shard
 from pipelines.plan_file import PLAN, ClipNames, PlanFile, last_attempts, names_of
 from pipelines.schema import SPLITS
-from pipelines.shard_check import Expectations, ShardResult, check_shard
 from pipelines.shards import MANIFEST, DatasetManifest, ShardEntry, read_manifest
 
 CARD = "README.md"

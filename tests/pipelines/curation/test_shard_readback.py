@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import rewrite
+from pipelines.curation import shard_readback
 from pipelines.shard_writer import write_shard
 
 Make = Callable[..., Any]
@@ -20,7 +20,7 @@ def test_a_shard_read_back_is_written_to_the_same_bytes(tmp_path: Path, make_row
     ]
     first, again = str(tmp_path / "first"), str(tmp_path / "again")
     write_shard(first, "train", 3, rows, rejects, seconds={"a": 1.0}, **HASHES)
-    read = rewrite.read_rows(first, "train", 3), rewrite.read_rejects(first, 3)
+    read = shard_readback.read_rows(first, "train", 3), shard_readback.read_rejects(first, 3)
     write_shard(again, "train", 3, *read, seconds={"a": 1.0}, **HASHES)
     files = sorted(path.relative_to(first) for path in Path(first).rglob("*") if path.is_file())
     assert len(files) == 4
@@ -30,7 +30,10 @@ def test_a_shard_read_back_is_written_to_the_same_bytes(tmp_path: Path, make_row
 
 def test_a_shard_without_rejects_has_none(tmp_path: Path) -> None:
     write_shard(str(tmp_path), "val", 0, [], [], seconds={}, **HASHES)
-    assert (rewrite.read_rows(str(tmp_path), "val", 0), rewrite.read_rejects(str(tmp_path), 0)) == ([], [])
+    assert (shard_readback.read_rows(str(tmp_path), "val", 0), shard_readback.read_rejects(str(tmp_path), 0)) == (
+        [],
+        [],
+    )
 
 
 def test_an_index_may_know_more_frames_than_the_part_but_not_fewer(tmp_path: Path, make_row: Make) -> None:
@@ -39,12 +42,12 @@ def test_an_index_may_know_more_frames_than_the_part_but_not_fewer(tmp_path: Pat
         write_shard(str(tmp_path / name), "train", 0, members, [], seconds={}, **HASHES)
     part, index = "train/part-00000.parquet", "train/part-00000.index.parquet"
     (tmp_path / "all" / part).write_bytes((tmp_path / "one" / part).read_bytes())
-    (row,) = rewrite.read_rows(str(tmp_path / "all"), "train", 0)
+    (row,) = shard_readback.read_rows(str(tmp_path / "all"), "train", 0)
     assert row.key == rows[1].key
     assert row.mouth_openness == pytest.approx(rows[1].mouth_openness)
     pq.write_table(pq.read_table(tmp_path / "all" / index).slice(0, 5), tmp_path / "all" / index)
     with pytest.raises(ValueError, match="a frame that its index does not know"):
-        rewrite.read_rows(str(tmp_path / "all"), "train", 0)
+        shard_readback.read_rows(str(tmp_path / "all"), "train", 0)
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path, make_row: Make) -> None:
@@ -52,7 +55,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path, make_row: Make) -> None:
     path = tmp_path / "train" / "part-00000.parquet"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"part-00000\.parquet cannot be read"):
-        rewrite.read_rows(str(tmp_path), "train", 0)
+        shard_readback.read_rows(str(tmp_path), "train", 0)
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        rewrite.read_rows(str(tmp_path), "train", 0)
+        shard_readback.read_rows(str(tmp_path), "train", 0)

@@ -14,8 +14,8 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.card import EXPLANATIONS
-from pipelines.distributions import Histogram, histogram, near_misses, pose_coverage
-from pipelines.gallery import Gallery, Tile
+from pipelines.curation.histograms import Histogram, histogram, near_misses, pose_coverage
+from pipelines.curation.preview_sample import Gallery, Tile
 from pipelines.quality import QualityRule
 from pipelines.rasterize import RasterConfig, polylines
 from pipelines.schema import SPLITS

@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import forgetting, schema, storage
-from pipelines.forgetting import Holding, find_identity, known_identities, take_out
+from pipelines import schema, storage
+from pipelines.curation import forget_identity
+from pipelines.curation.forget_identity import Holding, find_identity, known_identities, take_out
+from pipelines.curation.validate_dataset import validate
 from pipelines.plan_file import PlanFile
 from pipelines.schema import ClipKey
 from pipelines.shard_writer import write_shard
 from pipelines.shards import read_manifest
-from pipelines.validation import validate
 
 Make = Callable[..., Any]
 
@@ -199,7 +200,7 @@ def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_fi
     if find_identity(str(root), plan, "ann").shards:
         forget(str(root), "ann")
     else:
-        forgetting.settle(str(root))
+        forget_identity.settle(str(root))
     assert validate(str(root)).findings == ()
     assert contents(root)["plan.parquet"] == contents(never_there)["plan.parquet"]
     assert len((root / "forgotten.jsonl").read_text().splitlines()) == 1

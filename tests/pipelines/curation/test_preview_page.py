@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.gallery import sample
-from pipelines.sheet import render, short
+from pipelines.curation.preview_page import render, short
+from pipelines.curation.preview_sample import sample
 
 Make = Callable[..., Any]
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>\'"'.replace("/", "∕")
