@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from rich import filesize
 
-from pipelines.clips import ClipRow
 from pipelines.completion import PlannedShard
+from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
 from pipelines.plan import PlannedClip
 from pipelines.process import ShardWorker, process_clips
-from pipelines.shard_writer import Reject
 from pipelines.timing import Stopwatch
 
 _BYTES_BESIDE_JPEGS = 700  # a frame: landmarks, its row of the index, its share of the clip's columns

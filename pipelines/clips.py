@@ -5,52 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
 from pipelines import cuts, faces, head, quality, sampling
 from pipelines.candidates import Look, blamed_on
 from pipelines.clip_config import ClipConfig
+from pipelines.dataset.rows import ClipRow, Measures
 from pipelines.decoder import Decoder
 from pipelines.jpeg import encode_jpeg
 from pipelines.landmarks import Face, face_size
-from pipelines.quality import ClipRejected, Measures, RejectReason
-from pipelines.schema import ClipKey
+from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
-
-
-@dataclass(frozen=True, eq=False)
-class ClipRow:
-    """One clip as it goes into a shard; per-frame fields have one entry per kept frame, in the clip's order."""
-
-    key: ClipKey
-    source: str
-    source_sha256: str
-    fps: Fraction
-    width: int
-    height: int
-    start_us: int
-    """Where the clip begins in its film; 0 unless published boxes cut it out."""
-    end_us: int
-    """`start_us` and the clip's length by its number of frames and rate."""
-    frame_index: tuple[int, ...]
-    frame_pts_us: tuple[int, ...]
-    frame_jpeg: tuple[bytes, ...]
-    landmarks: Float[np.ndarray, "frames 68 2"]
-    landmark_score: tuple[float, ...]
-    bbox: Float[np.ndarray, "frames 4"]
-    crop_affine: Float64[np.ndarray, "2 3"]
-    yaw: tuple[float, ...]
-    pitch: tuple[float, ...]
-    roll: tuple[float, ...]
-    sharpness: tuple[float, ...]
-    brightness: tuple[float, ...]
-    mouth_openness: tuple[float, ...]
-    eye_openness: tuple[float, ...]
-    audio: bytes | None
-    audio_format: str | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,15 +11,16 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines import schema, storage
-from pipelines.card import data_card
+from pipelines import storage
 from pipelines.clip_config import ClipConfig
+from pipelines.dataset import schema
+from pipelines.dataset.data_card import data_card
+from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
+from pipelines.dataset.schema import SCHEMA_VERSION, SPLITS
+from pipelines.dataset.shard_report import ShardReport, sum_seconds
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.process import ShardSpec, Tools
-from pipelines.schema import SCHEMA_VERSION, SPLITS
-from pipelines.shard_writer import ShardReport, sum_seconds
-from pipelines.shards import MANIFEST, DatasetManifest, read_manifest
 from pipelines.tables import read_table
 
 _REFUSALS_SHOWN = 20

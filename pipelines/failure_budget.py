@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipelines.shard_writer import Reject
+from pipelines.dataset.rows import Reject
 
 
 class FailureBudgetExceeded(Exception):

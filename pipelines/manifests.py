@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from pipelines import storage
-from pipelines.schema import SPLITS
+from pipelines.dataset.schema import SPLITS
 
 SUFFIXES = frozenset({".jsonl", ".csv"})
 _COLUMNS = ("path", "identity", "video", "clip", "split", "num_bytes")

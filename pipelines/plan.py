@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pipelines.schema import ClipKey
+from pipelines.dataset.schema import ClipKey
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import schema, storage
+from pipelines import storage
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import MANIFEST
+from pipelines.dataset.schema import ClipKey
 from pipelines.plan import PlannedClip
-from pipelines.schema import ClipKey
-from pipelines.shards import MANIFEST
 
 PLAN = "plan.parquet"
 ClipNames = tuple[str, str, str]

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pipelines.forgotten import hash_of
+from pipelines.dataset.forgotten_log import hash_of
+from pipelines.dataset.schema import SPLITS, ClipKey
 from pipelines.plan import Changes, PlanConfig, PlannedClip, cut_into_shards
-from pipelines.schema import SPLITS, ClipKey
 from pipelines.sources import WHOLE, BoxFile, Source
 
 # A content's fingerprint: of a small part of the file, or (True) of all of it. Equal contents, equal fingerprints.

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import schema, storage
+from pipelines import storage
 from pipelines.config_diff import differences
-from pipelines.forgotten import read_log
+from pipelines.dataset import schema
+from pipelines.dataset.forgotten_log import read_log
 from pipelines.plan import Changes, PlanConfig, PlannedClip
 from pipelines.plan_file import PlanFile, plan_exists, write_plan
 from pipelines.planner import Fingerprint, Planner

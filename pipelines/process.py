@@ -8,17 +8,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipelines import schema, storage
+from pipelines import storage
 from pipelines.candidates import Look, look
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import ClipRow, finish
+from pipelines.clips import finish
+from pipelines.dataset import schema
+from pipelines.dataset.rows import ClipRow, Reject
+from pipelines.dataset.shard_report import ShardReport, read_report
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.decoder import Decoder, DecoderDied, Limits
 from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
 from pipelines.landmarks import Face, LandmarkDetector, create_detector
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import PlanFile, plan_row
 from pipelines.quality import ClipRejected, RejectReason
-from pipelines.shard_writer import Reject, ShardReport, read_report, write_shard
 from pipelines.timing import Stopwatch
 
 STOP = "stop.txt"  # written by a worker that gives up: the others see it and begin no further shard

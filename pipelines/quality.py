@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pipelines.dataset.rows import Measures
 from pipelines.landmarks import Face, face_size
 
 
@@ -37,20 +38,6 @@ class RejectReason(StrEnum):
     def status(self) -> str:
         """Rejected: looked at and refused. Failed: could not be looked at."""
         return "failed" if self.retryable else "rejected"
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What was measured before a clip was refused, as far as it came: columns of the rejects."""
-
-    frames_seen: int | None = None
-    frames_with_face: int | None = None
-    face_size: float | None = None
-    """Median over the frames with a face, in pixels of the source."""
-    sharpness: float | None = None
-    """Median over the crops."""
-    thumbnail: bytes | None = None
-    """JPEG of one frame."""
 
 
 _NOTHING = Measures()

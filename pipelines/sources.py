@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from pipelines import archives, manifests, storage
+from pipelines.dataset.schema import ClipKey, key_name
 from pipelines.media import VIDEO_SUFFIXES
-from pipelines.schema import ClipKey, key_name
 from pipelines.storage import FileInfo
 
 Layout = Literal["auto", "flat", "voxceleb", "manifest"]

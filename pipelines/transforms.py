@@ -8,8 +8,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection
 
+from pipelines.dataset.shard_report import ShardReport
 from pipelines.process import ShardSpec, ShardWorker
-from pipelines.shard_writer import ShardReport
 
 
 class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untyped here

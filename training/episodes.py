@@ -12,10 +12,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.dataset.reader import ShardDataset, SourceVideo
+from pipelines.dataset.shard_cache import ShardCache
 from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import rasterize_batch
-from pipelines.shard_cache import ShardCache
-from pipelines.shards import ShardDataset, SourceVideo
 from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.config import ModelConfig
 from training.exchange import share

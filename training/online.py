@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pipelines.dataset.schema import digest_of
 from pipelines.faces import crop_affine, to_crop
 from pipelines.matte import PersonSegmenter
-from pipelines.schema import digest_of
 from training.config import OnlineConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, source_mattes, warp_sources
 from training.exchange import share

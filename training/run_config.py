@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 from pipelines.assets import weights
-from pipelines.shards import read_manifest
+from pipelines.dataset.manifest import read_manifest
 from training.checkpoint import differences, load_bundle
 from training.config import Beginning, TrainConfig
 from training.perceptual import load_perceptual

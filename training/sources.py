@@ -10,9 +10,10 @@ from typing import Protocol
 import torch
 
 from pipelines import assets, storage
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.reader import ShardDataset, SourceVideo
+from pipelines.dataset.shard_cache import ShardCache
 from pipelines.matte import PersonSegmenter
-from pipelines.shard_cache import ShardCache
-from pipelines.shards import DatasetManifest, ShardDataset, SourceVideo
 from training.config import ModelConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler
 from training.online import OnlineSource

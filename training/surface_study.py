@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Complex128, Float, Int
 
 from pipelines.cli import console
+from pipelines.dataset.reader import ShardDataset
+from pipelines.dataset.schema import SPLITS
 from pipelines.head import MIRRORED
 from pipelines.jpeg import decode_jpeg
 from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG, MeshReader
-from pipelines.schema import SPLITS
-from pipelines.shards import ShardDataset
 from training.models.surface import SURFACE_FILE
 from training.pictures import resize_square
 

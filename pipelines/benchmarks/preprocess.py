@@ -23,20 +23,20 @@ from pathlib import Path
 
 from rich.table import Table
 
-from pipelines import schema
 from pipelines.benchmarks import reference_script, stage_floor
 from pipelines.benchmarks.clips import draw_films, fetch_films, given_films
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
 from pipelines.cli import Outcome, console
 from pipelines.clip_config import ClipConfig
+from pipelines.dataset import schema
+from pipelines.dataset.schema import ClipKey
+from pipelines.dataset.shard_report import ShardReport
 from pipelines.decoder import Decoder
 from pipelines.landmarks import LandmarkDetector, create_detector, require_weights
 from pipelines.machine import cpu_seconds, describe_machine, in_words
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard
-from pipelines.schema import ClipKey
-from pipelines.shard_writer import ShardReport
 
 VOXCELEB2_CLIPS = 1_128_246
 _CORES = 64  # of the cluster that the projection speaks of

@@ -14,13 +14,14 @@ from jaxtyping import UInt8
 from pipelines import faces
 from pipelines.candidates import look
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import ClipRow, finish
+from pipelines.clips import finish
+from pipelines.dataset.rows import ClipRow
+from pipelines.dataset.schema import ClipKey
 from pipelines.decoder import ClipInfo, Decoder
 from pipelines.jpeg import encode_jpeg
 from pipelines.landmarks import LandmarkDetector
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected
-from pipelines.schema import ClipKey
 from pipelines.timing import Stopwatch
 from pipelines.video import Frame
 

@@ -10,12 +10,13 @@ from difflib import get_close_matches
 
 import tyro
 
-from pipelines import forgotten, storage
+from pipelines import storage
 from pipelines.cli import Artefact, Outcome, console, progress
 from pipelines.curation import forget_identity
 from pipelines.curation.forget_identity import Holding
+from pipelines.dataset import forgotten_log
+from pipelines.dataset.manifest import read_manifest
 from pipelines.plan_file import PlanFile
-from pipelines.shards import read_manifest
 
 _NOT_TOUCHED = "not touched: models trained on the data, copies of it, and the films themselves"
 
@@ -53,7 +54,7 @@ def run(options: Options) -> Outcome:
     with progress() as bar:
         task = bar.add_task("shards", total=len(holding.shards))
         forget_identity.take_out(options.root, holding, lambda: bar.advance(task))
-    notes = [f"{_quantity(holding)} are gone; {forgotten.LOG} keeps a hash of the name, not the name"]
+    notes = [f"{_quantity(holding)} are gone; {forgotten_log.LOG} keeps a hash of the name, not the name"]
     if holding.copies:
         notes.append(f"copies of the same films went, too: {_some(holding.copies)}")
     if holding.remaining:
@@ -68,8 +69,8 @@ def run(options: Options) -> Outcome:
 
 def _finish(options: Options, plan: PlanFile, begin: float) -> Outcome:
     """What is left to do for an identity that the plan does not name."""
-    digest = forgotten.hash_of(options.identity)
-    earlier = [line for line in forgotten.read_log(options.root) if line.identity_sha256 == digest]
+    digest = forgotten_log.hash_of(options.identity)
+    earlier = [line for line in forgotten_log.read_log(options.root) if line.identity_sha256 == digest]
     if not earlier:
         close = get_close_matches(options.identity, sorted(forget_identity.known_identities(plan)), n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""

@@ -12,7 +12,7 @@ from pipelines import storage
 from pipelines.cli import Artefact, Outcome
 from pipelines.curation import preview_sample
 from pipelines.curation.preview_page import render
-from pipelines.shards import read_manifest
+from pipelines.dataset.manifest import read_manifest
 
 _MAX_CLIPS = 200
 

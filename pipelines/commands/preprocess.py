@@ -15,6 +15,7 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Outcome, console
 from pipelines.clip_config import ClipConfig
+from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.decoder import Decoder, Limits
 from pipelines.faces import CropRule
 from pipelines.jobs.engine import Engine, finish_dataset
@@ -24,7 +25,6 @@ from pipelines.plan import PlanConfig
 from pipelines.preparation import Request, prepare
 from pipelines.process import Tools
 from pipelines.quality import QualityRule
-from pipelines.schema import SCHEMA_VERSION
 from pipelines.sources import Layout
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import forgotten, schema, storage
+from pipelines import storage
 from pipelines.completion import collect_reports, complete, remove_leftovers, summarize
 from pipelines.curation import shard_readback
-from pipelines.forgotten import Forgotten
+from pipelines.dataset import forgotten_log, schema
+from pipelines.dataset.forgotten_log import Forgotten
+from pipelines.dataset.manifest import DatasetManifest, read_manifest
+from pipelines.dataset.shard_report import read_report
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.process import Tools
-from pipelines.shard_writer import read_report, write_shard
-from pipelines.shards import DatasetManifest, read_manifest
 from pipelines.tables import read_table
 
 
@@ -97,10 +99,10 @@ def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = N
         OSError: storage fails; asked again, it goes on.
     """
     manifest, plan = read_manifest(root), PlanFile(root)
-    digest = forgotten.hash_of(holding.identity)
-    if all(line.identity_sha256 != digest for line in forgotten.read_log(root)):
+    digest = forgotten_log.hash_of(holding.identity)
+    if all(line.identity_sha256 != digest for line in forgotten_log.read_log(root)):
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        forgotten.add_to_log(root, Forgotten(digest, now, holding.num_clips, holding.num_frames, holding.shards))
+        forgotten_log.add_to_log(root, Forgotten(digest, now, holding.num_clips, holding.num_frames, holding.shards))
     places = {entry.shard: entry.split for entry in manifest.shards}
     for shard in holding.shards:
         _rewrite_shard(root, manifest.config_sha256, places[shard], shard, plan.rows(shard), holding.identity)

@@ -13,13 +13,13 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from pipelines.card import EXPLANATIONS
 from pipelines.curation.histograms import Histogram, histogram, near_misses, pose_coverage
 from pipelines.curation.preview_sample import Gallery, Tile
+from pipelines.dataset.data_card import EXPLANATIONS
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.schema import SPLITS
 from pipelines.quality import QualityRule
 from pipelines.rasterize import RasterConfig, polylines
-from pipelines.schema import SPLITS
-from pipelines.shards import DatasetManifest
 
 _CHARTS = (
     ("Yaw", "°", "yaw"),

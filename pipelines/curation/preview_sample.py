@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines import schema, storage
+from pipelines import storage
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import DatasetManifest, ShardEntry
+from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
 from pipelines.jpeg import decode_jpeg
 from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
-from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS
-from pipelines.shards import DatasetManifest, ShardEntry
 from pipelines.tables import read_table
 
 MAX_SHARDS = 200

@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
-from pipelines import schema, storage
-from pipelines.clips import ClipRow
-from pipelines.quality import Measures
-from pipelines.schema import NUM_LANDMARKS, ClipKey
-from pipelines.shard_writer import Reject
+from pipelines import storage
+from pipelines.dataset import schema
+from pipelines.dataset.rows import ClipRow, Measures, Reject
+from pipelines.dataset.schema import NUM_LANDMARKS, ClipKey
 from pipelines.tables import read_table
 
 _LISTS = (

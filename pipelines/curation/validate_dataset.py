@@ -9,12 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines import forgotten, schema, storage
+from pipelines import storage
 from pipelines.curation.findings import Finding
 from pipelines.curation.validate_shard import Expectations, ShardResult, check_shard
+from pipelines.dataset import forgotten_log, schema
+from pipelines.dataset.manifest import MANIFEST, DatasetManifest, ShardEntry, read_manifest
+from pipelines.dataset.schema import SPLITS
 from pipelines.plan_file import PLAN, ClipNames, PlanFile, last_attempts, names_of
-from pipelines.schema import SPLITS
-from pipelines.shards import MANIFEST, DatasetManifest, ShardEntry, read_manifest
 
 CARD = "README.md"
 _AHEAD = 2  # shards per worker that are begun before the first is done with
@@ -226,18 +227,18 @@ def _check_manifest(manifest: DatasetManifest, planned: _Planned, totals: _Total
 
 def _check_forgotten(root: str, planned: _Planned) -> Iterator[Finding]:
     try:
-        hashes = {entry.identity_sha256 for entry in forgotten.read_log(root)}
+        hashes = {entry.identity_sha256 for entry in forgotten_log.read_log(root)}
     except (OSError, ValueError) as error:
-        yield Finding(forgotten.LOG, str(error))
+        yield Finding(forgotten_log.LOG, str(error))
         return
     for identity in sorted(planned.splits) if hashes else ():
-        if forgotten.hash_of(identity) in hashes:
+        if forgotten_log.hash_of(identity) in hashes:
             yield Finding(PLAN, f"identity {identity} was to be forgotten, but is still here: forget it again")
 
 
 def _find_stray_files(root: str, manifest: DatasetManifest) -> tuple[list[Finding], tuple[str, ...]]:
     """Files that nothing in the data set owns; what an interrupted write left behind is only a note."""
-    owned = {MANIFEST, CARD, PLAN, forgotten.LOG}
+    owned = {MANIFEST, CARD, PLAN, forgotten_log.LOG}
     for entry in manifest.shards:
         owned |= {schema.part_name(entry.split, entry.shard), schema.index_name(entry.split, entry.shard)}
         owned |= {schema.report_name(entry.split, entry.shard)}

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
-from pipelines import schema
 from pipelines.curation.findings import Note
+from pipelines.dataset import schema
+from pipelines.dataset.reader import plain_chunks
+from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
 from pipelines.jpeg import decode_jpeg
 from pipelines.plan_file import ClipNames
-from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS
-from pipelines.shards import plain_chunks
 
 LANDMARK_SLACK = 0.25
 """How far outside the crop a landmark may lie, in units of the crop's side: in profile some do."""

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt8
 
-from pipelines import schema, storage
+from pipelines import storage
 from pipelines.curation.findings import Finding, Note, reason_of
 from pipelines.curation.validate_part import check_part
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import ShardEntry
+from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.jpeg import decode_jpeg
 from pipelines.plan_file import ClipNames, names_of
-from pipelines.shard_writer import ShardReport, read_report
-from pipelines.shards import ShardEntry
 
 _THUMBNAIL_PX = 128
 

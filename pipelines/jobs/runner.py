@@ -12,7 +12,7 @@ from typing import Any
 from pipelines import storage
 from pipelines.cli import progress
 from pipelines.completion import PlannedShard
-from pipelines.schema import report_name
+from pipelines.dataset.schema import report_name
 
 _POLL_SECONDS = 1.0
 _MOST_THREADS = 4

@@ -19,7 +19,7 @@ from pipelines import storage
 from pipelines.assets.cache import find
 from pipelines.completion import remove_leftovers
 from pipelines.config_diff import differences
-from pipelines.schema import ClipKey, canonical_json
+from pipelines.dataset.schema import ClipKey, canonical_json
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"

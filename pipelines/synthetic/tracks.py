@@ -15,9 +15,9 @@ from jaxtyping import Float, Float32
 
 from pipelines import assets, storage, video
 from pipelines.cli import console, progress
+from pipelines.dataset.schema import digest_of
 from pipelines.head import CANONICAL_LANDMARKS, JAW, fit_pose
 from pipelines.mediapipe_faces import BlendshapeReader
-from pipelines.schema import digest_of
 from pipelines.synthetic.actions import GAZE, LIDS, NUM_ACTIONS, from_looks, place_of, to_looks
 from pipelines.synthetic.curves import smooth
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from pipelines import storage
-from pipelines.schema import NUM_LANDMARKS
+from pipelines.dataset.schema import NUM_LANDMARKS
 from pipelines.synthetic.actions import ACTIONS
 from pipelines.tables import read_table
 

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import schema
-from pipelines.frame_index import read_videos
-from pipelines.index_file import IndexFile
+from pipelines.dataset import schema
+from pipelines.dataset.frame_index import read_videos
+from pipelines.dataset.index_file import IndexFile
 
 _VIDEOS, _FRAMES = 50, 113  # of a shard: seven clips of 16 frames a video, and one frame more
 

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 from jaxtyping import Float, UInt8
 
-from pipelines import schema, storage
+from pipelines import storage
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import ClipRow
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.rows import ClipRow, Measures, Reject
+from pipelines.dataset.schema import ClipKey
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.decoder import Decoder
 from pipelines.head import CANONICAL_LANDMARKS
 from pipelines.jpeg import encode_jpeg
 from pipelines.landmarks import Candidates, Face, make_face
-from pipelines.quality import Measures
-from pipelines.schema import ClipKey
-from pipelines.shard_writer import Reject, write_shard
-from pipelines.shards import DatasetManifest
 
 MakeVideo = Callable[..., Path]
 

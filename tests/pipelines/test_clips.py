@@ -13,13 +13,14 @@ import pytest
 from pipelines import candidates
 from pipelines.candidates import look
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import ClipRow, finish
+from pipelines.clips import finish
+from pipelines.dataset.rows import ClipRow
+from pipelines.dataset.schema import ClipKey
 from pipelines.decoder import Decoder
 from pipelines.faces import to_source
 from pipelines.jpeg import decode_jpeg, encode_jpeg
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, QualityRule, RejectReason
-from pipelines.schema import ClipKey
 from pipelines.timing import Stopwatch
 
 Fixture = Callable[..., Any]

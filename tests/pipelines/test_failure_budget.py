@@ -1,8 +1,8 @@
 import pytest
 
+from pipelines.dataset.rows import Reject
+from pipelines.dataset.schema import ClipKey
 from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
-from pipelines.schema import ClipKey
-from pipelines.shard_writer import Reject
 
 
 def reject(number: int, status: str = "failed") -> Reject:

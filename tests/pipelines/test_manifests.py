@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import manifests
-from pipelines.schema import ClipKey
+from pipelines.dataset.schema import ClipKey
 from pipelines.sources import Source, find_sources
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pipelines.forgotten import hash_of
+from pipelines.dataset.forgotten_log import hash_of
+from pipelines.dataset.schema import ClipKey, plan_digest
 from pipelines.plan import Changes, PlanConfig, PlannedClip
 from pipelines.planner import Planner
-from pipelines.schema import ClipKey, plan_digest
 from pipelines.sources import WHOLE, BoxFile, Source
 
 Listing = Iterable[Source | BoxFile]

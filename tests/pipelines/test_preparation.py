@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import schema
 from pipelines.config_diff import differences
-from pipelines.forgotten import LOG, Forgotten, add_to_log, hash_of
+from pipelines.dataset import schema
+from pipelines.dataset.forgotten_log import LOG, Forgotten, add_to_log, hash_of
 from pipelines.plan import PlanConfig
 from pipelines.plan_file import PlanFile, plan_row, write_plan
 from pipelines.preparation import Request, held_out_identities, prepare

@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import schema
 from pipelines.clip_config import ClipConfig
+from pipelines.dataset import schema
+from pipelines.dataset.schema import ClipKey
 from pipelines.decoder import Decoder
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard
 from pipelines.quality import QualityRule
-from pipelines.schema import ClipKey
 
 Fixture = Callable[..., Any]
 CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=QualityRule(min_sharpness=0.0))

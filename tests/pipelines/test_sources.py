@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.schema import ClipKey
+from pipelines.dataset.schema import ClipKey
 from pipelines.sources import WHOLE, BoxFile, Source, corpus_root, find_sources
 
 

@@ -12,16 +12,18 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pipelines import schema, storage
+from pipelines import storage
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import ClipRow
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.reader import ShardDataset
+from pipelines.dataset.rows import ClipRow
+from pipelines.dataset.schema import ClipKey
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces import CropRule, crop, crop_affine, to_crop
 from pipelines.head import CANONICAL_LANDMARKS, Pose
 from pipelines.jpeg import encode_jpeg
 from pipelines.matte import PersonSegmenter
-from pipelines.schema import ClipKey
-from pipelines.shard_writer import write_shard
-from pipelines.shards import DatasetManifest, ShardDataset
 from training.checkpoint import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.dataset.reader import ShardDataset
 from pipelines.head import CANONICAL_LANDMARKS, MIRRORED, fit_pose
 from pipelines.matte import PersonSegmenter
 from pipelines.rasterize import RasterConfig, rasterize
-from pipelines.shards import ShardDataset
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.checkpoint import load_bundle
 
 pytestmark = [

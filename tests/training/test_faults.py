@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.checkpoint import load_bundle
 from training.config import TrainConfig
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import assets, storage
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.config import TrainConfig
 from training.sources import open_data, open_loader
 

@@ -10,8 +10,8 @@ import torch
 from pipelines import assets
 from pipelines.commands.preprocess import Options
 from pipelines.commands.preprocess import run as preprocess
+from pipelines.dataset.reader import ShardDataset
 from pipelines.matte import PersonSegmenter
-from pipelines.shards import ShardDataset
 from training.config import LossWeights, ModelConfig, TrainConfig
 from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch

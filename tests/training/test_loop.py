@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.dataset.reader import ShardDataset
 from pipelines.faces import CropRule
-from pipelines.shards import ShardDataset
 from training import critics
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import TrainConfig

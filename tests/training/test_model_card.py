@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.shards import DatasetManifest, ShardDataset
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.reader import ShardDataset
 from training.checkpoint import Origin
 from training.config import TrainConfig
 from training.model_card import Training, model_card, summary

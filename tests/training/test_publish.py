@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines import storage
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle
 from training.config import TrainConfig
 from training.critics import Critics

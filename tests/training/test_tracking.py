@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.config import TrainConfig
 from training.records import Files, Metrics, Params, Record, Registration, Status, Tags
 from training.sender import Refused, Unreachable

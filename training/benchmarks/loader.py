@@ -23,8 +23,9 @@ from rich.table import Table
 from pipelines import storage
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
 from pipelines.cli import Artefact, Outcome, console
+from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.reader import FrameRef
 from pipelines.machine import describe_machine, in_words
-from pipelines.shards import FrameRef, read_manifest
 from training.benchmarks.films import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
 from training.episodes import EpisodeLoader

@@ -26,8 +26,8 @@ from rich.table import Table
 
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, median, take_rounds
 from pipelines.cli import Artefact, Outcome, console
+from pipelines.dataset.manifest import read_manifest
 from pipelines.machine import describe_machine, in_words
-from pipelines.shards import read_manifest
 from training.benchmarks.films import make_dataset
 from training.benchmarks.matrix_rate import count_flops, matrix_rate
 from training.benchmarks.step_ways import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised

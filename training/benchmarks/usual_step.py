@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.rasterize import rasterize
-from pipelines.shards import ShardDataset, SourceVideo
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import storage
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.evaluation.judge import Judge, Look
 from training.evaluation.measures import Reference, driving, following, reconstruction
 from training.evaluation.methods import TRUE_FRAME, Method, Shots

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pipelines.dataset.reader import FrameRef, ShardDataset, SourceVideo
+from pipelines.dataset.schema import SPLITS
 from pipelines.jpeg import decode_jpeg
-from pipelines.schema import SPLITS
-from pipelines.shards import FrameRef, ShardDataset, SourceVideo
 from training.pictures import resize_points, resize_square
 
 _FEWEST_HELD_OUT = 8

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import assets
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 
 pytestmark = pytest.mark.slow
 

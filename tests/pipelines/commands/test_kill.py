@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import assets
-from pipelines.shards import read_manifest
+from pipelines.dataset.manifest import read_manifest
 
 _KILLS = 10
 

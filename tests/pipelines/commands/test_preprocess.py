@@ -14,9 +14,9 @@ import pytest
 from pipelines import assets
 from pipelines.commands import preprocess
 from pipelines.commands.preprocess import Options, accept_unknown, run
+from pipelines.dataset.reader import ShardDataset
 from pipelines.head import fit_pose
 from pipelines.jpeg import decode_jpeg
-from pipelines.shards import ShardDataset
 
 Fixture = Callable[..., Any]
 

@@ -9,8 +9,9 @@ import pytest
 
 from pipelines import assets
 from pipelines.commands import preprocess, retry
+from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.reader import ShardDataset
 from pipelines.plan_file import PlanFile
-from pipelines.shards import ShardDataset, read_manifest
 
 
 @pytest.fixture

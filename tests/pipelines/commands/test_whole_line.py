@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines import assets
-from pipelines.shards import ShardDataset, read_manifest
+from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.reader import ShardDataset
 
 _SMALL = ("--size=64", "--frames-per-clip=9", "--fps-limit=4", "--val-fraction=0", "--test-fraction=0", "--no-audio")
 

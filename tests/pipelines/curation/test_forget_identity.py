@@ -8,14 +8,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import schema, storage
+from pipelines import storage
 from pipelines.curation import forget_identity
 from pipelines.curation.forget_identity import Holding, find_identity, known_identities, take_out
 from pipelines.curation.validate_dataset import validate
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.schema import ClipKey
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.plan_file import PlanFile
-from pipelines.schema import ClipKey
-from pipelines.shard_writer import write_shard
-from pipelines.shards import read_manifest
 
 Make = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pytest
 from pipelines import storage
 from pipelines.curation import preview_sample
 from pipelines.curation.preview_sample import choose_frames, sample
-from pipelines.schema import ClipKey
+from pipelines.dataset.schema import ClipKey
 
 Make = Callable[..., Any]
 

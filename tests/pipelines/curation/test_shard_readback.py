@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.curation import shard_readback
-from pipelines.shard_writer import write_shard
+from pipelines.dataset.shard_writer import write_shard
 
 Make = Callable[..., Any]
 HASHES = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}

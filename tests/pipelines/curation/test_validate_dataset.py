@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import forgotten, schema, storage
+from pipelines import storage
 from pipelines.curation.validate_dataset import validate
-from pipelines.schema import ClipKey
-from pipelines.shards import read_manifest
+from pipelines.dataset import forgotten_log, schema
+from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.schema import ClipKey
 
 Make = Callable[..., Any]
 PART = "train/part-00000.parquet"
@@ -301,8 +302,8 @@ def test_a_thumbnail_is_a_small_picture(
 
 
 def test_someone_who_was_to_be_forgotten_is_found(root: Path) -> None:
-    line = forgotten.Forgotten(forgotten.hash_of("cat"), "2026-01-01T00:00:00+00:00", 1, 10, (1,))
-    forgotten.add_to_log(str(root), line)
+    line = forgotten_log.Forgotten(forgotten_log.hash_of("cat"), "2026-01-01T00:00:00+00:00", 1, 10, (1,))
+    forgotten_log.add_to_log(str(root), line)
     assert findings(root) == ["plan.parquet: identity cat was to be forgotten, but is still here: forget it again"]
     (root / "forgotten.jsonl").write_text("who?\n")
     assert any("forgotten.jsonl has a line that is no record" in line for line in findings(root))

@@ -9,7 +9,7 @@ import pytest
 import sfumato
 from pipelines import assets
 from pipelines.benchmarks.rounds import Cost
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.benchmarks.loader import Figures
 
 MakeDataset = Callable[..., ShardDataset]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import sfumato
 from pipelines.benchmarks.rounds import Cost
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training import critics
 from training.benchmarks import step_ways
 from training.benchmarks import train as bench

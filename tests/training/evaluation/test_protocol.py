@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.evaluation.protocol import (
     Faces,
     ProtocolConfig,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sfumato
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.checkpoint import Origin, save_bundle
 from training.config import TrainConfig
 from training.critics import Critics

@@ -11,7 +11,7 @@ import torch
 
 import sfumato
 from pipelines import assets
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.base_model import SHIPPED
 from training.config import Augmentation, OnlineConfig
 from training.jobs.meta_train import Options

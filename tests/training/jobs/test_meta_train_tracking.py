@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import tyro
 
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 from training.checkpoint import load_bundle, newest_whole
 from training.distributed import checkpoints_of
 from training.jobs.meta_train import Options

@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.clips import ClipRow
+from pipelines.dataset.rows import ClipRow
 
 STEP_DEGREES = 5
 """Angles are counted at the nearest multiple of this."""

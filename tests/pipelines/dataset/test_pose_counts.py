@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.spread import add_up, quantile, spread_of
+from pipelines.dataset.pose_counts import add_up, quantile, spread_of
 
 
 def test_angles_are_counted_at_the_nearest_five_degrees(make_row: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import storage
-from pipelines.shards import ShardEntry
+from pipelines.dataset.manifest import ShardEntry
 
 _DOWNLOADS = 2  # at once: one alone waits for the store between blocks
 

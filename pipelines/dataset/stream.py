@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 
-from pipelines.frame_index import FrameRef
-from pipelines.index_file import IndexColumns, IndexFile, check_footer, read_columns
-from pipelines.schema import INDEX_SCHEMA, ClipKey
+from pipelines.dataset.frame_index import FrameRef
+from pipelines.dataset.index_file import IndexColumns, IndexFile, check_footer, read_columns
+from pipelines.dataset.schema import INDEX_SCHEMA, ClipKey
 
 _PIECE_BYTES = 16 * 2**20
 

@@ -10,14 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import schema, shard_writer, shards, storage
+from pipelines import storage
 from pipelines.clip_config import ClipConfig
-from pipelines.clips import ClipRow
+from pipelines.dataset import schema, shard_writer
+from pipelines.dataset.manifest import DatasetManifest, read_manifest
+from pipelines.dataset.reader import ShardDataset, plain_chunks
+from pipelines.dataset.rows import ClipRow, Reject
+from pipelines.dataset.schema import ClipKey
+from pipelines.dataset.shard_report import read_report
+from pipelines.dataset.shard_writer import write_rows, write_shard
 from pipelines.jpeg import decode_jpeg, encode_jpeg
 from pipelines.quality import RejectReason
-from pipelines.schema import ClipKey
-from pipelines.shard_writer import Reject, read_report, write_rows, write_shard
-from pipelines.shards import DatasetManifest, ShardDataset, plain_chunks, read_manifest
 
 Fixture = Callable[..., Any]
 HASHES = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
@@ -224,7 +227,7 @@ def test_a_missing_or_foreign_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no dataset\.json"):
         ShardDataset(str(tmp_path))
     manifest = write_dataset(str(tmp_path))
-    path = tmp_path / shards.MANIFEST
+    path = tmp_path / manifest.MANIFEST
     path.write_text(manifest.to_json().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(ValueError, match="schema version 99"):
         ShardDataset(str(tmp_path))

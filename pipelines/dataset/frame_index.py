@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
 
 from pipelines.cli import progress
-from pipelines.index_file import IndexFile, check_footer, read_columns
+from pipelines.dataset.index_file import IndexFile, check_footer, read_columns
 
 _THREADS = 16  # opening a shard of a store is mostly waiting
 

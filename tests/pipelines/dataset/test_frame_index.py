@@ -6,10 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import schema, storage
-from pipelines.frame_index import FrameRef, Frames, read_videos
-from pipelines.index_file import IndexFile
-from pipelines.shard_writer import write_rows
+from pipelines import storage
+from pipelines.dataset import schema
+from pipelines.dataset.frame_index import FrameRef, Frames, read_videos
+from pipelines.dataset.index_file import IndexFile
+from pipelines.dataset.shard_writer import write_rows
 
 
 def write_index(root: str, shard: int, rows: list[tuple[str, str, str, int]]) -> IndexFile:

@@ -2,123 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import crc32c
 import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, Float64
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from pipelines import schema, storage
-from pipelines.faces import CropRule
-from pipelines.frame_index import FrameRef as FrameRef
-from pipelines.frame_index import SourceVideo as SourceVideo
-from pipelines.frame_index import read_videos
-from pipelines.index_file import IndexFile
-from pipelines.index_file import plain_chunks as plain_chunks
-from pipelines.schema import LANDMARK_BYTES, NUM_LANDMARKS, SCHEMA_VERSION, SPLITS, ClipKey
-from pipelines.shard_stream import StreamedClip, stream_clips
-
-MANIFEST = "dataset.json"
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """One shard in the manifest."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    split: str
-    shard: int
-    num_clips: int
-    num_frames: int
-    num_bytes: int
-    sha256: str
-    index_sha256: str
-    rejects_sha256: str
-    """Of the shard's rows in `rejects/`; empty where it rejected nothing."""
-
-
-@dataclass(frozen=True)
-class DatasetManifest:
-    """dataset.json: what a data set is made of. Written last: it exists if and only if the data set is complete.
-
-    `config` holds the sections "clip" and "plan" as they were given, and "weights", the sha256 of each pretrained file.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    schema_version: int
-    code_version: str
-    config: Mapping[str, Any]
-    config_sha256: str
-    plan_sha256: str
-    source: str
-    licence: str
-    counts: Mapping[str, int]
-    codes: Mapping[str, int]
-    shards: tuple[ShardEntry, ...]
-    episode_k_max: int
-    """The most shots K for which every clip holds an episode: its K + 1 frames."""
-    stage_seconds: Mapping[str, float]
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the manifest without its timings: equal data sets have equal digests."""
-        return schema.digest_of({**_plain(self), "stage_seconds": None})
-
-    @property
-    def size(self) -> int:
-        """Side of the crops in pixels."""
-        return int(self.config["clip"]["size"])
-
-    @property
-    def frames_per_clip(self) -> int:
-        """Frames kept per clip, at most."""
-        return int(self.config["clip"]["frames_per_clip"])
-
-    @property
-    def detector(self) -> str:
-        """Name of the landmark detector."""
-        return str(self.config["clip"]["detector"])
-
-    @property
-    def crop_rule(self) -> CropRule:
-        """How the crops were cut."""
-        return CropRule(**self.config["clip"]["crop"])
-
-    def to_json(self) -> str:
-        """Readable JSON, keys sorted."""
-        return json.dumps(_plain(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-_ADAPTER = TypeAdapter(DatasetManifest)
-
-
-def _plain(manifest: DatasetManifest) -> dict[str, Any]:
-    plain: dict[str, Any] = _ADAPTER.dump_python(manifest, mode="json")
-    return plain
-
-
-def read_manifest(root: str) -> DatasetManifest:
-    """Raises ValueError when dataset.json is missing, broken, or of another schema version."""
-    url = storage.join(root, MANIFEST)
-    try:
-        text = storage.read_bytes(url)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{root} is no data set, or preprocessing has not finished: it has no {MANIFEST}") from error
-    try:
-        version = json.loads(text)["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"{url} has schema version {version}; this code reads {SCHEMA_VERSION}")
-        return _ADAPTER.validate_json(text)
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{url} is not a data set manifest: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{url}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+from pipelines import storage
+from pipelines.dataset import schema
+from pipelines.dataset.frame_index import FrameRef as FrameRef
+from pipelines.dataset.frame_index import SourceVideo as SourceVideo
+from pipelines.dataset.frame_index import read_videos
+from pipelines.dataset.index_file import IndexFile
+from pipelines.dataset.index_file import plain_chunks as plain_chunks
+from pipelines.dataset.manifest import ShardEntry, read_manifest
+from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS, SPLITS, ClipKey
+from pipelines.dataset.stream import StreamedClip, stream_clips
 
 
 class ShardDataset:

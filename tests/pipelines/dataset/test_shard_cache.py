@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
-from pipelines.shard_cache import ShardCache
-from pipelines.shards import ShardEntry
+from pipelines.dataset.manifest import ShardEntry
+from pipelines.dataset.shard_cache import ShardCache
 
 
 def entry(data: bytes, sha256: str | None = None) -> ShardEntry:

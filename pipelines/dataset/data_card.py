@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipelines import schema
-from pipelines.shard_writer import ShardReport
-from pipelines.shards import DatasetManifest
-from pipelines.spread import STEP_DEGREES, add_up, quantile
+from pipelines.dataset import schema
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.pose_counts import STEP_DEGREES, add_up, quantile
+from pipelines.dataset.shard_report import ShardReport
 
 EXPLANATIONS = {
     "unreadable": "no video, or one that is damaged beyond decoding",

@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import shard_stream, storage
-from pipelines.clips import ClipRow
-from pipelines.schema import SCHEMA_VERSION, ClipKey, part_name
-from pipelines.shard_writer import write_shard
-from pipelines.shards import DatasetManifest, ShardDataset
+from pipelines import storage
+from pipelines.dataset import stream as stream_module
+from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.reader import ShardDataset
+from pipelines.dataset.rows import ClipRow
+from pipelines.dataset.schema import SCHEMA_VERSION, ClipKey, part_name
+from pipelines.dataset.shard_writer import write_shard
 
 HASHES = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
 SHARDS = ([("eve", "v", "a", 3), ("eve", "v", "b", 2), ("bob", "v", "a", 4)], [("ann", "v", "a", 5)])
@@ -77,7 +79,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> ShardDataset:
 def test_the_stream_is_what_a_plain_reader_finds(
     dataset: ShardDataset, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_stream, "_PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(stream_module, "_PIECE_BYTES", piece_bytes)
     rows = []
     for shard in (0, 1):
         with storage.open(storage.join(dataset.root, part_name("train", shard))) as file:
@@ -114,7 +116,7 @@ def test_a_row_group_is_one_read(dataset: ShardDataset, monkeypatch: pytest.Monk
 
 
 def test_reading_stays_one_piece_ahead(dataset: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_stream, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(stream_module, "_PIECE_BYTES", 1)
     read, asked = dataset.read, []
 
     def count(frames: Sequence[object]) -> object:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.card import EXPLANATIONS, data_card
+from pipelines.dataset.data_card import EXPLANATIONS, data_card
+from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.schema import report_name
+from pipelines.dataset.shard_report import read_report
 from pipelines.quality import RejectReason
-from pipelines.schema import report_name
-from pipelines.shard_writer import read_report
-from pipelines.shards import read_manifest
 
 Make = Callable[..., Any]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import schema, storage
+from pipelines import storage
+from pipelines.dataset import schema
 
 _KEYS = ("identity", "video", "clip")
 
