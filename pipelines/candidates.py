@@ -15,8 +15,8 @@ from pipelines import cuts, sampling, video, voxceleb_boxes
 from pipelines.assets.cache import sha256_of
 from pipelines.clip_config import ClipConfig
 from pipelines.decoder import ClipInfo, Decoder
+from pipelines.faces.face import Box, Candidates
 from pipelines.jpeg import encode_jpeg
-from pipelines.landmarks import Box, Candidates
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines.faces import CropRule
+from pipelines.faces.crop import CropRule
 from pipelines.quality import QualityRule
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from pipelines import cuts, faces, head, quality, sampling
+from pipelines import cuts, quality, sampling
 from pipelines.candidates import Look, blamed_on
 from pipelines.clip_config import ClipConfig
 from pipelines.dataset.rows import ClipRow, Measures
 from pipelines.decoder import Decoder
+from pipelines.faces import head_pose, tracking
+from pipelines.faces.crop import crop, crop_affine, to_crop
+from pipelines.faces.face import Face, face_size
 from pipelines.jpeg import encode_jpeg
-from pipelines.landmarks import Face, face_size
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
 
@@ -47,12 +49,12 @@ def finish(
         points = np.stack([sighting.face.landmarks for sighting in sightings])
         with watch("choose"):
             kept = [sightings[i] for i in sampling.choose_frames(points, config.frames_per_clip)]
-            affine = faces.crop_affine(points, config.crop, config.size)
+            affine = crop_affine(points, config.crop, config.size)
         images = looked.frames.images([sighting.index for sighting in kept])
         with watch("crop"):
-            crops = [faces.crop(image, affine, config.size) for image in images]
+            crops = [crop(image, affine, config.size) for image in images]
         with watch("measure"):
-            in_crop = faces.to_crop(np.stack([sighting.face.landmarks for sighting in kept]), affine)
+            in_crop = to_crop(np.stack([sighting.face.landmarks for sighting in kept]), affine)
             sharpness = [quality.sharpness(crop, points) for crop, points in zip(crops, in_crop, strict=True)]
             measures = dataclasses.replace(measures, sharpness=float(np.median(sharpness)))
             quality.check_sharpness(sharpness, config.quality)
@@ -78,20 +80,20 @@ def _follow(looked: Look, found: Sequence[Sequence[Face]], config: ClipConfig) -
     signatures = looked.frames.signatures
     places = sorted(signatures)
     assert len(places) == len(found)
-    best: faces.Track | None = None
-    ambiguous: faces.AmbiguousFace | None = None
+    best: tracking.Track | None = None
+    ambiguous: tracking.AmbiguousFace | None = None
     together = 0
     for scene in cuts.find_scenes([signatures[index] for index in places]):
         try:
-            track = faces.choose_track([found[i] for i in scene])
-        except faces.AmbiguousFace as error:
+            track = tracking.choose_track([found[i] for i in scene])
+        except tracking.AmbiguousFace as error:
             ambiguous = error
             continue
         if track is None:
             continue
         together += len(track.frames)
         if best is None or track.extent > best.extent:
-            best = faces.Track(tuple(scene[i] for i in track.frames), track.faces)
+            best = tracking.Track(tuple(scene[i] for i in track.frames), track.faces)
     if best is None:
         if ambiguous is not None:
             raise ClipRejected(RejectReason.SEVERAL_FACES, "detect", str(ambiguous)) from ambiguous
@@ -120,8 +122,8 @@ def _row(
     watch: Stopwatch,
 ) -> ClipRow:
     in_source = np.stack([sighting.face.landmarks for sighting in kept])
-    in_crop = faces.to_crop(in_source, affine)
-    pose = head.fit_pose(in_source)
+    in_crop = to_crop(in_source, affine)
+    pose = head_pose.fit_pose(in_source)
     info = looked.info
     with watch("encode"):
         jpegs = tuple(encode_jpeg(crop, config.jpeg_quality) for crop in crops)
@@ -146,8 +148,8 @@ def _row(
         roll=tuple(map(float, pose.roll)),
         sharpness=sharpness,
         brightness=tuple(quality.brightness(crop, points) for crop, points in zip(crops, in_crop, strict=True)),
-        mouth_openness=tuple(map(float, head.mouth_openness(in_source))),
-        eye_openness=tuple(map(float, head.eye_openness(in_source).mean(axis=-1))),
+        mouth_openness=tuple(map(float, head_pose.mouth_openness(in_source))),
+        eye_openness=tuple(map(float, head_pose.eye_openness(in_source).mean(axis=-1))),
         audio=audio[0] if audio else None,
         audio_format=audio[1] if audio else None,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.dataset.rows import Measures
-from pipelines.landmarks import Face, face_size
+from pipelines.faces.face import Face, face_size
 
 
 class RejectReason(StrEnum):

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float
 
-from pipelines import head
+from pipelines.faces import head_pose
 
 
 def candidate_indices(num_frames: int, fps: Fraction, wanted: int, *, least: int, fps_limit: float) -> tuple[int, ...]:
@@ -30,13 +30,13 @@ def choose_frames(landmarks: Float[np.ndarray, "frames 68 2"], number: int) -> t
     count = landmarks.shape[0]
     if count <= number:
         return tuple(range(count))
-    pose = head.fit_pose(landmarks)
+    pose = head_pose.fit_pose(landmarks)
     features = np.stack(
         [
             pose.yaw / 15,
             pose.pitch / 15,
-            head.mouth_openness(landmarks) / 0.2,
-            head.eye_openness(landmarks).mean(axis=-1) / 0.1,
+            head_pose.mouth_openness(landmarks) / 0.2,
+            head_pose.eye_openness(landmarks).mean(axis=-1) / 0.1,
             np.arange(count) / count * 0.5,
         ],
         axis=1,

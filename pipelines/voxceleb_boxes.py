@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float, Int
 
-from pipelines.landmarks import Box
+from pipelines.faces.face import Box
 
 FPS = 25
 _PIXEL_HEIGHT = 360.0

@@ -11,7 +11,7 @@ from serving.jobs import Facts, Job
 from serving.worker import Lease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
-    from pipelines.landmarks import LandmarkDetector
+    from pipelines.faces.face import LandmarkDetector
     from training.checkpoint import BaseModel
     from training.perceptual_files import PerceptualFiles
 
@@ -54,7 +54,7 @@ class FineTuner(Replica):
     """Makes avatars with one base model and one detector, loaded once."""
 
     def __init__(self, config: ServiceConfig) -> None:
-        from pipelines.landmarks import create_detector
+        from pipelines.faces.detectors import create_detector
         from serving.registry import resolve
         from training.checkpoint import load_bundle
 

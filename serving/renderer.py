@@ -13,7 +13,7 @@ from serving.jobs import Facts, Job
 from serving.worker import Lease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
-    from pipelines.landmarks import LandmarkDetector
+    from pipelines.faces.face import LandmarkDetector
     from training.avatar import Avatar
 
 _AVATARS_KEPT = 4
@@ -68,7 +68,7 @@ class Renderer(Replica):
     """Renders with the detector that each avatar's model was trained with; the last avatars stay loaded."""
 
     def __init__(self, config: ServiceConfig) -> None:
-        from pipelines.landmarks import create_detector
+        from pipelines.faces.detectors import create_detector
         from training.avatar import load_avatar
 
         store = Store.create(config.data_dir, config.avatars)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pipelines import storage
-from pipelines.landmarks import create_detector
+from pipelines.faces.detectors import create_detector
 from serving.inputs import Input
 from serving.registry import resolve
 from serving.sidecars import key_of

@@ -11,9 +11,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.faces import to_crop
-from pipelines.matte import PersonSegmenter, resize_matte
-from pipelines.rasterize import rasterize_batch
+from pipelines.faces.crop import to_crop
+from pipelines.faces.landmark_image import rasterize_batch
+from pipelines.faces.person_matte import PersonSegmenter, resize_matte
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.models.eyes import Gaze
@@ -33,7 +33,7 @@ class Cancelled(Exception):
 
 class Animator:
     """Draws an avatar's canvas with its landmarks moved to `targets` (canvas pixels) and its irises to `gaze`
-    (`pipelines.head.gaze`; where they are, if there is none), batch after batch.
+    (`pipelines.faces.head_pose.gaze`; where they are, if there is none), batch after batch.
 
     Two squares matter: the *crop* the networks see, and the *region* around it, `REACH` times as large, beyond which
     nothing moves. Without a warp prior they are the same.

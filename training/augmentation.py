@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import MIRRORED
+from pipelines.faces.head_pose import MIRRORED
 from training.config import Augmentation
 
 _STREAM = 3  # of random numbers; episodes have 0 and 1, the order of shards 2

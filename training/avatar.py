@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pipelines.head import fit_pose
+from pipelines.faces.head_pose import fit_pose
 from training.checkpoint import MANIFEST, load_weights, read_with_manifest, write_with_manifest
 from training.config import ModelConfig
 from training.models.generator import Generator

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipelines.faces import CropRule
-from pipelines.rasterize import RasterConfig
+from pipelines.faces.crop import CropRule
+from pipelines.faces.landmark_image import RasterConfig
 
 PerceptualNet = Literal["vgg16", "alexnet", "vgg19_vggface"]
 ReadOrder = Literal["videos", "shards"]

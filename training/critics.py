@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipelines.head import LIPS
+from pipelines.faces.head_pose import LIPS
 from training.config import LossWeights, TrainConfig
 from training.identity import FaceRecogniser, load_recogniser
 from training.models.warp import identity_grid, warp

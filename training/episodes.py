@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.dataset.shard_cache import ShardCache
-from pipelines.matte import PersonSegmenter
-from pipelines.rasterize import rasterize_batch
+from pipelines.faces.landmark_image import rasterize_batch
+from pipelines.faces.person_matte import PersonSegmenter
 from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.config import ModelConfig
 from training.exchange import share

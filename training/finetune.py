@@ -11,10 +11,19 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.faces import crop, crop_affine, to_crop
-from pipelines.head import INNER_LIP, LEFT_EYE, NUM_LANDMARKS, OUTER_LIP, RIGHT_EYE, Pose, fit_pose, unproject
-from pipelines.matte import PersonSegmenter
-from pipelines.rasterize import rasterize_batch
+from pipelines.faces.crop import crop, crop_affine, to_crop
+from pipelines.faces.head_pose import (
+    INNER_LIP,
+    LEFT_EYE,
+    NUM_LANDMARKS,
+    OUTER_LIP,
+    RIGHT_EYE,
+    Pose,
+    fit_pose,
+    unproject,
+)
+from pipelines.faces.landmark_image import rasterize_batch
+from pipelines.faces.person_matte import PersonSegmenter
 from training import losses
 from training.avatar import Avatar
 from training.checkpoint import BaseModel

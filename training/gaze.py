@@ -1,13 +1,13 @@
 """Where a portrait looks while a driver moves it: its own gaze, changed as the driver's changes.
 
-Gaze is where the irises lie in their eyes (`pipelines.head.gaze`). Both eyes turn alike, by the mean of the driver's
-two: that is steadier than either, and nobody squints.
+Gaze is where the irises lie in their eyes (`pipelines.faces.head_pose.gaze`). Both eyes turn alike, by the mean of the
+driver's two: that is steadier than either, and nobody squints.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.head import eye_openness, fit_pose
+from pipelines.faces.head_pose import eye_openness, fit_pose
 from training.retarget import MotionOptions, bent_within, chosen_neutral, fill_gaps, one_euro
 
 _SHUT = 0.12  # lids over eye width: below it irises are guessed

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from pipelines.head import fit_pose
+from pipelines.faces.head_pose import fit_pose
 
 _PERCENT = 100.0
 _PER_DISTANCE = 2.0  # what landmarks an average percent of the crop apart weigh, in degrees of turning

@@ -21,8 +21,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.dataset.schema import digest_of
-from pipelines.faces import crop_affine, to_crop
-from pipelines.matte import PersonSegmenter
+from pipelines.faces.crop import crop_affine, to_crop
+from pipelines.faces.person_matte import PersonSegmenter
 from training.config import OnlineConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, source_mattes, warp_sources
 from training.exchange import share

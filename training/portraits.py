@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
-from pipelines.faces import crop, crop_affine, to_crop
-from pipelines.landmarks import LandmarkDetector
+from pipelines.faces.crop import crop, crop_affine, to_crop
+from pipelines.faces.face import LandmarkDetector
 from pipelines.video import read_image
 from training.config import ModelConfig
 from training.pictures import resize_points
@@ -19,7 +19,7 @@ from training.pictures import resize_points
 @dataclass(frozen=True)
 class Portrait:
     """A whole picture (RGB 0..255), the 68 points of the one face in it that is to move (pixels), and where it looks
-    (`pipelines.head.gaze`) if the detector tells."""
+    (`pipelines.faces.head_pose.gaze`) if the detector tells."""
 
     image: UInt8[np.ndarray, "height width 3"]
     landmarks: Float[np.ndarray, "68 2"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from pipelines.rasterize import RasterConfig
+from pipelines.faces.landmark_image import RasterConfig
 from training.config import LossWeights, ModelConfig, TrainConfig
 
 _VOXCELEB2_VIDEOS = 145_569

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
 
-from pipelines.faces import crop, crop_affine
-from pipelines.landmarks import Face, LandmarkDetector
+from pipelines.faces.crop import crop, crop_affine
+from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.video import VideoWriter, decode, probe
 from training.animator import Animator, Cancelled
 from training.avatar import Avatar

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.head import (
+from pipelines.faces.head_pose import (
     INNER_LIP,
     JAW,
     LEFT_BROW,

@@ -13,7 +13,7 @@ from pipelines import assets, storage
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.dataset.shard_cache import ShardCache
-from pipelines.matte import PersonSegmenter
+from pipelines.faces.person_matte import PersonSegmenter
 from training.config import ModelConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler
 from training.online import OnlineSource

@@ -13,9 +13,9 @@ from jaxtyping import Complex128, Float, Int
 from pipelines.cli import console
 from pipelines.dataset.reader import ShardDataset
 from pipelines.dataset.schema import SPLITS
-from pipelines.head import MIRRORED
+from pipelines.faces.head_pose import MIRRORED
+from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
 from pipelines.jpeg import decode_jpeg
-from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG, MeshReader
 from training.models.surface import SURFACE_FILE
 from training.pictures import resize_square
 

@@ -17,17 +17,11 @@ from pipelines import assets, video
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
 from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
 from pipelines.benchmarks.synthetic_faces import KnownFigures, draw_known, known_counts, known_table, measure_known
-from pipelines.box_finders import create_box_finder
 from pipelines.cli import Outcome, console, progress
+from pipelines.faces.detectors import DETECTORS, create_detector, require_weights
+from pipelines.faces.face import Candidates, Face, LandmarkDetector
+from pipelines.faces.face_detectors import create_box_finder
 from pipelines.frame_table import read_frame_table
-from pipelines.landmarks import (
-    DETECTORS,
-    Candidates,
-    Face,
-    LandmarkDetector,
-    create_detector,
-    require_weights,
-)
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 REFERENCE = "dlib"  # the clips are not marked: agreement with it is what can be measured

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.landmarks import Face
+from pipelines.faces.face import Face
 
 INNER = slice(17, 68)  # all but the jaw, which every detector defines its own way
 PARTS: Mapping[str, slice] = {

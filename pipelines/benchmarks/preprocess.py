@@ -32,7 +32,8 @@ from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_report import ShardReport
 from pipelines.decoder import Decoder
-from pipelines.landmarks import LandmarkDetector, create_detector, require_weights
+from pipelines.faces.detectors import create_detector, require_weights
+from pipelines.faces.face import LandmarkDetector
 from pipelines.machine import cpu_seconds, describe_machine, in_words
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import plan_row, write_plan

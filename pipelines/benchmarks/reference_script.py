@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.faces import CropRule, crop_affine
-from pipelines.landmarks import LandmarkDetector
+from pipelines.faces.crop import CropRule, crop_affine
+from pipelines.faces.face import LandmarkDetector
 from pipelines.video import ffmpeg_executable
 
 

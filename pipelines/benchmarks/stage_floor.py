@@ -11,15 +11,15 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines import faces
 from pipelines.candidates import look
 from pipelines.clip_config import ClipConfig
 from pipelines.clips import finish
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.decoder import ClipInfo, Decoder
+from pipelines.faces.crop import crop
+from pipelines.faces.face import LandmarkDetector
 from pipelines.jpeg import encode_jpeg
-from pipelines.landmarks import LandmarkDetector
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected
 from pipelines.timing import Stopwatch
@@ -104,7 +104,7 @@ def decode_frames(path: Path, indices: Sequence[int], info: ClipInfo) -> list[UI
 def _crops(clip: PreparedClip, config: ClipConfig) -> list[UInt8[np.ndarray, "size size 3"]]:
     if clip.row is None:
         return []
-    return [faces.crop(image, clip.row.crop_affine, config.size) for image in clip.kept]
+    return [crop(image, clip.row.crop_affine, config.size) for image in clip.kept]
 
 
 def mean_frames(clips: Sequence[PreparedClip]) -> dict[str, float]:

@@ -10,9 +10,9 @@ from jaxtyping import Float, UInt8
 from rich.table import Table
 
 from pipelines.benchmarks.point_errors import PARTS, error_of, is_of, per_mille, percent
-from pipelines.box_finders import BoxFinder
-from pipelines.faces import overlap
-from pipelines.landmarks import LandmarkDetector, make_face
+from pipelines.faces.boxes import overlap
+from pipelines.faces.face import LandmarkDetector, make_face
+from pipelines.faces.face_detectors import BoxFinder
 from pipelines.synthetic.corpus import CorpusConfig, plan_clips
 from pipelines.synthetic.filming import cast
 from pipelines.synthetic.motion import Motion

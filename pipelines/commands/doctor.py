@@ -231,7 +231,7 @@ def check_landmarks() -> Check:
     if not is_cached(find("face_landmarker")):
         return Check(name, "note", "the detector's file is not fetched yet", "sfumato assets fetch face_landmarker")
     try:
-        from pipelines.landmarks import create_detector
+        from pipelines.faces.detectors import create_detector
         from pipelines.video import read_image
 
         detector = create_detector()

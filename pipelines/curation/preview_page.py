@@ -18,8 +18,8 @@ from pipelines.curation.preview_sample import Gallery, Tile
 from pipelines.dataset.data_card import EXPLANATIONS
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.schema import SPLITS
+from pipelines.faces.landmark_image import RasterConfig, polylines
 from pipelines.quality import QualityRule
-from pipelines.rasterize import RasterConfig, polylines
 
 _CHARTS = (
     ("Yaw", "°", "yaw"),

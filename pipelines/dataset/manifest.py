@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.schema import SCHEMA_VERSION
-from pipelines.faces import CropRule
+from pipelines.faces.crop import CropRule
 
 MANIFEST = "dataset.json"
 

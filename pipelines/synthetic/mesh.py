@@ -131,7 +131,7 @@ class HeadMesh:
 
         Args:
             rest: one person for each frame.
-            angles: yaw, pitch, roll in degrees, signs as in `pipelines.head.Pose`.
+            angles: yaw, pitch, roll in degrees, signs as in `pipelines.faces.head_pose.Pose`.
         """
         vertices = rest.vertices.clone()
         moved = (actions @ self._actions).reshape(len(actions), self.num_head, 3)

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 
 from pipelines.cli import console
-from pipelines.head import MIRRORED
-from pipelines.landmarks import LandmarkDetector, create_detector
+from pipelines.faces.detectors import create_detector
+from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.head_pose import MIRRORED
 from pipelines.synthetic.motion import ACTIONS, Motion
 from pipelines.synthetic.person import Person, generator
 from pipelines.synthetic.renderer import Renderer

@@ -16,8 +16,8 @@ from jaxtyping import Float, Float32
 from pipelines import assets, storage, video
 from pipelines.cli import console, progress
 from pipelines.dataset.schema import digest_of
-from pipelines.head import CANONICAL_LANDMARKS, JAW, fit_pose
-from pipelines.mediapipe_faces import BlendshapeReader
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS, JAW, fit_pose
+from pipelines.faces.mediapipe_detector import BlendshapeReader
 from pipelines.synthetic.actions import GAZE, LIDS, NUM_ACTIONS, from_looks, place_of, to_looks
 from pipelines.synthetic.curves import smooth
 

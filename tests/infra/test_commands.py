@@ -102,7 +102,7 @@ def test_assets_baked_into_images_are_in_the_catalogue() -> None:
 @pytest.mark.parametrize("stage", ["training", "serving"])
 def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) -> None:
     """Its user cannot write the cache, and a cluster may reach no registry."""
-    from pipelines import matte
+    from pipelines.faces import person_matte
     from training import identity
     from training.base_model import named_or_shipped
     from training.checkpoint import load_bundle
@@ -110,7 +110,7 @@ def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) ->
     (fetched,) = [set(command[2:]) for path, command in COMMANDS if path.name == f"{stage}.Dockerfile"]
     config = load_bundle(named_or_shipped(None)).config
     assert config.losses.identity
-    assert fetched >= {"face_landmarker", matte.WEIGHTS, identity.WEIGHTS, f"lpips_{config.perceptual}"}
+    assert fetched >= {"face_landmarker", person_matte.WEIGHTS, identity.WEIGHTS, f"lpips_{config.perceptual}"}
 
 
 @pytest.mark.parametrize("stage", ["training", "serving"])

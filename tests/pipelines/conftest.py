@@ -24,9 +24,9 @@ from pipelines.dataset.rows import ClipRow, Measures, Reject
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.decoder import Decoder
-from pipelines.head import CANONICAL_LANDMARKS
+from pipelines.faces.face import Candidates, Face, make_face
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from pipelines.jpeg import encode_jpeg
-from pipelines.landmarks import Candidates, Face, make_face
 
 MakeVideo = Callable[..., Path]
 

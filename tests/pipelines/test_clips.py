@@ -17,7 +17,7 @@ from pipelines.clips import finish
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.decoder import Decoder
-from pipelines.faces import to_source
+from pipelines.faces.crop import to_source
 from pipelines.jpeg import decode_jpeg, encode_jpeg
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, QualityRule, RejectReason

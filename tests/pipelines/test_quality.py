@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.landmarks import make_face
+from pipelines.faces.face import make_face
 from pipelines.quality import (
     ClipRejected,
     QualityRule,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.landmarks import Face, make_face
+from pipelines.faces.face import Face, make_face
 from serving import studio
 from serving.inputs import Input
 from serving.studio import ModelStudio, Recipe

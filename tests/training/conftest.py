@@ -20,10 +20,10 @@ from pipelines.dataset.reader import ShardDataset
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
-from pipelines.faces import CropRule, crop, crop_affine, to_crop
-from pipelines.head import CANONICAL_LANDMARKS, Pose
+from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
+from pipelines.faces.person_matte import PersonSegmenter
 from pipelines.jpeg import encode_jpeg
-from pipelines.matte import PersonSegmenter
 from training.checkpoint import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 import training.animator as animator_module
-from pipelines.matte import PersonSegmenter
+from pipelines.faces.person_matte import PersonSegmenter
 from training.animator import Animator, guided_upsample
 from training.avatar import Avatar
 from training.checkpoint import BaseModel

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pipelines.dataset.reader import ShardDataset
-from pipelines.head import CANONICAL_LANDMARKS, MIRRORED, fit_pose
-from pipelines.matte import PersonSegmenter
-from pipelines.rasterize import RasterConfig, rasterize
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS, MIRRORED, fit_pose
+from pipelines.faces.landmark_image import RasterConfig, rasterize
+from pipelines.faces.person_matte import PersonSegmenter
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch

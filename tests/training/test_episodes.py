@@ -10,8 +10,8 @@ import torch
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
 from pipelines.dataset.shard_cache import ShardCache
-from pipelines.matte import PersonSegmenter
-from pipelines.rasterize import rasterize
+from pipelines.faces.landmark_image import rasterize
+from pipelines.faces.person_matte import PersonSegmenter
 from training.config import ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
 from training.order import WindowOrder

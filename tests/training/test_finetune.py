@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.head import eye_openness, fit_pose
-from pipelines.rasterize import rasterize_batch
+from pipelines.faces.head_pose import eye_openness, fit_pose
+from pipelines.faces.landmark_image import rasterize_batch
 from training import critics, finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune

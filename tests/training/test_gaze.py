@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipelines.head import CANONICAL_LANDMARKS, LEFT_EYE, RIGHT_EYE
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS, LEFT_EYE, RIGHT_EYE
 from training.gaze import retarget_gaze
 from training.retarget import MotionOptions
 

@@ -11,7 +11,7 @@ from pipelines import assets
 from pipelines.commands.preprocess import Options
 from pipelines.commands.preprocess import run as preprocess
 from pipelines.dataset.reader import ShardDataset
-from pipelines.matte import PersonSegmenter
+from pipelines.faces.person_matte import PersonSegmenter
 from training.config import LossWeights, ModelConfig, TrainConfig
 from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch

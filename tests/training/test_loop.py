@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.dataset.reader import ShardDataset
-from pipelines.faces import CropRule
+from pipelines.faces.crop import CropRule
 from training import critics
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import TrainConfig

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.faces import crop, crop_affine, to_crop
+from pipelines.faces.crop import crop, crop_affine, to_crop
 from training import critics, online
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import OnlineConfig, TrainConfig

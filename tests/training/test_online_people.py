@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.landmarks import create_detector
+from pipelines.faces.detectors import create_detector
 from training.config import OnlineConfig, TrainConfig
 from training.evaluation.motion import landmark_error
 from training.online import OnlineLoader, OnlineSource

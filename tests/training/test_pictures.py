@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.faces import crop
+from pipelines.faces.crop import crop
 from training.pictures import crop_batch
 
 

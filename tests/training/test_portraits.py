@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.faces import CropRule
-from pipelines.landmarks import Face, make_face
+from pipelines.faces.crop import CropRule
+from pipelines.faces.face import Face, make_face
 from training.config import ModelConfig
 from training.portraits import Portrait, find_portraits, scaled
 

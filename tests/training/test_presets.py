@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines.rasterize import RasterConfig
+from pipelines.faces.landmark_image import RasterConfig
 from training.config import Augmentation, LossWeights, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.head import CANONICAL_LANDMARKS
-from pipelines.landmarks import Face, make_face
+from pipelines.faces.face import Face, make_face
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, fine_tune

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipelines.head import (
+from pipelines.faces.head_pose import (
     CANONICAL_LANDMARKS,
     INNER_LIP,
     LEFT_EYE,

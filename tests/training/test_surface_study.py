@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.head import MIRRORED
-from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG
+from pipelines.faces.head_pose import MIRRORED
+from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG
 from training.models import surface
 from training.surface_study import fit_surface, main, skin_points
 

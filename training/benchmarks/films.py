@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from pipelines import assets
-from pipelines.landmarks import LandmarkDetector, create_detector
+from pipelines.faces.detectors import create_detector
+from pipelines.faces.face import LandmarkDetector
 
 _CLIPS = {
     "clip_langer": ("woman", "pexels"),

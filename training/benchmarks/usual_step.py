@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.dataset.reader import ShardDataset, SourceVideo
-from pipelines.rasterize import rasterize
+from pipelines.faces.landmark_image import rasterize
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from pipelines.landmarks import LandmarkDetector
+from pipelines.faces.face import LandmarkDetector
 from training.evaluation.frechet import FeatureNetwork
 from training.evaluation.lpips import Lpips, lpips
 from training.evaluation.protocol import Faces

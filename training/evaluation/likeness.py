@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import INNER_LIP, OUTER_LIP
+from pipelines.faces.head_pose import INNER_LIP, OUTER_LIP
 
 _PEAK = 255.0
 # Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004, section III-C.

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.head import eye_openness, fit_pose, mouth_openness
+from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from training.evaluation import likeness, motion
 from training.evaluation.judge import Judge, Look
 from training.evaluation.protocol import Faces

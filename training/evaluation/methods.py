@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pipelines.matte import PersonSegmenter, resize_matte
-from pipelines.rasterize import rasterize_batch
+from pipelines.faces.landmark_image import rasterize_batch
+from pipelines.faces.person_matte import PersonSegmenter, resize_matte
 from training.animator import corrected, enlarged
 from training.checkpoint import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig

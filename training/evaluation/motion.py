@@ -6,7 +6,7 @@ A face that was not found has no landmarks: its row is left out here, and the re
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from pipelines.head import fit_pose
+from pipelines.faces.head_pose import fit_pose
 
 _LEAST_SPREAD = 1e-6
 

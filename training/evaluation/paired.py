@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.dataset.reader import FrameRef, SourceVideo
-from pipelines.faces import CropRule, crop, crop_affine, to_crop, to_source
+from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
 from training.evaluation.contestants import STILL
 from training.evaluation.evaluate import Bench, pictures_of, places_of
 from training.evaluation.measures import Reference, Values, reconstruction

@@ -12,7 +12,7 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Outcome, progress
 from pipelines.dataset.reader import ShardDataset, SourceVideo
-from pipelines.landmarks import create_detector
+from pipelines.faces.detectors import create_detector
 from training.checkpoint import BaseModel
 from training.evaluation.contestants import OURS, STILL, all_methods, load_models
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept

@@ -34,7 +34,8 @@ _SEES_FROM, _SEES = 0.25, 0.5
 
 @dataclass(frozen=True)
 class Gaze:
-    """Where the irises of both eyes lie in a batch of shots, and where they are to lie (`pipelines.head.gaze`)."""
+    """Where the irises of both eyes lie in a batch of shots, and where they are to lie
+    (`pipelines.faces.head_pose.gaze`)."""
 
     source: Float[Tensor, "batch 2 2"]
     target: Float[Tensor, "batch 2 2"]

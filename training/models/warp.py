@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
+from pipelines.faces.head_pose import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
 from training.models.eyes import Gaze, find_eyes
 from training.models.mouth import find_mouth
 from training.models.openings import (

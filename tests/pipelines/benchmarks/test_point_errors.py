@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipelines.benchmarks.point_errors import PARTS, error_of, eye_distance, is_of, per_mille, percent
-from pipelines.landmarks import make_face
+from pipelines.faces.face import make_face
 
 
 def points_with_eyes_apart() -> np.ndarray:

@@ -14,7 +14,7 @@ from pipelines.benchmarks.synthetic_faces import (
     known_table,
     measure_known,
 )
-from pipelines.landmarks import Box, Candidates, Face, make_face
+from pipelines.faces.face import Box, Candidates, Face, make_face
 
 
 def marked(seen: bool) -> KnownFace:

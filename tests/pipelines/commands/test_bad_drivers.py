@@ -175,8 +175,8 @@ def _faces(film: Path, folder: Path) -> None:
 
 def _blink(film: Path) -> int:
     """The frame among the first half in which the eyes are most shut."""
-    from pipelines.head import eye_openness
-    from pipelines.landmarks import create_detector
+    from pipelines.faces.detectors import create_detector
+    from pipelines.faces.head_pose import eye_openness
     from pipelines.video import decode
 
     detector = create_detector()

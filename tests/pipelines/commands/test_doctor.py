@@ -90,7 +90,7 @@ def test_broken_detector_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("libEGL.so.1: cannot open shared object file")
 
     monkeypatch.setattr(doctor, "is_cached", lambda asset: True)
-    monkeypatch.setattr("pipelines.landmarks.create_detector", refuse)
+    monkeypatch.setattr("pipelines.faces.detectors.create_detector", refuse)
     check = doctor.check_landmarks()
     assert (check.state, check.found) == ("missing", "libEGL.so.1: cannot open shared object file")
 

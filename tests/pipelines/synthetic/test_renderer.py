@@ -8,8 +8,8 @@ import pytest
 import torch
 from jaxtyping import Float32, UInt8
 
-from pipelines.head import eye_openness, fit_pose, mouth_openness
-from pipelines.landmarks import create_detector
+from pipelines.faces.detectors import create_detector
+from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from pipelines.synthetic.motion import ACTIONS, Motion, draw_motion
 from pipelines.synthetic.person import Person, generator
 from pipelines.synthetic.renderer import Pictures, Renderer

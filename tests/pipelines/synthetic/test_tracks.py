@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines import assets
-from pipelines.head import CANONICAL_LANDMARKS, Pose
-from pipelines.mediapipe_faces import BlendshapeReader
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
+from pipelines.faces.mediapipe_detector import BlendshapeReader
 from pipelines.synthetic import tracks
 from pipelines.synthetic.actions import from_looks, place_of
 from pipelines.synthetic.tracks import Reading, Track, make_tracks, tracks_digest, tracks_of_clips

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.landmarks import Candidates, Face, make_face
+from pipelines.faces.face import Candidates, Face, make_face
 from training.evaluation.frechet import FeatureNetwork
 from training.evaluation.judge import Judge
 from training.evaluation.lpips import Lpips

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.matte import PersonSegmenter
+from pipelines.faces.person_matte import PersonSegmenter
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.evaluation import methods

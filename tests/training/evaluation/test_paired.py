@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipelines.dataset.reader import ShardDataset
-from pipelines.faces import CropRule, crop, crop_affine, to_crop
-from pipelines.head import fit_pose
+from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
+from pipelines.faces.head_pose import fit_pose
 from training.evaluation.evaluate import Bench
 from training.evaluation.judge import Judge, Look
 from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait

@@ -7,7 +7,7 @@ import pytest
 from skimage.transform import SimilarityTransform
 
 from pipelines import assets
-from pipelines.landmarks import create_detector
+from pipelines.faces.detectors import create_detector
 from pipelines.video import decode, read_image
 from training.evaluation.recogniser import Recogniser, align, five_points, similarity
 

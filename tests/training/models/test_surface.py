@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pipelines import assets, video
-from pipelines.head import CANONICAL_LANDMARKS, MIRRORED
-from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG, MeshReader
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS, MIRRORED
+from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
 from training.models.surface import surface_points
 from training.surface_study import skin_points
 

@@ -7,7 +7,7 @@ from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.head import CANONICAL_LANDMARKS
+from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from training.models.shots import make_shot
 from training.models.warp import (
     REACH,

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pipelines import assets, video
-from pipelines.fan import HINT_SCALE, Fan, View, cut, fits, load_fan, read_heat_maps, view_of
-from pipelines.landmarks import Box, Face, make_face
+from pipelines.faces.face import Box, Face, make_face
+from pipelines.faces.fan import HINT_SCALE, Fan, View, cut, fits, load_fan, read_heat_maps, view_of
 
 # Boxes of the painted face and of parts of the picture, one of them across its border.
 BOXES = [(243.0, 154.0, 443.0, 428.0), (-40.0, 300.0, 250.0, 610.0), (30.5, 40.25, 131.75, 160.5)]

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pipelines import assets
-from pipelines.boxes import follow_hints
-from pipelines.head import NUM_LANDMARKS, gaze
-from pipelines.landmarks import Candidates, Face, largest_first, make_face
-from pipelines.mediapipe_tasks import mediapipe_image, open_task
+from pipelines.faces.boxes import follow_hints
+from pipelines.faces.face import Candidates, Face, largest_first, make_face
+from pipelines.faces.head_pose import NUM_LANDMARKS, gaze
+from pipelines.faces.mediapipe_tasks import mediapipe_image, open_task
 
 # MediaPipe's 478 points -> iBUG 68, left-right symmetric. Differs from hand-marked jaws by 4-5 % of the eye distance.
 # fmt: off

@@ -9,16 +9,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import assets
-from pipelines.box_finders import YuNet
-from pipelines.boxes import follow_hints
-from pipelines.landmarks import (
-    Box,
-    Candidates,
-    Face,
-    largest_first,
-    make_face,
-    require_package,
-)
+from pipelines.faces.boxes import follow_hints
+from pipelines.faces.face import Box, Candidates, Face, largest_first, make_face
+from pipelines.faces.face_detectors import YuNet
+from pipelines.faces.requirements import require_package
 
 # The square that dlib's detector would draw, from YuNet's box and points: its side in units of the box's geometric mean
 # side, and how far its centre lies from the box's towards the points' mean, which leads where a turned head looks. A

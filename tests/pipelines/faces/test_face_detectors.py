@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipelines import assets, video
-from pipelines.box_finders import LibraryBoxes, YuNet, create_box_finder, shrink
-from pipelines.faces import overlap
+from pipelines.faces.boxes import overlap
+from pipelines.faces.face_detectors import LibraryBoxes, YuNet, create_box_finder, shrink
 
 
 class HalfPicture:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from pipelines import assets, video
-from pipelines.dlib_faces import dlib_square
-from pipelines.landmarks import Candidates, create_detector, require_weights
+from pipelines.faces.detectors import create_detector, require_weights
+from pipelines.faces.dlib_detector import dlib_square
+from pipelines.faces.face import Candidates
 
 
 @pytest.fixture(scope="module")

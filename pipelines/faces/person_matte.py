@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import assets
-from pipelines.mediapipe_tasks import mediapipe_image, open_task
+from pipelines.faces.mediapipe_tasks import mediapipe_image, open_task
 
 WEIGHTS = "selfie_segmenter"
 # Of the larger side of the landmarks' box: by how much mattes are widened, for hair and shadows at the outline.

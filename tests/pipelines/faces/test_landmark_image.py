@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.rasterize import RasterConfig, _rasterize_dense, polylines, rasterize, rasterize_batch
+from pipelines.faces.landmark_image import RasterConfig, _rasterize_dense, polylines, rasterize, rasterize_batch
 
 Fixture = Callable[..., Any]
 CONFIG = RasterConfig()

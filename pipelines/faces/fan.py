@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.landmarks import Box, Face, make_face
+from pipelines.faces.face import Box, Face, make_face
 
 CROP = 256
 CROPS_AT_ONCE = {"cpu": 8, "cuda": 64}  # a CPU gains nothing from a batch, and 64 crops take it 2 GB

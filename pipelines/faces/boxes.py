@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines import video
-from pipelines.faces import overlap
-from pipelines.landmarks import Box, Candidates, Face, make_face
+from pipelines.faces.face import Box, Candidates, Face, make_face
 
 _SAME_FACE = 0.3  # overlap of a face's boxes in two frames that were looked at
 _AROUND_HINT = 2.0  # side of what is looked at, in units of the hint
@@ -109,3 +108,14 @@ def _window(hint: Box, image: UInt8[np.ndarray, "height width 3"]) -> tuple[int,
     grow_x, grow_y = ((_AROUND_HINT - 1) / 2 * (hint[i + 2] - hint[i]) for i in (0, 1))
     x0, y0 = max(0, int(hint[0] - grow_x)), max(0, int(hint[1] - grow_y))
     return x0, y0, min(width, int(hint[2] + grow_x) + 1), min(height, int(hint[3] + grow_y) + 1)
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    high = min(a[3], b[3]) - max(a[1], b[1])
+    if wide <= 0 or high <= 0:
+        return 0.0
+    shared = wide * high
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return float(shared / (areas - shared))

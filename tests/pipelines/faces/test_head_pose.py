@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.head import (
+from pipelines.faces.head_pose import (
     CANONICAL_LANDMARKS,
     SKULL_POINTS,
     Pose,

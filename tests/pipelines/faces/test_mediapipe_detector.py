@@ -5,9 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines import assets, head, video
-from pipelines.landmarks import Candidates, create_detector, face_size
-from pipelines.mediapipe_faces import MEDIAPIPE_TO_IBUG, MeshReader
+from pipelines import assets, video
+from pipelines.faces import head_pose
+from pipelines.faces.detectors import create_detector
+from pipelines.faces.face import Candidates, face_size
+from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
 
 # iBUG points that mirror each other: i <-> MIRROR[i].
 MIRROR = [
@@ -142,7 +144,7 @@ def test_a_blink_keeps_its_depth() -> None:
     """The woman's eyes close fully within 24 frames; smoothed over time they would not."""
     clip = list(video.decode(assets.fetch("clip_langer"), frame_indices=range(0, 472, 20)))
     (found,) = create_detector().follow([Candidates(clip, {})])
-    openness = head.eye_openness(np.stack([faces[0].landmarks for faces in found])).mean(axis=-1)
+    openness = head_pose.eye_openness(np.stack([faces[0].landmarks for faces in found])).mean(axis=-1)
     assert openness.min() < 0.08 < 0.3 < openness.max()
 
 

@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.faces import AmbiguousFace, CropRule, choose_track, crop, crop_affine, link_tracks, to_crop, to_source
-from pipelines.landmarks import make_face
+from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
+from pipelines.faces.face import make_face
+from pipelines.faces.tracking import AmbiguousFace, choose_track, link_tracks
 
 Fixture = Callable[..., Any]
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from pipelines import assets, video
-from pipelines.face_alignment_faces import FaceAlignmentDetector
-from pipelines.fan import Fan
-from pipelines.landmarks import Box, Candidates, Face, require_weights
+from pipelines.faces.detectors import require_weights
+from pipelines.faces.face import Box, Candidates, Face
+from pipelines.faces.face_alignment_detector import FaceAlignmentDetector
+from pipelines.faces.fan import Fan
 
 SIZE = (40, 50)  # of the white rectangle that stands for a face, whose corners are its landmarks
 

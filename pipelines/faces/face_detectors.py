@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.fan import exact_convolutions
-from pipelines.landmarks import Box, box_files
+from pipelines.faces.face import Box
+from pipelines.faces.fan import exact_convolutions
+from pipelines.faces.requirements import box_files
 
 WORKING_SIDE = 480  # longer side of what the networks see: 7 ms a frame with YuNet; faces down to 2 % of it are found
 _YUNET_SCORE = 0.6

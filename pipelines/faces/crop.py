@@ -6,14 +6,11 @@ generated crop can be pasted back into it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
-
-from pipelines.landmarks import Face
 
 
 @dataclass(frozen=True)
@@ -109,80 +106,3 @@ def to_source(
 ) -> Float[np.ndarray, "*frames 68 2"]:
     """Crop pixels -> source pixels, float32."""
     return np.asarray(landmarks @ affine[:, :2].T + affine[:, 2], dtype=np.float32)
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
-    wide = min(a[2], b[2]) - max(a[0], b[0])
-    high = min(a[3], b[3]) - max(a[1], b[1])
-    if wide <= 0 or high <= 0:
-        return 0.0
-    shared = wide * high
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return float(shared / (areas - shared))
-
-
-@dataclass(frozen=True)
-class Track:
-    """One face followed through a clip: positions in the list of frames given, and the face in each."""
-
-    frames: tuple[int, ...]
-    faces: tuple[Face, ...]
-
-    @property
-    def extent(self) -> float:
-        """Sum over frames of the box's larger side: long and large tracks first."""
-        return float(sum(max(f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in self.faces))
-
-
-def link_tracks(faces: Sequence[Sequence[Face]], min_overlap: float = 0.15) -> tuple[Track, ...]:
-    """Join the faces of consecutive frames that overlap, greedily, the best overlap first. A gap does not end a
-    track: a face that comes back to where it was is the same face."""
-    open_tracks: list[tuple[list[int], list[Face]]] = []
-    for position, found in enumerate(faces):
-        pairs = sorted(
-            (
-                (overlap(track[1][-1].box, face.box), number, index)
-                for number, track in enumerate(open_tracks)
-                for index, face in enumerate(found)
-            ),
-            key=lambda pair: (-pair[0], pair[1], pair[2]),
-        )
-        used_tracks: set[int] = set()
-        used_faces: set[int] = set()
-        for score, number, index in pairs:
-            if score < min_overlap or number in used_tracks or index in used_faces:
-                continue
-            open_tracks[number][0].append(position)
-            open_tracks[number][1].append(found[index])
-            used_tracks.add(number)
-            used_faces.add(index)
-        for index, face in enumerate(found):
-            if index not in used_faces:
-                open_tracks.append(([position], [face]))
-    return tuple(Track(frames=tuple(frames), faces=tuple(members)) for frames, members in open_tracks)
-
-
-def choose_track(faces: Sequence[Sequence[Face]], dominance: float = 1.5) -> Track | None:
-    """The clip's main face: the longest and largest track.
-
-    Returns None when there is no face at all.
-
-    Raises:
-        AmbiguousFace: a second track present in the same frames has more than 1/`dominance` of the main one's extent.
-    """
-    tracks = sorted(link_tracks(faces), key=lambda track: (-track.extent, track.frames))
-    if not tracks:
-        return None
-    main = tracks[0]
-    for other in tracks[1:]:
-        together = len(set(main.frames) & set(other.frames))
-        if together >= max(2, len(other.frames) // 2) and other.extent * dominance > main.extent:
-            raise AmbiguousFace(
-                f"two faces of about the same size share {together} frames, and neither is clearly the main one"
-            )
-    return main
-
-
-class AmbiguousFace(ValueError):
-    """Several faces share the clip and none is clearly the main one."""

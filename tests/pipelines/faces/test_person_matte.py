@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipelines import assets
-from pipelines.landmarks import create_detector
-from pipelines.matte import PersonSegmenter, resize_matte
+from pipelines.faces.detectors import create_detector
+from pipelines.faces.person_matte import PersonSegmenter, resize_matte
 from pipelines.video import read_image
 
 

@@ -1,0 +1,1 @@
+"""Face detectors, landmarks, tracks, crops, head pose, landmark images, person mattes."""
