@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines import cuts, sampling, video, voxceleb_boxes
+from pipelines import sampling, voxceleb_boxes
 from pipelines.assets.cache import sha256_of
 from pipelines.clip_config import ClipConfig
-from pipelines.decoder import ClipInfo, Decoder
 from pipelines.faces.face import Box, Candidates
-from pipelines.jpeg import encode_jpeg
+from pipelines.media import scene_cuts, video
+from pipelines.media.decoder_process import ClipInfo, Decoder
+from pipelines.media.images import encode_jpeg
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
@@ -66,7 +67,7 @@ class CandidateFrames:
 
     def _decoded(self) -> Iterator[video.Frame]:
         for number, frame in enumerate(self._timed(self._decoder.frames(self._path, self._indices))):
-            self.signatures[frame.index] = cuts.signature(frame.image)
+            self.signatures[frame.index] = scene_cuts.signature(frame.image)
             self.pts_us[frame.index] = frame.pts_us
             if number == len(self._indices) // 2 or self.thumbnail is None:
                 self.thumbnail = _thumbnail(frame.image)

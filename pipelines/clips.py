@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from pipelines import cuts, quality, sampling
+from pipelines import quality, sampling
 from pipelines.candidates import Look, blamed_on
 from pipelines.clip_config import ClipConfig
 from pipelines.dataset.rows import ClipRow, Measures
-from pipelines.decoder import Decoder
 from pipelines.faces import head_pose, tracking
 from pipelines.faces.crop import crop, crop_affine, to_crop
 from pipelines.faces.face import Face, face_size
-from pipelines.jpeg import encode_jpeg
+from pipelines.media import scene_cuts
+from pipelines.media.decoder_process import Decoder
+from pipelines.media.images import encode_jpeg
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
 
@@ -83,7 +84,7 @@ def _follow(looked: Look, found: Sequence[Sequence[Face]], config: ClipConfig) -
     best: tracking.Track | None = None
     ambiguous: tracking.AmbiguousFace | None = None
     together = 0
-    for scene in cuts.find_scenes([signatures[index] for index in places]):
+    for scene in scene_cuts.find_scenes([signatures[index] for index in places]):
         try:
             track = tracking.choose_track([found[i] for i in scene])
         except tracking.AmbiguousFace as error:

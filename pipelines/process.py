@@ -16,10 +16,10 @@ from pipelines.dataset import schema
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.dataset.shard_writer import write_shard
-from pipelines.decoder import Decoder, DecoderDied, Limits
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
+from pipelines.media.decoder_process import Decoder, DecoderDied, Limits
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import PlanFile, plan_row
 from pipelines.quality import ClipRejected, RejectReason

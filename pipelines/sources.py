@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipelines import archives, manifests, storage
 from pipelines.dataset.schema import ClipKey, key_name
-from pipelines.media import VIDEO_SUFFIXES
+from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.storage import FileInfo
 
 Layout = Literal["auto", "flat", "voxceleb", "manifest"]

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from pipelines import assets
 from pipelines.cli import Artefact, Outcome, console
+from pipelines.media.animated_webp import write_moving_picture
 from pipelines.synthetic.corpus import CorpusConfig, plan_clips
 from serving import roundtrip
-from serving.moving_picture import write_moving_picture
 from training.base_model import SHIPPED
 
 # Small enough to be filmed in half a minute: 3 s give 38 looks at a face, of which 32 are kept.

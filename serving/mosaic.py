@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines.video import VideoWriter, decode, probe
+from pipelines.media.video import VideoWriter, decode, probe
 
 _MAX_HEIGHT = 720
 _MAX_WIDTH = 4096  # H.264 level 5.1, what most players decode

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress, TaskID
 
 from pipelines import cli, storage
-from pipelines.video import probe
+from pipelines.media.video import probe
 from serving.inputs import Input, one_line
 from serving.mosaic import write_mosaic
 from serving.provenance import COMMENT, GENERATED_BY

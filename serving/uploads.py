@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipelines.video import probe, read_image
+from pipelines.media.images import read_image
+from pipelines.media.video import probe
 from serving.config import MIB, UploadLimits
 from serving.errors import BadInput, TooLarge, UploadTimeout, public_reason
 

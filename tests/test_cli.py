@@ -401,7 +401,7 @@ def test_json_is_the_last_line_of_the_real_command() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_with_exit_code_130(tmp_path: Path) -> None:
-    from pipelines.video import VideoWriter
+    from pipelines.media.video import VideoWriter
 
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
 from pipelines.faces.face import LandmarkDetector
-from pipelines.video import read_image
+from pipelines.media.images import read_image
 from training.config import ModelConfig
 from training.pictures import resize_points
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import Face, LandmarkDetector
-from pipelines.video import VideoWriter, decode, probe
+from pipelines.media.video import VideoWriter, decode, probe
 from training.animator import Animator, Cancelled
 from training.avatar import Avatar
 from training.gaze import retarget_gaze

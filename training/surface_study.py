@@ -15,7 +15,7 @@ from pipelines.dataset.reader import ShardDataset
 from pipelines.dataset.schema import SPLITS
 from pipelines.faces.head_pose import MIRRORED
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
-from pipelines.jpeg import decode_jpeg
+from pipelines.media.images import decode_jpeg
 from training.models.surface import SURFACE_FILE
 from training.pictures import resize_square
 

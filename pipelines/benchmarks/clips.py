@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines import assets
+from pipelines.media.video import ffmpeg_executable, probe
 from pipelines.synthetic.corpus import CorpusConfig, plan_clips
-from pipelines.video import ffmpeg_executable, probe
 
 CATALOGUE = ("clip_langer", "clip_single_face", "clip_carphone", "clip_face_noface", "clip_cap12", "clip_cap13")
 

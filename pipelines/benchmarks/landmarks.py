@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from rich.table import Table
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
 from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
 from pipelines.benchmarks.synthetic_faces import KnownFigures, draw_known, known_counts, known_table, measure_known
@@ -21,7 +21,8 @@ from pipelines.cli import Outcome, console, progress
 from pipelines.faces.detectors import DETECTORS, create_detector, require_weights
 from pipelines.faces.face import Candidates, Face, LandmarkDetector
 from pipelines.faces.face_detectors import create_box_finder
-from pipelines.frame_table import read_frame_table
+from pipelines.media import video
+from pipelines.media.timestamps import read_frame_table
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 REFERENCE = "dlib"  # the clips are not marked: agreement with it is what can be measured

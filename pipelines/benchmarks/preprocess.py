@@ -31,10 +31,10 @@ from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_report import ShardReport
-from pipelines.decoder import Decoder
 from pipelines.faces.detectors import create_detector, require_weights
 from pipelines.faces.face import LandmarkDetector
 from pipelines.machine import cpu_seconds, describe_machine, in_words
+from pipelines.media.decoder_process import Decoder
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from pipelines.faces.crop import CropRule, crop_affine
 from pipelines.faces.face import LandmarkDetector
-from pipelines.video import ffmpeg_executable
+from pipelines.media.video import ffmpeg_executable
 
 
 def can_run() -> bool:

@@ -16,14 +16,14 @@ from pipelines.clip_config import ClipConfig
 from pipelines.clips import finish
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
-from pipelines.decoder import ClipInfo, Decoder
 from pipelines.faces.crop import crop
 from pipelines.faces.face import LandmarkDetector
-from pipelines.jpeg import encode_jpeg
+from pipelines.media.decoder_process import ClipInfo, Decoder
+from pipelines.media.images import encode_jpeg
+from pipelines.media.video import Frame
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected
 from pipelines.timing import Stopwatch
-from pipelines.video import Frame
 
 NAMES = ("decode", "landmarks", "crop", "encode")
 

@@ -199,7 +199,7 @@ def _check_library(library: str, family: str) -> Check:
 
 def check_ffmpeg() -> Check:
     """An ffmpeg with an H.264 encoder: the one on PATH, else the one imageio-ffmpeg brings."""
-    from pipelines.video import ffmpeg_executable
+    from pipelines.media.video import ffmpeg_executable
 
     remedy = "pip install imageio-ffmpeg, or install ffmpeg and put it on PATH"
     try:
@@ -232,7 +232,7 @@ def check_landmarks() -> Check:
         return Check(name, "note", "the detector's file is not fetched yet", "sfumato assets fetch face_landmarker")
     try:
         from pipelines.faces.detectors import create_detector
-        from pipelines.video import read_image
+        from pipelines.media.images import read_image
 
         detector = create_detector()
         image = read_image(fetch("mona_lisa"))

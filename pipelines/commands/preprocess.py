@@ -16,11 +16,11 @@ from pipelines import storage
 from pipelines.cli import Outcome, console
 from pipelines.clip_config import ClipConfig
 from pipelines.dataset.schema import SCHEMA_VERSION
-from pipelines.decoder import Decoder, Limits
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
 from pipelines.jobs.engine import Engine, finish_dataset
-from pipelines.media import VIDEO_SUFFIXES
+from pipelines.media.container import VIDEO_SUFFIXES
+from pipelines.media.decoder_process import Decoder, Limits
 from pipelines.plan import PlanConfig
 from pipelines.preparation import Request, prepare
 from pipelines.process import Tools

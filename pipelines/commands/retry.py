@@ -16,8 +16,8 @@ from pipelines.cli import Artefact, Outcome
 from pipelines.completion import collect_reports, failed_clips, summarize
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import SPLITS
-from pipelines.decoder import Limits
 from pipelines.jobs.engine import Engine, finish_dataset
+from pipelines.media.decoder_process import Limits
 from pipelines.plan import PlannedClip
 from pipelines.plan_file import PlanFile, write_plan
 from pipelines.process import Tools

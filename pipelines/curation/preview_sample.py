@@ -18,7 +18,7 @@ from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest, ShardEntry
 from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
-from pipelines.jpeg import decode_jpeg
+from pipelines.media.images import decode_jpeg
 from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
 from pipelines.tables import read_table
 

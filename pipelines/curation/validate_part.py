@@ -17,7 +17,7 @@ from pipelines.curation.findings import Note
 from pipelines.dataset import schema
 from pipelines.dataset.reader import plain_chunks
 from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
-from pipelines.jpeg import decode_jpeg
+from pipelines.media.images import decode_jpeg
 from pipelines.plan_file import ClipNames
 
 LANDMARK_SLACK = 0.25

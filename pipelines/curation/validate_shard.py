@@ -21,7 +21,7 @@ from pipelines.curation.validate_part import check_part
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import ShardEntry
 from pipelines.dataset.shard_report import ShardReport, read_report
-from pipelines.jpeg import decode_jpeg
+from pipelines.media.images import decode_jpeg
 from pipelines.plan_file import ClipNames, names_of
 
 _THUMBNAIL_PX = 128

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines import video
 from pipelines.faces.face import Box, Candidates, Face, make_face
+from pipelines.media import video
 
 _SAME_FACE = 0.3  # overlap of a face's boxes in two frames that were looked at
 _AROUND_HINT = 2.0  # side of what is looked at, in units of the hint

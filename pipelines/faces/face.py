@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines import video
+from pipelines.media import video
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture."""

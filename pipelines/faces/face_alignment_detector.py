@@ -11,13 +11,13 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines import video
 from pipelines.assets.weights import locate
 from pipelines.faces.boxes import between, box_at, in_picture, lead_nowhere
 from pipelines.faces.face import Box, Candidates, Face, largest_first
 from pipelines.faces.face_detectors import BoxFinder, create_box_finder
 from pipelines.faces.fan import CROPS_AT_ONCE, HINT_SCALE, Fan, View, cut, fits, load_fan, view_of
 from pipelines.faces.requirements import require_package
+from pipelines.media import video
 
 _T = TypeVar("_T")
 

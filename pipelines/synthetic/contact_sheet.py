@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines import storage
-from pipelines.jpeg import encode_jpeg
+from pipelines.media.images import encode_jpeg
+from pipelines.media.video import decode
 from pipelines.synthetic.corpus import ClipSpec, CorpusConfig
-from pipelines.video import decode
 
 SHEET = "people.jpg"
 _MOST, _COLUMNS, _QUALITY = 64, 8, 88

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from pipelines import assets, storage, video
+from pipelines import assets, storage
 from pipelines.cli import console, progress
 from pipelines.dataset.schema import digest_of
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, JAW, fit_pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
+from pipelines.media import video
 from pipelines.synthetic.actions import GAZE, LIDS, NUM_ACTIONS, from_looks, place_of, to_looks
 from pipelines.synthetic.curves import smooth
 

@@ -23,10 +23,10 @@ from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.rows import ClipRow, Measures, Reject
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
-from pipelines.decoder import Decoder
 from pipelines.faces.face import Candidates, Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
-from pipelines.jpeg import encode_jpeg
+from pipelines.media.decoder_process import Decoder
+from pipelines.media.images import encode_jpeg
 
 MakeVideo = Callable[..., Path]
 

@@ -16,9 +16,9 @@ from pipelines.clip_config import ClipConfig
 from pipelines.clips import finish
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
-from pipelines.decoder import Decoder
 from pipelines.faces.crop import to_source
-from pipelines.jpeg import decode_jpeg, encode_jpeg
+from pipelines.media.decoder_process import Decoder
+from pipelines.media.images import decode_jpeg, encode_jpeg
 from pipelines.plan import PlannedClip
 from pipelines.quality import ClipRejected, QualityRule, RejectReason
 from pipelines.timing import Stopwatch

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.video import VideoWriter
+from pipelines.media.video import VideoWriter
 
 MakeVideo = Callable[..., Path]
 

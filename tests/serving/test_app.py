@@ -180,8 +180,8 @@ def test_a_job_survives_the_loss_of_the_replica_that_runs_it(
     job = wait_for(client, job_id, lambda job: job["state"] == "done")
     assert (job["state"], job["error"], job["attempts"], job["facts"]["frames"]) == ("done", None, 2, 72)
 
-    from pipelines.frame_table import read_frame_table
-    from pipelines.video import probe
+    from pipelines.media.timestamps import read_frame_table
+    from pipelines.media.video import probe
 
     video = tmp_path / "video.mp4"
     video.write_bytes(client.get(job["result_url"]).raise_for_status().content)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.video import VideoWriter
+from pipelines.media.video import VideoWriter
 from serving.avatars import Store
 from serving.config import QueueRules, UploadLimits
 from serving.ingress import Service, create_api

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipelines import cli, storage
-from pipelines.video import VideoWriter, probe
+from pipelines.media.video import VideoWriter, probe
 from serving.inputs import Input, find_drivers, find_sources
 from serving.production import Production
 from serving.studio import OnStep, Shot

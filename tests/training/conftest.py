@@ -23,7 +23,7 @@ from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.person_matte import PersonSegmenter
-from pipelines.jpeg import encode_jpeg
+from pipelines.media.images import encode_jpeg
 from training.checkpoint import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator

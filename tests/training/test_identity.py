@@ -8,7 +8,7 @@ from skimage.transform import SimilarityTransform, warp
 from torch import Tensor
 
 from pipelines import assets
-from pipelines.video import read_image
+from pipelines.media.images import read_image
 from training import losses
 from training.identity import SIDE, FaceRecogniser, load_recogniser
 

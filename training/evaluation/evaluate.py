@@ -6,12 +6,12 @@ What a video gave is kept before the next one starts, so that an evaluation that
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
+from pipelines.media.images import webp
 from training.evaluation.judge import Judge, Look
 from training.evaluation.measures import Reference, driving, following, reconstruction
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
@@ -24,8 +24,6 @@ MOTION_ASKED_FOR = "motion asked for"
 """Not a method: the retargeted landmarks themselves."""
 _PICTURES = 4
 _SHOWN_SHOTS = 8
-_WEBP_QUALITY = 90
-_SHOWN_PX = 256
 _NO_FEATURES = np.zeros((0, 0), np.float32)
 
 # Frames of a data set are taken evenly from a clip: they are too far apart for a filter meant for video.
@@ -119,14 +117,4 @@ def places_of(total: int) -> list[int]:
 
 def pictures_of(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
     """Frames as a page shows them: WebP of 256 pixels at most."""
-    return tuple(_webp(image) for image in images)
-
-
-def _webp(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
-    side = min(_SHOWN_PX, image.shape[0])
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
-    done, data = cv2.imencode(
-        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
-    )
-    assert done
-    return bytes(data)
+    return tuple(webp(image) for image in images)

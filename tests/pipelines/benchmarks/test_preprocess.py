@@ -12,7 +12,7 @@ from pipelines import assets
 from pipelines.benchmarks.clips import draw_films
 from pipelines.benchmarks.preprocess import Figures
 from pipelines.benchmarks.rounds import Cost
-from pipelines.video import probe
+from pipelines.media.video import probe
 
 FIGURES = Figures(
     ours=Cost(0.6, 0.7),

@@ -150,7 +150,7 @@ import os, sys, threading, time
 
 def poison():
     """Once the child has its decoder, make two films deadly to it."""
-    while "pipelines.decoder_child" not in sys.modules:
+    while "pipelines.media.decoder_worker" not in sys.modules:
         time.sleep(0.001)
         if time.monotonic() > deadline:
             return

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import assets
-from pipelines.encode import ffmpeg_executable
+from pipelines.media.encode import ffmpeg_executable
 
 pytestmark = pytest.mark.slow
 
@@ -177,7 +177,7 @@ def _blink(film: Path) -> int:
     """The frame among the first half in which the eyes are most shut."""
     from pipelines.faces.detectors import create_detector
     from pipelines.faces.head_pose import eye_openness
-    from pipelines.video import decode
+    from pipelines.media.video import decode
 
     detector = create_detector()
     seen = [(detector.detect(frame.image), frame.index) for frame in decode(film, frame_indices=range(60))]

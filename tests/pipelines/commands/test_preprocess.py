@@ -16,7 +16,7 @@ from pipelines.commands import preprocess
 from pipelines.commands.preprocess import Options, accept_unknown, run
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.head_pose import fit_pose
-from pipelines.jpeg import decode_jpeg
+from pipelines.media.images import decode_jpeg
 
 Fixture = Callable[..., Any]
 

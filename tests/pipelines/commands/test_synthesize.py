@@ -15,9 +15,9 @@ import pytest
 
 import sfumato
 from pipelines.commands import synthesize
+from pipelines.media.video import probe
 from pipelines.sources import Source, find_sources
 from pipelines.synthetic.truth import truth_of
-from pipelines.video import probe
 
 ROOT = Path(sfumato.__file__).parent
 CAMERAS = ROOT / "tests" / "pipelines" / "synthetic"

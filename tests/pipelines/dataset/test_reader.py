@@ -19,7 +19,7 @@ from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_rows, write_shard
-from pipelines.jpeg import decode_jpeg, encode_jpeg
+from pipelines.media.images import decode_jpeg, encode_jpeg
 from pipelines.quality import RejectReason
 
 Fixture = Callable[..., Any]

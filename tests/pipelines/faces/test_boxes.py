@@ -3,9 +3,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from pipelines import video
 from pipelines.faces.boxes import between, box_at, follow_hints, in_picture, share_inside
 from pipelines.faces.face import Box, Candidates, Face, make_face
+from pipelines.media import video
 
 LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (100.0, 0.0, 110.0, 10.0)
 

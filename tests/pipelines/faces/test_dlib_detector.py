@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.faces.detectors import create_detector, require_weights
 from pipelines.faces.dlib_detector import dlib_square
 from pipelines.faces.face import Candidates
+from pipelines.media import video
 
 
 @pytest.fixture(scope="module")

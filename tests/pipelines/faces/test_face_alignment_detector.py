@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.faces.detectors import require_weights
 from pipelines.faces.face import Box, Candidates, Face
 from pipelines.faces.face_alignment_detector import FaceAlignmentDetector
 from pipelines.faces.fan import Fan
+from pipelines.media import images, video
 
 SIZE = (40, 50)  # of the white rectangle that stands for a face, whose corners are its landmarks
 
@@ -226,7 +227,7 @@ def test_the_real_networks_run_on_weights_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "fan").rename(tmp_path / name)
     files = require_weights("face-alignment", weights=str(tmp_path))
     assert files == {name: digits, assets.find("yunet").file: assets.find("yunet").sha256}
-    image = video.read_image(assets.fetch("mona_lisa"))
+    image = images.read_image(assets.fetch("mona_lisa"))
     detector = FaceAlignmentDetector(weights=str(tmp_path))
     (face,) = detector.detect(image)
     assert face.landmarks.shape == (68, 2)

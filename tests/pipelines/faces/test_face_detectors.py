@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face_detectors import LibraryBoxes, YuNet, create_box_finder, shrink
+from pipelines.media import images
 
 
 class HalfPicture:
@@ -51,7 +52,7 @@ def test_the_largest_faces_are_kept() -> None:
 @pytest.mark.slow
 def test_yunet_finds_each_face_at_its_size(capfd: pytest.CaptureFixture[str]) -> None:
     finder = YuNet(assets.fetch("yunet"), max_faces=5)
-    face = cv2.resize(video.read_image(assets.fetch("mona_lisa")), (400, 620), interpolation=cv2.INTER_AREA)
+    face = cv2.resize(images.read_image(assets.fetch("mona_lisa")), (400, 620), interpolation=cv2.INTER_AREA)
     both = np.zeros((700, 1000, 3), np.uint8)
     both[:620, :400] = face
     both[:310, 600:800] = cv2.resize(face, (200, 310), interpolation=cv2.INTER_AREA)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.faces.face import Box, Face, make_face
 from pipelines.faces.fan import HINT_SCALE, Fan, View, cut, fits, load_fan, read_heat_maps, view_of
+from pipelines.media import images
 
 # Boxes of the painted face and of parts of the picture, one of them across its border.
 BOXES = [(243.0, 154.0, 443.0, 428.0), (-40.0, 300.0, 250.0, 610.0), (30.5, 40.25, 131.75, 160.5)]
@@ -14,7 +15,7 @@ BOXES = [(243.0, 154.0, 443.0, 428.0), (-40.0, 300.0, 250.0, 610.0), (30.5, 40.2
 
 @pytest.fixture(scope="module")
 def mona_lisa() -> np.ndarray:
-    return video.read_image(assets.fetch("mona_lisa"))
+    return images.read_image(assets.fetch("mona_lisa"))
 
 
 class Peaks(torch.nn.Module):

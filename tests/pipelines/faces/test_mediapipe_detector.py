@@ -5,11 +5,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.faces import head_pose
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import Candidates, face_size
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
+from pipelines.media import images, video
 
 # iBUG points that mirror each other: i <-> MIRROR[i].
 MIRROR = [
@@ -21,7 +22,7 @@ MIRROR = [
 
 @pytest.fixture(scope="module")
 def mona_lisa() -> np.ndarray:
-    return video.read_image(assets.fetch("mona_lisa"))
+    return images.read_image(assets.fetch("mona_lisa"))
 
 
 @pytest.fixture(scope="module")

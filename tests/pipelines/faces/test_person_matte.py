@@ -7,7 +7,7 @@ import pytest
 from pipelines import assets
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
-from pipelines.video import read_image
+from pipelines.media.images import read_image
 
 
 class _Sees(PersonSegmenter):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jaxtyping import UInt8
 
+from pipelines.media.video import decode, open_media, probe
 from pipelines.synthetic.clip_file import COMMENT, encode_film
-from pipelines.video import decode, open_media, probe
 
 
 def patches(num_frames: int = 30, size: int = 64) -> Iterator[UInt8[np.ndarray, "height width 3"]]:

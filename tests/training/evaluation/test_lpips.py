@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from pipelines import assets
-from pipelines.jpeg import decode_jpeg, encode_jpeg
-from pipelines.video import read_image
+from pipelines.media.images import decode_jpeg, encode_jpeg, read_image
 from training.evaluation.lpips import Lpips, load_lpips, lpips
 from training.perceptual_weights import read_numpy_pickle
 

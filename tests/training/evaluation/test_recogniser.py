@@ -8,7 +8,8 @@ from skimage.transform import SimilarityTransform
 
 from pipelines import assets
 from pipelines.faces.detectors import create_detector
-from pipelines.video import decode, read_image
+from pipelines.media.images import read_image
+from pipelines.media.video import decode
 from training.evaluation.recogniser import Recogniser, align, five_points, similarity
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines import assets, video
+from pipelines import assets
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, MIRRORED
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
+from pipelines.media import images
 from training.models.surface import surface_points
 from training.surface_study import skin_points
 
@@ -78,7 +79,7 @@ def test_an_unlike_head_is_no_matter() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["astronaut", "mona_lisa"])
 def test_the_skin_lies_where_mediapipe_sees_it(name: str) -> None:
-    mesh = MeshReader().read(video.read_image(assets.fetch(name)))
+    mesh = MeshReader().read(images.read_image(assets.fetch(name)))
     assert mesh is not None
     landmarks = mesh[MEDIAPIPE_TO_IBUG]
     eyes = np.linalg.norm(landmarks[36:42].mean(axis=0) - landmarks[42:48].mean(axis=0))

@@ -16,7 +16,7 @@ import ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines.media import open_media
+from pipelines.media.container import open_media
 
 # Codecs that every player accepts inside mp4; anything else becomes AAC.
 _COPYABLE_AUDIO = frozenset({"aac", "mp3"})

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from pipelines.video import decode, probe
+from pipelines.media.video import decode, probe
 
 _FPS = 12
 _WIDTH = 600

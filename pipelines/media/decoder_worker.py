@@ -1,4 +1,5 @@
-"""The child process of `pipelines.decoder`: reads requests, a JSON object a line, and answers with frames and facts."""
+"""The child process of `pipelines.media.decoder_process`: reads requests, a JSON object a line, and answers with
+frames and facts."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import sound, video
-from pipelines.decoder import HEADER
-from pipelines.frame_table import FrameTable, read_frame_table
+from pipelines.media import audio, video
+from pipelines.media.decoder_process import HEADER
+from pipelines.media.timestamps import FrameTable, read_frame_table
 
 _OPEN_FILES = 64
 
@@ -76,7 +77,7 @@ class _Session:
         path = Path(request["path"])
         span = None if request.get("span") is None else tuple(map(Fraction, request["span"]))
         if request["op"] == "audio":
-            copied = sound.copy_audio(path, span)
+            copied = audio.copy_audio(path, span)
             yield {"format": copied[1] if copied else None}, copied[0] if copied else b""
             return
         if self._table is None or request["path"] != self._path:

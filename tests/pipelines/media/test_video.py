@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import video
+from pipelines.media import images, video
 
 Fixture = Callable[..., Any]
 
@@ -154,7 +154,7 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     picture.save(tmp_path / "x.png", exif=exif)
-    image = video.read_image(tmp_path / "x.png")
+    image = images.read_image(tmp_path / "x.png")
     assert image.shape == (40, 20, 3)
     assert image[:20].min() == 255
     assert image[20:].max() == 0
@@ -164,25 +164,25 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
 def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     suffix = "jpg" if mode == "CMYK" else "png"
     Image.new("RGB", (30, 20), (255, 255, 255)).convert(mode).save(tmp_path / f"x.{suffix}")
-    image = video.read_image(tmp_path / f"x.{suffix}")
+    image = images.read_image(tmp_path / f"x.{suffix}")
     assert image.shape == (20, 30, 3)
     assert image.min() > 250
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 5), 32896, np.uint16)).save(tmp_path / "x.png")
-    assert (video.read_image(tmp_path / "x.png") == 128).all()
+    assert (images.read_image(tmp_path / "x.png") == 128).all()
 
 
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     Image.new("RGBA", (3, 3), (0, 0, 0, 0)).save(tmp_path / "x.png")
-    assert (video.read_image(tmp_path / "x.png") == 255).all()
+    assert (images.read_image(tmp_path / "x.png") == 255).all()
 
 
 def test_the_suffix_does_not_matter_and_the_first_frame_is_taken(tmp_path: Path) -> None:
     first, second = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
     first.save(tmp_path / "x.jpg", format="GIF", save_all=True, append_images=[second])
-    assert tuple(video.read_image(tmp_path / "x.jpg")[0, 0]) == (255, 0, 0)
+    assert tuple(images.read_image(tmp_path / "x.jpg")[0, 0]) == (255, 0, 0)
 
 
 def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
@@ -191,13 +191,13 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     for name in ("text.jpg", "empty.jpg", "drawing.svg"):
         with pytest.raises(ValueError, match=f"{name} is not a JPEG"):
-            video.read_image(tmp_path / name)
+            images.read_image(tmp_path / name)
     Image.new("RGB", (200, 200)).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:400])
     with pytest.raises(ValueError, match=r"cut\.jpg is a broken picture"):
-        video.read_image(tmp_path / "cut.jpg")
+        images.read_image(tmp_path / "cut.jpg")
     with pytest.raises(FileNotFoundError, match="missing"):
-        video.read_image(tmp_path / "missing.jpg")
+        images.read_image(tmp_path / "missing.jpg")
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
@@ -205,4 +205,4 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT")
     with pytest.raises(ValueError, match="pixels"):
-        video.read_image(tmp_path / "bomb.png")
+        images.read_image(tmp_path / "bomb.png")

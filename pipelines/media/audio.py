@@ -11,7 +11,7 @@ from typing import Any
 import av
 import av.error
 
-from pipelines.media import open_media
+from pipelines.media.container import open_media
 
 MAX_SECONDS = 600  # of sound kept in a row; a longer film's is left out, so that rows stay of a size
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines import assets, video
-from pipelines.cuts import find_scenes, signature
+from pipelines import assets
+from pipelines.media import video
+from pipelines.media.scene_cuts import find_scenes, signature
 
 
 def scene(seed: int, frames: int, drift: float = 0.0) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from pipelines.video import Frame
+from pipelines.media.video import Frame
 
 HEADER = struct.Struct("<II")  # bytes of the JSON header, bytes of the payload
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent

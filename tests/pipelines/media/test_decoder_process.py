@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import video
-from pipelines.decoder import Decoder, DecoderDied, Limits
+from pipelines.media import video
+from pipelines.media.decoder_process import Decoder, DecoderDied, Limits
 
 Fixture = Callable[..., Any]
 

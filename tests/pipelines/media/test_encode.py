@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from pipelines import encode
-from pipelines.encode import VideoWriter, ffmpeg_executable
+from pipelines.media import encode
+from pipelines.media.encode import VideoWriter, ffmpeg_executable
 
 Fixture = Callable[..., Any]
 COLOURS = ((220, 30, 40), (20, 200, 60), (30, 60, 210), (200, 180, 90))

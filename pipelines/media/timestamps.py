@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 from jaxtyping import Float, Int
 
-from pipelines.media import frame_rate, open_media, video_stream
+from pipelines.media.container import frame_rate, open_media, video_stream
 
 _LONG = 1500  # frames: a minute of film. A shorter one is decoded from its beginning
 _INDEXED = ("mov", "matroska")  # containers that know where their keyframes lie; elsewhere a seek lands somewhere near

@@ -7,7 +7,6 @@ Only files are opened (`protocol_whitelist=file`) and only as one of the listed 
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,12 +17,11 @@ import av
 import av.error
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines import storage
-from pipelines.encode import VideoWriter, ffmpeg_executable
-from pipelines.frame_table import FrameTable
-from pipelines.media import frame_rate, open_media, video_stream
+from pipelines.media.container import frame_rate, open_media, video_stream
+from pipelines.media.encode import VideoWriter, ffmpeg_executable
+from pipelines.media.images import read_image
+from pipelines.media.timestamps import FrameTable
 
 __all__ = [
     "Frame",
@@ -36,8 +34,6 @@ __all__ = [
 ]
 
 MAX_PIXELS = 4096 * 2304  # of one video frame: 4K and a little more
-MAX_IMAGE_PIXELS = 100_000_000
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _PROGRESS_EVERY = 50  # frames
 _WORTH_A_JUMP = 24  # frames that a jump must save: it empties the decoder and costs about as much
 
@@ -230,45 +226,3 @@ def _to_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height widt
     turns = round(frame.rotation / 90) % 4
     # PyAV's rotation is counter-clockwise, as is numpy's.
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture as RGB: first frame, EXIF orientation applied, transparency over white, 16 bits reduced to 8.
-
-    Raises:
-        FileNotFoundError: nothing there.
-        ValueError: not one of JPEG, PNG, WEBP, GIF, BMP, TIFF; broken; or more than 100 megapixels.
-    """
-    try:
-        with storage.open(str(path)) as source, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about large pictures and odd EXIF; limits are our own
-            with Image.open(source, formats=IMAGE_FORMATS) as picture:
-                if picture.width * picture.height > MAX_IMAGE_PIXELS:
-                    raise ValueError(f"{path}: {picture.width}x{picture.height} exceeds {MAX_IMAGE_PIXELS:,} pixels")
-                picture.load()
-                return _picture_to_rgb(ImageOps.exif_transpose(picture))
-    except UnidentifiedImageError as error:
-        names = ", ".join(IMAGE_FORMATS[:-1])
-        raise ValueError(f"{path} is not a {names} or {IMAGE_FORMATS[-1]} picture") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too many pixels ({error})") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path} is a folder, not a picture") from error
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} does not exist") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is a broken picture: {error}") from error
-
-
-def _picture_to_rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    if picture.mode.startswith(("I", "F")):
-        # Pillow's own conversion clips at 255 instead of scaling.
-        values = np.asarray(picture, dtype=np.float64)
-        scale = 255 / 65535 if picture.mode.startswith("I") or values.max(initial=0) > 1 else 255.0
-        grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(paper, layer)
-    return np.array(picture.convert("RGB"), dtype=np.uint8)
