@@ -12,7 +12,7 @@ from rich import filesize
 from pipelines.completion import PlannedShard
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
-from pipelines.plan import PlannedClip
+from pipelines.planning.plan import PlannedClip
 from pipelines.process import ShardWorker, process_clips
 from pipelines.timing import Stopwatch
 

@@ -11,17 +11,18 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines import sampling, voxceleb_boxes
+from pipelines import sampling
 from pipelines.assets.cache import sha256_of
 from pipelines.clip_config import ClipConfig
 from pipelines.faces.face import Box, Candidates
 from pipelines.media import scene_cuts, video
 from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
-from pipelines.plan import PlannedClip
+from pipelines.planning import voxceleb_boxes
+from pipelines.planning.plan import PlannedClip
+from pipelines.planning.voxceleb_boxes import BoxTrack
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
-from pipelines.voxceleb_boxes import BoxTrack
 
 _KEEP_BYTES = 192 * 1024 * 1024  # frames held in memory; a larger clip is decoded twice instead
 _THUMBNAIL = 128

@@ -18,8 +18,8 @@ from pipelines.dataset.data_card import data_card
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
 from pipelines.dataset.schema import SCHEMA_VERSION, SPLITS
 from pipelines.dataset.shard_report import ShardReport, sum_seconds
-from pipelines.plan import PlannedClip
-from pipelines.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
+from pipelines.planning.plan import PlannedClip
+from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.process import ShardSpec, Tools
 from pipelines.tables import read_table
 

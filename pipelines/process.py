@@ -20,8 +20,8 @@ from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
 from pipelines.media.decoder_process import Decoder, DecoderDied, Limits
-from pipelines.plan import PlannedClip
-from pipelines.plan_file import PlanFile, plan_row
+from pipelines.planning.plan import PlannedClip, below, source_url
+from pipelines.planning.plan_file import PlanFile, plan_row
 from pipelines.quality import ClipRejected, RejectReason
 from pipelines.timing import Stopwatch
 
@@ -180,7 +180,7 @@ def _look(
     try:
         with watch("fetch"):
             path = files.enter_context(local_file(clip, corpus))
-            box_text = storage.read_bytes(_below(corpus, clip.boxes)) if clip.boxes else None
+            box_text = storage.read_bytes(below(corpus, clip.boxes)) if clip.boxes else None
         return look(clip, path, box_text.decode(errors="replace") if box_text else None, decoder, config, watch)
     except Exception as error:  # noqa: BLE001 - one poisonous clip must not cost the shard; it is a row with a reason
         return _reject(clip, error)
@@ -230,15 +230,6 @@ def local_file(clip: PlannedClip, corpus: str) -> contextlib.AbstractContextMana
         OSError: it cannot be read, or is not the size that was planned.
     """
     return _ranged(clip, corpus) if clip.offset is not None else _whole(clip, corpus)
-
-
-def source_url(clip: PlannedClip, corpus: str) -> str:
-    """Where the clip's file, or the tar around it, can be read."""
-    return _below(corpus, clip.location or clip.source)
-
-
-def _below(corpus: str, place: str) -> str:
-    return place if "://" in place or place.startswith("/") else storage.join(corpus, place)
 
 
 @contextlib.contextmanager

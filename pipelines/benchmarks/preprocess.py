@@ -35,8 +35,8 @@ from pipelines.faces.detectors import create_detector, require_weights
 from pipelines.faces.face import LandmarkDetector
 from pipelines.machine import cpu_seconds, describe_machine, in_words
 from pipelines.media.decoder_process import Decoder
-from pipelines.plan import PlannedClip
-from pipelines.plan_file import plan_row, write_plan
+from pipelines.planning.plan import PlannedClip
+from pipelines.planning.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard
 
 VOXCELEB2_CLIPS = 1_128_246

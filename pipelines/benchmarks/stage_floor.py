@@ -21,7 +21,7 @@ from pipelines.faces.face import LandmarkDetector
 from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.media.video import Frame
-from pipelines.plan import PlannedClip
+from pipelines.planning.plan import PlannedClip
 from pipelines.quality import ClipRejected
 from pipelines.timing import Stopwatch
 

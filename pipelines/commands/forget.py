@@ -16,7 +16,7 @@ from pipelines.curation import forget_identity
 from pipelines.curation.forget_identity import Holding
 from pipelines.dataset import forgotten_log
 from pipelines.dataset.manifest import read_manifest
-from pipelines.plan_file import PlanFile
+from pipelines.planning.plan_file import PlanFile
 
 _NOT_TOUCHED = "not touched: models trained on the data, copies of it, and the films themselves"
 

@@ -21,11 +21,11 @@ from pipelines.faces.detectors import require_weights, resolve_detector
 from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder_process import Decoder, Limits
-from pipelines.plan import PlanConfig
-from pipelines.preparation import Request, prepare
+from pipelines.planning.plan import PlanConfig
+from pipelines.planning.prepare import Request, prepare
+from pipelines.planning.sources import Layout
 from pipelines.process import Tools
 from pipelines.quality import QualityRule
-from pipelines.sources import Layout
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
 

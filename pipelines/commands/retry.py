@@ -18,8 +18,8 @@ from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import SPLITS
 from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.media.decoder_process import Limits
-from pipelines.plan import PlannedClip
-from pipelines.plan_file import PlanFile, write_plan
+from pipelines.planning.plan import PlannedClip
+from pipelines.planning.plan_file import PlanFile, write_plan
 from pipelines.process import Tools
 
 

@@ -21,7 +21,7 @@ from pipelines.dataset.forgotten_log import Forgotten
 from pipelines.dataset.manifest import DatasetManifest, read_manifest
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_shard
-from pipelines.plan_file import PlanFile, names_of, to_clip, write_plan
+from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.process import Tools
 from pipelines.tables import read_table
 

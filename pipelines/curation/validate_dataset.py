@@ -15,7 +15,7 @@ from pipelines.curation.validate_shard import Expectations, ShardResult, check_s
 from pipelines.dataset import forgotten_log, schema
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, ShardEntry, read_manifest
 from pipelines.dataset.schema import SPLITS
-from pipelines.plan_file import PLAN, ClipNames, PlanFile, last_attempts, names_of
+from pipelines.planning.plan_file import PLAN, ClipNames, PlanFile, last_attempts, names_of
 
 CARD = "README.md"
 _AHEAD = 2  # shards per worker that are begun before the first is done with

@@ -18,7 +18,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.reader import plain_chunks
 from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
 from pipelines.media.images import decode_jpeg
-from pipelines.plan_file import ClipNames
+from pipelines.planning.plan_file import ClipNames
 
 LANDMARK_SLACK = 0.25
 """How far outside the crop a landmark may lie, in units of the crop's side: in profile some do."""

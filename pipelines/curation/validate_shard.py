@@ -22,7 +22,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.manifest import ShardEntry
 from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.media.images import decode_jpeg
-from pipelines.plan_file import ClipNames, names_of
+from pipelines.planning.plan_file import ClipNames, names_of
 
 _THUMBNAIL_PX = 128
 

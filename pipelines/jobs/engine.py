@@ -11,7 +11,7 @@ from pipelines import storage
 from pipelines.canary import run_canary
 from pipelines.cli import Artefact, Outcome, console
 from pipelines.completion import PlannedShard, collect_reports, complete, refusals, summarize
-from pipelines.plan_file import PlanFile
+from pipelines.planning.plan_file import PlanFile
 from pipelines.process import STOP, ShardWorker, Tools
 
 _CANARY_PAYS = 8  # times as many clips to come as the canary tries

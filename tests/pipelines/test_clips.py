@@ -19,7 +19,7 @@ from pipelines.dataset.schema import ClipKey
 from pipelines.faces.crop import to_source
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import decode_jpeg, encode_jpeg
-from pipelines.plan import PlannedClip
+from pipelines.planning.plan import PlannedClip
 from pipelines.quality import ClipRejected, QualityRule, RejectReason
 from pipelines.timing import Stopwatch
 

@@ -17,8 +17,8 @@ from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
 from pipelines.media.decoder_process import Decoder
-from pipelines.plan import PlannedClip
-from pipelines.plan_file import plan_row, write_plan
+from pipelines.planning.plan import PlannedClip
+from pipelines.planning.plan_file import plan_row, write_plan
 from pipelines.process import ShardSpec, process_shard
 from pipelines.quality import QualityRule
 

@@ -4,7 +4,7 @@ import pytest
 
 import sfumato
 from pipelines import assets
-from pipelines.sources import Source, find_sources
+from pipelines.planning.sources import Source, find_sources
 from serving import demo
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.commands.forget import Options, run
 from pipelines.curation.validate_dataset import validate
-from pipelines.plan_file import PlanFile
+from pipelines.planning.plan_file import PlanFile
 
 Make = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from pipelines import assets
 from pipelines.commands import preprocess, retry
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.reader import ShardDataset
-from pipelines.plan_file import PlanFile
+from pipelines.planning.plan_file import PlanFile
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import sfumato
 from pipelines.commands import synthesize
 from pipelines.media.video import probe
-from pipelines.sources import Source, find_sources
+from pipelines.planning.sources import Source, find_sources
 from pipelines.synthetic.truth import truth_of
 
 ROOT = Path(sfumato.__file__).parent

@@ -16,7 +16,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
-from pipelines.plan_file import PlanFile
+from pipelines.planning.plan_file import PlanFile
 
 Make = Callable[..., Any]
 

@@ -12,9 +12,10 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pipelines import archives, manifests, storage
+from pipelines import storage
 from pipelines.dataset.schema import ClipKey, key_name
 from pipelines.media.container import VIDEO_SUFFIXES
+from pipelines.planning import manifests, tars
 from pipelines.storage import FileInfo
 
 Layout = Literal["auto", "flat", "voxceleb", "manifest"]
@@ -119,7 +120,7 @@ def _files(src: str) -> Iterator[_File]:
         if not relative.lower().endswith(".tar"):
             yield _File(_text(relative), info.num_bytes, info.checksum)
             continue
-        for member in archives.members(info.url):
+        for member in tars.members(info.url):
             name = _text(f"{relative}/{member.name}")
             yield _File(name, member.num_bytes, location=_text(relative), offset=member.offset)
 

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipelines.voxceleb_boxes import parse
+from pipelines.planning.voxceleb_boxes import parse
 
 # As VoxCeleb2 writes them: fractions of the picture.
 VOXCELEB2 = """Identity  : \tid00017

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.dataset.schema import ClipKey
-from pipelines.sources import WHOLE, BoxFile, Source, corpus_root, find_sources
+from pipelines.planning.sources import WHOLE, BoxFile, Source, corpus_root, find_sources
 
 
 def put(root: Path, *names: str) -> None:

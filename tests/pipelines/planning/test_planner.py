@@ -8,9 +8,9 @@ import pytest
 
 from pipelines.dataset.forgotten_log import hash_of
 from pipelines.dataset.schema import ClipKey, plan_digest
-from pipelines.plan import Changes, PlanConfig, PlannedClip
-from pipelines.planner import Planner
-from pipelines.sources import WHOLE, BoxFile, Source
+from pipelines.planning.plan import Changes, PlanConfig, PlannedClip
+from pipelines.planning.planner import Planner
+from pipelines.planning.sources import WHOLE, BoxFile, Source
 
 Listing = Iterable[Source | BoxFile]
 

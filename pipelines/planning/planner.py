@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from pipelines.dataset.forgotten_log import hash_of
 from pipelines.dataset.schema import SPLITS, ClipKey
-from pipelines.plan import Changes, PlanConfig, PlannedClip, cut_into_shards
-from pipelines.sources import WHOLE, BoxFile, Source
+from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, cut_into_shards
+from pipelines.planning.sources import WHOLE, BoxFile, Source
 
 # A content's fingerprint: of a small part of the file, or (True) of all of it. Equal contents, equal fingerprints.
 Fingerprint = Callable[[PlannedClip, bool], str]

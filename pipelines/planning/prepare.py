@@ -13,11 +13,10 @@ from pipelines import storage
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
 from pipelines.dataset.forgotten_log import read_log
-from pipelines.plan import Changes, PlanConfig, PlannedClip
-from pipelines.plan_file import PlanFile, plan_exists, write_plan
-from pipelines.planner import Fingerprint, Planner
-from pipelines.process import source_url
-from pipelines.sources import Layout, corpus_root, find_sources
+from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, source_url
+from pipelines.planning.plan_file import PlanFile, plan_exists, write_plan
+from pipelines.planning.planner import Fingerprint, Planner
+from pipelines.planning.sources import Layout, corpus_root, find_sources
 
 _PART_BYTES = 16 * 1024  # of the beginning and the end: films of equal size that agree in these are read whole
 _PUBLISHED_LISTS = Path(__file__).parent / "data" / "voxceleb_test_identities.txt"

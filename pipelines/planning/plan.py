@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pipelines import storage
 from pipelines.dataset.schema import ClipKey
 
 
@@ -88,3 +89,12 @@ def _videos(clips: Iterable[PlannedClip]) -> Iterator[list[PlannedClip]]:
         video.append(clip)
     if video:
         yield video
+
+
+def source_url(clip: PlannedClip, corpus: str) -> str:
+    """Where the clip's file, or the tar around it, can be read."""
+    return below(corpus, clip.location or clip.source)
+
+
+def below(corpus: str, place: str) -> str:
+    return place if "://" in place or place.startswith("/") else storage.join(corpus, place)

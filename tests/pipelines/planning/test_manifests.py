@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import manifests
 from pipelines.dataset.schema import ClipKey
-from pipelines.sources import Source, find_sources
+from pipelines.planning import manifests
+from pipelines.planning.sources import Source, find_sources
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

@@ -17,7 +17,7 @@ from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import MANIFEST
 from pipelines.dataset.schema import ClipKey
-from pipelines.plan import PlannedClip
+from pipelines.planning.plan import PlannedClip
 
 PLAN = "plan.parquet"
 ClipNames = tuple[str, str, str]

@@ -10,9 +10,9 @@ import pytest
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
 from pipelines.dataset.forgotten_log import LOG, Forgotten, add_to_log, hash_of
-from pipelines.plan import PlanConfig
-from pipelines.plan_file import PlanFile, plan_row, write_plan
-from pipelines.preparation import Request, held_out_identities, prepare
+from pipelines.planning.plan import PlanConfig
+from pipelines.planning.plan_file import PlanFile, plan_row, write_plan
+from pipelines.planning.prepare import Request, held_out_identities, prepare
 
 SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}
 
