@@ -27,7 +27,6 @@ from pipelines.benchmarks import reference_script, stage_floor
 from pipelines.benchmarks.clips import draw_films, fetch_films, given_films
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
 from pipelines.cli import Outcome, console
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_report import ShardReport
@@ -37,7 +36,8 @@ from pipelines.machine import cpu_seconds, describe_machine, in_words
 from pipelines.media.decoder_process import Decoder
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import plan_row, write_plan
-from pipelines.process import ShardSpec, process_shard
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.shard_worker import ShardSpec, process_shard
 
 VOXCELEB2_CLIPS = 1_128_246
 _CORES = 64  # of the cluster that the projection speaks of

@@ -11,9 +11,6 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines.candidates import look
-from pipelines.clip_config import ClipConfig
-from pipelines.clips import finish
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.faces.crop import crop
@@ -22,8 +19,11 @@ from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.media.video import Frame
 from pipelines.planning.plan import PlannedClip
-from pipelines.quality import ClipRejected
-from pipelines.timing import Stopwatch
+from pipelines.preprocess.candidate_frames import look
+from pipelines.preprocess.clip_to_row import finish
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import ClipRejected
+from pipelines.preprocess.stopwatch import Stopwatch
 
 NAMES = ("decode", "landmarks", "crop", "encode")
 

@@ -14,18 +14,18 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Outcome, console
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
-from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder_process import Decoder, Limits
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.prepare import Request, prepare
 from pipelines.planning.sources import Layout
-from pipelines.process import Tools
-from pipelines.quality import QualityRule
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import QualityRule
+from pipelines.preprocess.run import Engine, finish_dataset
+from pipelines.preprocess.shard_worker import Tools
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
 
@@ -142,7 +142,7 @@ class Options:
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
     """Take flags that are not ours as Beam's. Raises ValueError for what Beam does not know either."""
-    from pipelines.jobs.runner import check_beam_args
+    from pipelines.preprocess.beam_runner import check_beam_args
 
     check_beam_args(args)
     return dataclasses.replace(options, beam_args=tuple(args))

@@ -13,14 +13,14 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, Outcome
-from pipelines.completion import collect_reports, failed_clips, summarize
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import SPLITS
-from pipelines.jobs.engine import Engine, finish_dataset
 from pipelines.media.decoder_process import Limits
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import PlanFile, write_plan
-from pipelines.process import Tools
+from pipelines.preprocess.finalize import collect_reports, failed_clips, summarize
+from pipelines.preprocess.run import Engine, finish_dataset
+from pipelines.preprocess.shard_worker import Tools
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Options:
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
     """Take flags that are not ours as Beam's. Raises ValueError for what Beam does not know either."""
-    from pipelines.jobs.runner import check_beam_args
+    from pipelines.preprocess.beam_runner import check_beam_args
 
     check_beam_args(args)
     return dataclasses.replace(options, beam_args=tuple(args))

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines import storage
-from pipelines.completion import collect_reports, complete, remove_leftovers, summarize
 from pipelines.curation import shard_readback
 from pipelines.dataset import forgotten_log, schema
 from pipelines.dataset.forgotten_log import Forgotten
@@ -22,7 +21,8 @@ from pipelines.dataset.manifest import DatasetManifest, read_manifest
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
-from pipelines.process import Tools
+from pipelines.preprocess.finalize import collect_reports, complete, remove_leftovers, summarize
+from pipelines.preprocess.shard_worker import Tools
 from pipelines.tables import read_table
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from pipelines.quality import QualityRule
+from pipelines.preprocess.quality import QualityRule
 
 _NUM_BINS = 30
 _FEWEST_BINS = 9

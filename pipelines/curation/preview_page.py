@@ -19,7 +19,7 @@ from pipelines.dataset.data_card import EXPLANATIONS
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.schema import SPLITS
 from pipelines.faces.landmark_image import RasterConfig, polylines
-from pipelines.quality import QualityRule
+from pipelines.preprocess.quality import QualityRule
 
 _CHARTS = (
     ("Yaw", "°", "yaw"),

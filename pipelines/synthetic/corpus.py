@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from pipelines import storage
 from pipelines.assets.cache import find
-from pipelines.completion import remove_leftovers
 from pipelines.config_diff import differences
 from pipelines.dataset.schema import ClipKey, canonical_json
+from pipelines.preprocess.finalize import remove_leftovers
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"

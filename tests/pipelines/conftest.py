@@ -17,7 +17,6 @@ import pytest
 from jaxtyping import Float, UInt8
 
 from pipelines import storage
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.rows import ClipRow, Measures, Reject
@@ -27,6 +26,7 @@ from pipelines.faces.face import Candidates, Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import encode_jpeg
+from pipelines.preprocess.config import ClipConfig
 
 MakeVideo = Callable[..., Path]
 

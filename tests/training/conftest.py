@@ -13,7 +13,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines import storage
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.reader import ShardDataset
@@ -24,6 +23,7 @@ from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.person_matte import PersonSegmenter
 from pipelines.media.images import encode_jpeg
+from pipelines.preprocess.config import ClipConfig
 from training.checkpoint import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.curation.histograms import Easing, histogram, near_misses, pose_coverage
-from pipelines.quality import QualityRule
+from pipelines.preprocess.quality import QualityRule
 
 
 def test_a_histogram_counts_every_finite_value() -> None:

@@ -9,7 +9,7 @@ from pipelines.dataset.data_card import EXPLANATIONS, data_card
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import report_name
 from pipelines.dataset.shard_report import read_report
-from pipelines.quality import RejectReason
+from pipelines.preprocess.quality import RejectReason
 
 Make = Callable[..., Any]
 

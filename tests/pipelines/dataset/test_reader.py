@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import storage
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema, shard_writer
 from pipelines.dataset.manifest import DatasetManifest, read_manifest
 from pipelines.dataset.reader import ShardDataset, plain_chunks
@@ -20,7 +19,8 @@ from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_rows, write_shard
 from pipelines.media.images import decode_jpeg, encode_jpeg
-from pipelines.quality import RejectReason
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import RejectReason
 
 Fixture = Callable[..., Any]
 HASHES = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}

@@ -10,18 +10,18 @@ import av
 import numpy as np
 import pytest
 
-from pipelines import candidates
-from pipelines.candidates import look
-from pipelines.clip_config import ClipConfig
-from pipelines.clips import finish
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.faces.crop import to_source
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import decode_jpeg, encode_jpeg
 from pipelines.planning.plan import PlannedClip
-from pipelines.quality import ClipRejected, QualityRule, RejectReason
-from pipelines.timing import Stopwatch
+from pipelines.preprocess import candidate_frames
+from pipelines.preprocess.candidate_frames import look
+from pipelines.preprocess.clip_to_row import finish
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import ClipRejected, QualityRule, RejectReason
+from pipelines.preprocess.stopwatch import Stopwatch
 
 Fixture = Callable[..., Any]
 CLIP = PlannedClip(ClipKey("ann", "film", "0"), "film.mp4", 1, "train", 0)
@@ -122,7 +122,7 @@ def test_a_clip_too_large_to_hold_gives_the_same_row(
 ) -> None:
     path = film([10 + i % 5 for i in range(30)])
     held = run(path)
-    monkeypatch.setattr(candidates, "_KEEP_BYTES", 0)
+    monkeypatch.setattr(candidate_frames, "_KEEP_BYTES", 0)
     again = run(path)
     assert again.frame_jpeg == held.frame_jpeg
     assert again.frame_index == held.frame_index

@@ -7,7 +7,7 @@ import pytest
 def test_workers_are_asked_for_what_a_shard_needs() -> None:
     import apache_beam as beam
 
-    from pipelines.transforms import MakeShards
+    from pipelines.preprocess.beam_transforms import MakeShards
 
     hints = {"accelerator": "type:nvidia-tesla-t4;count:1;install-nvidia-driver", "min_ram": "8GB"}
     pipeline = beam.Pipeline(runner="apache_beam.runners.portability.fn_api_runner.FnApiRunner")

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from pipelines import quality, sampling
-from pipelines.candidates import Look, blamed_on
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset.rows import ClipRow, Measures
 from pipelines.faces import head_pose, tracking
 from pipelines.faces.crop import crop, crop_affine, to_crop
@@ -19,8 +16,11 @@ from pipelines.faces.face import Face, face_size
 from pipelines.media import scene_cuts
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import encode_jpeg
-from pipelines.quality import ClipRejected, RejectReason
-from pipelines.timing import Stopwatch
+from pipelines.preprocess import frame_sampling, quality
+from pipelines.preprocess.candidate_frames import Look, blamed_on
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import ClipRejected, RejectReason
+from pipelines.preprocess.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def finish(
         quality.check_faces([sighting.face for sighting in sightings], config.quality)
         points = np.stack([sighting.face.landmarks for sighting in sightings])
         with watch("choose"):
-            kept = [sightings[i] for i in sampling.choose_frames(points, config.frames_per_clip)]
+            kept = [sightings[i] for i in frame_sampling.choose_frames(points, config.frames_per_clip)]
             affine = crop_affine(points, config.crop, config.size)
         images = looked.frames.images([sighting.index for sighting in kept])
         with watch("crop"):

@@ -9,7 +9,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection
 
 from pipelines.dataset.shard_report import ShardReport
-from pipelines.process import ShardSpec, ShardWorker
+from pipelines.preprocess.shard_worker import ShardSpec, ShardWorker
 
 
 class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untyped here

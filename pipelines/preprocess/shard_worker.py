@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipelines import storage
-from pipelines.candidates import Look, look
-from pipelines.clip_config import ClipConfig
-from pipelines.clips import finish
 from pipelines.dataset import schema
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import Face, LandmarkDetector
-from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
 from pipelines.media.decoder_process import Decoder, DecoderDied, Limits
 from pipelines.planning.plan import PlannedClip, below, source_url
 from pipelines.planning.plan_file import PlanFile, plan_row
-from pipelines.quality import ClipRejected, RejectReason
-from pipelines.timing import Stopwatch
+from pipelines.preprocess.candidate_frames import Look, look
+from pipelines.preprocess.clip_to_row import finish
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.failure_budget import FailureBudget, FailureBudgetExceeded
+from pipelines.preprocess.quality import ClipRejected, RejectReason
+from pipelines.preprocess.stopwatch import Stopwatch
 
 STOP = "stop.txt"  # written by a worker that gives up: the others see it and begin no further shard
 _GROUP_BYTES = 1024 * 1024 * 1024  # of frames held for one call of a detector that looks at several clips at once

@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
 from pipelines.media.decoder_process import Decoder
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import plan_row, write_plan
-from pipelines.process import ShardSpec, process_shard
-from pipelines.quality import QualityRule
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import QualityRule
+from pipelines.preprocess.shard_worker import ShardSpec, process_shard
 
 Fixture = Callable[..., Any]
 CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=QualityRule(min_sharpness=0.0))

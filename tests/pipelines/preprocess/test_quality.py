@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.faces.face import make_face
-from pipelines.quality import (
+from pipelines.preprocess.quality import (
     ClipRejected,
     QualityRule,
     RejectReason,

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines import storage
 from pipelines.cli import progress
-from pipelines.completion import PlannedShard
 from pipelines.dataset.schema import report_name
+from pipelines.preprocess.finalize import PlannedShard
 
 _POLL_SECONDS = 1.0
 _MOST_THREADS = 4
@@ -35,7 +35,7 @@ def run_shards(
     with _quiet_import():
         import apache_beam as beam
 
-        from pipelines.transforms import MakeShards
+        from pipelines.preprocess.beam_transforms import MakeShards
 
     with _progress(shards), _quiet_beam(runner):
         pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines import storage
-from pipelines.canary import run_canary
 from pipelines.cli import Artefact, Outcome, console
-from pipelines.completion import PlannedShard, collect_reports, complete, refusals, summarize
 from pipelines.planning.plan_file import PlanFile
-from pipelines.process import STOP, ShardWorker, Tools
+from pipelines.preprocess.canary import run_canary
+from pipelines.preprocess.finalize import PlannedShard, collect_reports, complete, refusals, summarize
+from pipelines.preprocess.shard_worker import STOP, ShardWorker, Tools
 
 _CANARY_PAYS = 8  # times as many clips to come as the canary tries
 
@@ -72,7 +72,7 @@ def finish_dataset(
 
 
 def _run(root: str, todo: Sequence[PlannedShard], engine: Engine) -> None:
-    from pipelines.jobs.runner import run_shards
+    from pipelines.preprocess.beam_runner import run_shards
 
     stop = storage.join(root, STOP)
     storage.remove(stop)  # of an earlier run

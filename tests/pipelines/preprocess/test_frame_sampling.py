@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.sampling import candidate_indices, choose_frames
+from pipelines.preprocess.frame_sampling import candidate_indices, choose_frames
 
 Fixture = Callable[..., Any]
 

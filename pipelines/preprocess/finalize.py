@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines import storage
-from pipelines.clip_config import ClipConfig
 from pipelines.dataset import schema
 from pipelines.dataset.data_card import data_card
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
@@ -20,7 +19,8 @@ from pipelines.dataset.schema import SCHEMA_VERSION, SPLITS
 from pipelines.dataset.shard_report import ShardReport, sum_seconds
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
-from pipelines.process import ShardSpec, Tools
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.shard_worker import ShardSpec, Tools
 from pipelines.tables import read_table
 
 _REFUSALS_SHOWN = 20

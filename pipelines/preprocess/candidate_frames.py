@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines import sampling
 from pipelines.assets.cache import sha256_of
-from pipelines.clip_config import ClipConfig
 from pipelines.faces.face import Box, Candidates
 from pipelines.media import scene_cuts, video
 from pipelines.media.decoder_process import ClipInfo, Decoder
@@ -21,8 +19,10 @@ from pipelines.media.images import encode_jpeg
 from pipelines.planning import voxceleb_boxes
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.voxceleb_boxes import BoxTrack
-from pipelines.quality import ClipRejected, RejectReason
-from pipelines.timing import Stopwatch
+from pipelines.preprocess import frame_sampling
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.quality import ClipRejected, RejectReason
+from pipelines.preprocess.stopwatch import Stopwatch
 
 _KEEP_BYTES = 192 * 1024 * 1024  # frames held in memory; a larger clip is decoded twice instead
 _THUMBNAIL = 128
@@ -132,7 +132,7 @@ def look(
     with watch("probe"), blamed_on(clip, path):
         sha256 = sha256_of(path)
         info = decoder.describe(path, track.span if track is not None and clip.is_excerpt else None)
-        wanted = sampling.candidate_indices(
+        wanted = frame_sampling.candidate_indices(
             info.num_frames,
             info.fps,
             config.frames_per_clip * config.oversample,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipelines.faces.crop import CropRule
-from pipelines.quality import QualityRule
+from pipelines.preprocess.quality import QualityRule
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import pytest
 
 from pipelines.dataset.rows import Reject
 from pipelines.dataset.schema import ClipKey
-from pipelines.failure_budget import FailureBudget, FailureBudgetExceeded
+from pipelines.preprocess.failure_budget import FailureBudget, FailureBudgetExceeded
 
 
 def reject(number: int, status: str = "failed") -> Reject:

@@ -1,0 +1,1 @@
+"""A planned shard -> its rows, and the wiring that runs it on Beam."""
