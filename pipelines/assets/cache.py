@@ -21,6 +21,7 @@ from pipelines.assets import catalogue
 from pipelines.assets.catalogue import Asset
 from pipelines.assets.download import Unreachable, download_carrier, download_url, extract_member
 from pipelines.cli import progress
+from pipelines.storage.hashing import sha256_of
 
 Report = Callable[[int], None]
 NOT_FETCHED = "not fetched"
@@ -53,12 +54,6 @@ def is_cached(asset: Asset) -> bool:
     """Whether a file of the right size is there; `verify` reads it."""
     path = path_of(asset)
     return path.is_file() and path.stat().st_size == asset.num_bytes
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def verify(asset: Asset) -> str:

@@ -15,6 +15,7 @@ from pipelines import assets, storage
 from pipelines.assets import Asset, AssetError
 from pipelines.assets.download import download_url
 from pipelines.cli import progress
+from pipelines.storage import hashing
 
 # The rear-camera network of BlazeFace, as its PyTorch port publishes it. No sha256 is published with it, so nothing
 # downloads it: it is read where the user put it, and its sha256 is recorded.
@@ -80,7 +81,7 @@ def locate_blazeface(folder: str | None = None) -> tuple[Path, Path]:
 def cached(sha256: str) -> Path | None:
     """The copy of a file of that sha256 that `fetch` left in the cache."""
     path = _cache() / sha256
-    return path if path.is_file() and assets.sha256_of(path) == sha256 else None
+    return path if path.is_file() and hashing.sha256_of(path) == sha256 else None
 
 
 def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
@@ -98,7 +99,7 @@ def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
         path = storage.local_path(url)
         if not path.is_file():
             raise FileNotFoundError(f"{url} {'is no file' if path.exists() else 'does not exist'}")
-        found = assets.sha256_of(path)
+        found = hashing.sha256_of(path)
         _expect(url, found, sha256)
         return path, found
     _cache().mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
             task = bar.add_task(url.rpartition("/")[2], total=None)
             target = Path(folder) / "weights"
             download_url(url, target, lambda num_bytes: bar.update(task, completed=num_bytes))
-            found = assets.sha256_of(target)
+            found = hashing.sha256_of(target)
             _expect(url, found, sha256)
             return target.replace(_cache() / found), found
 
@@ -145,6 +146,6 @@ def _check(path: Path, asset: Asset) -> None:
     digits = _DIGITS.search(path.name)
     assert digits is not None
     expected = asset.sha256 if path.name == asset.file else digits[1]
-    found = assets.sha256_of(path)
+    found = hashing.sha256_of(path)
     if not found.startswith(expected):
         raise ValueError(f"{path} has sha256 {found}, expected {expected}")

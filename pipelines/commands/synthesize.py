@@ -12,7 +12,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, Outcome, progress
-from pipelines.preprocess.finalize import remove_leftovers
+from pipelines.storage.files import remove_leftovers
 from pipelines.synthetic.corpus import MANIFEST, CorpusConfig, begin, finish, plan_clips, settings_of, whole_clips
 
 if TYPE_CHECKING:

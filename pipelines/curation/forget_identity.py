@@ -21,9 +21,10 @@ from pipelines.dataset.manifest import DatasetManifest, read_manifest
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
-from pipelines.preprocess.finalize import collect_reports, complete, remove_leftovers, summarize
+from pipelines.preprocess.finalize import collect_reports, complete, summarize
 from pipelines.preprocess.shard_worker import Tools
-from pipelines.tables import read_table
+from pipelines.storage.files import remove_leftovers
+from pipelines.storage.parquet import read_table
 
 
 @dataclass(frozen=True)

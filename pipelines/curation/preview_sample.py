@@ -20,7 +20,7 @@ from pipelines.dataset.manifest import DatasetManifest, ShardEntry
 from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
 from pipelines.media.images import decode_jpeg
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
-from pipelines.tables import read_table
+from pipelines.storage.parquet import read_table
 
 MAX_SHARDS = 200
 """Shards looked into at most: index and rejects of each are read."""

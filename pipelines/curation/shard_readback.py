@@ -15,7 +15,7 @@ from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.rows import ClipRow, Measures, Reject
 from pipelines.dataset.schema import NUM_LANDMARKS, ClipKey
-from pipelines.tables import read_table
+from pipelines.storage.parquet import read_table
 
 _LISTS = (
     *("frame_index", "frame_pts_us", "frame_jpeg", "landmark_score"),

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.assets.cache import sha256_of
 from pipelines.dataset import schema
 from pipelines.dataset.pose_counts import spread_of
 from pipelines.dataset.reader import plain_chunks
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport
+from pipelines.storage.hashing import sha256_of
 
 _ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
 

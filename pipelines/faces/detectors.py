@@ -10,6 +10,7 @@ from pipelines import assets
 from pipelines.assets.weights import hub_folder, is_at_hand, locate, locate_blazeface
 from pipelines.faces.face import LandmarkDetector
 from pipelines.faces.requirements import BOXES, box_files, require_package
+from pipelines.storage import hashing
 
 DETECTORS = ("mediapipe", "face-alignment", "dlib")
 
@@ -96,7 +97,7 @@ def require_weights(name: str, *, boxes: str = "yunet", weights: str | None = No
     else:
         needed = {"mediapipe": ("face_landmarker",), "dlib": ("dlib_68", "yunet")}[name]
         paths = [*assets.fetch_many(needed).values()]
-    return {path.name: assets.sha256_of(path) for path in paths}
+    return {path.name: hashing.sha256_of(path) for path in paths}
 
 
 def _check_names(name: str, boxes: str) -> None:

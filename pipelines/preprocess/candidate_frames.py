@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.assets.cache import sha256_of
 from pipelines.faces.face import Box, Candidates
 from pipelines.media import scene_cuts, video
 from pipelines.media.decoder_process import ClipInfo, Decoder
@@ -23,6 +22,7 @@ from pipelines.preprocess import frame_sampling
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import ClipRejected, RejectReason
 from pipelines.preprocess.stopwatch import Stopwatch
+from pipelines.storage.hashing import sha256_of
 
 _KEEP_BYTES = 192 * 1024 * 1024  # frames held in memory; a larger clip is decoded twice instead
 _THUMBNAIL = 128

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.shard_worker import ShardSpec, Tools
-from pipelines.tables import read_table
+from pipelines.storage.files import remove_leftovers
+from pipelines.storage.parquet import read_table
 
 _REFUSALS_SHOWN = 20
 
@@ -163,13 +163,6 @@ def complete(
     storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities, reports).encode())
     storage.write_bytes(storage.join(root, MANIFEST), manifest.to_json().encode())
     return manifest
-
-
-def remove_leftovers(root: str) -> None:
-    """Remove what writes that were killed left behind: nobody needs it, and it may hold anybody's frames."""
-    for url in storage.list(root):
-        if posixpath.basename(url).startswith(".partial-"):
-            storage.remove(url)
 
 
 def _is_superseded(row: Mapping[str, Any], summary: PlanSummary) -> bool:

@@ -19,7 +19,7 @@ from pipelines import storage
 from pipelines.assets.cache import find
 from pipelines.config_diff import differences
 from pipelines.dataset.schema import ClipKey, canonical_json
-from pipelines.preprocess.finalize import remove_leftovers
+from pipelines.storage.files import remove_leftovers
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"

@@ -13,8 +13,8 @@ from jaxtyping import Float32
 
 from pipelines import storage
 from pipelines.dataset.schema import NUM_LANDMARKS
+from pipelines.storage.parquet import read_table
 from pipelines.synthetic.actions import ACTIONS
-from pipelines.tables import read_table
 
 TRUTH_VERSION = "2"
 

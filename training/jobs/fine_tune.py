@@ -10,9 +10,9 @@ from typing import Annotated
 import tyro
 
 from pipelines import storage
-from pipelines.assets.cache import sha256_of
 from pipelines.cli import Artefact, Outcome, progress
 from pipelines.faces.detectors import create_detector
+from pipelines.storage.hashing import sha256_of
 from training.avatar import Avatar, load_avatar, save_avatar
 from training.base_model import named_or_shipped
 from training.checkpoint import MANIFEST, load_bundle

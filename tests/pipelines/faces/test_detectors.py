@@ -11,6 +11,7 @@ from pipelines.assets.cache import Asset
 from pipelines.faces import detectors
 from pipelines.faces.detectors import create_detector, require_weights, resolve_detector
 from pipelines.faces.face import face_size, make_face
+from pipelines.storage import hashing
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_auto_is_face_alignment_on_a_gpu_with_the_weights(
     with_cuda(monkeypatch, True)
     content = b"weights of a network of one's own"
     (tmp_path / "content").write_bytes(content)
-    digits = assets.sha256_of(tmp_path / "content")[:10]
+    digits = hashing.sha256_of(tmp_path / "content")[:10]
     (tmp_path / f"2DFAN4-{digits}.pth.tar").write_bytes(content)
     name, reason = resolve_detector("auto", weights=str(tmp_path))
     assert (name, reason) == ("face-alignment", "face-alignment: a CUDA device and its weights are here")

@@ -11,6 +11,7 @@ from pipelines.faces.face import Box, Candidates, Face
 from pipelines.faces.face_alignment_detector import FaceAlignmentDetector
 from pipelines.faces.fan import Fan
 from pipelines.media import images, video
+from pipelines.storage import hashing
 
 SIZE = (40, 50)  # of the white rectangle that stands for a face, whose corners are its landmarks
 
@@ -222,7 +223,7 @@ def test_the_real_networks_run_on_weights_from_a_folder(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     torch.save(FAN(4).state_dict(), tmp_path / "fan")
-    digits = assets.sha256_of(tmp_path / "fan")
+    digits = hashing.sha256_of(tmp_path / "fan")
     name = f"2DFAN4-{digits[:10]}.pth.tar"
     (tmp_path / "fan").rename(tmp_path / name)
     files = require_weights("face-alignment", weights=str(tmp_path))

@@ -9,6 +9,7 @@ from pipelines import assets
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face_detectors import LibraryBoxes, YuNet, create_box_finder, shrink
 from pipelines.media import images
+from pipelines.storage import hashing
 
 
 class HalfPicture:
@@ -83,7 +84,7 @@ def test_s3fd_runs_on_its_weights(tmp_path: Path) -> None:
     sure = {name: [10.0, 0.0] for name in network.state_dict() if name.endswith("_conf.bias")}
     sure["conv3_3_norm_mbox_conf.bias"] = [10.0, 10.0, 10.0, 0.0]
     save_zeros(network, tmp_path / "s3fd", sure | {"fc7_mbox_conf.bias": [0.0, 10.0]})
-    digits = assets.sha256_of(tmp_path / "s3fd")[:10]
+    digits = hashing.sha256_of(tmp_path / "s3fd")[:10]
     (tmp_path / "s3fd").rename(tmp_path / f"s3fd-{digits}.pth")
     finder = create_box_finder("s3fd", device="cpu", max_faces=5, weights=str(tmp_path))
     assert finder.reference_scale == 195

@@ -6,6 +6,7 @@ A path without a scheme is local. Every write is atomic: a reader sees the old f
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
@@ -19,11 +20,12 @@ from typing import IO, Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines import full_disk
-from pipelines.listing import FileInfo as FileInfo
-from pipelines.listing import walk_local, walk_remote
-from pipelines.retries import retrying
-from pipelines.spans import Span, merge_ranges
+from pipelines import storage
+from pipelines.storage import files
+from pipelines.storage.byte_ranges import Span, merge_ranges
+from pipelines.storage.listing import FileInfo as FileInfo
+from pipelines.storage.listing import walk_local, walk_remote
+from pipelines.storage.retries import retrying
 
 _RETRY_BY_THEMSELVES = {"gs", "gcs", "s3", "s3a", "abfs", "az"}
 _BLOCK_BYTES = 16 * 2**20
@@ -196,7 +198,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
         try:
-            with full_disk.naming(target), os.fdopen(handle, "wb") as sink:
+            with files.naming(target), os.fdopen(handle, "wb") as sink:
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
@@ -207,7 +209,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         return
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
         spool = Path(folder) / "spool"
-        with full_disk.naming(spool), spool.open("wb") as sink:
+        with files.naming(spool), spool.open("wb") as sink:
             yield sink
         parent = posixpath.dirname(path)
         with contextlib.suppress(FileExistsError, NotImplementedError):
@@ -298,3 +300,28 @@ def download(url: str, target: Path, num_bytes: int) -> str:
             digest.update(block)
             sink.write(block)
     return digest.hexdigest()
+
+
+def remove_leftovers(root: str) -> None:
+    """Remove what writes that were killed left behind: nobody needs it, and it may hold anybody's frames."""
+    for url in storage.list(root):
+        if posixpath.basename(url).startswith(".partial-"):
+            storage.remove(url)
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """A block that writes to an open file, whose errors otherwise have no name in them.
+
+    Raises:
+        OSError: no room, a quota or a size limit; it names `file`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(file)) from error
+        raise

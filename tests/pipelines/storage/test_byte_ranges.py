@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipelines.spans import Span, merge_ranges
+from pipelines.storage.byte_ranges import Span, merge_ranges
 
 
 def test_touching_and_overlapping_ranges_are_one() -> None:

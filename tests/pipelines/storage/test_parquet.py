@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import storage
-from pipelines.tables import read_table
+from pipelines.storage.parquet import read_table
 
 
 def test_a_file_is_read_whole_or_by_columns(tmp_path: Path) -> None:

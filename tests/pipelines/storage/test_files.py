@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
+from pipelines.storage import files
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -143,7 +144,7 @@ def test_a_missing_file_among_ranges_is_the_one_that_is_named(root: str) -> None
 
 
 def test_a_download_is_the_file_and_its_hash(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_BLOCK_BYTES", 4)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 4)
     url, target = storage.join(root, "file"), tmp_path / "copy"
     storage.write_bytes(url, b"0123456789")
     assert storage.download(url, target, 10) == hashlib.sha256(b"0123456789").hexdigest()

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 import sfumato
-from pipelines import retries, storage
-from pipelines.retries import is_transient, retrying
+from pipelines import storage
+from pipelines.storage import retries
+from pipelines.storage.retries import is_transient, retrying
 
 
 @pytest.fixture(autouse=True)
