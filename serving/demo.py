@@ -21,7 +21,7 @@ from rich.table import Table
 from pipelines import assets
 from pipelines.cli import Artefact, Outcome, console
 from pipelines.media.animated_webp import write_moving_picture
-from pipelines.synthetic.corpus import CorpusConfig, plan_clips
+from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from serving import roundtrip
 from training.base_model import SHIPPED
 

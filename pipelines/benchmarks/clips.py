@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines import assets
 from pipelines.media.video import ffmpeg_executable, probe
-from pipelines.synthetic.corpus import CorpusConfig, plan_clips
+from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 
 CATALOGUE = ("clip_langer", "clip_single_face", "clip_carphone", "clip_face_noface", "clip_cap12", "clip_cap13")
 
@@ -48,7 +48,7 @@ def given_films(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
 
 def draw_films(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
-    from pipelines.synthetic.filming import Assignment, film_clips
+    from pipelines.synthetic.corpus.filming import Assignment, film_clips
     from pipelines.synthetic.renderer import Renderer  # loads the head model's data: not for `--help`
 
     config = CorpusConfig(identities=number, videos=1, seconds=seconds, motion="procedural")

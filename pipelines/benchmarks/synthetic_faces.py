@@ -13,8 +13,8 @@ from pipelines.benchmarks.point_errors import PARTS, error_of, is_of, per_mille,
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face import LandmarkDetector, make_face
 from pipelines.faces.face_detectors import BoxFinder
-from pipelines.synthetic.corpus import CorpusConfig, plan_clips
-from pipelines.synthetic.filming import cast
+from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
+from pipelines.synthetic.corpus.filming import cast
 from pipelines.synthetic.motion import Motion
 
 FRAMES_OF_EACH = 2

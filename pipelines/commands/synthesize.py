@@ -13,10 +13,18 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Artefact, Outcome, progress
 from pipelines.storage.files import remove_leftovers
-from pipelines.synthetic.corpus import MANIFEST, CorpusConfig, begin, finish, plan_clips, settings_of, whole_clips
+from pipelines.synthetic.corpus.corpus import (
+    MANIFEST,
+    CorpusConfig,
+    begin,
+    finish,
+    plan_clips,
+    settings_of,
+    whole_clips,
+)
 
 if TYPE_CHECKING:
-    from pipelines.synthetic.filming import Camera
+    from pipelines.synthetic.corpus.filming import Camera
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,8 @@ def run(options: Options) -> Outcome:
     begun = time.monotonic()
     config, out = options.corpus_config(), storage.absolute(options.out)
     settings_of(out)  # what cannot go there is refused before anything is fetched or measured
-    from pipelines.synthetic.contact_sheet import SHEET, write_sheet
-    from pipelines.synthetic.filming import Assignment, film_clips
+    from pipelines.synthetic.corpus.contact_sheet import SHEET, write_sheet
+    from pipelines.synthetic.corpus.filming import Assignment, film_clips
     from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
 
     tracks = tracks_of_clips() if config.motion == "clips" else ()

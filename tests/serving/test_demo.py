@@ -33,7 +33,7 @@ def stages(out: Path, paths: dict[str, Path]) -> list[tuple[str, ...]]:
 def filmed(out: Path, synthesize: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the `synthesize` command as it stands, its films replaced by a few bytes."""
     from pipelines.commands import synthesize as job
-    from pipelines.synthetic.corpus import plan_clips
+    from pipelines.synthetic.corpus.corpus import plan_clips
 
     def write(options: job.Options) -> None:
         for spec in plan_clips(options.corpus_config()):

@@ -17,7 +17,7 @@ import sfumato
 from pipelines.commands import synthesize
 from pipelines.media.video import probe
 from pipelines.planning.sources import Source, find_sources
-from pipelines.synthetic.truth import truth_of
+from pipelines.synthetic.corpus.ground_truth import truth_of
 
 ROOT = Path(sfumato.__file__).parent
 CAMERAS = ROOT / "tests" / "pipelines" / "synthetic"

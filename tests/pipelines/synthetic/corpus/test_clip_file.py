@@ -6,7 +6,7 @@ import pytest
 from jaxtyping import UInt8
 
 from pipelines.media.video import decode, open_media, probe
-from pipelines.synthetic.clip_file import COMMENT, encode_film
+from pipelines.synthetic.corpus.clip_file import COMMENT, encode_film
 
 
 def patches(num_frames: int = 30, size: int = 64) -> Iterator[UInt8[np.ndarray, "height width 3"]]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.synthetic.corpus import CorpusConfig, begin, finish, motion_note, plan_clips, whole_clips
+from pipelines.synthetic.corpus.corpus import CorpusConfig, begin, finish, motion_note, plan_clips, whole_clips
 
 
 def test_clips_are_named_as_voxceleb2_names_its_own() -> None:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.synthetic.actions import ACTIONS
-from pipelines.synthetic.truth import Truth, truth_of, write_truth
+from pipelines.synthetic.corpus.ground_truth import Truth, truth_of, write_truth
 
 
 def small_truth(num_frames: int = 7) -> Truth:

@@ -7,7 +7,7 @@ import numpy as np
 from pipelines import storage
 from pipelines.media.images import encode_jpeg
 from pipelines.media.video import decode
-from pipelines.synthetic.corpus import ClipSpec, CorpusConfig
+from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig
 
 SHEET = "people.jpg"
 _MOST, _COLUMNS, _QUALITY = 64, 8, 88

@@ -19,13 +19,13 @@ import torch
 from jaxtyping import UInt8
 
 from pipelines import storage
-from pipelines.synthetic.clip_file import encode_film
-from pipelines.synthetic.corpus import ClipSpec, CorpusConfig
+from pipelines.synthetic.corpus.clip_file import encode_film
+from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig
+from pipelines.synthetic.corpus.ground_truth import Truth, write_truth
 from pipelines.synthetic.motion import Motion, draw_motion
 from pipelines.synthetic.person import Person, generator
 from pipelines.synthetic.scene import Scene
 from pipelines.synthetic.tracks import Track
-from pipelines.synthetic.truth import Truth, write_truth
 
 _AHEAD = 2  # clips that wait for each worker: more would only be in the way of a stop
 

@@ -9,10 +9,10 @@ import torch
 
 from pipelines import storage
 from pipelines.media.video import decode
-from pipelines.synthetic.clip_file import encode_film
-from pipelines.synthetic.corpus import ClipSpec, CorpusConfig, plan_clips, whole_clips
-from pipelines.synthetic.filming import Assignment, Filmer, _uninterrupted, cast, film_clips
-from pipelines.synthetic.truth import truth_of
+from pipelines.synthetic.corpus.clip_file import encode_film
+from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig, plan_clips, whole_clips
+from pipelines.synthetic.corpus.filming import Assignment, Filmer, _uninterrupted, cast, film_clips
+from pipelines.synthetic.corpus.ground_truth import truth_of
 
 SMALL = CorpusConfig(identities=3, videos=2, seconds=0.48, size=64, motion="procedural")
 PAIRED = CorpusConfig(identities=3, videos=2, seconds=0.48, size=64, motion="procedural", paired=True)

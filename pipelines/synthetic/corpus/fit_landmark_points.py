@@ -1,6 +1,6 @@
 """Where landmark detectors see the 68 points on parametric heads: to place the true points.
 
-`python -m pipelines.synthetic.point_study` finds the points anew and writes them into the package.
+`python -m pipelines.synthetic.corpus.fit_landmark_points` finds the points anew and writes them into the package.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""A corpus of synthetic clips: its plan, its files and their ground truth."""
