@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from pipelines.synthetic.grids import grid_faces
+from pipelines.synthetic.graphics.grids import grid_faces
+from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.head_model import SKIN, HeadModel
-from pipelines.synthetic.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.person import Person, generator
 
 ROWS, COLUMNS = 30, 49  # the last column lies on the first

@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from pipelines.synthetic.kernels import OPTIONS, function, kernel
+from pipelines.synthetic.graphics.kernels import OPTIONS, function, kernel
 
 wp.set_module_options(OPTIONS)
 

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from pipelines.synthetic import hair
 from pipelines.synthetic.actions import ACTIONS, place_of
-from pipelines.synthetic.grids import grid_faces
+from pipelines.synthetic.graphics.grids import grid_faces
+from pipelines.synthetic.graphics.noise import smoothstep
 from pipelines.synthetic.head_model import load_head_model
-from pipelines.synthetic.noise import smoothstep
 from pipelines.synthetic.person import Person
 from pipelines.synthetic.skin import beard_mask
 from pipelines.synthetic.teeth import Bite

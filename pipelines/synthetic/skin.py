@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
+from pipelines.synthetic.graphics.rasterizer import rasterise
 from pipelines.synthetic.head_model import SKIN, load_head_model
-from pipelines.synthetic.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.person import Person, generator
-from pipelines.synthetic.rasteriser import rasterise
 
 SIZE = 512
 AXIS_Y = -0.03  # metres behind the template's origin

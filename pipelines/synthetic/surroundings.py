@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from pipelines.synthetic.noise import smooth_noise, smoothstep, to_linear
+from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.person import generator
 from pipelines.synthetic.scene import Scene
 

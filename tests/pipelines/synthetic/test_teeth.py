@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float32
 
 from pipelines.synthetic.actions import vector
+from pipelines.synthetic.graphics.rasterizer import rasterise
 from pipelines.synthetic.head_model import TEETH, load_head_model
 from pipelines.synthetic.landmark_points import true_points
 from pipelines.synthetic.mesh import HeadMesh
 from pipelines.synthetic.person import Person
-from pipelines.synthetic.rasteriser import rasterise
 
 _SIDE, _PER_METRE = 240, 1500.0
 

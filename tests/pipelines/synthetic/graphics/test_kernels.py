@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipelines.synthetic import kernels
+from pipelines.synthetic.graphics import kernels
 
 
 @pytest.mark.parametrize(("side", "size"), [(10, 8), (7, 5), (80, 64), (9, 3), (6, 6)])

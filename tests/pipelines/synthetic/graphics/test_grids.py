@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from torch import Tensor
 
-from pipelines.synthetic.grids import grid_faces
+from pipelines.synthetic.graphics.grids import grid_faces
 
 
 def edges(faces: Tensor) -> Counter[tuple[int, int]]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from pipelines.synthetic.rasteriser import rasterise
+from pipelines.synthetic.graphics.rasterizer import rasterise
 
 
 def seen(corners: list[list[float]], faces: list[list[int]], *, two_sided: bool = False) -> Float32[np.ndarray, "8 8"]:

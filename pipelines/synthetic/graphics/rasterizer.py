@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from pipelines.synthetic import kernels
+from pipelines.synthetic.graphics import kernels
 
 
 @dataclass(frozen=True)

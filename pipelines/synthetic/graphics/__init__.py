@@ -1,0 +1,1 @@
+"""Rasterisation kernels, noise and grids that the renderer is made of."""
