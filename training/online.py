@@ -31,7 +31,7 @@ from training.pictures import crop_batch
 
 DETECTOR = "mediapipe"
 """Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe
-sees them on average over many heads and poses (pipelines.synthetic.landmark_points). So a model of them reads
+sees them on average over many heads and poses (pipelines.synthetic.head.landmark_points). So a model of them reads
 portraits and drivers with MediaPipe, and no other detector."""
 FIRST_IDENTITY = 10_000_000
 """Of those drawn online: a corpus of the same seed counts from 0, and its people stay unseen."""
@@ -82,8 +82,8 @@ def synthetic_studio(config: OnlineConfig) -> Studio:
         AssetError: clips that motion is taken from cannot be fetched.
     """
     from pipelines.synthetic import renderer
+    from pipelines.synthetic.head.person import Person
     from pipelines.synthetic.motion import draw_motion  # anny takes seconds to import
-    from pipelines.synthetic.person import Person
     from pipelines.synthetic.scene import Scene
     from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from pipelines.synthetic.graphics import kernels
 from pipelines.synthetic.graphics.rasterizer import rasterise
-from pipelines.synthetic.head_model import LASHES, TEETH, TONGUE
-from pipelines.synthetic.mesh import BUN, GLASSES, HAIR, HeadMesh, vertex_normals
+from pipelines.synthetic.head.head_model import LASHES, TEETH, TONGUE
+from pipelines.synthetic.head.mesh import BUN, GLASSES, HAIR, HeadMesh, vertex_normals
 
 _SIDE = 112  # pixels of a light's view
 _REACH = 0.19  # metres it sees to either side of the head's middle

@@ -5,9 +5,9 @@ kernel. Eyes, hair and lashes are few pixels, or are better said in torch; see `
 import warp as wp
 
 from pipelines.synthetic.graphics.kernels import OPTIONS, between, function, kernel, mixed, texel
-from pipelines.synthetic.head_model import SKIN, TEETH
-from pipelines.synthetic.mesh import EYES, GLASSES
-from pipelines.synthetic.skin import AXIS_Y, HIGH, LOW, REACH
+from pipelines.synthetic.head.head_model import SKIN, TEETH
+from pipelines.synthetic.head.mesh import EYES, GLASSES
+from pipelines.synthetic.head.skin import AXIS_Y, HIGH, LOW, REACH
 from pipelines.synthetic.surroundings import CLOTH_HIGH, CLOTH_LOW, CLOTH_X
 
 wp.set_module_options(OPTIONS)

@@ -12,19 +12,20 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.synthetic import hair, paint_kernels, shading
+from pipelines.synthetic import paint_kernels, shading
 from pipelines.synthetic.graphics import kernels
 from pipelines.synthetic.graphics.noise import smoothstep, to_linear
 from pipelines.synthetic.graphics.rasterizer import Fragments, interpolate, rasterise, sample
-from pipelines.synthetic.head_model import LASHES, SKIN
-from pipelines.synthetic.landmark_points import true_points
-from pipelines.synthetic.mesh import BUN, EYES, HAIR, HeadMesh, Rest, vertex_normals
+from pipelines.synthetic.head import hair
+from pipelines.synthetic.head.head_model import LASHES, SKIN
+from pipelines.synthetic.head.landmark_points import true_points
+from pipelines.synthetic.head.mesh import BUN, EYES, HAIR, HeadMesh, Rest, vertex_normals
+from pipelines.synthetic.head.person import Person
+from pipelines.synthetic.head.skin import paint_skin
 from pipelines.synthetic.motion import Motion
 from pipelines.synthetic.occlusion import key_light, openness
-from pipelines.synthetic.person import Person
 from pipelines.synthetic.scene import Scene
 from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair
-from pipelines.synthetic.skin import paint_skin
 from pipelines.synthetic.surroundings import paint_background, paint_clothes
 
 _FINER = 1.25  # pixels drawn per pixel of the picture, along each side

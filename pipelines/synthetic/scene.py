@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from pipelines.synthetic.person import generator
+from pipelines.synthetic.head.person import generator
 
 BACKGROUNDS = ("wall", "studio", "lights", "shelf", "window", "garden", "blotches")
 """Kinds of background."""

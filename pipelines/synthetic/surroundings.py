@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
-from pipelines.synthetic.person import generator
+from pipelines.synthetic.head.person import generator
 from pipelines.synthetic.scene import Scene
 
 CLOTH = (128, 192)

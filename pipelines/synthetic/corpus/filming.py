@@ -22,8 +22,8 @@ from pipelines import storage
 from pipelines.synthetic.corpus.clip_file import encode_film
 from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig
 from pipelines.synthetic.corpus.ground_truth import Truth, write_truth
+from pipelines.synthetic.head.person import Person, generator
 from pipelines.synthetic.motion import Motion, draw_motion
-from pipelines.synthetic.person import Person, generator
 from pipelines.synthetic.scene import Scene
 from pipelines.synthetic.tracks import Track
 

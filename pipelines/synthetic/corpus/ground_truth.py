@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from pipelines import storage
 from pipelines.dataset.schema import NUM_LANDMARKS
 from pipelines.storage.parquet import read_table
-from pipelines.synthetic.actions import ACTIONS
+from pipelines.synthetic.head.arkit_actions import ACTIONS
 
 TRUTH_VERSION = "2"
 

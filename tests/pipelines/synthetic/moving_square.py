@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from pipelines.synthetic.head.person import Person
 from pipelines.synthetic.motion import Motion
-from pipelines.synthetic.person import Person
 from pipelines.synthetic.scene import Scene
 
 

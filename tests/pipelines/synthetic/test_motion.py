@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipelines.synthetic import motion
-from pipelines.synthetic.actions import GAZE, LIDS, place_of
+from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, place_of
 from pipelines.synthetic.motion import (
     ACTIONS_PER_S,
     DEGREES_PER_S,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks
 
-from pipelines.synthetic.actions import place_of
+from pipelines.synthetic.head.arkit_actions import place_of
 from pipelines.synthetic.speech import PAUSE_S, SYLLABLES_PER_S, speech
 
 JAW = place_of("jawOpen")

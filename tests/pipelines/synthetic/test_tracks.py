@@ -7,7 +7,7 @@ from pipelines import assets
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
 from pipelines.synthetic import tracks
-from pipelines.synthetic.actions import from_looks, place_of
+from pipelines.synthetic.head.arkit_actions import from_looks, place_of
 from pipelines.synthetic.tracks import Reading, Track, make_tracks, tracks_digest, tracks_of_clips
 
 SMILE, LID, JAW = place_of("mouthSmileLeft"), place_of("eyeBlinkLeft"), place_of("jawOpen")

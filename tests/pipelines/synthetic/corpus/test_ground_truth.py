@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.synthetic.actions import ACTIONS
 from pipelines.synthetic.corpus.ground_truth import Truth, truth_of, write_truth
+from pipelines.synthetic.head.arkit_actions import ACTIONS
 
 
 def small_truth(num_frames: int = 7) -> Truth:

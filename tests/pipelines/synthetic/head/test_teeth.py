@@ -7,12 +7,12 @@ import pytest
 import torch
 from jaxtyping import Bool, Float32
 
-from pipelines.synthetic.actions import vector
 from pipelines.synthetic.graphics.rasterizer import rasterise
-from pipelines.synthetic.head_model import TEETH, load_head_model
-from pipelines.synthetic.landmark_points import true_points
-from pipelines.synthetic.mesh import HeadMesh
-from pipelines.synthetic.person import Person
+from pipelines.synthetic.head.arkit_actions import vector
+from pipelines.synthetic.head.head_model import TEETH, load_head_model
+from pipelines.synthetic.head.landmark_points import true_points
+from pipelines.synthetic.head.mesh import HeadMesh
+from pipelines.synthetic.head.person import Person
 
 _SIDE, _PER_METRE = 240, 1500.0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.synthetic.head_model import AXES, LASHES, SKIN, TEETH, TONGUE, HeadModel, load_head_model
+from pipelines.synthetic.head.head_model import AXES, LASHES, SKIN, TEETH, TONGUE, HeadModel, load_head_model
 from pipelines.synthetic.motion import ACTIONS
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipelines.synthetic.actions import ACTIONS, MIRRORED, from_looks, place_of, to_looks, vector
+from pipelines.synthetic.head.arkit_actions import ACTIONS, MIRRORED, from_looks, place_of, to_looks, vector
 
 
 def test_actions_are_the_52_of_arkit_in_alphabetical_order() -> None:

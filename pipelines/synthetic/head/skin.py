@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.graphics.rasterizer import rasterise
-from pipelines.synthetic.head_model import SKIN, load_head_model
-from pipelines.synthetic.person import Person, generator
+from pipelines.synthetic.head.head_model import SKIN, load_head_model
+from pipelines.synthetic.head.person import Person, generator
 
 SIZE = 512
 AXIS_Y = -0.03  # metres behind the template's origin

@@ -16,14 +16,14 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.synthetic import hair
-from pipelines.synthetic.actions import ACTIONS, place_of
 from pipelines.synthetic.graphics.grids import grid_faces
 from pipelines.synthetic.graphics.noise import smoothstep
-from pipelines.synthetic.head_model import load_head_model
-from pipelines.synthetic.person import Person
-from pipelines.synthetic.skin import beard_mask
-from pipelines.synthetic.teeth import Bite
+from pipelines.synthetic.head import hair
+from pipelines.synthetic.head.arkit_actions import ACTIONS, place_of
+from pipelines.synthetic.head.head_model import load_head_model
+from pipelines.synthetic.head.person import Person
+from pipelines.synthetic.head.skin import beard_mask
+from pipelines.synthetic.head.teeth import Bite
 
 EYES, HAIR, BUN, GLASSES = range(4, 8)
 """Parts beside those of `head_model`."""

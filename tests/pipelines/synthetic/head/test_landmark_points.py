@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from pipelines.synthetic.landmark_points import nearest_in_triangles
+from pipelines.synthetic.head.landmark_points import nearest_in_triangles
 
 
 def test_the_nearest_place_is_that_of_a_search_over_each_triangle() -> None:

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from pipelines.synthetic.actions import place_of
-from pipelines.synthetic.head_model import SKIN, TEETH, TONGUE, HeadModel
-from pipelines.synthetic.skin import MOUTH
+from pipelines.synthetic.head.arkit_actions import place_of
+from pipelines.synthetic.head.head_model import SKIN, TEETH, TONGUE, HeadModel
+from pipelines.synthetic.head.skin import MOUTH
 
 _OVERJET = 0.003  # metres from the upper incisors back to the lower ones
 _NARROWER = 0.8  # than the model's lower row, whose molars came through the skin beside a chin that went down

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from pipelines.synthetic.head_model import AXES
+from pipelines.synthetic.head.head_model import AXES
 
 # Local changes of the face and how far they spread (standard deviation; 1 is MakeHuman's own extreme). Both sides of a
 # pair get nearly the same.

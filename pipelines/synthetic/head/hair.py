@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pipelines.synthetic.graphics.grids import grid_faces
 from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
-from pipelines.synthetic.head_model import SKIN, HeadModel
-from pipelines.synthetic.person import Person, generator
+from pipelines.synthetic.head.head_model import SKIN, HeadModel
+from pipelines.synthetic.head.person import Person, generator
 
 ROWS, COLUMNS = 30, 49  # the last column lies on the first
 NUM_VERTICES = ROWS * COLUMNS

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from pipelines.synthetic.head_model import SKIN, HeadModel, load_head_model
+from pipelines.synthetic.head.head_model import SKIN, HeadModel, load_head_model
 
 _FILE = Path(__file__).parent / "data" / "landmarks.json"
 _CANDIDATES = 40  # triangles whose middles are nearest

@@ -1,0 +1,1 @@
+"""The geometry of a synthetic person: head model, skin, hair, teeth, landmarks."""
