@@ -83,9 +83,9 @@ def synthetic_studio(config: OnlineConfig) -> Studio:
     """
     from pipelines.synthetic import renderer
     from pipelines.synthetic.head.person import Person
-    from pipelines.synthetic.motion import draw_motion  # anny takes seconds to import
+    from pipelines.synthetic.motion.motion import draw_motion  # anny takes seconds to import
+    from pipelines.synthetic.motion.real_tracks import tracks_digest, tracks_of_clips
     from pipelines.synthetic.scene import Scene
-    from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
 
     tracks = tracks_of_clips() if config.motion == "clips" else ()
     return Studio(

@@ -15,7 +15,7 @@ from pipelines.faces.face import LandmarkDetector, make_face
 from pipelines.faces.face_detectors import BoxFinder
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from pipelines.synthetic.corpus.filming import cast
-from pipelines.synthetic.motion import Motion
+from pipelines.synthetic.motion.motion import Motion
 
 FRAMES_OF_EACH = 2
 _SIZE = 256

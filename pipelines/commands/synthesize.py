@@ -86,7 +86,7 @@ def run(options: Options) -> Outcome:
     settings_of(out)  # what cannot go there is refused before anything is fetched or measured
     from pipelines.synthetic.corpus.contact_sheet import SHEET, write_sheet
     from pipelines.synthetic.corpus.filming import Assignment, film_clips
-    from pipelines.synthetic.tracks import tracks_digest, tracks_of_clips
+    from pipelines.synthetic.motion.real_tracks import tracks_digest, tracks_of_clips
 
     tracks = tracks_of_clips() if config.motion == "clips" else ()
     begin(out, config, tracks_digest(tracks))

@@ -22,7 +22,7 @@ from pipelines.synthetic.head.landmark_points import true_points
 from pipelines.synthetic.head.mesh import BUN, EYES, HAIR, HeadMesh, Rest, vertex_normals
 from pipelines.synthetic.head.person import Person
 from pipelines.synthetic.head.skin import paint_skin
-from pipelines.synthetic.motion import Motion
+from pipelines.synthetic.motion.motion import Motion
 from pipelines.synthetic.occlusion import key_light, openness
 from pipelines.synthetic.scene import Scene
 from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair

@@ -201,7 +201,7 @@ def motion_note(source: MotionSource, clips: Sequence[str] = ()) -> str:
     """Where the motion is from and under which licences."""
     if source == "procedural":
         return "procedural"
-    from pipelines.synthetic.tracks import CLIPS
+    from pipelines.synthetic.motion.real_tracks import CLIPS
 
     named = ", ".join(f"{name} ({find(name).licence})" for name in clips or CLIPS)
     return f"procedural, and expressions and poses measured in the clips {named}; no picture of them is in the corpus"

@@ -23,9 +23,9 @@ from pipelines.synthetic.corpus.clip_file import encode_film
 from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig
 from pipelines.synthetic.corpus.ground_truth import Truth, write_truth
 from pipelines.synthetic.head.person import Person, generator
-from pipelines.synthetic.motion import Motion, draw_motion
+from pipelines.synthetic.motion.motion import Motion, draw_motion
+from pipelines.synthetic.motion.real_tracks import Track
 from pipelines.synthetic.scene import Scene
-from pipelines.synthetic.tracks import Track
 
 _AHEAD = 2  # clips that wait for each worker: more would only be in the way of a stop
 

@@ -19,7 +19,7 @@ from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import LandmarkDetector
 from pipelines.faces.head_pose import MIRRORED
 from pipelines.synthetic.head.person import Person, generator
-from pipelines.synthetic.motion import ACTIONS, Motion
+from pipelines.synthetic.motion.motion import ACTIONS, Motion
 from pipelines.synthetic.renderer import Renderer
 from pipelines.synthetic.scene import Scene
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pipelines.synthetic.head.person import Person
-from pipelines.synthetic.motion import Motion
+from pipelines.synthetic.motion.motion import Motion
 from pipelines.synthetic.scene import Scene
 
 

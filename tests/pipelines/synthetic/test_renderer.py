@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from pipelines.synthetic.head.person import Person, generator
-from pipelines.synthetic.motion import ACTIONS, Motion, draw_motion
+from pipelines.synthetic.motion.motion import ACTIONS, Motion, draw_motion
 from pipelines.synthetic.renderer import Pictures, Renderer
 from pipelines.synthetic.scene import Scene
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipelines.synthetic.head.head_model import AXES, LASHES, SKIN, TEETH, TONGUE, HeadModel, load_head_model
-from pipelines.synthetic.motion import ACTIONS
+from pipelines.synthetic.motion.motion import ACTIONS
 
 pytestmark = pytest.mark.slow
 

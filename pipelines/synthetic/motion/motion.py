@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from pipelines.synthetic.behaviour import blinks, gaze, head_motion, idle_face, with_expressions
-from pipelines.synthetic.curves import ease, slowed, softened
 from pipelines.synthetic.head.arkit_actions import ACTIONS as ACTIONS
 from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, MIRRORED, MOUTH, NUM_ACTIONS
-from pipelines.synthetic.speech import speech
-from pipelines.synthetic.tracks import TRACK_FPS, Track
+from pipelines.synthetic.motion.curves import ease, slowed, softened
+from pipelines.synthetic.motion.idle import blinks, gaze, head_motion, idle_face, with_expressions
+from pipelines.synthetic.motion.real_tracks import TRACK_FPS, Track
+from pipelines.synthetic.motion.speech import speech
 
 MOST_DEGREES = (40.0, 22.0, 20.0)
 """Bounds of yaw, pitch and roll, either way."""

@@ -1,7 +1,7 @@
 import numpy as np
 import scipy.ndimage
 
-from pipelines.synthetic.curves import ease, pulse, slowed, smooth, softened, through, wander
+from pipelines.synthetic.motion.curves import ease, pulse, slowed, smooth, softened, through, wander
 
 
 def test_ease_rests_at_both_ends() -> None:

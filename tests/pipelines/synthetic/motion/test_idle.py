@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks
 
-from pipelines.synthetic.behaviour import (
+from pipelines.synthetic.head.arkit_actions import LIDS, MOUTH, from_looks, place_of
+from pipelines.synthetic.motion.idle import (
     BLINK_DOWN_S,
     BLINK_EVERY_S,
     BLINK_UP_S,
@@ -14,7 +15,6 @@ from pipelines.synthetic.behaviour import (
     idle_face,
     with_expressions,
 )
-from pipelines.synthetic.head.arkit_actions import LIDS, MOUTH, from_looks, place_of
 
 FINE = np.arange(0, 240, 0.005)
 

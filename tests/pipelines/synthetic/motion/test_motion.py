@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines.synthetic import motion
 from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, place_of
-from pipelines.synthetic.motion import (
+from pipelines.synthetic.motion import motion
+from pipelines.synthetic.motion.motion import (
     ACTIONS_PER_S,
     DEGREES_PER_S,
     GAZE_PER_S,
@@ -14,7 +14,7 @@ from pipelines.synthetic.motion import (
     Motion,
     draw_motion,
 )
-from pipelines.synthetic.tracks import Track
+from pipelines.synthetic.motion.real_tracks import Track
 
 SMILE_LEFT, SMILE_RIGHT = place_of("mouthSmileLeft"), place_of("mouthSmileRight")
 CHEEKS = [place_of("cheekSquintLeft"), place_of("cheekSquintRight")]

@@ -3,7 +3,7 @@ import pytest
 from scipy.signal import find_peaks
 
 from pipelines.synthetic.head.arkit_actions import place_of
-from pipelines.synthetic.speech import PAUSE_S, SYLLABLES_PER_S, speech
+from pipelines.synthetic.motion.speech import PAUSE_S, SYLLABLES_PER_S, speech
 
 JAW = place_of("jawOpen")
 

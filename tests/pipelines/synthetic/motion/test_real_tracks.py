@@ -6,9 +6,9 @@ import pytest
 from pipelines import assets
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
-from pipelines.synthetic import tracks
 from pipelines.synthetic.head.arkit_actions import from_looks, place_of
-from pipelines.synthetic.tracks import Reading, Track, make_tracks, tracks_digest, tracks_of_clips
+from pipelines.synthetic.motion import real_tracks
+from pipelines.synthetic.motion.real_tracks import Reading, Track, make_tracks, tracks_digest, tracks_of_clips
 
 SMILE, LID, JAW = place_of("mouthSmileLeft"), place_of("eyeBlinkLeft"), place_of("jawOpen")
 
@@ -94,7 +94,7 @@ def one_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path))
     monkeypatch.setattr(assets, "fetch_many", lambda names: {name: tmp_path / name for name in names})
-    monkeypatch.setattr(tracks, "_measure", measure)
+    monkeypatch.setattr(real_tracks, "_measure", measure)
     return measured
 
 
@@ -121,7 +121,7 @@ def test_other_clips_have_tracks_of_their_own(one_clip: list[str], tmp_path: Pat
 @pytest.mark.slow
 def test_a_real_clip_blinks_and_speaks() -> None:
     reader = BlendshapeReader()
-    readings = list(tracks._read(assets.fetch("clip_carphone"), reader, _nothing))
+    readings = list(real_tracks._read(assets.fetch("clip_carphone"), reader, _nothing))
     (track,) = make_tracks("clip_carphone", iter(readings))
     assert len(track) == 100  # 120 frames at 29.97
     assert track.actions[:, LID].max() > 0.9

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.synthetic.curves import through
 from pipelines.synthetic.head.arkit_actions import NUM_ACTIONS, vector
+from pipelines.synthetic.motion.curves import through
 
 # Mouth forms as ARKit actions; a name without a side is both sides.
 _VOWELS = np.stack(

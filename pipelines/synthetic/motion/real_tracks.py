@@ -19,8 +19,8 @@ from pipelines.dataset.schema import digest_of
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, JAW, fit_pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
 from pipelines.media import video
-from pipelines.synthetic.curves import smooth
 from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, NUM_ACTIONS, from_looks, place_of, to_looks
+from pipelines.synthetic.motion.curves import smooth
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 TRACK_FPS = 25.0

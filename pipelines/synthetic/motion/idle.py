@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.synthetic.curves import ease, pulse, softened, wander
 from pipelines.synthetic.head.arkit_actions import LIDS, MIRRORED, MOUTH, NUM_ACTIONS, to_looks, vector
+from pipelines.synthetic.motion.curves import ease, pulse, softened, wander
 
 BLINK_EVERY_S = (2.0, 6.0)
 BLINK_DOWN_S = (0.1, 0.15)
