@@ -42,7 +42,7 @@ _FEW_VISITS = 10
 
 
 class Pictures(Protocol):
-    """See pipelines.synthetic.renderer."""
+    """See pipelines.synthetic.render.renderer."""
 
     @property
     def images(self) -> UInt8[Tensor, "frames height width 3"]: ...
@@ -81,11 +81,11 @@ def synthetic_studio(config: OnlineConfig) -> Studio:
         ModuleNotFoundError: a package that they need is not installed.
         AssetError: clips that motion is taken from cannot be fetched.
     """
-    from pipelines.synthetic import renderer
     from pipelines.synthetic.head.person import Person
     from pipelines.synthetic.motion.motion import draw_motion  # anny takes seconds to import
     from pipelines.synthetic.motion.real_tracks import tracks_digest, tracks_of_clips
-    from pipelines.synthetic.scene import Scene
+    from pipelines.synthetic.render import renderer
+    from pipelines.synthetic.render.scene import Scene
 
     tracks = tracks_of_clips() if config.motion == "clips" else ()
     return Studio(

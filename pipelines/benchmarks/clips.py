@@ -49,7 +49,7 @@ def given_films(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
 def draw_films(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
     from pipelines.synthetic.corpus.filming import Assignment, film_clips
-    from pipelines.synthetic.renderer import Renderer  # loads the head model's data: not for `--help`
+    from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
     config = CorpusConfig(identities=number, videos=1, seconds=seconds, motion="procedural")
     filmed = film_clips(plan_clips(config), Assignment(str(folder), config, (), Renderer), 1)

@@ -43,7 +43,7 @@ class KnownFigures:
 
 def draw_known(num_people: int) -> Iterator[list[KnownFace]]:
     """Two frames of each person: the first `num_people` of a corpus without tracks, before its films are compressed."""
-    from pipelines.synthetic.renderer import Renderer  # loads the head model's data: not for `--help`
+    from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
     renderer = Renderer(_SIZE)
     config = CorpusConfig(identities=max(1, num_people), videos=1, size=_SIZE, motion="procedural")

@@ -119,6 +119,6 @@ def run(options: Options) -> Outcome:
 
 def make_camera(size: int) -> Camera:
     """The renderer on this machine's CPU."""
-    from pipelines.synthetic.renderer import Renderer
+    from pipelines.synthetic.render.renderer import Renderer
 
     return Renderer(size)

@@ -25,7 +25,7 @@ from pipelines.synthetic.corpus.ground_truth import Truth, write_truth
 from pipelines.synthetic.head.person import Person, generator
 from pipelines.synthetic.motion.motion import Motion, draw_motion
 from pipelines.synthetic.motion.real_tracks import Track
-from pipelines.synthetic.scene import Scene
+from pipelines.synthetic.render.scene import Scene
 
 _AHEAD = 2  # clips that wait for each worker: more would only be in the way of a stop
 

@@ -20,8 +20,8 @@ from pipelines.faces.face import LandmarkDetector
 from pipelines.faces.head_pose import MIRRORED
 from pipelines.synthetic.head.person import Person, generator
 from pipelines.synthetic.motion.motion import ACTIONS, Motion
-from pipelines.synthetic.renderer import Renderer
-from pipelines.synthetic.scene import Scene
+from pipelines.synthetic.render.renderer import Renderer
+from pipelines.synthetic.render.scene import Scene
 
 _INNER_LIP = range(60, 68)
 _JAW_ANGLES = (3, 13)

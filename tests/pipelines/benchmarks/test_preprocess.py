@@ -59,7 +59,7 @@ def test_each_drawn_person_has_a_film(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "synthetic"))
     from moving_square import MovingSquare
 
-    monkeypatch.setattr("pipelines.synthetic.renderer.Renderer", MovingSquare)
+    monkeypatch.setattr("pipelines.synthetic.render.renderer.Renderer", MovingSquare)
     films, notes = draw_films(3, tmp_path, 0.4)
     assert [film.name for film in films] == ["id20001.mp4", "id20002.mp4", "id20003.mp4"]
     assert [probe(film).num_frames for film in films] == [10, 10, 10]  # 25 a second

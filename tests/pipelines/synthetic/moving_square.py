@@ -10,7 +10,7 @@ import torch
 
 from pipelines.synthetic.head.person import Person
 from pipelines.synthetic.motion.motion import Motion
-from pipelines.synthetic.scene import Scene
+from pipelines.synthetic.render.scene import Scene
 
 
 @dataclass(frozen=True)

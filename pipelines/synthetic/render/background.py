@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
 from pipelines.synthetic.head.person import generator
-from pipelines.synthetic.scene import Scene
+from pipelines.synthetic.render.scene import Scene
 
 CLOTH = (128, 192)
 """Rows and columns of the picture of the clothes, seen from the front."""

@@ -8,7 +8,7 @@ from pipelines.synthetic.graphics.kernels import OPTIONS, between, function, ker
 from pipelines.synthetic.head.head_model import SKIN, TEETH
 from pipelines.synthetic.head.mesh import EYES, GLASSES
 from pipelines.synthetic.head.skin import AXIS_Y, HIGH, LOW, REACH
-from pipelines.synthetic.surroundings import CLOTH_HIGH, CLOTH_LOW, CLOTH_X
+from pipelines.synthetic.render.background import CLOTH_HIGH, CLOTH_LOW, CLOTH_X
 
 wp.set_module_options(OPTIONS)
 

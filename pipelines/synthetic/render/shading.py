@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from pipelines.synthetic import light_kernels
 from pipelines.synthetic.graphics import kernels
 from pipelines.synthetic.graphics.noise import smoothstep
+from pipelines.synthetic.render import light_kernels
 
 _WRAP = (0.38, 0.2, 0.14)  # how far light of each colour reaches round an edge of skin
 

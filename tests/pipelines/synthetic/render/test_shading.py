@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair
+from pipelines.synthetic.render.shading import Lights, Surface, illuminate, shade_hair
 
 FORWARD, UP = (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)  # towards the camera; y points away from it
 

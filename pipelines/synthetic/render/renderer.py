@@ -12,7 +12,6 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.synthetic import paint_kernels, shading
 from pipelines.synthetic.graphics import kernels
 from pipelines.synthetic.graphics.noise import smoothstep, to_linear
 from pipelines.synthetic.graphics.rasterizer import Fragments, interpolate, rasterise, sample
@@ -23,10 +22,11 @@ from pipelines.synthetic.head.mesh import BUN, EYES, HAIR, HeadMesh, Rest, verte
 from pipelines.synthetic.head.person import Person
 from pipelines.synthetic.head.skin import paint_skin
 from pipelines.synthetic.motion.motion import Motion
-from pipelines.synthetic.occlusion import key_light, openness
-from pipelines.synthetic.scene import Scene
-from pipelines.synthetic.shading import Lights, Surface, illuminate, shade_hair
-from pipelines.synthetic.surroundings import paint_background, paint_clothes
+from pipelines.synthetic.render import paint_kernels, shading
+from pipelines.synthetic.render.background import paint_background, paint_clothes
+from pipelines.synthetic.render.occlusion import key_light, openness
+from pipelines.synthetic.render.scene import Scene
+from pipelines.synthetic.render.shading import Lights, Surface, illuminate, shade_hair
 
 _FINER = 1.25  # pixels drawn per pixel of the picture, along each side
 _HEAD_HEIGHT, _HEAD_WIDTH = 0.235, 0.155  # metres, chin to crown and ear to ear of a usual head

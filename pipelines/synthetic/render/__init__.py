@@ -1,0 +1,1 @@
+"""A synthetic person in a scene -> pictures with true landmarks."""
