@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from pipelines import cli
-from serving.inputs import find_drivers, find_sources
-from serving.production import Production
-from serving.studio import ModelStudio, Recipe
-from serving.workspace import workspace
+from serving.batch.avatar_maker import ModelStudio, Recipe
+from serving.batch.batch_run import Production
+from serving.batch.inputs import find_drivers, find_sources
+from serving.batch.workspace import workspace
 from training.base_model import named_or_shipped
 from training.perceptual_files import PerceptualFiles
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from serving.mosaic import write_mosaic
+from serving.batch.mosaic import write_mosaic
 
 
 def read(path: Path) -> tuple[Any, list[np.ndarray], bool]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
-from serving.inputs import Input
+from serving.batch.inputs import Input
+from serving.batch.sidecars import key_of
+from serving.batch.workspace import Workspace
 from serving.registry import resolve
-from serving.sidecars import key_of
-from serving.workspace import Workspace
 from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipelines.faces.face import Face, make_face
-from serving import studio
-from serving.inputs import Input
-from serving.studio import ModelStudio, Recipe
-from serving.workspace import Workspace
+from serving.batch import avatar_maker
+from serving.batch.avatar_maker import ModelStudio, Recipe
+from serving.batch.inputs import Input
+from serving.batch.workspace import Workspace
 from training.base_model import named_or_shipped
 from training.finetune import FineTuneConfig
 from training.perceptual_files import PerceptualFiles
@@ -34,7 +34,7 @@ def test_pictures_are_tuned_as_the_recipe_says(tmp_path: Path, monkeypatch: pyte
         raise ValueError("enough")
 
     monkeypatch.setattr("training.finetune.fine_tune", fine_tune)
-    monkeypatch.setattr(studio, "create_detector", lambda name: Finder())
+    monkeypatch.setattr(avatar_maker, "create_detector", lambda name: Finder())
     files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
     recipe = Recipe(named_or_shipped(None), num_steps=3, perceptual_files=files)
     source = Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64)

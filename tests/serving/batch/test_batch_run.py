@@ -15,10 +15,10 @@ import pytest
 
 from pipelines import cli, storage
 from pipelines.media.video import VideoWriter, probe
-from serving.inputs import Input, find_drivers, find_sources
-from serving.production import Production
-from serving.studio import OnStep, Shot
-from serving.workspace import workspace
+from serving.batch.avatar_maker import OnStep, Shot
+from serving.batch.batch_run import Production
+from serving.batch.inputs import Input, find_drivers, find_sources
+from serving.batch.workspace import workspace
 from training.render import RenderOptions, RenderReport
 
 

@@ -12,12 +12,12 @@ from rich.progress import Progress, TaskID
 
 from pipelines import cli, storage
 from pipelines.media.video import probe
-from serving.inputs import Input, one_line
-from serving.mosaic import write_mosaic
+from serving.batch.avatar_maker import OnStep, Shot, Studio
+from serving.batch.inputs import Input, one_line
+from serving.batch.mosaic import write_mosaic
+from serving.batch.sidecars import Origin, Sidecar, find_done, key_of, write_sidecar
+from serving.batch.workspace import Workspace
 from serving.provenance import COMMENT, GENERATED_BY
-from serving.sidecars import Origin, Sidecar, find_done, key_of, write_sidecar
-from serving.studio import OnStep, Shot, Studio
-from serving.workspace import Workspace
 
 if TYPE_CHECKING:
     from training.avatar import Avatar

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.inputs import find_drivers, find_sources, safe_name
+from serving.batch.inputs import find_drivers, find_sources, safe_name
 
 
 def touch(path: Path, content: str = "x") -> str:

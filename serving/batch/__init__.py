@@ -1,0 +1,1 @@
+"""Many portraits by many drivers: inputs, work folder, reports."""
