@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pipelines.faces.face import Face, make_face
-from serving.batch import avatar_maker
 from serving.batch.avatar_maker import ModelStudio, Recipe
 from serving.batch.inputs import Input
 from serving.batch.workspace import Workspace
+from serving.commands.animate import avatar_maker
 from training.base_model import named_or_shipped
 from training.finetune import FineTuneConfig
 from training.perceptual_files import PerceptualFiles

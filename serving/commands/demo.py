@@ -165,8 +165,8 @@ def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
     video = out / "videos" / "over-http.mp4"
 
     def serve_and_ask() -> None:
-        from serving.app import Options as ServeOptions
-        from serving.app import running
+        from serving.commands.serve import Options as ServeOptions
+        from serving.commands.serve import running
 
         console().rule("[bold]HTTP round trip", align="left")
         options = ServeOptions(data_dir=str(out / "service"), port=_free_port(), num_steps=10)

@@ -5,7 +5,7 @@ import pytest
 import sfumato
 from pipelines import assets
 from pipelines.planning.sources import Source, find_sources
-from serving import demo
+from serving.commands import demo
 
 
 @pytest.fixture
