@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from serving.config import ServiceConfig, parse_config
+from serving.service.config import ServiceConfig, parse_config
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -32,9 +32,9 @@ def build_application(config: ServiceConfig) -> Application:
     from ray import serve
     from ray.serve.config import BackpressureConfig
 
-    from serving.finetuner import FineTuner
-    from serving.ingress import Ingress
-    from serving.renderer import Renderer
+    from serving.service.finetuner import FineTuner
+    from serving.service.renderer import Renderer
+    from serving.service.routes import Ingress
 
     workers = {"num_cpus": _SHARE_OF_CPU, "num_gpus": config.num_gpus}
     common: dict[str, Any] = {"health_check_period_s": 5, "graceful_shutdown_timeout_s": 10}

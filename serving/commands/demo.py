@@ -22,7 +22,7 @@ from pipelines import assets
 from pipelines.cli import Artefact, Outcome, console
 from pipelines.media.animated_webp import write_moving_picture
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
-from serving import roundtrip
+from serving.service import client
 from training.base_model import SHIPPED
 
 # Small enough to be filmed in half a minute: 3 s give 38 looks at a face, of which 32 are kept.
@@ -171,8 +171,8 @@ def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
         console().rule("[bold]HTTP round trip", align="left")
         options = ServeOptions(data_dir=str(out / "service"), port=_free_port(), num_steps=10)
         with running(options) as url:
-            avatar = roundtrip.make_avatar(url, [paths[_PORTRAIT]], _CONSENT, timeout_s=_JOB_TIMEOUT_S)
-            roundtrip.make_video(url, avatar, paths[_HTTP_DRIVER], video, timeout_s=_JOB_TIMEOUT_S)
+            avatar = client.make_avatar(url, [paths[_PORTRAIT]], _CONSENT, timeout_s=_JOB_TIMEOUT_S)
+            client.make_video(url, avatar, paths[_HTTP_DRIVER], video, timeout_s=_JOB_TIMEOUT_S)
 
     seconds = _unless_newer(video, Path(SHIPPED) / "manifest.json", serve_and_ask)
     return _Row("video over HTTP", str(video), seconds, "sfumato serve")

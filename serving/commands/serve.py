@@ -18,7 +18,7 @@ import tyro
 
 from pipelines import cli
 from serving.app import LOOPBACK_HOSTS, OBJECT_STORE_BYTES, REQUEST_TIMEOUT_S, build_application
-from serving.config import API_KEY_VARIABLE, ServiceConfig, read_api_key
+from serving.service.config import API_KEY_VARIABLE, ServiceConfig, read_api_key
 from training.base_model import named_or_shipped
 
 

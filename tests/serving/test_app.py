@@ -20,7 +20,7 @@ from PIL import Image
 from pipelines import assets
 from serving.app import build_application
 from serving.commands.serve import Options, running, to_config
-from serving.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
+from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
 from training.checkpoint import Origin, load_bundle, save_bundle
 from training.config import ModelConfig, TrainConfig
 from training.critics import Critics

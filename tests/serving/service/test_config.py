@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, parse_config, read_api_key
+from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, parse_config, read_api_key
 
 KEY = "0123456789abcdef0123"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.config import QueueRules
-from serving.errors import BadInput, Conflict, NotFound, QueueFull
-from serving.jobs import AvatarRequest, Job, Jobs, VideoRequest
+from serving.service.config import QueueRules
+from serving.service.errors import BadInput, Conflict, NotFound, QueueFull
+from serving.service.job_queue import AvatarRequest, Job, Jobs, VideoRequest
 
 RULES = QueueRules(max_waiting=50, max_attempts=2, lease_s=10.0)
 

@@ -7,10 +7,10 @@ import os
 import threading
 from collections.abc import Callable
 
-from serving.avatars import Store
-from serving.config import QueueRules, ServiceConfig
-from serving.errors import JobCancelled, public_reason
-from serving.jobs import Facts, Job, JobKind, Jobs
+from serving.service.config import QueueRules, ServiceConfig
+from serving.service.errors import JobCancelled, public_reason
+from serving.service.job_queue import Facts, Job, JobKind, Jobs
+from serving.service.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from serving.avatars import Store
-from serving.config import ServiceConfig
-from serving.errors import JobCancelled
-from serving.jobs import Facts, Job
-from serving.worker import Lease, Replica
+from serving.service.config import ServiceConfig
+from serving.service.errors import JobCancelled
+from serving.service.job_queue import Facts, Job
+from serving.service.store import Store
+from serving.service.worker import Lease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from serving.errors import BadInput, Internal, ServiceError, StorageFull, as_service_error, public_reason
+from serving.service.errors import BadInput, Internal, ServiceError, StorageFull, as_service_error, public_reason
 
 NAMES = {"/data/uploads/ab/picture-01.jpg": "picture 1", "/data/uploads/ab/picture-01": "picture"}
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from pipelines.media.video import VideoWriter
-from serving.avatars import Store
-from serving.config import QueueRules, UploadLimits
-from serving.ingress import Service, create_api
-from serving.jobs import Jobs
+from serving.service.config import QueueRules, UploadLimits
+from serving.service.job_queue import Jobs
+from serving.service.routes import Service, create_api
+from serving.service.store import Store
 
 KEY = "an-api-key-of-some-length"
 LIMITS = UploadLimits(max_body=200_000, max_picture=50_000, max_pictures=3, max_field=200, max_fields=3)

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 from pipelines.media.images import read_image
 from pipelines.media.video import probe
-from serving.config import MIB, UploadLimits
-from serving.errors import BadInput, TooLarge, UploadTimeout, public_reason
+from serving.service.config import MIB, UploadLimits
+from serving.service.errors import BadInput, TooLarge, UploadTimeout, public_reason
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

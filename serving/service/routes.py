@@ -19,11 +19,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from serving import errors, uploads
-from serving.avatars import Store, checked_id, new_id
-from serving.config import ServiceConfig, UploadLimits, read_api_key
-from serving.jobs import AvatarRequest, Job, Jobs, VideoRequest
-from serving.schemas import AvatarView, ErrorBody, ErrorView, HealthView, JobView, avatar_view, job_view
+from serving.service import errors, uploads
+from serving.service.config import ServiceConfig, UploadLimits, read_api_key
+from serving.service.job_queue import AvatarRequest, Job, Jobs, VideoRequest
+from serving.service.schemas import AvatarView, ErrorBody, ErrorView, HealthView, JobView, avatar_view, job_view
+from serving.service.store import Store, checked_id, new_id
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from serving.avatars import Store
-from serving.config import ServiceConfig
-from serving.jobs import Facts, Job
-from serving.worker import Lease, Replica
+from serving.service.config import ServiceConfig
+from serving.service.job_queue import Facts, Job
+from serving.service.store import Store
+from serving.service.worker import Lease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import storage
-from serving.errors import NotFound
+from serving.service.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
 

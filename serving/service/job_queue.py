@@ -21,8 +21,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from serving.config import QueueRules
-from serving.errors import BadInput, Conflict, NotFound, QueueFull
+from serving.service.config import QueueRules
+from serving.service.errors import BadInput, Conflict, NotFound, QueueFull
 
 JobKind = Literal["avatar", "video"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.config import QueueRules
-from serving.jobs import AvatarRequest, Facts, Job, Jobs
-from serving.worker import JobWork, Lease, Worker
+from serving.service.config import QueueRules
+from serving.service.job_queue import AvatarRequest, Facts, Job, Jobs
+from serving.service.worker import JobWork, Lease, Worker
 
 RULES = QueueRules(max_attempts=3, lease_s=0.3, poll_s=0.01)
 ID = "1" * 32

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from serving.jobs import Job, JobKind, JobState
+from serving.service.job_queue import Job, JobKind, JobState
 
 
 class ErrorBody(BaseModel):
