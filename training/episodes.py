@@ -19,11 +19,11 @@ from pipelines.faces.person_matte import PersonSegmenter
 from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.config import ModelConfig
 from training.exchange import share
+from training.images import matte_tensor, resize_points, resize_square, to_tensor
 from training.models.shots import make_shot
 from training.models.warp import control_points, unit_points, warp_shot
 from training.nearest import nearest_frames
 from training.order import VideoOrder, WindowOrder
-from training.pictures import matte_tensor, resize_points, resize_square, to_tensor
 from training.recycler import Recycler
 from training.row_table import RowTable
 from training.step import Batch

@@ -29,11 +29,11 @@ from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.critics import Critics, load_critics
+from training.images import matte_tensor, resize_points, to_images, to_tensor
 from training.models.shots import make_shot
 from training.models.warp import Bend, WarpedShot, bend, control_points, unit_points, warp_person, warp_shot
 from training.nearest import warp_distances
 from training.perceptual_files import PerceptualFiles
-from training.pictures import matte_tensor, resize_points, to_images, to_tensor
 from training.portraits import Portrait
 
 MAX_PORTRAITS = 64

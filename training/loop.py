@@ -17,11 +17,11 @@ from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, to_batch
 from training.exchange import Exchange
 from training.guard import Guard
+from training.images import to_images
 from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.perceptual_files import PerceptualFiles
-from training.pictures import to_images
 from training.row_table import RowTable
 from training.sources import Loader, Source
 from training.step import Batch, Learner

@@ -26,8 +26,8 @@ from pipelines.faces.person_matte import PersonSegmenter
 from training.config import OnlineConfig, TrainConfig
 from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, source_mattes, warp_sources
 from training.exchange import share
+from training.images import crop_batch
 from training.order import EncoreOrder
-from training.pictures import crop_batch
 
 DETECTOR = "mediapipe"
 """Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe

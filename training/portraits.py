@@ -13,7 +13,7 @@ from pipelines.faces.crop import crop, crop_affine, to_crop
 from pipelines.faces.face import LandmarkDetector
 from pipelines.media.images import read_image
 from training.config import ModelConfig
-from training.pictures import resize_points
+from training.images import resize_points
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pipelines.media.video import VideoWriter, decode, probe
 from training.animator import Animator, Cancelled
 from training.avatar import Avatar
 from training.gaze import retarget_gaze
-from training.pictures import resize_square
+from training.images import resize_square
 from training.portraits import scaled
 from training.retarget import MotionOptions, chosen_neutral, fill_gaps, retarget
 

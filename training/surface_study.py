@@ -16,8 +16,8 @@ from pipelines.dataset.schema import SPLITS
 from pipelines.faces.head_pose import MIRRORED
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
 from pipelines.media.images import decode_jpeg
+from training.images import resize_square
 from training.models.surface import SURFACE_FILE
-from training.pictures import resize_square
 
 _FRAMES_PER_VIDEO = 6
 _SIZE = 256  # MediaPipe sees what is smaller worse

@@ -12,9 +12,9 @@ from pipelines.faces.person_matte import PersonSegmenter
 from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
+from training.images import to_images, to_tensor
 from training.models.shots import make_shot
 from training.models.warp import control_points, warp_shot
-from training.pictures import to_images, to_tensor
 from training.row_table import RowTable
 
 CPU = torch.device("cpu")

@@ -14,8 +14,8 @@ from pipelines.faces.landmark_image import rasterize
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import ModelConfig
 from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
+from training.images import resize_points, to_images, to_tensor
 from training.order import WindowOrder
-from training.pictures import resize_points, to_images, to_tensor
 from training.row_table import RowTable
 
 MakeDataset = Callable[..., ShardDataset]

@@ -11,10 +11,10 @@ from training import critics, finetune
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, bend_face, fine_tune
 from training.identity import FaceRecogniser
+from training.images import to_tensor
 from training.models.warp import WarpedShot, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_files import PerceptualFiles
-from training.pictures import to_tensor
 from training.portraits import Portrait
 
 MakeModel = Callable[..., BaseModel]

@@ -17,9 +17,9 @@ from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
 from training.evaluation.recogniser import Recogniser
 from training.exchange import SingleProcess
+from training.images import to_images
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.pictures import to_images
 from training.row_table import RowTable
 from training.step import Batch, Learner
 

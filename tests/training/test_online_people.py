@@ -11,8 +11,8 @@ import torch
 from pipelines.faces.detectors import create_detector
 from training.config import OnlineConfig, TrainConfig
 from training.evaluation.motion import landmark_error
+from training.images import resize_points
 from training.online import OnlineLoader, OnlineSource
-from training.pictures import resize_points
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from training.evaluation.frechet import FeatureNetwork
 from training.evaluation.lpips import Lpips, lpips
 from training.evaluation.protocol import Faces
 from training.evaluation.recogniser import Recogniser
-from training.pictures import resize_points, to_tensor
+from training.images import resize_points, to_tensor
 
 # Detector and recogniser want a face of about a hundred pixels; smaller frames are enlarged for them.
 _LOOK_SIDE = 256

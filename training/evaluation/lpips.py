@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines import assets
+from training.images import to_tensor
 from training.perceptual_weights import read_numpy_pickle
-from training.pictures import to_tensor
 
 Backbone = Literal["alexnet", "vgg16"]
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from pipelines.dataset.reader import FrameRef, ShardDataset, SourceVideo
 from pipelines.dataset.schema import SPLITS
 from pipelines.media.images import decode_jpeg
-from training.pictures import resize_points, resize_square
+from training.images import resize_points, resize_square
 
 _FEWEST_HELD_OUT = 8
 

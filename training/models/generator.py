@@ -8,15 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config import ModelConfig
-from training.models.layers import (
-    AdaINResidualBlock,
-    SelfAttention,
-    adain,
-    downsampling_blocks,
-    smoothed,
-    sn_conv,
-    sn_linear,
-)
+from training.images import smoothed
+from training.models.layers import AdaINResidualBlock, SelfAttention, adain, downsampling_blocks, sn_conv, sn_linear
 from training.models.warp import Bend, WarpedShot, displacement, warp_and_shrink
 
 _WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn

@@ -59,13 +59,6 @@ def resample(x: Float[Tensor, "batch channels h w"], how: Resample) -> Float[Ten
     return F.avg_pool2d(x, 2) if how == "down" else x
 
 
-def smoothed(x: Float[Tensor, "batch channels h w"], times: int) -> Float[Tensor, "batch channels h w"]:
-    """The mean over three places either way, so many times; the border continues outwards."""
-    for _ in range(times):
-        x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return x
-
-
 def adain(
     x: Float[Tensor, "batch channels h w"],
     scale: Float[Tensor, "batch channels"],

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.models.layers import smoothed
+from training.images import smoothed
 
 # Outlines are widened and softened on pictures of this size: hair at them is in no matte, and must not stay behind.
 _OUTLINE_AT = 96

@@ -23,8 +23,8 @@ from training.benchmarks.step_ways import CountingExchange, OurStep, UsualWay
 from training.benchmarks.train import _ratios
 from training.benchmarks.usual_step import UsualData, UsualStep, write_files
 from training.config import TrainConfig
+from training.images import to_images
 from training.perceptual import PerceptualNetwork
-from training.pictures import to_images
 from training.sources import open_data, open_loader
 
 CPU = torch.device("cpu")

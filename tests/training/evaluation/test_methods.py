@@ -23,7 +23,7 @@ from training.evaluation.methods import (
 )
 from training.evaluation.protocol import Faces
 from training.finetune import FineTuneConfig
-from training.pictures import resize_points
+from training.images import resize_points
 
 CPU = torch.device("cpu")
 MakeModel = Callable[..., BaseModel]

@@ -16,7 +16,7 @@ from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPo
 from training.evaluation.motion import landmark_error
 from training.evaluation.paired import Setting, choose_crossings, evaluate_crossing, placed, takes_of
 from training.evaluation.protocol import Faces, ProtocolConfig, read_faces
-from training.pictures import resize_points
+from training.images import resize_points
 
 MakePaired = Callable[..., ShardDataset]
 CONFIG = ProtocolConfig("train", num_videos=50, num_frames=32, shots=(1, 4))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.faces.crop import crop
-from training.pictures import crop_batch
+from training.images import crop_batch
 
 
 def _photograph(seed: int) -> np.ndarray:

@@ -81,3 +81,10 @@ def resize_points(
     """Landmarks of a picture resized by `ratio`: pixel centres are integers, so x + 0.5 scales and x does not."""
     resized: np.ndarray = ((points + 0.5) * ratio - 0.5).astype(np.float32)
     return resized
+
+
+def smoothed(x: Float[Tensor, "batch channels h w"], times: int) -> Float[Tensor, "batch channels h w"]:
+    """The mean over three places either way, so many times; the border continues outwards."""
+    for _ in range(times):
+        x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return x
