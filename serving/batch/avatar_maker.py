@@ -18,9 +18,9 @@ from serving.registry import resolve
 from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does
+    from training.animation.render import RenderOptions, RenderReport
     from training.avatar import Avatar
     from training.checkpoint import BaseModel
-    from training.render import RenderOptions, RenderReport
 
 OnStep = Callable[[int, int], None]
 
@@ -119,7 +119,7 @@ class ModelStudio:
         return fine_tune(self._model, portraits, config, report, self._recipe.perceptual_files)
 
     def film(self, avatar: Avatar, shot: Shot, options: RenderOptions, on_frame: OnStep) -> RenderReport:
-        from training.render import render
+        from training.animation.render import render
 
         return render(
             avatar,

@@ -17,11 +17,11 @@ from serving.batch.inputs import Input, one_line
 from serving.batch.mosaic import write_mosaic
 from serving.batch.sidecars import Origin, Sidecar, find_done, key_of, write_sidecar
 from serving.batch.workspace import Workspace
-from serving.provenance import COMMENT, GENERATED_BY
+from training.animation.render import COMMENT, GENERATED_BY
 
 if TYPE_CHECKING:
+    from training.animation.render import RenderOptions, RenderReport
     from training.avatar import Avatar
-    from training.render import RenderOptions, RenderReport
 
 _LABELS = {".side-by-side.mp4": "side by side", ".mosaic.mp4": "mosaic"}
 

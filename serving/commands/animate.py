@@ -17,7 +17,7 @@ from training.base_model import named_or_shipped
 from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:
-    from training.render import RenderOptions
+    from training.animation.render import RenderOptions
 
 _PathLists = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 
@@ -115,8 +115,8 @@ def run(options: Options) -> cli.Outcome:
 
 
 def _render_options(options: Options) -> RenderOptions:
-    from training.render import RenderOptions
-    from training.retarget import MotionOptions
+    from training.animation.render import RenderOptions
+    from training.animation.retarget import MotionOptions
 
     motion = MotionOptions(
         expression=options.expression,

@@ -33,7 +33,7 @@ def run_render(
         ValueError: the driver cannot be used (no face, no frames ...); the message names the file.
         JobCancelled: the lease is gone.
     """
-    from training.render import Cancelled, RenderOptions, render
+    from training.animation.render import Cancelled, RenderOptions, render
 
     request = job.request
     assert request.kind == "video"

@@ -12,13 +12,13 @@ from jaxtyping import Float, UInt8
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
 from pipelines.media.images import webp
+from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.judge import Judge, Look
 from training.evaluation.measures import Reference, driving, following, reconstruction
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
 from training.evaluation.protocol import Pair, ProtocolConfig, Selection, read_faces
 from training.evaluation.recogniser import unit
 from training.evaluation.results import Row, VideoResult, pack, unpack
-from training.retarget import MotionOptions, retarget
 
 MOTION_ASKED_FOR = "motion asked for"
 """Not a method: the retargeted landmarks themselves."""

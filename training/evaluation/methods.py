@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
-from training.animator import corrected, enlarged
+from training.animation.upsample import corrected, enlarged
 from training.checkpoint import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
+from training.animation.retarget import MotionOptions, neutral_frame, retarget
 from training.evaluation.contestants import STILL
 from training.evaluation.evaluate import Bench, pictures_of, places_of
 from training.evaluation.measures import Reference, Values, reconstruction
@@ -29,7 +30,6 @@ from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, St
 from training.evaluation.motion import landmark_error
 from training.evaluation.protocol import Faces, ProtocolConfig, draw_number, read_faces, take_turns
 from training.evaluation.results import Row, VideoResult
-from training.retarget import MotionOptions, neutral_frame, retarget
 
 RAW = ", raw landmarks"
 """Behind the name of a method that was given the driver's own face shape."""

@@ -19,7 +19,7 @@ from serving.batch.avatar_maker import OnStep, Shot
 from serving.batch.batch_run import Production
 from serving.batch.inputs import Input, find_drivers, find_sources
 from serving.batch.workspace import workspace
-from training.render import RenderOptions, RenderReport
+from training.animation.render import RenderOptions, RenderReport
 
 
 @dataclass

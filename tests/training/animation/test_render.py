@@ -10,12 +10,12 @@ import pytest
 
 from pipelines.faces.face import Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
+from training.animation.render import COMMENT, Cancelled, RenderOptions, render
+from training.animation.retarget import MotionOptions
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, fine_tune
 from training.portraits import Portrait
-from training.render import COMMENT, Cancelled, RenderOptions, render
-from training.retarget import MotionOptions
 
 NTSC = Fraction(30000, 1001)
 MakeFace = Callable[..., np.ndarray]

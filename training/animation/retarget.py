@@ -8,7 +8,7 @@ carried over to the source, part by part at the source's scale.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from pipelines.faces.head_pose import (
     INNER_LIP,
@@ -24,6 +24,7 @@ from pipelines.faces.head_pose import (
     mouth_openness,
     unproject,
 )
+from training.animation.smoothing import one_euro
 
 # Beyond these angles (degrees) too much of a face lies hidden for one picture to show: motion is bent to stay inside.
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
@@ -108,55 +109,6 @@ def neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
     # Eyes may be shut for most of the clip: then the usual opening is not the relaxed one.
     relaxed = max(np.quantile(eyes, 0.7), _OPEN_AGAIN * np.quantile(eyes, 0.99))
     return int((turned + mouth + unusual + 8 * np.abs(eyes - relaxed)).argmin())
-
-
-def one_euro(
-    values: Float[np.ndarray, "frames points 2"], fps: float, strength: float, face_width: float | None = None
-) -> Float[np.ndarray, "frames points 2"]:
-    """One-Euro filter (Casiez et al., CHI 2012): smooths a still face, lets a blink through.
-
-    Cut-off is `min_cutoff + beta * speed`, with speed in face widths per second, so that picture size does not matter.
-
-    Args:
-        face_width: in the points' unit; by default that of the points themselves.
-    """
-    if strength == 0 or len(values) < 2:
-        return values
-    min_cutoff, beta = 6.0 * (1 - strength) + 0.6, 12.0 * (1 - strength) + 3.0
-    face_width = face_width or float(np.median(np.ptp(values[..., 0], axis=1)))
-    smooth = np.empty_like(values)
-    smooth[0], speed = values[0], np.zeros((values.shape[1], 1))
-    speed_share = _share(1.0, fps)
-    for frame in range(1, len(values)):
-        raw = np.linalg.norm(values[frame] - values[frame - 1], axis=-1, keepdims=True) * fps / face_width
-        speed += speed_share * (raw - speed)
-        # A fast part must not wait for the slow average of its own speed: a blink is over in four frames.
-        share = _share(min_cutoff + beta * np.maximum(speed, raw), fps)
-        smooth[frame] = smooth[frame - 1] + share * (values[frame] - smooth[frame - 1])
-    return smooth
-
-
-def fill_gaps(
-    points: Float[np.ndarray, "frames points 2"], found: Bool[np.ndarray, "frames"]
-) -> Float[np.ndarray, "frames points 2"]:
-    """Straight lines through frames where the face was lost; the first and last known face hold at the ends.
-
-    Raises:
-        ValueError: the face was found in no frame.
-    """
-    if not found.any():
-        raise ValueError("no face found in any frame")
-    known = np.flatnonzero(found)
-    flat = points.reshape(len(points), -1)
-    frames = np.arange(len(points))
-    filled = np.stack([np.interp(frames, known, column[known]) for column in flat.T], axis=-1)
-    return filled.reshape(points.shape).astype(np.float32)
-
-
-def _share(cutoff: float | Float[np.ndarray, "points 1"], fps: float) -> Float[np.ndarray, "..."]:
-    """How much of a new value a first-order low pass of this cut-off (Hz) takes."""
-    rate = 2 * np.pi * np.asarray(cutoff) / fps
-    return np.asarray(rate / (rate + 1))
 
 
 def _part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:

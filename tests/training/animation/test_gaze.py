@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, LEFT_EYE, RIGHT_EYE
-from training.gaze import retarget_gaze
-from training.retarget import MotionOptions
+from training.animation.gaze import retarget_gaze
+from training.animation.retarget import MotionOptions
 
 MakeFace = Callable[..., np.ndarray]
 RAW = MotionOptions(smoothing=0.0, neutral_frame=0)

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines.faces.head_pose import eye_openness, fit_pose
-from training.retarget import MotionOptions, bent_within, chosen_neutral, fill_gaps, one_euro
+from training.animation.retarget import MotionOptions, bent_within, chosen_neutral
+from training.animation.smoothing import fill_gaps, one_euro
 
 _SHUT = 0.12  # lids over eye width: below it irises are guessed
 _REST = 4  # one frame in so many, those with the head turned most like the neutral one's, tells the gaze at rest

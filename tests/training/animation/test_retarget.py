@@ -13,7 +13,8 @@ from pipelines.faces.head_pose import (
     fit_pose,
     mouth_openness,
 )
-from training.retarget import MotionOptions, fill_gaps, neutral_frame, one_euro, retarget
+from training.animation.retarget import MotionOptions, neutral_frame, retarget
+from training.animation.smoothing import fill_gaps, one_euro
 
 MakeFace = Callable[..., np.ndarray]
 RAW = MotionOptions(smoothing=0.0, neutral_frame=0)

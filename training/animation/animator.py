@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from pipelines.faces.crop import to_crop
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
+from training.animation.upsample import corrected, enlarged, faded, feather
 from training.avatar import Avatar
 from training.config import ModelConfig
 from training.images import resize_points, resize_square, to_images, to_shots
@@ -23,8 +23,6 @@ from training.models.warp import REACH, WarpedShot, bend, control_points, warp_a
 from training.portraits import Portrait
 
 _BATCH = 8
-_FEATHER = 0.06  # of a square's side: where what moves fades into what does not
-_GUIDE_EPS = 2e-3
 
 
 class Cancelled(Exception):
@@ -54,7 +52,7 @@ class Animator:
         margin = round(crop_side * (self.reach - 1) / 2)
         self.crop = slice(margin, margin + crop_side)
         self.left, self.top, self.side = crop_left - margin, crop_top - margin, crop_side + 2 * margin
-        self.mask = _feather(self.side)
+        self.mask = feather(self.side)
         cut = np.array([[1.0, 0.0, crop_left], [0.0, 1.0, crop_top]])
         self.targets, self.source = (
             resize_points(to_crop(points, cut), size / crop_side) for points in (targets, canvas.landmarks[None])
@@ -104,7 +102,7 @@ class Animator:
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
         moved = (drawn.parts.bend.spline - inner.spline).permute(0, 3, 1, 2)
-        moved_bend = replace(whole, spline=whole.spline + _faded(moved, whole.border).permute(0, 2, 3, 1))
+        moved_bend = replace(whole, spline=whole.spline + faded(moved, whole.border).permute(0, 2, 3, 1))
         fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
         return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
 
@@ -137,55 +135,6 @@ class Animator:
         return picture
 
 
-def enlarged(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
-    """A picture of the published form, which has no finer one to start from; in [-1, 1]."""
-    return F.interpolate(frame, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
-
-
-def corrected(
-    fine: Float[Tensor, "batch 3 H W"],
-    frame: Float[Tensor, "batch 3 h w"],
-    moved: Float[Tensor, "batch 3 h w"],
-    border: int = 0,
-) -> Float[Tensor, "batch 3 H W"]:
-    """A fine picture with what the network paints over the coarse one, all in [-1, 1].
-
-    What it adds fades out towards the border of the crop it knows, beyond which `fine` shows as many coarse pixels
-    more as `border` says.
-    """
-    guide = F.pad(moved, [border] * 4, mode="replicate")
-    return (fine + guided_upsample(_faded(frame - moved, border), guide, fine)).clamp(-1, 1)
-
-
-def _faded(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Tensor, "batch channels h2 w2"]:
-    """What the network changes, falling to nothing at the border of its crop, and nothing in `border` pixels around."""
-    fade = torch.from_numpy(_feather(change.shape[-1])).to(change.device)
-    return F.pad(fade * change, [border] * 4)
-
-
-def guided_upsample(
-    values: Float[Tensor, "batch 3 h w"], guide: Float[Tensor, "batch 3 h w"], fine: Float[Tensor, "batch 3 H W"]
-) -> Float[Tensor, "batch 3 H W"]:
-    """Upsample along the edges of a finer picture: fast guided filter (He and Sun, arXiv 1505.00996).
-
-    `values` is fitted as `a * guide + b` in small windows; where the guide is flat, `a` vanishes and the plain mean of
-    `values` is added, so that the finer picture keeps its grain.
-    """
-
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-
-    mean_guide, mean_values = mean(guide), mean(values)
-    covariance = mean(guide * values) - mean_guide * mean_values
-    a = covariance / (mean(guide * guide) - mean_guide.square() + _GUIDE_EPS)
-    # Against the grain at most: the correction may remove the guide's structure, not invert or amplify it.
-    a = a.clamp(-1, 1)
-    b = mean_values - a * mean_guide
-    size = fine.shape[-2:]
-    a, b = (F.interpolate(mean(x), size=size, mode="bilinear", align_corners=False) for x in (a, b))
-    return a * fine + b
-
-
 def _crop_square(canvas: Portrait, config: ModelConfig) -> tuple[int, int, int]:
     """Side (even), left and top of the model's crop of the canvas, on whole pixels."""
     affine = canvas.affine(config, 2)
@@ -210,11 +159,3 @@ def _cut(
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)
     return image[rows[:, None], columns]
-
-
-def _feather(side: int) -> Float[np.ndarray, "side side"]:
-    """One inside, falling to zero at the border."""
-    depth = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
-    ramp = np.clip(depth / (_FEATHER * side), 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    return np.outer(ramp, ramp).astype(np.float32)

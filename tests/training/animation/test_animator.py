@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import training.animator as animator_module
+import training.animation.animator as animator_module
 from pipelines.faces.person_matte import PersonSegmenter
-from training.animator import Animator, guided_upsample
+from training.animation.animator import Animator
+from training.animation.upsample import guided_upsample
 from training.avatar import Avatar
 from training.checkpoint import BaseModel
 from training.finetune import FineTuneConfig, fine_tune

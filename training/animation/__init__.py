@@ -1,0 +1,1 @@
+"""Avatar + driving video -> video: retargeting, rendering, pasting back."""
