@@ -19,7 +19,7 @@ from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does
     from training.animation.render import RenderOptions, RenderReport
-    from training.avatar import Avatar
+    from training.avatars.avatar import Avatar
     from training.checkpoint import BaseModel
 
 OnStep = Callable[[int, int], None]
@@ -93,7 +93,7 @@ class ModelStudio:
         return key_of(self._model_version, str(self._recipe.num_steps), str(self._recipe.face))
 
     def avatar(self, source: Input, on_step: OnStep) -> Avatar:
-        from training.avatar import load_avatar, save_avatar
+        from training.avatars.avatar import load_avatar, save_avatar
 
         if source.kind == "avatar":
             return load_avatar(source.url)
@@ -106,8 +106,8 @@ class ModelStudio:
         return avatar
 
     def _fine_tune(self, source: Input, on_step: OnStep) -> Avatar:
-        from training.finetune import FineTuneConfig, fine_tune
-        from training.portraits import find_portraits
+        from training.avatars.finetune import FineTuneConfig, fine_tune
+        from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
         portraits = find_portraits([str(self._workspace.input(source.url))], detector, face=self._recipe.face)

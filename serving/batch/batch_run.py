@@ -21,7 +21,7 @@ from training.animation.render import COMMENT, GENERATED_BY
 
 if TYPE_CHECKING:
     from training.animation.render import RenderOptions, RenderReport
-    from training.avatar import Avatar
+    from training.avatars.avatar import Avatar
 
 _LABELS = {".side-by-side.mp4": "side by side", ".mosaic.mp4": "mosaic"}
 

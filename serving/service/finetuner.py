@@ -32,9 +32,9 @@ def run_fine_tune(
         ValueError: the pictures cannot be used (no face, several people ...); the message names the file.
         JobCancelled: the lease is gone.
     """
-    from training.avatar import save_avatar
-    from training.finetune import FineTuneConfig, fine_tune
-    from training.portraits import find_portraits
+    from training.avatars.avatar import save_avatar
+    from training.avatars.finetune import FineTuneConfig, fine_tune
+    from training.avatars.portraits import find_portraits
 
     request = job.request
     assert request.kind == "avatar"

@@ -14,7 +14,7 @@ from serving.service.worker import Lease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
-    from training.avatar import Avatar
+    from training.avatars.avatar import Avatar
 
 _AVATARS_KEPT = 4
 
@@ -69,7 +69,7 @@ class Renderer(Replica):
 
     def __init__(self, config: ServiceConfig) -> None:
         from pipelines.faces.detectors import create_detector
-        from training.avatar import load_avatar
+        from training.avatars.avatar import load_avatar
 
         store = Store.create(config.data_dir, config.avatars)
         load, detector = lru_cache(_AVATARS_KEPT)(load_avatar), cache(create_detector)

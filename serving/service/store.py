@@ -3,7 +3,7 @@
     <data_dir>/jobs.sqlite3                  the jobs table
     <data_dir>/uploads/<job id>/picture-01   what clients sent; removed when the job has ended
     <data_dir>/results/<job id>/video.mp4    rendered videos
-    <avatars>/<avatar id>/manifest.json ...  avatars (training.avatar writes the manifest last)
+    <avatars>/<avatar id>/manifest.json ...  avatars (training.avatars.avatar writes the manifest last)
 
 Every name is made here: an id is 32 random hex digits, and text from a client becomes part of a path only after
 `checked_id` found it to be one.

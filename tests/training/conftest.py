@@ -24,6 +24,7 @@ from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.person_matte import PersonSegmenter
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess.config import ClipConfig
+from training.avatars.portraits import Portrait
 from training.checkpoint import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
@@ -33,7 +34,6 @@ from training.models.shots import make_shot
 from training.models.warp import Bend, WarpedShot, warp_at
 from training.perceptual import PerceptualNetwork
 from training.perceptual_files import PerceptualFiles
-from training.portraits import Portrait
 
 Image = UInt8[np.ndarray, "height width 3"]
 _CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along

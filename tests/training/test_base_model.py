@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import sfumato
-from training.avatar import load_avatar
+from training.avatars.avatar import load_avatar
 from training.base_model import SHIPPED
 from training.checkpoint import MANIFEST, load_bundle
 

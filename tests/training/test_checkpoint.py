@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.avatar import load_avatar
+from training.avatars.avatar import load_avatar
 from training.checkpoint import (
     MANIFEST,
     Origin,

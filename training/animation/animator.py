@@ -14,13 +14,13 @@ from pipelines.faces.crop import to_crop
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
 from training.animation.upsample import corrected, enlarged, faded, feather
-from training.avatar import Avatar
+from training.avatars.avatar import Avatar
+from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 from training.images import resize_points, resize_square, to_images, to_shots
 from training.models.eyes import Gaze
 from training.models.generator import GeneratedFrame
 from training.models.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
-from training.portraits import Portrait
 
 _BATCH = 8
 

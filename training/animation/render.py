@@ -19,9 +19,9 @@ from training.animation.animator import Animator, Cancelled
 from training.animation.gaze import retarget_gaze
 from training.animation.retarget import MotionOptions, chosen_neutral, retarget
 from training.animation.smoothing import fill_gaps
-from training.avatar import Avatar
+from training.avatars.avatar import Avatar
+from training.avatars.portraits import scaled
 from training.images import resize_square
-from training.portraits import scaled
 
 __all__ = ["Cancelled", "RenderOptions", "RenderReport", "render"]
 

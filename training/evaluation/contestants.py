@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from training.avatars.finetune import FineTuneConfig
 from training.base_model import named_or_shipped
 from training.checkpoint import BaseModel, load_bundle
 from training.evaluation.methods import (
@@ -17,7 +18,6 @@ from training.evaluation.methods import (
     WarpAlone,
     WarpOfPerson,
 )
-from training.finetune import FineTuneConfig
 
 OURS = "ours"
 """The row of the model that is evaluated."""

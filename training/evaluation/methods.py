@@ -14,15 +14,15 @@ from torch import Tensor
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
 from training.animation.upsample import corrected, enlarged
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import Portrait
 from training.checkpoint import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
-from training.finetune import FineTuneConfig, fine_tune
 from training.images import resize_points, to_images, to_shots, to_tensor
 from training.models.generator import Generator
 from training.models.warp import Bend, WarpedShot, bend, control_points, plain_bend, warp_at, warp_finely
 from training.nearest import nearest_frames
-from training.portraits import Portrait
 
 _BATCH = 16
 TRUE_FRAME = "true frame"

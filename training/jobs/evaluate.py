@@ -13,6 +13,7 @@ from pipelines import storage
 from pipelines.cli import Outcome, progress
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.detectors import create_detector
+from training.avatars.finetune import FineTuneConfig
 from training.checkpoint import BaseModel
 from training.evaluation.contestants import OURS, STILL, all_methods, load_models
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
@@ -34,7 +35,6 @@ from training.evaluation.protocol import (
 from training.evaluation.recogniser import Recogniser
 from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
-from training.finetune import FineTuneConfig
 from training.sources import check_fits
 
 _PARTS = "parts"

@@ -13,12 +13,12 @@ from pipelines import storage
 from pipelines.cli import Artefact, Outcome, progress
 from pipelines.faces.detectors import create_detector
 from pipelines.storage.hashing import sha256_of
-from training.avatar import Avatar, load_avatar, save_avatar
+from training.avatars.avatar import Avatar, load_avatar, save_avatar
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import find_portraits
 from training.base_model import named_or_shipped
 from training.checkpoint import MANIFEST, load_bundle
-from training.finetune import FineTuneConfig, fine_tune
 from training.perceptual_files import PerceptualFiles
-from training.portraits import find_portraits
 
 
 @dataclass(frozen=True)

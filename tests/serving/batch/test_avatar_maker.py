@@ -12,8 +12,8 @@ from serving.batch.avatar_maker import ModelStudio, Recipe
 from serving.batch.inputs import Input
 from serving.batch.workspace import Workspace
 from serving.commands.animate import avatar_maker
+from training.avatars.finetune import FineTuneConfig
 from training.base_model import named_or_shipped
-from training.finetune import FineTuneConfig
 from training.perceptual_files import PerceptualFiles
 
 PICTURE = Path("pipelines/data/mona_lisa.jpg")
@@ -33,7 +33,7 @@ def test_pictures_are_tuned_as_the_recipe_says(tmp_path: Path, monkeypatch: pyte
         asked.extend(arguments)
         raise ValueError("enough")
 
-    monkeypatch.setattr("training.finetune.fine_tune", fine_tune)
+    monkeypatch.setattr("training.avatars.finetune.fine_tune", fine_tune)
     monkeypatch.setattr(avatar_maker, "create_detector", lambda name: Finder())
     files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
     recipe = Recipe(named_or_shipped(None), num_steps=3, perceptual_files=files)

@@ -11,11 +11,11 @@ import training.animation.animator as animator_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
 from training.animation.upsample import guided_upsample
-from training.avatar import Avatar
+from training.avatars.avatar import Avatar
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import Portrait
 from training.checkpoint import BaseModel
-from training.finetune import FineTuneConfig, fine_tune
 from training.models.warp import REACH
-from training.portraits import Portrait
 
 
 @pytest.fixture

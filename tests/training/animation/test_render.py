@@ -12,10 +12,10 @@ from pipelines.faces.face import Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from training.animation.render import COMMENT, Cancelled, RenderOptions, render
 from training.animation.retarget import MotionOptions
-from training.avatar import Avatar
+from training.avatars.avatar import Avatar
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import Portrait
 from training.checkpoint import BaseModel
-from training.finetune import FineTuneConfig, fine_tune
-from training.portraits import Portrait
 
 NTSC = Fraction(30000, 1001)
 MakeFace = Callable[..., np.ndarray]

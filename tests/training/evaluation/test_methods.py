@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipelines.faces.person_matte import PersonSegmenter
+from training.avatars.finetune import FineTuneConfig
 from training.checkpoint import BaseModel
 from training.config import ModelConfig
 from training.evaluation import methods
@@ -22,7 +23,6 @@ from training.evaluation.methods import (
     WarpOfPerson,
 )
 from training.evaluation.protocol import Faces
-from training.finetune import FineTuneConfig
 from training.images import resize_points
 
 CPU = torch.device("cpu")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.avatar import Avatar, load_avatar, save_avatar
+from training.avatars.avatar import Avatar, load_avatar, save_avatar
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import Portrait
 from training.checkpoint import MANIFEST, BaseModel
-from training.finetune import FineTuneConfig, fine_tune
-from training.portraits import Portrait
 
 
 @pytest.fixture

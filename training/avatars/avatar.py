@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipelines.faces.head_pose import fit_pose
+from training.avatars.portraits import Portrait
 from training.checkpoint import MANIFEST, load_weights, read_with_manifest, write_with_manifest
 from training.config import ModelConfig
 from training.models.generator import Generator
-from training.portraits import Portrait
 
 SCHEMA_VERSION = 1
 _WEIGHTS = "generator.safetensors"

@@ -7,15 +7,17 @@ import torch
 
 from pipelines.faces.head_pose import eye_openness, fit_pose
 from pipelines.faces.landmark_image import rasterize_batch
-from training import critics, finetune
+from training import critics
+from training.avatars import finetune, training_frames
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import Portrait
+from training.avatars.training_frames import bend_face
 from training.checkpoint import BaseModel
-from training.finetune import FineTuneConfig, bend_face, fine_tune
 from training.identity import FaceRecogniser
 from training.images import to_tensor
 from training.models.warp import WarpedShot, warp_shot
 from training.perceptual import PerceptualNetwork, load_perceptual
 from training.perceptual_files import PerceptualFiles
-from training.portraits import Portrait
 
 MakeModel = Callable[..., BaseModel]
 MakePortrait = Callable[..., Portrait]
@@ -201,7 +203,7 @@ def test_variants_are_split_into_those_trained_on_and_those_held_out(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
     config = base_model(warp_prior=True).config.model
-    train, held_out = finetune._variants(config, [portrait(), portrait(yaw=9.0)], np.random.default_rng(0))
+    train, held_out = training_frames._variants(config, [portrait(), portrait(yaw=9.0)], np.random.default_rng(0))
     assert (len(train.target), len(held_out.target)) == (12, 2)
     assert train.warped is not None
     # What the generator sees is no longer the picture, though near it: something is left to learn.
@@ -217,7 +219,7 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
 ) -> None:
     model = base_model(warp_prior=True)
     film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    frames = finetune._to_learn(model.config.model, film, np.random.default_rng(0), None)
+    frames = training_frames.training_frames(model.config.model, film, np.random.default_rng(0), None)
     assert frames is not None
     train, held_out = frames
     # Three targets of three others each; the fourth is a target of the check alone.
@@ -227,7 +229,7 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     assert train.warped is not None
     assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
     # Whoever says how many steps needs no check: all are trained on.
-    everything = finetune._to_learn(model.config.model, film, np.random.default_rng(0), 5)
+    everything = training_frames.training_frames(model.config.model, film, np.random.default_rng(0), 5)
     assert everything is not None
     assert [len(part.target) for part in everything] == [12, 0]
     # What a warp of another frame loses is more than what one of the same frame would.
@@ -249,7 +251,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
 
     monkeypatch.setattr(finetune, "warp_shot", watch)
     film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
-    finetune._to_learn(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
+    training_frames.training_frames(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
     ((sources, targets),) = asked
     points = list(targets[::3])
     found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
@@ -276,7 +278,7 @@ def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     larger = dataclasses.replace(film[0], image=np.pad(film[0].image, ((0, 9), (0, 0), (0, 0))))
     night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(film)]
     for pictures, trained in (([larger, *film[1:]], 24), (night, 24), (film[:3], 18)):
-        frames = finetune._to_learn(config, pictures, np.random.default_rng(0), 5)
+        frames = training_frames.training_frames(config, pictures, np.random.default_rng(0), 5)
         assert frames is not None
         assert len(frames[0].target) == trained  # six bent ones of each picture
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from pipelines.faces.crop import CropRule
 from pipelines.faces.face import Face, make_face
+from training.avatars.portraits import Portrait, find_portraits, scaled
 from training.config import ModelConfig
-from training.portraits import Portrait, find_portraits, scaled
 
 MakeFace = Callable[..., np.ndarray]
 

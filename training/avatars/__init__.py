@@ -1,0 +1,1 @@
+"""One or a few pictures of a person -> an avatar."""
