@@ -26,7 +26,7 @@ from pipelines.cli import Artefact, Outcome, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.reader import FrameRef
 from pipelines.machine import describe_machine, in_words
-from training.benchmarks.films import draw_episodes, make_dataset, warm_detector
+from training.benchmarks.clips import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
 from training.episodes import EpisodeLoader
 from training.sources import open_data, open_loader

@@ -2,11 +2,11 @@
 
 Measured in one run, on real episodes, in rounds that take turns:
 
-    networks    the forward and backward passes of the step alone (training.benchmarks.networks_alone)
+    networks    the forward and backward passes of the step alone (training.benchmarks.networks_only)
     step        `Learner.step`, on a batch that is there already
     few rows    the same with 1,000 identity rows instead of as many as VoxCeleb2 has videos
     feed        read, decode, rasterise, warp: what makes a batch (in training it happens beside the step, in threads)
-    usual step, usual feed    the reproductions' (training.benchmarks.usual_step)
+    usual step, usual feed    the reproductions' (training.benchmarks.reference_step)
 
 then the training loop itself, for the share of its time that it waits for data. Ratios are of CPU seconds on a CPU,
 whose clock time others disturb, and of the clock on an accelerator.
@@ -28,9 +28,9 @@ from pipelines.benchmarks.rounds import BenchOutcome, Cost, median, take_rounds
 from pipelines.cli import Artefact, Outcome, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.machine import describe_machine, in_words
-from training.benchmarks.films import make_dataset
-from training.benchmarks.matrix_rate import count_flops, matrix_rate
-from training.benchmarks.step_ways import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised
+from training.benchmarks.clips import make_dataset
+from training.benchmarks.device_flops import count_flops, matrix_rate
+from training.benchmarks.step_variants import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised
 from training.config import EngineConfig, TrainConfig
 from training.presets import PRESETS
 from training.sources import Data, open_data, open_loader

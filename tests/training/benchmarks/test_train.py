@@ -16,12 +16,12 @@ import sfumato
 from pipelines.benchmarks.rounds import Cost
 from pipelines.dataset.reader import ShardDataset
 from training import critics
-from training.benchmarks import step_ways
+from training.benchmarks import step_variants
 from training.benchmarks import train as bench
-from training.benchmarks.matrix_rate import count_flops, matrix_rate
-from training.benchmarks.step_ways import CountingExchange, OurStep, UsualWay
+from training.benchmarks.device_flops import count_flops, matrix_rate
+from training.benchmarks.reference_step import UsualData, UsualStep, write_files
+from training.benchmarks.step_variants import CountingExchange, OurStep, UsualWay
 from training.benchmarks.train import _ratios
-from training.benchmarks.usual_step import UsualData, UsualStep, write_files
 from training.config import TrainConfig
 from training.images import to_images
 from training.perceptual import PerceptualNetwork
@@ -35,7 +35,7 @@ MakeTrain = Callable[..., TrainConfig]
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tiny_train: MakeTrain) -> None:
     """Presets of tiny networks, and perceptual ones with random weights."""
-    for module in (critics, step_ways):
+    for module in (critics, step_variants):
         monkeypatch.setattr(module, "load_perceptual", lambda config, files=None: PerceptualNetwork("alexnet").eval())
     monkeypatch.setattr(bench, "PRESETS", {"demo": lambda: tiny_train(warp_prior=True)})
 

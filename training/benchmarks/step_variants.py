@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from training.benchmarks.networks_alone import NetworksAlone
-from training.benchmarks.usual_step import UsualData, UsualStep, usual_batches, write_files
+from training.benchmarks.networks_only import NetworksAlone
+from training.benchmarks.reference_step import UsualData, UsualStep, usual_batches, write_files
 from training.checkpoint import Origin
 from training.config import TrainConfig
 from training.critics import load_critics
