@@ -281,7 +281,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model as small as the presets' shape allows, untrained."""
     import torch
 
-    from training.checkpoint import Origin, save_bundle
+    from training.checkpoints.bundle import Origin, save_bundle
     from training.critics import Critics
     from training.exchange import SingleProcess
     from training.perceptual import PerceptualNetwork

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.cli import console
-from training.checkpoint import Origin, copy_bundle, newest_whole, save_bundle
+from training.checkpoints.bundle import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.control import Control
 from training.exchange import Exchange, ProcessGroup, SingleProcess

@@ -4,7 +4,7 @@ import logging
 
 from torch import Tensor
 
-from training.checkpoint import Origin
+from training.checkpoints.bundle import Origin
 from training.step import Batch, Learner, NotFiniteError
 
 logger = logging.getLogger(__name__)

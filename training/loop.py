@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training import losses
 from training.augmentation import draw
-from training.checkpoint import Origin, begin_from, resume
+from training.checkpoints.bundle import Origin, begin_from, resume
 from training.config import TrainConfig
 from training.critics import load_critics
 from training.episodes import DecodedEpisodes, Episode, to_batch

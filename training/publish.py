@@ -6,8 +6,8 @@ from dataclasses import replace
 from torch import nn
 
 from pipelines import storage
-from training.checkpoint import MANIFEST, copy_bundle, load_bundle
-from training.model_card import CARD, Training, model_card, summary
+from training.checkpoints.bundle import MANIFEST, copy_bundle, load_bundle
+from training.checkpoints.model_card import CARD, Training, model_card, summary
 from training.sources import Facts
 from training.tracker import Tracker
 

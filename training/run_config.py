@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from pipelines.assets import weights
 from pipelines.dataset.manifest import read_manifest
-from training.checkpoint import differences, load_bundle
+from training.checkpoints.bundle import differences, load_bundle
 from training.config import Beginning, TrainConfig
 from training.perceptual import load_perceptual
 from training.perceptual_files import PerceptualFiles

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines import storage
-from training.checkpoint import MAY_CHANGE, differences
+from training.checkpoints.bundle import MAY_CHANGE, differences
 from training.config import TrainConfig
 from training.journal import Journal
 from training.tracker import Target, Tracker

@@ -14,13 +14,13 @@ from pipelines.faces.detectors import create_detector
 from serving.batch.inputs import Input
 from serving.batch.sidecars import key_of
 from serving.batch.workspace import Workspace
-from serving.registry import resolve
+from training.checkpoints.model_registry import resolve
 from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
-    from training.checkpoint import BaseModel
+    from training.checkpoints.bundle import BaseModel
 
 OnStep = Callable[[int, int], None]
 
@@ -79,7 +79,7 @@ class ModelStudio:
 
     @cached_property
     def _model(self) -> BaseModel:
-        from training.checkpoint import load_bundle
+        from training.checkpoints.bundle import load_bundle
 
         return load_bundle(self._model_url)
 

@@ -13,7 +13,7 @@ from serving.batch.avatar_maker import ModelStudio, Recipe
 from serving.batch.batch_run import Production
 from serving.batch.inputs import find_drivers, find_sources
 from serving.batch.workspace import workspace
-from training.base_model import named_or_shipped
+from training.checkpoints.shipped import named_or_shipped
 from training.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:

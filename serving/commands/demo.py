@@ -23,7 +23,7 @@ from pipelines.cli import Artefact, Outcome, console
 from pipelines.media.animated_webp import write_moving_picture
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from serving.service import client
-from training.base_model import SHIPPED
+from training.checkpoints.shipped import SHIPPED
 
 # Small enough to be filmed in half a minute: 3 s give 38 looks at a face, of which 32 are kept.
 _CORPUS = CorpusConfig(identities=12, videos=1, seconds=3.0)

@@ -19,7 +19,7 @@ import tyro
 from pipelines import cli
 from serving.app import LOOPBACK_HOSTS, OBJECT_STORE_BYTES, REQUEST_TIMEOUT_S, build_application
 from serving.service.config import API_KEY_VARIABLE, ServiceConfig, read_api_key
-from training.base_model import named_or_shipped
+from training.checkpoints.shipped import named_or_shipped
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def running(options: Options) -> Iterator[str]:
         ValueError: the model is broken, weights that it was trained with are not named, the port is taken, the options
             contradict each other.
     """
-    from serving.registry import resolve
-    from training.checkpoint import load_bundle
+    from training.checkpoints.bundle import load_bundle
+    from training.checkpoints.model_registry import resolve
     from training.perceptual import load_perceptual
 
     config = to_config(options)

@@ -12,7 +12,7 @@ from serving.service.worker import Lease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
-    from training.checkpoint import BaseModel
+    from training.checkpoints.bundle import BaseModel
     from training.perceptual_files import PerceptualFiles
 
 
@@ -55,8 +55,8 @@ class FineTuner(Replica):
 
     def __init__(self, config: ServiceConfig) -> None:
         from pipelines.faces.detectors import create_detector
-        from serving.registry import resolve
-        from training.checkpoint import load_bundle
+        from training.checkpoints.bundle import load_bundle
+        from training.checkpoints.model_registry import resolve
 
         store = Store.create(config.data_dir, config.avatars)
         model = load_bundle(resolve(config.model))

@@ -104,8 +104,8 @@ def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) ->
     """Its user cannot write the cache, and a cluster may reach no registry."""
     from pipelines.faces import person_matte
     from training import identity
-    from training.base_model import named_or_shipped
-    from training.checkpoint import load_bundle
+    from training.checkpoints.bundle import load_bundle
+    from training.checkpoints.shipped import named_or_shipped
 
     (fetched,) = [set(command[2:]) for path, command in COMMANDS if path.name == f"{stage}.Dockerfile"]
     config = load_bundle(named_or_shipped(None)).config

@@ -21,7 +21,7 @@ from pipelines import assets
 from serving.app import build_application
 from serving.commands.serve import Options, running, to_config
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
-from training.checkpoint import Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.config import ModelConfig, TrainConfig
 from training.critics import Critics
 from training.exchange import SingleProcess
@@ -77,7 +77,7 @@ def test_weights_that_a_model_was_trained_with_are_asked_for_before_anything_sta
 ) -> None:
     trained = load_bundle(str(model))
     published = dataclasses.replace(trained, config=dataclasses.replace(trained.config, perceptual="vgg19_vggface"))
-    monkeypatch.setattr("training.checkpoint.load_bundle", lambda url: published)
+    monkeypatch.setattr("training.checkpoints.bundle.load_bundle", lambda url: published)
     with pytest.raises(ValueError, match="the weights of VGG19 are needed"), running(Options(str(model), port=0)):
         pass
     files = {"vgg19": str(model / "no-vgg19"), "vggface": str(model / "no-vggface")}

@@ -25,7 +25,7 @@ from pipelines.faces.person_matte import PersonSegmenter
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess.config import ClipConfig
 from training.avatars.portraits import Portrait
-from training.checkpoint import BaseModel, Origin
+from training.checkpoints.bundle import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder

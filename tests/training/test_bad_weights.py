@@ -17,7 +17,7 @@ import torch
 import sfumato
 from pipelines import assets, storage
 from pipelines.assets import cache
-from training.checkpoint import MANIFEST, Origin, load_bundle, resume, save_bundle
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, resume, save_bundle
 from training.config import TrainConfig
 from training.critics import Critics
 from training.exchange import SingleProcess

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoint import load_bundle
+from training.checkpoints.bundle import load_bundle
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoint import load_bundle
+from training.checkpoints.bundle import load_bundle
 from training.config import TrainConfig
 
 _STEPS = 80

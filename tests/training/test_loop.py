@@ -9,7 +9,7 @@ import torch
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule
 from training import critics
-from training.checkpoint import Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.config import TrainConfig
 from training.exchange import SingleProcess
 from training.loop import Request, train

@@ -11,11 +11,11 @@ import torch
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
 from training import critics, online
-from training.checkpoint import Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import Origin, load_bundle, save_bundle
+from training.checkpoints.model_card import Training, model_card
 from training.config import OnlineConfig, TrainConfig
 from training.exchange import SingleProcess
 from training.loop import Request, train
-from training.model_card import Training, model_card
 from training.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, Studio
 from training.perceptual import PerceptualNetwork
 from training.sources import open_source

@@ -8,12 +8,12 @@ import torch
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, save_bundle
+from training.checkpoints.model_card import Training
 from training.config import TrainConfig
 from training.critics import Critics
 from training.exchange import SingleProcess
 from training.journal import Journal
-from training.model_card import Training
 from training.perceptual import PerceptualNetwork
 from training.publish import publish
 from training.records import Files, Record, Registration

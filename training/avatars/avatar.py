@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipelines.faces.head_pose import fit_pose
 from training.avatars.portraits import Portrait
-from training.checkpoint import MANIFEST, load_weights, read_with_manifest, write_with_manifest
+from training.checkpoints.bundle import MANIFEST, load_weights, read_with_manifest, write_with_manifest
 from training.config import ModelConfig
 from training.models.generator import Generator
 

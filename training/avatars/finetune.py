@@ -14,7 +14,7 @@ from training import losses
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import Portrait
 from training.avatars.training_frames import TrainingFrames, cut_crops, training_frames
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 from training.critics import Critics, load_critics
 from training.perceptual_files import PerceptualFiles
 

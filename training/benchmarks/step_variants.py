@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.benchmarks.networks_only import NetworksAlone
 from training.benchmarks.reference_step import UsualData, UsualStep, usual_batches, write_files
-from training.checkpoint import Origin
+from training.checkpoints.bundle import Origin
 from training.config import TrainConfig
 from training.critics import load_critics
 from training.episodes import EpisodeLoader, to_batch

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from training.avatars.finetune import FineTuneConfig
-from training.base_model import named_or_shipped
-from training.checkpoint import BaseModel, load_bundle
+from training.checkpoints.bundle import BaseModel, load_bundle
+from training.checkpoints.shipped import named_or_shipped
 from training.evaluation.methods import (
     TRUE_FRAME,
     FeedForward,

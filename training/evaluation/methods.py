@@ -16,7 +16,7 @@ from pipelines.faces.person_matte import PersonSegmenter, resize_matte
 from training.animation.upsample import corrected, enlarged
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.protocol import Faces
 from training.images import resize_points, to_images, to_shots, to_tensor

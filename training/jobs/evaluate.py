@@ -14,7 +14,7 @@ from pipelines.cli import Outcome, progress
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.detectors import create_detector
 from training.avatars.finetune import FineTuneConfig
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 from training.evaluation.contestants import OURS, STILL, all_methods, load_models
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
 from training.evaluation.frechet import feature_network, frechet_distance

@@ -8,7 +8,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, Outcome
-from training.export import export_bundle
+from training.checkpoints.export import export_bundle
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from pipelines.storage.hashing import sha256_of
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
-from training.base_model import named_or_shipped
-from training.checkpoint import MANIFEST, load_bundle
+from training.checkpoints.bundle import MANIFEST, load_bundle
+from training.checkpoints.shipped import named_or_shipped
 from training.perceptual_files import PerceptualFiles
 
 

@@ -20,15 +20,10 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Artefact, Outcome, console, progress
 from training import lease
-from training.base_model import named_or_shipped
-from training.checkpoint import (
-    MANIFEST,
-    Origin,
-    load_bundle,
-    newest_whole,
-)
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, newest_whole
+from training.checkpoints.model_card import Training
+from training.checkpoints.shipped import named_or_shipped
 from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMotion, ReadOrder, TrainConfig
-from training.model_card import Training
 from training.perceptual_files import PerceptualFiles
 from training.presets import PRESETS
 from training.run_config import starting_from, with_detector_of, with_published_perceptual

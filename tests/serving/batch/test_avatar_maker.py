@@ -13,7 +13,7 @@ from serving.batch.inputs import Input
 from serving.batch.workspace import Workspace
 from serving.commands.animate import avatar_maker
 from training.avatars.finetune import FineTuneConfig
-from training.base_model import named_or_shipped
+from training.checkpoints.shipped import named_or_shipped
 from training.perceptual_files import PerceptualFiles
 
 PICTURE = Path("pipelines/data/mona_lisa.jpg")

@@ -14,7 +14,7 @@ from training.animation.upsample import guided_upsample
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 from training.models.warp import REACH
 
 

@@ -15,7 +15,7 @@ from training.animation.retarget import MotionOptions
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 
 NTSC = Fraction(30000, 1001)
 MakeFace = Callable[..., np.ndarray]

@@ -11,7 +11,7 @@ import torch
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
-from training.checkpoint import MANIFEST, BaseModel
+from training.checkpoints.bundle import MANIFEST, BaseModel
 
 
 @pytest.fixture

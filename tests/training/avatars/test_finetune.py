@@ -12,7 +12,7 @@ from training.avatars import finetune, training_frames
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.avatars.training_frames import bend_face
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 from training.identity import FaceRecogniser
 from training.images import to_tensor
 from training.models.warp import WarpedShot, warp_shot

@@ -9,7 +9,7 @@ import torch
 
 from pipelines.faces.person_matte import PersonSegmenter
 from training.avatars.finetune import FineTuneConfig
-from training.checkpoint import BaseModel
+from training.checkpoints.bundle import BaseModel
 from training.config import ModelConfig
 from training.evaluation import methods
 from training.evaluation.methods import (

@@ -11,7 +11,7 @@ import torch
 
 import sfumato
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoint import Origin, save_bundle
+from training.checkpoints.bundle import Origin, save_bundle
 from training.config import TrainConfig
 from training.critics import Critics
 from training.evaluation.output import run_of

@@ -12,7 +12,7 @@ import torch
 import sfumato
 from pipelines import assets
 from pipelines.dataset.reader import ShardDataset
-from training.base_model import SHIPPED
+from training.checkpoints.shipped import SHIPPED
 from training.config import Augmentation, OnlineConfig
 from training.jobs.meta_train import Options
 from training.perceptual_files import PerceptualFiles

@@ -15,7 +15,7 @@ import pytest
 import tyro
 
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoint import load_bundle, newest_whole
+from training.checkpoints.bundle import load_bundle, newest_whole
 from training.distributed import checkpoints_of
 from training.jobs.meta_train import Options
 from training.run_record import target_of, write_record

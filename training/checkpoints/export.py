@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines import storage
-from training.checkpoint import (
+from training.checkpoints.bundle import (
     CONFIG,
     DRAWING,
     MANIFEST,
@@ -19,8 +19,8 @@ from training.checkpoint import (
     weights_of,
     write_with_manifest,
 )
-from training.model_card import CARD, FILES_HEADING, files_section
-from training.tensor_file import SUFFIX
+from training.checkpoints.model_card import CARD, FILES_HEADING, files_section
+from training.checkpoints.safetensors_file import SUFFIX
 
 _LARGEST_FILE = 16 * 2**20  # bytes; what mail, version control and simple hosts still take
 _HEADER_ENTRY = 256  # bytes at most: a tensor's name, kind, shape and place

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.avatars.avatar import load_avatar
-from training.checkpoint import (
+from training.checkpoints.bundle import (
     MANIFEST,
     Origin,
     begin_from,

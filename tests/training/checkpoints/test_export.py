@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 import sfumato
-from training import export
-from training.checkpoint import MANIFEST, Origin, load_bundle, save_bundle, write_with_manifest
+from training.checkpoints import export
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, save_bundle, write_with_manifest
+from training.checkpoints.export import export_bundle
 from training.config import TrainConfig
 from training.critics import Critics
 from training.exchange import SingleProcess
-from training.export import export_bundle
 from training.models.warp import WarpedShot
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable

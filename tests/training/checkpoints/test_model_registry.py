@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.registry import resolve
+from training.checkpoints.model_registry import resolve
 
 
 def bundle(folder: Path) -> Path:

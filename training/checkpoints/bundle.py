@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pipelines import storage
-from training import tensor_file
+from training.checkpoints import safetensors_file
 from training.config import TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
@@ -99,7 +99,7 @@ def load_bundle(url: str) -> BaseModel:
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
     for name, network in zip(DRAWING, (embedder, generator, discriminator), strict=True):
-        _put(network, weights_of(files, name, url), f"{url}/{name}{tensor_file.SUFFIX}")
+        _put(network, weights_of(files, name, url), f"{url}/{name}{safetensors_file.SUFFIX}")
     version = hashlib.sha256(files[MANIFEST]).hexdigest()
     return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
 
@@ -118,7 +118,7 @@ def resume(url: str, learner: Learner) -> Origin:
     for name, network in learner.networks().items():
         load_weights(network, files[f"{name}.safetensors"], f"{url}/{name}.safetensors")
     for name, ema in (("embedder", learner.embedder_ema), ("generator", learner.generator_ema)):
-        shadow = tensor_file.read(files[f"ema_{name}.safetensors"], f"{url}/ema_{name}.safetensors", ema.shadow)
+        shadow = safetensors_file.read(files[f"ema_{name}.safetensors"], f"{url}/ema_{name}.safetensors", ema.shadow)
         ema.shadow = {key: value.to(learner.device) for key, value in shadow.items()}
     _load_optimizers(learner, files["optimizer.pt"], f"{url}/optimizer.pt")
     try:
@@ -127,7 +127,7 @@ def resume(url: str, learner: Learner) -> Origin:
         raise ValueError(f"{url}/identity_rows.parquet holds no video ids: {error}") from None
     sizes = {name: tensor[:1].expand(len(ids), *tensor.shape[1:]) for name, tensor in learner.table.state().items()}
     learner.table.load(
-        ids, tensor_file.read(files["identity_rows.safetensors"], f"{url}/identity_rows.safetensors", sizes)
+        ids, safetensors_file.read(files["identity_rows.safetensors"], f"{url}/identity_rows.safetensors", sizes)
     )
     return origin
 
@@ -249,8 +249,8 @@ def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
         path = storage.join(url, name)
         if "/" in name or not storage.exists(path):
             raise ValueError(f"{path} is missing, though {MANIFEST} names it")
-        if name.endswith(tensor_file.SUFFIX):
-            tensor_file.check_size(path)
+        if name.endswith(safetensors_file.SUFFIX):
+            safetensors_file.check_size(path)
         files[name] = storage.read_bytes(path)
         found = hashlib.sha256(files[name]).hexdigest()
         if found != expected:
@@ -264,7 +264,9 @@ def weights_of(files: Mapping[str, bytes], name: str, url: str) -> dict[str, Ten
     Raises:
         ValueError: there are none, or not all parts, or one is no safetensors; the message names `url`.
     """
-    found = {file: re.fullmatch(rf"{name}(?:-(\d+)-of-(\d+))?\{tensor_file.SUFFIX}", file) for file in sorted(files)}
+    found = {
+        file: re.fullmatch(rf"{name}(?:-(\d+)-of-(\d+))?\{safetensors_file.SUFFIX}", file) for file in sorted(files)
+    }
     parts = {file: match for file, match in found.items() if match}
     if not parts:
         raise ValueError(f"{url} is something else than expected here: its {MANIFEST} names no {name}.safetensors")

@@ -5,9 +5,9 @@ import pytest
 
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoint import Origin
+from training.checkpoints.bundle import Origin
+from training.checkpoints.model_card import Training, model_card, summary
 from training.config import TrainConfig
-from training.model_card import Training, model_card, summary
 
 ORIGIN = Origin(1200, 57600, "gs://bucket/set", "d" * 64)
 TRAINING = Training(

@@ -8,8 +8,8 @@ import pytest
 
 import sfumato
 from training.avatars.avatar import load_avatar
-from training.base_model import SHIPPED
-from training.checkpoint import MANIFEST, load_bundle
+from training.checkpoints.bundle import MANIFEST, load_bundle
+from training.checkpoints.shipped import SHIPPED
 
 PICTURE = Path(sfumato.__file__).parent / "pipelines" / "assets" / "data" / "mona_lisa.jpg"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from pipelines.dataset.data_card import one_line, table
-from training.checkpoint import Origin
+from training.checkpoints.bundle import Origin
 from training.config import Beginning, TrainConfig
 from training.sources import Facts
 from training.tracker import flattened

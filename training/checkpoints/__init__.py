@@ -1,0 +1,1 @@
+"""Model bundles on disk: write, read, verify, export, describe."""
