@@ -13,8 +13,8 @@ import sfumato
 from pipelines import assets
 from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.shipped import SHIPPED
+from training.commands.meta_train import Options
 from training.config import Augmentation, OnlineConfig
-from training.jobs.meta_train import Options
 from training.perceptual_files import PerceptualFiles
 from training.presets import base, demo
 from training.run_config import starting_from, with_detector_of, with_published_perceptual
