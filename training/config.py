@@ -117,7 +117,7 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class OnlineConfig:
-    """People drawn while training (training.online), instead of a data set."""
+    """People drawn while training (training.episodes.online), instead of a data set."""
 
     num_people: int = 100_000
     """Each has an identity row, and is met again after all the others."""

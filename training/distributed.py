@@ -25,12 +25,12 @@ from pipelines.cli import console
 from training.checkpoints.bundle import Origin, copy_bundle, newest_whole, save_bundle
 from training.config import TrainConfig
 from training.control import Control
+from training.episodes.source import open_source
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import Request, train
 from training.machine import Load, describe
 from training.perceptual_files import PerceptualFiles
 from training.records import Metrics, Record, Tags, sample
-from training.sources import open_source
 from training.step import Learner
 from training.tracker import Tracker
 

@@ -13,16 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def share(num_episodes: int, rank: int, world_size: int) -> slice:
-    """Which of a step's episodes a worker takes; shares differ by one at most.
-
-    Raises:
-        ValueError: there are more workers than episodes.
-    """
-    if world_size > num_episodes:
-        raise ValueError(f"{num_episodes} episodes per step are too few for {world_size} workers")
-    return slice(num_episodes * rank // world_size, num_episodes * (rank + 1) // world_size)
+from training.episodes.sampler import share
 
 
 class Exchange(Protocol):

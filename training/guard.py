@@ -5,7 +5,8 @@ import logging
 from torch import Tensor
 
 from training.checkpoints.bundle import Origin
-from training.step import Batch, Learner, NotFiniteError
+from training.episodes.batch import Batch
+from training.step import Learner, NotFiniteError
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from training import losses
-from training.augmentation import draw
 from training.checkpoints.bundle import Origin, begin_from, resume
 from training.config import TrainConfig
 from training.critics import load_critics
-from training.episodes import DecodedEpisodes, Episode, to_batch
+from training.episodes.augmentation import draw
+from training.episodes.batch import Batch, to_batch
+from training.episodes.loader import DecodedEpisodes
+from training.episodes.sampler import Episode
+from training.episodes.source import Loader, Source
 from training.exchange import Exchange
 from training.guard import Guard
 from training.images import to_images
@@ -23,8 +26,7 @@ from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
-from training.sources import Loader, Source
-from training.step import Batch, Learner
+from training.step import Learner
 
 _NUM_SAMPLES = 6
 _MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond

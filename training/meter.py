@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from training.episodes import DecodedEpisodes
+from training.episodes.loader import DecodedEpisodes
 from training.exchange import Exchange
 
 

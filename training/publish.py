@@ -8,7 +8,7 @@ from torch import nn
 from pipelines import storage
 from training.checkpoints.bundle import MANIFEST, copy_bundle, load_bundle
 from training.checkpoints.model_card import CARD, Training, model_card, summary
-from training.sources import Facts
+from training.episodes.source import Facts
 from training.tracker import Tracker
 
 _ARTIFACT = "model"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -17,44 +17,15 @@ from training import losses
 from training.config import TrainConfig
 from training.critics import Critics
 from training.ema import EMA
+from training.episodes.batch import Batch
 from training.exchange import Exchange
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
 from training.models.layers import advance_spectral_norms, normalised_once
-from training.models.warp import WarpedShot
 from training.row_table import RowTable
 
 _Network = TypeVar("_Network", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Episodes on the device that trains: K shots and a target of one video each. Pictures in [-1, 1]."""
-
-    rows: Int[Tensor, "batch"]
-    shots: Float[Tensor, "batch shots 3 h w"]
-    shot_landmark_images: Float[Tensor, "batch shots 3 h w"]
-    target: Float[Tensor, "batch 3 h w"]
-    target_landmark_image: Float[Tensor, "batch 3 h w"]
-    target_landmarks: Float[Tensor, "batch 68 2"]
-    """In [-1, 1] across the target's edges."""
-    warped: WarpedShot | None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def split(self, most: int | None) -> Sequence["Batch"]:
-        """Parts of `most` episodes each, the last perhaps of fewer; without it one part."""
-        if most is None or most >= len(self):
-            return [self]
-        return [self._part(slice(first, first + most)) for first in range(0, len(self), most)]
-
-    def _part(self, part: slice) -> "Batch":
-        warped = self.warped and self.warped[part]
-        shots, images = self.shots[part], self.shot_landmark_images[part]
-        target, image, landmarks = self.target[part], self.target_landmark_image[part], self.target_landmarks[part]
-        return Batch(self.rows[part], shots, images, target, image, landmarks, warped)
 
 
 class NotFiniteError(ArithmeticError):

@@ -15,12 +15,14 @@ import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
 from training.critics import Critics
-from training.exchange import Exchange, ProcessGroup, SingleProcess, share
+from training.episodes.batch import Batch
+from training.episodes.sampler import share
+from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
 from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
-from training.step import Batch, Learner, NotFiniteError
+from training.step import Learner, NotFiniteError
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other

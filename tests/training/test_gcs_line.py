@@ -12,7 +12,7 @@ import pytest
 from pipelines import assets, storage
 from pipelines.dataset.reader import ShardDataset
 from training.config import TrainConfig
-from training.sources import open_data, open_loader
+from training.episodes.source import open_data, open_loader
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

@@ -14,14 +14,16 @@ from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import LossWeights, ModelConfig, TrainConfig
 from training.critics import load_critics
-from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler, to_batch
+from training.episodes.batch import Batch, to_batch
+from training.episodes.loader import DecodedEpisodes, EpisodeLoader
+from training.episodes.sampler import Episode, EpisodeSampler
 from training.evaluation.recogniser import Recogniser
 from training.exchange import SingleProcess
 from training.images import to_images
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.row_table import RowTable
-from training.step import Batch, Learner
+from training.step import Learner
 
 _SIZE = 32
 _SHOTS = 2

@@ -11,11 +11,12 @@ from pipelines.faces.crop import CropRule
 from training import critics
 from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.config import TrainConfig
+from training.episodes.batch import Batch
+from training.episodes.source import open_data
 from training.exchange import SingleProcess
 from training.loop import Request, train
 from training.perceptual import PerceptualNetwork
-from training.sources import open_data
-from training.step import Batch, Learner, NotFiniteError
+from training.step import Learner, NotFiniteError
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

@@ -10,9 +10,9 @@ import torch
 
 from pipelines.faces.detectors import create_detector
 from training.config import OnlineConfig, TrainConfig
+from training.episodes.online import OnlineLoader, OnlineSource
 from training.evaluation.motion import landmark_error
 from training.images import resize_points
-from training.online import OnlineLoader, OnlineSource
 
 
 @pytest.mark.slow

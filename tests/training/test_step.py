@@ -8,6 +8,7 @@ from torch import Tensor
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.critics import Critics, load_critics
+from training.episodes.batch import Batch
 from training.exchange import SingleProcess
 from training.identity import FaceRecogniser
 from training.models.shots import make_shot
@@ -15,7 +16,7 @@ from training.models.warp import Bend, warp_at
 from training.perceptual import PerceptualNetwork
 from training.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
-from training.step import Batch, Learner, NotFiniteError
+from training.step import Learner, NotFiniteError
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

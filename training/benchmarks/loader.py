@@ -28,8 +28,8 @@ from pipelines.dataset.reader import FrameRef
 from pipelines.machine import describe_machine, in_words
 from training.benchmarks.clips import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
-from training.episodes import EpisodeLoader
-from training.sources import open_data, open_loader
+from training.episodes.loader import EpisodeLoader
+from training.episodes.source import open_data, open_loader
 
 _MOST_EPISODES_PER_STEP = 8
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from training.episodes.batch import Batch
 from training.models.layers import advance_spectral_norms, normalised_once
-from training.step import Batch, Learner
+from training.step import Learner
 
 
 class NetworksAlone:

@@ -15,13 +15,14 @@ from training.benchmarks.reference_step import UsualData, UsualStep, usual_batch
 from training.checkpoints.bundle import Origin
 from training.config import TrainConfig
 from training.critics import load_critics
-from training.episodes import EpisodeLoader, to_batch
+from training.episodes.batch import Batch, to_batch
+from training.episodes.loader import EpisodeLoader
+from training.episodes.source import Data
 from training.exchange import SingleProcess
 from training.loop import Request, train
 from training.perceptual import load_perceptual
 from training.row_table import RowTable
-from training.sources import Data
-from training.step import Batch, Learner
+from training.step import Learner
 
 FEW_ROWS = 1_000
 _MOST_FILES_OF_VIDEOS = 64

@@ -32,8 +32,8 @@ from training.benchmarks.clips import make_dataset
 from training.benchmarks.device_flops import count_flops, matrix_rate
 from training.benchmarks.step_variants import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised
 from training.config import EngineConfig, TrainConfig
+from training.episodes.source import Data, open_data, open_loader
 from training.presets import PRESETS
-from training.sources import Data, open_data, open_loader
 
 VOXCELEB2_VIDEOS = 145_569
 

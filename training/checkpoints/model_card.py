@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pipelines.dataset.data_card import one_line, table
 from training.checkpoints.bundle import Origin
 from training.config import Beginning, TrainConfig
-from training.sources import Facts
+from training.episodes.source import Facts
 from training.tracker import flattened
 
 CARD = "README.md"

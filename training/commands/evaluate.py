@@ -15,6 +15,7 @@ from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.detectors import create_detector
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel
+from training.episodes.source import check_fits
 from training.evaluation.contestants import OURS, STILL, all_methods, load_models
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
 from training.evaluation.frechet import feature_network, frechet_distance
@@ -35,7 +36,6 @@ from training.evaluation.protocol import (
 from training.evaluation.recogniser import Recogniser
 from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
-from training.sources import check_fits
 
 _PARTS = "parts"
 

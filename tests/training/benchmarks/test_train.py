@@ -23,9 +23,9 @@ from training.benchmarks.reference_step import UsualData, UsualStep, write_files
 from training.benchmarks.step_variants import CountingExchange, OurStep, UsualWay
 from training.benchmarks.train import _ratios
 from training.config import TrainConfig
+from training.episodes.source import open_data, open_loader
 from training.images import to_images
 from training.perceptual import PerceptualNetwork
-from training.sources import open_data, open_loader
 
 CPU = torch.device("cpu")
 MakeDataset = Callable[..., ShardDataset]

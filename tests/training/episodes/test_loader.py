@@ -13,9 +13,11 @@ from pipelines.dataset.shard_cache import ShardCache
 from pipelines.faces.landmark_image import rasterize
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import ModelConfig
-from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
+from training.episodes.batch import to_batch
+from training.episodes.epoch_order import WindowOrder
+from training.episodes.loader import EpisodeLoader
+from training.episodes.sampler import EpisodeSampler
 from training.images import resize_points, to_images, to_tensor
-from training.order import WindowOrder
 from training.row_table import RowTable
 
 MakeDataset = Callable[..., ShardDataset]

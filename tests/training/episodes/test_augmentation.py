@@ -9,9 +9,11 @@ from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, MIRRORED, fit_pose
 from pipelines.faces.landmark_image import RasterConfig, rasterize
 from pipelines.faces.person_matte import PersonSegmenter
-from training.augmentation import Draws, augment_frames, augment_landmarks, draw
 from training.config import Augmentation, ModelConfig
-from training.episodes import EpisodeLoader, EpisodeSampler, to_batch
+from training.episodes.augmentation import Draws, augment_frames, augment_landmarks, draw
+from training.episodes.batch import to_batch
+from training.episodes.loader import EpisodeLoader
+from training.episodes.sampler import EpisodeSampler
 from training.images import to_images, to_tensor
 from training.models.shots import make_shot
 from training.models.warp import control_points, warp_shot

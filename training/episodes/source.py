@@ -15,9 +15,10 @@ from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.dataset.shard_cache import ShardCache
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import ModelConfig, TrainConfig
-from training.episodes import DecodedEpisodes, Episode, EpisodeLoader, EpisodeSampler
-from training.online import OnlineSource
-from training.order import VideoOrder, WindowOrder
+from training.episodes.epoch_order import VideoOrder, WindowOrder
+from training.episodes.loader import DecodedEpisodes, EpisodeLoader
+from training.episodes.online import OnlineSource
+from training.episodes.sampler import Episode, EpisodeSampler
 
 
 class Loader(Protocol):

@@ -7,71 +7,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.dataset.shard_cache import ShardCache
-from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter
-from training.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
-from training.config import ModelConfig
-from training.exchange import share
-from training.images import matte_tensor, resize_points, resize_square, to_tensor
-from training.models.shots import make_shot
-from training.models.warp import control_points, unit_points, warp_shot
+from training.episodes.buffer_pool import Recycler
+from training.episodes.epoch_order import WindowOrder
+from training.episodes.sampler import Episode, EpisodeSampler, share
+from training.images import resize_points, resize_square
 from training.nearest import nearest_frames
-from training.order import VideoOrder, WindowOrder
-from training.recycler import Recycler
-from training.row_table import RowTable
-from training.step import Batch
-
-
-@dataclass(frozen=True)
-class Episode:
-    """Frames of one video by their position in it; the target is never among the shots."""
-
-    video: int
-    shots: tuple[int, ...]
-    target: int
-    num_warp_candidates: int
-    """How many of the shots the warp may choose its source from: training must know T = 1 as well as T = K."""
-    number: int = 0
-    """Its place in the run, by which augmentation is drawn."""
-
-
-class EpisodeSampler:
-    """Which episodes a step holds: a pure function of seed and step, whoever asks and however many workers there are.
-
-    Every video is visited once per epoch, in an order drawn per epoch: by default one shuffle of all of them.
-    """
-
-    def __init__(
-        self,
-        num_frames: Sequence[int],
-        num_shots: int,
-        episodes_per_step: int,
-        seed: int,
-        order: VideoOrder | None = None,
-    ) -> None:
-        if not num_frames or min(num_frames) < num_shots + 1:
-            raise ValueError(f"every video needs at least K + 1 = {num_shots + 1} frames, got {sorted(num_frames)[:1]}")
-        self.num_frames = tuple(num_frames)
-        self.num_shots, self.episodes_per_step, self.seed = num_shots, episodes_per_step, seed
-        self.order = order or VideoOrder(len(self.num_frames), seed)
-
-    def episodes(self, step: int) -> list[Episode]:
-        first = step * self.episodes_per_step
-        return [self._episode(number) for number in range(first, first + self.episodes_per_step)]
-
-    def _episode(self, number: int) -> Episode:
-        video = self.order.video(number)
-        random = np.random.default_rng((self.seed, 1, number))
-        frames = random.choice(self.num_frames[video], self.num_shots + 1, replace=False)
-        shots = tuple(int(frame) for frame in frames[1:])
-        return Episode(video, shots, int(frames[0]), int(random.integers(1, self.num_shots + 1)), number)
 
 
 @dataclass(frozen=True)
@@ -204,37 +150,6 @@ def source_mattes(
     chosen = images[rows, sources]
     on_host = chosen.cpu().numpy() if isinstance(chosen, Tensor) else chosen
     return np.stack([segmenter.matte(*face) for face in zip(on_host, landmarks[rows, sources], strict=True)])
-
-
-def to_batch(
-    decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device, draws: Draws | None = None
-) -> Batch:
-    """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
-    size, fine_size = config.image_size, config.frame_size
-    batch, per_episode = decoded.images.shape[:2]
-    fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
-    landmarks = decoded.landmarks
-    if draws is not None:
-        # Unless the camera moves, all frames of an episode are changed alike, and the nearest shot remains so.
-        fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
-    landmarks = resize_points(landmarks, size / fine_size)
-    frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))
-    images = rasterize_batch(torch.from_numpy(landmarks.reshape(-1, 68, 2)).to(device), size, config.raster)
-    images = images.unflatten(0, (batch, per_episode))
-    warped = None
-    if config.warp_prior:
-        episode = torch.arange(batch, device=device)
-        source = torch.from_numpy(decoded.warp_sources).to(device)
-        points = torch.from_numpy(control_points(landmarks, size)).to(device)
-        assert decoded.mattes is not None
-        mattes = matte_tensor(decoded.mattes, device)
-        if draws is not None:
-            mattes = augment_mattes(mattes, decoded.warp_sources, draws)
-        shot = make_shot(fine[episode, source], mattes)
-        warped = warp_shot(shot, images[episode, source], points[episode, source], points[:, 0])
-    face = torch.from_numpy(unit_points(landmarks[:, 0], size)).float().to(device)
-    rows = table.indices(decoded.video_ids)
-    return Batch(rows, frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], face, warped)
 
 
 def _decode_flags(stored: int, size: int) -> int:

@@ -10,15 +10,16 @@ import pytest
 import torch
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
-from training import critics, online
+from training import critics
 from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.checkpoints.model_card import Training, model_card
 from training.config import OnlineConfig, TrainConfig
+from training.episodes import online
+from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, Studio
+from training.episodes.source import open_source
 from training.exchange import SingleProcess
 from training.loop import Request, train
-from training.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, Studio
 from training.perceptual import PerceptualNetwork
-from training.sources import open_source
 from training.step import Learner
 
 CPU = torch.device("cpu")

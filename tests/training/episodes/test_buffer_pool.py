@@ -3,7 +3,7 @@ import gc
 import numpy as np
 import torch
 
-from training.recycler import Recycler
+from training.episodes.buffer_pool import Recycler
 
 
 def address(array: np.ndarray) -> int:

@@ -24,10 +24,10 @@ from pipelines.dataset.schema import digest_of
 from pipelines.faces.crop import crop_affine, to_crop
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import OnlineConfig, TrainConfig
-from training.episodes import DecodedEpisodes, Episode, EpisodeSampler, read_ahead, source_mattes, warp_sources
-from training.exchange import share
+from training.episodes.epoch_order import EncoreOrder
+from training.episodes.loader import DecodedEpisodes, read_ahead, source_mattes, warp_sources
+from training.episodes.sampler import Episode, EpisodeSampler, share
 from training.images import crop_batch
-from training.order import EncoreOrder
 
 DETECTOR = "mediapipe"
 """Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from training.order import VideoOrder, WindowOrder
+from training.episodes.epoch_order import VideoOrder, WindowOrder
 
 # Twenty videos in seven shards of uneven sizes.
 SHARDS = [f"s{shard}" for shard, count in enumerate((5, 1, 4, 2, 3, 4, 1)) for _ in range(count)]
