@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training.evaluation.cross_reenactment import SHARED_AREA
 from training.evaluation.frechet import FID
 from training.evaluation.measures import DRIVING, RECONSTRUCTION, Metric
-from training.evaluation.paired import SHARED_AREA
 from training.evaluation.protocol import ProtocolConfig
 from training.evaluation.results import SCHEMA_VERSION, Figure, Table, TableRow, VideoResult
 
@@ -53,7 +53,8 @@ class Evaluation:
     tables: tuple[Table, ...]
     driven: Table | None
     paired: bool = False
-    """Whether the tables are of one person driven by another, held against the truth (training.evaluation.paired)."""
+    """Whether the tables are of one person driven by another, held against the truth
+    (training.evaluation.cross_reenactment)."""
 
     @property
     def unit(self) -> str:
