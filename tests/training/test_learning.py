@@ -17,7 +17,7 @@ from training.critics import load_critics
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes, EpisodeLoader
 from training.episodes.sampler import Episode, EpisodeSampler
-from training.evaluation.recogniser import Recogniser
+from training.evaluation.metrics.sface import Recogniser
 from training.exchange import SingleProcess
 from training.images import to_images
 from training.models.embedder import Embedder

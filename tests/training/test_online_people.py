@@ -11,7 +11,7 @@ import torch
 from pipelines.faces.detectors import create_detector
 from training.config import OnlineConfig, TrainConfig
 from training.episodes.online import OnlineLoader, OnlineSource
-from training.evaluation.motion import landmark_error
+from training.evaluation.metrics.landmark_motion import landmark_error
 from training.images import resize_points
 
 

@@ -18,12 +18,13 @@ from training.checkpoints.bundle import BaseModel
 from training.episodes.source import check_fits
 from training.evaluation.cross_reenactment import choose_crossings, evaluate_crossing, takes_of
 from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
-from training.evaluation.frechet import feature_network, frechet_distance
-from training.evaluation.judge import Judge
-from training.evaluation.lpips import load_lpips
-from training.evaluation.measures import DRIVING, RECONSTRUCTION
 from training.evaluation.method_list import OURS, STILL, all_methods, load_models
 from training.evaluation.methods import TRUE_FRAME, form
+from training.evaluation.metrics.frechet import feature_network, frechet_distance
+from training.evaluation.metrics.judge import Judge
+from training.evaluation.metrics.lpips import load_lpips
+from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION
+from training.evaluation.metrics.sface import Recogniser
 from training.evaluation.protocol import (
     ProtocolConfig,
     choose_frames,
@@ -32,7 +33,6 @@ from training.evaluation.protocol import (
     digest,
     part_name,
 )
-from training.evaluation.recogniser import Recogniser
 from training.evaluation.report import Evaluation
 from training.evaluation.results import VideoResult, make_tables
 from training.evaluation.write import write_report

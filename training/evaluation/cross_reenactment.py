@@ -24,11 +24,12 @@ from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
 from training.animation.retarget import MotionOptions, neutral_frame, retarget
 from training.evaluation.evaluate import Bench, pictures_of, places_of
-from training.evaluation.measures import Reference, Values, reconstruction
 from training.evaluation.method_list import STILL
 from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait
-from training.evaluation.motion import landmark_error
-from training.evaluation.protocol import Faces, ProtocolConfig, draw_number, read_faces, take_turns
+from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.landmark_motion import landmark_error
+from training.evaluation.metrics.measures import Reference, Values, reconstruction
+from training.evaluation.protocol import ProtocolConfig, draw_number, read_faces, take_turns
 from training.evaluation.results import Row, VideoResult
 
 RAW = ", raw landmarks"

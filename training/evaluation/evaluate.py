@@ -13,11 +13,11 @@ from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
 from pipelines.media.images import webp
 from training.animation.retarget import MotionOptions, retarget
-from training.evaluation.judge import Judge, Look
-from training.evaluation.measures import Reference, driving, following, reconstruction
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
+from training.evaluation.metrics.judge import Judge, Look
+from training.evaluation.metrics.measures import Reference, driving, following, reconstruction
+from training.evaluation.metrics.sface import unit
 from training.evaluation.protocol import Pair, ProtocolConfig, Selection, read_faces
-from training.evaluation.recogniser import unit
 from training.evaluation.results import Row, VideoResult, pack, unpack
 
 MOTION_ASKED_FOR = "motion asked for"

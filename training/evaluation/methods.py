@@ -18,7 +18,7 @@ from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig
-from training.evaluation.protocol import Faces
+from training.evaluation.metrics.faces import Faces
 from training.images import resize_points, to_images, to_shots, to_tensor
 from training.models.generator import Generator
 from training.models.warp import Bend, WarpedShot, bend, control_points, plain_bend, warp_at, warp_finely

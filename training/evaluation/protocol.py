@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from pipelines.dataset.reader import FrameRef, ShardDataset, SourceVideo
 from pipelines.dataset.schema import SPLITS
 from pipelines.media.images import decode_jpeg
-from training.images import resize_points, resize_square
+from training.evaluation.metrics.faces import Faces
 
 _FEWEST_HELD_OUT = 8
 
@@ -80,31 +79,6 @@ class Pair:
     @property
     def name(self) -> str:
         return f"{self.portrait_video.video_id} < {self.driver_video.video_id}"
-
-
-@dataclass(frozen=True)
-class Faces:
-    """Frames of one video: RGB 0..255, and their true landmarks in pixels."""
-
-    images: UInt8[np.ndarray, "frames size size 3"]
-    landmarks: Float[np.ndarray, "frames 68 2"]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def first(self, number: int) -> "Faces":
-        return Faces(self.images[:number], self.landmarks[:number])
-
-    @property
-    def size(self) -> int:
-        return int(self.images.shape[1])
-
-    def resized(self, size: int) -> "Faces":
-        """The same with pictures of `size` pixels."""
-        if size == self.size:
-            return self
-        images = np.stack([resize_square(image, size) for image in self.images])
-        return Faces(images, resize_points(self.landmarks, size / self.size))
 
 
 def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.measures import Values
+from training.evaluation.metrics.measures import Values
 
 SCHEMA_VERSION = 1
 

@@ -12,10 +12,11 @@ from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import fit_pose
 from training.evaluation.cross_reenactment import Setting, choose_crossings, evaluate_crossing, placed, takes_of
 from training.evaluation.evaluate import Bench
-from training.evaluation.judge import Judge, Look
 from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait
-from training.evaluation.motion import landmark_error
-from training.evaluation.protocol import Faces, ProtocolConfig, read_faces
+from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.judge import Judge, Look
+from training.evaluation.metrics.landmark_motion import landmark_error
+from training.evaluation.protocol import ProtocolConfig, read_faces
 from training.images import resize_points
 
 MakePaired = Callable[..., ShardDataset]

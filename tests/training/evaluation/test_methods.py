@@ -22,7 +22,7 @@ from training.evaluation.methods import (
     WarpAlone,
     WarpOfPerson,
 )
-from training.evaluation.protocol import Faces
+from training.evaluation.metrics.faces import Faces
 from training.images import resize_points
 
 CPU = torch.device("cpu")

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.dataset.reader import ShardDataset
-from training.evaluation.protocol import (
-    Faces,
-    ProtocolConfig,
-    choose_frames,
-    choose_pairs,
-    choose_videos,
-    read_faces,
-)
+from training.evaluation.metrics.faces import Faces
+from training.evaluation.protocol import ProtocolConfig, choose_frames, choose_pairs, choose_videos, read_faces
 
 MakeDataset = Callable[..., ShardDataset]
 

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
-from training.evaluation import likeness, motion
-from training.evaluation.judge import Judge, Look
-from training.evaluation.protocol import Faces
-from training.evaluation.recogniser import NAME as RECOGNISER
-from training.evaluation.recogniser import unit
+from training.evaluation.metrics import landmark_motion, ssim_psnr
+from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.judge import Judge, Look
+from training.evaluation.metrics.sface import NAME as RECOGNISER
+from training.evaluation.metrics.sface import unit
 
 Values = dict[str, float]
 """One video's, by metric; NaN where it cannot be measured."""
@@ -136,15 +136,15 @@ def reconstruction(judge: Judge, frames: UInt8[np.ndarray, "frames size size 3"]
     truth = reference.truth
     look = judge.look(frames)
     found = look.found
-    detail = [float(likeness.mouth_detail(images, truth.landmarks).sum()) for images in (frames, truth.images)]
+    detail = [float(ssim_psnr.mouth_detail(images, truth.landmarks).sum()) for images in (frames, truth.images)]
     motions = _head_motion(look.landmarks[found], truth.landmarks[found])
     return {
-        "ssim": _mean(likeness.ssim(frames, truth.images, judge.device)),
-        "psnr": _mean(likeness.psnr(frames, truth.images)),
+        "ssim": _mean(ssim_psnr.ssim(frames, truth.images, judge.device)),
+        "psnr": _mean(ssim_psnr.psnr(frames, truth.images)),
         "lpips": _mean(judge.distance(frames, truth.images)),
         "csim_source": _mean(look.embeddings[found] @ reference.source_embedding),
         "csim_truth": _mean((look.embeddings * reference.true_embeddings).sum(axis=1)[found]),
-        "landmark_error": _mean(motion.landmark_error(look.landmarks[found], truth.landmarks[found])),
+        "landmark_error": _mean(landmark_motion.landmark_error(look.landmarks[found], truth.landmarks[found])),
         "mouth_sharpness": detail[0] / detail[1] if detail[1] > 0 else float("nan"),
         **motions,
         "without_face": float((~found).sum()),
@@ -173,11 +173,11 @@ def following(look: Look, driver: Faces) -> Values:
     found = look.found
     ours, theirs = look.landmarks[found], driver.landmarks[found]
     return {
-        "mouth": motion.correlation(mouth_openness(ours), mouth_openness(theirs)),
-        "eyes": motion.correlation(eye_openness(ours).mean(axis=-1), eye_openness(theirs).mean(axis=-1)),
-        "yaw": motion.correlation(fit_pose(ours).yaw, fit_pose(theirs).yaw),
+        "mouth": landmark_motion.correlation(mouth_openness(ours), mouth_openness(theirs)),
+        "eyes": landmark_motion.correlation(eye_openness(ours).mean(axis=-1), eye_openness(theirs).mean(axis=-1)),
+        "yaw": landmark_motion.correlation(fit_pose(ours).yaw, fit_pose(theirs).yaw),
         **_head_motion(ours, theirs),
-        "jitter": motion.jitter(look.landmarks, found),
+        "jitter": landmark_motion.jitter(look.landmarks, found),
         "without_face": float((~found).sum()),
     }
 
@@ -185,7 +185,7 @@ def following(look: Look, driver: Faces) -> Values:
 def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarray, "frames 68 2"]) -> Values:
     if len(found) < 2:
         return {"head_motion": float("nan")}
-    ratios = motion.head_motion(found, wanted)
+    ratios = landmark_motion.head_motion(found, wanted)
     angles = {f"head_motion_{name}": ratios[name] for name in ("yaw", "pitch", "roll")}
     return {"head_motion": ratios["all"], **angles}
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from training.evaluation.likeness import mouth_detail, psnr, ssim
+from training.evaluation.metrics.ssim_psnr import mouth_detail, psnr, ssim
 
 CPU = torch.device("cpu")
 

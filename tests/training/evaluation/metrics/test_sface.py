@@ -10,7 +10,7 @@ from pipelines import assets
 from pipelines.faces.detectors import create_detector
 from pipelines.media.images import read_image
 from pipelines.media.video import decode
-from training.evaluation.recogniser import Recogniser, align, five_points, similarity
+from training.evaluation.metrics.sface import Recogniser, align, five_points, similarity
 
 
 def test_similarity_is_that_of_scikit_image() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.evaluation.inception import Inception, load_inception
+from training.evaluation.metrics.inception import Inception, load_inception
 
 
 @pytest.fixture(scope="module")

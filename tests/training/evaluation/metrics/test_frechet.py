@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from training.evaluation.frechet import frechet_distance
+from training.evaluation.metrics.frechet import frechet_distance
 
 
 def by_matrix_root(ours: np.ndarray, true: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from training.config import TrainConfig
-from training.evaluation.inception import load_inception
+from training.evaluation.metrics.inception import load_inception
 from training.perceptual import CAFFE_SCALE, load_perceptual
 
 FID = "FID"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.evaluation.motion import correlation, head_motion, jitter, landmark_error
+from training.evaluation.metrics.landmark_motion import correlation, head_motion, jitter, landmark_error
 
 Face = Callable[..., np.ndarray]
 

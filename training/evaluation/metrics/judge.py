@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from pipelines.faces.face import LandmarkDetector
-from training.evaluation.frechet import FeatureNetwork
-from training.evaluation.lpips import Lpips, lpips
-from training.evaluation.protocol import Faces
-from training.evaluation.recogniser import Recogniser
+from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.frechet import FeatureNetwork
+from training.evaluation.metrics.lpips import Lpips, lpips
+from training.evaluation.metrics.sface import Recogniser
 from training.images import resize_points, to_tensor
 
 # Detector and recogniser want a face of about a hundred pixels; smaller frames are enlarged for them.

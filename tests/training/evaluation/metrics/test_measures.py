@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pipelines.faces.face import Candidates, Face, make_face
-from training.evaluation.frechet import FeatureNetwork
-from training.evaluation.judge import Judge
-from training.evaluation.lpips import Lpips
-from training.evaluation.measures import Reference, reconstruction
-from training.evaluation.protocol import Faces
-from training.evaluation.recogniser import Recogniser
+from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.frechet import FeatureNetwork
+from training.evaluation.metrics.judge import Judge
+from training.evaluation.metrics.lpips import Lpips
+from training.evaluation.metrics.measures import Reference, reconstruction
+from training.evaluation.metrics.sface import Recogniser
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,1 @@
+"""Image, identity and motion metrics."""
