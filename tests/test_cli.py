@@ -282,9 +282,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from training.checkpoints.bundle import Origin, save_bundle
-    from training.critics import Critics
     from training.exchange import SingleProcess
-    from training.perceptual import PerceptualNetwork
+    from training.losses.loss_networks import Critics
+    from training.losses.perceptual import PerceptualNetwork
     from training.presets import demo
     from training.row_table import RowTable
     from training.step import Learner

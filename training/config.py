@@ -59,21 +59,21 @@ class LossWeights:
     """Weights of the terms of section 3.2; the field's name is the term's name in code and in MLflow."""
 
     content: float = 1.5e-1
-    """L1 between perceptual activations, in the units of a 0..255 network (see training.perceptual)."""
+    """L1 between perceptual activations, in the units of a 0..255 network (see training.losses.perceptual)."""
     content_face: float = 2.5e-2
     """The same for a network trained on faces, where there is one: see `TrainConfig.perceptual`."""
     adversarial: float = 1.0
     feature_matching: float = 10.0
     embedding_match: float = 10.0
     identity: float = 0.0
-    """Distance of the generated face from the true one for a recogniser (`training.identity`): the squared one of
-    their embeddings and a third of the L1 between activations. At 0, the paper's, it is not computed."""
+    """Distance of the generated face from the true one for a recogniser (`training.losses.face_identity`): the squared
+    one of their embeddings and a third of the L1 between activations. At 0, the paper's, it is not computed."""
     pixel: float = 0.0
     """L1 between pixels in [-1, 1], which the paper has not: what keeps a network that starts from a warp from moving
     away from the truth to look sharper. At 0 it is not computed."""
     content_mouth: float = 0.0
-    """The content loss on the mouth alone (`training.critics`), which the paper has not: of a whole picture a mouth is
-    a twentieth (cf. the lips' losses of arXiv 2407.03168). At 0 it is not computed."""
+    """The content loss on the mouth alone (`training.losses.loss_networks`), which the paper has not: of a whole
+    picture a mouth is a twentieth (cf. the lips' losses of arXiv 2407.03168). At 0 it is not computed."""
 
 
 @dataclass(frozen=True)

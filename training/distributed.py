@@ -28,8 +28,8 @@ from training.control import Control
 from training.episodes.source import open_source
 from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.loop import Request, train
+from training.losses.perceptual_files import PerceptualFiles
 from training.machine import Load, describe
-from training.perceptual_files import PerceptualFiles
 from training.records import Metrics, Record, Tags, sample
 from training.step import Learner
 from training.tracker import Tracker

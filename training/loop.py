@@ -9,10 +9,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from training import losses
 from training.checkpoints.bundle import Origin, begin_from, resume
 from training.config import TrainConfig
-from training.critics import load_critics
 from training.episodes.augmentation import draw
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes
@@ -21,10 +19,12 @@ from training.episodes.source import Loader, Source
 from training.exchange import Exchange
 from training.guard import Guard
 from training.images import to_images
+from training.losses import terms as losses
+from training.losses.loss_networks import load_critics
+from training.losses.perceptual_files import PerceptualFiles
 from training.meter import Meter
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Learner
 

@@ -6,8 +6,8 @@ from pipelines.assets import weights
 from pipelines.dataset.manifest import read_manifest
 from training.checkpoints.bundle import differences, load_bundle
 from training.config import Beginning, TrainConfig
-from training.perceptual import load_perceptual
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual import load_perceptual
+from training.losses.perceptual_files import PerceptualFiles
 
 
 def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from training import losses
 from training.config import TrainConfig
-from training.critics import Critics
 from training.ema import EMA
 from training.episodes.batch import Batch
 from training.exchange import Exchange
+from training.losses import terms as losses
+from training.losses.loss_networks import Critics
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator

@@ -32,7 +32,7 @@ ENV SFUMATO_CACHE=/opt/sfumato/cache \
     PYTHONUNBUFFERED=1
 # Loading the perceptual network once converts its weights, which the user below could not write.
 RUN sfumato assets fetch face_landmarker selfie_segmenter dlib_recogniser lpips_vgg16 \
-    && python -c "from training.config import TrainConfig; from training.perceptual import load_perceptual; load_perceptual(TrainConfig())" \
+    && python -c "from training.config import TrainConfig; from training.losses.perceptual import load_perceptual; load_perceptual(TrainConfig())" \
     && useradd --uid 1000 --create-home sfumato \
     && chmod -R a+rX /opt/sfumato
 

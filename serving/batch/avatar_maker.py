@@ -15,7 +15,7 @@ from serving.batch.inputs import Input
 from serving.batch.sidecars import key_of
 from serving.batch.workspace import Workspace
 from training.checkpoints.model_registry import resolve
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does
     from training.animation.render import RenderOptions, RenderReport

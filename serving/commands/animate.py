@@ -14,7 +14,7 @@ from serving.batch.batch_run import Production
 from serving.batch.inputs import find_drivers, find_sources
 from serving.batch.workspace import workspace
 from training.checkpoints.shipped import named_or_shipped
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:
     from training.animation.render import RenderOptions

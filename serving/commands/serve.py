@@ -111,7 +111,7 @@ def running(options: Options) -> Iterator[str]:
     """
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
-    from training.perceptual import load_perceptual
+    from training.losses.perceptual import load_perceptual
 
     config = to_config(options)
     model = resolve(config.model)

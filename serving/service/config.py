@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 
 MIB = 1024 * 1024
 API_KEY_VARIABLE = "SFUMATO_API_KEY"

@@ -13,7 +13,7 @@ from serving.service.worker import Lease, Replica
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
     from training.checkpoints.bundle import BaseModel
-    from training.perceptual_files import PerceptualFiles
+    from training.losses.perceptual_files import PerceptualFiles
 
 
 def run_fine_tune(

@@ -103,14 +103,14 @@ def test_assets_baked_into_images_are_in_the_catalogue() -> None:
 def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) -> None:
     """Its user cannot write the cache, and a cluster may reach no registry."""
     from pipelines.faces import person_matte
-    from training import identity
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.shipped import named_or_shipped
+    from training.losses import face_identity
 
     (fetched,) = [set(command[2:]) for path, command in COMMANDS if path.name == f"{stage}.Dockerfile"]
     config = load_bundle(named_or_shipped(None)).config
     assert config.losses.identity
-    assert fetched >= {"face_landmarker", person_matte.WEIGHTS, identity.WEIGHTS, f"lpips_{config.perceptual}"}
+    assert fetched >= {"face_landmarker", person_matte.WEIGHTS, face_identity.WEIGHTS, f"lpips_{config.perceptual}"}
 
 
 @pytest.mark.parametrize("stage", ["training", "serving"])

@@ -23,10 +23,10 @@ from serving.commands.serve import Options, running, to_config
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
 from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.config import ModelConfig, TrainConfig
-from training.critics import Critics
 from training.exchange import SingleProcess
-from training.perceptual import PerceptualNetwork
-from training.perceptual_files import PerceptualFiles
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
+from training.losses.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Learner
 

@@ -27,13 +27,13 @@ from pipelines.preprocess.config import ClipConfig
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel, Origin
 from training.config import ModelConfig, TrainConfig
+from training.losses.perceptual import PerceptualNetwork
+from training.losses.perceptual_files import PerceptualFiles
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.shots import make_shot
 from training.models.warp import Bend, WarpedShot, warp_at
-from training.perceptual import PerceptualNetwork
-from training.perceptual_files import PerceptualFiles
 
 Image = UInt8[np.ndarray, "height width 3"]
 _CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along

@@ -19,9 +19,9 @@ from pipelines import assets, storage
 from pipelines.assets import cache
 from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, resume, save_bundle
 from training.config import TrainConfig
-from training.critics import Critics
 from training.exchange import SingleProcess
-from training.perceptual import PerceptualNetwork
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner
 
@@ -178,7 +178,7 @@ def test_64_another_file_under_a_perceptual_networks_name_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_train: Callable[..., TrainConfig]
 ) -> None:
     """The carrier's file is a pickle: its sha256 is checked first, and the reader takes arrays alone."""
-    from training.perceptual import load_perceptual
+    from training.losses.perceptual import load_perceptual
 
     marker = tmp_path / "marker"
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))

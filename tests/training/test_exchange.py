@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 
 from training.config import ModelConfig, TrainConfig
-from training.critics import Critics
 from training.episodes.batch import Batch
 from training.episodes.sampler import share
 from training.exchange import Exchange, ProcessGroup, SingleProcess
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
-from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner, NotFiniteError
 

@@ -13,13 +13,13 @@ from pipelines.commands.preprocess import run as preprocess
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import LossWeights, ModelConfig, TrainConfig
-from training.critics import load_critics
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes, EpisodeLoader
 from training.episodes.sampler import Episode, EpisodeSampler
 from training.evaluation.metrics.sface import Recogniser
 from training.exchange import SingleProcess
 from training.images import to_images
+from training.losses.loss_networks import load_critics
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.row_table import RowTable

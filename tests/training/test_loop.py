@@ -8,14 +8,14 @@ import torch
 
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule
-from training import critics
 from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.config import TrainConfig
 from training.episodes.batch import Batch
 from training.episodes.source import open_data
 from training.exchange import SingleProcess
 from training.loop import Request, train
-from training.perceptual import PerceptualNetwork
+from training.losses import loss_networks
+from training.losses.perceptual import PerceptualNetwork
 from training.step import Learner, NotFiniteError
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ MakeDataset = Callable[..., ShardDataset]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: random_perceptual)
+    monkeypatch.setattr(loss_networks, "load_perceptual", lambda config, files: random_perceptual)
 
 
 class Recorder:
@@ -159,7 +159,7 @@ def test_83_steps_that_are_not_finite_are_skipped_counted_and_told(
     assert recorder.origins[-1].skipped_steps == 3
     # A run that goes on counts on.
     monkeypatch.undo()
-    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: PerceptualNetwork("alexnet"))
+    monkeypatch.setattr(loss_networks, "load_perceptual", lambda config, files: PerceptualNetwork("alexnet"))
     again = run(dataclasses.replace(config, num_steps=7), checkpoint=tmp_path / "run" / "6", name="again")
     assert again.logged[7]["skipped_steps"] == 3
 

@@ -11,10 +11,10 @@ from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, save_bundle
 from training.checkpoints.model_card import Training
 from training.config import TrainConfig
-from training.critics import Critics
 from training.exchange import SingleProcess
 from training.journal import Journal
-from training.perceptual import PerceptualNetwork
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
 from training.publish import publish
 from training.records import Files, Record, Registration
 from training.row_table import RowTable

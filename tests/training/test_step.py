@@ -7,14 +7,14 @@ from torch import Tensor
 
 from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
-from training.critics import Critics, load_critics
 from training.episodes.batch import Batch
 from training.exchange import SingleProcess
-from training.identity import FaceRecogniser
+from training.losses.face_identity import FaceRecogniser
+from training.losses.loss_networks import Critics, load_critics
+from training.losses.perceptual import PerceptualNetwork
+from training.losses.perceptual_files import PerceptualFiles
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
-from training.perceptual import PerceptualNetwork
-from training.perceptual_files import PerceptualFiles
 from training.row_table import RowTable
 from training.step import Learner, NotFiniteError
 

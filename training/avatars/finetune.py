@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from training import losses
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import Portrait
 from training.avatars.training_frames import TrainingFrames, cut_crops, training_frames
 from training.checkpoints.bundle import BaseModel
-from training.critics import Critics, load_critics
-from training.perceptual_files import PerceptualFiles
+from training.losses import terms as losses
+from training.losses.loss_networks import Critics, load_critics
+from training.losses.perceptual_files import PerceptualFiles
 
 MAX_PORTRAITS = 64
 _FRAMES_PER_STEP = 4

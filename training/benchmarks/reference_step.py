@@ -34,11 +34,11 @@ from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.landmark_image import rasterize
 from training.config import ModelConfig, TrainConfig
 from training.images import resize_points
+from training.losses.perceptual import PerceptualNetwork
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.layers import AdaINResidualBlock, ResidualBlock, StemBlock
-from training.perceptual import PerceptualNetwork
 
 _Network = TypeVar("_Network", bound=nn.Module)
 Item = tuple[int, Float[Tensor, "frames 3 h w"], Float[Tensor, "frames 3 h w"]]

@@ -14,13 +14,13 @@ from training.benchmarks.networks_only import NetworksAlone
 from training.benchmarks.reference_step import UsualData, UsualStep, usual_batches, write_files
 from training.checkpoints.bundle import Origin
 from training.config import TrainConfig
-from training.critics import load_critics
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import EpisodeLoader
 from training.episodes.source import Data
 from training.exchange import SingleProcess
 from training.loop import Request, train
-from training.perceptual import load_perceptual
+from training.losses.loss_networks import load_critics
+from training.losses.perceptual import load_perceptual
 from training.row_table import RowTable
 from training.step import Learner
 

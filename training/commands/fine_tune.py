@@ -18,7 +18,7 @@ from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
 from training.checkpoints.bundle import MANIFEST, load_bundle
 from training.checkpoints.shipped import named_or_shipped
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from training.checkpoints.model_card import Training
 from training.checkpoints.shipped import named_or_shipped
 from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMotion, ReadOrder, TrainConfig
 from training.episodes.source import Source, open_source
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 from training.presets import PRESETS
 from training.run_config import starting_from, with_detector_of, with_published_perceptual
 from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record

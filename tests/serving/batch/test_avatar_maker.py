@@ -14,7 +14,7 @@ from serving.batch.workspace import Workspace
 from serving.commands.animate import avatar_maker
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.shipped import named_or_shipped
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 
 PICTURE = Path("pipelines/data/mona_lisa.jpg")
 

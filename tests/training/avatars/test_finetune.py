@@ -7,17 +7,17 @@ import torch
 
 from pipelines.faces.head_pose import eye_openness, fit_pose
 from pipelines.faces.landmark_image import rasterize_batch
-from training import critics
 from training.avatars import finetune, training_frames
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.avatars.training_frames import bend_face
 from training.checkpoints.bundle import BaseModel
-from training.identity import FaceRecogniser
 from training.images import to_tensor
+from training.losses import loss_networks
+from training.losses.face_identity import FaceRecogniser
+from training.losses.perceptual import PerceptualNetwork, load_perceptual
+from training.losses.perceptual_files import PerceptualFiles
 from training.models.warp import WarpedShot, warp_shot
-from training.perceptual import PerceptualNetwork, load_perceptual
-from training.perceptual_files import PerceptualFiles
 
 MakeModel = Callable[..., BaseModel]
 MakePortrait = Callable[..., Portrait]
@@ -25,7 +25,7 @@ MakePortrait = Callable[..., Portrait]
 
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork) -> None:
-    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: random_perceptual)
+    monkeypatch.setattr(loss_networks, "load_perceptual", lambda config, files: random_perceptual)
 
 
 @pytest.mark.parametrize("warp_prior", [True, False])
@@ -72,7 +72,7 @@ def test_steps_lower_the_error_on_the_pictures(
 def test_a_model_of_the_published_loss_is_fine_tuned_with_it(
     base_model: MakeModel, portrait: MakePortrait, published_files: PerceptualFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(critics, "load_perceptual", load_perceptual)
+    monkeypatch.setattr(loss_networks, "load_perceptual", load_perceptual)
     model = base_model(warp_prior=True, perceptual="vgg19_vggface", vgg19_sha256="c" * 64)
     with pytest.raises(ValueError, match=r"the weights of VGG19 of sha256 cccccccccccc… are needed: name them with"):
         fine_tune(model, [portrait()], FineTuneConfig(1))
@@ -140,7 +140,7 @@ def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
     pictures: int, warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recogniser = _Watching()
-    monkeypatch.setattr(critics, "load_recogniser", lambda: recogniser)
+    monkeypatch.setattr(loss_networks, "load_recogniser", lambda: recogniser)
     model = base_model(warp_prior=warp_prior)
     weights = dataclasses.replace(model.config.losses, identity=60.0)
     model = dataclasses.replace(model, config=dataclasses.replace(model.config, losses=weights))
@@ -262,7 +262,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
 def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(critics, "load_perceptual", None)  # nor is a network for it fetched
+    monkeypatch.setattr(loss_networks, "load_perceptual", None)  # nor is a network for it fetched
     model = base_model(warp_prior=True)
     for pictures in ([portrait()], [portrait(yaw=yaw) for yaw in (0.0, 8.0, 16.0)]):
         assert fine_tune(model, pictures, FineTuneConfig()).steps == 0

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import sfumato
 from pipelines.benchmarks.rounds import Cost
 from pipelines.dataset.reader import ShardDataset
-from training import critics
 from training.benchmarks import step_variants
 from training.benchmarks import train as bench
 from training.benchmarks.device_flops import count_flops, matrix_rate
@@ -25,7 +24,8 @@ from training.benchmarks.train import _ratios
 from training.config import TrainConfig
 from training.episodes.source import open_data, open_loader
 from training.images import to_images
-from training.perceptual import PerceptualNetwork
+from training.losses import loss_networks
+from training.losses.perceptual import PerceptualNetwork
 
 CPU = torch.device("cpu")
 MakeDataset = Callable[..., ShardDataset]
@@ -35,7 +35,7 @@ MakeTrain = Callable[..., TrainConfig]
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, tiny_train: MakeTrain) -> None:
     """Presets of tiny networks, and perceptual ones with random weights."""
-    for module in (critics, step_variants):
+    for module in (loss_networks, step_variants):
         monkeypatch.setattr(module, "load_perceptual", lambda config, files=None: PerceptualNetwork("alexnet").eval())
     monkeypatch.setattr(bench, "PRESETS", {"demo": lambda: tiny_train(warp_prior=True)})
 

@@ -21,10 +21,10 @@ from training.checkpoints.bundle import (
     write_with_manifest,
 )
 from training.config import Beginning, TrainConfig
-from training.critics import Critics
 from training.exchange import SingleProcess
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
 from training.models.generator import Generator
-from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.run_config import starting_from
 from training.step import Learner

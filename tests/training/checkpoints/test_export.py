@@ -15,10 +15,10 @@ from training.checkpoints import export
 from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, save_bundle, write_with_manifest
 from training.checkpoints.export import export_bundle
 from training.config import TrainConfig
-from training.critics import Critics
 from training.exchange import SingleProcess
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
 from training.models.warp import WarpedShot
-from training.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner
 

@@ -13,10 +13,10 @@ import sfumato
 from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import Origin, save_bundle
 from training.config import TrainConfig
-from training.critics import Critics
 from training.evaluation.write import run_of
 from training.exchange import SingleProcess
-from training.perceptual import PerceptualNetwork
+from training.losses.loss_networks import Critics
+from training.losses.perceptual import PerceptualNetwork
 from training.row_table import RowTable
 from training.step import Learner
 

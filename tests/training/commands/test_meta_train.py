@@ -16,7 +16,7 @@ from training.checkpoints.shipped import SHIPPED
 from training.commands.meta_train import Options
 from training.config import Augmentation, OnlineConfig
 from training.episodes.source import open_data
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 from training.presets import base, demo
 from training.run_config import starting_from, with_detector_of, with_published_perceptual
 from training.run_record import read_record

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
-from training import critics
 from training.checkpoints.bundle import Origin, load_bundle, save_bundle
 from training.checkpoints.model_card import Training, model_card
 from training.config import OnlineConfig, TrainConfig
@@ -19,7 +18,8 @@ from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource,
 from training.episodes.source import open_source
 from training.exchange import SingleProcess
 from training.loop import Request, train
-from training.perceptual import PerceptualNetwork
+from training.losses import loss_networks
+from training.losses.perceptual import PerceptualNetwork
 from training.step import Learner
 
 CPU = torch.device("cpu")
@@ -234,7 +234,7 @@ def run(
     cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork
 ) -> Callable[..., Recorder]:
     """`run(config, "name", stop_at=..., checkpoint=...)`: the loop; its recorder."""
-    monkeypatch.setattr(critics, "load_perceptual", lambda config, files: random_perceptual)
+    monkeypatch.setattr(loss_networks, "load_perceptual", lambda config, files: random_perceptual)
 
     def make(config: TrainConfig, name: str, stop_at: int | None = None, checkpoint: str | None = None) -> Recorder:
         recorder = Recorder(tmp_path / name, stop_at)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.config import TrainConfig
 from training.evaluation.metrics.inception import load_inception
-from training.perceptual import CAFFE_SCALE, load_perceptual
+from training.losses.perceptual import CAFFE_SCALE, load_perceptual
 
 FID = "FID"
 VGG16_DISTANCE = "Fréchet distance, VGG16 features"

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pipelines import assets
 from training.images import to_tensor
-from training.perceptual_weights import read_numpy_pickle
+from training.losses.perceptual_weights import read_numpy_pickle
 
 Backbone = Literal["alexnet", "vgg16"]
 

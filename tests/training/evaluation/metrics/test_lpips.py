@@ -8,7 +8,7 @@ import torch
 from pipelines import assets
 from pipelines.media.images import decode_jpeg, encode_jpeg, read_image
 from training.evaluation.metrics.lpips import Lpips, load_lpips, lpips
-from training.perceptual_weights import read_numpy_pickle
+from training.losses.perceptual_weights import read_numpy_pickle
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from training.perceptual_files import PerceptualFiles
+from training.losses.perceptual_files import PerceptualFiles
 
 
 def test_the_two_networks_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

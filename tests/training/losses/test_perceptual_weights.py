@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.perceptual_weights import pick_layer, read_numpy_pickle, read_state_dict
+from training.losses.perceptual_weights import pick_layer, read_numpy_pickle, read_state_dict
 
 
 class _Payload:

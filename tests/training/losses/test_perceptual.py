@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines import assets, storage
-from training import perceptual
 from training.config import TrainConfig
-from training.perceptual import CAFFE_SCALE, PerceptualNetwork, load_perceptual
-from training.perceptual_files import PerceptualFiles
-from training.perceptual_weights import read_numpy_pickle
+from training.losses import perceptual
+from training.losses.perceptual import CAFFE_SCALE, PerceptualNetwork, load_perceptual
+from training.losses.perceptual_files import PerceptualFiles
+from training.losses.perceptual_weights import read_numpy_pickle
 
 
 def test_vgg16_taps_relu_1_1_to_5_1() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipelines import assets
 from pipelines.media.images import read_image
-from training import losses
-from training.identity import SIDE, FaceRecogniser, load_recogniser
+from training.losses import terms
+from training.losses.face_identity import SIDE, FaceRecogniser, load_recogniser
 
 # Outer and inner corner of the eye at the right, of that at the left, and the nose's base, in pixels of an aligned
 # face: what dlib.get_face_chip makes of its mean face with a padding of 0.25.
@@ -67,15 +67,15 @@ def test_the_loss_is_nothing_for_the_same_face_and_more_for_another_than_for_a_b
     face, other = _aligned_picture("astronaut", 40, 150), _aligned_picture("takeo_picture", 0, 0)
     blurred = torch.nn.functional.avg_pool2d(face, 3, stride=1, padding=1)
     real = recogniser(face, landmarks)
-    assert float(losses.identity(real, real)) == 0
-    near, far = (float(losses.identity(recogniser(x, landmarks), real)) for x in (blurred, other))
+    assert float(terms.identity(real, real)) == 0
+    near, far = (float(terms.identity(recogniser(x, landmarks), real)) for x in (blurred, other))
     assert 0 < near < 0.5 * far
 
 
 def test_its_gradient_reaches_the_face_and_not_the_network(recogniser: FaceRecogniser) -> None:
     landmarks = _landmarks(_PLACES, SIDE)
     frame = _aligned_picture("astronaut", 40, 150).requires_grad_()
-    losses.identity(recogniser(frame, landmarks), [x + 1 for x in recogniser(frame.detach(), landmarks)]).backward()
+    terms.identity(recogniser(frame, landmarks), [x + 1 for x in recogniser(frame.detach(), landmarks)]).backward()
     assert frame.grad is not None
     assert float(frame.grad.abs().sum()) > 0
     assert not any(tensor.requires_grad for tensor in recogniser.buffers())

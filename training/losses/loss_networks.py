@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from pipelines.faces.head_pose import LIPS
 from training.config import LossWeights, TrainConfig
-from training.identity import FaceRecogniser, load_recogniser
+from training.losses.face_identity import FaceRecogniser, load_recogniser
+from training.losses.perceptual import PerceptualNetwork, load_perceptual
+from training.losses.perceptual_files import PerceptualFiles
 from training.models.warp import identity_grid, warp
-from training.perceptual import PerceptualNetwork, load_perceptual
-from training.perceptual_files import PerceptualFiles
 
 MOUTH_SIDE = 48
 """Pixels of a mouth that is looked at alone: in a crop of 96 there are no more."""

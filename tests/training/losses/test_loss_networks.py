@@ -1,8 +1,8 @@
 import torch
 
 from training.config import LossWeights
-from training.critics import MOUTH_SIDE, Critics, cut_out_mouths
-from training.perceptual import PerceptualNetwork
+from training.losses.loss_networks import MOUTH_SIDE, Critics, cut_out_mouths
+from training.losses.perceptual import PerceptualNetwork
 
 SIZE = 96
 

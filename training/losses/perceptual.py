@@ -18,13 +18,8 @@ from torch.nn import functional as F
 
 from pipelines.assets import weights
 from training.config import PerceptualNet, TrainConfig
-from training.perceptual_files import PerceptualFiles
-from training.perceptual_weights import (
-    TORCHVISION_VGG19,
-    carried_weights,
-    pick_layer,
-    read_state_dict,
-)
+from training.losses.perceptual_files import PerceptualFiles
+from training.losses.perceptual_weights import TORCHVISION_VGG19, carried_weights, pick_layer, read_state_dict
 
 # ImageNet mean and standard deviation of RGB in [0, 1], as torchvision's networks were trained with.
 _MEAN = (0.485, 0.456, 0.406)

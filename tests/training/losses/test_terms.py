@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from training.config import LossWeights, TrainConfig
-from training.losses import (
+from training.losses.terms import (
     adversarial,
     discriminator_hinge,
     distances,
