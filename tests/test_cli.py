@@ -281,13 +281,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model as small as the presets' shape allows, untrained."""
     import torch
 
-    from training.checkpoints.bundle import Origin, save_bundle
-    from training.exchange import SingleProcess
+    from training.checkpoints.bundle import Origin
     from training.losses.loss_networks import Critics
     from training.losses.perceptual import PerceptualNetwork
+    from training.meta_training.checkpoint import save_bundle
+    from training.meta_training.collectives import SingleProcess
+    from training.meta_training.step import Learner
     from training.presets import demo
     from training.row_table import RowTable
-    from training.step import Learner
 
     folder = tmp_path_factory.mktemp("bundle") / "model"
     config = demo()

@@ -21,14 +21,15 @@ from pipelines import assets
 from serving.app import build_application
 from serving.commands.serve import Options, running, to_config
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
-from training.checkpoints.bundle import Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import Origin, load_bundle
 from training.config import ModelConfig, TrainConfig
-from training.exchange import SingleProcess
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
 from training.losses.perceptual_files import PerceptualFiles
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.step import Learner
 from training.row_table import RowTable
-from training.step import Learner
 
 KEY = "0123456789abcdef0123"
 

@@ -17,13 +17,14 @@ import torch
 import sfumato
 from pipelines import assets, storage
 from pipelines.assets import cache
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, resume, save_bundle
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle
 from training.config import TrainConfig
-from training.exchange import SingleProcess
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
+from training.meta_training.checkpoint import resume, save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.step import Learner
 from training.row_table import RowTable
-from training.step import Learner
 
 PICTURE = str(Path(assets.__file__).parent / "data" / "mona_lisa.jpg")
 

@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     from pydantic import TypeAdapter
     from ray.cluster_utils import Cluster as Machines
 
-    from training.distributed import Cluster, fit
+    from training.meta_training.ray_train import Cluster, fit
     from training.records import Metrics, Record
     from training.tracker import Target, Tracker, start_run
 

@@ -17,13 +17,13 @@ from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes, EpisodeLoader
 from training.episodes.sampler import Episode, EpisodeSampler
 from training.evaluation.metrics.sface import Recogniser
-from training.exchange import SingleProcess
 from training.images import to_images
 from training.losses.loss_networks import load_critics
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.row_table import RowTable
-from training.step import Learner
 
 _SIZE = 32
 _SHOTS = 2

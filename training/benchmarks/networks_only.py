@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from training.episodes.batch import Batch
+from training.meta_training.step import Learner
 from training.models.layers import advance_spectral_norms, normalised_once
-from training.step import Learner
 
 
 class NetworksAlone:

@@ -17,12 +17,12 @@ from training.config import TrainConfig
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import EpisodeLoader
 from training.episodes.source import Data
-from training.exchange import SingleProcess
-from training.loop import Request, train
 from training.losses.loss_networks import load_critics
 from training.losses.perceptual import load_perceptual
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.loop import Request, train
+from training.meta_training.step import Learner
 from training.row_table import RowTable
-from training.step import Learner
 
 FEW_ROWS = 1_000
 _MOST_FILES_OF_VIDEOS = 64

@@ -5,17 +5,12 @@ or altered file is refused by name.
 """
 
 import hashlib
-import io
 import json
-import pickle
 import re
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import safetensors.torch
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -28,15 +23,12 @@ from training.config import TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.step import Learner
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
 DRAWING = ("ema_embedder", "ema_generator", "discriminator")
 """Names of the networks that fine-tuning and drawing need; their files are called so, with `.safetensors`."""
-MAY_CHANGE = {"num_steps", "engine"}
-"""Fields of TrainConfig that may be others when a run resumes."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +62,6 @@ class BaseModel:
     """sha256 of the bundle's manifest."""
 
 
-def save_bundle(url: str, learner: Learner, origin: Origin) -> None:
-    """Write a bundle; the manifest last."""
-    video_ids, rows = learner.table.learned()
-    files = {
-        CONFIG: _json({"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(learner.config)}),
-        "optimizer.pt": _torch_bytes(learner.optimizer_state()),
-        "identity_rows.safetensors": _tensor_bytes(rows),
-        "identity_rows.parquet": _row_ids(video_ids),
-        "ema_embedder.safetensors": _tensor_bytes(learner.embedder_ema.shadow),
-        "ema_generator.safetensors": _tensor_bytes(learner.generator_ema.shadow),
-    }
-    files |= {
-        f"{name}.safetensors": _tensor_bytes(network.state_dict()) for name, network in learner.networks().items()
-    }
-    write_with_manifest(url, files)
-
-
 def load_bundle(url: str) -> BaseModel:
     """The averaged networks of a bundle, in evaluation mode, on the CPU.
 
@@ -95,75 +70,13 @@ def load_bundle(url: str) -> BaseModel:
         ValueError: it is no bundle, or a file is missing, altered, or of another architecture; the message names it.
     """
     files = read_with_manifest(url, CONFIG)
-    config, origin = _read_config(url, files[CONFIG])
+    config, origin = read_config(url, files[CONFIG])
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
     for name, network in zip(DRAWING, (embedder, generator, discriminator), strict=True):
         _put(network, weights_of(files, name, url), f"{url}/{name}{safetensors_file.SUFFIX}")
     version = hashlib.sha256(files[MANIFEST]).hexdigest()
     return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
-
-
-def resume(url: str, learner: Learner) -> Origin:
-    """Bring a fresh learner to the state of a bundle; rows of W are found by video id.
-
-    Raises:
-        ValueError: the bundle was trained with another configuration; the message shows the fields that differ.
-    """
-    files = read_with_manifest(url, CONFIG, "optimizer.pt", "identity_rows.parquet")
-    config, origin = _read_config(url, files[CONFIG])
-    different = differences(asdict(config), asdict(learner.config), ignore=MAY_CHANGE)
-    if different:
-        raise ValueError(f"{url} was trained with another configuration: {'; '.join(different)}")
-    for name, network in learner.networks().items():
-        load_weights(network, files[f"{name}.safetensors"], f"{url}/{name}.safetensors")
-    for name, ema in (("embedder", learner.embedder_ema), ("generator", learner.generator_ema)):
-        shadow = safetensors_file.read(files[f"ema_{name}.safetensors"], f"{url}/ema_{name}.safetensors", ema.shadow)
-        ema.shadow = {key: value.to(learner.device) for key, value in shadow.items()}
-    _load_optimizers(learner, files["optimizer.pt"], f"{url}/optimizer.pt")
-    try:
-        ids = pq.ParquetFile(io.BytesIO(files["identity_rows.parquet"])).read().column("video_id").to_pylist()
-    except (pa.ArrowException, KeyError) as error:
-        raise ValueError(f"{url}/identity_rows.parquet holds no video ids: {error}") from None
-    sizes = {name: tensor[:1].expand(len(ids), *tensor.shape[1:]) for name, tensor in learner.table.state().items()}
-    learner.table.load(
-        ids, safetensors_file.read(files["identity_rows.safetensors"], f"{url}/identity_rows.safetensors", sizes)
-    )
-    return origin
-
-
-def begin_from(url: str, learner: Learner) -> None:
-    """Give a fresh learner the averaged E and G, and D, of the base model that its configuration names.
-
-    Optimisers and rows of W begin anew: they are those of other videos.
-
-    Raises:
-        ValueError: another model lies there than the configuration means.
-    """
-    model, beginning = load_bundle(url), learner.config.start_from
-    if beginning is None or model.version != beginning.version:
-        raise ValueError(f"{url} is not the model that this run began with: it was altered since")
-    for name, network in learner.networks().items():
-        network.load_state_dict(getattr(model, name).state_dict())
-    learner.embedder_ema.start_at(learner.embedder)
-    learner.generator_ema.start_at(learner.generator)
-
-
-def _load_optimizers(learner: Learner, data: bytes, name: str) -> None:
-    if not zipfile.is_zipfile(io.BytesIO(data)):  # the format torch had before is a bare pickle
-        raise ValueError(f"{name} is refused, nothing of it was run: it is no file of ours")
-    try:
-        state = torch.load(io.BytesIO(data), map_location=learner.device, weights_only=True)
-        learner.load_optimizer_state(state)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it names {named[1]}" if named else "it is no file of ours"
-        raise ValueError(
-            f"{name} is refused, nothing of it was run: only tensors and numbers belong there, {what}"
-        ) from None
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{name} holds no optimisers of this architecture: {reason}") from None
 
 
 def newest_whole(folder: str) -> tuple[str | None, list[str]]:
@@ -221,7 +134,7 @@ def write_with_manifest(url: str, files: Mapping[str, bytes], **facts: Any) -> N
     for name, data in files.items():
         storage.write_bytes(storage.join(url, name), data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
-    storage.write_bytes(storage.join(url, MANIFEST), _json({**facts, "sha256": hashes}))
+    storage.write_bytes(storage.join(url, MANIFEST), json_bytes({**facts, "sha256": hashes}))
 
 
 def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
@@ -307,7 +220,7 @@ def _misfit(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name} does not fit this architecture: {' '.join(str(error).split())[:200]}")
 
 
-def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
+def read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
     try:
         raw = json.loads(data)
         schema = raw["schema_version"]
@@ -327,23 +240,5 @@ def _read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
     return config, origin
 
 
-def _row_ids(video_ids: Sequence[str]) -> bytes:
-    sink = io.BytesIO()
-    table = {"video_id": pa.array(video_ids, pa.string()), "row": pa.array(range(len(video_ids)), pa.int64())}
-    pq.write_table(pa.table(table), sink)
-    return sink.getvalue()
-
-
-def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    data: bytes = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    return data
-
-
-def _torch_bytes(state: Mapping[str, Any]) -> bytes:
-    sink = io.BytesIO()
-    torch.save(state, sink)
-    return sink.getvalue()
-
-
-def _json(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -36,7 +36,7 @@ class Training:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Of the last steps."""
     hardware: Mapping[str, str] = field(default_factory=dict)
-    """See training.machine.describe; may be empty."""
+    """See training.meta_training.system_metrics.describe; may be empty."""
     num_parameters: Mapping[str, int] = field(default_factory=dict)
     """Of each network."""
 

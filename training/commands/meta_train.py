@@ -19,20 +19,20 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, Outcome, console, progress
-from training import lease
 from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, newest_whole
 from training.checkpoints.model_card import Training
 from training.checkpoints.shipped import named_or_shipped
 from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMotion, ReadOrder, TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
+from training.meta_training import run_lock
+from training.meta_training.run_config import starting_from, with_detector_of, with_published_perceptual
+from training.meta_training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
 from training.presets import PRESETS
-from training.run_config import starting_from, with_detector_of, with_published_perceptual
-from training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
 from training.tracker import Target, without_password
 
 if TYPE_CHECKING:
-    from training.distributed import Cluster
+    from training.meta_training.ray_train import Cluster
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Options:
         Raises:
             ValueError: a number of workers that cannot be.
         """
-        from training.distributed import Cluster
+        from training.meta_training.ray_train import Cluster
 
         workers = _default_workers(self.gpus) if self.workers is None else self.workers
         least = workers if self.min_workers is None else self.min_workers
@@ -226,7 +226,7 @@ def run(options: Options) -> Outcome:
             kept = send_kept(options.target(record), out)
             notes = (*source.notes(config), "already trained: nothing to do", kept)
             return _outcome(options, done, source, started, *notes)
-    with lease.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
+    with run_lock.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
         return _train(options, config, source, out, files, started)
 
 
@@ -234,8 +234,8 @@ def _train(
     options: Options, config: TrainConfig, source: Source, out: str, files: PerceptualFiles | None, started: float
 ) -> Outcome:
     # Ray takes seconds to import; errors above should not wait for it.
-    from training.distributed import checkpoints_of, fit
-    from training.publish import publish
+    from training.meta_training.publish import publish
+    from training.meta_training.ray_train import checkpoints_of, fit
     from training.tracker import start_run
 
     record = read_record(out, config)

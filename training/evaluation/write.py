@@ -4,9 +4,9 @@ import json
 
 from pipelines import storage
 from pipelines.cli import Artefact
-from training import run_record
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation
+from training.meta_training import run_record
 
 
 def write_report(

@@ -11,23 +11,21 @@ from training.avatars.avatar import load_avatar
 from training.checkpoints.bundle import (
     MANIFEST,
     Origin,
-    begin_from,
     differences,
     load_bundle,
     load_weights,
     read_with_manifest,
-    resume,
-    save_bundle,
     write_with_manifest,
 )
 from training.config import Beginning, TrainConfig
-from training.exchange import SingleProcess
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
+from training.meta_training.checkpoint import begin_from, resume, save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.run_config import starting_from
+from training.meta_training.step import Learner
 from training.models.generator import Generator
 from training.row_table import RowTable
-from training.run_config import starting_from
-from training.step import Learner
 
 ORIGIN = Origin(7, 28, "gs://bucket/set", "d" * 64)
 MakeTrain = Callable[..., TrainConfig]

@@ -12,15 +12,16 @@ from torch import Tensor
 
 import sfumato
 from training.checkpoints import export
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, save_bundle, write_with_manifest
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, write_with_manifest
 from training.checkpoints.export import export_bundle
 from training.config import TrainConfig
-from training.exchange import SingleProcess
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.step import Learner
 from training.models.warp import WarpedShot
 from training.row_table import RowTable
-from training.step import Learner
 
 
 @pytest.fixture

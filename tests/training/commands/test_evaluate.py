@@ -11,14 +11,15 @@ import torch
 
 import sfumato
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoints.bundle import Origin, save_bundle
+from training.checkpoints.bundle import Origin
 from training.config import TrainConfig
 from training.evaluation.write import run_of
-from training.exchange import SingleProcess
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.step import Learner
 from training.row_table import RowTable
-from training.step import Learner
 
 MakeDataset = Callable[..., ShardDataset]
 

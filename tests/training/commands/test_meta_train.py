@@ -17,9 +17,9 @@ from training.commands.meta_train import Options
 from training.config import Augmentation, OnlineConfig
 from training.episodes.source import open_data
 from training.losses.perceptual_files import PerceptualFiles
+from training.meta_training.run_config import starting_from, with_detector_of, with_published_perceptual
+from training.meta_training.run_record import read_record
 from training.presets import base, demo
-from training.run_config import starting_from, with_detector_of, with_published_perceptual
-from training.run_record import read_record
 
 MakeDataset = Callable[..., ShardDataset]
 

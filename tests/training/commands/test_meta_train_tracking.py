@@ -17,8 +17,8 @@ import tyro
 from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import load_bundle, newest_whole
 from training.commands.meta_train import Options
-from training.distributed import checkpoints_of
-from training.run_record import target_of, write_record
+from training.meta_training.ray_train import checkpoints_of
+from training.meta_training.run_record import target_of, write_record
 from training.sender import Unreachable
 from training.tracker import Tracker
 

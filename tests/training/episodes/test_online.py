@@ -10,17 +10,18 @@ import pytest
 import torch
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
-from training.checkpoints.bundle import Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import Origin, load_bundle
 from training.checkpoints.model_card import Training, model_card
 from training.config import OnlineConfig, TrainConfig
 from training.episodes import online
 from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, Studio
 from training.episodes.source import open_source
-from training.exchange import SingleProcess
-from training.loop import Request, train
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
-from training.step import Learner
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.loop import Request, train
+from training.meta_training.step import Learner
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

@@ -16,13 +16,13 @@ import torch.distributed as dist
 from training.config import ModelConfig, TrainConfig
 from training.episodes.batch import Batch
 from training.episodes.sampler import share
-from training.exchange import Exchange, ProcessGroup, SingleProcess
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
+from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
+from training.meta_training.step import Learner, NotFiniteError
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
 from training.row_table import RowTable
-from training.step import Learner, NotFiniteError
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other

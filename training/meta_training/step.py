@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from training.config import TrainConfig
-from training.ema import EMA
 from training.episodes.batch import Batch
-from training.exchange import Exchange
 from training.losses import terms as losses
 from training.losses.loss_networks import Critics
+from training.meta_training.collectives import Exchange
+from training.meta_training.ema import EMA
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator

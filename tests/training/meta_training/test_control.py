@@ -1,4 +1,4 @@
-from training.control import Control
+from training.meta_training.control import Control
 from training.records import Tags
 
 

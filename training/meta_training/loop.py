@@ -9,24 +9,25 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from training.checkpoints.bundle import Origin, begin_from, resume
+from training.checkpoints.bundle import Origin
 from training.config import TrainConfig
 from training.episodes.augmentation import draw
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes
 from training.episodes.sampler import Episode
 from training.episodes.source import Loader, Source
-from training.exchange import Exchange
-from training.guard import Guard
 from training.images import to_images
 from training.losses import terms as losses
 from training.losses.loss_networks import load_critics
 from training.losses.perceptual_files import PerceptualFiles
-from training.meter import Meter
+from training.meta_training.checkpoint import begin_from, resume
+from training.meta_training.collectives import Exchange
+from training.meta_training.metrics import Meter
+from training.meta_training.nan_guard import Guard
+from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.row_table import RowTable
-from training.step import Learner
 
 _NUM_SAMPLES = 6
 _MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond

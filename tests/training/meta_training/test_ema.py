@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.ema import EMA
+from training.meta_training.ema import EMA
 from training.models.layers import sn_linear
 
 

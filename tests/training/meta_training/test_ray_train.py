@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def test_the_workers_last_line_is_the_message() -> None:
-    from training.distributed import _last_line
+    from training.meta_training.ray_train import _last_line
 
     assert (
         _last_line(RuntimeError("Traceback ...\n  File x\nValueError: no such data\n\n")) == "ValueError: no such data"
@@ -34,7 +34,7 @@ def test_the_workers_last_line_is_the_message() -> None:
 
 
 def test_a_damaged_shard_is_the_users_error_and_a_bug_is_not() -> None:
-    from training.distributed import _worker_error
+    from training.meta_training.ray_train import _worker_error
 
     for line, kind, message in (
         ("ValueError: part-00001.parquet: frame 5 of clip a is damaged", ValueError, "part-00001.parquet: frame 5 of"),
@@ -50,9 +50,9 @@ def test_a_damaged_shard_is_the_users_error_and_a_bug_is_not() -> None:
 
 def test_ctrl_c_waits_for_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python 3.11 takes a thread for finished when a signal interrupts `join`."""
-    from training import distributed
+    from training.meta_training import ray_train
 
-    class Trainer(distributed.TorchTrainer):  # type: ignore[misc]
+    class Trainer(ray_train.TorchTrainer):  # type: ignore[misc]
         stop_wanted = finished = False
 
         def __init__(self) -> None:
@@ -74,13 +74,13 @@ def test_ctrl_c_waits_for_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Non
             self.trainer.stop_wanted = pressed.is_set()
             return 5, {}
 
-    monkeypatch.setattr(distributed.ray, "get", lambda answer: answer)
-    monkeypatch.setattr(distributed, "_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(ray_train.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(ray_train, "_POLL_SECONDS", 0.2)
     trainer, pressed = Trainer(), threading.Event()
     seen: list[tuple[int, Mapping[str, float]]] = []
     with pytest.raises(KeyboardInterrupt):
         _interrupted(
-            lambda: distributed._watch(trainer, Control(trainer), lambda *news: seen.append(news)), seen, pressed
+            lambda: ray_train._watch(trainer, Control(trainer), lambda *news: seen.append(news)), seen, pressed
         )
     assert trainer.finished
 

@@ -5,7 +5,7 @@ import psutil
 import pytest
 import torch
 
-from training.machine import Load, describe
+from training.meta_training.system_metrics import Load, describe
 
 CPU = torch.device("cpu")
 

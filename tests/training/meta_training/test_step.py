@@ -5,18 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import step
 from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
 from training.episodes.batch import Batch
-from training.exchange import SingleProcess
 from training.losses.face_identity import FaceRecogniser
 from training.losses.loss_networks import Critics, load_critics
 from training.losses.perceptual import PerceptualNetwork
 from training.losses.perceptual_files import PerceptualFiles
+from training.meta_training import step
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.step import Learner, NotFiniteError
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
 from training.row_table import RowTable
-from training.step import Learner, NotFiniteError
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

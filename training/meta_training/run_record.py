@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines import storage
-from training.checkpoints.bundle import MAY_CHANGE, differences
+from training.checkpoints.bundle import differences
 from training.config import TrainConfig
 from training.journal import Journal
+from training.meta_training.checkpoint import MAY_CHANGE
 from training.tracker import Target, Tracker
 
 FILE = "run.json"

@@ -22,16 +22,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.cli import console
-from training.checkpoints.bundle import Origin, copy_bundle, newest_whole, save_bundle
+from training.checkpoints.bundle import Origin, copy_bundle, newest_whole
 from training.config import TrainConfig
-from training.control import Control
 from training.episodes.source import open_source
-from training.exchange import Exchange, ProcessGroup, SingleProcess
-from training.loop import Request, train
 from training.losses.perceptual_files import PerceptualFiles
-from training.machine import Load, describe
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
+from training.meta_training.control import Control
+from training.meta_training.loop import Request, train
+from training.meta_training.step import Learner
+from training.meta_training.system_metrics import Load, describe
 from training.records import Metrics, Record, Tags, sample
-from training.step import Learner
 from training.tracker import Tracker
 
 _OBJECT_STORE_BYTES = 150 * 2**20

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.episodes.loader import DecodedEpisodes
-from training.exchange import Exchange
+from training.meta_training.collectives import Exchange
 
 
 class Meter:

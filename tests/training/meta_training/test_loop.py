@@ -8,15 +8,16 @@ import torch
 
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule
-from training.checkpoints.bundle import Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import Origin, load_bundle
 from training.config import TrainConfig
 from training.episodes.batch import Batch
 from training.episodes.source import open_data
-from training.exchange import SingleProcess
-from training.loop import Request, train
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
-from training.step import Learner, NotFiniteError
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.loop import Request, train
+from training.meta_training.step import Learner, NotFiniteError
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from training import lease
-from training.lease import FILE, Lease, hold
+from training.meta_training import run_lock
+from training.meta_training.run_lock import FILE, Lease, hold
 
 
 def write(run: Path, **changes: object) -> None:
@@ -86,7 +86,7 @@ def test_of_many_who_try_at_once_one_gets_it(tmp_path: Path) -> None:
 
 
 def test_it_is_renewed_and_its_loss_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(run_lock, "RENEW_SECONDS", 0.05)
     lost = threading.Event()
     with hold(str(tmp_path), lost.set):
         first = Lease(**json.loads((tmp_path / FILE).read_text()))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from training.checkpoints.bundle import Origin
 from training.episodes.batch import Batch
-from training.step import Learner, NotFiniteError
+from training.meta_training.step import Learner, NotFiniteError
 
 logger = logging.getLogger(__name__)
 

@@ -8,18 +8,19 @@ import torch
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, save_bundle
+from training.checkpoints.bundle import MANIFEST, Origin, load_bundle
 from training.checkpoints.model_card import Training
 from training.config import TrainConfig
-from training.exchange import SingleProcess
 from training.journal import Journal
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
-from training.publish import publish
+from training.meta_training.checkpoint import save_bundle
+from training.meta_training.collectives import SingleProcess
+from training.meta_training.publish import publish
+from training.meta_training.step import Learner
 from training.records import Files, Record, Registration
 from training.row_table import RowTable
 from training.sender import Unreachable
-from training.step import Learner
 from training.tracker import Target, Tracker
 
 TRAINING = Training("demo", "sfumato meta-train demo", "1", ("then",), "now", {}, {})

@@ -1,0 +1,1 @@
+"""The training loop, its state across restarts, and its workers on Ray Train."""
