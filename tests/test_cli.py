@@ -287,8 +287,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.meta_training.checkpoint import save_bundle
     from training.meta_training.collectives import SingleProcess
     from training.meta_training.step import Learner
+    from training.models.identity_rows import RowTable
     from training.presets import demo
-    from training.row_table import RowTable
 
     folder = tmp_path_factory.mktemp("bundle") / "model"
     config = demo()

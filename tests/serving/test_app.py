@@ -29,7 +29,7 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 KEY = "0123456789abcdef0123"
 

@@ -24,7 +24,7 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import resume, save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 PICTURE = str(Path(assets.__file__).parent / "data" / "mona_lisa.jpg")
 

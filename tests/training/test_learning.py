@@ -23,7 +23,7 @@ from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 _SIZE = 32
 _SHOTS = 2

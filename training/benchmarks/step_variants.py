@@ -22,7 +22,7 @@ from training.losses.perceptual import load_perceptual
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Learner
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 FEW_ROWS = 1_000
 _MOST_FILES_OF_VIDEOS = 64

@@ -13,9 +13,9 @@ from training.config import ModelConfig
 from training.episodes.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
+from training.models.identity_rows import RowTable
 from training.models.shots import make_shot
 from training.models.warp import WarpedShot, control_points, unit_points, warp_shot
-from training.row_table import RowTable
 
 
 @dataclass(frozen=True)

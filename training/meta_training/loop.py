@@ -27,7 +27,7 @@ from training.meta_training.nan_guard import Guard
 from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 _NUM_SAMPLES = 6
 _MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond

@@ -22,8 +22,8 @@ from training.meta_training.ema import EMA
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
+from training.models.identity_rows import RowTable
 from training.models.layers import advance_spectral_norms, normalised_once
-from training.row_table import RowTable
 
 _Network = TypeVar("_Network", bound=nn.Module)
 

@@ -21,7 +21,7 @@ class Verdict:
 
 
 class Discriminator(nn.Module):
-    """`score = v . (W_i + w0) + b`; the identity rows W_i come from outside (training.row_table)."""
+    """`score = v . (W_i + w0) + b`; the identity rows W_i come from outside (training.models.identity_rows)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

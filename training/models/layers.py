@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from training.models.merged_convolution import convolve_and_halve, double_and_convolve
+from training.models.fused_resampling import convolve_and_halve, double_and_convolve
 
 EPS = 1e-4  # of spectral norm and of AdaIN alike
 
@@ -76,7 +76,7 @@ class StemBlock(nn.Module):
     """The first block of each network: no pre-activation, no norm, half the size."""
 
     merged = True
-    """Whether a convolution and its resampling are one pass (training.models.merged_convolution): the same function."""
+    """Whether a convolution and its resampling are one pass (training.models.fused_resampling): the same function."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

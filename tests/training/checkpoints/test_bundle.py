@@ -25,7 +25,7 @@ from training.meta_training.collectives import SingleProcess
 from training.meta_training.run_config import starting_from
 from training.meta_training.step import Learner
 from training.models.generator import Generator
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 ORIGIN = Origin(7, 28, "gs://bucket/set", "d" * 64)
 MakeTrain = Callable[..., TrainConfig]

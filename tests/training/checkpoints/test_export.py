@@ -20,8 +20,8 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
+from training.models.identity_rows import RowTable
 from training.models.warp import WarpedShot
-from training.row_table import RowTable
 
 
 @pytest.fixture

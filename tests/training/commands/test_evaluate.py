@@ -19,7 +19,7 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 MakeDataset = Callable[..., ShardDataset]
 

@@ -15,9 +15,9 @@ from training.episodes.batch import to_batch
 from training.episodes.loader import EpisodeLoader
 from training.episodes.sampler import EpisodeSampler
 from training.images import to_images, to_tensor
+from training.models.identity_rows import RowTable
 from training.models.shots import make_shot
 from training.models.warp import control_points, warp_shot
-from training.row_table import RowTable
 
 CPU = torch.device("cpu")
 MOVES = ("angle", "scale", "shift")

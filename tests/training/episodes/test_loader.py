@@ -18,7 +18,7 @@ from training.episodes.epoch_order import WindowOrder
 from training.episodes.loader import EpisodeLoader
 from training.episodes.sampler import EpisodeSampler
 from training.images import resize_points, to_images, to_tensor
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 MakeDataset = Callable[..., ShardDataset]
 

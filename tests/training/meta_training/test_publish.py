@@ -18,8 +18,8 @@ from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.publish import publish
 from training.meta_training.step import Learner
+from training.models.identity_rows import RowTable
 from training.records import Files, Record, Registration
-from training.row_table import RowTable
 from training.sender import Unreachable
 from training.tracker import Target, Tracker
 

@@ -14,9 +14,9 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training import step
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
+from training.models.identity_rows import RowTable
 from training.models.shots import make_shot
 from training.models.warp import Bend, warp_at
-from training.row_table import RowTable
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.models.fused_resampling import SMALLEST, convolve_and_halve, double_and_convolve
 from training.models.layers import AdaINResidualBlock, ResidualBlock, StemBlock, normalised_once, sn_conv
-from training.models.merged_convolution import SMALLEST, convolve_and_halve, double_and_convolve
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.row_table import RowTable
+from training.models.identity_rows import RowTable
 
 RATE = 0.1
 
