@@ -69,8 +69,9 @@ def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster as Machines
 
     from training.meta_training.ray_train import Cluster, fit
-    from training.records import Metrics, Record
-    from training.tracker import Target, Tracker, start_run
+    from training.tracking.records import Metrics, Record
+    from training.tracking.target import Target
+    from training.tracking.tracker import Tracker, start_run
 
     config = TypeAdapter(TrainConfig).validate_json((folder / "config.json").read_bytes())
     dataset = ShardDataset(str(folder / "set"))

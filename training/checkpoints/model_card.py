@@ -7,7 +7,7 @@ from pipelines.dataset.data_card import one_line, table
 from training.checkpoints.bundle import Origin
 from training.config import Beginning, TrainConfig
 from training.episodes.source import Facts
-from training.tracker import flattened
+from training.tracking.tracker import flattened
 
 CARD = "README.md"
 FILES_HEADING = "## Files"

@@ -1,6 +1,6 @@
 """Where a base model named on the command line is: a bundle's path or URL, or a name in the MLflow registry.
 
-With `training.tracking` the only place that knows MLflow.
+With `training.tracking.mlflow_client` the only place that knows MLflow.
 """
 
 from __future__ import annotations

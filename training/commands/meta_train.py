@@ -27,9 +27,10 @@ from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training import run_lock
 from training.meta_training.run_config import starting_from, with_detector_of, with_published_perceptual
-from training.meta_training.run_record import journal_of, read_record, send_kept, target_of, utc_now, write_record
+from training.meta_training.run_record import journal_of, read_record, send_kept, utc_now, write_record
 from training.presets import PRESETS
-from training.tracker import Target, without_password
+from training.tracking.target import Target, target_of
+from training.tracking.tracker import without_password
 
 if TYPE_CHECKING:
     from training.meta_training.ray_train import Cluster
@@ -236,7 +237,7 @@ def _train(
     # Ray takes seconds to import; errors above should not wait for it.
     from training.meta_training.publish import publish
     from training.meta_training.ray_train import checkpoints_of, fit
-    from training.tracker import start_run
+    from training.tracking.tracker import start_run
 
     record = read_record(out, config)
     cluster = options.cluster(config.episodes_per_step)

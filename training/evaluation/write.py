@@ -7,6 +7,7 @@ from pipelines.cli import Artefact
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation
 from training.meta_training import run_record
+from training.tracking.target import target_of
 
 
 def write_report(
@@ -37,9 +38,9 @@ def write_report(
         if number
     ]
     if mlflow is not None:
-        from training.tracking import log_evaluation  # MLflow takes seconds to import
+        from training.tracking.mlflow_client import log_evaluation  # MLflow takes seconds to import
 
-        target = run_record.target_of(mlflow, None, experiment, "evaluation")
+        target = target_of(mlflow, None, experiment, "evaluation")
         run_id = log_evaluation(
             target.uri,
             run_of(model),

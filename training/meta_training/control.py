@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from training.records import Record
+from training.tracking.records import Record
 
 
 class Control:

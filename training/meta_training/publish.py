@@ -9,7 +9,7 @@ from pipelines import storage
 from training.checkpoints.bundle import MANIFEST, copy_bundle, load_bundle
 from training.checkpoints.model_card import CARD, Training, model_card, summary
 from training.episodes.source import Facts
-from training.tracker import Tracker
+from training.tracking.tracker import Tracker
 
 _ARTIFACT = "model"
 

@@ -32,8 +32,8 @@ from training.meta_training.control import Control
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Learner
 from training.meta_training.system_metrics import Load, describe
-from training.records import Metrics, Record, Tags, sample
-from training.tracker import Tracker
+from training.tracking.records import Metrics, Record, Tags, sample
+from training.tracking.tracker import Tracker
 
 _OBJECT_STORE_BYTES = 150 * 2**20
 _POLL_SECONDS = 0.5

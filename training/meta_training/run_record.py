@@ -2,10 +2,8 @@
 
 import json
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,32 +11,12 @@ from pydantic import TypeAdapter
 from pipelines import storage
 from training.checkpoints.bundle import differences
 from training.config import TrainConfig
-from training.journal import Journal
 from training.meta_training.checkpoint import MAY_CHANGE
-from training.tracker import Target, Tracker
+from training.tracking.journal import Journal
+from training.tracking.target import Target
+from training.tracking.tracker import Tracker
 
 FILE = "run.json"
-_SQLITE = "sqlite:///"
-
-
-def target_of(
-    uri: str, artifact_root: str | None, experiment: str, name: str, record: Mapping[str, Any] | None = None
-) -> Target:
-    """The MLflow run of a training.
-
-    Args:
-        uri: MLflow's address; the path of an SQLite file becomes absolute.
-        artifact_root: where a new experiment keeps its files; by default `mlartifacts` beside an SQLite file.
-        record: what run.json says, if the run was started before.
-    """
-    record = record or {}
-    if uri.startswith(_SQLITE):
-        path = Path(uri.removeprefix(_SQLITE)).absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        uri = f"{_SQLITE}{path}"
-        artifact_root = artifact_root or (path.parent / "mlartifacts").as_uri()
-    key = record.get("mlflow_key") or uuid.uuid4().hex
-    return Target(uri, artifact_root, experiment, name, key, record.get("mlflow_run"))
 
 
 def read_record(out: str, config: TrainConfig) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import load_bundle, newest_whole
 from training.commands.meta_train import Options
 from training.meta_training.ray_train import checkpoints_of
-from training.meta_training.run_record import target_of, write_record
-from training.sender import Unreachable
-from training.tracker import Tracker
+from training.meta_training.run_record import write_record
+from training.tracking.sender import Unreachable
+from training.tracking.target import target_of
+from training.tracking.tracker import Tracker
 
 NOBODY = "http://127.0.0.1:9"
 

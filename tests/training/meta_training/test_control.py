@@ -1,5 +1,5 @@
 from training.meta_training.control import Control
-from training.records import Tags
+from training.tracking.records import Tags
 
 
 def test_stop_answers_every_worker_alike_about_a_step() -> None:

@@ -11,7 +11,6 @@ from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import MANIFEST, Origin, load_bundle
 from training.checkpoints.model_card import Training
 from training.config import TrainConfig
-from training.journal import Journal
 from training.losses.loss_networks import Critics
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
@@ -19,9 +18,11 @@ from training.meta_training.collectives import SingleProcess
 from training.meta_training.publish import publish
 from training.meta_training.step import Learner
 from training.models.identity_rows import RowTable
-from training.records import Files, Record, Registration
-from training.sender import Unreachable
-from training.tracker import Target, Tracker
+from training.tracking.journal import Journal
+from training.tracking.records import Files, Record, Registration
+from training.tracking.sender import Unreachable
+from training.tracking.target import Target
+from training.tracking.tracker import Tracker
 
 TRAINING = Training("demo", "sfumato meta-train demo", "1", ("then",), "now", {}, {})
 FILES = {

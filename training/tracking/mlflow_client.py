@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipelines import storage
-from training.records import Files, Lineage, Metrics, Params, Picture, Record, Registration, Status, Tags, Text
-from training.sender import Refused, Unreachable
-from training.tracker import ALIAS, REGISTERED_MODEL, Target
+from training.tracking.records import Files, Lineage, Metrics, Params, Picture, Record, Registration, Status, Tags, Text
+from training.tracking.sender import Refused, Unreachable
+from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
 
 KEY_TAG = "sfumato.key"
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -33,7 +33,7 @@ _FINISHED_TAG, _VERSION_TAG = "finished_ms", "bundle_version"
 
 
 def connect(target: Target) -> "MlflowRun":
-    """The training's run; made when there is none. Raises training.sender.Unreachable."""
+    """The training's run; made when there is none. Raises training.tracking.sender.Unreachable."""
     try:
         run: MlflowRun = _attempt(lambda: MlflowRun(_client(target.uri), target))
     except Refused as error:
@@ -53,7 +53,7 @@ class MlflowRun:
         self._params = dict(run.data.params)
 
     def deliver(self, records: Sequence[Record]) -> None:
-        """See training.sender."""
+        """See training.tracking.sender."""
         first = records[0]
         if isinstance(first, Metrics):
             metrics = [record for record in records if isinstance(record, Metrics)]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from training.records import (
+from training.tracking.records import (
     Files,
     Lineage,
     Metrics,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
-from training.journal import Journal
-from training.records import Metrics, Record, Tags, Text
-from training.sender import Refused, Sender, Unreachable
+from training.tracking.journal import Journal
+from training.tracking.records import Metrics, Record, Tags, Text
+from training.tracking.sender import Refused, Sender, Unreachable
 
 
 def tag(name: str) -> Tags:
@@ -91,7 +91,7 @@ def test_neighbouring_metrics_go_together_up_to_a_thousand_points(tmp_path: Path
 
 def test_67_a_log_that_is_away_gets_all_of_it_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = Log(up=False)
-    with caplog.at_level(logging.WARNING, "training.sender"):
+    with caplog.at_level(logging.WARNING, "training.tracking.sender"):
         sender = Sender(Journal(str(tmp_path)), log.connect, retry_seconds=0.01)
         sender.put(tag("a"))
         wait_until(lambda: log.contacts >= 2)

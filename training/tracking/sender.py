@@ -1,7 +1,8 @@
 """A thread that brings records to the log in order, and keeps them in a journal as long as the log is away.
 
 Every record is in the journal before it is sent, so a kill loses none that the thread had taken. A record may be sent
-twice, by a kill between the log's yes and the journal's: whoever delivers makes that harmless (see training.tracking).
+twice, by a kill between the log's yes and the journal's: whoever delivers makes that harmless (see
+training.tracking.mlflow_client).
 """
 
 import logging
@@ -11,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from training.journal import Journal
-from training.records import Metrics, Record
+from training.tracking.journal import Journal
+from training.tracking.records import Metrics, Record
 
 RETRY_SECONDS = 15.0
 _GATHER_SECONDS = 0.5

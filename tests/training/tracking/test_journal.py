@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
-from training import journal as module
-from training.journal import Journal
-from training.records import Record, Tags
+from training.tracking import journal as module
+from training.tracking.journal import Journal
+from training.tracking.records import Record, Tags
 
 
 def tag(name: str) -> Tags:

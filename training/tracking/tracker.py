@@ -1,14 +1,15 @@
 """The log of one training: one MLflow run across restarts, kept in a journal while MLflow is away.
 
-Only the command's own process speaks to MLflow, from one thread (training.sender); workers make records
-(training.records). MLflow itself is imported in that thread, by training.tracking: it takes seconds.
+Only the command's own process speaks to MLflow, from one thread (training.tracking.sender); workers make records
+(training.tracking.records). MLflow itself is imported in that thread, by training.tracking.mlflow_client: it takes
+seconds.
 """
 
 import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,32 +17,16 @@ from jaxtyping import UInt8
 
 from pipelines import storage
 from training.config import TrainConfig
-from training.journal import Journal
-from training.records import Files, Lineage, Metrics, Params, Record, Registration, Status, Tags, Text, sample
-from training.sender import Sender
+from training.tracking.journal import Journal
+from training.tracking.records import Files, Lineage, Metrics, Params, Record, Registration, Status, Tags, Text, sample
+from training.tracking.sender import Sender
+from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
 
 if TYPE_CHECKING:
-    from training.tracking import MlflowRun
+    from training.tracking.mlflow_client import MlflowRun
 
-REGISTERED_MODEL = "sfumato-base"
-ALIAS = "champion"
 _FIRST_CONTACT_SECONDS = 30.0
 _SERVERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which run of which server. Plain data."""
-
-    uri: str
-    artifact_root: str | None
-    """Where a new experiment keeps its files; None leaves it to the server."""
-    experiment: str
-    name: str
-    key: str
-    """Unique to the training: with it the run is found again when nobody could note its id."""
-    run_id: str | None = None
-    """Of a run that was begun before."""
 
 
 class Tracker:
@@ -60,7 +45,7 @@ class Tracker:
         self._sender = Sender(Journal(journal), self._connect)
 
     def _connect(self) -> "MlflowRun":
-        from training.tracking import connect
+        from training.tracking.mlflow_client import connect
 
         self._run = connect(self.target)
         return self._run

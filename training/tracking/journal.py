@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 
 from pipelines import storage
-from training.records import Record, decode, encode
+from training.tracking.records import Record, decode, encode
 
 _SEGMENT_BYTES = 256 * 1024  # an object is written whole: this bounds what one more record costs
 _SUFFIX = ".jsonl"

@@ -16,9 +16,10 @@ import pytest
 
 from pipelines.dataset.reader import ShardDataset
 from training.config import TrainConfig
-from training.records import Files, Metrics, Params, Record, Registration, Status, Tags
-from training.sender import Refused, Unreachable
-from training.tracker import ALIAS, REGISTERED_MODEL, Target, Tracker, start_run
+from training.tracking.records import Files, Metrics, Params, Record, Registration, Status, Tags
+from training.tracking.sender import Refused, Unreachable
+from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
+from training.tracking.tracker import Tracker, start_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -116,13 +117,13 @@ def test_one_run_holds_a_training_and_its_restart(
 
 @pytest.fixture
 def run(target: Target) -> Any:
-    from training.tracking import connect
+    from training.tracking.mlflow_client import connect
 
     return connect(target)
 
 
 def test_records_sent_twice_are_there_once(target: Target, run: Any, tmp_path: Path) -> None:
-    from training.tracking import connect
+    from training.tracking.mlflow_client import connect
 
     (tmp_path / "manifest.json").write_text("{}")
     records: list[list[Record]] = [
@@ -166,7 +167,7 @@ def test_a_run_that_somebody_deleted_is_made_anew(target: Target, run: Any) -> N
 
     from mlflow.tracking import MlflowClient
 
-    from training.tracking import connect
+    from training.tracking.mlflow_client import connect
 
     MlflowClient(target.uri).delete_run(run.id)
     assert connect(dataclasses.replace(target, run_id=run.id)).id != run.id
@@ -182,7 +183,7 @@ def test_a_record_that_mlflow_will_never_take_is_refused(run: Any, tmp_path: Pat
 
 def test_67_a_server_that_nobody_started_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    from training.tracking import connect
+    from training.tracking.mlflow_client import connect
 
     with pytest.raises(Unreachable, match=r"^API request to http://127\.0\.0\.1:\d+/\S+ failed$"):
         connect(Target(f"http://127.0.0.1:{free_port()}", None, "e", "n", "k"))
@@ -247,7 +248,7 @@ def test_67_mlflow_away_at_the_start_in_the_middle_and_at_the_end(
     server: Server, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One run, every step once, in order."""
-    from training import sender
+    from training.tracking import sender
 
     monkeypatch.setattr(sender, "RETRY_SECONDS", 0.5)
     target = Target(f"http://127.0.0.1:{server.port}", None, tmp_path.name, "demo", "k" * 32)
@@ -286,7 +287,7 @@ def test_an_address_that_is_no_mlflow_is_refused(start: Start, tmp_path: Path) -
 def test_67_an_evaluation_for_a_server_that_is_away_is_refused_without_minutes_of_trying(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from training.tracking import log_evaluation
+    from training.tracking.mlflow_client import log_evaluation
 
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.setenv(name, "0")  # so that what is set below ends with the test

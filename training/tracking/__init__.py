@@ -1,0 +1,1 @@
+"""What a training tells MLflow, and how that survives MLflow's absence."""
