@@ -50,7 +50,7 @@ class ModelConfig:
     @property
     def frame_size(self) -> int:
         """Height and width of the pictures that an episode holds, pixels: larger than what the networks see where a
-        shot is warped, see `training.models.warp.warp_at`."""
+        shot is warped, see `training.warp.warp.warp_at`."""
         return self.image_size * (SUPERSAMPLING if self.warp_prior else 1)
 
 

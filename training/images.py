@@ -7,8 +7,6 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.models.shots import make_shot
-
 
 def to_tensor(
     images: UInt8[np.ndarray, "batch h w 3"] | UInt8[Tensor, "batch h w 3"], device: torch.device
@@ -22,13 +20,6 @@ def to_tensor(
 def matte_tensor(mattes: UInt8[np.ndarray, "batch h w"], device: torch.device) -> Float[Tensor, "batch h w"]:
     """0..255 -> [0, 1]."""
     return torch.from_numpy(mattes).to(device).float() / 255
-
-
-def to_shots(
-    images: UInt8[np.ndarray, "batch h w 3"], mattes: UInt8[np.ndarray, "batch h w"], device: torch.device
-) -> Float[Tensor, "batch 7 h w"]:
-    """Pictures and mattes of 0..255 as a warp takes them."""
-    return make_shot(to_tensor(images, device), matte_tensor(mattes, device))
 
 
 def to_images(frames: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "batch h w 3"]:

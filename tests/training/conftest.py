@@ -32,8 +32,8 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.shots import make_shot
-from training.models.warp import Bend, WarpedShot, warp_at
+from training.warp.matted_shot import make_shot
+from training.warp.warp import Bend, WarpedShot, warp_at
 
 Image = UInt8[np.ndarray, "height width 3"]
 _CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along

@@ -17,10 +17,11 @@ from training.animation.upsample import corrected, enlarged, faded, feather
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
-from training.images import resize_points, resize_square, to_images, to_shots
-from training.models.eyes import Gaze
+from training.images import resize_points, resize_square, to_images
 from training.models.generator import GeneratedFrame
-from training.models.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
+from training.warp.eyes import Gaze
+from training.warp.matted_shot import to_shots
+from training.warp.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
 
 _BATCH = 8
 

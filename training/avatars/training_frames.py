@@ -25,9 +25,9 @@ from pipelines.faces.person_matte import PersonSegmenter
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 from training.images import matte_tensor, resize_points, to_images, to_tensor
-from training.models.shots import make_shot
-from training.models.warp import Bend, WarpedShot, bend, control_points, unit_points, warp_person, warp_shot
-from training.nearest import warp_distances
+from training.warp.matted_shot import make_shot
+from training.warp.source_choice import warp_distances
+from training.warp.warp import Bend, WarpedShot, bend, control_points, unit_points, warp_person, warp_shot
 
 _VARIANTS_PER_PORTRAIT = 6
 

@@ -14,8 +14,8 @@ from training.episodes.augmentation import Draws, augment_frames, augment_landma
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
 from training.models.identity_rows import RowTable
-from training.models.shots import make_shot
-from training.models.warp import WarpedShot, control_points, unit_points, warp_shot
+from training.warp.matted_shot import make_shot
+from training.warp.warp import WarpedShot, control_points, unit_points, warp_shot
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from training.episodes.buffer_pool import Recycler
 from training.episodes.epoch_order import WindowOrder
 from training.episodes.sampler import Episode, EpisodeSampler, share
 from training.images import resize_points, resize_square
-from training.nearest import nearest_frames
+from training.warp.source_choice import nearest_frames
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
 from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.metrics.faces import Faces
-from training.images import resize_points, to_images, to_shots, to_tensor
+from training.images import resize_points, to_images, to_tensor
 from training.models.generator import Generator
-from training.models.warp import Bend, WarpedShot, bend, control_points, plain_bend, warp_at, warp_finely
-from training.nearest import nearest_frames
+from training.warp.matted_shot import to_shots
+from training.warp.source_choice import nearest_frames
+from training.warp.warp import Bend, WarpedShot, bend, control_points, plain_bend, warp_at, warp_finely
 
 _BATCH = 16
 TRUE_FRAME = "true frame"

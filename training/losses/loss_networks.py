@@ -11,7 +11,7 @@ from training.config import LossWeights, TrainConfig
 from training.losses.face_identity import FaceRecogniser, load_recogniser
 from training.losses.perceptual import PerceptualNetwork, load_perceptual
 from training.losses.perceptual_files import PerceptualFiles
-from training.models.warp import identity_grid, warp
+from training.warp.warp import identity_grid, warp
 
 MOUTH_SIDE = 48
 """Pixels of a mouth that is looked at alone: in a crop of 96 there are no more."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.images import smoothed
 from training.models.layers import AdaINResidualBlock, SelfAttention, adain, downsampling_blocks, sn_conv, sn_linear
-from training.models.warp import Bend, WarpedShot, displacement, warp_and_shrink
+from training.warp.warp import Bend, WarpedShot, displacement, warp_and_shrink
 
 _WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn
 _WHITE = 0.99  # beyond it atanh grows without bound

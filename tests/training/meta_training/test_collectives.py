@@ -21,8 +21,8 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
 from training.models.identity_rows import RowTable
-from training.models.shots import make_shot
-from training.models.warp import Bend, warp_at
+from training.warp.matted_shot import make_shot
+from training.warp.warp import Bend, warp_at
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other

@@ -15,8 +15,8 @@ from training.meta_training import step
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
 from training.models.identity_rows import RowTable
-from training.models.shots import make_shot
-from training.models.warp import Bend, warp_at
+from training.warp.matted_shot import make_shot
+from training.warp.warp import Bend, warp_at
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]

@@ -12,9 +12,9 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.layers import SelfAttention, num_parameters
-from training.models.shots import make_shot
-from training.models.warp import Bend, WarpedShot, warp_at
 from training.presets import PRESETS, paper
+from training.warp.matted_shot import make_shot
+from training.warp.warp import Bend, WarpedShot, warp_at
 
 MakeModel = Callable[..., ModelConfig]
 _CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.models.eyes import Gaze
-from training.models.shots import make_shot
-from training.models.warp import Bend, bend, control_points, warp, warp_person
+from training.warp.eyes import Gaze
+from training.warp.matted_shot import make_shot
+from training.warp.warp import Bend, bend, control_points, warp, warp_person
 
 SIZE = 256
 WIDTH, HEIGHT = 40, 14  # pixels of the eyes

@@ -3,8 +3,8 @@
 A detector's points tremble by a percent of the eyes' distance, each on its own, and a spline through them bends what is
 between: the shape of brows, nose and cheeks, by which a person is known. Skin is not so free. Where 388 points of
 MediaPipe's face mesh lie, all but those on the outlines of eyes and lips, the 68 landmarks all but tell, linearly. The
-map is a ridge regression on synthetic people that takes much of the trembling out; `training.surface_study` finds it
-anew.
+map is a ridge regression on synthetic people that takes much of the trembling out; `training.warp.fit_skin_surface`
+finds it anew.
 """
 
 from dataclasses import dataclass

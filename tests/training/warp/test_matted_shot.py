@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.models.shots import behind, make_shot
+from training.warp.matted_shot import behind, make_shot
 
 SIZE = 64
 

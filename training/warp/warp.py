@@ -1,12 +1,12 @@
 """The warp prior: bend a shot so that its landmarks lie where the target's are (thin-plate spline, Bookstein 1989).
 
 The spline maps *target* positions to *source* positions, so that every target pixel is sampled once and nothing is left
-unpainted. Control points are the landmarks of eyes and mouth, the skin that the 68 tell of (`training.models.surface`),
-skull points from a 3-D head fitted to them (so that hair and forehead move with the face) and a frame of fixed points
-around the crop (so that the background stays).
+unpainted. Control points are the landmarks of eyes and mouth, the skin that the 68 tell of
+(`training.warp.skin_surface`), skull points from a 3-D head fitted to them (so that hair and forehead move with the
+face) and a frame of fixed points around the crop (so that the background stays).
 
-Eyes and mouth open and shut by ways of their own, see `training.models.openings`. Only the person in a shot is bent,
-see `training.models.shots`.
+Eyes and mouth open and shut by ways of their own, see `training.warp.openings`. Only the person in a shot is bent,
+see `training.warp.matted_shot`.
 """
 
 from dataclasses import dataclass, replace
@@ -20,18 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.faces.head_pose import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
-from training.models.eyes import Gaze, find_eyes
-from training.models.mouth import find_mouth
-from training.models.openings import (
-    Opening,
-    asked_of_each,
-    in_order,
-    settled_landmarks,
-    settled_places,
-    settled_points,
-)
-from training.models.shots import behind
-from training.models.surface import surface_points
+from training.warp.eyes import Gaze, find_eyes
+from training.warp.matted_shot import behind
+from training.warp.mouth import find_mouth
+from training.warp.openings import Opening, asked_of_each, in_order, settled_landmarks, settled_places, settled_points
+from training.warp.skin_surface import surface_points
 
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Points that touch in the target but not
 # in the source ask two things of one place: a spline through both would fold, this one passes between them.
@@ -53,7 +46,7 @@ _SKULL = slice(NUM_LANDMARKS, NUM_LANDMARKS + len(SKULL_POINTS))  # of the contr
 
 @dataclass(frozen=True)
 class Bend:
-    """Where a target looks in a shot: lids and lips first (`training.models.openings`), then a spline.
+    """Where a target looks in a shot: lids and lips first (`training.warp.openings`), then a spline.
 
     The spline is smooth and may be sampled at any size; over the openings the way is computed for each pixel. Both
     have the face's units, in which the crop spans [-1, 1].

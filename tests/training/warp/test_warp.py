@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
-from training.models.shots import make_shot
-from training.models.warp import (
+from training.warp.matted_shot import make_shot
+from training.warp.warp import (
     REACH,
     Bend,
     bend,

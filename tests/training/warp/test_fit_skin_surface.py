@@ -6,8 +6,8 @@ import torch
 
 from pipelines.faces.head_pose import MIRRORED
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG
-from training.models import surface
-from training.surface_study import fit_surface, main, skin_points
+from training.warp import skin_surface
+from training.warp.fit_skin_surface import fit_surface, main, skin_points
 
 
 def _symmetric_mesh(random: np.random.Generator) -> np.ndarray:
@@ -43,13 +43,13 @@ def test_a_linear_rule_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     fields = fit_surface(faces(400), 0.002)
     np.savez(tmp_path / "surface.npz", **fields)
-    monkeypatch.setattr(surface, "SURFACE_FILE", tmp_path / "surface.npz")
-    surface._load.cache_clear()
+    monkeypatch.setattr(skin_surface, "SURFACE_FILE", tmp_path / "surface.npz")
+    skin_surface._load.cache_clear()
     try:
         unseen = faces(20)
-        found = surface.surface_points(torch.from_numpy(unseen[:, MEDIAPIPE_TO_IBUG]).float()).numpy()
+        found = skin_surface.surface_points(torch.from_numpy(unseen[:, MEDIAPIPE_TO_IBUG]).float()).numpy()
     finally:
-        surface._load.cache_clear()
+        skin_surface._load.cache_clear()
     skin = unseen[:, skin_points()]
     distances = np.linalg.norm(found[:, :, None] - skin[:, None], axis=-1).min(axis=2)
     eyes = np.linalg.norm(

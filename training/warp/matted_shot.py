@@ -3,12 +3,13 @@
 Seven channels: RGB in [-1, 1], a matte in [0, 1], and the background, RGB again, guessed where the person hides it.
 """
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.images import smoothed
+from training.images import matte_tensor, smoothed, to_tensor
 
 # Outlines are widened and softened on pictures of this size: hair at them is in no matte, and must not stay behind.
 _OUTLINE_AT = 96
@@ -95,3 +96,10 @@ def _mean_of_known(
 
 def _enlarged(small: Float[Tensor, "..."], like: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "..."]:
     return F.interpolate(small, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def to_shots(
+    images: UInt8[np.ndarray, "batch h w 3"], mattes: UInt8[np.ndarray, "batch h w"], device: torch.device
+) -> Float[Tensor, "batch 7 h w"]:
+    """Pictures and mattes of 0..255 as a warp takes them."""
+    return make_shot(to_tensor(images, device), matte_tensor(mattes, device))

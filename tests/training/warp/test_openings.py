@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.models.openings import in_order, settled_landmarks, settled_places
-from training.models.shots import make_shot
-from training.models.warp import bend, control_points, find_openings, identity_grid, warp, warp_person
+from training.warp.matted_shot import make_shot
+from training.warp.openings import in_order, settled_landmarks, settled_places
+from training.warp.warp import bend, control_points, find_openings, identity_grid, warp, warp_person
 
 SIZE = 128
 RIGHT_EYE = ((37, 41), (38, 40))

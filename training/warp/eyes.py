@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.models.openings import EYES, LEAST, Opening, Paint, axes_of, edges_of, interpolate, ramp
+from training.warp.openings import EYES, LEAST, Opening, Paint, axes_of, edges_of, interpolate, ramp
 
 # In widths of the eye, corner to corner:
 _ABOVE_LID, _BELOW_LID = 0.35, 0.25  # how far from a lid its skin moves along

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.nearest import nearest_frames
+from training.warp.source_choice import nearest_frames
 
 MakeFace = Callable[..., np.ndarray]
 

@@ -7,7 +7,7 @@ the rest. Between a limit, an edge, the other edge and the other limit the move 
 none: the skin of a lid is drawn over the eye, and lips part within their outlines.
 
 What opens further than in the source may show what the source hides: between its edges an opening may be painted.
-`training.models.eyes` and `training.models.mouth` know how.
+`training.warp.eyes` and `training.warp.mouth` know how.
 """
 
 import math

@@ -9,8 +9,8 @@ from pipelines import assets
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, MIRRORED
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
 from pipelines.media import images
-from training.models.surface import surface_points
-from training.surface_study import skin_points
+from training.warp.fit_skin_surface import skin_points
+from training.warp.skin_surface import surface_points
 
 MakeFace = Callable[..., np.ndarray]
 

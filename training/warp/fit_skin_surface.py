@@ -1,7 +1,7 @@
-"""How the skin between the landmarks lies, learned from pictures of faces: the map of `training.models.surface`.
+"""How the skin between the landmarks lies, learned from pictures of faces: the map of `training.warp.skin_surface`.
 
-`python -m training.surface_study DATA_SET` finds it anew in a preprocessed data set of synthetic people and writes it
-into the package.
+`python -m training.warp.fit_skin_surface DATA_SET` finds it anew in a preprocessed data set of synthetic people and
+writes it into the package.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pipelines.faces.head_pose import MIRRORED
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
 from pipelines.media.images import decode_jpeg
 from training.images import resize_square
-from training.models.surface import SURFACE_FILE
+from training.warp.skin_surface import SURFACE_FILE
 
 _FRAMES_PER_VIDEO = 6
 _SIZE = 256  # MediaPipe sees what is smaller worse
