@@ -17,7 +17,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -134,7 +134,7 @@ def _verb_help(verb: str) -> str:
 
 def configuration() -> str:
     """Fields of the configuration with their defaults, values of the presets, the service's configuration."""
-    from training import config as training_config
+    from training.config import TrainConfig
     from training.presets import PRESETS
 
     presets = {name: _flat(make()) for name, make in PRESETS.items()}
@@ -149,24 +149,21 @@ def configuration() -> str:
         _table(("field", *(f"`{name}`" for name in presets)), rows),
         "## Training",
     ]
-    pages += [_class(kind) for kind in _dataclasses_of(training_config)]
+    pages += [_class(kind) for kind in _with_nested(TrainConfig)]
     service = _import("serving.service.config", "serving.config")
     pages += ["## Service", "Of `sfumato serve` and of the `args` in `infra/kuberay/rayservice.yaml`."]
-    pages += [_class(kind) for kind in _dataclasses_of(service)]
+    pages += [_class(kind) for kind in _with_nested(service.ServiceConfig)]
     return "\n\n".join(pages) + "\n"
 
 
 def _class(kind: type) -> str:
-    docs = dict(field_docs(kind))
-    rows = [
-        (
-            f"`{field.name}`",
-            f"`{field.type}`",
-            f"`{_default(field)}`" if _default(field) else "",
-            docs.get(field.name, ""),
+    docs, hints = dict(field_docs(kind)), get_type_hints(kind)
+    rows = []
+    for field in dataclasses.fields(kind):
+        default = _default(field)
+        rows.append(
+            (f"`{field.name}`", _type_name(hints[field.name]), default and f"`{default}`", docs.get(field.name, ""))
         )
-        for field in dataclasses.fields(kind)
-    ]
     return f"### {kind.__name__}\n\n{_first_line(kind.__doc__)}\n\n" + _table(
         ("field", "type", "default", "meaning"), rows
     )
@@ -185,13 +182,29 @@ def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
         return str(field.default)
     made = field.default_factory() if field.default_factory is not dataclasses.MISSING else ""
-    return f"{type(made).__name__}()" if dataclasses.is_dataclass(made) else str(made)
+    return "" if dataclasses.is_dataclass(made) else str(made)
 
 
-def _dataclasses_of(module: Any) -> list[type]:
-    """Those that the module defines, the most general one first."""
-    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__]
-    return [kind for kind in reversed(kinds) if dataclasses.is_dataclass(kind)]
+def _with_nested(kind: type) -> Iterator[type]:
+    """A dataclass, then those that are the types of its fields."""
+    yield kind
+    for hint in get_type_hints(kind).values():
+        for nested in (hint, *get_args(hint)):
+            if dataclasses.is_dataclass(nested):
+                assert isinstance(nested, type)
+                yield from _with_nested(nested)
+
+
+def _type_name(hint: Any) -> str:
+    """A type as people write it; one of a dataclass is a link to its table."""
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return f"[{hint.__name__}](#{hint.__name__.lower()})"
+    if get_origin(hint) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(hint))
+    if type(None) in get_args(hint):
+        return f"{_type_name(get_args(hint)[0])} or none"
+    return f"`{hint.__name__ if isinstance(hint, type) and not get_args(hint) else hint}`"
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -211,7 +224,9 @@ def http_api() -> str:
     routes = _import("serving.service.routes", "serving.ingress")
     limits = _import("serving.service.config", "serving.config").UploadLimits()
     errors = _import("serving.service.errors", "serving.errors")
-    described = routes.create_api(routes.Service(None, None, limits, None)).openapi()
+    kinds = get_type_hints(routes.Service)
+    jobs, store = object.__new__(kinds["jobs"]), object.__new__(kinds["store"])  # nothing is asked of them
+    described = routes.create_api(routes.Service(jobs, store, limits, None)).openapi()
     pages = [
         "# HTTP API",
         _made_from("FastAPI's OpenAPI description of the service"),

@@ -96,7 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(assets["mona_lisa"], folder / "portraits" / "mona-lisa.jpg")
     shutil.copy(assets["astronaut"], folder / "portraits" / "astronaut.png")
     for name, asset, seconds in (
-        ("driver.mp4", "clip_carphone", 0.4),
+        ("driver.mp4", "clip_carphone", 0.3),
         ("drivers/ann.mp4", "clip_carphone", 0.3),
         ("drivers/bob.mp4", "clip_single_face", 0.3),
         ("clips/ann.mp4", "clip_carphone", 2.0),
