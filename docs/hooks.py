@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 _SHIM = "https://unpkg.com/iframe-worker/shim"
+_FLAG_IN_TEXT = re.compile(r"(?<![\w`-])--[a-z][\w-]*(?!`)\b")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -95,7 +97,9 @@ def _flags(parser: Any) -> str:
             continue
         text, default = _split_default(action.help or "")
         name = ", ".join(f"`{flag}`" for flag in flags_of(action)) or f"`{action.dest.upper()}`"
-        rows.append((name, _values(action), text, default))
+        if action.dest == "workers" and default == f"`{os.cpu_count()}`":
+            default = "one per core"
+        rows.append((name, _values(action), _FLAG_IN_TEXT.sub(r"`\g<0>`", text), default))
     return _table(("argument", "value", "meaning", "default"), rows)
 
 
@@ -331,7 +335,7 @@ def _cell(text: str) -> str:
 
 
 def _made_from(what: str) -> str:
-    return f"Made from {what} when this site was built."
+    return f"Generated from {what}."
 
 
 def _first_line(doc: str | None) -> str:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 CARD = "training/data/base_model/README.md"
 EVALUATION = "docs/explanation/evaluation.md"
 PAGES = ["README.md", CARD, *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+GENERATED = ("reference/command-line.md", "reference/configuration.md", "reference/http-api.md")
 # Flags of other programs that the pages show.
 _OF_OTHERS = {"--from-literal", "--experiments", "--help", "--version"}
 _FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -68,6 +69,19 @@ def _rows(text: str) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_every_verb_make_target_and_link_exists(page: str) -> None:
+    text = text_of(page)
+    verbs = {verb.split()[0] for verb in sfumato.VERBS}
+    assert set(re.findall(r"(?:^|`|^\$ )sfumato ([a-z][a-z-]*)", text, re.MULTILINE)) <= verbs
+    targets = re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:^|`|^\$ )make ([a-z][a-z-]*)", text, re.MULTILINE)) <= set(targets)
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", text)
+    generated = {f"docs/{name}" for name in GENERATED}
+    places = [(ROOT / page).parent.joinpath(link).resolve() for link in links]
+    assert [path for path in places if not path.exists() and str(path.relative_to(ROOT)) not in generated] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_flag_is_one_of_a_verb(page: str, flags: set[str]) -> None:
     assert set(_FLAG.findall(text_of(page))) - flags - _OF_OTHERS == set()
 
@@ -84,6 +98,10 @@ def test_python_in_a_page_imports_what_exists(page: str) -> None:
         for module, names in re.findall(r"^from ([\w.]+) import (.+)$", code, re.MULTILINE):
             for name in names.split(", "):
                 assert hasattr(importlib.import_module(module), name)
+
+
+def test_pages_made_from_the_code_are_these(hooks: ModuleType) -> None:
+    assert set(hooks.PAGES) == set(GENERATED)
 
 
 def test_every_verb_has_its_line_in_the_generated_page(hooks: ModuleType) -> None:
