@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_every_flag_is_one_of_a_verb(page: str, flags: set[str]) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_of_the_repository_that_is_named_exists(page: str) -> None:
     assert [name for name in _FILE.findall(text_of(page)) if not (ROOT / name).exists()] == []
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    files = [path for folder in ("pipelines", "training", "serving") for path in (ROOT / folder).rglob("*.py")]
+    named = {name for path in files for name in re.findall(r"\bdocs/[\w./-]+\.md", path.read_text())}
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_picture_of_the_architecture_is_what_its_script_draws() -> None:
+    script = ROOT / "docs" / "draw_architecture.py"
+    drawn = runpy.run_path(str(script))["draw"]()
+    assert (ROOT / "docs" / "images" / "architecture.svg").read_text() == drawn
 
 
 @pytest.mark.parametrize("page", PAGES)
