@@ -78,7 +78,7 @@ lock: setup ## Resolve requirements.lock again from pyproject.toml (UPGRADE=--up
 
 .PHONY: clean
 clean: ## Remove .venv and every cache (not demo/)
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: clean-demo
@@ -123,6 +123,13 @@ types: setup ## Check types with mypy --strict
 .PHONY: imports
 imports: setup ## Check which package may import which
 	$(BIN)/lint-imports --no-logo
+
+##@ Documentation
+
+.PHONY: docs
+docs: setup ## Build the documentation into site/, which opens without a server; dead links fail
+	$(BIN)/python docs/draw_architecture.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: help
 help: ## Show this

@@ -1,4 +1,4 @@
-"""What the files around the code promise: make targets, lock file, README."""
+"""What the files around the code promise: make targets, lock file. What documents promise: see tests/docs."""
 
 import re
 import subprocess
@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
-
-import sfumato
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,13 +51,3 @@ def test_torch_of_the_makefile_is_the_projects() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert pin[1] in project["project"]["dependencies"]
     assert f"torch=={project['tool']['uv']['dependency-metadata'][0]['version']}" == pin[1]
-
-
-def test_readme_names_only_verbs_and_files_that_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"(?:^|`)sfumato ([a-z-]+)", text, re.MULTILINE)) <= {
-        verb.split()[0] for verb in sfumato.VERBS
-    }
-    assert all((ROOT / link).exists() for link in re.findall(r"\]\((?!http)([^)#]+)\)", text))
-    targets = re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= set(targets)
