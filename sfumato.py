@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from pipelines.cli import Outcome
+    from pipelines.cli import CommandResult
 
 
 class Verb(NamedTuple):
@@ -167,7 +167,7 @@ def _take_switches(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
     return [*rest, *arguments[end:]], switches
 
 
-def _run(name: str, arguments: list[str]) -> "Outcome":
+def _run(name: str, arguments: list[str]) -> "CommandResult":
     module = importlib.import_module(VERBS[name].module)
     options, unknown = _parse(name, module.Options, arguments)
     if unknown:
@@ -182,7 +182,7 @@ def _run(name: str, arguments: list[str]) -> "Outcome":
             _raise_unknown_flag(flag, known)
         else:
             raise UsageError(f"unexpected argument {unknown[0]!r}")
-    run: Callable[[Any], Outcome] = module.run
+    run: Callable[[Any], CommandResult] = module.run
     return run(options)
 
 

@@ -26,7 +26,7 @@ class Artefact:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """The result of one verb.
 
     `ok` is False when nothing usable came out (exit code 1). `notes` are one-line warnings or reasons for the user.

@@ -18,7 +18,7 @@ import pytest
 import tyro
 
 import sfumato
-from pipelines.cli import Artefact, Outcome
+from pipelines.cli import Artefact, CommandResult
 
 ROOT = Path(sfumato.__file__).parent
 
@@ -37,9 +37,9 @@ class PaintOptions:
     """The medium."""
 
 
-def paint(options: PaintOptions) -> Outcome:
+def paint(options: PaintOptions) -> CommandResult:
     made = (Artefact("picture", options.out),)
-    return Outcome(made=made, counts={"strokes": options.steps}, seconds=1.5, ok=options.steps > 0)
+    return CommandResult(made=made, counts={"strokes": options.steps}, seconds=1.5, ok=options.steps > 0)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_nothing_usable_is_exit_code_1_and_a_line(capsys: pytest.CaptureFixture[
 
 
 def test_reason_of_a_failure_is_its_last_note(verb: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    verb.run = lambda options: Outcome(
+    verb.run = lambda options: CommandResult(
         made=(), counts={}, seconds=0.1, ok=False, notes=("wood: wet", "no wood was dry")
     )
     assert sfumato.main(["paint", "wood", "-o", "x", "--json"]) == 1
@@ -281,22 +281,24 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model as small as the presets' shape allows, untrained."""
     import torch
 
-    from training.checkpoints.bundle import Origin
-    from training.losses.loss_networks import Critics
+    from training.checkpoints.bundle import TrainingProvenance
+    from training.losses.loss_networks import LossNetworks
     from training.losses.perceptual import PerceptualNetwork
     from training.meta_training.checkpoint import save_bundle
     from training.meta_training.collectives import SingleProcess
     from training.meta_training.step import Learner
-    from training.models.identity_rows import RowTable
+    from training.models.identity_rows import IdentityRows
     from training.presets import demo
 
     folder = tmp_path_factory.mktemp("bundle") / "model"
     config = demo()
-    table = RowTable(["id/video"], config.model.embedding_size, learning_rate=0.1)
+    table = IdentityRows(["id/video"], config.model.embedding_size, learning_rate=0.1)
     learner = Learner(
-        config, table, Critics(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
+        config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
     )
-    save_bundle(str(folder), learner, Origin(step=0, images_seen=0, dataset="none", dataset_digest="0" * 64))
+    save_bundle(
+        str(folder), learner, TrainingProvenance(step=0, images_seen=0, dataset="none", dataset_digest="0" * 64)
+    )
     return folder
 
 

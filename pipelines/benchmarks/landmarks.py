@@ -17,10 +17,10 @@ from pipelines import assets
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
 from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
 from pipelines.benchmarks.synthetic_faces import KnownFigures, draw_known, known_counts, known_table, measure_known
-from pipelines.cli import Outcome, console, progress
+from pipelines.cli import CommandResult, console, progress
 from pipelines.faces.detectors import DETECTORS, create_detector, require_weights
 from pipelines.faces.face import Candidates, Face, LandmarkDetector
-from pipelines.faces.face_detectors import create_box_finder
+from pipelines.faces.face_detectors import create_face_detector
 from pipelines.media import video
 from pipelines.media.timestamps import read_frame_table
 
@@ -66,7 +66,7 @@ class _Figures:
     ms_per_frame: float
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Measure. Raises AssetError when the pictures or clips cannot be had."""
     begin = time.monotonic()
     detectors, notes = _available(options)
@@ -81,7 +81,7 @@ def run(options: Options) -> Outcome:
         }
         if detectors and options.synthetic:
             task = bar.add_task("parametric heads", total=options.synthetic)
-            yunet = create_box_finder("yunet", device="cpu", max_faces=5, weights=None)
+            yunet = create_face_detector("yunet", device="cpu", max_faces=5, weights=None)
             known = measure_known(detectors, yunet, draw_known(options.synthetic), lambda: bar.advance(task))
     if figures:
         console().print(_table(figures, len(marked)))
@@ -93,7 +93,7 @@ def run(options: Options) -> Outcome:
         counts |= _counts(name, measured, figures.get(REFERENCE))
     if known is not None:
         counts |= known_counts(known)
-    return Outcome((), counts, time.monotonic() - begin, ok=bool(figures), notes=tuple(notes))
+    return CommandResult((), counts, time.monotonic() - begin, ok=bool(figures), notes=tuple(notes))
 
 
 def _available(options: Options) -> tuple[dict[str, LandmarkDetector], list[str]]:

@@ -24,9 +24,9 @@ from pathlib import Path
 from rich.table import Table
 
 from pipelines.benchmarks import reference_script, stage_floor
-from pipelines.benchmarks.clips import draw_films, fetch_films, given_films
+from pipelines.benchmarks.clips import fetch_clips, given_clips, synthesize_clips
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
-from pipelines.cli import Outcome, console
+from pipelines.cli import CommandResult, console
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_report import ShardReport
@@ -112,7 +112,7 @@ class Figures:
         return {"1 core": hours, f"{_CORES} cores": hours / _CORES}
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Measure.
 
     Raises:
@@ -126,11 +126,11 @@ def run(options: Options) -> Outcome:
         folder = Path(scratch)
         cut = folder / "corpus"
         if options.synthetic:
-            films, notes = draw_films(min(options.synthetic, options.clips), cut, options.seconds)
+            films, notes = synthesize_clips(min(options.synthetic, options.clips), cut, options.seconds)
         elif options.films:
-            films, notes = given_films(options.films, cut, options.seconds)
+            films, notes = given_clips(options.films, cut, options.seconds)
         else:
-            films, notes = fetch_films(cut, options.seconds)
+            films, notes = fetch_clips(cut, options.seconds)
         if options.usual and not reference_script.can_run():
             notes.append("the usual script was not measured: it needs scikit-image, pip install '.[dev]'")
         figures = _measure(options, films, folder)

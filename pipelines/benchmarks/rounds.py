@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.cli import Outcome, progress
+from pipelines.cli import CommandResult, progress
 from pipelines.machine import cpu_seconds
 
 
@@ -22,7 +22,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class BenchOutcome(Outcome):
+class BenchOutcome(CommandResult):
     """An outcome that carries its figures and their ratios into the JSON."""
 
     figures: Mapping[str, Any] = field(default_factory=dict)

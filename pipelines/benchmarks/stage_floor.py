@@ -19,8 +19,8 @@ from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.media.video import Frame
 from pipelines.planning.plan import PlannedClip
-from pipelines.preprocess.candidate_frames import look
-from pipelines.preprocess.clip_to_row import finish
+from pipelines.preprocess.candidate_frames import prepare_clip
+from pipelines.preprocess.clip_to_row import make_row
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import ClipRejected
 from pipelines.preprocess.stopwatch import Stopwatch
@@ -51,12 +51,12 @@ def prepare(path: Path, detector: LandmarkDetector, config: ClipConfig) -> Prepa
     watch = Stopwatch()
     clip = PlannedClip(ClipKey(path.stem, "film", "0"), path.name, path.stat().st_size, "train", 0)
     with Decoder() as decoder:
-        looked = look(clip, path, None, decoder, config, watch)
+        looked = prepare_clip(clip, path, None, decoder, config, watch)
         frames = list(looked.frames)
         (found,) = detector.follow([looked.candidates])
         row: ClipRow | None = None
         with contextlib.suppress(ClipRejected):
-            row = finish(looked, found, decoder, config, watch)
+            row = make_row(looked, found, decoder, config, watch)
     return PreparedClip(path, looked.info, frames, row)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from pipelines.benchmarks.point_errors import PARTS, error_of, is_of, per_mille, percent
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face import LandmarkDetector, make_face
-from pipelines.faces.face_detectors import BoxFinder
+from pipelines.faces.face_detectors import FaceDetector
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from pipelines.synthetic.corpus.filming import cast
 from pipelines.synthetic.motion.motion import Motion
@@ -63,7 +63,7 @@ def _moment(motion: Motion, frame: int) -> Motion:
 
 def measure_known(
     detectors: Mapping[str, LandmarkDetector],
-    yunet: BoxFinder,
+    yunet: FaceDetector,
     people: Iterable[Sequence[KnownFace]],
     advance: Callable[[], None],
 ) -> KnownFigures:

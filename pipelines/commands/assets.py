@@ -12,7 +12,7 @@ from rich.table import Table
 from pipelines import assets
 from pipelines.assets import Asset, AssetError
 from pipelines.assets.catalogue import ASSETS
-from pipelines.cli import Artefact, Outcome, console
+from pipelines.cli import Artefact, CommandResult, console
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Options:
     authors' site only by name."""
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Do one of the three. Raises AssetError for an unknown name or a file that no source gives."""
     begin = time.monotonic()
     chosen = [assets.find(name) for name in dict.fromkeys(options.names)] or _all_for(options.action)
@@ -42,7 +42,7 @@ def _all_for(action: str) -> list[Asset]:
     return [asset for asset in ASSETS.values() if action != "fetch" or asset.carrier or not asset.url]
 
 
-def _list(chosen: list[Asset], begin: float) -> Outcome:
+def _list(chosen: list[Asset], begin: float) -> CommandResult:
     table = Table("name", "bytes", "licence", "from", "cached")
     table.columns[1].justify = "right"
     for asset in chosen:
@@ -52,10 +52,10 @@ def _list(chosen: list[Asset], begin: float) -> Outcome:
         )
     console().print(table)
     cached = sum(assets.is_cached(asset) for asset in chosen)
-    return Outcome((), {"assets": len(chosen), "cached": cached}, time.monotonic() - begin)
+    return CommandResult((), {"assets": len(chosen), "cached": cached}, time.monotonic() - begin)
 
 
-def _fetch(chosen: list[Asset], begin: float) -> Outcome:
+def _fetch(chosen: list[Asset], begin: float) -> CommandResult:
     before = {asset.name for asset in chosen if not assets.verify(asset)}
     try:
         paths = assets.fetch_many([asset.name for asset in chosen])
@@ -65,17 +65,17 @@ def _fetch(chosen: list[Asset], begin: float) -> Outcome:
             raise
         made = tuple(Artefact(asset.name, str(assets.path_of(asset))) for asset in there)
         counts = {"fetched": len(there) - len(before), "missing": len(chosen) - len(there)}
-        return Outcome(made, counts, time.monotonic() - begin, ok=False, notes=(str(error),))
+        return CommandResult(made, counts, time.monotonic() - begin, ok=False, notes=(str(error),))
     made = tuple(Artefact(name, str(path)) for name, path in paths.items())
     counts = {"fetched": len(chosen) - len(before), "already there": len(before)}
-    return Outcome(made, counts, time.monotonic() - begin)
+    return CommandResult(made, counts, time.monotonic() - begin)
 
 
-def _verify(chosen: list[Asset], begin: float) -> Outcome:
+def _verify(chosen: list[Asset], begin: float) -> CommandResult:
     wrong = {asset.name: reason for asset in chosen if (reason := assets.verify(asset))}
     damaged = {name: reason for name, reason in wrong.items() if reason != assets.NOT_FETCHED}
     counts = {"good": len(chosen) - len(wrong), "damaged": len(damaged), "not fetched": len(wrong) - len(damaged)}
-    return Outcome(
+    return CommandResult(
         tuple(Artefact(asset.name, str(assets.path_of(asset))) for asset in chosen if asset.name not in wrong),
         counts,
         time.monotonic() - begin,

@@ -19,7 +19,7 @@ import tyro
 from packaging.requirements import Requirement
 
 from pipelines.assets.cache import cache_folder, fetch, find, is_cached
-from pipelines.cli import Outcome, console
+from pipelines.cli import CommandResult, console
 from pipelines.commands.system_libraries import LIBRARIES, family_of, how_to_install
 
 State = Literal["ok", "note", "missing"]
@@ -49,7 +49,7 @@ class Check:
     remedy: str = ""
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Run every check, show them as a table on stderr; `ok` is False when something required is missing."""
     started = time.monotonic()
     checks = [
@@ -66,7 +66,7 @@ def run(options: Options) -> Outcome:
     ]
     _show(checks)
     missing = [check for check in checks if check.state == "missing"]
-    return Outcome(
+    return CommandResult(
         made=(),
         counts={state: sum(c.state == state for c in checks) for state in ("ok", "note", "missing")},
         seconds=time.monotonic() - started,

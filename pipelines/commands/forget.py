@@ -11,7 +11,7 @@ from difflib import get_close_matches
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome, console, progress
+from pipelines.cli import Artefact, CommandResult, console, progress
 from pipelines.curation import forget_identity
 from pipelines.curation.forget_identity import Holding
 from pipelines.dataset import forgotten_log
@@ -33,7 +33,7 @@ class Options:
     """Do not ask before changing anything."""
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Find, ask, rewrite. An identity that was taken out before is no error: what an interruption left is finished.
 
     Raises:
@@ -50,7 +50,9 @@ def run(options: Options) -> Outcome:
         return _finish(options, plan, begin)
     question = f"{_quantity(holding)} of {options.identity!r} go for good"
     if not options.yes and not _confirmed(question):
-        return Outcome((), _counts(holding, 0), time.monotonic() - begin, ok=False, notes=("nothing was changed",))
+        return CommandResult(
+            (), _counts(holding, 0), time.monotonic() - begin, ok=False, notes=("nothing was changed",)
+        )
     with progress() as bar:
         task = bar.add_task("shards", total=len(holding.shards))
         forget_identity.take_out(options.root, holding, lambda: bar.advance(task))
@@ -59,7 +61,7 @@ def run(options: Options) -> Outcome:
         notes.append(f"copies of the same films went, too: {_some(holding.copies)}")
     if holding.remaining:
         notes.append(f"the same films stay under other names: {_some(holding.remaining)}; forget those identities, too")
-    return Outcome(
+    return CommandResult(
         (Artefact("data set", options.root),),
         _counts(holding, len(holding.shards)),
         time.monotonic() - begin,
@@ -67,7 +69,7 @@ def run(options: Options) -> Outcome:
     )
 
 
-def _finish(options: Options, plan: PlanFile, begin: float) -> Outcome:
+def _finish(options: Options, plan: PlanFile, begin: float) -> CommandResult:
     """What is left to do for an identity that the plan does not name."""
     digest = forgotten_log.hash_of(options.identity)
     earlier = [line for line in forgotten_log.read_log(options.root) if line.identity_sha256 == digest]
@@ -76,7 +78,7 @@ def _finish(options: Options, plan: PlanFile, begin: float) -> Outcome:
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"{options.root} has no identity {options.identity!r}{hint}")
     forget_identity.settle(options.root)
-    return Outcome(
+    return CommandResult(
         (Artefact("data set", options.root),),
         {"clips": 0, "frames": 0, "shards": 0},
         time.monotonic() - begin,

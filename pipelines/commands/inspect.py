@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome
+from pipelines.cli import Artefact, CommandResult
 from pipelines.curation import preview_sample
 from pipelines.curation.preview_page import render
 from pipelines.dataset.manifest import read_manifest
@@ -35,7 +35,7 @@ class Options:
             raise ValueError(f"clips must lie in [1, {_MAX_CLIPS}], got {self.clips}: a page has to stay light")
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Sample, draw, write.
 
     Raises:
@@ -63,4 +63,4 @@ def run(options: Options) -> Outcome:
         "shards": seen.num_shards,
         "bytes": len(page),
     }
-    return Outcome((Artefact("page", options.out),), counts, time.monotonic() - begin)
+    return CommandResult((Artefact("page", options.out),), counts, time.monotonic() - begin)

@@ -13,19 +13,19 @@ from typing import Any, Literal
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Outcome, console
+from pipelines.cli import CommandResult, console
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder_process import Decoder, Limits
 from pipelines.planning.plan import PlanConfig
-from pipelines.planning.prepare import Request, prepare
+from pipelines.planning.prepare import PlanRequest, prepare
 from pipelines.planning.sources import Layout
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import QualityRule
-from pipelines.preprocess.run import Engine, finish_dataset
-from pipelines.preprocess.shard_worker import Tools
+from pipelines.preprocess.run import RunnerOptions, finish_dataset
+from pipelines.preprocess.shard_worker import WorkerOptions
 
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
 
@@ -127,9 +127,9 @@ class Options:
             clip_bytes=self.frames_per_clip * frame_bytes,
         )
 
-    def engine(self) -> Engine:
+    def engine(self) -> RunnerOptions:
         """What runs the shards."""
-        tools = Tools(
+        tools = WorkerOptions(
             device=self.device,
             weights=self.detector_weights,
             limits=Limits(stall_s=self.clip_timeout),
@@ -137,7 +137,7 @@ class Options:
         )
         hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
         wanted = {name: value for name, value in hints.items() if value is not None}
-        return Engine(self.runner, self.workers, self.beam_args, self.canary, tools, wanted)
+        return RunnerOptions(self.runner, self.workers, self.beam_args, self.canary, tools, wanted)
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
@@ -148,7 +148,7 @@ def accept_unknown(options: Options, args: list[str]) -> Options:
     return dataclasses.replace(options, beam_args=tuple(args))
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Plan, run what is not done, and write the manifest last.
 
     Raises:
@@ -166,7 +166,7 @@ def run(options: Options) -> Outcome:
     weights = require_weights(detector, boxes=config.detector_boxes, weights=options.detector_weights)
     settings = config_record(config, plan_config, weights)
     prepared = prepare(
-        Request(options.src, options.out, options.layout, settings, plan_config, options.test_list, options.add)
+        PlanRequest(options.src, options.out, options.layout, settings, plan_config, options.test_list, options.add)
     )
     corpus = prepared.plan.corpus
     source = options.src.rstrip("/").rpartition("/")[2] or options.src

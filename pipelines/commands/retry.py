@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome
+from pipelines.cli import Artefact, CommandResult
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import SPLITS
 from pipelines.media.decoder_process import Limits
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import PlanFile, write_plan
 from pipelines.preprocess.finalize import collect_reports, failed_clips, summarize
-from pipelines.preprocess.run import Engine, finish_dataset
-from pipelines.preprocess.shard_worker import Tools
+from pipelines.preprocess.run import RunnerOptions, finish_dataset
+from pipelines.preprocess.shard_worker import WorkerOptions
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def accept_unknown(options: Options, args: list[str]) -> Options:
     return dataclasses.replace(options, beam_args=tuple(args))
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Plan supplement shards for what failed, run them, and bring the manifest up to date.
 
     Raises:
@@ -76,14 +76,14 @@ def run(options: Options) -> Outcome:
     corpus = storage.absolute(options.src) if options.src is not None else plan.corpus
     # Failing again is what a retry must expect: no budget.
     limits = Limits(stall_s=options.clip_timeout)
-    tools = Tools(device=options.device, weights=options.detector_weights, limits=limits, failure_budget=1.0)
+    tools = WorkerOptions(device=options.device, weights=options.detector_weights, limits=limits, failure_budget=1.0)
     summary = summarize(plan, corpus, tools)
     # A retry that was interrupted has planned its shards already; they come first.
     begun = any(shard.spec.finished() is None for shard in summary.shards)
     if not begun:
         failed = list(failed_clips(plan, summary, collect_reports(summary), options.max_attempts))
         if not failed:
-            return Outcome(
+            return CommandResult(
                 made=(Artefact("data set", options.root),),
                 counts=dict(manifest.counts),
                 seconds=time.monotonic() - begin,
@@ -91,7 +91,7 @@ def run(options: Options) -> Outcome:
             )
         write_plan(options.root, plan.config, plan.corpus, _with_supplement(plan, failed))
         plan = PlanFile(options.root)
-    engine = Engine(options.runner, options.workers, options.beam_args, 0, tools)
+    engine = RunnerOptions(options.runner, options.workers, options.beam_args, 0, tools)
     before = manifest.counts["failed"]
     outcome = finish_dataset(
         plan, corpus, engine, source=manifest.source, licence=manifest.licence, notes=(), begin=begin

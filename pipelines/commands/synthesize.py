@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome, progress
+from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.storage.files import remove_leftovers
 from pipelines.synthetic.corpus.corpus import (
     MANIFEST,
@@ -74,7 +74,7 @@ class Options:
         )
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Film the clips that are not there yet, and write the manifest last.
 
     Raises:
@@ -114,7 +114,7 @@ def run(options: Options) -> Outcome:
         Artefact("manifest", storage.join(options.out, MANIFEST)),
         Artefact("people", storage.join(options.out, SHEET)),
     )
-    return Outcome(made, counts, time.monotonic() - begun, notes=(speed,))
+    return CommandResult(made, counts, time.monotonic() - begun, notes=(speed,))
 
 
 def make_camera(size: int) -> Camera:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from pipelines.cli import Artefact, Outcome, progress
+from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.curation.validate_dataset import Validation, validate
 
 _SHOWN = 20
@@ -31,7 +31,7 @@ class Options:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Check everything; every finding is a note, and with any the outcome is not ok.
 
     Raises:
@@ -50,7 +50,7 @@ def run(options: Options) -> Outcome:
     return _outcome(options.root, result, time.monotonic() - begin)
 
 
-def _outcome(root: str, result: Validation, seconds: float) -> Outcome:
+def _outcome(root: str, result: Validation, seconds: float) -> CommandResult:
     number = len(result.findings)
     notes = [*result.notes, *map(str, result.findings[:_SHOWN])]
     if number > _SHOWN:
@@ -65,4 +65,4 @@ def _outcome(root: str, result: Validation, seconds: float) -> Outcome:
         "findings": number,
     }
     made = () if number else (Artefact("sound data set", root),)
-    return Outcome(made, counts, seconds, ok=not number, notes=tuple(notes))
+    return CommandResult(made, counts, seconds, ok=not number, notes=tuple(notes))

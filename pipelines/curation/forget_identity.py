@@ -21,8 +21,8 @@ from pipelines.dataset.manifest import DatasetManifest, read_manifest
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
-from pipelines.preprocess.finalize import collect_reports, complete, summarize
-from pipelines.preprocess.shard_worker import Tools
+from pipelines.preprocess.finalize import collect_reports, summarize, write_manifest
+from pipelines.preprocess.shard_worker import WorkerOptions
 from pipelines.storage.files import remove_leftovers
 from pipelines.storage.parquet import read_table
 
@@ -157,8 +157,8 @@ def settle(root: str) -> DatasetManifest:
         OSError: a shard is not done, or was made for other inputs than the plan's.
     """
     manifest, plan = read_manifest(root), PlanFile(root)
-    summary = summarize(plan, plan.corpus, Tools())
-    return complete(
+    summary = summarize(plan, plan.corpus, WorkerOptions())
+    return write_manifest(
         root,
         plan,
         summary,

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.curation.histograms import Histogram, histogram, near_misses, pose_coverage
-from pipelines.curation.preview_sample import Gallery, Tile
+from pipelines.curation.preview_sample import PreviewSample, Tile
 from pipelines.dataset.data_card import EXPLANATIONS
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.schema import SPLITS
@@ -32,7 +32,7 @@ _CHARTS = (
 )
 
 
-def render(manifest: DatasetManifest, gallery: Gallery, seed: int) -> str:
+def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
     """The page. The same arguments give the same text."""
     style, script = (
         resources.files("pipelines").joinpath("data", f"inspect.{kind}").read_text() for kind in ("css", "js")
@@ -122,7 +122,7 @@ def _lines(tile: Tile) -> list[dict[str, str]]:
     ]
 
 
-def _refused(gallery: Gallery) -> dict[str, list[dict[str, Any]]]:
+def _refused(gallery: PreviewSample) -> dict[str, list[dict[str, Any]]]:
     """The rows to be shown, by code."""
     shown: dict[str, list[dict[str, Any]]] = {}
     for row in gallery.rejects:
@@ -143,7 +143,7 @@ def _measures(row: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _histograms(gallery: Gallery) -> list[tuple[str, str, Histogram | None]]:
+def _histograms(gallery: PreviewSample) -> list[tuple[str, str, Histogram | None]]:
     charts = [
         (title, unit, histogram(gallery.numbers[name], logarithmic=name == "sharpness"))
         for title, unit, name in _CHARTS
@@ -156,7 +156,7 @@ def _histograms(gallery: Gallery) -> list[tuple[str, str, Histogram | None]]:
     ]
 
 
-def _sampled(manifest: DatasetManifest, gallery: Gallery, seed: int) -> str:
+def _sampled(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
     every = gallery.num_shards == len(manifest.shards)
     shards = f"all {gallery.num_shards:,}" if every else f"{gallery.num_shards:,} of {len(manifest.shards):,}"
     clips = f"{len(gallery.strips):,} of {manifest.counts.get('done', 0):,} clips"

@@ -45,7 +45,7 @@ class Tile:
 
 
 @dataclass(frozen=True, eq=False)
-class Strip:
+class ClipStrip:
     """A few frames of one clip, from the picture's left to its right."""
 
     names: ClipNames
@@ -55,10 +55,10 @@ class Strip:
 
 
 @dataclass(frozen=True, eq=False)
-class Gallery:
+class PreviewSample:
     """What was sampled."""
 
-    strips: tuple[Strip, ...]
+    strips: tuple[ClipStrip, ...]
     numbers: Mapping[str, Float[np.ndarray, " frames"]]
     """Per-frame columns of the indexes looked into."""
     frames_per_clip: Float[np.ndarray, " clips"]
@@ -87,7 +87,7 @@ class _Look:
     rejects: Sequence[Mapping[str, Any]]
 
 
-def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> Gallery:
+def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> PreviewSample:
     """Look into up to MAX_SHARDS shards, and take `num_clips` clips spread over identities. The same seed, the same.
 
     Raises:
@@ -108,7 +108,7 @@ def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> G
         looks = list(pool.map(look, entries))
         chosen = _spread([clip for seen in looks for clip in seen.clips], num_clips, rng)
         strips = tuple(pool.map(lambda clip: _strip(root, clip), sorted(chosen, key=lambda clip: clip.names)))
-    return Gallery(
+    return PreviewSample(
         strips=strips,
         numbers={name: np.concatenate([np.zeros(0), *(seen.numbers[name] for seen in looks)]) for name in _NUMBERS},
         frames_per_clip=np.array([length for seen in looks for length in seen.lengths], dtype=np.float64),
@@ -175,7 +175,7 @@ def choose_frames(features: Float[np.ndarray, "frames features"], number: int) -
     return chosen
 
 
-def _strip(root: str, clip: _Clip) -> Strip:
+def _strip(root: str, clip: _Clip) -> ClipStrip:
     rows = clip.rows
     features = np.stack([rows[name] for name in ("yaw", "pitch", "mouth_openness", "eye_openness")], axis=1) / _SCALES
     chosen = sorted(choose_frames(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
@@ -191,7 +191,7 @@ def _strip(root: str, clip: _Clip) -> Strip:
         landmarks = np.frombuffer(points, "<f4").reshape(NUM_LANDMARKS, 2).astype(np.float32)
         numbers = {name: float(rows[name][i]) for name in _NUMBERS}
         tiles.append(Tile(_small(decode_jpeg(jpeg)), landmarks, int(rows["frame_index"][i]), numbers))
-    return Strip(clip.names, clip.entry.split, len(rows["yaw"]), tuple(tiles))
+    return ClipStrip(clip.names, clip.entry.split, len(rows["yaw"]), tuple(tiles))
 
 
 def _small(image: UInt8[np.ndarray, "size size 3"]) -> bytes:

@@ -16,7 +16,7 @@ Spread = Mapping[str, Mapping[str, int]]
 """Frames by "yaw" and by "pitch" (degrees), clips by number of "frames"; keys are whole numbers as JSON has them."""
 
 
-def spread_of(rows: Sequence[ClipRow]) -> dict[str, dict[str, int]]:
+def count_poses(rows: Sequence[ClipRow]) -> dict[str, dict[str, int]]:
     """The spread of some clips."""
     return {
         "yaw": _steps(angle for row in rows for angle in row.yaw),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.dataset import schema
-from pipelines.dataset.pose_counts import spread_of
+from pipelines.dataset.pose_counts import count_poses
 from pipelines.dataset.reader import plain_chunks
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport
@@ -73,7 +73,7 @@ def write_shard(
             codes=dict(sorted(codes.items())),
             seconds={stage: round(value, 4) for stage, value in seconds.items()},
             source_us=sum(row.end_us - row.start_us for row in rows),
-            spread=spread_of(rows),
+            spread=count_poses(rows),
         )
     storage.write_bytes(storage.join(root, schema.report_name(split, shard)), report.to_json().encode())
     return report

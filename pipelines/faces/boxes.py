@@ -69,7 +69,7 @@ def in_picture(box: Box, image: UInt8[np.ndarray, "height width 3"]) -> bool:
     return share_inside(box, (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))) >= _MOSTLY
 
 
-def lead_nowhere(found: Sequence[object]) -> bool:
+def hints_failed(found: Sequence[object]) -> bool:
     """Whether hints have shown no face in most of the frames so far; falsy entries are frames without."""
     return sum(not faces for faces in found) > _MOSTLY * len(found)
 
@@ -85,9 +85,9 @@ def follow_hints(
     found: list[list[Face]] = []
     for frame in clip.frames:
         found.append(_face_at(frame, box_at(clip.hints, frame.index), detect))
-        if len(found) >= _LOSE_PATIENCE and lead_nowhere(found):
+        if len(found) >= _LOSE_PATIENCE and hints_failed(found):
             return None
-    return None if lead_nowhere(found) else found
+    return None if hints_failed(found) else found
 
 
 def _face_at(

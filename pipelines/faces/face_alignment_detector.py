@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines.assets.weights import locate
-from pipelines.faces.boxes import between, box_at, in_picture, lead_nowhere
+from pipelines.faces.boxes import between, box_at, hints_failed, in_picture
 from pipelines.faces.face import Box, Candidates, Face, largest_first
-from pipelines.faces.face_detectors import BoxFinder, create_box_finder
+from pipelines.faces.face_detectors import FaceDetector, create_face_detector
 from pipelines.faces.fan import CROPS_AT_ONCE, HINT_SCALE, Fan, View, cut, fits, load_fan, view_of
 from pipelines.faces.requirements import require_package
 from pipelines.media import video
@@ -63,9 +63,9 @@ class FaceAlignmentDetector:
         self._max_faces = max_faces
         self._boxes = boxes
         self._weights = weights
-        self._networks: tuple[BoxFinder, Fan] | None = None
+        self._networks: tuple[FaceDetector, Fan] | None = None
 
-    def _load(self) -> tuple[BoxFinder, Fan]:
+    def _load(self) -> tuple[FaceDetector, Fan]:
         if self._networks is None:
             require_package(self.name)
             import torch
@@ -73,7 +73,7 @@ class FaceAlignmentDetector:
             if self._device.startswith("cuda") and not torch.cuda.is_available():
                 raise ValueError("face-alignment was asked to run on cuda, and there is no CUDA device here")
             fan = load_fan(locate("fan_2d", self._weights), self._device)
-            finder = create_box_finder(
+            finder = create_face_detector(
                 self._boxes, device=self._device, max_faces=self._max_faces, weights=self._weights
             )
             self._networks = finder, fan
@@ -102,7 +102,7 @@ class FaceAlignmentDetector:
     def _follow_hints(self, clips: Sequence[Candidates]) -> list[list[list[_Fitted]] | None]:
         """Per clip what FAN makes of the known boxes; None where they lead nowhere."""
         found = self._fit(clips, [_hinted(clip) for clip in clips])
-        led = [not lead_nowhere([_all_good(frame) for frame in frames]) for frames in found]
+        led = [not hints_failed([_all_good(frame) for frame in frames]) for frames in found]
         doubtful = [
             {position for position, frame in enumerate(frames) if not _all_good(frame)} if good else set()
             for frames, good in zip(found, led, strict=True)

@@ -21,7 +21,7 @@ _YUNET_OVERLAP = 0.3
 _YUNET_CANDIDATES = 50  # boxes before those that overlap are joined
 
 
-class BoxFinder(Protocol):
+class FaceDetector(Protocol):
     """Finds faces' boxes. FAN is shown (width + height) * 200 / `reference_scale` pixels of the picture around one.
 
     `pictures_at_once` is how many pictures of one size `find` takes in one forward.
@@ -35,7 +35,7 @@ class BoxFinder(Protocol):
         ...
 
 
-def create_box_finder(boxes: str, *, device: str, max_faces: int, weights: str | None) -> BoxFinder:
+def create_face_detector(boxes: str, *, device: str, max_faces: int, weights: str | None) -> FaceDetector:
     """The finder `boxes` of `landmarks.BOXES`. Raises ValueError when its weights cannot be had."""
     files = box_files(boxes, weights)
     if boxes == "yunet":
@@ -43,11 +43,11 @@ def create_box_finder(boxes: str, *, device: str, max_faces: int, weights: str |
     if boxes == "s3fd":
         from face_alignment.detection.sfd import FaceDetector as S3fd
 
-        return LibraryBoxes(S3fd(device=device, path_to_detector=str(files[0])), max_faces=max_faces)
+        return LibraryDetector(S3fd(device=device, path_to_detector=str(files[0])), max_faces=max_faces)
     from face_alignment.detection.blazeface import FaceDetector as BlazeFace
 
     kwargs = {"back_model": True, "path_to_detector": str(files[0]), "path_to_anchor": str(files[1])}
-    return LibraryBoxes(BlazeFace(device=device, **kwargs), max_faces=max_faces)
+    return LibraryDetector(BlazeFace(device=device, **kwargs), max_faces=max_faces)
 
 
 class YuNet:
@@ -82,7 +82,7 @@ class YuNet:
         return [(box, points[box]) for box in _largest([*points], image, self._max_faces)]
 
 
-class LibraryBoxes:
+class LibraryDetector:
     """A detector of the face-alignment library, on batches of frames of one size."""
 
     pictures_at_once = 16

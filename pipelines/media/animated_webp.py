@@ -14,7 +14,7 @@ _MAX_SECONDS = 8.0
 _QUALITY = 60
 
 
-def write_moving_picture(video: Path, out: Path, *, start_s: float = 0.0) -> None:
+def write_animated_webp(video: Path, out: Path, *, start_s: float = 0.0) -> None:
     """Write up to 8 s of `video` at 12 frames a second, 600 px wide, as a WebP that loops.
 
     Raises:

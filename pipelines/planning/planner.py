@@ -48,7 +48,7 @@ DROP TABLE found;
 class Planner:
     """Collects a listing and cuts it into shards. A context manager; its scratch file goes with it.
 
-    Use in this order: `add` the listing, `know` the earlier plan, `compare`, then `shards`.
+    Use in this order: `add` the listing, `load_previous` the earlier plan, `compare`, then `shards`.
     """
 
     def __init__(self, config: PlanConfig, *, test_identities: frozenset[str] = frozenset()) -> None:
@@ -91,7 +91,7 @@ class Planner:
             self._database.execute("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *more))
         self._database.execute("COMMIT")
 
-    def know(self, planned: Iterable[PlannedClip]) -> None:
+    def load_previous(self, planned: Iterable[PlannedClip]) -> None:
         """Take in the rows of an earlier plan."""
         self._database.execute("BEGIN")
         self._database.executemany(

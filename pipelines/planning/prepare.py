@@ -23,7 +23,7 @@ _PUBLISHED_LISTS = Path(__file__).parent / "data" / "voxceleb_test_identities.tx
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What a run of `preprocess` was asked to make."""
 
     src: str
@@ -61,7 +61,7 @@ class Prepared:
         return notes
 
 
-def prepare(request: Request) -> Prepared:
+def prepare(request: PlanRequest) -> Prepared:
     """Compare the listing with the plan in OUT, and write the plan if there is anything new.
 
     Raises:
@@ -73,7 +73,7 @@ def prepare(request: Request) -> Prepared:
     corpus = storage.absolute(corpus_root(request.src))
     with Planner(request.plan, test_identities=held_out_identities(request.test_list)) as planner:
         if earlier is not None:
-            planner.know(itertools.chain.from_iterable(earlier.all_clips()))
+            planner.load_previous(itertools.chain.from_iterable(earlier.all_clips()))
         planner.add(find_sources(request.src, request.layout))
         changes = planner.compare(frozenset(line.identity_sha256 for line in read_log(request.out)))
         _check_corpus(request, changes)
@@ -97,7 +97,7 @@ def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
         raise ValueError(f"{earlier.root} was begun with another config: {changes}. Take the same flags or another OUT")
 
 
-def _check_corpus(request: Request, changes: Changes) -> None:
+def _check_corpus(request: PlanRequest, changes: Changes) -> None:
     if changes.changed:
         more = "" if len(changes.changed) == 1 else f" and {len(changes.changed) - 1} or more others"
         raise ValueError(

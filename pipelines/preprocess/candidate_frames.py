@@ -100,7 +100,7 @@ def _thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class PreparedClip:
     """A clip whose candidate frames are at hand: what a detector needs to follow the face."""
 
     clip: PlannedClip
@@ -117,9 +117,9 @@ class Look:
         return Candidates(self.frames, self.hints)
 
 
-def look(
+def prepare_clip(
     clip: PlannedClip, path: Path, box_text: str | None, decoder: Decoder, config: ClipConfig, watch: Stopwatch
-) -> Look:
+) -> PreparedClip:
     """Probe a clip that lies at the local `path`, and decode its candidate frames.
 
     Args:
@@ -146,7 +146,9 @@ def look(
             begin = 0.0 if clip.is_excerpt else float(track.span[0])
             times = {index: begin + seconds for index, seconds in decoder.times(path, indices).items()}
             hints = track.at(times, info.width, info.height)
-    return Look(clip, path, sha256, info, CandidateFrames(clip, path, info, indices, decoder, watch), hints, track)
+    return PreparedClip(
+        clip, path, sha256, info, CandidateFrames(clip, path, info, indices, decoder, watch), hints, track
+    )
 
 
 def _boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:

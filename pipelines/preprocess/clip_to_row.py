@@ -17,7 +17,7 @@ from pipelines.media import scene_cuts
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess import frame_sampling, quality
-from pipelines.preprocess.candidate_frames import Look, blamed_on
+from pipelines.preprocess.candidate_frames import PreparedClip, blamed_on
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import ClipRejected, RejectReason
 from pipelines.preprocess.stopwatch import Stopwatch
@@ -32,8 +32,8 @@ class _Sighting:
     face: Face
 
 
-def finish(
-    looked: Look, found: Sequence[Sequence[Face]], decoder: Decoder, config: ClipConfig, watch: Stopwatch
+def make_row(
+    looked: PreparedClip, found: Sequence[Sequence[Face]], decoder: Decoder, config: ClipConfig, watch: Stopwatch
 ) -> ClipRow:
     """Make the row of a clip from the faces of its candidate frames, one list a frame.
 
@@ -76,7 +76,7 @@ def _measured(measures: Measures, sightings: Sequence[_Sighting]) -> Measures:
     return dataclasses.replace(measures, frames_with_face=len(sightings), face_size=size)
 
 
-def _follow(looked: Look, found: Sequence[Sequence[Face]], config: ClipConfig) -> list[_Sighting]:
+def _follow(looked: PreparedClip, found: Sequence[Sequence[Face]], config: ClipConfig) -> list[_Sighting]:
     """The main face of the scene where it is seen most; frames without it are left out."""
     signatures = looked.frames.signatures
     places = sorted(signatures)
@@ -113,7 +113,7 @@ def _follow(looked: Look, found: Sequence[Sequence[Face]], config: ClipConfig) -
 
 
 def _row(
-    looked: Look,
+    looked: PreparedClip,
     kept: Sequence[_Sighting],
     crops: Sequence[UInt8[np.ndarray, "size size 3"]],
     affine: Float64[np.ndarray, "2 3"],

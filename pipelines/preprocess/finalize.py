@@ -19,7 +19,7 @@ from pipelines.dataset.shard_report import ShardReport, sum_seconds
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.preprocess.config import ClipConfig
-from pipelines.preprocess.shard_worker import ShardSpec, Tools
+from pipelines.preprocess.shard_worker import ShardSpec, WorkerOptions
 from pipelines.storage.files import remove_leftovers
 from pipelines.storage.parquet import read_table
 
@@ -54,7 +54,7 @@ def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
         raise ValueError(f"the data set was begun by another version: {error}") from error
 
 
-def summarize(plan: PlanFile, corpus: str, tools: Tools) -> PlanSummary:
+def summarize(plan: PlanFile, corpus: str, tools: WorkerOptions) -> PlanSummary:
     """The specs of all shards, in order. Reads the plan once, shard by shard."""
     config, config_sha256 = clip_config(plan.config), schema.digest_of(plan.config)
     shards: list[PlannedShard] = []
@@ -110,7 +110,7 @@ def read_rejects(root: str, reports: Sequence[ShardReport]) -> Iterator[Mapping[
                 yield {**row, "split": report.split, "shard": report.shard}
 
 
-def complete(
+def write_manifest(
     root: str,
     plan: PlanFile,
     summary: PlanSummary,

@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome, console
+from pipelines.cli import Artefact, CommandResult, console
 from pipelines.planning.plan_file import PlanFile
 from pipelines.preprocess.canary import run_canary
-from pipelines.preprocess.finalize import PlannedShard, collect_reports, complete, refusals, summarize
-from pipelines.preprocess.shard_worker import STOP, ShardWorker, Tools
+from pipelines.preprocess.finalize import PlannedShard, collect_reports, refusals, summarize, write_manifest
+from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
 
 _CANARY_PAYS = 8  # times as many clips to come as the canary tries
 
 
 @dataclass(frozen=True)
-class Engine:
+class RunnerOptions:
     """What runs the shards: nothing here changes what comes out."""
 
     runner: str
     workers: int
     beam_args: tuple[str, ...]
     canary: int
-    tools: Tools
+    tools: WorkerOptions
     hints: Mapping[str, str] = field(default_factory=dict)
     """What a worker of a far engine needs: Beam's resource hints."""
 
@@ -33,13 +33,13 @@ class Engine:
 def finish_dataset(
     plan: PlanFile,
     corpus: str,
-    engine: Engine,
+    engine: RunnerOptions,
     *,
     source: str,
     licence: str,
     notes: Sequence[str],
     begin: float,
-) -> Outcome:
+) -> CommandResult:
     """Make the shards that are not done, then the manifest.
 
     Raises:
@@ -52,7 +52,7 @@ def finish_dataset(
     if todo:
         _run(plan.root, todo, engine)
     reports = collect_reports(summary)
-    manifest = complete(plan.root, plan, summary, reports, source=source, licence=licence)
+    manifest = write_manifest(plan.root, plan, summary, reports, source=source, licence=licence)
     counts = dict(manifest.counts)
     sums = (
         f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {counts['inputs']} inputs"
@@ -62,7 +62,7 @@ def finish_dataset(
         lines.append(f"{len(reports) - len(todo)} of {len(reports)} shards were done before")
     if not counts["done"]:
         lines.append("no clip gave a usable row")
-    return Outcome(
+    return CommandResult(
         made=(Artefact("data set", plan.root),),
         counts=counts,
         seconds=time.monotonic() - begin,
@@ -71,7 +71,7 @@ def finish_dataset(
     )
 
 
-def _run(root: str, todo: Sequence[PlannedShard], engine: Engine) -> None:
+def _run(root: str, todo: Sequence[PlannedShard], engine: RunnerOptions) -> None:
     from pipelines.preprocess.beam_runner import run_shards
 
     stop = storage.join(root, STOP)
@@ -83,7 +83,7 @@ def _run(root: str, todo: Sequence[PlannedShard], engine: Engine) -> None:
         raise OSError(f"the run was stopped: {reason}")
 
 
-def _show_forecast(todo: Sequence[PlannedShard], engine: Engine) -> None:
+def _show_forecast(todo: Sequence[PlannedShard], engine: RunnerOptions) -> None:
     """Try a few clips before a large run and say what it will cost."""
     num_clips = sum(shard.num_clips for shard in todo)
     if not engine.canary or num_clips < engine.canary * _CANARY_PAYS:

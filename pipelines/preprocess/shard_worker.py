@@ -18,8 +18,8 @@ from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.media.decoder_process import Decoder, DecoderDied, Limits
 from pipelines.planning.plan import PlannedClip, below, source_url
 from pipelines.planning.plan_file import PlanFile, plan_row
-from pipelines.preprocess.candidate_frames import Look, look
-from pipelines.preprocess.clip_to_row import finish
+from pipelines.preprocess.candidate_frames import PreparedClip, prepare_clip
+from pipelines.preprocess.clip_to_row import make_row
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.failure_budget import FailureBudget, FailureBudgetExceeded
 from pipelines.preprocess.quality import ClipRejected, RejectReason
@@ -30,7 +30,7 @@ _GROUP_BYTES = 1024 * 1024 * 1024  # of frames held for one call of a detector t
 
 
 @dataclass(frozen=True)
-class Tools:
+class WorkerOptions:
     """How a worker works: nothing here changes what comes out."""
 
     device: str = "cpu"
@@ -53,7 +53,7 @@ class ShardSpec:
     config: ClipConfig
     config_sha256: str
     spec_sha256: str
-    tools: Tools = field(default_factory=Tools)
+    tools: WorkerOptions = field(default_factory=WorkerOptions)
 
     def finished(self) -> ShardReport | None:
         """The report when this very shard is done already."""
@@ -155,10 +155,10 @@ def process_clips(
     """The outcome of each clip, in order. As many clips as the detector likes are looked at together; which ones, the
     clips alone decide."""
     with contextlib.ExitStack() as files:
-        group: list[Look | Reject] = []
+        group: list[PreparedClip | Reject] = []
         for clip in clips:
             group.append(_look(clip, corpus, decoder, config, watch, files))
-            looked = [item for item in group if isinstance(item, Look)]
+            looked = [item for item in group if isinstance(item, PreparedClip)]
             held = sum(item.frames.num_held_bytes for item in looked)
             if len(looked) >= detector.clips_at_once or held > _GROUP_BYTES:
                 yield from _finish(group, detector, decoder, config, watch)
@@ -174,26 +174,26 @@ def _look(
     config: ClipConfig,
     watch: Stopwatch,
     files: contextlib.ExitStack,
-) -> Look | Reject:
+) -> PreparedClip | Reject:
     if clip.duplicate_of is not None:
         return _reject(clip, ClipRejected(RejectReason.DUPLICATE, "plan", f"same content as {clip.duplicate_of}"))
     try:
         with watch("fetch"):
             path = files.enter_context(local_file(clip, corpus))
             box_text = storage.read_bytes(below(corpus, clip.boxes)) if clip.boxes else None
-        return look(clip, path, box_text.decode(errors="replace") if box_text else None, decoder, config, watch)
+        return prepare_clip(clip, path, box_text.decode(errors="replace") if box_text else None, decoder, config, watch)
     except Exception as error:  # noqa: BLE001 - one poisonous clip must not cost the shard; it is a row with a reason
         return _reject(clip, error)
 
 
 def _finish(
-    group: list[Look | Reject],
+    group: list[PreparedClip | Reject],
     detector: LandmarkDetector,
     decoder: Decoder,
     config: ClipConfig,
     watch: Stopwatch,
 ) -> Iterator[ClipRow | Reject]:
-    looked = [item for item in group if isinstance(item, Look)]
+    looked = [item for item in group if isinstance(item, PreparedClip)]
     faces = iter(_follow(looked, detector, watch))
     for item in group:
         if isinstance(item, Reject):
@@ -203,13 +203,13 @@ def _finish(
             found = next(faces)
             if isinstance(found, Exception):
                 raise found
-            yield finish(item, found, decoder, config, watch)
+            yield make_row(item, found, decoder, config, watch)
         except Exception as error:  # noqa: BLE001 - as in _look
             yield _reject(item.clip, error)
 
 
 def _follow(
-    looked: list[Look], detector: LandmarkDetector, watch: Stopwatch
+    looked: list[PreparedClip], detector: LandmarkDetector, watch: Stopwatch
 ) -> Sequence[Sequence[Sequence[Face]] | Exception]:
     """The faces of each clip's frames, or what went wrong. When a group fails, each of its clips is tried alone."""
     if not looked:

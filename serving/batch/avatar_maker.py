@@ -34,7 +34,7 @@ class Shot:
     side_by_side: Path | None
 
 
-class Studio(Protocol):
+class AvatarMaker(Protocol):
     """Makes avatars and videos."""
 
     def version(self, source: Input) -> str:
@@ -63,7 +63,7 @@ class Recipe:
     """Weights that the base model was trained with and no registry carries."""
 
 
-class ModelStudio:
+class ModelAvatarMaker:
     """The studio with the real networks. Avatars of pictures are kept below `avatars/` of the workspace's folder.
 
     Raises:

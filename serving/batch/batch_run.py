@@ -12,10 +12,10 @@ from rich.progress import Progress, TaskID
 
 from pipelines import cli, storage
 from pipelines.media.video import probe
-from serving.batch.avatar_maker import OnStep, Shot, Studio
+from serving.batch.avatar_maker import AvatarMaker, OnStep, Shot
 from serving.batch.inputs import Input, one_line
 from serving.batch.mosaic import write_mosaic
-from serving.batch.sidecars import Origin, Sidecar, find_done, key_of, write_sidecar
+from serving.batch.sidecars import Sidecar, SidecarSource, find_done, key_of, write_sidecar
 from serving.batch.workspace import Workspace
 from training.animation.render import COMMENT, GENERATED_BY
 
@@ -27,11 +27,11 @@ _LABELS = {".side-by-side.mp4": "side by side", ".mosaic.mp4": "mosaic"}
 
 
 @dataclass
-class Production:
+class BatchRun:
     """One run of sources x drivers."""
 
     space: Workspace
-    studio: Studio
+    studio: AvatarMaker
     options: RenderOptions
     progress: Progress
     side_by_side: bool = True
@@ -56,10 +56,10 @@ class Production:
         self.notes[problem] = None
         self.num_failed += num_videos
 
-    def outcome(self, seconds: float) -> cli.Outcome:
+    def outcome(self, seconds: float) -> cli.CommandResult:
         counts = {"rendered": self.num_rendered, "reused": self.num_reused, "failed": self.num_failed}
         usable = self.num_rendered + self.num_reused > 0
-        return cli.Outcome(tuple(self.made), counts, seconds, ok=usable, notes=tuple(self.notes))
+        return cli.CommandResult(tuple(self.made), counts, seconds, ok=usable, notes=tuple(self.notes))
 
     def _is_usable(self, driver: Input, num_sources: int) -> bool:
         try:
@@ -116,8 +116,8 @@ class Production:
                 key=key,
                 generated_by=GENERATED_BY,
                 files=files,
-                sources=(Origin(source.url, source.sha256),),
-                drivers=(Origin(driver.url, driver.sha256),),
+                sources=(SidecarSource(source.url, source.sha256),),
+                drivers=(SidecarSource(driver.url, driver.sha256),),
                 model=avatar.base_version,
                 options=asdict(self.options),
                 frames=report.frames,

@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Origin:
+class SidecarSource:
     """One input of a video."""
 
     path: str
@@ -32,8 +32,8 @@ class Sidecar:
     generated_by: str
     files: tuple[str, ...]
     """The videos, by name, in the sidecar's folder."""
-    sources: tuple[Origin, ...]
-    drivers: tuple[Origin, ...]
+    sources: tuple[SidecarSource, ...]
+    drivers: tuple[SidecarSource, ...]
     model: str
     """Version of the base model."""
     options: Mapping[str, Any]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from pipelines import cli
-from serving.batch.avatar_maker import ModelStudio, Recipe
-from serving.batch.batch_run import Production
+from serving.batch.avatar_maker import ModelAvatarMaker, Recipe
+from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import find_drivers, find_sources
 from serving.batch.workspace import workspace
 from training.checkpoints.shipped import named_or_shipped
@@ -93,7 +93,7 @@ class Options:
     """Also, for a source with several drivers, its videos in a row."""
 
 
-def run(options: Options) -> cli.Outcome:
+def run(options: Options) -> cli.CommandResult:
     """Animate; ends by saying what was made and where.
 
     Raises:
@@ -106,8 +106,8 @@ def run(options: Options) -> cli.Outcome:
     with workspace(options.out) as space, cli.progress() as progress:
         files = PerceptualFiles.named(options.vgg19, options.vggface)
         recipe = Recipe(named_or_shipped(options.model), options.num_steps, options.face, files)
-        studio = ModelStudio(recipe, space)
-        production = Production(space, studio, render_options, progress, side_by_side=options.side_by_side)
+        studio = ModelAvatarMaker(recipe, space)
+        production = BatchRun(space, studio, render_options, progress, side_by_side=options.side_by_side)
         for problem in (*sources.problems, *drivers.problems):
             production.skip(problem)
         production.animate(sources.inputs, drivers.inputs, mosaic=options.mosaic)

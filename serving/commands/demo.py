@@ -19,8 +19,8 @@ import tyro
 from rich.table import Table
 
 from pipelines import assets
-from pipelines.cli import Artefact, Outcome, console
-from pipelines.media.animated_webp import write_moving_picture
+from pipelines.cli import Artefact, CommandResult, console
+from pipelines.media.animated_webp import write_animated_webp
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from serving.service import client
 from training.checkpoints.shipped import SHIPPED
@@ -71,7 +71,7 @@ class _Row:
     command: str
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Run every stage that is not done.
 
     Raises:
@@ -91,7 +91,7 @@ def run(options: Options) -> Outcome:
     rows.append(_Row("experiments", str(out / "mlflow.db"), 0.0, f"make mlflow DEMO={shlex.quote(options.out)}"))
     _show(rows)
     made = tuple(Artefact(row.what, row.where) for row in rows)
-    return Outcome(made=made, counts={"stages": len(rows)}, seconds=time.monotonic() - started, notes=notes)
+    return CommandResult(made=made, counts={"stages": len(rows)}, seconds=time.monotonic() - started, notes=notes)
 
 
 def _fetch() -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -156,7 +156,7 @@ def _moving_picture(out: Path) -> _Row:
     """A small animated picture of the first driver's result, for a page."""
     picture = out / "videos" / "mona-lisa.webp"
     (video,) = (out / "videos").glob("*Langer*.side-by-side.mp4")
-    seconds = _unless_newer(picture, video, lambda: write_moving_picture(video, picture))
+    seconds = _unless_newer(picture, video, lambda: write_animated_webp(video, picture))
     return _Row("moving picture", str(picture), seconds, f"open {shlex.quote(str(picture))} in a browser")
 
 

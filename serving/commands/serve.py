@@ -171,7 +171,7 @@ def _require_free_port(host: str, port: int) -> None:
             raise ValueError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def run(options: Options) -> cli.Outcome:
+def run(options: Options) -> cli.CommandResult:
     """Serve until Ctrl-C or SIGTERM, which end it by KeyboardInterrupt after a clean shutdown (exit code 130)."""
     screen = cli.console()
     with running(options) as url:

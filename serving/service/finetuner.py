@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from serving.service.config import ServiceConfig
 from serving.service.job_queue import Facts, Job
 from serving.service.store import Store
-from serving.service.worker import Lease, Replica
+from serving.service.worker import JobLease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ing
 
 def run_fine_tune(
     job: Job,
-    lease: Lease,
+    lease: JobLease,
     *,
     store: Store,
     model: BaseModel,
@@ -62,7 +62,7 @@ class FineTuner(Replica):
         model = load_bundle(resolve(config.model))
         detector = create_detector(model.config.model.detector)
 
-        def work(job: Job, lease: Lease) -> Facts:
+        def work(job: Job, lease: JobLease) -> Facts:
             return run_fine_tune(
                 job,
                 lease,

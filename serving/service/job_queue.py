@@ -94,7 +94,7 @@ class Job:
     fingerprint: str | None
 
 
-class Jobs:
+class JobQueue:
     """The table at `path`, created when missing. Methods open their own connection, so any thread may call them."""
 
     def __init__(self, path: Path, rules: QueueRules, now: Callable[[], float] = time.time) -> None:

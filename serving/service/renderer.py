@@ -10,7 +10,7 @@ from serving.service.config import ServiceConfig
 from serving.service.errors import JobCancelled
 from serving.service.job_queue import Facts, Job
 from serving.service.store import Store
-from serving.service.worker import Lease, Replica
+from serving.service.worker import JobLease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
@@ -21,7 +21,7 @@ _AVATARS_KEPT = 4
 
 def run_render(
     job: Job,
-    lease: Lease,
+    lease: JobLease,
     *,
     store: Store,
     load: Callable[[str], Avatar],
@@ -74,7 +74,7 @@ class Renderer(Replica):
         store = Store.create(config.data_dir, config.avatars)
         load, detector = lru_cache(_AVATARS_KEPT)(load_avatar), cache(create_detector)
 
-        def work(job: Job, lease: Lease) -> Facts:
+        def work(job: Job, lease: JobLease) -> Facts:
             return run_render(job, lease, store=store, load=load, create_detector=detector)
 
         super().__init__(config, store, "video", work)

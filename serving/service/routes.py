@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from serving.service import errors, uploads
 from serving.service.config import ServiceConfig, UploadLimits, read_api_key
-from serving.service.job_queue import AvatarRequest, Job, Jobs, VideoRequest
+from serving.service.job_queue import AvatarRequest, Job, JobQueue, VideoRequest
 from serving.service.schemas import AvatarView, ErrorBody, ErrorView, HealthView, JobView, avatar_view, job_view
 from serving.service.store import Store, checked_id, new_id
 
@@ -36,7 +36,7 @@ _FILES = {"type": "string", "format": "binary"}
 class Service:
     """What the routes work with."""
 
-    jobs: Jobs
+    jobs: JobQueue
     store: Store
     limits: UploadLimits
     api_key: str | None
@@ -51,7 +51,7 @@ class Ingress:
 
     def __init__(self, config: ServiceConfig, *_workers: object) -> None:
         store = Store.create(config.data_dir, config.avatars)
-        jobs = Jobs(store.jobs_table, config.queue)
+        jobs = JobQueue(store.jobs_table, config.queue)
         store.sweep_uploads(jobs.unended())
         key = read_api_key(config)
         self._service = Service(jobs, store, config.limits, key, config.allowed_hosts)

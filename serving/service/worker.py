@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from serving.service.config import QueueRules, ServiceConfig
 from serving.service.errors import JobCancelled, public_reason
-from serving.service.job_queue import Facts, Job, JobKind, Jobs
+from serving.service.job_queue import Facts, Job, JobKind, JobQueue
 from serving.service.store import Store
 
 log = logging.getLogger(__name__)
 
 
-class Lease:
+class JobLease:
     """What a running job holds: it reports progress here and asks whether to go on."""
 
     def __init__(self, stopping: threading.Event) -> None:
@@ -42,7 +42,7 @@ class Lease:
         return self._lost.is_set()
 
 
-JobWork = Callable[[Job, Lease], Facts]
+JobWork = Callable[[Job, JobLease], Facts]
 
 
 class Worker:
@@ -57,7 +57,7 @@ class Worker:
 
     def __init__(
         self,
-        jobs: Jobs,
+        jobs: JobQueue,
         kind: JobKind,
         work: JobWork,
         rules: QueueRules,
@@ -99,7 +99,7 @@ class Worker:
         job = self._jobs.claim(self._kind, self._name)
         if job is None:
             return False
-        lease = Lease(self._stopping)
+        lease = JobLease(self._stopping)
         over = threading.Event()
         renewer = threading.Thread(target=self._renew, args=(job, lease, over), daemon=True)
         renewer.start()
@@ -117,7 +117,7 @@ class Worker:
             renewer.join()
         return True
 
-    def _renew(self, job: Job, lease: Lease, over: threading.Event) -> None:
+    def _renew(self, job: Job, lease: JobLease, over: threading.Event) -> None:
         """Keep the lease until `over`. Three tries fit into one lease, so that one slow write does not lose it."""
         while not over.wait(min(self._rules.lease_s / 3, 1.0)):
             try:
@@ -129,13 +129,13 @@ class Worker:
                 lease.lose()
                 return
 
-    def _put_back(self, job: Job, lease: Lease) -> None:
+    def _put_back(self, job: Job, lease: JobLease) -> None:
         if lease.lost:
             self._end_if_cancelled(job)
         else:
             self._jobs.release(job)
 
-    def _fail(self, job: Job, lease: Lease, error: Exception) -> None:
+    def _fail(self, job: Job, lease: JobLease, error: Exception) -> None:
         if lease.cancelled():  # what breaks while a job is being torn down is no finding about its input
             self._put_back(job, lease)
             return
@@ -163,7 +163,7 @@ class Replica:
 
     def __init__(self, config: ServiceConfig, store: Store, kind: JobKind, work: JobWork) -> None:
         self._worker = Worker(
-            Jobs(store.jobs_table, config.queue),
+            JobQueue(store.jobs_table, config.queue),
             kind,
             work,
             config.queue,

@@ -1,10 +1,12 @@
 import json
 
-from pipelines.cli import Artefact, Outcome, console, progress
+from pipelines.cli import Artefact, CommandResult, console, progress
 
 
 def test_outcome_is_one_line_of_json_with_all_its_parts() -> None:
-    outcome = Outcome((Artefact("avatar", "demo/avatar"),), {"frames": 3}, 1.23456, ok=False, notes=("careful\nnow",))
+    outcome = CommandResult(
+        (Artefact("avatar", "demo/avatar"),), {"frames": 3}, 1.23456, ok=False, notes=("careful\nnow",)
+    )
     line = outcome.to_json()
     assert "\n" not in line
     assert json.loads(line) == {
@@ -17,7 +19,7 @@ def test_outcome_is_one_line_of_json_with_all_its_parts() -> None:
 
 
 def test_summary_names_what_was_made_and_where() -> None:
-    text = Outcome((Artefact("avatar", "demo/avatar"),), {"frames": 3}, 2.0, notes=("slow",)).summary()
+    text = CommandResult((Artefact("avatar", "demo/avatar"),), {"frames": 3}, 2.0, notes=("slow",)).summary()
     assert text.splitlines() == ["note: slow", "avatar: demo/avatar", "3 frames in 2.0 s"]
 
 

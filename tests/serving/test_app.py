@@ -21,15 +21,15 @@ from pipelines import assets
 from serving.app import build_application
 from serving.commands.serve import Options, running, to_config
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
-from training.checkpoints.bundle import Origin, load_bundle
+from training.checkpoints.bundle import TrainingProvenance, load_bundle
 from training.config import ModelConfig, TrainConfig
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 KEY = "0123456789abcdef0123"
 
@@ -113,11 +113,11 @@ def model(tmp_path: Path) -> Path:
             warp_prior=True,
         )
     )
-    table = RowTable(["someone/video"], 16, learning_rate=1e-4)
+    table = IdentityRows(["someone/video"], 16, learning_rate=1e-4)
     learner = Learner(
-        config, table, Critics(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
+        config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
     )
-    save_bundle(str(tmp_path / "model"), learner, Origin(0, 0, "none", "0" * 64))
+    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "none", "0" * 64))
     return tmp_path / "model"
 
 

@@ -25,7 +25,7 @@ from pipelines.faces.person_matte import PersonSegmenter
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess.config import ClipConfig
 from training.avatars.portraits import Portrait
-from training.checkpoints.bundle import BaseModel, Origin
+from training.checkpoints.bundle import BaseModel, TrainingProvenance
 from training.config import ModelConfig, TrainConfig
 from training.losses.perceptual import PerceptualNetwork
 from training.losses.perceptual_files import PerceptualFiles
@@ -33,7 +33,7 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.warp.matted_shot import make_shot
-from training.warp.warp import Bend, WarpedShot, warp_at
+from training.warp.warp import WarpedShot, WarpField, warp_at
 
 Image = UInt8[np.ndarray, "height width 3"]
 _CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along
@@ -87,7 +87,7 @@ def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
     """`unbent(pictures, landmark_images)`: shots, a person all over, warped to where they are."""
 
     def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
-        unbent = Bend.smooth(torch.zeros(*pictures[:, 0].shape, 2))
+        unbent = WarpField.smooth(torch.zeros(*pictures[:, 0].shape, 2))
         return warp_at(make_shot(pictures, torch.ones_like(pictures[:, 0])), landmark_images, unbent)
 
     return make
@@ -336,6 +336,8 @@ def base_model(tiny_train: Callable[..., TrainConfig]) -> Callable[..., BaseMode
         with torch.random.fork_rng():
             torch.manual_seed(1)
             networks = Embedder(config.model), Generator(config.model), Discriminator(config.model)
-        return BaseModel(config, Origin(0, 0, "set", "d" * 64), *(network.eval() for network in networks), "v" * 64)
+        return BaseModel(
+            config, TrainingProvenance(0, 0, "set", "d" * 64), *(network.eval() for network in networks), "v" * 64
+        )
 
     return make

@@ -21,7 +21,7 @@ from training.images import resize_points, resize_square, to_images
 from training.models.generator import GeneratedFrame
 from training.warp.eyes import Gaze
 from training.warp.matted_shot import to_shots
-from training.warp.warp import REACH, WarpedShot, bend, control_points, warp_at, warp_finely
+from training.warp.warp import REACH, WarpedShot, control_points, warp_at, warp_field, warp_finely
 
 _BATCH = 8
 
@@ -95,14 +95,14 @@ class Animator:
             return enlarged(self._timed(images, adain, None).frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
-        whole = bend(source, target, extent=REACH, gaze=self._turn(frames))
+        whole = warp_field(source, target, extent=REACH, gaze=self._turn(frames))
         inner = whole.inner
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
         warped = warp_at(coarse_frame, source_image, inner)
         drawn = self._timed(images, adain, warped)
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
-        moved = (drawn.parts.bend.spline - inner.spline).permute(0, 3, 1, 2)
+        moved = (drawn.parts.field.spline - inner.spline).permute(0, 3, 1, 2)
         moved_bend = replace(whole, spline=whole.spline + faded(moved, whole.border).permute(0, 2, 3, 1))
         fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
         return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))

@@ -15,7 +15,7 @@ from training.avatars.portraits import Portrait
 from training.avatars.training_frames import TrainingFrames, cut_crops, training_frames
 from training.checkpoints.bundle import BaseModel
 from training.losses import terms as losses
-from training.losses.loss_networks import Critics, load_critics
+from training.losses.loss_networks import LossNetworks, load_loss_networks
 from training.losses.perceptual_files import PerceptualFiles
 
 MAX_PORTRAITS = 64
@@ -77,7 +77,7 @@ def fine_tune(
     if frames is None:
         return avatar_of(0)
     most = config.num_steps or _most_steps(len(portraits))
-    critics = load_critics(model.config, perceptual_files)
+    critics = load_loss_networks(model.config, perceptual_files)
     train, held_out = _seen(frames[0], critics), frames[1]
     tuner = _Tuner(model, generator, discriminator, adain, critics)
     best_error, best, since_best = math.inf, avatar_of(0), 0
@@ -136,7 +136,7 @@ class _Tuner:
         generator: nn.Module,
         discriminator: nn.Module,
         adain: nn.Parameter,
-        critics: Critics,
+        critics: LossNetworks,
     ) -> None:
         self.weights = model.config.losses
         self.discriminator_updates = model.config.discriminator_updates
@@ -187,7 +187,7 @@ class _Tuner:
 
 
 @torch.no_grad()
-def _seen(frames: TrainingFrames, critics: Critics) -> TrainingFrames:
+def _seen(frames: TrainingFrames, critics: LossNetworks) -> TrainingFrames:
     """The same frames with what critics see in the targets: computed once for all steps."""
     return replace(frames, activations=critics(frames.target, frames.landmarks))
 

@@ -27,7 +27,7 @@ from training.config import ModelConfig
 from training.images import matte_tensor, resize_points, to_images, to_tensor
 from training.warp.matted_shot import make_shot
 from training.warp.source_choice import warp_distances
-from training.warp.warp import Bend, WarpedShot, bend, control_points, unit_points, warp_person, warp_shot
+from training.warp.warp import WarpedShot, WarpField, control_points, unit_points, warp_field, warp_person, warp_shot
 
 _VARIANTS_PER_PORTRAIT = 6
 
@@ -169,9 +169,9 @@ def _variants(
 def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
     if not shots:
         return None
-    tensors = ((s.bend.spline, s.bend.source, s.bend.target, s.shot, s.frame, s.landmark_image) for s in shots)
+    tensors = ((s.field.spline, s.field.source, s.field.target, s.shot, s.frame, s.landmark_image) for s in shots)
     spline, source, target, shot, frame, image = map(torch.cat, zip(*tensors, strict=True))
-    return WarpedShot(shot, Bend(spline, source, target), frame, image)
+    return WarpedShot(shot, WarpField(spline, source, target), frame, image)
 
 
 def _bent_variant(
@@ -189,7 +189,7 @@ def _bent_variant(
     bent_image = rasterize_batch(torch.from_numpy(bent[None]), size, config.raster)
     own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
     shot = _shots(segmenter, frame, fine_landmarks[None])
-    bent_frame, bent_matte = warp_person(shot, bend(own, other)).split([3, 1], dim=1)
+    bent_frame, bent_matte = warp_person(shot, warp_field(own, other)).split([3, 1], dim=1)
     warped = warp_shot(make_shot(bent_frame, bent_matte[:, 0]), bent_image, other, own)
     return TrainingFrames(target, own[:, :NUM_LANDMARKS], own_image, warped)
 

@@ -13,7 +13,7 @@ _SIDE = {"cuda": 8192, "cpu": 1536}
 _REPEATS = 5
 
 
-def matrix_rate(device: torch.device, precision: Precision) -> float:
+def measure_flops(device: torch.device, precision: Precision) -> float:
     """Floating-point operations a second in the product of two large square matrices, the best of some tries.
 
     A second is one on the clock on an accelerator, and one of a core on a CPU, which others may use too.

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pipelines import storage
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
-from pipelines.cli import Artefact, Outcome, console
+from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.reader import FrameRef
 from pipelines.machine import describe_machine, in_words
@@ -83,7 +83,7 @@ class Figures:
         return ratios
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Measure.
 
     Raises:

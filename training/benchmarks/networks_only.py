@@ -8,7 +8,7 @@ from training.meta_training.step import Learner
 from training.models.layers import advance_spectral_norms, normalised_once
 
 
-class NetworksAlone:
+class NetworksOnly:
     """The forward and backward passes of `Learner.step` on one batch, and nothing else.
 
     The same networks see the same pictures in the same order and modes: E on the shots and G on the target with their

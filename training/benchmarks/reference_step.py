@@ -54,7 +54,7 @@ def write_files(dataset: ShardDataset, videos: Sequence[SourceVideo], folder: Pa
             np.save(place / f"{index:05d}.npy", landmarks)
 
 
-class UsualData(Dataset[Item]):
+class ReferenceData(Dataset[Item]):
     """Items from the files of `write_files`: the row, the frames and their landmark images, in [-1, 1]."""
 
     def __init__(self, folder: Path, num_frames: int, config: ModelConfig) -> None:
@@ -84,14 +84,16 @@ def _tensor(image: np.ndarray) -> Float[Tensor, "3 h w"]:
     return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def usual_batches(data: UsualData, episodes: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def reference_batches(
+    data: ReferenceData, episodes: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches without end."""
     sampler = torch.utils.data.RandomSampler(data, replacement=True, num_samples=1_000_000)
     for rows, frames, landmark_images in DataLoader(data, batch_size=episodes, sampler=sampler):
         yield rows.to(device), frames.to(device), landmark_images.to(device)
 
 
-class UsualStep:
+class ReferenceStep:
     """Networks and optimisers of the same sizes as a `TrainConfig` asks for, with `num_rows` identity rows."""
 
     def __init__(self, config: TrainConfig, perceptual: PerceptualNetwork, num_rows: int, device: torch.device) -> None:

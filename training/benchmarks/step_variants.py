@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from training.benchmarks.networks_only import NetworksAlone
-from training.benchmarks.reference_step import UsualData, UsualStep, usual_batches, write_files
-from training.checkpoints.bundle import Origin
+from training.benchmarks.networks_only import NetworksOnly
+from training.benchmarks.reference_step import ReferenceData, ReferenceStep, reference_batches, write_files
+from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import EpisodeLoader
 from training.episodes.source import Data
-from training.losses.loss_networks import load_critics
+from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual import load_perceptual
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Learner
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 FEW_ROWS = 1_000
 _MOST_FILES_OF_VIDEOS = 64
@@ -50,7 +50,7 @@ def _num_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-class OurStep:
+class SfumatoStep:
     """A learner on real episodes, with a table of many rows and one of few to choose from."""
 
     def __init__(self, config: TrainConfig, data: Data, loader: EpisodeLoader, num_rows: int, device: torch.device):
@@ -58,38 +58,40 @@ class OurStep:
         video_ids = [video.video_id for video in data.videos]
         self.many, self.few = (_table(config, video_ids, rows).to(device) for rows in (num_rows, FEW_ROWS))
         self.exchange = CountingExchange()
-        self.learner = Learner(config, self.many, load_critics(config), self.exchange, device)
+        self.learner = Learner(config, self.many, load_loss_networks(config), self.exchange, device)
         self._steps = itertools.count()
         self.batch = self.feed()
-        self.networks = NetworksAlone(self.learner, self.batch)
+        self.networks = NetworksOnly(self.learner, self.batch)
 
     def feed(self) -> Batch:
         """Read, decode and prepare a batch, nothing of it beside the step or ahead of it."""
         return to_batch(self.loader.load(next(self._steps)), self.many, self.config.model, self.device)
 
-    def step(self, table: RowTable) -> int:
+    def step(self, table: IdentityRows) -> int:
         """One step with some table; returns the bytes that other workers would have got."""
         self.learner.table, self.exchange.num_bytes = table, 0
         self.learner.step(self.batch)
         return self.exchange.num_bytes
 
 
-def _table(config: TrainConfig, video_ids: list[str], num_rows: int) -> RowTable:
+def _table(config: TrainConfig, video_ids: list[str], num_rows: int) -> IdentityRows:
     """The rows of the videos, and of others that no episode comes from."""
     others = [f"no video/{number}" for number in range(num_rows - len(video_ids))]
     size, rate = config.model.embedding_size, config.learning_rate_discriminator
-    return RowTable([*video_ids, *others], size, learning_rate=rate, seed=config.seed)
+    return IdentityRows([*video_ids, *others], size, learning_rate=rate, seed=config.seed)
 
 
-class UsualWay:
+class ReferenceVariant:
     """The reproductions' loader and step on the same videos; see `usual_step`."""
 
     def __init__(self, config: TrainConfig, data: Data, num_rows: int, device: torch.device, folder: Path) -> None:
         config = replace(config, model=replace(config.model, warp_prior=False))
         write_files(data.dataset, data.videos[:_MOST_FILES_OF_VIDEOS], folder)
-        files = UsualData(folder, config.num_shots + 1, config.model)
-        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] = usual_batches(files, config.episodes_per_step, device)
-        self._step = UsualStep(config, load_perceptual(config), num_rows, device)
+        files = ReferenceData(folder, config.num_shots + 1, config.model)
+        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] = reference_batches(
+            files, config.episodes_per_step, device
+        )
+        self._step = ReferenceStep(config, load_perceptual(config), num_rows, device)
         self._batch = self.feed()
 
     def feed(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,7 +131,9 @@ class _Waits:
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
         """Of no interest here."""
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+    def checkpoint(
+        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+    ) -> None:
         """Nothing is kept."""
 
 

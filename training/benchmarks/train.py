@@ -25,13 +25,13 @@ import torch
 from rich.table import Table
 
 from pipelines.benchmarks.rounds import BenchOutcome, Cost, median, take_rounds
-from pipelines.cli import Artefact, Outcome, console
+from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.machine import describe_machine, in_words
 from training.benchmarks.clips import make_dataset
-from training.benchmarks.device_flops import count_flops, matrix_rate
-from training.benchmarks.step_variants import FEW_ROWS, OurStep, UsualWay, data_wait_shares, synchronised
-from training.config import EngineConfig, TrainConfig
+from training.benchmarks.device_flops import count_flops, measure_flops
+from training.benchmarks.step_variants import FEW_ROWS, ReferenceVariant, SfumatoStep, data_wait_shares, synchronised
+from training.config import ExecutionConfig, TrainConfig
 from training.episodes.source import Data, open_data, open_loader
 from training.presets import PRESETS
 
@@ -80,7 +80,7 @@ class Options:
             model=replace(preset.model, detector=manifest.detector, crop=manifest.crop_rule),
             num_shots=self.shots or preset.num_shots,
             episodes_per_step=self.episodes,
-            engine=EngineConfig("bfloat16" if bfloat16 else "float32", self.channels_last, self.compile),
+            engine=ExecutionConfig("bfloat16" if bfloat16 else "float32", self.channels_last, self.compile),
         )
 
 
@@ -114,7 +114,7 @@ class Figures:
     machine: Mapping[str, str]
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Measure.
 
     Raises:
@@ -143,7 +143,7 @@ def run(options: Options) -> Outcome:
 
 def _measure(options: Options, config: TrainConfig, data: Data, device: torch.device, folder: Path) -> Figures:
     with open_loader(config, data) as loader:
-        ours = OurStep(config, data, loader, options.rows, device)
+        ours = SfumatoStep(config, data, loader, options.rows, device)
         acts: dict[str, Callable[[], object]] = {
             "networks": ours.networks,
             "step": lambda: ours.step(ours.many),
@@ -151,13 +151,13 @@ def _measure(options: Options, config: TrainConfig, data: Data, device: torch.de
             "feed": ours.feed,
         }
         if options.usual:
-            usual = UsualWay(config, data, options.rows, device, folder)
+            usual = ReferenceVariant(config, data, options.rows, device, folder)
             acts |= {"usual step": usual.step, "usual feed": usual.feed}
         costs = take_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
         exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
         flops = count_flops(lambda: ours.step(ours.many))
     used = _seconds(costs, device)
-    rate = matrix_rate(device, config.engine.precision)
+    rate = measure_flops(device, config.engine.precision)
     return Figures(
         costs=costs,
         ratios=_ratios(used),

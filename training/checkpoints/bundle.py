@@ -32,7 +32,7 @@ DRAWING = ("ema_embedder", "ema_generator", "discriminator")
 
 
 @dataclass(frozen=True)
-class Origin:
+class TrainingProvenance:
     """Where a model comes from."""
 
     step: int
@@ -54,7 +54,7 @@ class BaseModel:
     """A meta-trained model as fine-tuning and rendering need it: averaged E and G, and D."""
 
     config: TrainConfig
-    origin: Origin
+    origin: TrainingProvenance
     embedder: Embedder
     generator: Generator
     discriminator: Discriminator
@@ -220,7 +220,7 @@ def _misfit(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name} does not fit this architecture: {' '.join(str(error).split())[:200]}")
 
 
-def read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
+def read_config(url: str, data: bytes) -> tuple[TrainConfig, TrainingProvenance]:
     try:
         raw = json.loads(data)
         schema = raw["schema_version"]
@@ -230,7 +230,7 @@ def read_config(url: str, data: bytes) -> tuple[TrainConfig, Origin]:
         raise ValueError(f"{url} has bundle schema {schema}, this version reads {SCHEMA_VERSION}")
     try:
         config = TypeAdapter(TrainConfig).validate_python(raw["config"])
-        origin = TypeAdapter(Origin).validate_python(raw["origin"])
+        origin = TypeAdapter(TrainingProvenance).validate_python(raw["origin"])
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{url}/{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from pipelines.dataset.data_card import one_line, table
-from training.checkpoints.bundle import Origin
-from training.config import Beginning, TrainConfig
+from training.checkpoints.bundle import TrainingProvenance
+from training.config import InitialModel, TrainConfig
 from training.episodes.source import Facts
 from training.tracking.tracker import flattened
 
@@ -41,7 +41,9 @@ class Training:
     """Of each network."""
 
 
-def model_card(config: TrainConfig, origin: Origin, data: Facts, training: Training, hashes: Mapping[str, str]) -> str:
+def model_card(
+    config: TrainConfig, origin: TrainingProvenance, data: Facts, training: Training, hashes: Mapping[str, str]
+) -> str:
     """Markdown, the same for the same arguments.
 
     Args:
@@ -61,7 +63,7 @@ def model_card(config: TrainConfig, origin: Origin, data: Facts, training: Train
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def summary(config: TrainConfig, origin: Origin, data: Facts, training: Training) -> str:
+def summary(config: TrainConfig, origin: TrainingProvenance, data: Facts, training: Training) -> str:
     """The first section alone: short enough for MLflow's registry."""
     form = (
         "a warp of the portrait, and a network that moves it further and paints what no motion can do"
@@ -91,7 +93,7 @@ def _amount(data: Facts) -> str:
     return f"{data.counts['done']:,} clips, " if "done" in data.counts else ""
 
 
-def _training(origin: Origin, training: Training, beginning: Beginning | None) -> str:
+def _training(origin: TrainingProvenance, training: Training, beginning: InitialModel | None) -> str:
     first, *more = training.starts
     lines = [f"- Started: {first} UTC", f"- Finished: {training.finished} UTC"]
     if more:
@@ -146,14 +148,14 @@ this model: train again.
 {_MARKED}"""
 
 
-def _where(origin: Origin, data: Facts) -> str:
+def _where(origin: TrainingProvenance, data: Facts) -> str:
     """A data set has to be at hand to train again; people drawn while training come from the command alone."""
     if "done" not in data.counts:
         return ""
     return f" and the data set of digest `{data.digest}` (it lay at\n{one_line(origin.dataset)})"
 
 
-def _again(origin: Origin, data: Facts, training: Training) -> str:
+def _again(origin: TrainingProvenance, data: Facts, training: Training) -> str:
     return f"""## How to make it again
 
 ```

@@ -10,21 +10,21 @@ import torch
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Outcome, progress
+from pipelines.cli import CommandResult, progress
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.detectors import create_detector
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel
 from training.episodes.source import check_fits
-from training.evaluation.cross_reenactment import choose_crossings, evaluate_crossing, takes_of
-from training.evaluation.evaluate import Bench, evaluate_pair, evaluate_video, kept
+from training.evaluation.cross_reenactment import choose_cross_pairs, evaluate_cross_pair, motions_of
+from training.evaluation.evaluate import EvaluationContext, evaluate_pair, evaluate_video, kept
 from training.evaluation.method_list import OURS, STILL, all_methods, load_models
 from training.evaluation.methods import TRUE_FRAME, form
 from training.evaluation.metrics.frechet import feature_network, frechet_distance
 from training.evaluation.metrics.judge import Judge
 from training.evaluation.metrics.lpips import load_lpips
 from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION
-from training.evaluation.metrics.sface import Recogniser
+from training.evaluation.metrics.sface import FaceRecogniser
 from training.evaluation.protocol import (
     ProtocolConfig,
     choose_frames,
@@ -101,14 +101,14 @@ class Options:
 class _Plan:
     """What is to be measured, by name; each piece of work takes the bench."""
 
-    videos: Mapping[str, Callable[[Bench], VideoResult]]
-    pairs: Mapping[str, Callable[[Bench], VideoResult]]
+    videos: Mapping[str, Callable[[EvaluationContext], VideoResult]]
+    pairs: Mapping[str, Callable[[EvaluationContext], VideoResult]]
     """Portraits driven without a truth."""
     skipped: Mapping[int, int]
     """For each T those with too few frames."""
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Measure, and write the report."""
     started = time.monotonic()
     config, device = options.protocol(), _device(options.device)
@@ -128,7 +128,7 @@ def run(options: Options) -> Outcome:
     frames = {"frames": sum(result.num_frames for result in results)}
     counts = {"pairs": len(results), **frames} if options.paired else {"videos": len(results), **frames}
     counts.setdefault("pairs", len(driven))
-    return Outcome(tuple(made), counts, time.monotonic() - started, notes=tuple(notes))
+    return CommandResult(tuple(made), counts, time.monotonic() - started, notes=tuple(notes))
 
 
 def _plan_videos(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence[SourceVideo]) -> _Plan:
@@ -150,7 +150,7 @@ def _plan_videos(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence
 
 def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence[SourceVideo]) -> _Plan:
     affines = {key: affine for split in config.splits for key, affine in dataset.crop_affines(split).items()}
-    crossings = choose_crossings(takes_of(videos, affines), config)
+    crossings = choose_cross_pairs(motions_of(videos, affines), config)
     if not crossings:
         people = len({video.identity for video in videos})
         raise ValueError(
@@ -158,7 +158,7 @@ def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence
             "two motions with frames of equal numbers"
         )
     return _Plan(
-        {each.name: partial(evaluate_crossing, crossing=each) for each in crossings},
+        {each.name: partial(evaluate_cross_pair, crossing=each) for each in crossings},
         {},
         {shots: sum(shots > each.num_shots for each in crossings) for shots in config.shots},
     )
@@ -190,22 +190,22 @@ def _bench(
     dataset: ShardDataset,
     config: ProtocolConfig,
     device: torch.device,
-) -> Bench:
+) -> EvaluationContext:
     model = models[OURS].config.model
     tuning = FineTuneConfig(options.num_steps, options.seed) if options.fine_tune else None
     methods = all_methods(models, tuning, device)
     judge = Judge(
         create_detector(model.detector, device=device.type),
-        Recogniser(),
+        FaceRecogniser(),
         load_lpips(options.lpips),
         feature_network(options.fid_weights, device),
         device,
     )
     driven = [method for method in methods if method.name not in STILL]
-    return Bench(dataset, options.size or model.image_size, methods, driven, judge, config)
+    return EvaluationContext(dataset, options.size or model.image_size, methods, driven, judge, config)
 
 
-def _digest(options: Options, models: Mapping[str, BaseModel], bench: Bench) -> str:
+def _digest(options: Options, models: Mapping[str, BaseModel], bench: EvaluationContext) -> str:
     """Of all that a video's result depends on."""
     network = bench.judge.feature_network
     tuned = (options.fine_tune, options.num_steps)
@@ -223,7 +223,9 @@ def _digest(options: Options, models: Mapping[str, BaseModel], bench: Bench) -> 
     )
 
 
-def _measure(work: Mapping[str, Callable[[Bench], VideoResult]], bench: Bench, parts: str) -> list[VideoResult]:
+def _measure(
+    work: Mapping[str, Callable[[EvaluationContext], VideoResult]], bench: EvaluationContext, parts: str
+) -> list[VideoResult]:
     """The result of each piece of work, by its name: kept from an earlier start, or made now."""
     results = []
     with progress() as bar:
@@ -238,7 +240,7 @@ def _measure(work: Mapping[str, Callable[[Bench], VideoResult]], bench: Bench, p
 def _evaluation(
     options: Options,
     models: Mapping[str, BaseModel],
-    bench: Bench,
+    bench: EvaluationContext,
     results: Sequence[VideoResult],
     driven: Sequence[VideoResult],
     skipped: Mapping[int, int],

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome
+from pipelines.cli import Artefact, CommandResult
 from training.checkpoints.export import export_bundle
 
 
@@ -23,7 +23,7 @@ class Options:
     """Markdown file with a model card in place of the one beside MODEL; the list of files is put at its end."""
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Export.
 
     Raises:
@@ -40,6 +40,6 @@ def run(options: Options) -> Outcome:
         except UnicodeDecodeError:
             raise ValueError(f"{options.card} is no Markdown: it is not UTF-8") from None
     size = export_bundle(options.model, options.out, card)
-    return Outcome(
+    return CommandResult(
         made=(Artefact("base model", options.out),), counts={"bytes": size}, seconds=time.monotonic() - started
     )

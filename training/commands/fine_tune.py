@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome, progress
+from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.faces.detectors import create_detector
 from pipelines.storage.hashing import sha256_of
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
@@ -51,7 +51,7 @@ class Options:
             raise ValueError("name at least one picture")
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Fine-tune and save."""
     started = time.monotonic()
     model = load_bundle(named_or_shipped(options.model))
@@ -89,8 +89,8 @@ def _made_before(options: Options, version: str) -> Avatar | None:
     return avatar if same and same_steps else None
 
 
-def _outcome(options: Options, avatar: Avatar, started: float, *notes: str) -> Outcome:
-    return Outcome(
+def _outcome(options: Options, avatar: Avatar, started: float, *notes: str) -> CommandResult:
+    return CommandResult(
         made=(Artefact("avatar", options.out),),
         counts={"portraits": len(avatar.portraits), "steps": avatar.steps},
         seconds=time.monotonic() - started,

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from pipelines import storage
-from pipelines.cli import Artefact, Outcome, console, progress
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, newest_whole
+from pipelines.cli import Artefact, CommandResult, console, progress
+from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, newest_whole
 from training.checkpoints.model_card import Training
 from training.checkpoints.shipped import named_or_shipped
-from training.config import Augmentation, EngineConfig, OnlineConfig, OnlineMotion, ReadOrder, TrainConfig
+from training.config import Augmentation, ExecutionConfig, OnlineMotion, ReadOrder, SyntheticConfig, TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training import run_lock
@@ -49,12 +49,12 @@ class Options:
     """Data set made by `sfumato preprocess`: a path or URL."""
     online: bool = False
     """In place of --data: synthetic people, drawn on the devices that train. Needs no files and never ends."""
-    online_identities: int = OnlineConfig.num_people
+    online_identities: int = SyntheticConfig.num_people
     """How many people there are, each with an identity row; all are met before one is met again."""
-    online_motion: OnlineMotion = OnlineConfig.motion
+    online_motion: OnlineMotion = SyntheticConfig.motion
     """`clips`: motion of a few real films, recombined, and motion that is made up; `procedural`: the latter alone,
     which needs nothing to be fetched."""
-    online_reuse: int = OnlineConfig.reuse
+    online_reuse: int = SyntheticConfig.reuse
     """Steps in a row that show the same pictures, each with another target: drawing people is the dearest part."""
     online_size: int | None = None
     """Side of the pictures that crops are cut from, pixels; by default half as much again as the model's, up to 256."""
@@ -145,11 +145,11 @@ class Options:
         if self.form != "preset":
             changes["model"] = replace(preset.model, warp_prior=self.form == "warp")
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
-        changes["engine"] = EngineConfig(
+        changes["engine"] = ExecutionConfig(
             "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
         )
         if self.online:
-            changes["online"] = OnlineConfig(
+            changes["online"] = SyntheticConfig(
                 self.online_identities,
                 motion=self.online_motion,
                 reuse=self.online_reuse,
@@ -203,7 +203,7 @@ class Options:
         return None if self.scratch is None else str(Path(self.scratch).absolute())
 
 
-def run(options: Options) -> Outcome:
+def run(options: Options) -> CommandResult:
     """Train, or continue, or find that all is done."""
     started = time.monotonic()
     config, files = options.config(), PerceptualFiles.named(options.vgg19, options.vggface)
@@ -233,7 +233,7 @@ def run(options: Options) -> Outcome:
 
 def _train(
     options: Options, config: TrainConfig, source: Source, out: str, files: PerceptualFiles | None, started: float
-) -> Outcome:
+) -> CommandResult:
     # Ray takes seconds to import; errors above should not wait for it.
     from training.meta_training.publish import publish
     from training.meta_training.ray_train import checkpoints_of, fit
@@ -303,7 +303,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _hardships(origin: Origin) -> list[str]:
+def _hardships(origin: TrainingProvenance) -> list[str]:
     notes = []
     if origin.skipped_steps:
         notes.append(f"{origin.skipped_steps} steps were skipped: their gradients were not finite")
@@ -312,8 +312,8 @@ def _hardships(origin: Origin) -> list[str]:
     return notes
 
 
-def _outcome(options: Options, steps: int, source: Source, started: float, *notes: str) -> Outcome:
-    return Outcome(
+def _outcome(options: Options, steps: int, source: Source, started: float, *notes: str) -> CommandResult:
+    return CommandResult(
         made=(Artefact("base model", options.out), Artefact("MLflow", options.mlflow)),
         counts={"steps": steps, **source.counts},
         seconds=time.monotonic() - started,

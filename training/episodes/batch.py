@@ -13,7 +13,7 @@ from training.config import ModelConfig
 from training.episodes.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.warp.matted_shot import make_shot
 from training.warp.warp import WarpedShot, control_points, unit_points, warp_shot
 
@@ -48,7 +48,7 @@ class Batch:
 
 
 def to_batch(
-    decoded: DecodedEpisodes, table: RowTable, config: ModelConfig, device: torch.device, draws: Draws | None = None
+    decoded: DecodedEpisodes, table: IdentityRows, config: ModelConfig, device: torch.device, draws: Draws | None = None
 ) -> Batch:
     """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
     size, fine_size = config.image_size, config.frame_size

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-class Recycler:
+class BufferPool:
     """Hands out arrays of bytes, and again the memory of those that nobody holds any more, whole or in part."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ class VideoOrder:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(self.num_videos)
 
 
-class EncoreOrder(VideoOrder):
+class RepeatedOrder(VideoOrder):
     """All videos in one shuffle, and each step's again in the steps after it: `reuse` times in all."""
 
     def __init__(self, num_videos: int, seed: int, episodes_per_step: int, reuse: int) -> None:
@@ -31,9 +31,9 @@ class EncoreOrder(VideoOrder):
         self.episodes_per_step, self.reuse = episodes_per_step, reuse
 
     def video(self, number: int) -> int:
-        return super().video(self.premiere(number))
+        return super().video(self.first_showing(number))
 
-    def premiere(self, number: int) -> int:
+    def first_showing(self, number: int) -> int:
         """Which appearance this is, counted without repetitions; equal for the episodes that show the same."""
         step, place = divmod(number, self.episodes_per_step)
         return step // self.reuse * self.episodes_per_step + place

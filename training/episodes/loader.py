@@ -13,7 +13,7 @@ from torch import Tensor
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.dataset.shard_cache import ShardCache
 from pipelines.faces.person_matte import PersonSegmenter
-from training.episodes.buffer_pool import Recycler
+from training.episodes.buffer_pool import BufferPool
 from training.episodes.epoch_order import WindowOrder
 from training.episodes.sampler import Episode, EpisodeSampler, share
 from training.images import resize_points, resize_square
@@ -61,7 +61,7 @@ class EpisodeLoader:
         self.frame_size, self.share = frame_size, share(sampler.episodes_per_step, rank, world_size)
         self.threads, self.cache, self.segmenter = threads, cache, segmenter
         self._flags = _decode_flags(dataset.manifest.size, frame_size)
-        self._memory = Recycler()
+        self._memory = BufferPool()
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
         """The batches of steps `first` to `last` - 1, decoded ahead."""

@@ -23,8 +23,8 @@ from torch import Tensor
 from pipelines.dataset.schema import digest_of
 from pipelines.faces.crop import crop_affine, to_crop
 from pipelines.faces.person_matte import PersonSegmenter
-from training.config import OnlineConfig, TrainConfig
-from training.episodes.epoch_order import EncoreOrder
+from training.config import SyntheticConfig, TrainConfig
+from training.episodes.epoch_order import RepeatedOrder
 from training.episodes.loader import DecodedEpisodes, read_ahead, source_mattes, warp_sources
 from training.episodes.sampler import Episode, EpisodeSampler, share
 from training.images import crop_batch
@@ -59,7 +59,7 @@ class Renderer(Protocol):
 
 
 @dataclass(frozen=True)
-class Studio:
+class SyntheticPeople:
     """Where people come from. Each part is a pure function of its arguments."""
 
     person: Callable[[int, int], Any]
@@ -74,7 +74,7 @@ class Studio:
     """Of what the parts were made from."""
 
 
-def synthetic_studio(config: OnlineConfig) -> Studio:
+def synthetic_people(config: SyntheticConfig) -> SyntheticPeople:
     """The parametric heads of pipelines.synthetic.
 
     Raises:
@@ -88,7 +88,7 @@ def synthetic_studio(config: OnlineConfig) -> Studio:
     from pipelines.synthetic.render.scene import Scene
 
     tracks = tracks_of_clips() if config.motion == "clips" else ()
-    return Studio(
+    return SyntheticPeople(
         Person.draw,
         Scene.draw,
         lambda random, num_frames, fps: draw_motion(random, tracks, num_frames, fps),
@@ -116,15 +116,15 @@ class OnlineSource:
 
     Raises:
         ValueError: the model is to read the landmarks of a detector that the people's points are not those of.
-        ModuleNotFoundError, AssetError: see `synthetic_studio`.
+        ModuleNotFoundError, AssetError: see `synthetic_people`.
     """
 
-    def __init__(self, config: TrainConfig, studio: Studio | None = None) -> None:
+    def __init__(self, config: TrainConfig, studio: SyntheticPeople | None = None) -> None:
         assert config.online is not None
         if config.model.detector != DETECTOR:
             raise ValueError(f"people drawn online have the landmarks of {DETECTOR}, not of {config.model.detector}")
         self.config, self.online = config, config.online
-        self.studio = studio or synthetic_studio(config.online)
+        self.studio = studio or synthetic_people(config.online)
         num_people, motion = self.online.num_people, self.online.motion
         self.name = f"online:people={num_people},seed={config.seed},motion={motion}"
         self.counts = {"people": num_people}
@@ -174,12 +174,12 @@ class OnlineLoader:
     """
 
     def __init__(
-        self, config: TrainConfig, studio: Studio, *, rank: int = 0, world_size: int = 1, device: torch.device
+        self, config: TrainConfig, studio: SyntheticPeople, *, rank: int = 0, world_size: int = 1, device: torch.device
     ) -> None:
         assert config.online is not None
         self.config, self.online, self.studio, self.device = config, config.online, studio, device
         frames, people, per_step = config.num_shots + 1, self.online.num_people, config.episodes_per_step
-        self._order = EncoreOrder(people, config.seed, per_step, self.online.reuse)
+        self._order = RepeatedOrder(people, config.seed, per_step, self.online.reuse)
         self.sampler = EpisodeSampler([frames] * people, config.num_shots, per_step, config.seed, self._order)
         self.share = share(config.episodes_per_step, rank, world_size)
         self._at_once = _EPISODES_AT_ONCE.get(device.type, 1)
@@ -224,7 +224,7 @@ class OnlineLoader:
 
     def _film(self, episodes: Sequence[Episode]) -> "_Film":
         """What is filmed for some episodes; what was for the last ones is kept, since the next may show it again."""
-        shown = {self._order.premiere(episode.number): episode.video for episode in episodes}
+        shown = {self._order.first_showing(episode.number): episode.video for episode in episodes}
         if self._last is None or self._last.shown != shown:
             scripts = [*shown.items()]
             starts = range(0, len(scripts), self._at_once)

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Float64, UInt8
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
 from training.animation.retarget import MotionOptions, neutral_frame, retarget
-from training.evaluation.evaluate import Bench, pictures_of, places_of
+from training.evaluation.evaluate import EvaluationContext, pictures_of, places_of
 from training.evaluation.method_list import STILL
 from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
@@ -46,7 +46,7 @@ Affine = Float64[np.ndarray, "2 3"]
 
 
 @dataclass(frozen=True, eq=False)
-class Take:
+class PersonMotion:
     """One person doing one motion."""
 
     identity: str
@@ -66,18 +66,18 @@ class Take:
 class Start:
     """Where a portrait may come from: person and driver doing one other motion."""
 
-    portrait: Take
-    reference: Take
+    portrait: PersonMotion
+    reference: PersonMotion
     numbers: tuple[int, ...]
     """Frames that both have, rising."""
 
 
 @dataclass(frozen=True)
-class Crossing:
+class CrossPair:
     """Person i driven by person j doing motion b."""
 
-    truth: Take
-    driver: Take
+    truth: PersonMotion
+    driver: PersonMotion
     numbers: tuple[int, ...]
     """Frames that both have, rising."""
     starts: tuple[Start, ...]
@@ -93,7 +93,7 @@ class Crossing:
         return min(len(start.portrait.frames) for start in self.starts)
 
 
-def takes_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[Take]:
+def motions_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[PersonMotion]:
     """The clips of a paired data set; `affines` by video id and clip."""
     takes = []
     for video in videos:
@@ -102,19 +102,19 @@ def takes_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Af
             clips.setdefault(frame.clip, {})[frame.frame_index] = frame
         motion = video.video_id.removeprefix(f"{video.identity}/")
         takes += [
-            Take(video.identity, f"{motion}/{clip}", frames, affines[video.video_id, clip])
+            PersonMotion(video.identity, f"{motion}/{clip}", frames, affines[video.video_id, clip])
             for clip, frames in clips.items()
         ]
     return takes
 
 
-def choose_crossings(takes: Sequence[Take], config: ProtocolConfig) -> list[Crossing]:
+def choose_cross_pairs(takes: Sequence[PersonMotion], config: ProtocolConfig) -> list[CrossPair]:
     """Up to `num_videos` of them, each with a truth of its own: a pure function of seed and names.
 
     People take turns as whose face is driven. The driver of a truth is drawn among those with frames in common, of
     which `num_frames` at most are taken, evenly.
     """
-    people: dict[str, dict[str, Take]] = {}
+    people: dict[str, dict[str, PersonMotion]] = {}
     for take in sorted(takes, key=lambda take: take.name):
         people.setdefault(take.identity, {})[take.motion] = take
     chosen = []
@@ -131,7 +131,9 @@ def choose_crossings(takes: Sequence[Take], config: ProtocolConfig) -> list[Cros
     return turns[: config.num_videos]
 
 
-def _crossing(truth: Take, own: Mapping[str, Take], other: Mapping[str, Take], most: int) -> Crossing | None:
+def _crossing(
+    truth: PersonMotion, own: Mapping[str, PersonMotion], other: Mapping[str, PersonMotion], most: int
+) -> CrossPair | None:
     """Of a truth and all takes of its person and of a driver; None where they lack frames in common."""
     driver = other[truth.motion]
     numbers = _in_common(driver, truth)
@@ -143,14 +145,14 @@ def _crossing(truth: Take, own: Mapping[str, Take], other: Mapping[str, Take], m
     if not starts or not numbers:
         return None
     places = sorted({round(place) for place in np.linspace(0, len(numbers) - 1, min(most, len(numbers)))})
-    return Crossing(truth, driver, tuple(numbers[place] for place in places), starts)
+    return CrossPair(truth, driver, tuple(numbers[place] for place in places), starts)
 
 
-def _in_common(one: Take, other: Take) -> tuple[int, ...]:
+def _in_common(one: PersonMotion, other: PersonMotion) -> tuple[int, ...]:
     return tuple(sorted(one.frames.keys() & other.frames.keys()))
 
 
-def evaluate_crossing(bench: Bench, crossing: Crossing) -> VideoResult:
+def evaluate_cross_pair(bench: EvaluationContext, crossing: CrossPair) -> VideoResult:
     """Every method for every T, with retargeted landmarks, and those that draw with raw ones too."""
     setting = Setting.of(bench, crossing)
     judge, truth = bench.judge, setting.truth
@@ -196,7 +198,7 @@ def _drawn(
 class Setting:
     """A crossing's frames, read, in pixels of the portrait's crop at the networks' size."""
 
-    portrait: Take
+    portrait: PersonMotion
     shots: Shots
     """The portrait first."""
     driver: Faces
@@ -208,7 +210,7 @@ class Setting:
     raw: Float[np.ndarray, "frames 68 2"]
 
     @classmethod
-    def of(cls, bench: Bench, crossing: Crossing) -> "Setting":
+    def of(cls, bench: EvaluationContext, crossing: CrossPair) -> "Setting":
         size = bench.size
         start, number = _portrait(bench, crossing)
         portrait = start.portrait
@@ -255,14 +257,14 @@ def placed(
     return to_source(to_crop(motion, there), here)
 
 
-def _portrait(bench: Bench, crossing: Crossing) -> tuple[Start, int]:
+def _portrait(bench: EvaluationContext, crossing: CrossPair) -> tuple[Start, int]:
     """The most neutral of the person's frames whose number the driver has too: as people choose portraits."""
     pool = [(start, number) for start in crossing.starts for number in start.numbers]
     faces = read_faces(bench.dataset, [start.portrait.frames[number] for start, number in pool])
     return pool[neutral_frame(faces.landmarks)]
 
 
-def _shot_order(crossing: Crossing, portrait: Take, first: int, config: ProtocolConfig) -> list[FrameRef]:
+def _shot_order(crossing: CrossPair, portrait: PersonMotion, first: int, config: ProtocolConfig) -> list[FrameRef]:
     """The portrait, then others of its clip in an order drawn from seed and name; as many as the largest T takes."""
     others = sorted(portrait.frames.keys() - {first})
     random = np.random.default_rng(draw_number(config.seed, crossing.name))

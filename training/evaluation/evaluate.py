@@ -31,7 +31,7 @@ _MOTION = MotionOptions(smoothing=0.0)
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvaluationContext:
     """What all videos of one evaluation share."""
 
     dataset: ShardDataset
@@ -44,7 +44,7 @@ class Bench:
     config: ProtocolConfig
 
 
-def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
+def evaluate_video(bench: EvaluationContext, selection: Selection) -> VideoResult:
     """Every method on one video, for every T that it has shots for."""
     judge, frames = bench.judge, selection.video.frames
     truth = read_faces(bench.dataset, [frames[i] for i in selection.held_out], bench.size)
@@ -69,7 +69,7 @@ def evaluate_video(bench: Bench, selection: Selection) -> VideoResult:
     )
 
 
-def evaluate_pair(bench: Bench, pair: Pair) -> VideoResult:
+def evaluate_pair(bench: EvaluationContext, pair: Pair) -> VideoResult:
     """Every method that moves a portrait, driven by somebody else's frames."""
     judge = bench.judge
     portrait = Shots(read_faces(bench.dataset, [pair.portrait]), bench.size)

@@ -23,7 +23,7 @@ from training.images import resize_points, to_images, to_tensor
 from training.models.generator import Generator
 from training.warp.matted_shot import to_shots
 from training.warp.source_choice import nearest_frames
-from training.warp.warp import Bend, WarpedShot, bend, control_points, plain_bend, warp_at, warp_finely
+from training.warp.warp import WarpedShot, WarpField, control_points, spline_field, warp_at, warp_field, warp_finely
 
 _BATCH = 16
 TRUE_FRAME = "true frame"
@@ -110,11 +110,11 @@ class WarpAlone:
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
         warps = (self._warp(shots, batch) for batch in _batches(targets))
         own_size = shots.size == self.config.image_size
-        return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.bend)) for w in warps])
+        return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.field)) for w in warps])
 
     def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
         everything = np.full_like(shots.stored.images[..., 0], 255)
-        how = partial(plain_bend, size=self.config.image_size)
+        how = partial(spline_field, size=self.config.image_size)
         return _warp_shots(shots, targets, everything, self.config, self.device, how)
 
 
@@ -185,7 +185,7 @@ def _generate(
             if warped is None:
                 frame = enlarged(frame, size)
             else:
-                frame = corrected(warped.shown(generated.parts.bend), frame, generated.parts.moved)
+                frame = corrected(warped.shown(generated.parts.field), frame, generated.parts.moved)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
@@ -197,9 +197,9 @@ class _Warped:
     seen: WarpedShot
     shots: Float[Tensor, "batch 7 H W"]
 
-    def shown(self, bend: Bend) -> Float[Tensor, "batch 3 H W"]:
+    def shown(self, field: WarpField) -> Float[Tensor, "batch 3 H W"]:
         """The shots at the size that is measured, bent as the warp says or otherwise."""
-        return warp_finely(self.shots, bend)
+        return warp_finely(self.shots, field)
 
 
 @torch.inference_mode()
@@ -209,7 +209,7 @@ def _warp_shots(
     mattes: UInt8[np.ndarray, "shots size size"],
     config: ModelConfig,
     device: torch.device,
-    how: Callable[..., Bend] = bend,
+    how: Callable[..., WarpField] = warp_field,
 ) -> _Warped:
     """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size.
 

@@ -18,7 +18,7 @@ MOUTH_SIDE = 48
 _AROUND = 1.6  # widths of the mouth
 
 
-class Critics(nn.Module):
+class LossNetworks(nn.Module):
     """Perceptual networks and, where the losses ask for it, a look at the mouth alone and a recogniser."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Critics(nn.Module):
         return seen
 
 
-def load_critics(config: TrainConfig, files: PerceptualFiles | None = None) -> Critics:
+def load_loss_networks(config: TrainConfig, files: PerceptualFiles | None = None) -> LossNetworks:
     """Those that a configuration asks for, with their weights, which are fetched on first use.
 
     Args:
@@ -55,7 +55,7 @@ def load_critics(config: TrainConfig, files: PerceptualFiles | None = None) -> C
         AssetError, OSError: the recogniser's weights cannot be had.
     """
     recogniser = load_recogniser() if config.losses.identity else None
-    return Critics(config.losses, load_perceptual(config, files), recogniser)
+    return LossNetworks(config.losses, load_perceptual(config, files), recogniser)
 
 
 def cut_out_mouths(

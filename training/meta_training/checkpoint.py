@@ -18,7 +18,7 @@ from training.checkpoints import safetensors_file
 from training.checkpoints.bundle import (
     CONFIG,
     SCHEMA_VERSION,
-    Origin,
+    TrainingProvenance,
     differences,
     json_bytes,
     load_bundle,
@@ -33,7 +33,7 @@ MAY_CHANGE = {"num_steps", "engine"}
 """Fields of TrainConfig that may be others when a run resumes."""
 
 
-def save_bundle(url: str, learner: Learner, origin: Origin) -> None:
+def save_bundle(url: str, learner: Learner, origin: TrainingProvenance) -> None:
     """Write a bundle; the manifest last."""
     video_ids, rows = learner.table.learned()
     files = {
@@ -52,7 +52,7 @@ def save_bundle(url: str, learner: Learner, origin: Origin) -> None:
     write_with_manifest(url, files)
 
 
-def resume(url: str, learner: Learner) -> Origin:
+def resume(url: str, learner: Learner) -> TrainingProvenance:
     """Bring a fresh learner to the state of a bundle; rows of W are found by video id.
 
     Raises:

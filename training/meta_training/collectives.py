@@ -33,7 +33,7 @@ class Exchange(Protocol):
     def sum_values(self, values: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
         """The sum over workers of a few numbers."""
 
-    def of_first(self, choose: Callable[[], str | None]) -> str | None:
+    def broadcast_from_rank0(self, choose: Callable[[], str | None]) -> str | None:
         """What the first worker chooses, told to all."""
 
 
@@ -57,7 +57,7 @@ class SingleProcess:
     def sum_values(self, values: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
         return values
 
-    def of_first(self, choose: Callable[[], str | None]) -> str | None:
+    def broadcast_from_rank0(self, choose: Callable[[], str | None]) -> str | None:
         return choose()
 
 
@@ -98,7 +98,7 @@ class ProcessGroup:
         dist.all_reduce(summed)
         return summed
 
-    def of_first(self, choose: Callable[[], str | None]) -> str | None:
+    def broadcast_from_rank0(self, choose: Callable[[], str | None]) -> str | None:
         chosen = [choose() if self.rank == 0 else None]
         dist.broadcast_object_list(chosen)
         return chosen[0]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from training.checkpoints.bundle import Origin
+from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
 from training.episodes.augmentation import draw
 from training.episodes.batch import Batch, to_batch
@@ -18,7 +18,7 @@ from training.episodes.sampler import Episode
 from training.episodes.source import Loader, Source
 from training.images import to_images
 from training.losses import terms as losses
-from training.losses.loss_networks import load_critics
+from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.checkpoint import begin_from, resume
 from training.meta_training.collectives import Exchange
@@ -27,7 +27,7 @@ from training.meta_training.nan_guard import Guard
 from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 _NUM_SAMPLES = 6
 _MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond
@@ -53,7 +53,9 @@ class Observer(Protocol):
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None: ...
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+    def checkpoint(
+        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+    ) -> None:
         """Write one; if `urgent`, it has to lie in its place when this returns."""
 
 
@@ -77,13 +79,13 @@ def train(
         ValueError: the checkpoint belongs to another configuration.
         NotFiniteError: gradients stayed not finite, however often training went back to its last checkpoint.
     """
-    table = RowTable(
+    table = IdentityRows(
         source.video_ids,
         config.model.embedding_size,
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
     )
-    learner = Learner(config, table, load_critics(config, perceptual_files), exchange, device)
+    learner = Learner(config, table, load_loss_networks(config, perceptual_files), exchange, device)
     if checkpoint is None and start_from is not None:
         begin_from(start_from, learner)
     origin = None if checkpoint is None else resume(checkpoint, learner)
@@ -94,7 +96,9 @@ def train(
         _steps(learner, source, observer, loader, origin)
 
 
-def _steps(learner: Learner, source: Source, observer: Observer, loader: Loader, origin: Origin | None) -> None:
+def _steps(
+    learner: Learner, source: Source, observer: Observer, loader: Loader, origin: TrainingProvenance | None
+) -> None:
     """The steps after `origin`'s to the last."""
     config, table, device = learner.config, learner.table, learner.device
     first = 0 if origin is None else origin.step

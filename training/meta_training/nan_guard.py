@@ -4,7 +4,7 @@ import logging
 
 from torch import Tensor
 
-from training.checkpoints.bundle import Origin
+from training.checkpoints.bundle import TrainingProvenance
 from training.episodes.batch import Batch
 from training.meta_training.step import Learner, NotFiniteError
 
@@ -17,7 +17,7 @@ class Guard:
     Workers see the same gradients, so they skip and go back alike, without a word between them.
     """
 
-    def __init__(self, learner: Learner, origin: Origin | None) -> None:
+    def __init__(self, learner: Learner, origin: TrainingProvenance | None) -> None:
         self._learner = learner
         self._skipped = 0 if origin is None else origin.skipped_steps
         self._rollbacks = 0 if origin is None else origin.rollbacks
@@ -69,9 +69,9 @@ class Guard:
         """Since the beginning of the run, restarts included."""
         return {"skipped_steps": float(self._skipped), "rollbacks": float(self._rollbacks)}
 
-    def origin(self, step: int, dataset: str, digest: str) -> Origin:
+    def origin(self, step: int, dataset: str, digest: str) -> TrainingProvenance:
         """What a checkpoint of now has to say of itself."""
         config = self._learner.config
         before = 0 if config.start_from is None else config.start_from.images_seen
         images = before + step * config.episodes_per_step
-        return Origin(step, images, dataset, digest, self._skipped, self._rollbacks)
+        return TrainingProvenance(step, images, dataset, digest, self._skipped, self._rollbacks)

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.cli import console
-from training.checkpoints.bundle import Origin, copy_bundle, newest_whole
+from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_whole
 from training.config import TrainConfig
 from training.episodes.source import open_source
 from training.losses.perceptual_files import PerceptualFiles
@@ -239,7 +239,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     observer = _RayObserver(job, exchange, device)
     source = open_source(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
-    checkpoint = exchange.of_first(lambda: newest_whole(job.checkpoints)[0])
+    checkpoint = exchange.broadcast_from_rank0(lambda: newest_whole(job.checkpoints)[0])
     train(job.config, source, observer, exchange, device, checkpoint, job.perceptual_files, job.start_from)
 
 
@@ -274,7 +274,9 @@ class _RayObserver:
         self._record(sample(step, grid))
         self._record(Metrics(step, dict(metrics), time.time_ns() // 1_000_000))
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+    def checkpoint(
+        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+    ) -> None:
         # Reporting is a barrier: every worker reports, the first one with the files. Those of an ordinary checkpoint
         # are on their way while the next steps are made.
         mode = CheckpointUploadMode.SYNC if urgent else CheckpointUploadMode.ASYNC

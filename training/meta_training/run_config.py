@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pipelines.assets import weights
 from pipelines.dataset.manifest import read_manifest
 from training.checkpoints.bundle import differences, load_bundle
-from training.config import Beginning, TrainConfig
+from training.config import InitialModel, TrainConfig
 from training.losses.perceptual import load_perceptual
 from training.losses.perceptual_files import PerceptualFiles
 
@@ -46,4 +46,4 @@ def starting_from(config: TrainConfig, url: str) -> TrainConfig:
     different = differences(asdict(model.config.model), asdict(config.model), ignore=set())
     if different:
         raise ValueError(f"{url} is no model to start from here: {'; '.join(different)}")
-    return replace(config, start_from=Beginning(model.version, model.origin.images_seen))
+    return replace(config, start_from=InitialModel(model.version, model.origin.images_seen))

@@ -21,7 +21,7 @@ _SETTLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Lease:
+class RunLock:
     """Who trains a run."""
 
     owner: str
@@ -50,7 +50,7 @@ def hold(run: str, on_lost: Callable[[], None]) -> Iterator[None]:
         ValueError: somebody else trains it.
     """
     url = storage.join(run, FILE)
-    mine = Lease(uuid.uuid4().hex, socket.gethostname(), os.getpid(), time.time())
+    mine = RunLock(uuid.uuid4().hex, socket.gethostname(), os.getpid(), time.time())
     _take(run, url, mine)
     done = threading.Event()
     renewer = threading.Thread(target=_renew, args=(url, mine, done, on_lost), daemon=True)
@@ -65,7 +65,7 @@ def hold(run: str, on_lost: Callable[[], None]) -> Iterator[None]:
                 storage.remove(url)
 
 
-def _take(run: str, url: str, mine: Lease) -> None:
+def _take(run: str, url: str, mine: RunLock) -> None:
     if storage.create(url, _encode(mine)):
         return
     other = _read(url)
@@ -84,7 +84,7 @@ def _take(run: str, url: str, mine: Lease) -> None:
         raise ValueError(f"{run} was just taken up by another process: wait for it, or choose another -o")
 
 
-def _renew(url: str, mine: Lease, done: threading.Event, on_lost: Callable[[], None]) -> None:
+def _renew(url: str, mine: RunLock, done: threading.Event, on_lost: Callable[[], None]) -> None:
     while not done.wait(RENEW_SECONDS):
         # A store that is away for a moment takes nothing from anybody.
         with contextlib.suppress(OSError):
@@ -92,23 +92,23 @@ def _renew(url: str, mine: Lease, done: threading.Event, on_lost: Callable[[], N
             if other is not None and other.owner != mine.owner:
                 on_lost()
                 return
-            storage.write_bytes(url, _encode(Lease(mine.owner, mine.host, mine.pid, time.time())))
+            storage.write_bytes(url, _encode(RunLock(mine.owner, mine.host, mine.pid, time.time())))
 
 
-def _is_ours(url: str, mine: Lease) -> bool:
+def _is_ours(url: str, mine: RunLock) -> bool:
     now = _read(url)
     return now is not None and now.owner == mine.owner
 
 
-def _read(url: str) -> Lease | None:
+def _read(url: str) -> RunLock | None:
     """The lease at `url`; None where there is none that can be read."""
     try:
-        return TypeAdapter(Lease).validate_json(storage.read_bytes(url))
+        return TypeAdapter(RunLock).validate_json(storage.read_bytes(url))
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def _encode(lease: Lease) -> bytes:
+def _encode(lease: RunLock) -> bytes:
     return json.dumps(asdict(lease)).encode()
 
 

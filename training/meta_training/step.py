@@ -16,13 +16,13 @@ from torch.utils._pytree import tree_map_only
 from training.config import TrainConfig
 from training.episodes.batch import Batch
 from training.losses import terms as losses
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.meta_training.collectives import Exchange
 from training.meta_training.ema import EMA
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import GeneratedFrame, Generator
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.models.layers import advance_spectral_norms, normalised_once
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -50,8 +50,8 @@ class Learner:
     def __init__(
         self,
         config: TrainConfig,
-        table: RowTable,
-        critics: Critics,
+        table: IdentityRows,
+        critics: LossNetworks,
         exchange: Exchange,
         device: torch.device,
     ) -> None:

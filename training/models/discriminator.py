@@ -13,7 +13,7 @@ from training.models.layers import ResidualBlock, SelfAttention
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DiscriminatorOutput:
     """D's score per frame (unbounded) and its activations after each residual block, for feature matching."""
 
     score: Float[Tensor, "batch"]
@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
         frame: Float[Tensor, "batch 3 h w"],
         landmark_image: Float[Tensor, "batch 3 h w"],
         identity: Float[Tensor, "#batch embedding"],
-    ) -> Verdict:
+    ) -> DiscriminatorOutput:
         x = torch.cat([landmark_image, frame], dim=1)
         features = []
         for block in self.blocks:
@@ -45,4 +45,4 @@ class Discriminator(nn.Module):
             if not isinstance(block, SelfAttention):
                 features.append(x)
         vector = F.relu(x.float().sum(dim=(2, 3)))  # as in the embedder
-        return Verdict((vector * (identity + self.w0)).sum(dim=1) + self.bias, features)
+        return DiscriminatorOutput((vector * (identity + self.w0)).sum(dim=1) + self.bias, features)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.images import smoothed
 from training.models.layers import AdaINResidualBlock, SelfAttention, adain, downsampling_blocks, sn_conv, sn_linear
-from training.warp.warp import Bend, WarpedShot, displacement, warp_and_shrink
+from training.warp.warp import WarpedShot, WarpField, displacement, warp_and_shrink
 
 _WARP_LOGIT_BIAS = 1.0  # some of the paint is let through from the start: with a shut mask it would not learn
 _WHITE = 0.99  # beyond it atanh grows without bound
@@ -23,7 +23,7 @@ _LOUDNESS = 5.0  # of the warp's displacements, half-sizes, as the network sees 
 
 
 @dataclass(frozen=True)
-class Redrawing:
+class Composite:
     """How a frame was made of a shot: `alpha * moved + (1 - alpha) * colour`.
 
     `moved` is the shot, its person bent by `bend`, the warp's with what the network moves otherwise; `colour` is
@@ -31,7 +31,7 @@ class Redrawing:
     """
 
     moved: Float[Tensor, "batch 3 h w"]
-    bend: Bend
+    field: WarpField
     alpha: Float[Tensor, "batch 1 h w"]
     colour: Float[Tensor, "batch 3 h w"]
 
@@ -41,7 +41,7 @@ class GeneratedFrame:
     """x_hat in [-1, 1], and its parts where there is a warp prior."""
 
     frame: Float[Tensor, "batch 3 h w"]
-    parts: Redrawing | None = None
+    parts: Composite | None = None
 
 
 class Generator(nn.Module):
@@ -125,7 +125,7 @@ class Generator(nn.Module):
         """
         if self.warp_prior != (warped is not None):
             raise ValueError(f"this generator was built with warp_prior={self.warp_prior}")
-        seen = landmark_image if warped is None else _seen(landmark_image, warped, warped.frame, warped.bend)
+        seen = landmark_image if warped is None else _seen(landmark_image, warped, warped.frame, warped.field)
         features, finer = self._look(seen)
         *block_values, head_values = adain_values.split(
             [block.num_adain_values for block in self._adain_blocks()] + [2 * self.head_channels], dim=1
@@ -140,10 +140,10 @@ class Generator(nn.Module):
                 continue
             features = features + self.skips[index](finer.pop())
             if index == self.motion_at:
-                bend = self._move(warped.bend, features)
-                moved_shot = warp_and_shrink(warped.shot, bend, landmark_image.shape[-1])
+                field = self._move(warped.field, features)
+                moved_shot = warp_and_shrink(warped.shot, field, landmark_image.shape[-1])
                 # What is painted is a change of the moved shot: the last way round shows that one.
-                finer[0] = _seen(landmark_image, warped, moved_shot, bend)
+                finer[0] = _seen(landmark_image, warped, moved_shot, field)
         painted = self.head(F.relu(adain(features, *head_values.chunk(2, dim=1)))).float()
         if warped is None:
             return GeneratedFrame(torch.tanh(painted))
@@ -151,16 +151,16 @@ class Generator(nn.Module):
         moved = moved_shot[:, :3]
         colour = torch.tanh(torch.atanh(moved.clamp(-_WHITE, _WHITE)) + paint)
         alpha = torch.sigmoid(logit + _WARP_LOGIT_BIAS)
-        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Redrawing(moved, bend, alpha, colour))
+        return GeneratedFrame(alpha * moved + (1 - alpha) * colour, Composite(moved, field, alpha, colour))
 
-    def _move(self, bend: Bend, features: Float[Tensor, "batch channels h2 w2"]) -> Bend:
+    def _move(self, field: WarpField, features: Float[Tensor, "batch channels h2 w2"]) -> WarpField:
         """The warp's spline, followed less (1: not at all, -1: twice as far) and moved further, as features say."""
         motion = torch.tanh(_CAUTION * self.motion(F.relu(F.instance_norm(features))).float())
         motion = F.interpolate(
-            smoothed(motion, _SMOOTHINGS), size=bend.spline.shape[1:3], mode="bilinear", align_corners=False
+            smoothed(motion, _SMOOTHINGS), size=field.spline.shape[1:3], mode="bilinear", align_corners=False
         )
         still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
-        return replace(bend, spline=(1 - still) * bend.spline + _FURTHEST * further)
+        return replace(field, spline=(1 - still) * field.spline + _FURTHEST * further)
 
     def _look(self, picture: Float[Tensor, "batch channels h w"]) -> tuple[Float[Tensor, "..."], list[Tensor]]:
         """The middle's input, and what was seen at each size before it, the finest first."""
@@ -176,11 +176,11 @@ def _seen(
     landmark_image: Float[Tensor, "batch 3 h w"],
     warped: WarpedShot,
     frame: Float[Tensor, "batch 4 h w"],
-    bend: Bend,
+    field: WarpField,
 ) -> Float[Tensor, "batch seen h w"]:
     """What is asked for, what there is of it and who stood where before, and how that was bent."""
     size = landmark_image.shape[-1]
-    bent = _LOUDNESS * displacement(bend.grid(size)).permute(0, 3, 1, 2)
+    bent = _LOUDNESS * displacement(field.grid(size)).permute(0, 3, 1, 2)
     matte = F.adaptive_avg_pool2d(warped.shot[:, 3:4], size)
     return torch.cat([landmark_image, frame, matte, warped.landmark_image, bent], dim=1)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 _ADAM_EPS = 1e-8
 
 
-class RowTable:
+class IdentityRows:
     """Rows keyed by video id, with row-wise Adam (beta1 = 0, so there is no first moment to keep).
 
     Args:
@@ -35,7 +35,7 @@ class RowTable:
         self.steps = torch.zeros(len(video_ids), dtype=torch.int64)
         self._index = {video_id: row for row, video_id in enumerate(self.video_ids)}
 
-    def to(self, device: torch.device) -> "RowTable":
+    def to(self, device: torch.device) -> "IdentityRows":
         self.rows, self.second_moments = self.rows.to(device), self.second_moments.to(device)
         self.steps = self.steps.to(device)
         return self

@@ -187,11 +187,11 @@ def settled_places(
     settled = places.repeat(len(openings[0].columns), 1, 1, 1)
     for opening in openings:
         rows, columns = opening.block(len(places), extent)
-        settled[:, rows, columns] += asked_of_each(opening.shift, places[rows, columns], len(settled))
+        settled[:, rows, columns] += per_sample(opening.shift, places[rows, columns], len(settled))
     return settled
 
 
-def asked_of_each(
+def per_sample(
     question: Callable[[Tensor], Tensor], block: Float[Tensor, "rows columns 2"], batch: int
 ) -> Float[Tensor, "batch rows columns ..."]:
     """What a question about places, of each of a batch its own, says of a block that is the same for all."""

@@ -23,7 +23,7 @@ from pipelines.faces.head_pose import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_p
 from training.warp.eyes import Gaze, find_eyes
 from training.warp.matted_shot import behind
 from training.warp.mouth import find_mouth
-from training.warp.openings import Opening, asked_of_each, in_order, settled_landmarks, settled_places, settled_points
+from training.warp.openings import Opening, in_order, per_sample, settled_landmarks, settled_places, settled_points
 from training.warp.skin_surface import surface_points
 
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Points that touch in the target but not
@@ -45,7 +45,7 @@ _SKULL = slice(NUM_LANDMARKS, NUM_LANDMARKS + len(SKULL_POINTS))  # of the contr
 
 
 @dataclass(frozen=True)
-class Bend:
+class WarpField:
     """Where a target looks in a shot: lids and lips first (`training.warp.openings`), then a spline.
 
     The spline is smooth and may be sampled at any size; over the openings the way is computed for each pixel. Both
@@ -68,14 +68,14 @@ class Bend:
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
 
-    def reveal(
+    def paint_openings(
         self, person: Float[Tensor, "batch 3 size size"], picture: Float[Tensor, "batch 3 size size"]
     ) -> Float[Tensor, "batch 3 size size"]:
         """The bent person, painted where openings show what the shot's picture hides; in [-1, 1]."""
         size, places, painted = picture.shape[-1], self._places(picture.shape[-1]), person.clone()
         for opening in (opening for opening in self._openings if opening.paints):
             rows, columns = opening.block(size, self.extent)
-            layers = asked_of_each(opening.uncovered, places[rows, columns], len(picture)).unbind(3)
+            layers = per_sample(opening.uncovered, places[rows, columns], len(picture)).unbind(3)
             for paint, layer in zip(opening.paints, layers, strict=True):
                 share, light = layer[:, None].unbind(-1)
                 own = warp(picture, paint.at[:, None] / self.extent).mean(dim=3, keepdim=True)
@@ -99,20 +99,20 @@ class Bend:
         return (size - round(size / self.extent)) // 2
 
     @property
-    def inner(self) -> "Bend":
+    def inner(self) -> "WarpField":
         """Of the crop alone."""
         within = slice(self.border, self.spline.shape[1] - self.border)
         return replace(self, spline=self.spline[:, within, within], extent=1.0)
 
     @classmethod
-    def smooth(cls, spline: Float[Tensor, "batch h w 2"]) -> "Bend":
+    def smooth(cls, spline: Float[Tensor, "batch h w 2"]) -> "WarpField":
         """By a spline alone, eyes and mouth too."""
         nowhere = spline.new_zeros(len(spline), 68, 2)
         return cls(spline, nowhere, nowhere)
 
-    def __getitem__(self, index: Tensor | slice) -> "Bend":
+    def __getitem__(self, index: Tensor | slice) -> "WarpField":
         gaze = None if self.gaze is None else self.gaze[index]
-        return Bend(self.spline[index], self.source[index], self.target[index], self.extent, gaze)
+        return WarpField(self.spline[index], self.source[index], self.target[index], self.extent, gaze)
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,12 @@ class WarpedShot:
     what they are bent from and how: a generator may move it better. Pictures in [-1, 1], their mattes in [0, 1]."""
 
     shot: Float[Tensor, "batch 7 fine fine"]
-    bend: Bend
+    field: WarpField
     frame: Float[Tensor, "batch 4 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
 
     def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
-        return WarpedShot(self.shot[index], self.bend[index], self.frame[index], self.landmark_image[index])
+        return WarpedShot(self.shot[index], self.field[index], self.frame[index], self.landmark_image[index])
 
 
 def find_openings(
@@ -210,13 +210,13 @@ def _solve(
     return torch.stack([torch.linalg.solve(*each) for each in zip(systems, wanted, strict=True)])
 
 
-def bend(
+def warp_field(
     source: Float[Tensor, "batch points 2"],
     target: Float[Tensor, "batch points 2"],
     *,
     extent: float = 1.0,
     gaze: Gaze | None = None,
-) -> Bend:
+) -> WarpField:
     """How a shot with `source` is bent for a target, both `control_points`."""
     faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
     skins = surface_points(faces[0]), surface_points(faces[1])
@@ -227,7 +227,7 @@ def bend(
     smoothing = ours.new_full((ours.shape[1],), _SMOOTHING_OF_HEAD)
     smoothing[-len(_still_frame()) - (LIPS.stop - LIPS.start) :] = _SMOOTHING
     grid = sampling_grid(ours, wanted, round(_SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
-    return Bend(displacement(grid, extent), *ordered, extent, gaze)
+    return WarpField(displacement(grid, extent), *ordered, extent, gaze)
 
 
 def _bending_points(
@@ -235,18 +235,20 @@ def _bending_points(
     skin: Float[Tensor, "batch skin 2"],
     control: Float[Tensor, "batch points 2"],
 ) -> Float[Tensor, "batch bending 2"]:
-    """What the spline of `bend` goes by: first what moves with the head, then what it meets more closely."""
+    """What the spline of `warp_field` goes by: first what moves with the head, then what it meets more closely."""
     still = control[:, -len(_still_frame()) :]
     return torch.cat([landmarks[:, _EYES], skin, control[:, _SKULL], landmarks[:, LIPS], still], dim=1)
 
 
-def plain_bend(source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int) -> Bend:
+def spline_field(
+    source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int
+) -> WarpField:
     """The same by a spline through the control points alone, solved for `size` pixels, as far as eyes and mouth follow
     it."""
     source, target = (_in_order(points) for points in (source, target))
     smoothing = source.new_full((source.shape[1],), _SMOOTHING)
     smoothing[: _EYES.start] = smoothing[_SKULL] = _SMOOTHING_OF_HEAD
-    return Bend.smooth(displacement(sampling_grid(source, target, size, smoothing=smoothing)))
+    return WarpField.smooth(displacement(sampling_grid(source, target, size, smoothing=smoothing)))
 
 
 def _in_order(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
@@ -274,23 +276,23 @@ def warp(
 
 
 def warp_person(
-    shot: Float[Tensor, "batch 7 size size"], bend: Bend, mode: Literal["bilinear", "bicubic"] = "bilinear"
+    shot: Float[Tensor, "batch 7 size size"], field: WarpField, mode: Literal["bilinear", "bicubic"] = "bilinear"
 ) -> Float[Tensor, "batch 4 size size"]:
     """Bend the person in a shot; what lies behind stands still. The picture, and its matte.
 
-    Where openings show what the shot's hide, they are painted in the colour beside (`Bend.reveal`).
+    Where openings show what the shot's hide, they are painted in the colour beside (`WarpField.paint_openings`).
     """
     size = shot.shape[-1]
-    person, matte = warp(shot[:, :4], bend.grid(size), mode).split([3, 1], dim=1)
+    person, matte = warp(shot[:, :4], field.grid(size), mode).split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
-    person = bend.reveal(person, shot[:, :3])
+    person = field.paint_openings(person, shot[:, :3])
     still = behind(shot, matte)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 
 
-def warp_finely(shot: Float[Tensor, "batch 7 size size"], bend: Bend) -> Float[Tensor, "batch 3 size size"]:
+def warp_finely(shot: Float[Tensor, "batch 7 size size"], field: WarpField) -> Float[Tensor, "batch 3 size size"]:
     """A shot as it is shown, at its own size."""
-    return warp_person(shot, bend, "bicubic")[:, :3]
+    return warp_person(shot, field, "bicubic")[:, :3]
 
 
 def warp_shot(
@@ -300,25 +302,29 @@ def warp_shot(
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
     """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
-    return warp_at(shot, landmark_image, bend(source_points, target_points))
+    return warp_at(shot, landmark_image, warp_field(source_points, target_points))
 
 
 def warp_at(
-    shot: Float[Tensor, "batch 7 fine fine"], landmark_image: Float[Tensor, "batch 3 h w"], bend: Bend
+    shot: Float[Tensor, "batch 7 fine fine"], landmark_image: Float[Tensor, "batch 3 h w"], field: WarpField
 ) -> WarpedShot:
     """A shot and its landmark image, bent; the shot may be finer, see `warp_and_shrink`."""
     size = landmark_image.shape[-1]
-    return WarpedShot(shot, bend, warp_and_shrink(shot, bend, size), warp(landmark_image, bend.grid(size)))
+    return WarpedShot(
+        shot, field, warp_and_shrink(shot, field, size), warp(landmark_image, field.grid(size))
+    )
 
 
-def warp_and_shrink(shot: Float[Tensor, "batch 7 fine fine"], bend: Bend, size: int) -> Float[Tensor, "batch 4 h w"]:
+def warp_and_shrink(
+    shot: Float[Tensor, "batch 7 fine fine"], field: WarpField, size: int
+) -> Float[Tensor, "batch 4 h w"]:
     """A shot, its person bent.
 
     It may be a whole multiple as large as what is wanted. Then it is sampled at its own size and averaged: between the
     pixels of a small picture there is only blur, which a network would spend itself on undoing.
     """
     fine = shot.shape[-1]
-    return F.avg_pool2d(warp_person(shot, bend), fine // size)
+    return F.avg_pool2d(warp_person(shot, field), fine // size)
 
 
 def _kernel(distance: Tensor) -> Tensor:

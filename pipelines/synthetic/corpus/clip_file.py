@@ -18,7 +18,7 @@ _PRESET = "veryfast"  # 1.5 ms of a core for a frame of 256 pixels, where `mediu
 _SAME_BYTES = "mbtree=0"
 
 
-def encode_film(images: Iterable[UInt8[np.ndarray, "height width 3"]], size: int, fps: int, crf: int) -> bytes:
+def encode_clip(images: Iterable[UInt8[np.ndarray, "height width 3"]], size: int, fps: int, crf: int) -> bytes:
     """An mp4 with one H.264 stream, yuv420p, BT.709, exactly `fps`. Frames are taken one by one.
 
     PyAV and not the ffmpeg of the PATH: its x264 is pinned, and with one thread its bytes depend on nothing else.

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import UInt8
 
 from pipelines import storage
-from pipelines.synthetic.corpus.clip_file import encode_film
+from pipelines.synthetic.corpus.clip_file import encode_clip
 from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig
 from pipelines.synthetic.corpus.ground_truth import Truth, write_truth
 from pipelines.synthetic.head.person import Person, generator
@@ -102,7 +102,7 @@ class Filmer:
                 points.append(pictures.points.cpu().numpy())
                 yield from pictures.images.cpu().numpy()
 
-        storage.write_bytes(url, encode_film(images(), config.size, config.fps, scene.crf))
+        storage.write_bytes(url, encode_clip(images(), config.size, config.fps, scene.crf))
         truth = Truth(np.concatenate(points).astype(np.float32), motion.angles, motion.travel, motion.actions)
         assert len(truth.points) == len(motion), f"{len(truth.points)} frames of {len(motion)} were drawn"
         about = {"fps": str(config.fps), "size": str(config.size), "seed": str(config.seed), "clip": str(spec.key)}

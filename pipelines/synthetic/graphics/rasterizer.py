@@ -30,7 +30,7 @@ class Fragments:
         return Fragments(*(value[chosen] for value in vars(self).values()))
 
 
-def rasterise(
+def rasterize(
     corners: Float32[Tensor, "frames vertices 3"],
     faces: Int64[Tensor, "triangles 3"],
     height: int,

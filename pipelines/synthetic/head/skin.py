@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_linear
-from pipelines.synthetic.graphics.rasterizer import rasterise
+from pipelines.synthetic.graphics.rasterizer import rasterize
 from pipelines.synthetic.head.head_model import SKIN, load_head_model
 from pipelines.synthetic.head.person import Person, generator
 
@@ -44,7 +44,7 @@ def _layout() -> Float32[Tensor, "3 size size"]:
     radius = torch.hypot(model.template[:, 0], model.template[:, 1] - AXIS_Y)
     corners = torch.stack([u * SIZE, v * SIZE, radius.clamp(1e-3, 0.3) / 0.3], dim=-1)[None]
     whole = (u[faces].amax(dim=1) - u[faces].amin(dim=1)) < 0.4  # else it crosses the seam behind
-    found = rasterise(corners, faces[whole], SIZE, SIZE, two_sided=True)
+    found = rasterize(corners, faces[whole], SIZE, SIZE, two_sided=True)
     texels = torch.tensor([0.0, 0.2, LOW]).repeat(SIZE * SIZE, 1)
     corner = faces[whole][found.triangles]
     texels[found.pixels] = (model.template[corner] * found.weights[..., None]).sum(dim=1)

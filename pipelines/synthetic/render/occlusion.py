@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.synthetic.graphics import kernels
-from pipelines.synthetic.graphics.rasterizer import rasterise
+from pipelines.synthetic.graphics.rasterizer import rasterize
 from pipelines.synthetic.head.head_model import LASHES, TEETH, TONGUE
 from pipelines.synthetic.head.mesh import BUN, GLASSES, HAIR, HeadMesh, vertex_normals
 
@@ -96,7 +96,7 @@ def _view(
 
 def _depths(corners: Float32[Tensor, "frames vertices 3"], faces: Tensor) -> Float32[Tensor, "frames side side"]:
     """Nearness to the light of what each pixel sees; 0 for nothing."""
-    found = rasterise(corners, faces, _SIDE, _SIDE)
+    found = rasterize(corners, faces, _SIDE, _SIDE)
     depth = torch.zeros(len(corners) * _SIDE * _SIDE, device=corners.device)
     depth[found.pixels] = found.inverse_depth
     return depth.reshape(len(corners), _SIDE, _SIDE)

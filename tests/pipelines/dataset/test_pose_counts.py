@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.dataset.pose_counts import add_up, quantile, spread_of
+from pipelines.dataset.pose_counts import add_up, count_poses, quantile
 
 
 def test_angles_are_counted_at_the_nearest_five_degrees(make_row: Callable[..., Any]) -> None:
     row = dataclasses.replace(make_row("a", "v", "c", 4), yaw=(-7.4, -2.6, 2.4, 7.6), pitch=(0.1, -0.1, 12.6, 180.0))
-    assert spread_of([row, make_row("a", "v", "d", 2)]) == {
+    assert count_poses([row, make_row("a", "v", "d", 2)]) == {
         "yaw": {"-10": 2, "-5": 2, "0": 1, "10": 1},  # the second row's -10 and -7.5 both count at -10
         "pitch": {"0": 4, "15": 1, "180": 1},
         "frames": {"2": 1, "4": 1},

@@ -7,7 +7,7 @@ import torch
 
 from pipelines import assets
 from pipelines.faces.boxes import overlap
-from pipelines.faces.face_detectors import LibraryBoxes, YuNet, create_box_finder, shrink
+from pipelines.faces.face_detectors import LibraryDetector, YuNet, create_face_detector, shrink
 from pipelines.media import images
 from pipelines.storage import hashing
 
@@ -36,7 +36,7 @@ def test_pictures_are_shrunk_to_the_working_side_and_never_enlarged() -> None:
 def test_the_librarys_detectors_get_batches_of_one_size_and_boxes_come_back_in_the_pictures_pixels() -> None:
     half = HalfPicture()
     images = [np.zeros((360, 640, 3), np.uint8)] * 20 + [np.zeros((100, 50, 3), np.uint8)]
-    found = LibraryBoxes(half, max_faces=5).find(images)
+    found = LibraryDetector(half, max_faces=5).find(images)
     assert half.batches == [(16, 3, 270, 480), (4, 3, 270, 480), (1, 3, 100, 50)]
     assert found == [[(0, 0, 320, 360)]] * 20 + [[(0, 0, 25, 100)]]
 
@@ -46,7 +46,7 @@ def test_the_largest_faces_are_kept() -> None:
         def detect_from_batch(self, pixels: torch.Tensor) -> list[np.ndarray]:
             return [np.array([[0, 0, size, size, 0.9] for size in (5, 9, 7)])]
 
-    (found,) = LibraryBoxes(Many(), max_faces=2).find([np.zeros((50, 50, 3), np.uint8)])
+    (found,) = LibraryDetector(Many(), max_faces=2).find([np.zeros((50, 50, 3), np.uint8)])
     assert found == [(0, 0, 9, 9), (0, 0, 7, 7)]
 
 
@@ -86,7 +86,7 @@ def test_s3fd_runs_on_its_weights(tmp_path: Path) -> None:
     save_zeros(network, tmp_path / "s3fd", sure | {"fc7_mbox_conf.bias": [0.0, 10.0]})
     digits = hashing.sha256_of(tmp_path / "s3fd")[:10]
     (tmp_path / "s3fd").rename(tmp_path / f"s3fd-{digits}.pth")
-    finder = create_box_finder("s3fd", device="cpu", max_faces=5, weights=str(tmp_path))
+    finder = create_face_detector("s3fd", device="cpu", max_faces=5, weights=str(tmp_path))
     assert finder.reference_scale == 195
     image = np.zeros((160, 160, 3), np.uint8)
     first, second = finder.find([image, image])
@@ -109,6 +109,6 @@ def test_blazeface_runs_on_its_weights(tmp_path: Path) -> None:
     }
     save_zeros(BlazeFace(back_model=True), tmp_path / "blazefaceback.pth", biases)
     np.save(tmp_path / "anchorsback.npy", np.tile(np.array([0.5, 0.5, 1, 1], np.float32), (896, 1)))
-    finder = create_box_finder("blazeface", device="cpu", max_faces=5, weights=str(tmp_path))
+    finder = create_face_detector("blazeface", device="cpu", max_faces=5, weights=str(tmp_path))
     image = np.zeros((60, 80, 3), np.uint8)
     assert finder.find([image, image]) == [[pytest.approx((25, 15, 55, 45))]] * 2

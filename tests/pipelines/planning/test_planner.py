@@ -56,7 +56,7 @@ def make_plan(
         return text if whole else text[:4]
 
     with Planner(config or PlanConfig(), test_identities=test_identities) as planner:
-        planner.know(earlier)
+        planner.load_previous(earlier)
         planner.add(found)
         changes = planner.compare(forgotten)
         number = planner.find_duplicates(fingerprint)

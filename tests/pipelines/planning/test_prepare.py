@@ -12,22 +12,22 @@ from pipelines.dataset import schema
 from pipelines.dataset.forgotten_log import LOG, Forgotten, add_to_log, hash_of
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.plan_file import PlanFile, plan_row, write_plan
-from pipelines.planning.prepare import Request, held_out_identities, prepare
+from pipelines.planning.prepare import PlanRequest, held_out_identities, prepare
 
 SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}
 
 
 @pytest.fixture
-def request_(tmp_path: Path) -> Request:
+def request_(tmp_path: Path) -> PlanRequest:
     """A corpus of three films of different sizes, and an OUT that does not exist yet."""
     (tmp_path / "in").mkdir()
     for name in ("a", "bb", "ccc"):
         (tmp_path / "in" / f"{name}.mp4").write_bytes(name.encode())
     config = PlanConfig(val_fraction=0.0, test_fraction=0.0)
-    return Request(str(tmp_path / "in"), str(tmp_path / "out"), "auto", SETTINGS, config)
+    return PlanRequest(str(tmp_path / "in"), str(tmp_path / "out"), "auto", SETTINGS, config)
 
 
-def put(request: Request, name: str, content: bytes = b"x" * 9) -> None:
+def put(request: PlanRequest, name: str, content: bytes = b"x" * 9) -> None:
     path = Path(request.src, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -41,7 +41,7 @@ def names(plan: PlanFile) -> list[list[str]]:
     return [[clip.source for clip in clips] for clips in plan.all_clips()]
 
 
-def test_a_plan_has_a_row_group_for_each_shard_and_no_place_of_this_machine(request_: Request) -> None:
+def test_a_plan_has_a_row_group_for_each_shard_and_no_place_of_this_machine(request_: PlanRequest) -> None:
     plan = prepare(request_).plan
     metadata = pq.read_metadata(Path(request_.out) / "plan.parquet")
     assert metadata.num_row_groups == plan.num_shards == 3
@@ -52,7 +52,7 @@ def test_a_plan_has_a_row_group_for_each_shard_and_no_place_of_this_machine(requ
     assert plan.corpus == request_.src
 
 
-def test_the_same_request_leaves_the_plan_as_it_is(request_: Request) -> None:
+def test_the_same_request_leaves_the_plan_as_it_is(request_: PlanRequest) -> None:
     prepare(request_)
     before = (Path(request_.out) / "plan.parquet").stat().st_mtime_ns
     prepared = prepare(request_)
@@ -60,7 +60,7 @@ def test_the_same_request_leaves_the_plan_as_it_is(request_: Request) -> None:
     assert (Path(request_.out) / "plan.parquet").stat().st_mtime_ns == before
 
 
-def test_new_films_become_shards_after_the_others(request_: Request) -> None:
+def test_new_films_become_shards_after_the_others(request_: PlanRequest) -> None:
     before = names(prepare(request_).plan)
     digests = [schema.spec_digest("c", map(plan_row, clips)) for clips in PlanFile(request_.out).all_clips()]
     put(request_, "dddd.mp4")
@@ -70,7 +70,7 @@ def test_new_films_become_shards_after_the_others(request_: Request) -> None:
     assert prepared.notes() == ["1 new clips were added to the 3 planned before"]
 
 
-def test_films_that_are_gone_stay_planned(request_: Request) -> None:
+def test_films_that_are_gone_stay_planned(request_: PlanRequest) -> None:
     prepare(request_)
     Path(request_.src, "a.mp4").unlink()
     prepared = prepare(request_)
@@ -78,14 +78,14 @@ def test_films_that_are_gone_stay_planned(request_: Request) -> None:
     assert prepared.notes() == ["1 planned clips are not in the source any more; what was made of them stays"]
 
 
-def test_a_film_that_changed_is_refused_by_name(request_: Request) -> None:
+def test_a_film_that_changed_is_refused_by_name(request_: PlanRequest) -> None:
     prepare(request_)
     put(request_, "a.mp4", b"another film")
     with pytest.raises(ValueError, match=r"begun from other inputs: a\.mp4 changed since"):
         prepare(request_)
 
 
-def test_another_corpus_is_refused_and_added_only_when_asked_for(request_: Request, tmp_path: Path) -> None:
+def test_another_corpus_is_refused_and_added_only_when_asked_for(request_: PlanRequest, tmp_path: Path) -> None:
     prepare(request_)
     other = dataclasses.replace(request_, src=str(tmp_path / "more"))
     put(other, "e.mp4")
@@ -97,7 +97,7 @@ def test_another_corpus_is_refused_and_added_only_when_asked_for(request_: Reque
     assert (clip.source, clip.location) == ("e.mp4", str(tmp_path / "more" / "e.mp4"))
 
 
-def test_another_config_is_refused_with_the_difference(request_: Request) -> None:
+def test_another_config_is_refused_with_the_difference(request_: PlanRequest) -> None:
     prepare(request_)
     with pytest.raises(ValueError, match=r"another config: clip\.size 256 -> 128\. Take the same flags"):
         prepare(dataclasses.replace(request_, settings={"clip": {"size": 128}, "plan": {}}))
@@ -109,7 +109,7 @@ def test_differences_are_shown_by_name() -> None:
     assert differences(earlier, now) == ["clip.size 256 -> 128", "gone 1 -> None", "new None -> 2"]
 
 
-def test_equal_films_are_found_by_content(request_: Request) -> None:
+def test_equal_films_are_found_by_content(request_: PlanRequest) -> None:
     put(request_, "a-copy.mp4", b"a")
     put(request_, "b-like.mp4", b"b")
     prepared = prepare(request_)
@@ -120,7 +120,7 @@ def test_equal_films_are_found_by_content(request_: Request) -> None:
     assert marked == {"a-copy.mp4": "a/a/0"}
 
 
-def test_who_was_forgotten_does_not_come_back(request_: Request) -> None:
+def test_who_was_forgotten_does_not_come_back(request_: PlanRequest) -> None:
     prepare(request_)
     add_to_log(request_.out, Forgotten(hash_of("zoe"), "2026-11-24T00:00:00Z", 1, 9, (0,)))
     put(request_, "zoe.mp4")
@@ -132,7 +132,7 @@ def test_who_was_forgotten_does_not_come_back(request_: Request) -> None:
         prepare(request_)
 
 
-def test_what_is_no_data_set_is_refused(request_: Request, tmp_path: Path) -> None:
+def test_what_is_no_data_set_is_refused(request_: PlanRequest, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ValueError, match="out is a file; a data set is a folder"):
         prepare(request_)
@@ -146,7 +146,7 @@ def test_what_is_no_data_set_is_refused(request_: Request, tmp_path: Path) -> No
         prepare(request_)
 
 
-def test_a_plan_must_number_its_shards(tmp_path: Path, request_: Request) -> None:
+def test_a_plan_must_number_its_shards(tmp_path: Path, request_: PlanRequest) -> None:
     (clips, *_) = prepare(request_).plan.all_clips()
     with pytest.raises(ValueError, match="shard 1 of the plan holds clips of another one"):
         write_plan(str(tmp_path / "p"), SETTINGS, "", [clips, clips])

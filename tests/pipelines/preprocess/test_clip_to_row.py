@@ -17,8 +17,8 @@ from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import decode_jpeg, encode_jpeg
 from pipelines.planning.plan import PlannedClip
 from pipelines.preprocess import candidate_frames
-from pipelines.preprocess.candidate_frames import look
-from pipelines.preprocess.clip_to_row import finish
+from pipelines.preprocess.candidate_frames import prepare_clip
+from pipelines.preprocess.clip_to_row import make_row
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import ClipRejected, QualityRule, RejectReason
 from pipelines.preprocess.stopwatch import Stopwatch
@@ -47,9 +47,9 @@ def run(decoder: Decoder, marked_faces: Fixture) -> Callable[..., ClipRow]:
         **marks: Any,
     ) -> ClipRow:
         detector = detector or marked_faces(**marks)
-        looked = look(clip, path, box_text, decoder, config, Stopwatch())
+        looked = prepare_clip(clip, path, box_text, decoder, config, Stopwatch())
         (found,) = detector.follow([looked.candidates])
-        return finish(looked, found, decoder, config, Stopwatch())
+        return make_row(looked, found, decoder, config, Stopwatch())
 
     return make
 

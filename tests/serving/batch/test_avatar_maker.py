@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.faces.face import Face, make_face
-from serving.batch.avatar_maker import ModelStudio, Recipe
+from serving.batch.avatar_maker import ModelAvatarMaker, Recipe
 from serving.batch.inputs import Input
 from serving.batch.workspace import Workspace
 from serving.commands.animate import avatar_maker
@@ -39,7 +39,7 @@ def test_pictures_are_tuned_as_the_recipe_says(tmp_path: Path, monkeypatch: pyte
     recipe = Recipe(named_or_shipped(None), num_steps=3, perceptual_files=files)
     source = Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64)
     with pytest.raises(ValueError, match="enough"):
-        ModelStudio(recipe, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
+        ModelAvatarMaker(recipe, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
     model, portraits, config, _, given = asked
     assert [portrait.name for portrait in portraits] == ["mona_lisa.jpg"]  # type: ignore[attr-defined]
     assert config == FineTuneConfig(num_steps=3)

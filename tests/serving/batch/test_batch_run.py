@@ -16,7 +16,7 @@ import pytest
 from pipelines import cli, storage
 from pipelines.media.video import VideoWriter, probe
 from serving.batch.avatar_maker import OnStep, Shot
-from serving.batch.batch_run import Production
+from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import Input, find_drivers, find_sources
 from serving.batch.workspace import workspace
 from training.animation.render import RenderOptions, RenderReport
@@ -64,10 +64,10 @@ def inputs(tmp_path: Path, make_video: Any) -> Path:
 
 def produce(
     inputs: Path, studio: PaintingStudio, out: str, *, drivers: Sequence[str] = ("smile.mp4", "talk.mp4"), **more: Any
-) -> cli.Outcome:
+) -> cli.CommandResult:
     mosaic = more.pop("mosaic", True)
     with workspace(out) as space, cli.progress() as progress:
-        production = Production(space, studio, more.pop("options", RenderOptions()), progress, **more)
+        production = BatchRun(space, studio, more.pop("options", RenderOptions()), progress, **more)
         sources = find_sources([str(inputs / "anna.jpg"), str(inputs / "leo.jpg")]).inputs
         production.animate(sources, find_drivers([str(inputs / name) for name in drivers]).inputs, mosaic=mosaic)
         return production.outcome(1.0)

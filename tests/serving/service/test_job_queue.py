@@ -10,7 +10,7 @@ import pytest
 
 from serving.service.config import QueueRules
 from serving.service.errors import BadInput, Conflict, NotFound, QueueFull
-from serving.service.job_queue import AvatarRequest, Job, Jobs, VideoRequest
+from serving.service.job_queue import AvatarRequest, Job, JobQueue, VideoRequest
 
 RULES = QueueRules(max_waiting=50, max_attempts=2, lease_s=10.0)
 
@@ -29,29 +29,29 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, clock: Clock) -> Jobs:
-    return Jobs(tmp_path / "jobs.sqlite3", RULES, clock)
+def jobs(tmp_path: Path, clock: Clock) -> JobQueue:
+    return JobQueue(tmp_path / "jobs.sqlite3", RULES, clock)
 
 
-def submit(jobs: Jobs, number: int = 1, **more: str) -> Job:
+def submit(jobs: JobQueue, number: int = 1, **more: str) -> Job:
     job, _ = jobs.submit(f"{number:032x}", f"{number + 100:032x}", AvatarRequest(("picture-01.jpg",)), **more)
     return job
 
 
-def claim(jobs: Jobs, worker: str = "a") -> Job:
+def claim(jobs: JobQueue, worker: str = "a") -> Job:
     job = jobs.claim("avatar", worker)
     assert job is not None
     return job
 
 
-def test_a_submitted_job_waits_and_can_be_read_back(jobs: Jobs, clock: Clock) -> None:
+def test_a_submitted_job_waits_and_can_be_read_back(jobs: JobQueue, clock: Clock) -> None:
     job = submit(jobs)
     assert (job.state, job.attempts, job.created_at, job.started_at) == ("queued", 0, clock.now, None)
     assert jobs.get(job.id) == job
     assert job.request == AvatarRequest(("picture-01.jpg",), None)
 
 
-def test_jobs_are_claimed_oldest_first_and_only_of_the_asked_kind(jobs: Jobs) -> None:
+def test_jobs_are_claimed_oldest_first_and_only_of_the_asked_kind(jobs: JobQueue) -> None:
     first, second = submit(jobs, 1), submit(jobs, 2)
     jobs.submit("f" * 32, first.avatar_id, VideoRequest("driver"))
     assert [claim(jobs).id, claim(jobs).id] == [first.id, second.id]
@@ -63,13 +63,13 @@ def test_jobs_are_claimed_oldest_first_and_only_of_the_asked_kind(jobs: Jobs) ->
 
 def test_two_workers_never_claim_the_same_job(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite3"
-    first_view, second_view = Jobs(path, RULES), Jobs(path, RULES)
+    first_view, second_view = JobQueue(path, RULES), JobQueue(path, RULES)
     for number in range(40):
         submit(first_view, number)
     claimed: list[str] = []
     start = threading.Barrier(4)
 
-    def work(view: Jobs, name: str) -> None:
+    def work(view: JobQueue, name: str) -> None:
         start.wait()
         while (job := view.claim("avatar", name)) is not None:
             claimed.append(job.id)
@@ -84,7 +84,7 @@ def test_two_workers_never_claim_the_same_job(tmp_path: Path) -> None:
     assert sorted(claimed) == sorted(f"{number:032x}" for number in range(40))
 
 
-def test_a_running_job_stays_with_its_worker_while_the_lease_is_renewed(jobs: Jobs, clock: Clock) -> None:
+def test_a_running_job_stays_with_its_worker_while_the_lease_is_renewed(jobs: JobQueue, clock: Clock) -> None:
     submit(jobs)
     job = claim(jobs)
     for step in range(5):
@@ -94,14 +94,14 @@ def test_a_running_job_stays_with_its_worker_while_the_lease_is_renewed(jobs: Jo
     assert (jobs.get(job.id).done, jobs.get(job.id).total) == (4, 5)
 
 
-def test_the_job_of_a_lost_worker_goes_to_the_next(jobs: Jobs, clock: Clock) -> None:
+def test_the_job_of_a_lost_worker_goes_to_the_next(jobs: JobQueue, clock: Clock) -> None:
     submit(jobs)
     claim(jobs)
     clock.now += 10.1
     assert claim(jobs, "b").attempts == 2
 
 
-def test_a_worker_that_comes_back_late_cannot_settle_a_job_it_lost(jobs: Jobs, clock: Clock) -> None:
+def test_a_worker_that_comes_back_late_cannot_settle_a_job_it_lost(jobs: JobQueue, clock: Clock) -> None:
     submit(jobs)
     late = claim(jobs, "a")
     clock.now += 10.1
@@ -113,7 +113,7 @@ def test_a_worker_that_comes_back_late_cannot_settle_a_job_it_lost(jobs: Jobs, c
     assert jobs.get(current.id).facts == {"by": "b"}
 
 
-def test_a_job_that_kills_its_workers_is_given_up(jobs: Jobs, clock: Clock) -> None:
+def test_a_job_that_kills_its_workers_is_given_up(jobs: JobQueue, clock: Clock) -> None:
     job = submit(jobs)
     for _ in range(RULES.max_attempts):
         claim(jobs)
@@ -123,13 +123,13 @@ def test_a_job_that_kills_its_workers_is_given_up(jobs: Jobs, clock: Clock) -> N
     assert jobs.get(job.id).error == "given up: 2 workers were lost while running it"
 
 
-def test_a_released_job_waits_again_and_its_attempt_does_not_count(jobs: Jobs) -> None:
+def test_a_released_job_waits_again_and_its_attempt_does_not_count(jobs: JobQueue) -> None:
     submit(jobs)
     assert jobs.release(claim(jobs))
     assert claim(jobs).attempts == 1
 
 
-def test_finished_and_failed_jobs_keep_their_facts_and_reason(jobs: Jobs, clock: Clock) -> None:
+def test_finished_and_failed_jobs_keep_their_facts_and_reason(jobs: JobQueue, clock: Clock) -> None:
     submit(jobs, 1), submit(jobs, 2)
     done, failed = claim(jobs), claim(jobs)
     clock.now += 3
@@ -140,7 +140,7 @@ def test_finished_and_failed_jobs_keep_their_facts_and_reason(jobs: Jobs, clock:
     assert jobs.get(failed.id).error == "picture 1: no face found"
 
 
-def test_a_cancelled_job_is_not_claimed_and_loses_its_lease(jobs: Jobs) -> None:
+def test_a_cancelled_job_is_not_claimed_and_loses_its_lease(jobs: JobQueue) -> None:
     waiting, running = submit(jobs, 1), submit(jobs, 2)
     jobs.cancel(waiting.id)
     job = claim(jobs)
@@ -152,7 +152,7 @@ def test_a_cancelled_job_is_not_claimed_and_loses_its_lease(jobs: Jobs) -> None:
     assert jobs.claim("avatar", "b") is None
 
 
-def test_an_ended_job_cannot_be_cancelled(jobs: Jobs) -> None:
+def test_an_ended_job_cannot_be_cancelled(jobs: JobQueue) -> None:
     submit(jobs)
     job = claim(jobs)
     jobs.finish(job, {})
@@ -161,12 +161,12 @@ def test_an_ended_job_cannot_be_cancelled(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda jobs: jobs.get("0" * 32), lambda jobs: jobs.cancel("0" * 32)])
-def test_an_unknown_job_is_not_found(jobs: Jobs, ask: Callable[[Jobs], object]) -> None:
+def test_an_unknown_job_is_not_found(jobs: JobQueue, ask: Callable[[JobQueue], object]) -> None:
     with pytest.raises(NotFound, match="no such job"):
         ask(jobs)
 
 
-def test_one_idempotency_key_makes_one_job(jobs: Jobs) -> None:
+def test_one_idempotency_key_makes_one_job(jobs: JobQueue) -> None:
     first = submit(jobs, 1, idempotency_key="k", fingerprint="same")
     again, created = jobs.submit("2" * 32, "3" * 32, AvatarRequest(("x",)), idempotency_key="k", fingerprint="same")
     assert (again, created) == (first, False)
@@ -174,7 +174,7 @@ def test_one_idempotency_key_makes_one_job(jobs: Jobs) -> None:
         submit(jobs, 4, idempotency_key="k", fingerprint="other")
 
 
-def test_the_same_key_twice_at_once_makes_one_job(jobs: Jobs) -> None:
+def test_the_same_key_twice_at_once_makes_one_job(jobs: JobQueue) -> None:
     start = threading.Barrier(4)
     results: list[tuple[Job, bool]] = []
 
@@ -193,7 +193,7 @@ def test_the_same_key_twice_at_once_makes_one_job(jobs: Jobs) -> None:
 
 
 def test_a_full_queue_refuses_and_says_when_to_try_again(tmp_path: Path) -> None:
-    jobs = Jobs(tmp_path / "jobs.sqlite3", QueueRules(max_waiting=1, retry_after_s=7))
+    jobs = JobQueue(tmp_path / "jobs.sqlite3", QueueRules(max_waiting=1, retry_after_s=7))
     submit(jobs, 1)
     with pytest.raises(QueueFull) as refused:
         submit(jobs, 2)
@@ -203,5 +203,5 @@ def test_a_full_queue_refuses_and_says_when_to_try_again(tmp_path: Path) -> None
 
 
 def test_the_table_outlives_the_process(tmp_path: Path) -> None:
-    job = submit(Jobs(tmp_path / "jobs.sqlite3", RULES))
-    assert Jobs(tmp_path / "jobs.sqlite3", RULES).get(job.id) == job
+    job = submit(JobQueue(tmp_path / "jobs.sqlite3", RULES))
+    assert JobQueue(tmp_path / "jobs.sqlite3", RULES).get(job.id) == job

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.media.video import VideoWriter
 from serving.service.config import QueueRules, UploadLimits
-from serving.service.job_queue import Jobs
+from serving.service.job_queue import JobQueue
 from serving.service.routes import Service, create_api
 from serving.service.store import Store
 
@@ -27,7 +27,7 @@ LIMITS = UploadLimits(max_body=200_000, max_picture=50_000, max_pictures=3, max_
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
     store = Store.create(str(tmp_path / "data"))
-    return Service(Jobs(store.jobs_table, QueueRules(max_waiting=3, retry_after_s=7)), store, LIMITS, KEY)
+    return Service(JobQueue(store.jobs_table, QueueRules(max_waiting=3, retry_after_s=7)), store, LIMITS, KEY)
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_a_body_without_length_is_refused_while_it_streams(service: Service) -> 
 def test_a_client_that_stops_sending_is_408(tmp_path: Path) -> None:
     store = Store.create(str(tmp_path / "data"))
     limits = UploadLimits(idle_timeout_s=0.05)
-    api = create_api(Service(Jobs(store.jobs_table, QueueRules()), store, limits, None))
+    api = create_api(Service(JobQueue(store.jobs_table, QueueRules()), store, limits, None))
     status, body = asyncio.run(_post_slowly(api))
     assert status == 408
     assert b"nothing arrived for 0.05 s" in body

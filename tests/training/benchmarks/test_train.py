@@ -17,9 +17,9 @@ from pipelines.benchmarks.rounds import Cost
 from pipelines.dataset.reader import ShardDataset
 from training.benchmarks import step_variants
 from training.benchmarks import train as bench
-from training.benchmarks.device_flops import count_flops, matrix_rate
-from training.benchmarks.reference_step import UsualData, UsualStep, write_files
-from training.benchmarks.step_variants import CountingExchange, OurStep, UsualWay
+from training.benchmarks.device_flops import count_flops, measure_flops
+from training.benchmarks.reference_step import ReferenceData, ReferenceStep, write_files
+from training.benchmarks.step_variants import CountingExchange, ReferenceVariant, SfumatoStep
 from training.benchmarks.train import _ratios
 from training.config import TrainConfig
 from training.episodes.source import open_data, open_loader
@@ -41,11 +41,11 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tiny_train: MakeTrain) -> None:
 
 
 @pytest.fixture
-def ours(make_dataset: MakeDataset, tiny_train: MakeTrain) -> Iterator[OurStep]:
+def ours(make_dataset: MakeDataset, tiny_train: MakeTrain) -> Iterator[SfumatoStep]:
     config = tiny_train(warp_prior=True)
     data = open_data(make_dataset("ann/v1", "bob/v1").root, config)
     with open_loader(config, data) as loader:
-        yield OurStep(config, data, loader, 1_500, CPU)
+        yield SfumatoStep(config, data, loader, 1_500, CPU)
 
 
 class Passes:
@@ -65,7 +65,7 @@ class Passes:
         return sorted(self.seen)
 
 
-def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(ours: OurStep) -> None:
+def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(ours: SfumatoStep) -> None:
     learner = ours.learner
     passes = Passes(**learner.networks(), perceptual=learner.critics.perceptual)
     step, alone = passes.of(lambda: ours.step(ours.many)), passes.of(ours.networks)
@@ -76,7 +76,7 @@ def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(our
     assert count_flops(ours.networks) == count_flops(lambda: ours.step(ours.many)) > 0
 
 
-def test_the_networks_alone_change_no_weight(ours: OurStep) -> None:
+def test_the_networks_alone_change_no_weight(ours: SfumatoStep) -> None:
     before = {k: v.clone() for n in ours.learner.networks().values() for k, v in n.named_parameters()}
     ours.networks()
     after = {k: v for n in ours.learner.networks().values() for k, v in n.named_parameters()}
@@ -84,7 +84,7 @@ def test_the_networks_alone_change_no_weight(ours: OurStep) -> None:
     assert all(value.grad is None and value.requires_grad for value in after.values())
 
 
-def test_a_step_with_few_rows_learns_the_same_episodes_and_tells_as_much(ours: OurStep) -> None:
+def test_a_step_with_few_rows_learns_the_same_episodes_and_tells_as_much(ours: SfumatoStep) -> None:
     assert [len(table.video_ids) for table in (ours.many, ours.few)] == [1_500, 1_000]
     told = ours.step(ours.many), ours.step(ours.few)
     assert told[0] == told[1]
@@ -106,7 +106,7 @@ def test_bytes_by_hand() -> None:
     assert exchange.num_bytes == 12 + 2 * 8 + 2 * 7 * 4
 
 
-def test_each_feed_is_another_step_of_the_run(ours: OurStep) -> None:
+def test_each_feed_is_another_step_of_the_run(ours: SfumatoStep) -> None:
     a, b = ours.feed(), ours.feed()
     assert a.target.shape == (4, 3, 32, 32)
     assert a.warped is not None
@@ -118,7 +118,7 @@ def test_an_item_of_the_usual_way_is_frames_of_one_video_with_their_landmark_ima
 ) -> None:
     dataset, config = make_dataset("ann/v1", "bob/v1", num_frames=3), tiny_train()
     write_files(dataset, dataset.videos("train"), tmp_path / "files")
-    data = UsualData(tmp_path / "files", 3, config.model)
+    data = ReferenceData(tmp_path / "files", 3, config.model)
     assert len(data) == 2
     row, frames, images = data[1]
     assert row == 1
@@ -137,7 +137,7 @@ def test_an_item_of_the_usual_way_is_frames_of_one_video_with_their_landmark_ima
 def test_the_usual_step_is_the_reproductions(tiny_train: MakeTrain) -> None:
     config = tiny_train()
     perceptual = PerceptualNetwork("alexnet").eval()
-    usual = UsualStep(config, perceptual, 50, CPU)
+    usual = ReferenceStep(config, perceptual, 50, CPU)
     passes = Passes(e=usual.embedder, g=usual.generator, d=usual.discriminator, perceptual=usual.perceptual)
     rows, pictures = torch.tensor([3, 7]), torch.rand(2, 2, 3, 3, 32, 32) * 2 - 1
     before = usual.rows.detach().clone()
@@ -158,7 +158,7 @@ def test_the_usual_way_sees_the_same_videos_and_has_no_warp(
 ) -> None:
     config = tiny_train(warp_prior=True)
     data = open_data(make_dataset("ann/v1", "bob/v1").root, config)
-    usual = UsualWay(config, data, 1_000, CPU, tmp_path / "files")
+    usual = ReferenceVariant(config, data, 1_000, CPU, tmp_path / "files")
     rows, frames, images = usual.feed()
     assert set(rows.tolist()) <= {0, 1}
     assert frames.shape == images.shape == (4, 3, 3, 32, 32)
@@ -167,7 +167,7 @@ def test_the_usual_way_sees_the_same_videos_and_has_no_warp(
 
 def test_arithmetic_by_hand() -> None:
     assert count_flops(lambda: torch.mm(torch.ones(2, 3), torch.ones(3, 5))) == 2 * 2 * 3 * 5
-    assert 1e8 < matrix_rate(CPU, "float32") < 1e14
+    assert 1e8 < measure_flops(CPU, "float32") < 1e14
 
 
 def test_ratios_by_hand() -> None:

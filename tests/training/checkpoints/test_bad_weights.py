@@ -17,26 +17,26 @@ import torch
 import sfumato
 from pipelines import assets, storage
 from pipelines.assets import cache
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle
+from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle
 from training.config import TrainConfig
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import resume, save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 PICTURE = str(Path(assets.__file__).parent / "data" / "mona_lisa.jpg")
 
-ORIGIN = Origin(7, 28, "set", "d" * 64)
+ORIGIN = TrainingProvenance(7, 28, "set", "d" * 64)
 EIGHT_EXABYTES = struct.pack("<Q", 2**63 - 1) + b"{}"
 
 
 @pytest.fixture
 def learner(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., TrainConfig]) -> Learner:
     config = tiny_train()
-    table = RowTable(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    return Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
+    table = IdentityRows(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
+    return Learner(config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
     config = TrainConfig(
         **{**vars(config), "model": type(config.model)(**{**vars(config.model), "embedder_channels": (4, 16)})}
     )
-    table = RowTable(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
+    table = IdentityRows(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
     other = Learner(config, table, learner.critics, SingleProcess(), torch.device("cpu"))
     save_bundle(str(tmp_path / "other"), other, ORIGIN)
     data = (tmp_path / "other" / name).read_bytes()

@@ -10,24 +10,24 @@ import torch
 from training.avatars.avatar import load_avatar
 from training.checkpoints.bundle import (
     MANIFEST,
-    Origin,
+    TrainingProvenance,
     differences,
     load_bundle,
     load_weights,
     read_with_manifest,
     write_with_manifest,
 )
-from training.config import Beginning, TrainConfig
-from training.losses.loss_networks import Critics
+from training.config import InitialModel, TrainConfig
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import begin_from, resume, save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.run_config import starting_from
 from training.meta_training.step import Learner
 from training.models.generator import Generator
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
-ORIGIN = Origin(7, 28, "gs://bucket/set", "d" * 64)
+ORIGIN = TrainingProvenance(7, 28, "gs://bucket/set", "d" * 64)
 MakeTrain = Callable[..., TrainConfig]
 
 
@@ -35,8 +35,10 @@ MakeTrain = Callable[..., TrainConfig]
 def make_learner(random_perceptual: PerceptualNetwork, tiny_train: MakeTrain) -> Callable[..., Learner]:
     def make(*video_ids: str, **changes: object) -> Learner:
         config = tiny_train(**changes)
-        table = RowTable(video_ids or ("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-        return Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
+        table = IdentityRows(video_ids or ("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
+        return Learner(
+            config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
+        )
 
     return make
 
@@ -80,7 +82,9 @@ def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., L
     new = make_learner(seed=1)
     assert not torch.equal(new.generator.state_dict()["head.bias"], old.generator_ema.shadow["head.bias"])
     config = starting_from(new.config, url)
-    assert config == dataclasses.replace(new.config, start_from=Beginning(load_bundle(url).version, ORIGIN.images_seen))
+    assert config == dataclasses.replace(
+        new.config, start_from=InitialModel(load_bundle(url).version, ORIGIN.images_seen)
+    )
     new.config = config
     begin_from(url, new)
     for name, value in old.generator_ema.shadow.items():

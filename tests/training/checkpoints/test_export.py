@@ -12,15 +12,15 @@ from torch import Tensor
 
 import sfumato
 from training.checkpoints import export
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle, write_with_manifest
+from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, write_with_manifest
 from training.checkpoints.export import export_bundle
 from training.config import TrainConfig
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.warp.warp import WarpedShot
 
 
@@ -28,12 +28,14 @@ from training.warp.warp import WarpedShot
 def base_bundle(tiny_train: Callable[..., TrainConfig], random_perceptual: PerceptualNetwork, tmp_path: Path) -> Path:
     """A model that paints."""
     config = tiny_train(warp_prior=True)
-    table = RowTable(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
-    learner = Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
+    table = IdentityRows(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
+    learner = Learner(
+        config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
+    )
     torch.manual_seed(0)
     for name in ("head.weight", "head.bias"):
         torch.nn.init.normal_(learner.generator_ema.shadow[name], std=0.2)
-    save_bundle(str(tmp_path / "model"), learner, Origin(7, 28, "/home/ann/faces", "d" * 64))
+    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(7, 28, "/home/ann/faces", "d" * 64))
     return tmp_path / "model"
 
 
@@ -81,7 +83,7 @@ def test_the_card_lists_the_new_files_in_place_of_the_old(exported: Path) -> Non
 
 
 def test_where_the_data_lay_on_this_machine_is_not_handed_on(exported: Path) -> None:
-    assert load_bundle(str(exported)).origin == Origin(7, 28, "faces", "d" * 64)
+    assert load_bundle(str(exported)).origin == TrainingProvenance(7, 28, "faces", "d" * 64)
     assert not [path.name for path in exported.iterdir() if b"/home/ann" in path.read_bytes()]
 
 

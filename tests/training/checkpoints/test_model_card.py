@@ -5,11 +5,11 @@ import pytest
 
 from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoints.bundle import Origin
+from training.checkpoints.bundle import TrainingProvenance
 from training.checkpoints.model_card import Training, model_card, summary
 from training.config import TrainConfig
 
-ORIGIN = Origin(1200, 57600, "gs://bucket/set", "d" * 64)
+ORIGIN = TrainingProvenance(1200, 57600, "gs://bucket/set", "d" * 64)
 TRAINING = Training(
     preset="small",
     command="sfumato meta-train small --data gs://bucket/set -o run",

@@ -11,15 +11,15 @@ import torch
 
 import sfumato
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoints.bundle import Origin
+from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
 from training.evaluation.write import run_of
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 MakeDataset = Callable[..., ShardDataset]
 
@@ -34,11 +34,11 @@ def bundle(
         config = tiny_train(**{key: value for key, value in changes.items() if key == "warp_prior"})
         if "detector" in changes:
             config = dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib"))
-        table = RowTable(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
+        table = IdentityRows(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
         learner = Learner(
-            config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
+            config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
         )
-        save_bundle(str(tmp_path / name), learner, Origin(0, 0, "set", "d" * 64))
+        save_bundle(str(tmp_path / name), learner, TrainingProvenance(0, 0, "set", "d" * 64))
         return str(tmp_path / name)
 
     return make

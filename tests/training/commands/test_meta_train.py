@@ -14,7 +14,7 @@ from pipelines import assets
 from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.shipped import SHIPPED
 from training.commands.meta_train import Options
-from training.config import Augmentation, OnlineConfig
+from training.config import Augmentation, SyntheticConfig
 from training.episodes.source import open_data
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.run_config import starting_from, with_detector_of, with_published_perceptual
@@ -84,10 +84,10 @@ def test_precision_follows_the_hardware_unless_it_is_named() -> None:
 
 
 def test_people_are_drawn_online_in_place_of_a_data_set() -> None:
-    assert Options("demo", "run", online=True).config() == replace(demo(), online=OnlineConfig())
+    assert Options("demo", "run", online=True).config() == replace(demo(), online=SyntheticConfig())
     options = Options("demo", "run", online=True, online_identities=9, online_motion="procedural", online_size=96)
-    assert options.config().online == OnlineConfig(9, motion="procedural", render_size=96)
-    assert Options("demo", "run", online=True, online_reuse=1).config().online == OnlineConfig(reuse=1)
+    assert options.config().online == SyntheticConfig(9, motion="procedural", render_size=96)
+    assert Options("demo", "run", online=True, online_reuse=1).config().online == SyntheticConfig(reuse=1)
     assert Options("demo", "run", "set", online_identities=9).config().online is None
 
 

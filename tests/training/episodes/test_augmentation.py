@@ -15,7 +15,7 @@ from training.episodes.batch import to_batch
 from training.episodes.loader import EpisodeLoader
 from training.episodes.sampler import EpisodeSampler
 from training.images import to_images, to_tensor
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.warp.matted_shot import make_shot
 from training.warp.warp import control_points, warp_shot
 
@@ -198,7 +198,7 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     loader = EpisodeLoader(dataset, videos, EpisodeSampler([5, 5], 2, 4, seed=0), 64, segmenter=right_half)
     decoded = loader.load(3)
     assert decoded.numbers == (12, 13, 14, 15)
-    config, table = tiny_model(warp_prior=True), RowTable(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
+    config, table = tiny_model(warp_prior=True), IdentityRows(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
     draws = draw(ALL, 0, decoded.numbers, 3)
     assert draws is not None
     batch = to_batch(decoded, table, config, CPU, draws)
@@ -238,7 +238,7 @@ def test_workers_see_their_share_of_the_same_pictures(
 ) -> None:
     dataset = make_dataset("ann/v1", "bob/v1")
     videos = dataset.videos("train")
-    table = RowTable(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
+    table = IdentityRows(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
     targets = []
     for rank, world_size in ((0, 1), (0, 2), (1, 2)):
         sampler = EpisodeSampler([5, 5], 2, 4, seed=0)

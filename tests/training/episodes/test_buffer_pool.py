@@ -3,7 +3,7 @@ import gc
 import numpy as np
 import torch
 
-from training.episodes.buffer_pool import Recycler
+from training.episodes.buffer_pool import BufferPool
 
 
 def address(array: np.ndarray) -> int:
@@ -11,7 +11,7 @@ def address(array: np.ndarray) -> int:
 
 
 def test_memory_is_used_again_when_nobody_holds_it() -> None:
-    recycler = Recycler()
+    recycler = BufferPool()
     first = recycler.take(2, 3, 4)
     assert (first.shape, first.dtype) == ((2, 3, 4), np.uint8)
     place = address(first)
@@ -23,7 +23,7 @@ def test_memory_is_used_again_when_nobody_holds_it() -> None:
 
 
 def test_a_view_or_a_tensor_keeps_the_memory() -> None:
-    recycler = Recycler()
+    recycler = BufferPool()
     array = recycler.take(4, 4)
     array[:] = 7
     held = [array.reshape(2, 8)[1], torch.from_numpy(array)[0]]
@@ -42,6 +42,6 @@ def test_a_view_or_a_tensor_keeps_the_memory() -> None:
 
 
 def test_other_sizes_get_memory_of_their_own() -> None:
-    recycler = Recycler()
+    recycler = BufferPool()
     recycler.take(4)
     assert recycler.take(9).shape == (9,)

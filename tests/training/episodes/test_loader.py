@@ -18,7 +18,7 @@ from training.episodes.epoch_order import WindowOrder
 from training.episodes.loader import EpisodeLoader
 from training.episodes.sampler import EpisodeSampler
 from training.images import resize_points, to_images, to_tensor
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 MakeDataset = Callable[..., ShardDataset]
 
@@ -125,7 +125,7 @@ def test_a_decoded_step_becomes_a_batch(
     fineness = 2 if warp_prior else 1
     segmenter = right_half if warp_prior else None
     decoded = _loader(make_dataset("ann/v1", "bob/v1"), size=32 * fineness, segmenter=segmenter).load(0)
-    table = RowTable(["bob/v1", "ann/v1"], 8, learning_rate=0.1)
+    table = IdentityRows(["bob/v1", "ann/v1"], 8, learning_rate=0.1)
     batch = to_batch(decoded, table, config, torch.device("cpu"))
     assert [table.video_ids[row] for row in batch.rows] == list(decoded.video_ids)
     # Means of squares of pixels; a coordinate x is the middle of its pixel.

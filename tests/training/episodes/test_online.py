@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
-from training.checkpoints.bundle import Origin, load_bundle
+from training.checkpoints.bundle import TrainingProvenance, load_bundle
 from training.checkpoints.model_card import Training, model_card
-from training.config import OnlineConfig, TrainConfig
+from training.config import SyntheticConfig, TrainConfig
 from training.episodes import online
-from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, Studio
+from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, SyntheticPeople
 from training.episodes.source import open_source
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
@@ -72,7 +72,7 @@ class Cast:
             self.people.append((seed, identity))
             return int(np.random.default_rng((seed, identity)).integers(100, 240))
 
-        self.studio = Studio(person, self._scene, self._motion, renderer, "e" * 64)
+        self.studio = SyntheticPeople(person, self._scene, self._motion, renderer, "e" * 64)
 
     @staticmethod
     def _scene(seed: int, identity: int, video: int) -> float:
@@ -90,7 +90,7 @@ def cast(draw: Callable[..., np.ndarray], face: Callable[..., np.ndarray]) -> Ca
 
 @pytest.fixture
 def config(tiny_train: MakeTrain) -> TrainConfig:
-    return tiny_train(warp_prior=True, online=OnlineConfig(5, seconds=6.0, reuse=1))
+    return tiny_train(warp_prior=True, online=SyntheticConfig(5, seconds=6.0, reuse=1))
 
 
 def _loader(config: TrainConfig, cast: Cast, rank: int = 0, world_size: int = 1) -> OnlineLoader:
@@ -185,7 +185,7 @@ def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig,
 def test_pictures_are_seen_in_some_steps_in_a_row_each_with_a_target_of_its_own(
     config: TrainConfig, cast: Cast
 ) -> None:
-    config = dataclasses.replace(config, num_shots=4, online=OnlineConfig(5, seconds=6.0, reuse=3))
+    config = dataclasses.replace(config, num_shots=4, online=SyntheticConfig(5, seconds=6.0, reuse=3))
     loader = _loader(config, cast)
     (renderer,) = cast.renderers
     batches, asked = [], []
@@ -214,7 +214,7 @@ class Recorder:
     def __init__(self, folder: Path, stop_at: int | None = None) -> None:
         self.folder, self.stop_at = folder, stop_at
         self.losses: list[float] = []
-        self.origins: list[Origin] = []
+        self.origins: list[TrainingProvenance] = []
 
     def request(self, step: int) -> Request:
         return Request.STOP if step == self.stop_at else Request.NOTHING
@@ -225,7 +225,7 @@ class Recorder:
     def sample(self, step: int, grid: np.ndarray, metrics: Any) -> None:
         assert grid.shape == (5 * 32, 5 * 32, 3)  # five people, five columns
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Any, *, urgent: bool) -> None:
+    def checkpoint(self, learner: Learner, origin: TrainingProvenance, metrics: Any, *, urgent: bool) -> None:
         self.origins.append(origin)
         save_bundle(str(self.folder / str(origin.step)), learner, origin)
 
@@ -248,7 +248,7 @@ def run(
 def test_an_interrupted_run_ends_with_the_very_same_weights_and_losses(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:
-    config = dataclasses.replace(config, num_steps=4, online=OnlineConfig(5, seconds=6.0, reuse=3))
+    config = dataclasses.replace(config, num_steps=4, online=SyntheticConfig(5, seconds=6.0, reuse=3))
     whole = run(config, "whole")
     first = run(config, "first", stop_at=2)
     second = run(config, "second", checkpoint=str(tmp_path / "first" / "2"))
@@ -277,7 +277,7 @@ def test_another_number_of_people_is_another_run(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:
     run(dataclasses.replace(config, num_steps=1), "run")
-    more = dataclasses.replace(config, num_steps=2, online=OnlineConfig(6, seconds=6.0, reuse=1))
+    more = dataclasses.replace(config, num_steps=2, online=SyntheticConfig(6, seconds=6.0, reuse=1))
     with pytest.raises(ValueError, match=r"another configuration: online.num_people: 5 -> 6"):
         run(more, "more", checkpoint=str(tmp_path / "run" / "1"))
 
@@ -288,8 +288,8 @@ def test_the_source_says_what_it_is_made_of(config: TrainConfig, cast: Cast) -> 
     assert source.counts == {"people": 5}
     others = [
         dataclasses.replace(config, seed=1),
-        dataclasses.replace(config, online=OnlineConfig(6, seconds=6.0)),
-        dataclasses.replace(config, online=OnlineConfig(5, seconds=6.0, motion="procedural")),
+        dataclasses.replace(config, online=SyntheticConfig(6, seconds=6.0)),
+        dataclasses.replace(config, online=SyntheticConfig(5, seconds=6.0, motion="procedural")),
     ]
     digests = {source.facts.digest, *(OnlineSource(other, cast.studio).facts.digest for other in others)}
     studio = dataclasses.replace(cast.studio, digest="f" * 64)
@@ -307,7 +307,7 @@ def test_a_model_of_them_reads_mediapipes_landmarks_and_no_others(config: TrainC
 def test_a_run_without_a_data_set_takes_its_episodes_from_them(
     config: TrainConfig, cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(online, "synthetic_studio", lambda config: cast.studio)
+    monkeypatch.setattr(online, "synthetic_people", lambda config: cast.studio)
     source = open_source("", config)
     assert isinstance(source, OnlineSource)
     with source.open_loader(config, rank=0, world_size=1, threads=1, device=CPU) as loader:
@@ -326,7 +326,7 @@ def test_too_many_people_for_the_steps_are_said_in_one_line(config: TrainConfig,
 def test_the_card_of_such_a_model_names_no_data_set_to_go_back_to(config: TrainConfig, cast: Cast) -> None:
     facts = OnlineSource(config, cast.studio).facts
     training = Training("demo", "sfumato meta-train demo --online -o run", "9.8.7", ("then",), "now")
-    card = model_card(config, Origin(3, 12, "online:people=5", facts.digest), facts, training, {})
+    card = model_card(config, TrainingProvenance(3, 12, "online:people=5", facts.digest), facts, training, {})
     assert "5 synthetic people, drawn while training from seed 0, licence CC0" in card
     assert "Nobody's face was shown in training" in card
     assert "With version 9.8.7 of the code." in card
@@ -345,10 +345,10 @@ def test_the_card_of_such_a_model_names_no_data_set_to_go_back_to(config: TrainC
 )
 def test_numbers_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        OnlineConfig(**changes)
+        SyntheticConfig(**changes)
 
 
 @pytest.mark.parametrize(("image_size", "side"), [(64, 96), (128, 192), (256, 256), (512, 512)])
 def test_pictures_are_drawn_larger_than_the_networks_see_them_where_that_is_cheap(image_size: int, side: int) -> None:
-    assert OnlineConfig().side(image_size) == side
-    assert OnlineConfig(render_size=96).side(image_size) == 96
+    assert SyntheticConfig().side(image_size) == side
+    assert SyntheticConfig(render_size=96).side(image_size) == 96

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipelines.faces.detectors import create_detector
-from training.config import OnlineConfig, TrainConfig
+from training.config import SyntheticConfig, TrainConfig
 from training.episodes.online import OnlineLoader, OnlineSource
 from training.evaluation.metrics.landmark_motion import landmark_error
 from training.images import resize_points
@@ -19,7 +19,7 @@ from training.images import resize_points
 def test_mediapipe_finds_the_landmarks_that_a_model_of_them_is_trained_on(
     tiny_train: Callable[..., TrainConfig],
 ) -> None:
-    config = tiny_train(online=OnlineConfig(1000, motion="procedural"), num_shots=1)
+    config = tiny_train(online=SyntheticConfig(1000, motion="procedural"), num_shots=1)
     config = replace(config, model=replace(config.model, image_size=128))
     source = OnlineSource(config)
     with source.open_loader(config, device=torch.device("cpu")) as loader:
@@ -39,7 +39,7 @@ def test_mediapipe_finds_the_landmarks_that_a_model_of_them_is_trained_on(
 
 @pytest.mark.slow
 def test_the_real_renderer_draws_the_same_for_any_number_of_workers(tiny_train: Callable[..., TrainConfig]) -> None:
-    config = tiny_train(online=OnlineConfig(1000, motion="procedural"), num_shots=1, episodes_per_step=2)
+    config = tiny_train(online=SyntheticConfig(1000, motion="procedural"), num_shots=1, episodes_per_step=2)
     studio = OnlineSource(config).studio
 
     def load(rank: int, world_size: int) -> torch.Tensor:

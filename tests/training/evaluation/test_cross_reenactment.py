@@ -10,8 +10,8 @@ import torch
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import fit_pose
-from training.evaluation.cross_reenactment import Setting, choose_crossings, evaluate_crossing, placed, takes_of
-from training.evaluation.evaluate import Bench
+from training.evaluation.cross_reenactment import Setting, choose_cross_pairs, evaluate_cross_pair, motions_of, placed
+from training.evaluation.evaluate import EvaluationContext
 from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.judge import Judge, Look
@@ -25,15 +25,17 @@ SIZE = 32
 
 
 def _takes(dataset: ShardDataset) -> Any:
-    return takes_of(dataset.videos("train"), dataset.crop_affines("train"))
+    return motions_of(dataset.videos("train"), dataset.crop_affines("train"))
 
 
-def _bench(dataset: ShardDataset, methods: Sequence[Any] = (), judge: Any = None, config: Any = CONFIG) -> Bench:
-    return Bench(dataset, SIZE, methods, (), judge, config)
+def _bench(
+    dataset: ShardDataset, methods: Sequence[Any] = (), judge: Any = None, config: Any = CONFIG
+) -> EvaluationContext:
+    return EvaluationContext(dataset, SIZE, methods, (), judge, config)
 
 
 def test_a_crossing_is_two_people_and_two_motions(make_paired: MakePaired) -> None:
-    crossings = choose_crossings(_takes(make_paired(3, 3)), CONFIG)
+    crossings = choose_cross_pairs(_takes(make_paired(3, 3)), CONFIG)
     assert len({crossing.truth.name for crossing in crossings}) == len(crossings) == 9
     for crossing in crossings:
         assert crossing.truth.identity != crossing.driver.identity
@@ -49,11 +51,11 @@ def test_a_crossing_is_two_people_and_two_motions(make_paired: MakePaired) -> No
 def test_the_choice_is_the_seeds_and_people_take_turns(make_paired: MakePaired) -> None:
     takes = _takes(make_paired(3, 3))
     four = ProtocolConfig("train", num_videos=4, num_frames=32, shots=(1,))
-    chosen = choose_crossings(takes, four)
-    assert [crossing.name for crossing in choose_crossings(takes[::-1], four)] == [each.name for each in chosen]
+    chosen = choose_cross_pairs(takes, four)
+    assert [crossing.name for crossing in choose_cross_pairs(takes[::-1], four)] == [each.name for each in chosen]
     assert len({crossing.truth.identity for crossing in chosen[:3]}) == 3
     names = {
-        tuple(each.name for each in choose_crossings(takes, ProtocolConfig("train", 4, 32, (1,), seed=seed)))
+        tuple(each.name for each in choose_cross_pairs(takes, ProtocolConfig("train", 4, 32, (1,), seed=seed)))
         for seed in range(5)
     }
     assert len(names) > 1
@@ -62,11 +64,11 @@ def test_the_choice_is_the_seeds_and_people_take_turns(make_paired: MakePaired) 
 def test_frames_are_paired_by_their_numbers_in_the_film(make_paired: MakePaired) -> None:
     # Person 0 keeps the even frames, person 1 every third.
     takes = _takes(make_paired(2, 2, lambda person, motion: range(0, 20, 2 + person)))
-    for crossing in choose_crossings(takes, CONFIG):
+    for crossing in choose_cross_pairs(takes, CONFIG):
         assert crossing.starts[0].numbers == crossing.numbers == (0, 6, 12, 18)
         assert crossing.num_shots == (10 if crossing.truth.identity == "id0" else 7)
     two = ProtocolConfig("train", num_videos=50, num_frames=2, shots=(1,))
-    assert choose_crossings(takes, two)[0].numbers == (0, 18)
+    assert choose_cross_pairs(takes, two)[0].numbers == (0, 18)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +82,11 @@ def test_frames_are_paired_by_their_numbers_in_the_film(make_paired: MakePaired)
 def test_without_a_counterpart_there_are_no_pairs(
     people: int, motions: int, kept: Callable[[int, int], range], make_paired: MakePaired
 ) -> None:
-    assert choose_crossings(_takes(make_paired(people, motions, kept)), CONFIG) == []
+    assert choose_cross_pairs(_takes(make_paired(people, motions, kept)), CONFIG) == []
 
 
 def _settings(dataset: ShardDataset) -> list[tuple[Any, Setting]]:
-    return [(each, Setting.of(_bench(dataset), each)) for each in choose_crossings(_takes(dataset), CONFIG)]
+    return [(each, Setting.of(_bench(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
 
 
 def test_the_truth_is_seen_in_the_portraits_crop(make_paired: MakePaired, take: Callable[..., Any]) -> None:
@@ -186,9 +188,9 @@ class _Judge(Judge):
 def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: MakePaired) -> None:
     dataset = make_paired(2, 2)
     config = ProtocolConfig("train", num_videos=1, num_frames=5, shots=(1, 4, 11))
-    (crossing,) = choose_crossings(_takes(dataset), config)
+    (crossing,) = choose_cross_pairs(_takes(dataset), config)
     methods = [StaticPortrait(), MeanFrame(), NearestFrame(), _Echo()]
-    result = evaluate_crossing(_bench(dataset, methods, _Judge(), config), crossing)
+    result = evaluate_cross_pair(_bench(dataset, methods, _Judge(), config), crossing)
     names = [
         "true frame", "static portrait", "nearest frame", "echo", "echo, raw landmarks",
         "landmarks alone", "landmarks alone, raw landmarks",

@@ -1,7 +1,7 @@
 import torch
 
 from training.config import LossWeights
-from training.losses.loss_networks import MOUTH_SIDE, Critics, cut_out_mouths
+from training.losses.loss_networks import MOUTH_SIDE, LossNetworks, cut_out_mouths
 from training.losses.perceptual import PerceptualNetwork
 
 SIZE = 96
@@ -31,7 +31,7 @@ def test_a_mouth_at_the_edge_of_a_picture_is_cut_out_too() -> None:
 
 def test_critics_see_what_the_losses_ask_for(random_perceptual: PerceptualNetwork) -> None:
     """What lies around a mouth changes nothing of what is seen in it."""
-    plain, careful = (Critics(LossWeights(content_mouth=weight), random_perceptual) for weight in (0.0, 0.1))
+    plain, careful = (LossNetworks(LossWeights(content_mouth=weight), random_perceptual) for weight in (0.0, 0.1))
     landmarks, picture = _landmarks(30, 40, 60, 60), torch.rand(1, 3, SIZE, SIZE)
     elsewhere, inside = picture.clone(), picture.clone()
     elsewhere[:, :, :20] = -1

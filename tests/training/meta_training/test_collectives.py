@@ -16,13 +16,13 @@ import torch.distributed as dist
 from training.config import ModelConfig, TrainConfig
 from training.episodes.batch import Batch
 from training.episodes.sampler import share
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.warp.matted_shot import make_shot
-from training.warp.warp import Bend, warp_at
+from training.warp.warp import WarpField, warp_at
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other
@@ -49,7 +49,7 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     def pictures(*shape: int) -> torch.Tensor:
         return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
-    unbent = Bend.smooth(torch.zeros(len(pictures()), 32, 32, 2))
+    unbent = WarpField.smooth(torch.zeros(len(pictures()), 32, 32, 2))
     shots = pictures()
     warped = warp_at(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
@@ -60,9 +60,9 @@ def train(exchange: Exchange) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = make_config()
-    table = RowTable("abcde", config.model.embedding_size, learning_rate=config.learning_rate_discriminator)
+    table = IdentityRows("abcde", config.model.embedding_size, learning_rate=config.learning_rate_discriminator)
     learner = Learner(
-        config, table, Critics(config.losses, PerceptualNetwork("alexnet")), exchange, torch.device("cpu")
+        config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), exchange, torch.device("cpu")
     )
     start = {name: value.clone() for name, value in weights_of(learner).items()}
     for step in range(_STEPS):

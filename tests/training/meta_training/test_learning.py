@@ -16,14 +16,14 @@ from training.config import LossWeights, ModelConfig, TrainConfig
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes, EpisodeLoader
 from training.episodes.sampler import Episode, EpisodeSampler
-from training.evaluation.metrics.sface import Recogniser
+from training.evaluation.metrics.sface import FaceRecogniser
 from training.images import to_images
-from training.losses.loss_networks import load_critics
+from training.losses.loss_networks import load_loss_networks
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 _SIZE = 32
 _SHOTS = 2
@@ -130,15 +130,15 @@ def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embeddi
     segmenter = PersonSegmenter()
     finer = EpisodeLoader(dataset, everything, sampler, with_warp.frame_size, segmenter=segmenter).decode(episodes)
     truth, points = decoded.images[:, 0], decoded.landmarks[:, 0]
-    table = RowTable([video.video_id for video in videos], config.model.embedding_size, learning_rate=1e-3)
-    learner = Learner(config, table, load_critics(config), SingleProcess(), CPU)
+    table = IdentityRows([video.video_id for video in videos], config.model.embedding_size, learning_rate=1e-3)
+    learner = Learner(config, table, load_loss_networks(config), SingleProcess(), CPU)
     batch = to_batch(decoded, table, config.model, CPU)
     # Only the driver's: the man moves so little that another frame of his is nearly the true one.
     moves = slice(_HELD_OUT)
     bars = baselines(decoded, to_batch(finer, table, with_warp, CPU), moves)
     own = [*range(len(truth))]
     swapped = own[_HELD_OUT:] + own[:_HELD_OUT]
-    recogniser = Recogniser()
+    recogniser = FaceRecogniser()
     # Of each person, what the recogniser makes of the true frames.
     people = recogniser.embed(truth, points).reshape(len(_PEOPLE), _HELD_OUT, -1).mean(axis=1)
 

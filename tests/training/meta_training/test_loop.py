@@ -8,7 +8,7 @@ import torch
 
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule
-from training.checkpoints.bundle import Origin, load_bundle
+from training.checkpoints.bundle import TrainingProvenance, load_bundle
 from training.config import TrainConfig
 from training.episodes.batch import Batch
 from training.episodes.source import open_data
@@ -39,7 +39,7 @@ class Recorder:
         self.logged: dict[int, Mapping[str, float]] = {}
         self.samples: dict[int, np.ndarray] = {}
         self.fixed_content: list[float] = []
-        self.origins: list[Origin] = []
+        self.origins: list[TrainingProvenance] = []
 
     def request(self, step: int) -> Request:
         return Request.STOP if step == self.stop_at else self.requests.get(step, Request.NOTHING)
@@ -51,7 +51,9 @@ class Recorder:
         self.samples[step] = grid
         self.fixed_content.append(metrics["content_fixed_episodes"])
 
-    def checkpoint(self, learner: Learner, origin: Origin, metrics: Mapping[str, float], *, urgent: bool) -> None:
+    def checkpoint(
+        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+    ) -> None:
         self.urgent[origin.step] = urgent
         self.origins.append(origin)
         save_bundle(str(self.folder / str(origin.step)), learner, origin)

@@ -8,16 +8,16 @@ import torch
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoints.bundle import MANIFEST, Origin, load_bundle
+from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle
 from training.checkpoints.model_card import Training
 from training.config import TrainConfig
-from training.losses.loss_networks import Critics
+from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.publish import publish
 from training.meta_training.step import Learner
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.tracking.journal import Journal
 from training.tracking.records import Files, Record, Registration
 from training.tracking.sender import Unreachable
@@ -35,9 +35,11 @@ FILES = {
 @pytest.fixture
 def checkpoint(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., TrainConfig], tmp_path: Path) -> Path:
     config = tiny_train()
-    table = RowTable(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    learner = Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
-    save_bundle(str(tmp_path / "checkpoint"), learner, Origin(3, 12, "set", "d" * 64))
+    table = IdentityRows(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
+    learner = Learner(
+        config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
+    )
+    save_bundle(str(tmp_path / "checkpoint"), learner, TrainingProvenance(3, 12, "set", "d" * 64))
     return tmp_path / "checkpoint"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.meta_training import run_lock
-from training.meta_training.run_lock import FILE, Lease, hold
+from training.meta_training.run_lock import FILE, RunLock, hold
 
 
 def write(run: Path, **changes: object) -> None:
@@ -89,9 +89,9 @@ def test_it_is_renewed_and_its_loss_is_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(run_lock, "RENEW_SECONDS", 0.05)
     lost = threading.Event()
     with hold(str(tmp_path), lost.set):
-        first = Lease(**json.loads((tmp_path / FILE).read_text()))
+        first = RunLock(**json.loads((tmp_path / FILE).read_text()))
         time.sleep(0.3)
-        assert Lease(**json.loads((tmp_path / FILE).read_text())).renewed > first.renewed
+        assert RunLock(**json.loads((tmp_path / FILE).read_text())).renewed > first.renewed
         assert not lost.is_set()
         write(tmp_path)
         assert lost.wait(5)

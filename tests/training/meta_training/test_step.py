@@ -5,18 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.config import EngineConfig, LossWeights, ModelConfig, TrainConfig
+from training.config import ExecutionConfig, LossWeights, ModelConfig, TrainConfig
 from training.episodes.batch import Batch
 from training.losses.face_identity import FaceRecogniser
-from training.losses.loss_networks import Critics, load_critics
+from training.losses.loss_networks import LossNetworks, load_loss_networks
 from training.losses.perceptual import PerceptualNetwork
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training import step
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 from training.warp.matted_shot import make_shot
-from training.warp.warp import Bend, warp_at
+from training.warp.warp import WarpField, warp_at
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -27,8 +27,8 @@ MakeLearner = Callable[[TrainConfig], Learner]
 @pytest.fixture
 def make_learner(random_perceptual: PerceptualNetwork) -> MakeLearner:
     def make(config: TrainConfig) -> Learner:
-        table = RowTable([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
-        return Learner(config, table, Critics(config.losses, random_perceptual), SingleProcess(), CPU)
+        table = IdentityRows([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
+        return Learner(config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), CPU)
 
     return make
 
@@ -39,7 +39,7 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
     def pictures(*shape: int) -> Tensor:
         return torch.rand(*shape, 3, 32, 32, generator=random) * 2 - 1
 
-    unbent = Bend.smooth(torch.zeros(size, 32, 32, 2))
+    unbent = WarpField.smooth(torch.zeros(size, 32, 32, 2))
     person = torch.rand(size, 32, 32, generator=random)
     warped = warp_at(make_shot(pictures(size), person), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2
@@ -79,7 +79,7 @@ def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
     def make(config: TrainConfig) -> Learner:
         config = dataclasses.replace(config, perceptual="vgg19_vggface")
         learner = make_learner(config)
-        learner.critics = load_critics(config, published_files)
+        learner.critics = load_loss_networks(config, published_files)
         return learner
 
     batch = make_batch()
@@ -128,8 +128,8 @@ def test_a_loss_of_identity_is_added_where_there_is_a_recogniser(
     batch, config = make_batch(warp_prior=True), tiny_train(warp_prior=True, losses=LossWeights(identity=7.0))
     without = floats(make_learner(config).step(batch))
     assert "identity" not in without
-    table = RowTable([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
-    critics = Critics(config.losses, random_perceptual, _Brightness())
+    table = IdentityRows([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
+    critics = LossNetworks(config.losses, random_perceptual, _Brightness())
     held = floats(Learner(config, table, critics, SingleProcess(), CPU).step(batch))
     # Nothing is painted before the first update: what is shown is the warp.
     assert batch.warped is not None
@@ -248,7 +248,7 @@ def test_the_content_falls_on_one_batch(warp_prior: bool, tiny_train: MakeTrain,
     assert min(content[-3:]) < 0.98 * content[0]
 
 
-def steps_with(engine: EngineConfig, config: TrainConfig, make_learner: MakeLearner) -> tuple[Learner, list[float]]:
+def steps_with(engine: ExecutionConfig, config: TrainConfig, make_learner: MakeLearner) -> tuple[Learner, list[float]]:
     """A learner after three steps, and the content loss of each."""
     learner = make_learner(dataclasses.replace(config, engine=engine))
     content = [
@@ -264,8 +264,8 @@ def test_a_batch_in_parts_gives_the_weights_of_the_whole(
 ) -> None:
     config = tiny_train(warp_prior=warp_prior, learning_rate=5e-5, learning_rate_discriminator=2e-4)
     start = weights(make_learner(config))
-    whole, content = steps_with(EngineConfig(), config, make_learner)
-    parts, content_of_parts = steps_with(EngineConfig(micro_batch=micro_batch), config, make_learner)
+    whole, content = steps_with(ExecutionConfig(), config, make_learner)
+    parts, content_of_parts = steps_with(ExecutionConfig(micro_batch=micro_batch), config, make_learner)
     assert content_of_parts == pytest.approx(content, rel=1e-5)
     ours, theirs = weights(whole), weights(parts)
     for network in ("embedder", "generator", "discriminator", "ema", "table.rows"):
@@ -280,10 +280,10 @@ def test_a_batch_in_parts_gives_the_weights_of_the_whole(
 
 def test_memory_layout_changes_nothing_and_bfloat16_little(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:
     config = tiny_train(warp_prior=True)
-    _, content = steps_with(EngineConfig(), config, make_learner)
-    learner, content_last = steps_with(EngineConfig(channels_last=True), config, make_learner)
+    _, content = steps_with(ExecutionConfig(), config, make_learner)
+    learner, content_last = steps_with(ExecutionConfig(channels_last=True), config, make_learner)
     assert content_last == pytest.approx(content, rel=1e-4)
-    learner, content_short = steps_with(EngineConfig(precision="bfloat16"), config, make_learner)
+    learner, content_short = steps_with(ExecutionConfig(precision="bfloat16"), config, make_learner)
     assert content_short == pytest.approx(content, rel=0.02)
     assert content_short != content
     for network in learner.networks().values():

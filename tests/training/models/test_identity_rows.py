@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from training.models.identity_rows import RowTable
+from training.models.identity_rows import IdentityRows
 
 RATE = 0.1
 
 
-def make_table(*video_ids: str, seed: int = 0) -> RowTable:
-    return RowTable(video_ids, 3, learning_rate=RATE, seed=seed)
+def make_table(*video_ids: str, seed: int = 0) -> IdentityRows:
+    return IdentityRows(video_ids, 3, learning_rate=RATE, seed=seed)
 
 
 def test_a_row_seen_every_step_moves_as_dense_adam_moves_it() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from training.warp.eyes import Gaze
 from training.warp.matted_shot import make_shot
-from training.warp.warp import Bend, bend, control_points, warp, warp_person
+from training.warp.warp import WarpField, control_points, warp, warp_field, warp_person
 
 SIZE = 256
 WIDTH, HEIGHT = 40, 14  # pixels of the eyes
@@ -27,16 +27,18 @@ def open_eyed(face: MakeFace) -> np.ndarray:
     return landmarks
 
 
-def _turned(source: np.ndarray, target: np.ndarray, before: tuple[float, float], after: tuple[float, float]) -> Bend:
+def _turned(
+    source: np.ndarray, target: np.ndarray, before: tuple[float, float], after: tuple[float, float]
+) -> WarpField:
     """Both irises from one place in their eyes to another."""
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
     places = (torch.tensor(place).expand(1, 2, 2) for place in (before, after))
-    return bend(*points, gaze=Gaze(*places))
+    return warp_field(*points, gaze=Gaze(*places))
 
 
-def _paints_nothing(bent: Bend) -> bool:
+def _paints_nothing(bent: WarpField) -> bool:
     white = torch.ones(1, 3, SIZE, SIZE)
-    return torch.equal(bent.reveal(white, -white), white)
+    return torch.equal(bent.paint_openings(white, -white), white)
 
 
 def _disc(landmarks: np.ndarray, corner: int, across: float, radius: float = RADIUS) -> Float[Tensor, "1 1 size size"]:
@@ -81,13 +83,13 @@ def test_an_eye_that_does_not_turn_is_what_lids_make_of_it(open_eyed: np.ndarray
     for target, down, tolerance in ((open_eyed, 0.0, 1e-3), (lowered, 0.05, 0.5)):
         points = [torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (open_eyed, target)]
         kept = _turned(open_eyed, target, (0.4, 0.0), (0.4, down))
-        assert (kept.grid(SIZE) - bend(*points).grid(SIZE)).abs().max() * SIZE / 2 < tolerance
+        assert (kept.grid(SIZE) - warp_field(*points).grid(SIZE)).abs().max() * SIZE / 2 < tolerance
         assert _paints_nothing(kept)
 
 
 def test_lids_and_all_around_stay(open_eyed: np.ndarray) -> None:
     points = torch.from_numpy(control_points(open_eyed[None], SIZE))
-    moved = _turned(open_eyed, open_eyed, (0.5, 0.0), (0.35, 0.08)).grid(SIZE) - bend(points, points).grid(SIZE)
+    moved = _turned(open_eyed, open_eyed, (0.5, 0.0), (0.35, 0.08)).grid(SIZE) - warp_field(points, points).grid(SIZE)
     pixels = moved[0].norm(dim=-1) * SIZE / 2
     eyes = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     for corner in (36, 42):
@@ -104,7 +106,7 @@ def test_a_shut_eye_does_not_turn(open_eyed: np.ndarray) -> None:
     for pair in ((open_eyed, shut), (shut, open_eyed)):
         points = [torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in pair]
         turned = _turned(*pair, (0.5, 0.0), (0.7, 0.0))
-        assert (turned.grid(SIZE) - bend(*points).grid(SIZE)).abs().max() * SIZE / 2 < 0.1
+        assert (turned.grid(SIZE) - warp_field(*points).grid(SIZE)).abs().max() * SIZE / 2 < 0.1
         assert _paints_nothing(turned)
 
 
@@ -136,6 +138,6 @@ def test_what_is_cut_out_of_a_batch_keeps_its_gaze(open_eyed: np.ndarray) -> Non
     faces = np.stack([open_eyed, open_eyed])
     points = torch.from_numpy(control_points(faces, SIZE))
     irises = torch.tensor([0.5, 0.0]).expand(2, 2, 2), torch.tensor([[0.4, 0.0], [0.6, 0.0]])[:, None].expand(2, 2, 2)
-    both = bend(points, points, gaze=Gaze(*irises))
+    both = warp_field(points, points, gaze=Gaze(*irises))
     assert torch.equal(both[1:].grid(SIZE)[0], both.grid(SIZE)[1])
     assert not torch.equal(both.grid(SIZE)[0], both.grid(SIZE)[1])

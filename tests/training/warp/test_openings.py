@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.warp.matted_shot import make_shot
 from training.warp.openings import in_order, settled_landmarks, settled_places
-from training.warp.warp import bend, control_points, find_openings, identity_grid, warp, warp_person
+from training.warp.warp import control_points, find_openings, identity_grid, warp, warp_field, warp_person
 
 SIZE = 128
 RIGHT_EYE = ((37, 41), (38, 40))
@@ -55,7 +55,7 @@ def _tensor(landmarks: np.ndarray) -> Float[Tensor, "1 68 2"]:
 
 def _bent(source: np.ndarray, target: np.ndarray, picture: Tensor) -> np.ndarray:
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
-    shown: np.ndarray = warp(picture[None, None], bend(*points).grid(SIZE))[0, 0].numpy()
+    shown: np.ndarray = warp(picture[None, None], warp_field(*points).grid(SIZE))[0, 0].numpy()
     return shown
 
 
@@ -144,7 +144,7 @@ def _cavity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """How far each pixel shows it."""
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
     white = torch.ones(1, 3, SIZE, SIZE)
-    painted: np.ndarray = bend(*points).reveal(white, -white)[0, 0].numpy()  # black, whatever is painted
+    painted: np.ndarray = warp_field(*points).paint_openings(white, -white)[0, 0].numpy()  # black, whatever is painted
     return (1 - painted) / 2
 
 
@@ -175,7 +175,7 @@ def _opened(source: np.ndarray, target: np.ndarray, picture: Tensor) -> np.ndarr
     """A picture whose mouth opens, as it is shown: rows, columns, colours."""
     points = (torch.from_numpy(control_points(landmarks[None], SIZE)) for landmarks in (source, target))
     shot = make_shot(picture.expand(1, 3, SIZE, SIZE), torch.ones(1, SIZE, SIZE))
-    shown: np.ndarray = warp_person(shot, bend(*points))[0, :3].permute(1, 2, 0).numpy()
+    shown: np.ndarray = warp_person(shot, warp_field(*points))[0, :3].permute(1, 2, 0).numpy()
     return shown
 
 

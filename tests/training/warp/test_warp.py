@@ -11,15 +11,15 @@ from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from training.warp.matted_shot import make_shot
 from training.warp.warp import (
     REACH,
-    Bend,
-    bend,
+    WarpField,
     control_points,
     displacement,
     identity_grid,
-    plain_bend,
     sampling_grid,
+    spline_field,
     warp,
     warp_at,
+    warp_field,
     warp_person,
     warp_shot,
 )
@@ -42,7 +42,7 @@ def points(face: MakeFace) -> Callable[..., Tensor]:
 def test_a_target_equal_to_its_source_gives_exactly_the_identity(points: Callable[..., Tensor]) -> None:
     same = points(yaw=10.0)
     assert torch.equal(sampling_grid(same, same, SIZE, smoothing=torch.zeros(120))[0], identity_grid(SIZE, CPU))
-    assert not bend(same, same).spline.any()
+    assert not warp_field(same, same).spline.any()
     picture = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
     # grid_sample computes its weights from the grid: the last bit may differ.
     for person in (0.0, 0.5, 1.0):
@@ -75,7 +75,7 @@ def test_a_landmark_lands_where_asked(landmark: int, face: MakeFace) -> None:
     source, target = face(38, 32, 34), face(38, 33.5, 33, yaw=9.0, roll=4.0)
     y, x = np.mgrid[:SIZE, :SIZE]
     dot = np.exp(-((x - source[landmark, 0]) ** 2 + (y - source[landmark, 1]) ** 2) / 8).astype(np.float32)
-    grid = bend(*(torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target))).grid(SIZE)
+    grid = warp_field(*(torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target))).grid(SIZE)
     moved = warp(torch.from_numpy(dot)[None, None], grid)[0, 0].numpy()
     centre = (moved * x).sum() / moved.sum(), (moved * y).sum() / moved.sum()
     assert np.hypot(*(centre - target[landmark])) < 0.6
@@ -101,7 +101,7 @@ def test_an_affine_map_is_found_exactly_whatever_the_smoothing() -> None:
 
 
 def test_the_border_of_reach_holds_still(points: Callable[..., Tensor]) -> None:
-    moved = bend(points(), points(x=34.0, yaw=12.0), extent=REACH).spline[0].norm(dim=-1)
+    moved = warp_field(points(), points(x=34.0, yaw=12.0), extent=REACH).spline[0].norm(dim=-1)
     border = torch.cat([moved[0], moved[-1], moved[:, 0], moved[:, -1]])
     assert float(border.max()) < 0.02
     assert float(moved.max()) > 0.05
@@ -133,7 +133,7 @@ def test_what_trembles_moves_less_than_what_moves_on_its_own(face: MakeFace) -> 
         target[[*landmarks], 1] += 1.0
         ours, wanted = (torch.from_numpy(control_points(points[None], SIZE)) for points in (source, target))
         column, row = np.rint(target[landmarks[0]]).astype(int)
-        return float(-displacement(bend(ours, wanted).grid(SIZE))[0, row, column, 1]) * SIZE / 2
+        return float(-displacement(warp_field(ours, wanted).grid(SIZE))[0, row, column, 1]) * SIZE / 2
 
     assert moved(48, 49, 59, 60) > 0.8
     assert moved(48) > 0.5
@@ -149,7 +149,7 @@ def test_points_that_coincide_in_the_target_do_not_fold_the_picture(face: MakeFa
         shut[upper] = shut[lower] = (open_eyes[upper] + open_eyes[lower]) / 2
     for source, target in ((open_eyes, shut), (shut, open_eyes)):
         points = (torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target))
-        grid = plain_bend(*points, SIZE).grid(SIZE)[0]
+        grid = spline_field(*points, SIZE).grid(SIZE)[0]
         assert torch.isfinite(grid).all()
         assert float((grid[:, 1:, 0] - grid[:, :-1, 0]).min()) > 0
         assert float((grid[1:, :, 1] - grid[:-1, :, 1]).min()) > 0
@@ -164,15 +164,15 @@ def test_a_face_that_turns_on_is_not_folded(before: float, after: float, width: 
     head = CANONICAL_LANDMARKS * [width, 1, 1]
     source = face(38.0, 32.0, 34.0, yaw=before, head=head)
     target = face(38.0, 32.0, 34.0, yaw=after, pitch=-8.0, roll=8.0, head=head)
-    grid = bend(*(torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target))).grid(2 * SIZE)[0]
+    grid = warp_field(*(torch.from_numpy(control_points(p[None], SIZE)) for p in (source, target))).grid(2 * SIZE)[0]
     across, down = grid[:-1, 1:] - grid[:-1, :-1], grid[1:, :-1] - grid[:-1, :-1]
     assert float((across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]).min()) > 0
 
 
 def test_each_pair_of_a_batch_is_its_own(points: Callable[..., Tensor]) -> None:
     sources, targets = torch.cat([points(), points(yaw=5.0)]), torch.cat([points(yaw=8.0), points(roll=6.0)])
-    together = bend(sources, targets).grid(16)
-    alone = torch.cat([bend(sources[i : i + 1], targets[i : i + 1]).grid(16) for i in range(2)])
+    together = warp_field(sources, targets).grid(16)
+    alone = torch.cat([warp_field(sources[i : i + 1], targets[i : i + 1]).grid(16) for i in range(2)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
@@ -185,7 +185,7 @@ def test_a_batch_is_bent_whatever_the_number_of_threads(points: Callable[..., Te
         splines = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            splines.append(bend(sources, targets).spline)
+            splines.append(warp_field(sources, targets).spline)
     finally:
         torch.set_num_threads(before)
     assert torch.allclose(*splines, atol=1e-4)
@@ -195,7 +195,7 @@ def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None
     frame, image = _all_person(torch.rand(1, 3, SIZE, SIZE)), torch.rand(1, 3, SIZE, SIZE)
     source, target = points(), points(yaw=10.0)
     shot = warp_shot(frame, image, source, target)
-    grid = bend(source, target).grid(SIZE)
+    grid = warp_field(source, target).grid(SIZE)
     assert torch.allclose(shot.frame, warp(frame[:, :4], grid), atol=1e-6)
     assert torch.allclose(shot.landmark_image, warp(image, grid), atol=1e-6)
 
@@ -203,7 +203,7 @@ def test_the_landmark_image_is_bent_along(points: Callable[..., Tensor]) -> None
 def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..., Tensor]) -> None:
     image, source, target = torch.rand(1, 3, SIZE, SIZE), points(), points(yaw=10.0)
     fine = _all_person(torch.rand(1, 3, 2 * SIZE, 2 * SIZE))
-    sampled = warp(fine[:, :4], bend(source, target).grid(2 * SIZE))
+    sampled = warp(fine[:, :4], warp_field(source, target).grid(2 * SIZE))
     by_hand = (
         sampled[..., ::2, ::2] + sampled[..., 1::2, ::2] + sampled[..., ::2, 1::2] + sampled[..., 1::2, 1::2]
     ) / 4
@@ -213,7 +213,7 @@ def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..
     stripes = torch.ones(1, 3, 2 * SIZE, 2 * SIZE)
     stripes[..., 1::4] = stripes[..., 2::4] = -1
     stripes = _all_person(stripes)
-    half_a_pixel = Bend.smooth(torch.full((1, SIZE, SIZE, 2), 1 / SIZE))
+    half_a_pixel = WarpField.smooth(torch.full((1, SIZE, SIZE, 2), 1 / SIZE))
     moved = warp_at(stripes, image, half_a_pixel)
     small = warp_at(_all_person(F.avg_pool2d(stripes[:, :3], 2)), image, half_a_pixel)
     assert float(moved.frame[:, :3, :, 1:-1].abs().min()) > 0.9
@@ -225,7 +225,7 @@ def test_only_the_person_is_bent_and_what_is_behind_stands_still() -> None:
     picture = (torch.arange(16) / 100).expand(1, 3, 16, 16)
     person = torch.zeros(1, 16, 16)
     person[..., 5:8] = 1
-    bent = warp_person(make_shot(picture, person), Bend.smooth(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
+    bent = warp_person(make_shot(picture, person), WarpField.smooth(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
     columns = (bent[0, 0, 8] * 100).round().int().tolist()
     # 7 to 9: the person. 5 and 6, where they stood: between what is left and right of them. The rest stands.
     assert columns[:4] + columns[7:] == [0, 1, 2, 3, 5, 6, 7, 10, 11, 12, 13, 14, 15]
@@ -236,7 +236,7 @@ def test_only_the_person_is_bent_and_what_is_behind_stands_still() -> None:
 def test_half_a_person_is_bent_by_half() -> None:
     picture = (torch.arange(16) / 100).expand(1, 3, 16, 16)
     shot = make_shot(picture, torch.full((1, 16, 16), 0.5))
-    bent = warp_person(shot, Bend.smooth(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
+    bent = warp_person(shot, WarpField.smooth(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
     torch.testing.assert_close(bent[0, :3, :, 2:], picture[0, :, :, 2:] - 0.01, atol=3e-3, rtol=0)
 
 
@@ -247,8 +247,8 @@ def _all_person(pictures: Tensor) -> Tensor:
 def test_a_spline_is_sampled_at_any_size() -> None:
     matrix, shift = torch.tensor([[0.05, 0.02], [-0.03, 0.04]]), torch.tensor([0.1, -0.2])
     coarse, fine = (identity_grid(size, CPU)[None] for size in (8, 32))
-    sampled = Bend.smooth(coarse @ matrix + shift).grid(32)
+    sampled = WarpField.smooth(coarse @ matrix + shift).grid(32)
     # Beyond the outermost coarse pixel centres bilinear interpolation has nothing to go by.
     inner = slice(2, -2)
     assert torch.allclose(sampled[:, inner, inner], (fine + fine @ matrix + shift)[:, inner, inner], atol=1e-6)
-    assert torch.equal(Bend.smooth(torch.zeros(1, 8, 8, 2)).grid(32), fine)
+    assert torch.equal(WarpField.smooth(torch.zeros(1, 8, 8, 2)).grid(32), fine)

@@ -16,7 +16,7 @@ from pipelines.faces.face import LandmarkDetector
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.frechet import FeatureNetwork
 from training.evaluation.metrics.lpips import Lpips, lpips
-from training.evaluation.metrics.sface import Recogniser
+from training.evaluation.metrics.sface import FaceRecogniser
 from training.images import resize_points, to_tensor
 
 # Detector and recogniser want a face of about a hundred pixels; smaller frames are enlarged for them.
@@ -49,7 +49,7 @@ class Judge:
     def __init__(
         self,
         detector: LandmarkDetector,
-        recogniser: Recogniser,
+        recogniser: FaceRecogniser,
         distance: Lpips,
         features: FeatureNetwork,
         device: torch.device,

@@ -25,7 +25,7 @@ _TEMPLATE = np.array([
 # fmt: on
 
 
-class Recogniser:
+class FaceRecogniser:
     """Faces -> unit vectors of 128 numbers. The network loads on first use and runs on the CPU, 12 ms a face."""
 
     name = NAME

@@ -9,7 +9,7 @@ import torch
 
 from pipelines import storage
 from pipelines.media.video import decode
-from pipelines.synthetic.corpus.clip_file import encode_film
+from pipelines.synthetic.corpus.clip_file import encode_clip
 from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig, plan_clips, whole_clips
 from pipelines.synthetic.corpus.filming import Assignment, Filmer, _uninterrupted, cast, film_clips
 from pipelines.synthetic.corpus.ground_truth import truth_of
@@ -47,7 +47,7 @@ def test_scenes_decide_how_well_a_film_is_encoded(tmp_path: Path, cameras: Modul
     person, scene, motion = cast(spec, SMALL, ())
     Filmer(Assignment(str(tmp_path), SMALL, (), cameras.MovingSquare))(spec)
     images = [image for part in cameras.MovingSquare(64).film(person, scene, motion) for image in part.images.numpy()]
-    assert storage.read_bytes(spec.url(str(tmp_path))) == encode_film(iter(images), 64, 25, scene.crf)
+    assert storage.read_bytes(spec.url(str(tmp_path))) == encode_clip(iter(images), 64, 25, scene.crf)
 
 
 def test_cast_is_a_pure_function_of_seed_and_numbers() -> None:

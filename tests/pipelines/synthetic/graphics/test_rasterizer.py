@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from pipelines.synthetic.graphics.rasterizer import rasterise
+from pipelines.synthetic.graphics.rasterizer import rasterize
 
 
 def seen(corners: list[list[float]], faces: list[list[int]], *, two_sided: bool = False) -> Float32[np.ndarray, "8 8"]:
     """The triangle that each pixel of an 8 x 8 picture shows; -1 for none."""
-    found = rasterise(torch.tensor([corners]), torch.tensor(faces), 8, 8, two_sided=two_sided)
+    found = rasterize(torch.tensor([corners]), torch.tensor(faces), 8, 8, two_sided=two_sided)
     picture = torch.full((64,), -1.0)
     picture[found.pixels] = found.triangles.float()
     return picture.reshape(8, 8).numpy()
@@ -43,7 +43,7 @@ def test_weights_are_those_of_the_surface_not_of_its_picture() -> None:
     # A wall that recedes from depth 1 on the left to depth 3 on the right. Half-way across the picture, at 1 / depth
     # 2 / 3, the ray meets the wall at depth 1.5: a quarter of the way along.
     corners = torch.tensor([[[0.5, 0.5, 1.0], [0.5, 8.5, 1.0], [8.5, 0.5, 1 / 3]]])
-    found = rasterise(corners, torch.tensor([[0, 1, 2]]), 9, 9)
+    found = rasterize(corners, torch.tensor([[0, 1, 2]]), 9, 9)
     at = int((found.pixels == 4).nonzero()[0, 0])
     np.testing.assert_allclose(found.weights[at], [0.75, 0.0, 0.25], atol=1e-6)
     np.testing.assert_allclose(found.inverse_depth[at], 2 / 3, atol=1e-6)
@@ -54,7 +54,7 @@ def test_random_triangles_are_seen_as_by_brute_force() -> None:
     corners = rng.uniform(-4, 28, (2, 90, 3)).astype(np.float32)
     corners[..., 2] = rng.uniform(0.1, 0.9, (2, 90))
     faces = rng.permutation(90).reshape(30, 3)
-    found = rasterise(torch.from_numpy(corners), torch.from_numpy(faces), 24, 24, two_sided=True)
+    found = rasterize(torch.from_numpy(corners), torch.from_numpy(faces), 24, 24, two_sided=True)
     picture = np.full((2, 24, 24), -1)
     picture.reshape(-1)[found.pixels] = found.triangles
     for frame in range(2):

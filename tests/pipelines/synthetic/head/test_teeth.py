@@ -7,7 +7,7 @@ import pytest
 import torch
 from jaxtyping import Bool, Float32
 
-from pipelines.synthetic.graphics.rasterizer import rasterise
+from pipelines.synthetic.graphics.rasterizer import rasterize
 from pipelines.synthetic.head.arkit_actions import vector
 from pipelines.synthetic.head.head_model import TEETH, load_head_model
 from pipelines.synthetic.head.landmark_points import true_points
@@ -40,7 +40,7 @@ def seen(
 
     corners = torch.cat([project(vertices), (0.5 - vertices[..., 1:2]).clamp(0.01, 1)], dim=-1)  # nearer is more
     head = mesh.model  # hair and glasses left out
-    found = rasterise(corners, head.faces, _SIDE, _SIDE)
+    found = rasterize(corners, head.faces, _SIDE, _SIDE)
     picture = np.zeros(_SIDE * _SIDE, bool)
     picture[found.pixels[head.parts[found.triangles] == TEETH].numpy()] = True
     return picture.reshape(_SIDE, _SIDE), project(points)[0].numpy()

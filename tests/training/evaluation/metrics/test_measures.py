@@ -12,7 +12,7 @@ from training.evaluation.metrics.frechet import FeatureNetwork
 from training.evaluation.metrics.judge import Judge
 from training.evaluation.metrics.lpips import Lpips
 from training.evaluation.metrics.measures import Reference, reconstruction
-from training.evaluation.metrics.sface import Recogniser
+from training.evaluation.metrics.sface import FaceRecogniser
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ class BrightFaces:
         raise AssertionError("single pictures only")
 
 
-class Shades(Recogniser):
+class Shades(FaceRecogniser):
     """Grey value 100 is one person, any other is another."""
 
     def embed(self, images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from pipelines import assets
 from pipelines.faces.detectors import create_detector
 from pipelines.media.images import read_image
 from pipelines.media.video import decode
-from training.evaluation.metrics.sface import Recogniser, align, five_points, similarity
+from training.evaluation.metrics.sface import FaceRecogniser, align, five_points, similarity
 
 
 def test_similarity_is_that_of_scikit_image() -> None:
@@ -52,7 +52,7 @@ def test_two_pictures_of_one_person_are_more_alike_than_those_of_two() -> None:
         frames = [frame.image for number, frame in enumerate(decode(assets.fetch(clip))) if number in (0, 60)]
         pictures += frames
     landmarks = [detector.detect(picture)[0].landmarks for picture in pictures]
-    recogniser = Recogniser()
+    recogniser = FaceRecogniser()
     astronaut, woman, woman_later, man, man_later, man_again, _ = np.concatenate(
         [recogniser.embed(picture[None], points[None]) for picture, points in zip(pictures, landmarks, strict=True)]
     )
@@ -67,7 +67,7 @@ def test_a_batch_gives_what_each_picture_gives() -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (19, 112, 112, 3)).astype(np.uint8)
     landmarks = (random.normal(size=(19, 68, 2)) * 20 + 56).astype(np.float32)
-    recogniser = Recogniser()
+    recogniser = FaceRecogniser()
     single = [recogniser.embed(image[None], points[None])[0] for image, points in zip(images, landmarks, strict=True)]
     np.testing.assert_allclose(recogniser.embed(images, landmarks), np.stack(single), atol=1e-4)
     assert recogniser.embed(images[:0], landmarks[:0]).shape == (0, 128)
