@@ -43,8 +43,8 @@ base-model: setup ## Make the base model that comes along anew, from synthetic p
 		echo "round $$number: $${round%:*} steps at $${round#*:}"; \
 		$(BIN)/sfumato meta-train base --data $(BASE)/set -o $(BASE)/round-$$number \
 			--num-steps $${round%:*} --learning-rate $${round#*:} --seed $$number $$begin \
-			--workers 2 --precision $(PRECISION) --channels-last --flip --colour 0.1 --camera 0.2; \
-		begin="--start-from $(BASE)/round-$$number"; \
+			--workers 2 --precision $(PRECISION) --channels-last --augment-flip --augment-colour 0.1 --augment-camera 0.2; \
+		begin="--init-from $(BASE)/round-$$number"; \
 	done; $(BIN)/sfumato export $(BASE)/round-$$number -o $(BASE)/exported
 
 .PHONY: mlflow

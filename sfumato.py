@@ -13,7 +13,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def _take_switches(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
 
 def _run(name: str, arguments: list[str]) -> "CommandResult":
     module = importlib.import_module(VERBS[name].module)
+    arguments = _with_present_flags(name, arguments, getattr(module, "RENAMED_FLAGS", {}))
     options, unknown = _parse(name, module.Options, arguments)
     if unknown:
         flag = next((argument for argument in unknown if argument.startswith("-")), None)
@@ -184,6 +185,36 @@ def _run(name: str, arguments: list[str]) -> "CommandResult":
             raise UsageError(f"unexpected argument {unknown[0]!r}")
     run: Callable[[Any], CommandResult] = module.run
     return run(options)
+
+
+def _with_present_flags(name: str, arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """Replace the old spellings of flags by the present ones, with a note on standard error for each.
+
+    Args:
+        renamed: present spelling by old one. An old one may include a value (`--form warp`), and a present one may be
+            empty, where the flag had no effect.
+    """
+    words: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*words, word, *rest]
+        flag, equals, value = word.partition("=")
+        flag = "--" + flag[2:].replace("_", "-") if flag.startswith("--") else flag
+        choice = value if equals else rest[0] if rest else ""
+        if f"{flag} {choice}" in renamed:
+            old, new = f"{flag} {choice}", renamed[f"{flag} {choice}"]
+            rest = rest if equals else rest[1:]
+            words += [new] if new else []
+        elif flag in renamed:
+            old, new = flag, renamed[flag]
+            words.append(f"{new}{equals}{value}")
+        else:
+            words.append(word)
+            continue
+        sys.stderr.write(f"sfumato {name}: note: {old} is deprecated{f', use {new}' if new else ''}\n")
+    return words
 
 
 def _parse(name: str, options_type: type, arguments: list[str]) -> tuple[Any, list[str]]:

@@ -1,5 +1,6 @@
 """The `sfumato` command: what every verb shares, in process with a small verb and through the real command."""
 
+import functools
 import json
 import os
 import shutil
@@ -56,6 +57,39 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def _raise(error: BaseException) -> None:
     raise error
+
+
+def test_old_spellings_of_flags_still_work_and_name_the_present_ones(
+    verb: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = {"--tint": "--colour", "--look plain": "--no-frame", "--look usual": ""}
+    spell = functools.partial(sfumato._with_present_flags, "paint", renamed=renamed)
+    assert spell(["a", "--tint", "red", "--tint=blue"]) == ["a", "--colour", "red", "--colour=blue"]
+    assert spell(["--look", "plain", "x"]) == spell(["--look=plain", "x"]) == ["--no-frame", "x"]
+    assert spell(["--look=usual"]) == []
+    assert spell(["--look", "odd", "--", "--tint"]) == ["--look", "odd", "--", "--tint"]
+    capsys.readouterr()
+    spell(["--tint", "red"])
+    assert capsys.readouterr().err == "sfumato paint: note: --tint is deprecated, use --colour\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (("preprocess", "nowhere", "out", "--canary", "0"), "--canary is deprecated, use --trial-clips"),
+        (("meta-train", "demo", "-o", "run", "--data", "nowhere", "--form", "published"), "use --no-warp-prior"),
+        (("evaluate", "shipped", "--data", "nowhere", "-o", "out", "--cross", "1"), "use --num-cross-pairs"),
+        (("retry", "nowhere", "--clip-timeout=9"), "--clip-timeout is deprecated, use --decoder-timeout"),
+    ],
+)
+def test_old_flags_of_the_verbs_are_understood(
+    arguments: tuple[str, ...], note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sfumato.main(arguments) in (1, 2)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert note in first
+    assert "nowhere" in last
+    assert "flag" not in last
 
 
 @pytest.mark.usefixtures("verb")

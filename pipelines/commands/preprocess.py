@@ -30,6 +30,16 @@ from pipelines.preprocess.shard_worker import WorkerOptions
 _JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
 
 
+RENAMED_FLAGS = {
+    "--detector-boxes": "--face-detector",
+    "--fps-limit": "--max-sample-fps",
+    "--canary": "--trial-clips",
+    "--clip-timeout": "--decoder-timeout",
+    "--failure-budget": "--max-failed-fraction",
+}
+"""Old spellings, accepted until 0.3."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Videos in, shards of face crops and landmarks out."""
@@ -45,7 +55,7 @@ class Options:
     """Identities to hold out for testing, one a line, or VoxCeleb's meta csv. VoxCeleb's own are always held out."""
     detector: Literal["auto", "mediapipe", "face-alignment", "dlib"] = "mediapipe"
     """Finds faces and their 68 landmarks. `auto` is face-alignment where a GPU and its weights are at hand."""
-    detector_boxes: Literal["yunet", "s3fd", "blazeface"] = "yunet"
+    face_detector: Literal["yunet", "s3fd", "blazeface"] = "yunet"
     """Where face-alignment and dlib get their boxes from."""
     detector_weights: str | None = None
     """Folder or URL with the detector's weights, where they are not in their usual places."""
@@ -57,7 +67,7 @@ class Options:
     """Frames with a face that a clip must have (K + 1 for K shots), else it is rejected."""
     size: int = 256
     """Side of the crops in pixels."""
-    fps_limit: float = 12.5
+    max_sample_fps: float = 12.5
     """Frames looked at per second of film, at most."""
     min_face: float = 32.0
     """Smallest face accepted, in pixels of the source."""
@@ -75,11 +85,11 @@ class Options:
     """Licence of the source, recorded in the data set and its card."""
     add: bool = False
     """Add SRC to a data set that was begun from another source."""
-    canary: int = 8
+    trial_clips: int = 8
     """Clips tried before a large run, for a forecast; 0 for none."""
-    clip_timeout: float = 60.0
+    decoder_timeout: float = 60.0
     """Seconds that a film's decoder may be silent before the clip is given up."""
-    failure_budget: float = 0.1
+    max_failed_fraction: float = 0.1
     """Share of a worker's clips that may fail (not: be rejected) before the run is stopped."""
     runner: str = "local"
     """`local` (this machine), or a Beam runner by name (DataflowRunner, FlinkRunner, ...)."""
@@ -97,21 +107,21 @@ class Options:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         if self.shard_mb < 1:
             raise ValueError(f"shard_mb must be at least 1, got {self.shard_mb}")
-        if self.canary < 0:
-            raise ValueError(f"canary must be at least 0, got {self.canary}")
-        if self.clip_timeout <= 0:
-            raise ValueError(f"clip_timeout must be positive, got {self.clip_timeout}")
-        if not 0 < self.failure_budget <= 1:
-            raise ValueError(f"failure_budget must lie in (0, 1], got {self.failure_budget}")
+        if self.trial_clips < 0:
+            raise ValueError(f"trial_clips must be at least 0, got {self.trial_clips}")
+        if self.decoder_timeout <= 0:
+            raise ValueError(f"decoder_timeout must be positive, got {self.decoder_timeout}")
+        if not 0 < self.max_failed_fraction <= 1:
+            raise ValueError(f"max_failed_fraction must lie in (0, 1], got {self.max_failed_fraction}")
 
     def clip_config(self, detector: str) -> ClipConfig:
         """What decides the content of a row. Raises ValueError for values out of range."""
         return ClipConfig(
             detector=detector,
-            detector_boxes="yunet" if detector == "mediapipe" else self.detector_boxes,
+            detector_boxes="yunet" if detector == "mediapipe" else self.face_detector,
             frames_per_clip=self.frames_per_clip,
             size=self.size,
-            fps_limit=self.fps_limit,
+            fps_limit=self.max_sample_fps,
             audio=self.audio,
             crop=CropRule(),
             quality=QualityRule(self.min_frames, self.min_face, self.min_sharpness),
@@ -132,12 +142,12 @@ class Options:
         tools = WorkerOptions(
             device=self.device,
             weights=self.detector_weights,
-            limits=Limits(stall_s=self.clip_timeout),
-            failure_budget=self.failure_budget,
+            limits=Limits(stall_s=self.decoder_timeout),
+            failure_budget=self.max_failed_fraction,
         )
         hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
         wanted = {name: value for name, value in hints.items() if value is not None}
-        return RunnerOptions(self.runner, self.workers, self.beam_args, self.canary, tools, wanted)
+        return RunnerOptions(self.runner, self.workers, self.beam_args, self.trial_clips, tools, wanted)
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
@@ -156,9 +166,7 @@ def run(options: Options) -> CommandResult:
         ValueError: nothing to do in SRC, or OUT holds a data set made with another config or other inputs.
     """
     begin = time.monotonic()
-    detector, reason = resolve_detector(
-        options.detector, boxes=options.detector_boxes, weights=options.detector_weights
-    )
+    detector, reason = resolve_detector(options.detector, boxes=options.face_detector, weights=options.detector_weights)
     if options.detector == "auto":
         console().print(f"detector: {reason}")
     config, plan_config, engine = options.clip_config(detector), options.plan_config(), options.engine()

@@ -22,6 +22,9 @@ from pipelines.preprocess.finalize import collect_reports, failed_clips, summari
 from pipelines.preprocess.run import RunnerOptions, finish_dataset
 from pipelines.preprocess.shard_worker import WorkerOptions
 
+RENAMED_FLAGS = {"--clip-timeout": "--decoder-timeout"}
+"""Old spellings, accepted until 0.3."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -35,7 +38,7 @@ class Options:
     """Clips that failed so often are left alone."""
     detector_weights: str | None = None
     """Folder or URL with the detector's weights, where they are not in their usual places."""
-    clip_timeout: float = 60.0
+    decoder_timeout: float = 60.0
     """Seconds that a film's decoder may be silent before the clip is given up."""
     device: str = "cpu"
     """Device of the detector's network, such as `cuda`."""
@@ -47,8 +50,8 @@ class Options:
     """Flags that this verb does not know and Beam does."""
 
     def __post_init__(self) -> None:
-        if self.clip_timeout <= 0:
-            raise ValueError(f"clip_timeout must be positive, got {self.clip_timeout}")
+        if self.decoder_timeout <= 0:
+            raise ValueError(f"decoder_timeout must be positive, got {self.decoder_timeout}")
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
 
@@ -75,7 +78,7 @@ def run(options: Options) -> CommandResult:
     manifest, plan = read_manifest(options.root), PlanFile(options.root)
     corpus = storage.absolute(options.src) if options.src is not None else plan.corpus
     # Failing again is what a retry must expect: no budget.
-    limits = Limits(stall_s=options.clip_timeout)
+    limits = Limits(stall_s=options.decoder_timeout)
     tools = WorkerOptions(device=options.device, weights=options.detector_weights, limits=limits, failure_budget=1.0)
     summary = summarize(plan, corpus, tools)
     # A retry that was interrupted has planned its shards already; they come first.

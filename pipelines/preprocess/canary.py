@@ -85,7 +85,7 @@ def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWork
         raise ValueError(
             f"stopped before the run: none of the {len(outcomes)} clips of the canary gave a row "
             f"({', '.join(sorted({reject.code for reject in rejects}))}); {first.source}: {first.message}. "
-            "--canary 0 runs all the same"
+            "--trial-clips 0 runs all the same"
         )
     num_bytes = sum(len(jpeg) + _BYTES_BESIDE_JPEGS for row in rows for jpeg in row.frame_jpeg)
     num_bytes += sum(len(row.audio or b"") for row in rows)

@@ -40,6 +40,10 @@ from training.evaluation.write import write_report
 _PARTS = "parts"
 
 
+RENAMED_FLAGS = {"--cross": "--num-cross-pairs", "--also": "--compare"}
+"""Old spellings, accepted until 0.3."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Measure a base model beside its baselines on people it was not trained on."""
@@ -59,12 +63,12 @@ class Options:
     """Videos at most."""
     frames: int = 32
     """Hold-out frames of a video at most; a T that leaves fewer than 8 is not measured on that video."""
-    cross: int = 0
+    num_cross_pairs: int = 0
     """Portraits driven by the frames of somebody else, so many pairs."""
     paired: bool = False
     """The data set shows the same motions on every person: measure driving one with another against the truth. Takes
     up to --videos true clips, and is made instead of the tables of single videos."""
-    also: tuple[str, ...] = ()
+    compare: tuple[str, ...] = ()
     """Further base models for the same tables: NAME=PATH, such as published=runs/published."""
     fine_tune: bool = False
     """Fine-tune each model on the shots as well, in rows of its own."""
@@ -88,13 +92,13 @@ class Options:
     """MLflow experiment, where the model's own run is not there."""
 
     def __post_init__(self) -> None:
-        if self.paired and self.cross:
-            raise ValueError("--cross drives portraits without a truth, --paired with one: give one of them")
+        if self.paired and self.num_cross_pairs:
+            raise ValueError("--num-cross-pairs drives portraits without a truth, --paired with one: give one of them")
 
     def protocol(self) -> ProtocolConfig:
         """Raises ValueError for numbers out of range."""
         shots = tuple(sorted(set(self.shots)))
-        return ProtocolConfig(self.split, self.videos, self.frames, shots, self.cross, self.seed)
+        return ProtocolConfig(self.split, self.videos, self.frames, shots, self.num_cross_pairs, self.seed)
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def run(options: Options) -> CommandResult:
     """Measure, and write the report."""
     started = time.monotonic()
     config, device = options.protocol(), _device(options.device)
-    models = load_models(options.model, options.also, same_size=options.size is None)
+    models = load_models(options.model, options.compare, same_size=options.size is None)
     dataset = _open_data(options, models)
     videos = [video for split in config.splits for video in dataset.videos(split)]
     if not videos:
@@ -252,7 +256,7 @@ def _evaluation(
         model_form=form(models[OURS]),
         also={
             name: f"{word.partition('=')[2]} ({form(models[name])})"
-            for word in options.also
+            for word in options.compare
             if (name := word.partition("=")[0])
         },
         dataset=options.data,

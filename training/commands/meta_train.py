@@ -1,6 +1,6 @@
 """`sfumato meta-train PRESET --data ROOT -o RUN`: shards -> base model. Run again, it resumes.
 
-With `--online` in place of `--data`, people are drawn while training.
+With `--synthetic` in place of `--data`, people are drawn while training.
 """
 
 import _thread
@@ -35,6 +35,26 @@ from training.tracking.tracker import without_password
 if TYPE_CHECKING:
     from training.meta_training.ray_train import Cluster
 
+RENAMED_FLAGS = {
+    "--form published": "--no-warp-prior",
+    "--form warp": "--warp-prior",
+    "--form preset": "",
+    "--online": "--synthetic",
+    "--online-identities": "--synthetic-identities",
+    "--online-motion": "--synthetic-motion",
+    "--online-reuse": "--synthetic-reuse",
+    "--online-size": "--synthetic-size",
+    "--start-from": "--init-from",
+    "--read-order": "--shuffle",
+    "--scratch": "--shard-cache",
+    "--flip": "--augment-flip",
+    "--no-flip": "--no-augment-flip",
+    "--colour": "--augment-colour",
+    "--affine": "--augment-affine",
+    "--camera": "--augment-camera",
+}
+"""Old spellings, accepted until 0.3."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -47,18 +67,18 @@ class Options:
     """Where the run lives: the finished base model, and below it the checkpoints it resumes from."""
     data: str | None = None
     """Data set made by `sfumato preprocess`: a path or URL."""
-    online: bool = False
+    synthetic: bool = False
     """In place of --data: synthetic people, drawn on the devices that train. Needs no files and never ends."""
-    online_identities: int = SyntheticConfig.num_people
+    synthetic_identities: int = SyntheticConfig.num_people
     """How many people there are, each with an identity row; all are met before one is met again."""
-    online_motion: OnlineMotion = SyntheticConfig.motion
+    synthetic_motion: OnlineMotion = SyntheticConfig.motion
     """`clips`: motion of a few real films, recombined, and motion that is made up; `procedural`: the latter alone,
     which needs nothing to be fetched."""
-    online_reuse: int = SyntheticConfig.reuse
+    synthetic_reuse: int = SyntheticConfig.reuse
     """Steps in a row that show the same pictures, each with another target: drawing people is the dearest part."""
-    online_size: int | None = None
+    synthetic_size: int | None = None
     """Side of the pictures that crops are cut from, pixels; by default half as much again as the model's, up to 256."""
-    start_from: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    init_from: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
     """Begin with the weights of a base model of the same preset and form, a path or URL, and not with random ones;
     `shipped` is the one that comes along. On a cluster every worker reads it."""
     num_steps: int | None = None
@@ -69,22 +89,24 @@ class Options:
     """K: frames shown to the embedder beside the target; by default the preset's."""
     episodes_per_step: int | None = None
     """Episodes of one step over all workers together; by default the preset's."""
-    form: Literal["preset", "warp", "published"] = "preset"
-    """`warp` starts from the shot bent to the target's landmarks, `published` paints every pixel."""
-    read_order: ReadOrder = "videos"
+    warp_prior: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Start from a shot warped to the target's landmarks, whatever the preset says."""
+    no_warp_prior: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Generate every pixel, as published, whatever the preset says."""
+    shuffle: ReadOrder = "videos"
     """`videos`: an epoch is one shuffle of all videos, read by small byte ranges. `shards`: shards are shuffled, and
     videos within a window of them; from a store the window's shards are fetched whole, each once per epoch."""
     window_shards: int = 16
-    """Shards of a window of --read-order shards. Copies of two windows lie on the local disk."""
-    scratch: str | None = None
+    """Shards of a window of --shuffle shards. Copies of two windows lie on the local disk."""
+    shard_cache: str | None = None
     """Local folder for those copies, shared by the workers of a machine; by default in the cache folder."""
-    flip: bool = False
+    augment_flip: bool = False
     """Augmentation: mirror every other episode. The paper has none."""
-    colour: float = 0.0
+    augment_colour: float = 0.0
     """Augmentation: change an episode's brightness, contrast and saturation by up to this much; 0.1 is a little."""
-    affine: float = 0.0
+    augment_affine: float = 0.0
     """Augmentation: turn an episode by up to so many radians, scale and shift it by up to this share of its side."""
-    camera: float = 0.0
+    augment_camera: float = 0.0
     """Augmentation: scale, shift and turn each frame of its own in half of the episodes, as a camera in a hand does;
     0.2 is some in a few, little in most of them."""
     vgg19: str | None = None
@@ -121,8 +143,10 @@ class Options:
     """MLflow experiment."""
 
     def __post_init__(self) -> None:
-        if (self.data is None) is not self.online:
-            raise ValueError("give either --data ROOT, a data set, or --online, people drawn while training")
+        if (self.data is None) is not self.synthetic:
+            raise ValueError("give either --data ROOT, a data set, or --synthetic, people drawn while training")
+        if self.warp_prior and self.no_warp_prior:
+            raise ValueError("--warp-prior and --no-warp-prior contradict each other: give one of them")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"--learning-rate must lie between 0 and 1, not {self.learning_rate}")
 
@@ -130,9 +154,11 @@ class Options:
         """The preset with this run's changes."""
         changes: dict[str, Any] = {
             "seed": self.seed,
-            "read_order": self.read_order,
+            "read_order": self.shuffle,
             "window_shards": self.window_shards,
-            "augmentation": Augmentation(self.flip, self.colour, self.affine, self.camera),
+            "augmentation": Augmentation(
+                self.augment_flip, self.augment_colour, self.augment_affine, self.augment_camera
+            ),
         }
         for name in ("num_steps", "num_shots", "episodes_per_step"):
             if getattr(self, name) is not None:
@@ -142,18 +168,18 @@ class Options:
             changes["learning_rate"] = self.learning_rate
             ratio = preset.learning_rate_discriminator / preset.learning_rate
             changes["learning_rate_discriminator"] = self.learning_rate * ratio
-        if self.form != "preset":
-            changes["model"] = replace(preset.model, warp_prior=self.form == "warp")
+        if self.warp_prior or self.no_warp_prior:
+            changes["model"] = replace(preset.model, warp_prior=self.warp_prior)
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
         changes["engine"] = ExecutionConfig(
             "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
         )
-        if self.online:
+        if self.synthetic:
             changes["online"] = SyntheticConfig(
-                self.online_identities,
-                motion=self.online_motion,
-                reuse=self.online_reuse,
-                render_size=self.online_size,
+                self.synthetic_identities,
+                motion=self.synthetic_motion,
+                reuse=self.synthetic_reuse,
+                render_size=self.synthetic_size,
             )
         return replace(preset, **changes)
 
@@ -176,11 +202,11 @@ class Options:
 
     def command_line(self) -> str:
         """The line that asks for the same again; of the flags only those that are no defaults."""
-        data = ["--online"] if self.data is None else ["--data", self.data]
+        data = ["--synthetic"] if self.data is None else ["--data", self.data]
         words = ["sfumato", "meta-train", self.preset, *data, "-o", self.out]
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.default is not MISSING and value != each.default and each.name not in ("data", "online"):
+            if each.default is not MISSING and value != each.default and each.name not in ("data", "synthetic"):
                 flag = f"--{each.name.replace('_', '-')}"
                 words += [flag] if value is True else [flag, str(value)]
         return without_password(shlex.join(words))
@@ -188,9 +214,9 @@ class Options:
     @property
     def base_model(self) -> str | None:
         """Absolute path or URL of what to start from: workers have folders of their own."""
-        if self.start_from is None:
+        if self.init_from is None:
             return None
-        return storage.absolute(named_or_shipped(self.start_from))
+        return storage.absolute(named_or_shipped(self.init_from))
 
     def target(self, record: Mapping[str, Any]) -> Target:
         """Where the run logs to; `record` is what run.json says."""
@@ -198,9 +224,9 @@ class Options:
         return target_of(self.mlflow, self.mlflow_artifacts, self.experiment, name, record)
 
     @property
-    def absolute_scratch(self) -> str | None:
+    def absolute_shard_cache(self) -> str | None:
         """Workers have folders of their own."""
-        return None if self.scratch is None else str(Path(self.scratch).absolute())
+        return None if self.shard_cache is None else str(Path(self.shard_cache).absolute())
 
 
 def run(options: Options) -> CommandResult:
@@ -275,7 +301,7 @@ def _train(
                 cluster,
                 tracker,
                 on_progress,
-                scratch=options.absolute_scratch,
+                scratch=options.absolute_shard_cache,
                 perceptual_files=files,
                 start_from=options.base_model,
             )

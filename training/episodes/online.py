@@ -144,8 +144,8 @@ class OnlineSource:
         if visits >= _FEW_VISITS:
             return []
         return [
-            f"each of {self.online.num_people:,} people is met {visits:.1f} times: fewer --online-identities, or more "
-            "steps, let identity rows learn"
+            f"each of {self.online.num_people:,} people is met {visits:.1f} times: fewer "
+            "--synthetic-identities, or more steps, let identity rows learn"
         ]
 
     @contextlib.contextmanager

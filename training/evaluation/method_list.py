@@ -41,9 +41,9 @@ def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> d
     for word in also:
         name, _, path = word.partition("=")
         if not name or not path:
-            raise ValueError(f"--also takes NAME=PATH, got {word!r}")
+            raise ValueError(f"--compare takes NAME=PATH, got {word!r}")
         if name in models or name in _BASELINES:
-            raise ValueError(f"--also {word}: there is a row {name!r} already")
+            raise ValueError(f"--compare {word}: there is a row {name!r} already")
         models[name] = load_bundle(named_or_shipped(path))
     wanted = models[OURS].config.model
     for name, other in models.items():

@@ -310,9 +310,7 @@ def warp_at(
 ) -> WarpedShot:
     """A shot and its landmark image, bent; the shot may be finer, see `warp_and_shrink`."""
     size = landmark_image.shape[-1]
-    return WarpedShot(
-        shot, field, warp_and_shrink(shot, field, size), warp(landmark_image, field.grid(size))
-    )
+    return WarpedShot(shot, field, warp_and_shrink(shot, field, size), warp(landmark_image, field.grid(size)))
 
 
 def warp_and_shrink(

@@ -23,7 +23,14 @@ from pipelines.dataset.reader import ShardDataset
 
 pytestmark = pytest.mark.slow
 
-_FLAGS = ("--size=64", "--frames-per-clip=9", "--fps-limit=4", "--no-audio", "--val-fraction=0", "--test-fraction=0")
+_FLAGS = (
+    "--size=64",
+    "--frames-per-clip=9",
+    "--max-sample-fps=4",
+    "--no-audio",
+    "--val-fraction=0",
+    "--test-fraction=0",
+)
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -175,7 +182,7 @@ def test_77_films_that_crash_or_hang_the_decoder_cost_themselves(tmp_path: Path,
         put(f"in/{name}.mp4")
     (tmp_path / "poison").mkdir()
     (tmp_path / "poison" / "sitecustomize.py").write_text(_POISON)
-    arguments = ("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *_FLAGS, "--clip-timeout=4", "--json")
+    arguments = ("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *_FLAGS, "--decoder-timeout=4", "--json")
     said = outcome(sfumato(*arguments, PYTHONPATH=str(tmp_path / "poison")))
     assert "2 done + 0 rejected + 2 failed = 4 inputs" in said["notes"]
     found = rejects(tmp_path / "out")

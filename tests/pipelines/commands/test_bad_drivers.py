@@ -25,7 +25,7 @@ from pipelines.media.encode import ffmpeg_executable
 
 pytestmark = pytest.mark.slow
 
-_FLAGS = ("--layout=flat", "--size=64", "--frames-per-clip=9", "--fps-limit=4", "--canary=0")
+_FLAGS = ("--layout=flat", "--size=64", "--frames-per-clip=9", "--max-sample-fps=4", "--trial-clips=0")
 _NO_ONE_HELD_OUT = ("--val-fraction=0", "--test-fraction=0")
 
 

@@ -38,7 +38,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(corpus: Path, out: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sfumato", "preprocess", str(corpus), str(out)]
-    flags = ["--size=64", "--frames-per-clip=9", "--fps-limit=4", "--no-audio", "--workers=2"]
+    flags = ["--size=64", "--frames-per-clip=9", "--max-sample-fps=4", "--no-audio", "--workers=2"]
     return subprocess.Popen(
         [*command, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -39,8 +39,8 @@ def test_flags_of_beam_are_taken_and_misspelt_ones_are_not() -> None:
         ({"frames_per_clip": 4}, "frames_per_clip"),
         ({"val_fraction": 2.0}, "fractions"),
         ({"shard_mb": 0}, "shard_mb"),
-        ({"canary": -1}, "canary"),
-        ({"failure_budget": 0.0}, "failure_budget"),
+        ({"trial_clips": -1}, "trial_clips"),
+        ({"max_failed_fraction": 0.0}, "max_failed_fraction"),
     ],
 )
 def test_values_out_of_range_are_refused_before_any_work(wrong: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def sfumato(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_large_run_begins_with_a_canary_and_stops_when_nothing_comes_of_it(tmp_path: Path) -> None:
+def test_a_large_run_begins_with_trial_clips_and_stops_when_nothing_comes_of_it(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(64):
         (tmp_path / "in" / f"{number}.mp4").write_text(f"hello {number}")
@@ -234,7 +234,7 @@ def test_a_large_run_begins_with_a_canary_and_stops_when_nothing_comes_of_it(tmp
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("sfumato preprocess: error: stopped before the run: none of the 8 clips of the canary gave")
-    assert line.endswith("--canary 0 runs all the same")
+    assert line.endswith("--trial-clips 0 runs all the same")
     assert not (tmp_path / "out" / "train").exists()
 
 
@@ -244,7 +244,7 @@ def test_a_forecast_comes_before_the_run(tmp_path: Path) -> None:
     film = assets.fetch("clip_carphone").read_bytes()
     for number in range(16):
         (tmp_path / "in" / f"{number}.mp4").write_bytes(film + b"\0\0\0\x0cfree" + bytes([number] * 4))
-    flags = ["--size=64", "--frames-per-clip=9", "--fps-limit=4", "--canary=2", "--no-audio"]
+    flags = ["--size=64", "--frames-per-clip=9", "--max-sample-fps=4", "--trial-clips=2", "--no-audio"]
     done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *flags)
     assert done.returncode == 0, done.stderr
     first, second, third = done.stderr.splitlines()
@@ -259,7 +259,7 @@ def test_a_forecast_comes_before_the_run(tmp_path: Path) -> None:
 def test_a_run_in_which_everything_fails_is_stopped_early_with_the_reasons(workers: str, tmp_path: Path) -> None:
     rows = [{"path": f"gone-{number}.mp4", "num_bytes": 5 + number} for number in range(80)]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    flags = ["--canary=0", f"--workers={workers}"]
+    flags = ["--trial-clips=0", f"--workers={workers}"]
     done = sfumato("preprocess", str(tmp_path / "m.jsonl"), str(tmp_path / "out"), *flags)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

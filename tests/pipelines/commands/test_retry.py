@@ -29,7 +29,7 @@ def halved(tmp_path: Path) -> preprocess.Options:
         str(tmp_path / "out"),
         size=64,
         frames_per_clip=9,
-        fps_limit=4.0,
+        max_sample_fps=4.0,
         val_fraction=0.0,
         test_fraction=0.0,
         workers=1,

@@ -14,7 +14,14 @@ from pipelines import assets
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.reader import ShardDataset
 
-_SMALL = ("--size=64", "--frames-per-clip=9", "--fps-limit=4", "--val-fraction=0", "--test-fraction=0", "--no-audio")
+_SMALL = (
+    "--size=64",
+    "--frames-per-clip=9",
+    "--max-sample-fps=4",
+    "--val-fraction=0",
+    "--test-fraction=0",
+    "--no-audio",
+)
 
 
 def sfumato(*arguments: str) -> dict[str, Any]:

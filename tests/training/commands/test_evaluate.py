@@ -56,10 +56,14 @@ def test_mistakes_are_one_line(
         ([model, "--data", data, "--split", "train"], 1, "has the 9 frames that T = 1 and 8 hold-out frames take"),
         ([model, "--data", data, "--videos", "0"], 1, "num_videos must be at least 1, not 0"),
         ([model, "--data", data, "--split", "train", "--size", "64"], 1, "--size has to be 32 to 48, the size of the"),
-        ([model, "--data", data, "--also", "published"], 1, "--also takes NAME=PATH, got 'published'"),
-        ([model, "--data", data, "--also", f"ours={model}"], 1, "there is a row 'ours' already"),
-        ([model, "--data", data, "--also", f"x={bundle('other', detector=1)}"], 1, "x has detector dlib"),
-        (["shipped", "--data", data, "--also", f"x={model}"], 1, "x has image_size 32, shipped has 96: no one table"),
+        ([model, "--data", data, "--compare", "published"], 1, "--compare takes NAME=PATH, got 'published'"),
+        ([model, "--data", data, "--compare", f"ours={model}"], 1, "there is a row 'ours' already"),
+        ([model, "--data", data, "--compare", f"x={bundle('other', detector=1)}"], 1, "x has detector dlib"),
+        (
+            ["shipped", "--data", data, "--compare", f"x={model}"],
+            1,
+            "x has image_size 32, shipped has 96: no one table",
+        ),
         ([model, "--data", data, "--split", "train", "--frames", "2", "--fid-weights", gone], 2, "gone does not exist"),
     ):
         assert sfumato.main(["evaluate", *words, "-o", out]) == code
@@ -77,8 +81,8 @@ def test_a_data_set_without_pairs_is_one_line(
         f"sfumato evaluate: error: {data} has no pairs: among the 2 people of the split all no two do the same two "
         "motions with frames of equal numbers\n"
     )
-    assert sfumato.main([*words, "--cross", "2"]) == 2
-    assert "--cross drives portraits without a truth, --paired with one" in capsys.readouterr().err
+    assert sfumato.main([*words, "--num-cross-pairs", "2"]) == 2
+    assert "--num-cross-pairs drives portraits without a truth, --paired with one" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -156,7 +160,7 @@ def test_report_has_every_method_for_every_t_and_goes_to_mlflow(
         "1",
         "4",
     ]
-    words += ["--cross", "1", "--also", f"published={published}", "--fine-tune", "--num-steps", "0"]
+    words += ["--num-cross-pairs", "1", "--compare", f"published={published}", "--fine-tune", "--num-steps", "0"]
     assert sfumato.main([*words, "--mlflow", uri, "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["counts"] == {"videos": 2, "frames": 6, "pairs": 1}

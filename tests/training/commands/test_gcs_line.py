@@ -68,8 +68,8 @@ def test_films_become_shards_and_a_model_without_leaving_the_store(
             assert np.array_equal(decoded.images, loader.load(step).images)
     assert not [*(tmp_path / "scratch").glob("*.parquet")]
 
-    flags = ("--num-steps", "2", "--episodes-per-step", "2", "--workers", "1", "--read-order", "shards")
-    places = ("--mlflow", f"sqlite:///{tmp_path}/mlflow.db", "--scratch", str(tmp_path / "scratch"))
+    flags = ("--num-steps", "2", "--episodes-per-step", "2", "--workers", "1", "--shuffle", "shards")
+    places = ("--mlflow", f"sqlite:///{tmp_path}/mlflow.db", "--shard-cache", str(tmp_path / "scratch"))
     model = outcome("meta-train", "demo", "--data", root, "-o", str(tmp_path / "model"), *flags, *places)
     assert model["counts"] == {"steps": 2, "videos": 2, "videos_left_out": 0}
     assert (tmp_path / "model" / "generator.safetensors").exists()

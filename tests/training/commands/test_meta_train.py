@@ -26,16 +26,18 @@ MakeDataset = Callable[..., ShardDataset]
 
 def test_flags_change_the_presets_configuration() -> None:
     assert Options("demo", "run", "set").config() == demo()
-    options = Options("demo", "run", "set", num_shots=2, read_order="shards", window_shards=3, num_steps=9)
+    options = Options("demo", "run", "set", num_shots=2, shuffle="shards", window_shards=3, num_steps=9)
     assert options.config() == replace(demo(), num_shots=2, read_order="shards", window_shards=3, num_steps=9)
-    options = Options("demo", "run", "set", flip=True, colour=0.1, affine=0.05, camera=0.2)
+    options = Options(
+        "demo", "run", "set", augment_flip=True, augment_colour=0.1, augment_affine=0.05, augment_camera=0.2
+    )
     assert options.config() == replace(demo(), augmentation=Augmentation(True, colour=0.1, affine=0.05, camera=0.2))
 
 
 def test_the_published_form_is_a_flag_away() -> None:
-    config = Options("demo", "run", "set", form="published").config()
+    config = Options("demo", "run", "set", no_warp_prior=True).config()
     assert config == replace(demo(), model=replace(demo().model, warp_prior=False))
-    assert Options("paper", "run", "set", form="warp").config().model.warp_prior
+    assert Options("paper", "run", "set", warp_prior=True).config().model.warp_prior
 
 
 def test_both_learning_rates_follow_the_flag() -> None:
@@ -49,11 +51,11 @@ def test_what_a_run_cannot_start_from_is_one_line(
     root, out = make_dataset("ann/v1").root, tmp_path / "run"
     (tmp_path / "empty").mkdir()
     for words, code, line in (
-        (["demo", "--start-from", "shipped"], 1, "base_model is no model to start from here: "),
-        (["demo", "--start-from", "shipped"], 1, "image_size: 96 -> 64"),
-        (["base", "--form", "published", "--start-from", "shipped"], 1, "here: warp_prior: True -> False"),
-        (["base", "--start-from", f"{tmp_path}/none"], 2, f"{tmp_path}/none does not exist"),
-        (["base", "--start-from", f"{tmp_path}/empty"], 1, f"{tmp_path}/empty holds no manifest.json"),
+        (["demo", "--init-from", "shipped"], 1, "base_model is no model to start from here: "),
+        (["demo", "--init-from", "shipped"], 1, "image_size: 96 -> 64"),
+        (["base", "--no-warp-prior", "--init-from", "shipped"], 1, "here: warp_prior: True -> False"),
+        (["base", "--init-from", f"{tmp_path}/none"], 2, f"{tmp_path}/none does not exist"),
+        (["base", "--init-from", f"{tmp_path}/empty"], 1, f"{tmp_path}/empty holds no manifest.json"),
         (["base", "--learning-rate", "0"], 2, "--learning-rate must lie between 0 and 1, not 0"),
     ):
         assert sfumato.main(["meta-train", *words, "--data", root, "-o", str(out)]) == code
@@ -84,20 +86,22 @@ def test_precision_follows_the_hardware_unless_it_is_named() -> None:
 
 
 def test_people_are_drawn_online_in_place_of_a_data_set() -> None:
-    assert Options("demo", "run", online=True).config() == replace(demo(), online=SyntheticConfig())
-    options = Options("demo", "run", online=True, online_identities=9, online_motion="procedural", online_size=96)
+    assert Options("demo", "run", synthetic=True).config() == replace(demo(), online=SyntheticConfig())
+    options = Options(
+        "demo", "run", synthetic=True, synthetic_identities=9, synthetic_motion="procedural", synthetic_size=96
+    )
     assert options.config().online == SyntheticConfig(9, motion="procedural", render_size=96)
-    assert Options("demo", "run", online=True, online_reuse=1).config().online == SyntheticConfig(reuse=1)
-    assert Options("demo", "run", "set", online_identities=9).config().online is None
+    assert Options("demo", "run", synthetic=True, synthetic_reuse=1).config().online == SyntheticConfig(reuse=1)
+    assert Options("demo", "run", "set", synthetic_identities=9).config().online is None
 
 
 def test_a_data_set_or_people_drawn_online_but_not_both(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ([], ["--data", "set", "--online"]):
+    for words in ([], ["--data", "set", "--synthetic"]):
         assert sfumato.main(["meta-train", "demo", "-o", "run", *words]) == 2
         (said,) = capsys.readouterr().err.splitlines()
         assert said.startswith("sfumato meta-train: error: ")
-        assert said.endswith("give either --data ROOT, a data set, or --online, people drawn while training")
-    assert sfumato.main(["meta-train", "demo", "-o", "run", "--online", "--online-identities", "0"]) == 1
+        assert said.endswith("give either --data ROOT, a data set, or --synthetic, people drawn while training")
+    assert sfumato.main(["meta-train", "demo", "-o", "run", "--synthetic", "--synthetic-identities", "0"]) == 1
     assert "num_people must be at least 1, not 0" in capsys.readouterr().err
 
 
@@ -130,7 +134,7 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
     assert open_data(root, demo()).scratch == assets.cache_folder() / "shards"
     assert open_data(root, demo(), "/disk").scratch == Path("/disk")
     monkeypatch.chdir(tmp_path)
-    assert Options("demo", "run", "set", scratch="here").absolute_scratch == str(tmp_path / "here")
+    assert Options("demo", "run", "set", shard_cache="here").absolute_shard_cache == str(tmp_path / "here")
 
 
 def test_a_run_from_before_a_flag_existed_is_continued(tmp_path: Path) -> None:
@@ -148,12 +152,12 @@ def test_too_many_shots_for_every_video_end_the_command(
     root, run = make_dataset("ann/v1").root, str(tmp_path / "run")
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--num-shots", "5"]) == 1
     assert "none of the 1 training videos" in capsys.readouterr().err
-    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--read-order", "frames"]) == 2
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--shuffle", "frames"]) == 2
     assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--window-shards", "0"]) == 1
     assert "window_shards must be at least 1, not 0" in capsys.readouterr().err
-    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--affine", "2"]) == 1
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--augment-affine", "2"]) == 1
     assert "affine must lie in [0, 0.25], not 2.0" in capsys.readouterr().err
-    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--camera", "2"]) == 1
+    assert sfumato.main(["meta-train", "demo", "--data", root, "-o", run, "--augment-camera", "2"]) == 1
     assert "camera must lie in [0, 0.5], not 2.0" in capsys.readouterr().err
 
 

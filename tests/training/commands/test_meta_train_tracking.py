@@ -30,7 +30,7 @@ NOBODY = "http://127.0.0.1:9"
     "options",
     [
         Options("demo", "run", "set"),
-        Options("demo", "run", online=True, online_identities=9),
+        Options("demo", "run", synthetic=True, synthetic_identities=9),
         Options("small", "run", "a set", num_steps=3, gpus=True, mlflow="http://host:5000", min_workers=2),
     ],
 )

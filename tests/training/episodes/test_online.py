@@ -319,13 +319,13 @@ def test_a_run_without_a_data_set_takes_its_episodes_from_them(
 def test_too_many_people_for_the_steps_are_said_in_one_line(config: TrainConfig, cast: Cast) -> None:
     source = OnlineSource(config, cast.studio)
     (note,) = source.notes(dataclasses.replace(config, num_steps=3))  # 12 episodes
-    assert note.startswith("each of 5 people is met 2.4 times: fewer --online-identities")
+    assert note.startswith("each of 5 people is met 2.4 times: fewer --synthetic-identities")
     assert source.notes(dataclasses.replace(config, num_steps=20)) == []
 
 
 def test_the_card_of_such_a_model_names_no_data_set_to_go_back_to(config: TrainConfig, cast: Cast) -> None:
     facts = OnlineSource(config, cast.studio).facts
-    training = Training("demo", "sfumato meta-train demo --online -o run", "9.8.7", ("then",), "now")
+    training = Training("demo", "sfumato meta-train demo --synthetic -o run", "9.8.7", ("then",), "now")
     card = model_card(config, TrainingProvenance(3, 12, "online:people=5", facts.digest), facts, training, {})
     assert "5 synthetic people, drawn while training from seed 0, licence CC0" in card
     assert "Nobody's face was shown in training" in card

@@ -182,7 +182,7 @@ def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
 
     further, seen = tmp_path / "further", model.origin.images_seen
     arguments[3], arguments[-1] = str(further), "1"
-    code, _, said = start(*arguments, "--num-steps", "3", "--start-from", str(run), "--learning-rate", "1e-5").end()
+    code, _, said = start(*arguments, "--num-steps", "3", "--init-from", str(run), "--learning-rate", "1e-5").end()
     assert code == 0, said
     begun = load_bundle(str(further))
     assert (begun.origin.step, begun.origin.images_seen) == (3, seen + 6)
