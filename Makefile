@@ -104,7 +104,7 @@ test-gpu: setup ## Run the tests that need a CUDA device
 	$(PYTEST) -m gpu
 
 .PHONY: check
-check: lint types imports ## Run lint, types and imports
+check: lint types imports structure ## Run lint, types, imports and structure
 
 .PHONY: lint
 lint: setup ## Check style and format with ruff
@@ -121,8 +121,12 @@ types: setup ## Check types with mypy --strict
 	$(BIN)/mypy
 
 .PHONY: imports
-imports: setup ## Check which package may import which
+imports: setup ## Check which folder may import which, and that there is no circle
 	$(BIN)/lint-imports --no-logo
+
+.PHONY: structure
+structure: setup ## List files over 300 lines and folders over 15 modules
+	$(BIN)/python tests/check_structure.py
 
 ##@ Documentation
 

@@ -1,0 +1,19 @@
+"""The limits that `make structure` holds the tree to."""
+
+import runpy
+from pathlib import Path
+
+violations = runpy.run_path(str(Path(__file__).parent / "check_structure.py"))["violations"]
+
+
+def test_files_and_folders_within_the_limits_are_silent() -> None:
+    assert violations({f"a/m{i}.py": 300 for i in range(15)} | {"a/__init__.py": 1}) == []
+
+
+def test_a_file_of_301_lines_is_named() -> None:
+    assert violations({"a/long.py": 301, "a/short.py": 2}) == ["a/long.py: 301 lines, at most 300"]
+
+
+def test_a_folder_of_16_modules_is_named_and_others_are_not() -> None:
+    files = {f"a/m{i}.py": 1 for i in range(16)} | {f"a/b/m{i}.py": 1 for i in range(15)}
+    assert violations(files) == ["a/: 16 modules, at most 15"]
