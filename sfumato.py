@@ -43,7 +43,7 @@ VERBS = {
     "export": Verb("training.commands.export", "training", "a base model to hand on: small, not to be trained further"),
     "fine-tune": Verb("training.commands.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.commands.animate", "serving", "avatars or pictures x driver videos -> videos"),
-    "serve": Verb("serving.app", "serving", "the HTTP service: portraits in, avatars and videos out"),
+    "serve": Verb("serving.commands.serve", "serving", "the HTTP service: portraits in, avatars and videos out"),
     "demo": Verb("serving.commands.demo", "pipelines,serving", "the whole line on small data: an animated Mona Lisa"),
     "doctor": Verb("pipelines.commands.doctor", "", "check this installation and say how to mend it"),
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds a clip, beside its parts"),

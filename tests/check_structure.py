@@ -28,7 +28,7 @@ def main() -> int:
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     files = {name: len((ROOT / name).read_text().splitlines()) for name in names if name and (ROOT / name).exists()}
     found = violations(files)
-    print("\n".join([*found, f"{len(files)} Python files, {len(found)} violations"]))
+    sys.stdout.write("\n".join([*found, f"{len(files)} Python files, {len(found)} violations"]) + "\n")
     return 1 if found else 0
 
 

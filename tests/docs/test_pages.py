@@ -16,7 +16,7 @@ import pytest
 import sfumato
 
 ROOT = Path(__file__).parents[2]
-CARD = "training/data/base_model/README.md"
+CARD = "training/checkpoints/data/base_model/README.md"
 EVALUATION = "docs/explanation/evaluation.md"
 PAGES = ["README.md", CARD, *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 GENERATED = ("reference/command-line.md", "reference/configuration.md", "reference/http-api.md")
@@ -45,8 +45,9 @@ def hooks() -> ModuleType:
 @pytest.fixture(scope="module")
 def flags(hooks: ModuleType) -> set[str]:
     """Every flag of every verb by its present name."""
-    parsers = [hooks.parser_of(importlib.import_module(verb.module).Options) for verb in sfumato.VERBS.values()]
-    known = {flag for parser in parsers for action in parser._actions for flag in hooks.flags_of(action)}
+    pages = sys.modules[hooks.command_line.__module__]
+    parsers = [pages.parser_of(importlib.import_module(verb.module).Options) for verb in sfumato.VERBS.values()]
+    known = {flag for parser in parsers for action in parser._actions for flag in pages.flags_of(action)}
     return known | {*sfumato.FLAGS_OF_EVERY_VERB}
 
 
