@@ -70,7 +70,7 @@ def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.nd
 def main() -> None:
     """Find the points and write them."""
     points = find_points(create_detector("mediapipe"))
-    path = Path(__file__).parent / "data" / "landmarks.json"
+    path = Path(__file__).parents[1] / "head" / "data" / "landmarks.json"
     path.write_text(json.dumps(points.round(5).tolist()) + "\n")
     console().print(f"points: {path}")
 

@@ -130,7 +130,7 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
         report(10)
         return wheel_with(folder / "carrier.whl", {f"pkg/{e.name}": CONTENT + e.name.encode() for e in entries})
 
-    monkeypatch.setattr(cache, "download_carrier", download)
+    monkeypatch.setattr(cache, "download_package", download)
     threads = [threading.Thread(target=assets.fetch_many, args=(["a", "b"],)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -145,7 +145,7 @@ def test_a_package_with_another_hash_is_refused_unread(
 ) -> None:
     catalogue(small_asset(carrier=PackageSource("wheel", "carrier", "1.0", 100, sha256="0" * 64), member="pkg/a"))
     monkeypatch.setattr(
-        assets, "download_carrier", lambda carrier, folder, report: wheel_with(folder / "x.whl", {"pkg/a": CONTENT})
+        cache, "download_package", lambda carrier, folder, report: wheel_with(folder / "x.whl", {"pkg/a": CONTENT})
     )
     with pytest.raises(AssetError, match="expected 0000"):
         assets.fetch("small")
@@ -156,8 +156,9 @@ def test_two_processes_fetch_one_file_without_harm(
 ) -> None:
     code = f"""
 from pipelines import assets
+from pipelines.assets import catalogue
 asset = assets.Asset("small", "small.bin", {len(CONTENT)}, {hashlib.sha256(CONTENT).hexdigest()!r}, "CC0")
-ASSETS = {{"small": asset}}
+catalogue.ASSETS = {{"small": asset}}
 assert assets.fetch("small").read_bytes() == {CONTENT!r}
 """
     put_on_mirror(monkeypatch, tmp_path / "mirror", "small.bin", CONTENT)
@@ -174,11 +175,11 @@ def test_a_host_without_a_name_fails_fast_and_is_asked_once(monkeypatch: pytest.
         raise OSError("no such host")
 
     monkeypatch.setattr(download_module.socket, "create_connection", refuse)
-    monkeypatch.setattr(carriers, "_reachable", {})
-    monkeypatch.setattr(carriers, "_needs_proxy", lambda scheme, host: False)
+    monkeypatch.setattr(download_module, "_reachable", {})
+    monkeypatch.setattr(download_module, "_needs_proxy", lambda scheme, host: False)
     for _ in range(3):
-        with pytest.raises(carriers.Unreachable, match=r"host\.invalid"):
-            carriers.download_url("https://host.invalid/file", tmp_path / "x", lambda n: None)
+        with pytest.raises(download_module.Unreachable, match=r"host\.invalid"):
+            download_module.download_url("https://host.invalid/file", tmp_path / "x", lambda n: None)
     assert asked == [("host.invalid", 443)]
 
 
@@ -188,10 +189,10 @@ def test_a_member_is_taken_out_of_a_source_archive(tmp_path: Path) -> None:
         entry = tarfile.TarInfo("pkg-1.0/data/a.bin")
         entry.size = len(CONTENT)
         bundle.addfile(entry, io.BytesIO(CONTENT))
-    carriers.extract_member(archive, "data/a.bin", tmp_path / "a")
+    download_module.extract_member(archive, "data/a.bin", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == CONTENT
-    with pytest.raises(carriers.Unreachable, match="no member"):
-        carriers.extract_member(archive, "data/b.bin", tmp_path / "b")
+    with pytest.raises(download_module.Unreachable, match="no member"):
+        download_module.extract_member(archive, "data/b.bin", tmp_path / "b")
 
 
 def test_a_client_that_fails_is_tried_again_and_its_last_error_is_told(
@@ -199,18 +200,18 @@ def test_a_client_that_fails_is_tried_again_and_its_last_error_is_told(
 ) -> None:
     count = tmp_path / "count"
     code = f"open({str(count)!r}, 'a').write('x'); raise SystemExit('ERROR: no such version')"
-    monkeypatch.setattr(carriers, "_commands", lambda carrier: [[sys.executable, "-c", code]])
-    monkeypatch.setattr(carriers.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(download_module, "_commands", lambda carrier: [[sys.executable, "-c", code]])
+    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
     (tmp_path / "nest").mkdir()
-    with pytest.raises(carriers.Unreachable, match="ERROR: no such version"):
-        carriers.download_carrier(PackageSource("wheel", "x", "1", 1), tmp_path / "nest", lambda n: None)
-    assert count.read_text() == "x" * carriers.ATTEMPTS
+    with pytest.raises(download_module.Unreachable, match="ERROR: no such version"):
+        download_module.download_package(PackageSource("wheel", "x", "1", 1), tmp_path / "nest", lambda n: None)
+    assert count.read_text() == "x" * download_module.ATTEMPTS
 
 
 def test_npm_missing_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(carriers.shutil, "which", lambda name: None)
-    with pytest.raises(carriers.Unreachable, match="npm"):
-        carriers.download_carrier(PackageSource("npm", "x", "1", 1), tmp_path, lambda n: None)
+    monkeypatch.setattr(download_module.shutil, "which", lambda name: None)
+    with pytest.raises(download_module.Unreachable, match="npm"):
+        download_module.download_package(PackageSource("npm", "x", "1", 1), tmp_path, lambda n: None)
 
 
 @pytest.mark.slow
@@ -236,7 +237,7 @@ def test_bytes_are_counted_while_the_client_removes_its_folders(tmp_path: Path) 
     thread = threading.Thread(target=come_and_go)
     thread.start()
     try:
-        totals = [carriers._bytes_under(tmp_path) for _ in range(300)]
+        totals = [download_module._bytes_under(tmp_path) for _ in range(300)]
     finally:
         stop.set()
         thread.join()

@@ -161,7 +161,7 @@ def poison():
         time.sleep(0.001)
         if time.monotonic() > deadline:
             return
-    from pipelines import video
+    from pipelines.media import video
     probe = video.probe
     def deadly(path):
         if "crash" in path.name:

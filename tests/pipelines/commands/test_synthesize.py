@@ -190,7 +190,7 @@ def start(out: Path, sign: Path, camera: str) -> subprocess.Popen[str]:
     command = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
         f"sys.path.append({str(CAMERAS)!r});"
-        "import moving_square, sfumato; from pipelines.jobs import synthesize;"
+        "import moving_square, sfumato; from pipelines.commands import synthesize;"
         f"synthesize.make_camera = moving_square.{camera}; sys.exit(sfumato.main())"
     )
     return subprocess.Popen(

@@ -249,7 +249,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
         asked.append((source, target))
         return warp_shot(frame, image, source, target)
 
-    monkeypatch.setattr(finetune, "warp_shot", watch)
+    monkeypatch.setattr(training_frames, "warp_shot", watch)
     film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
     training_frames.training_frames(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
     ((sources, targets),) = asked

@@ -290,7 +290,7 @@ def test_66_what_is_no_header_is_refused_in_one_line(data: bytes, bundle: Path) 
 
 SAVE = """
 import resource, sys
-from training.checkpoint import load_bundle, write_with_manifest, read_with_manifest
+from training.checkpoints.bundle import load_bundle, write_with_manifest, read_with_manifest
 source, target = sys.argv[1:]
 files = {name: data for name, data in read_with_manifest(source).items() if name != "manifest.json"}
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
