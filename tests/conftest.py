@@ -1,10 +1,13 @@
 """What all tests share: array shapes and types checked at run time, and one Ray for those that need a real one."""
 
 import os
+import runpy
+import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -32,8 +35,18 @@ _checker.check_types = check_types  # type: ignore[attr-defined]
 sys.modules[_checker.__name__] = _checker
 jaxtyping.install_import_hook(["pipelines", "training", "serving"], "sfumato_type_checker.check_types")
 
+_fork_server = runpy.run_path(str(Path(__file__).parent / "fork_server.py"))
+
 _RAY_CPUS = 4  # more than a small machine has: actors that mostly wait share its cores
 _RAY_STORE_BYTES = 150 * 2**20
+
+
+@pytest.fixture(scope="session")
+def run_sfumato() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """run_sfumato("assets", "list"): a real `sfumato` process each, without the seconds of its imports."""
+    commands = _fork_server["SfumatoCommands"]()
+    yield commands
+    commands.close()
 
 
 @pytest.fixture(scope="session")
