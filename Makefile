@@ -126,7 +126,7 @@ imports: setup ## Check which folder may import which, and that there is no circ
 
 .PHONY: structure
 structure: setup ## List files over 300 lines and folders over 15 modules
-	$(BIN)/python tests/check_structure.py
+	$(BIN)/python tests/support/check_structure.py
 
 ##@ Documentation
 

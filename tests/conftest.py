@@ -1,7 +1,7 @@
 """What all tests share: array shapes and types checked at run time, and one Ray for those that need a real one."""
 
 import os
-import runpy
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +14,7 @@ from typing import Any
 import jaxtyping
 import pytest
 from beartype import beartype, roar
+from fork_server import SfumatoCommands
 
 
 def check_types(function: Any) -> Any:
@@ -35,8 +36,6 @@ _checker.check_types = check_types  # type: ignore[attr-defined]
 sys.modules[_checker.__name__] = _checker
 jaxtyping.install_import_hook(["pipelines", "training", "serving"], "sfumato_type_checker.check_types")
 
-_fork_server = runpy.run_path(str(Path(__file__).parent / "fork_server.py"))
-
 _RAY_CPUS = 4  # more than a small machine has: actors that mostly wait share its cores
 _RAY_STORE_BYTES = 150 * 2**20
 
@@ -44,9 +43,26 @@ _RAY_STORE_BYTES = 150 * 2**20
 @pytest.fixture(scope="session")
 def run_sfumato() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """run_sfumato("assets", "list"): a real `sfumato` process each, without the seconds of its imports."""
-    commands = _fork_server["SfumatoCommands"]()
+    commands = SfumatoCommands()
     yield commands
     commands.close()
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with MLflow's empty tables, to be copied: MLflow takes seconds to make them."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_uri(empty_mlflow: Path, tmp_path: Path) -> str:
+    """The URI of an MLflow database of the test's own, mlflow.db in its folder, without experiments."""
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -2,28 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_dataset import CROP_SIZE, clip_row, drawn_clip, write_dataset
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from pipelines import storage
-from pipelines.dataset import schema
-from pipelines.dataset.manifest import DatasetManifest
 from pipelines.dataset.reader import ShardDataset
-from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
-from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.person_matte import PersonSegmenter
-from pipelines.media.images import encode_jpeg
-from pipelines.preprocess.config import ClipConfig
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel, TrainingProvenance
 from training.config import ModelConfig, TrainConfig
@@ -36,7 +29,6 @@ from training.warp.matted_shot import make_shot
 from training.warp.warp import WarpedShot, WarpField, warp_at
 
 Image = UInt8[np.ndarray, "height width 3"]
-_CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -195,10 +187,10 @@ def make_dataset(
     ) -> ShardDataset:
         counts = [num_frames] * len(video_ids) if isinstance(num_frames, int) else num_frames
         rows = [
-            _row(video_id, number, count, face, draw)
+            drawn_clip(video_id, number, count, face, draw)
             for number, (video_id, count) in enumerate(zip(video_ids, counts, strict=True))
         ]
-        return _write(root or str(tmp_path / name), [rows[shard::num_shards] for shard in range(num_shards)])
+        return write_dataset(root or str(tmp_path / name), [rows[shard::num_shards] for shard in range(num_shards)])
 
     return make
 
@@ -241,79 +233,13 @@ def make_paired(tmp_path: Path, take: Callable[..., Take]) -> Callable[..., Shar
             for motion in range(motions):
                 frames = [*kept(person, motion)]
                 landmarks, images = take(person, motion, frames)
-                affine = crop_affine(landmarks, CropRule(), _CROP)
-                crops = [crop(image, affine, _CROP) for image in images]
+                affine = crop_affine(landmarks, CropRule(), CROP_SIZE)
+                crops = [crop(image, affine, CROP_SIZE) for image in images]
                 key = ClipKey(f"id{person}", f"m{motion:04d}", "00001")
-                rows.append(_clip_row(key, crops, to_crop(landmarks, affine), frames, affine))
-        return _write(str(tmp_path / "paired"), [rows])
+                rows.append(clip_row(key, crops, to_crop(landmarks, affine), frames, affine))
+        return write_dataset(str(tmp_path / "paired"), [rows])
 
     return make
-
-
-def _row(
-    video_id: str, number: int, num_frames: int, face: Callable[..., np.ndarray], draw: Callable[..., Image]
-) -> ClipRow:
-    identity, video = video_id.split("/")
-    random = np.random.default_rng(number)
-    landmarks = np.stack([face(28, 24 + random.normal(), 25, yaw=random.normal() * 8) for _ in range(num_frames)])
-    images = [draw(points, _CROP, _CROP, 150 + 20 * number) for points in landmarks]
-    return _clip_row(
-        ClipKey(identity, video, "a"), images, landmarks, range(num_frames), np.array([[1.0, 0, 0], [0, 1, 0]])
-    )
-
-
-def _clip_row(
-    key: ClipKey, images: Sequence[Image], landmarks: np.ndarray, frames: Sequence[int], affine: np.ndarray
-) -> ClipRow:
-    num_frames = len(frames)
-    numbers = tuple(float(i) for i in range(num_frames))
-    return ClipRow(
-        key=key,
-        source=f"{key.video_id}.mp4",
-        source_sha256="0" * 64,
-        fps=Fraction(25),
-        width=_CROP,
-        height=_CROP,
-        start_us=0,
-        end_us=1_000_000,
-        frame_index=tuple(frames),
-        frame_pts_us=tuple(40_000 * i for i in frames),
-        frame_jpeg=tuple(encode_jpeg(image, 95) for image in images),
-        landmarks=landmarks,
-        landmark_score=numbers,
-        bbox=np.zeros((num_frames, 4), np.float32),
-        crop_affine=affine,
-        yaw=numbers,
-        pitch=numbers,
-        roll=numbers,
-        sharpness=numbers,
-        brightness=numbers,
-        mouth_openness=numbers,
-        eye_openness=numbers,
-        audio=None,
-        audio_format=None,
-    )
-
-
-def _write(root: str, shards: list[list[ClipRow]]) -> ShardDataset:
-    hashes = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
-    reports = [write_shard(root, "train", shard, rows, (), seconds={}, **hashes) for shard, rows in enumerate(shards)]
-    manifest = DatasetManifest(
-        schema_version=schema.SCHEMA_VERSION,
-        code_version="0",
-        config={"clip": dataclasses.asdict(ClipConfig(size=_CROP)), "plan": {}, "weights": {}},
-        config_sha256="c" * 64,
-        plan_sha256="q" * 64,
-        source="drawn",
-        licence="CC0",
-        counts={"done": sum(map(len, shards))},
-        codes={},
-        shards=tuple(report.entry for report in reports),
-        episode_k_max=min(report.min_clip_frames for report in reports) - 1,
-        stage_seconds={},
-    )
-    storage.write_bytes(storage.join(root, "dataset.json"), manifest.to_json().encode())
-    return ShardDataset(root)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # What verbs import only when they run, and would import again in each child.
 _FURTHER = ("apache_beam.options.pipeline_options", "mediapipe", "pyarrow.parquet", "tyro", "training.warp.warp")
 

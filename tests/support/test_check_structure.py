@@ -1,9 +1,6 @@
 """The limits that `make structure` holds the tree to."""
 
-import runpy
-from pathlib import Path
-
-violations = runpy.run_path(str(Path(__file__).parent / "check_structure.py"))["violations"]
+from check_structure import violations
 
 
 def test_files_and_folders_within_the_limits_are_silent() -> None:

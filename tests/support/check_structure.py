@@ -7,7 +7,7 @@ from pathlib import Path
 
 MAX_LINES = 300
 MAX_MODULES = 15
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def violations(files: dict[str, int]) -> list[str]:
