@@ -35,7 +35,7 @@ _CHARTS = (
 def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
     """The page. The same arguments give the same text."""
     style, script = (
-        resources.files("pipelines").joinpath("data", f"inspect.{kind}").read_text() for kind in ("css", "js")
+        resources.files("pipelines.curation").joinpath("data", f"inspect.{kind}").read_text() for kind in ("css", "js")
     )
     poses = pose_coverage(gallery.numbers["yaw"], gallery.numbers["pitch"])
     thresholds = near_misses(QualityRule(**manifest.config["clip"]["quality"]), gallery.rejects)
@@ -75,7 +75,7 @@ def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
 def _environment(most: int) -> jinja2.Environment:
     """Where the template is rendered; `most` frames are the darkest cell of the map."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines", "data"),
+        loader=jinja2.PackageLoader("pipelines.curation", "data"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -139,7 +139,7 @@ def _reading(manifest: DatasetManifest) -> str:
 With Sfumato, any frame by its byte range, from a folder or an object store:
 
 ```python
-from pipelines.shards import ShardDataset
+from pipelines.dataset.reader import ShardDataset
 
 dataset = ShardDataset(".")  # this folder, as a path or URL
 for video in dataset.videos("{split}"):

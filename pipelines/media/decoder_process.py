@@ -28,7 +28,7 @@ import numpy as np
 from pipelines.media.video import Frame
 
 HEADER = struct.Struct("<II")  # bytes of the JSON header, bytes of the payload
-_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+_IMPORT_ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `pipelines`
 _PIPE_BYTES = 1 << 20
 _START_S = 120.0
 
@@ -173,8 +173,8 @@ class Decoder:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self.close()
-            command = f"from pipelines import decoder_child; decoder_child.main({self._limits.memory_bytes})"
-            path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+            command = f"from pipelines.media import decoder_worker; decoder_worker.main({self._limits.memory_bytes})"
+            path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
             self._child = subprocess.Popen(
                 [sys.executable, "-c", command],
                 stdin=subprocess.PIPE,
