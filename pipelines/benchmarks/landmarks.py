@@ -15,8 +15,14 @@ from rich.table import Table
 
 from pipelines import assets
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
-from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
-from pipelines.benchmarks.synthetic_faces import KnownFigures, draw_known, known_counts, known_table, measure_known
+from pipelines.benchmarks.point_errors import INNER, error_of, per_mille, percent, shows_face
+from pipelines.benchmarks.synthetic_faces import (
+    KnownFigures,
+    known_counts,
+    known_table,
+    measure_known,
+    render_known_faces,
+)
 from pipelines.cli import CommandResult, console, progress
 from pipelines.faces.detectors import DETECTORS, create_detector, require_weights
 from pipelines.faces.face import Candidates, Face, LandmarkDetector
@@ -82,7 +88,7 @@ def run(options: Options) -> CommandResult:
         if detectors and options.synthetic:
             task = bar.add_task("parametric heads", total=options.synthetic)
             yunet = create_face_detector("yunet", device="cpu", max_faces=5, weights=None)
-            known = measure_known(detectors, yunet, draw_known(options.synthetic), lambda: bar.advance(task))
+            known = measure_known(detectors, yunet, render_known_faces(options.synthetic), lambda: bar.advance(task))
     if figures:
         console().print(_table(figures, len(marked)))
     if known is not None:
@@ -123,9 +129,9 @@ def _measure(
 ) -> _Figures:
     found, errors = 0, []
     for picture in marked:
-        found += any(is_of(face, picture.points) for face in detector.detect(picture.image))
-        image, points = around(picture)
-        there = [face for face in detector.detect(image) if is_of(face, points)]
+        found += any(shows_face(face, picture.points) for face in detector.detect(picture.image))
+        image, points = crop_around_face(picture)
+        there = [face for face in detector.detect(image) if shows_face(face, points)]
         errors += [error_of(face.landmarks, points) for face in there[:1]]
         advance()
     followed = []
@@ -137,7 +143,7 @@ def _measure(
     return _Figures(found, errors, followed, 1000 * seconds / max(1, sum(len(clip) for clip in clips)))
 
 
-def around(picture: MarkedPicture) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "68 2"]]:
+def crop_around_face(picture: MarkedPicture) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "68 2"]]:
     """The part of a picture around the marked face, and the points in its pixels: what finds faces is left out."""
     low, high = picture.points.min(axis=0), picture.points.max(axis=0)
     grow = (high - low) * (_AROUND - 1) / 2

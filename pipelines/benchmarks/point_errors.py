@@ -31,7 +31,7 @@ def error_of(landmarks: Float[np.ndarray, "68 2"], points: Float[np.ndarray, "68
     return np.asarray(np.linalg.norm(landmarks - points, axis=1) / eye_distance(points))
 
 
-def is_of(face: Face, points: Float[np.ndarray, "68 2"]) -> bool:
+def shows_face(face: Face, points: Float[np.ndarray, "68 2"]) -> bool:
     """Whether the face is the known one: its middle lies less than an eye distance away."""
     apart = face.landmarks.mean(axis=0) - points.mean(axis=0)
     return float(np.linalg.norm(apart)) < eye_distance(points)

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from pipelines.benchmarks import reference_script, stage_floor
 from pipelines.benchmarks.clips import fetch_clips, given_clips, synthesize_clips
-from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
+from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_interleaved
 from pipelines.cli import CommandResult, console
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
@@ -138,7 +138,7 @@ def run(options: Options) -> CommandResult:
     ratios = figures.ratios
     notes += [f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in ratios.items()]
     hours = figures.voxceleb2_hours
-    return BenchOutcome(
+    return BenchmarkResult(
         made=(),
         counts={"films": len(films), "clips": options.clips, "rounds": options.rounds},
         seconds=time.monotonic() - begin,
@@ -160,15 +160,15 @@ def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
             decoder.start()
             reports.append(process_shard(spec, detector, decoder))
 
-    prepared = {film: stage_floor.prepare(film, detector, config) for film in dict.fromkeys(chosen)}
+    prepared = {film: stage_floor.prepare_measured_clip(film, detector, config) for film in dict.fromkeys(chosen)}
     clips = [prepared[film] for film in chosen]
     ways: dict[str, tuple[Callable[[], object], int]] = {"start": (_start_decoder, 1), "ours": (ours, len(chosen))}
-    ways |= {name: (part, len(chosen)) for name, part in stage_floor.pure_parts(clips, detector, config).items()}
+    ways |= {name: (part, len(chosen)) for name, part in stage_floor.stage_functions(clips, detector, config).items()}
     if options.usual and reference_script.can_run():
         ways["usual"] = lambda: _usual(chosen, folder, detector, config.size), len(chosen)
     ours()
     reports.clear()
-    costs = take_turns(ways, options.rounds, warm_up=False)
+    costs = measure_interleaved(ways, options.rounds, warm_up=False)
     # The decoder's process ends with each round, so that its CPU seconds are counted; its start is not the clips'.
     start = costs["start"]
     whole = costs["ours"]
@@ -218,7 +218,7 @@ def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
 def _usual(films: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
     for film in films:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            reference_script.prepare_film(film, Path(scratch), detector, size)
+            reference_script.process_video(film, Path(scratch), detector, size)
 
 
 def _median_stages(reports: Sequence[ShardReport], num_clips: int) -> dict[str, float]:

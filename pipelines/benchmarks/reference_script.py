@@ -23,7 +23,7 @@ def can_run() -> bool:
     return find_spec("skimage") is not None
 
 
-def prepare_film(film: Path, folder: Path, detector: LandmarkDetector, size: int) -> int:
+def process_video(film: Path, folder: Path, detector: LandmarkDetector, size: int) -> int:
     """Write every frame, then every face, of a film below `folder`; returns the number of faces.
 
     One ffmpeg process a film; per frame: read the PNG, detect, cut the face out, resize with anti-aliasing, write a PNG

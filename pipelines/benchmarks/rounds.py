@@ -22,7 +22,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class BenchOutcome(CommandResult):
+class BenchmarkResult(CommandResult):
     """An outcome that carries its figures and their ratios into the JSON."""
 
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class BenchOutcome(CommandResult):
         return json.dumps(plain, ensure_ascii=False)
 
 
-def take_rounds(
+def measure_rounds(
     ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, list[Cost]]:
     """Cost of an item each way in each of some rounds, in which every way has its turn.
@@ -57,11 +57,11 @@ def take_rounds(
     return costs
 
 
-def take_turns(
+def measure_interleaved(
     ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, Cost]:
-    """Median cost of an item each way; see `take_rounds`."""
-    return {name: median(found) for name, found in take_rounds(ways, rounds, warm_up=warm_up).items()}
+    """Median cost of an item each way; see `measure_rounds`."""
+    return {name: median(found) for name, found in measure_rounds(ways, rounds, warm_up=warm_up).items()}
 
 
 def median(costs: Sequence[Cost]) -> Cost:

@@ -29,7 +29,7 @@ NAMES = ("decode", "landmarks", "crop", "encode")
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedClip:
+class MeasuredClip:
     """A clip with what our way makes of it: the same frames are looked at and kept when its parts are measured."""
 
     path: Path
@@ -46,7 +46,7 @@ class PreparedClip:
         return [frame.image for frame in self.frames if frame.index in wanted]
 
 
-def prepare(path: Path, detector: LandmarkDetector, config: ClipConfig) -> PreparedClip:
+def prepare_measured_clip(path: Path, detector: LandmarkDetector, config: ClipConfig) -> MeasuredClip:
     """Take a clip our way, and keep its frames. Raises ClipRejected when it cannot be decoded."""
     watch = Stopwatch()
     clip = PlannedClip(ClipKey(path.stem, "film", "0"), path.name, path.stat().st_size, "train", 0)
@@ -57,11 +57,11 @@ def prepare(path: Path, detector: LandmarkDetector, config: ClipConfig) -> Prepa
         row: ClipRow | None = None
         with contextlib.suppress(ClipRejected):
             row = make_row(looked, found, decoder, config, watch)
-    return PreparedClip(path, looked.info, frames, row)
+    return MeasuredClip(path, looked.info, frames, row)
 
 
-def pure_parts(
-    clips: Sequence[PreparedClip], detector: LandmarkDetector, config: ClipConfig
+def stage_functions(
+    clips: Sequence[MeasuredClip], detector: LandmarkDetector, config: ClipConfig
 ) -> dict[str, Callable[[], None]]:
     """Name -> the part for all clips."""
     crops = [crop for clip in clips for crop in _crops(clip, config)]
@@ -101,13 +101,13 @@ def decode_frames(path: Path, indices: Sequence[int], info: ClipInfo) -> list[UI
     return pictures
 
 
-def _crops(clip: PreparedClip, config: ClipConfig) -> list[UInt8[np.ndarray, "size size 3"]]:
+def _crops(clip: MeasuredClip, config: ClipConfig) -> list[UInt8[np.ndarray, "size size 3"]]:
     if clip.row is None:
         return []
     return [crop(image, clip.row.crop_affine, config.size) for image in clip.kept]
 
 
-def mean_frames(clips: Sequence[PreparedClip]) -> dict[str, float]:
+def mean_frames(clips: Sequence[MeasuredClip]) -> dict[str, float]:
     """Frames of a clip, on average: in the film, decoded, looked at, kept."""
     counts = {
         "in the film": [clip.info.num_frames for clip in clips],

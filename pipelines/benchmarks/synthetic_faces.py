@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from rich.table import Table
 
-from pipelines.benchmarks.point_errors import PARTS, error_of, is_of, per_mille, percent
+from pipelines.benchmarks.point_errors import PARTS, error_of, per_mille, percent, shows_face
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face import LandmarkDetector, make_face
 from pipelines.faces.face_detectors import FaceDetector
@@ -41,7 +41,7 @@ class KnownFigures:
     """Faces that YuNet found."""
 
 
-def draw_known(num_people: int) -> Iterator[list[KnownFace]]:
+def render_known_faces(num_people: int) -> Iterator[list[KnownFace]]:
     """Two frames of each person: the first `num_people` of a corpus without tracks, before its films are compressed."""
     from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
@@ -74,7 +74,7 @@ def measure_known(
         for face in known:
             num_faces += 1
             for name, detector in detectors.items():
-                there = [found for found in detector.detect(face.image) if is_of(found, face.points)]
+                there = [found for found in detector.detect(face.image) if shows_face(found, face.points)]
                 errors[name] += [error_of(found.landmarks, face.points) for found in there[:1]]
             around = make_face(face.points, 1.0).box
             (boxes,) = yunet.find([face.image])

@@ -39,14 +39,14 @@ def run(options: Options) -> CommandResult:
 
 def _all_for(action: str) -> list[Asset]:
     """The whole catalogue; for `fetch` without the large files that one site alone has, which few machines need."""
-    return [asset for asset in ASSETS.values() if action != "fetch" or asset.carrier or not asset.url]
+    return [asset for asset in ASSETS.values() if action != "fetch" or asset.package or not asset.url]
 
 
 def _list(chosen: list[Asset], begin: float) -> CommandResult:
     table = Table("name", "bytes", "licence", "from", "cached")
     table.columns[1].justify = "right"
     for asset in chosen:
-        origin = "this package" if asset.vendored else str(asset.carrier or asset.url)
+        origin = "this package" if asset.vendored else str(asset.package or asset.url)
         table.add_row(
             asset.name, f"{asset.num_bytes:,}", asset.licence, origin, "yes" if assets.is_cached(asset) else "no"
         )

@@ -55,7 +55,7 @@ def run(options: Options) -> CommandResult:
         )
     with progress() as bar:
         task = bar.add_task("shards", total=len(holding.shards))
-        forget_identity.take_out(options.root, holding, lambda: bar.advance(task))
+        forget_identity.remove_identity(options.root, holding, lambda: bar.advance(task))
     notes = [f"{_quantity(holding)} are gone; {forgotten_log.LOG} keeps a hash of the name, not the name"]
     if holding.copies:
         notes.append(f"copies of the same films went, too: {_some(holding.copies)}")
@@ -77,7 +77,7 @@ def _finish(options: Options, plan: PlanFile, begin: float) -> CommandResult:
         close = get_close_matches(options.identity, sorted(forget_identity.known_identities(plan)), n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"{options.root} has no identity {options.identity!r}{hint}")
-    forget_identity.settle(options.root)
+    forget_identity.update_manifest(options.root)
     return CommandResult(
         (Artefact("data set", options.root),),
         {"clips": 0, "frames": 0, "shards": 0},

@@ -12,7 +12,6 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, progress
-from pipelines.storage.files import remove_leftovers
 from pipelines.synthetic.corpus.corpus import (
     MANIFEST,
     CorpusConfig,
@@ -102,7 +101,7 @@ def run(options: Options) -> CommandResult:
                 bars.update(bar, advance=1, description=f"synthesize, {rate:.1f} frames/s")
         except BaseException:
             if storage.is_local(out):  # stores keep no half-written files
-                remove_leftovers(out)
+                storage.remove_partial_files(out)
             raise
     seconds = time.monotonic() - started
     write_sheet(out, config)

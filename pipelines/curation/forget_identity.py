@@ -23,7 +23,6 @@ from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.preprocess.finalize import collect_reports, summarize, write_manifest
 from pipelines.preprocess.shard_worker import WorkerOptions
-from pipelines.storage.files import remove_leftovers
 from pipelines.storage.parquet import read_table
 
 
@@ -52,7 +51,7 @@ def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
     gone: list[dict[str, Any]] = []
     num_frames = 0
     for shard, rows in plan.shards():
-        here = [row for row in rows if concerns(row, identity)]
+        here = [row for row in rows if belongs_to(row, identity)]
         gone += here
         if here:
             num_frames += _count_frames(storage.join(root, schema.index_name(places[shard], shard)), identity)
@@ -74,7 +73,7 @@ def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
     )
 
 
-def concerns(row: Mapping[str, Any], identity: str) -> bool:
+def belongs_to(row: Mapping[str, Any], identity: str) -> bool:
     """Whether a row of the plan is a film of the identity, or a copy of one."""
     return bool(row["identity"] == identity or (row["duplicate_of"] or "").startswith(f"{identity}/"))
 
@@ -92,7 +91,7 @@ def known_identities(plan: PlanFile) -> set[str]:
     return {row["identity"] for _, rows in plan.shards() for row in rows}
 
 
-def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = None) -> None:
+def remove_identity(root: str, holding: Holding, advance: Callable[[], None] | None = None) -> None:
     """Rewrite every shard that holds the identity, then plan, card and manifest. `advance` is called after each shard.
 
     Raises:
@@ -110,14 +109,14 @@ def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = N
         if advance:
             advance()
     _rewrite_plan(root, plan, holding)
-    remove_leftovers(root)
-    settle(root)
+    storage.remove_partial_files(root)
+    update_manifest(root)
 
 
 def _rewrite_shard(
     root: str, config_sha256: str, split: str, shard: int, planned: Sequence[Mapping[str, Any]], identity: str
 ) -> None:
-    staying = [row for row in planned if not concerns(row, identity)]
+    staying = [row for row in planned if not belongs_to(row, identity)]
     spec_sha256 = schema.spec_digest(config_sha256, staying)
     url = storage.join(root, schema.report_name(split, shard))
     seconds: Mapping[str, float] = {}
@@ -145,11 +144,11 @@ def _rewrite_shard(
 
 def _rewrite_plan(root: str, plan: PlanFile, holding: Holding) -> None:
     if holding.shards:
-        staying = ([to_clip(row) for row in rows if not concerns(row, holding.identity)] for _, rows in plan.shards())
+        staying = ([to_clip(row) for row in rows if not belongs_to(row, holding.identity)] for _, rows in plan.shards())
         write_plan(root, plan.config, plan.corpus, staying)  # a shard without clips is an empty row group
 
 
-def settle(root: str) -> DatasetManifest:
+def update_manifest(root: str) -> DatasetManifest:
     """Count again from the reports and the plan, and write card and manifest where they say something else.
 
     Raises:

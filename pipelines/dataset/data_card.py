@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest
-from pipelines.dataset.pose_counts import STEP_DEGREES, add_up, quantile
+from pipelines.dataset.pose_counts import STEP_DEGREES, quantile, sum_counts
 from pipelines.dataset.shard_report import ShardReport
 
 EXPLANATIONS = {
@@ -89,7 +89,7 @@ def _hours(microseconds: int) -> str:
 
 
 def _spread(reports: Sequence[ShardReport]) -> str:
-    counts = {name: add_up((report.spread for report in reports), name) for name in ("yaw", "pitch", "frames")}
+    counts = {name: sum_counts((report.spread for report in reports), name) for name in ("yaw", "pitch", "frames")}
     if not all(counts.values()):
         return ""
     names = {"yaw": "yaw (°)", "pitch": "pitch (°)", "frames": "frames per clip"}

@@ -12,7 +12,7 @@ from pipelines.dataset.rows import ClipRow
 STEP_DEGREES = 5
 """Angles are counted at the nearest multiple of this."""
 
-Spread = Mapping[str, Mapping[str, int]]
+PoseCounts = Mapping[str, Mapping[str, int]]
 """Frames by "yaw" and by "pitch" (degrees), clips by number of "frames"; keys are whole numbers as JSON has them."""
 
 
@@ -34,7 +34,7 @@ def _counted(values: Iterable[int]) -> dict[str, int]:
     return {str(value): counter[value] for value in sorted(counter)}
 
 
-def add_up(spreads: Iterable[Spread], name: str) -> dict[int, int]:
+def sum_counts(spreads: Iterable[PoseCounts], name: str) -> dict[int, int]:
     """One of the three counts over several shards: value -> number, ascending."""
     total: Counter[int] = Counter()
     for spread in spreads:

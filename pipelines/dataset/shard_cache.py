@@ -38,7 +38,7 @@ class ShardCache:
         self._pool = ThreadPoolExecutor(_DOWNLOADS, "shards")
         self._copies: dict[str, Future[_Copy]] = {}
 
-    def want(self, urls: Sequence[str]) -> None:
+    def request(self, urls: Sequence[str]) -> None:
         """Fetch these, in this order, and let go of all others. Does not wait."""
         for url in self._copies.keys() - {*urls}:
             copy = self._copies.pop(url)
@@ -61,7 +61,7 @@ class ShardCache:
 
     def close(self) -> None:
         """Let go of everything."""
-        self.want([])
+        self.request([])
         self._pool.shutdown(cancel_futures=True)
 
     def _fetch(self, url: str) -> _Copy:

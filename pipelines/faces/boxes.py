@@ -16,7 +16,7 @@ _MOSTLY = 0.5  # share of a box, or of the frames
 _LOSE_PATIENCE = 8  # frames after which hints that lead nowhere are given up
 
 
-def between(before: Sequence[Box], after: Sequence[Box], share: float) -> list[Box]:
+def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], share: float) -> list[Box]:
     """The boxes at `share` of the way from one frame that was looked at to the next.
 
     Boxes that overlap in both are the same face and are interpolated; a face in one of the two alone stands still over
@@ -46,7 +46,7 @@ def _interpolate(a: Box, b: Box, share: float) -> Box:
     return x0, y0, x1, y1
 
 
-def box_at(hints: Mapping[int, Box], index: int) -> Box:
+def hint_at(hints: Mapping[int, Box], index: int) -> Box:
     """The hint for a frame: its own, else interpolated between its neighbours', else the nearest one's."""
     if index in hints:
         return hints[index]
@@ -64,7 +64,7 @@ def share_inside(box: Box, other: Box) -> float:
     return wide * high / area if wide > 0 and high > 0 and area > 0 else 0.0
 
 
-def in_picture(box: Box, image: UInt8[np.ndarray, "height width 3"]) -> bool:
+def mostly_inside(box: Box, image: UInt8[np.ndarray, "height width 3"]) -> bool:
     """Whether most of the box lies in the picture."""
     return share_inside(box, (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))) >= _MOSTLY
 
@@ -84,7 +84,7 @@ def follow_hints(
     """
     found: list[list[Face]] = []
     for frame in clip.frames:
-        found.append(_face_at(frame, box_at(clip.hints, frame.index), detect))
+        found.append(_face_at(frame, hint_at(clip.hints, frame.index), detect))
         if len(found) >= _LOSE_PATIENCE and hints_failed(found):
             return None
     return None if hints_failed(found) else found
@@ -93,7 +93,7 @@ def follow_hints(
 def _face_at(
     frame: video.Frame, hint: Box, detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
 ) -> list[Face]:
-    if not in_picture(hint, frame.image):
+    if not mostly_inside(hint, frame.image):
         return []
     x0, y0, x1, y1 = _window(hint, frame.image)
     faces = detect(np.ascontiguousarray(frame.image[y0:y1, x0:x1]))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines.assets.weights import locate
-from pipelines.faces.boxes import between, box_at, hints_failed, in_picture
+from pipelines.faces.boxes import hint_at, hints_failed, interpolate_boxes, mostly_inside
 from pipelines.faces.face import Box, Candidates, Face, largest_first
 from pipelines.faces.face_detectors import FaceDetector, create_face_detector
 from pipelines.faces.fan import CROPS_AT_ONCE, HINT_SCALE, Fan, View, cut, fits, load_fan, view_of
@@ -186,8 +186,8 @@ def _all_good(frame: Sequence[_Fitted]) -> bool:
 
 def _hinted(clip: Candidates) -> ViewsOf:
     def views(_: int, frame: video.Frame) -> list[View]:
-        box = box_at(clip.hints, frame.index)
-        return [view_of(box, HINT_SCALE)] if in_picture(box, frame.image) else []
+        box = hint_at(clip.hints, frame.index)
+        return [view_of(box, HINT_SCALE)] if mostly_inside(box, frame.image) else []
 
     return views
 
@@ -205,7 +205,7 @@ def _between(looked: Mapping[int, Sequence[Box]], times: Sequence[int], referenc
         after = keys[min(bisect_right(keys, position), len(keys) - 1)]
         span = times[after] - times[before]
         share = (times[position] - times[before]) / span if span > 0 and position != before else 0.0
-        return [view_of(box, reference_scale) for box in between(looked[before], looked[after], share)]
+        return [view_of(box, reference_scale) for box in interpolate_boxes(looked[before], looked[after], share)]
 
     return views
 

@@ -88,7 +88,7 @@ _WEBP_QUALITY = 90
 _SHOWN_PX = 256
 
 
-def webp(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
+def encode_webp(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
     side = min(_SHOWN_PX, image.shape[0])
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
     done, data = cv2.imencode(

@@ -93,8 +93,8 @@ def _videos(clips: Iterable[PlannedClip]) -> Iterator[list[PlannedClip]]:
 
 def source_url(clip: PlannedClip, corpus: str) -> str:
     """Where the clip's file, or the tar around it, can be read."""
-    return below(corpus, clip.location or clip.source)
+    return resolve_path(corpus, clip.location or clip.source)
 
 
-def below(corpus: str, place: str) -> str:
+def resolve_path(corpus: str, place: str) -> str:
     return place if "://" in place or place.startswith("/") else storage.join(corpus, place)

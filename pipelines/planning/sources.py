@@ -16,7 +16,7 @@ from pipelines import storage
 from pipelines.dataset.schema import ClipKey, key_name
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.planning import manifests, tars
-from pipelines.storage.files import FileInfo
+from pipelines.storage import FileInfo
 
 Layout = Literal["auto", "flat", "voxceleb", "manifest"]
 _IDENTITY = re.compile(r"id\d{5}$")

@@ -76,7 +76,7 @@ class CandidateFrames:
 
     def _timed(self, frames: Iterator[video.Frame]) -> Iterator[video.Frame]:
         while True:
-            with self._watch("decode"), blamed_on(self._clip, self._path):
+            with self._watch("decode"), reject_unreadable(self._clip, self._path):
                 frame = next(frames, None)
             if frame is None:
                 return
@@ -84,7 +84,7 @@ class CandidateFrames:
 
 
 @contextlib.contextmanager
-def blamed_on(clip: PlannedClip, path: Path) -> Iterator[None]:
+def reject_unreadable(clip: PlannedClip, path: Path) -> Iterator[None]:
     """What the decoder has to say of a file is said of the clip: a row must not hold a path of this machine."""
     try:
         yield
@@ -129,7 +129,7 @@ def prepare_clip(
         ClipRejected: it cannot be decoded, or its boxes are broken.
     """
     track = _boxes(clip, box_text)
-    with watch("probe"), blamed_on(clip, path):
+    with watch("probe"), reject_unreadable(clip, path):
         sha256 = sha256_of(path)
         info = decoder.describe(path, track.span if track is not None and clip.is_excerpt else None)
         wanted = frame_sampling.candidate_indices(

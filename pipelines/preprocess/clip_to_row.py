@@ -17,7 +17,7 @@ from pipelines.media import scene_cuts
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess import frame_sampling, quality
-from pipelines.preprocess.candidate_frames import PreparedClip, blamed_on
+from pipelines.preprocess.candidate_frames import PreparedClip, reject_unreadable
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import ClipRejected, RejectReason
 from pipelines.preprocess.stopwatch import Stopwatch
@@ -63,7 +63,7 @@ def make_row(
         raise ClipRejected(rejected.reason, rejected.stage, str(rejected), measures) from None
     audio = None
     if config.audio:
-        with watch("audio"), blamed_on(looked.clip, looked.path):
+        with watch("audio"), reject_unreadable(looked.clip, looked.path):
             span = looked.track.span if looked.track is not None and looked.clip.is_excerpt else None
             audio = decoder.audio(looked.path, span)
     return _row(looked, kept, crops, affine, tuple(sharpness), audio, config, watch)

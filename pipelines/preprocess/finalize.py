@@ -20,7 +20,6 @@ from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.shard_worker import ShardSpec, WorkerOptions
-from pipelines.storage.files import remove_leftovers
 from pipelines.storage.parquet import read_table
 
 _REFUSALS_SHOWN = 20
@@ -72,7 +71,7 @@ def summarize(plan: PlanFile, corpus: str, tools: WorkerOptions) -> PlanSummary:
             config=config,
             config_sha256=config_sha256,
             spec_sha256=schema.spec_digest(config_sha256, rows),
-            tools=tools,
+            worker_options=tools,
         )
         shards.append(PlannedShard(spec, len(clips)))
         identities[spec.split].update(clip.key.identity for clip in clips)
@@ -154,7 +153,7 @@ def write_manifest(
         episode_k_max=max(0, min((r.min_clip_frames for r in reports if r.num_done), default=0) - 1),
         stage_seconds=sum_seconds(reports),
     )
-    remove_leftovers(root)
+    storage.remove_partial_files(root)
     try:
         if read_manifest(root) == manifest:
             return manifest
@@ -175,7 +174,7 @@ def _code_version() -> str:
     return version("sfumato")
 
 
-def refusals(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) -> list[str]:
+def describe_rejects(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) -> list[str]:
     """One line per clip that gave no row, at most twenty."""
     lines: list[str] = []
     number = 0

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.planning.plan_file import PlanFile
-from pipelines.preprocess.canary import run_canary
-from pipelines.preprocess.finalize import PlannedShard, collect_reports, refusals, summarize, write_manifest
+from pipelines.preprocess.finalize import PlannedShard, collect_reports, describe_rejects, summarize, write_manifest
 from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
+from pipelines.preprocess.trial_run import run_trial
 
 _CANARY_PAYS = 8  # times as many clips to come as the canary tries
 
@@ -24,8 +24,8 @@ class RunnerOptions:
     runner: str
     workers: int
     beam_args: tuple[str, ...]
-    canary: int
-    tools: WorkerOptions
+    trial_clips: int
+    worker_options: WorkerOptions
     hints: Mapping[str, str] = field(default_factory=dict)
     """What a worker of a far engine needs: Beam's resource hints."""
 
@@ -46,7 +46,7 @@ def finish_dataset(
         ValueError: an unknown runner, or the canary gave nothing.
         OSError: the run failed, or was stopped because too much failed.
     """
-    summary = summarize(plan, corpus, engine.tools)
+    summary = summarize(plan, corpus, engine.worker_options)
     todo = [shard for shard in summary.shards if shard.spec.finished() is None]
     _show_forecast(todo, engine)
     if todo:
@@ -57,7 +57,7 @@ def finish_dataset(
     sums = (
         f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {counts['inputs']} inputs"
     )
-    lines = [*notes, sums, *refusals(plan.root, summary, reports)]
+    lines = [*notes, sums, *describe_rejects(plan.root, summary, reports)]
     if len(todo) < len(reports):
         lines.append(f"{len(reports) - len(todo)} of {len(reports)} shards were done before")
     if not counts["done"]:
@@ -86,11 +86,11 @@ def _run(root: str, todo: Sequence[PlannedShard], engine: RunnerOptions) -> None
 def _show_forecast(todo: Sequence[PlannedShard], engine: RunnerOptions) -> None:
     """Try a few clips before a large run and say what it will cost."""
     num_clips = sum(shard.num_clips for shard in todo)
-    if not engine.canary or num_clips < engine.canary * _CANARY_PAYS:
+    if not engine.trial_clips or num_clips < engine.trial_clips * _CANARY_PAYS:
         return
     worker = ShardWorker()
     try:
-        forecast = run_canary(todo, engine.canary, worker)
+        forecast = run_trial(todo, engine.trial_clips, worker)
     finally:
         worker.close()
     for line in forecast.lines(engine.workers if engine.runner == "local" else None, os.cpu_count() or 1):

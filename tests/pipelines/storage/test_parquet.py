@@ -33,7 +33,7 @@ def test_reading_starts_no_thread(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pipelines import storage
-from pipelines.tables import read_table
+from pipelines.storage.parquet import read_table
 
 storage.read_bytes(sys.argv[1])
 before = os.listdir("/proc/self/task")

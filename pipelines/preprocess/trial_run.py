@@ -61,7 +61,7 @@ class Forecast:
         ]
 
 
-def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorker) -> Forecast:
+def run_trial(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorker) -> Forecast:
     """Process `num_clips` clips, spread over the shards to come, and throw the rows away.
 
     Raises:
