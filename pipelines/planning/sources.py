@@ -26,7 +26,7 @@ _OFFICIAL_SPLITS = {"test": "test", "val": "val"}  # folders above the identitie
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input clip, or a whole film that files of boxes cut into clips (its `key.clip` is then `WHOLE`)."""
+    """One input clip, or a whole film that files of boxes cut into clips (its `key.clip` is then `WHOLE_VIDEO`)."""
 
     key: ClipKey
     relative: str
@@ -52,7 +52,7 @@ class BoxFile:
     relative: str
 
 
-WHOLE = "*"  # the clip of a film that is still to be cut by its box files
+WHOLE_VIDEO = "*"  # the clip of a film that is still to be cut by its box files
 
 
 def corpus_root(src: str) -> str:
@@ -177,7 +177,7 @@ def _names(file: _File) -> tuple[str, str, str]:
 def _voxceleb(src: str, file: _File) -> Source:
     parts = file.parts
     if _is_whole(parts) and not _is_clip(parts):  # identity/video.mp4: published boxes cut it into clips
-        key, above = _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE), parts[:-2]
+        key, above = _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE_VIDEO), parts[:-2]
     elif len(parts) >= 3:
         key, above = _key(*_names(file)), parts[:-3]
     else:
@@ -219,4 +219,4 @@ def _from_manifest(src: str) -> Iterator[Source]:
 
 
 def _key(identity: str, video: str, clip: str) -> ClipKey:
-    return ClipKey(key_name(identity), key_name(video), clip if clip == WHOLE else key_name(clip))
+    return ClipKey(key_name(identity), key_name(video), clip if clip == WHOLE_VIDEO else key_name(clip))

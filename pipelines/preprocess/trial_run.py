@@ -13,7 +13,8 @@ from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
 from pipelines.planning.plan import PlannedClip
 from pipelines.preprocess.finalize import PlannedShard
-from pipelines.preprocess.shard_worker import ShardWorker, process_clips
+from pipelines.preprocess.process_clips import process_clips
+from pipelines.preprocess.shard_worker import ShardWorker
 from pipelines.preprocess.stopwatch import Stopwatch
 
 _BYTES_BESIDE_JPEGS = 700  # a frame: landmarks, its row of the index, its share of the clip's columns

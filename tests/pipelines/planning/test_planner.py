@@ -10,7 +10,7 @@ from pipelines.dataset.forgotten_log import hash_of
 from pipelines.dataset.schema import ClipKey, plan_digest
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip
 from pipelines.planning.planner import Planner
-from pipelines.planning.sources import WHOLE, BoxFile, Source
+from pipelines.planning.sources import WHOLE_VIDEO, BoxFile, Source
 
 Listing = Iterable[Source | BoxFile]
 
@@ -178,10 +178,10 @@ def test_boxes_go_to_their_clips_and_cut_whole_films() -> None:
         Source(ClipKey("id1", "v", "00001"), "mp4/id1/v/00001.mp4", 1),
         Source(ClipKey("id1", "v", "00002"), "mp4/id1/v/00002.mp4", 2),
         BoxFile(ClipKey("id1", "v", "00001"), "txt/id1/v/00001.txt"),
-        Source(ClipKey("id2", "film", WHOLE), "films/id2/film.mp4", 3),
+        Source(ClipKey("id2", "film", WHOLE_VIDEO), "films/id2/film.mp4", 3),
         BoxFile(ClipKey("id2", "film", "00007"), "txt/id2/film/00007.txt"),
         BoxFile(ClipKey("id2", "film", "00009"), "txt/id2/film/00009.txt"),
-        Source(ClipKey("id3", "film", WHOLE), "films/id3/film.mp4", 4),
+        Source(ClipKey("id3", "film", WHOLE_VIDEO), "films/id3/film.mp4", 4),
     ]
     clips = {str(clip.key): clip for clip in make_plan(found).clips}
     assert {key: (clip.boxes, clip.is_excerpt) for key, clip in clips.items()} == {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.dataset.schema import ClipKey
-from pipelines.planning.sources import WHOLE, BoxFile, Source, corpus_root, find_sources
+from pipelines.planning.sources import WHOLE_VIDEO, BoxFile, Source, corpus_root, find_sources
 
 
 def put(root: Path, *names: str) -> None:
@@ -57,7 +57,7 @@ def test_the_truth_beside_synthetic_clips_is_no_source(tmp_path: Path) -> None:
 
 def test_a_whole_film_waits_to_be_cut_by_its_boxes(tmp_path: Path) -> None:
     put(tmp_path, "videos/id10270/zjwijMp0Qyw.mp4", "txt/id10270/zjwijMp0Qyw/00001.txt")
-    assert [s.key for s in sources(tmp_path)] == [ClipKey("id10270", "zjwijMp0Qyw", WHOLE)]
+    assert [s.key for s in sources(tmp_path)] == [ClipKey("id10270", "zjwijMp0Qyw", WHOLE_VIDEO)]
 
 
 def test_three_levels_are_identity_video_clip(tmp_path: Path) -> None:
