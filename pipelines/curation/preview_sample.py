@@ -17,7 +17,8 @@ from jaxtyping import Float, UInt8
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest, ShardEntry
-from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
+from pipelines.dataset.schema import LANDMARK_BYTES
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.media.images import decode_jpeg
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
 from pipelines.storage.parquet import read_table
@@ -29,7 +30,7 @@ FRAMES_PER_CLIP = 5
 TILE_PX = 192
 _WEBP_QUALITY = 82
 _READERS = 8
-_NUMBERS = ("yaw", "pitch", "roll", "sharpness", "brightness", "mouth_openness", "eye_openness")
+_NUMBERS = (*schema.FRAME_MEASURES, *schema.INDEX_MEASURES)
 # Apart by as much as a person calls different: degrees of yaw and pitch, mouth and eye openness.
 _SCALES = np.array([15.0, 15.0, 0.2, 0.1])
 

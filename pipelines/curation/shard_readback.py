@@ -14,14 +14,11 @@ from jaxtyping import Float32
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.rows import ClipRow, Measures, Reject
-from pipelines.dataset.schema import NUM_LANDMARKS, ClipKey
+from pipelines.dataset.schema import ClipKey
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.storage.parquet import read_table
 
-_LISTS = (
-    *("frame_index", "frame_pts_us", "frame_jpeg", "landmark_score"),
-    *("yaw", "pitch", "roll", "sharpness", "brightness"),
-)
-_OPENNESS = ("mouth_openness", "eye_openness")
+_LISTS = (*schema.FRAME_TIMES, "frame_jpeg", *schema.FRAME_SCORES, *schema.FRAME_MEASURES)
 _MEASURES = tuple(Measures.__dataclass_fields__)
 
 FrameKey = tuple[str, str, str, int]
@@ -57,7 +54,7 @@ def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
 
 
 def _openness(url: str) -> dict[FrameKey, tuple[float, float]]:
-    table = read_table(url, ["identity", "video", "clip", "frame_index", *_OPENNESS])
+    table = read_table(url, [*schema.KEY_COLUMNS, "frame_index", *schema.INDEX_MEASURES])
     *keys, mouth, eyes = (column.to_pylist() for column in table.columns)
     return dict(zip(zip(*keys, strict=True), zip(mouth, eyes, strict=True), strict=True))
 

@@ -16,7 +16,8 @@ from jaxtyping import Float32, Int64
 from pipelines.curation.findings import Note
 from pipelines.dataset import schema
 from pipelines.dataset.reader import plain_chunks
-from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
+from pipelines.dataset.schema import LANDMARK_BYTES
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.media.images import decode_jpeg
 from pipelines.planning.plan_file import ClipNames
 
@@ -25,7 +26,7 @@ LANDMARK_SLACK = 0.25
 
 _LISTS = [f.name for f in schema.CLIP_SCHEMA if str(f.type).startswith("list<")]
 _SHARED = [name for name in schema.INDEX_SCHEMA.names if name in _LISTS]
-_NUMBERS = ("landmark_score", "yaw", "pitch", "roll", "sharpness", "brightness")
+_NUMBERS = (*schema.FRAME_SCORES, *schema.FRAME_MEASURES)
 
 
 @dataclass
@@ -127,7 +128,7 @@ def _check_grouping(table: Any, number: int, videos: set[str], part_name: str, f
 
 
 def _group(table: Any, part_name: str, faults: _Faults) -> _Group:
-    keys = list(zip(*(table.column(name).to_pylist() for name in ("identity", "video", "clip")), strict=True))
+    keys = list(zip(*(table.column(name).to_pylist() for name in schema.KEY_COLUMNS), strict=True))
     lengths = {name: pc.list_value_length(table.column(name)).to_numpy().astype(np.int64) for name in _LISTS}
     frames = lengths["frame_jpeg"]
     uneven = False
@@ -163,7 +164,7 @@ def _check_frames(group: _Group, size: int, decode: bool, part_name: str, faults
             faults.add(part_name, f"{name} that is no number", group.name(frame))
     start = 0
     for key, length in zip(group.keys, group.lengths.tolist(), strict=True):
-        for name in ("frame_index", "frame_pts_us"):
+        for name in schema.FRAME_TIMES:
             steps = np.diff(group.columns[name][start : start + length])
             if (steps <= 0).any():
                 i = start + int(np.argmax(steps <= 0))
@@ -201,7 +202,7 @@ def _check_index(group: _Group, index: Any, at: int, path: Path, names: tuple[st
         if differing := _where(~_same(rows[name], values)):
             example = f"row {at + differing[0]}: expected {values[differing[0]]}, found {rows[name][differing[0]]}"
             faults.add(index_name, f"{name} differs from the part's", example, len(differing))
-    for name in ("mouth_openness", "eye_openness"):
+    for name in schema.INDEX_MEASURES:
         for i in _where(~np.isfinite(rows[name])):
             faults.add(index_name, f"{name} that is no number", f"row {at + i}")
     with path.open("rb") as data:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
 
 from pipelines.cli import progress
+from pipelines.dataset import schema
 from pipelines.dataset.index_file import IndexFile, check_footer, read_columns
 
 _THREADS = 16  # opening a shard of a store is mostly waiting
@@ -58,11 +59,7 @@ class FrameColumns:
 
 
 _NUMBERS = {
-    "frame_index": np.int32,
-    "jpeg_offset": np.int64,
-    "jpeg_length": np.int32,
-    "jpeg_crc32c": np.uint32,
-    "landmarks_offset": np.int64,
+    name: schema.INDEX_SCHEMA.field(name).type.to_pandas_dtype() for name in ("frame_index", *schema.FRAME_RANGES)
 }
 
 

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.dataset import schema
-
-_KEYS = ("identity", "video", "clip")
+from pipelines.dataset.schema import KEY_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +60,25 @@ def read_columns(file: IndexFile, names: Sequence[str]) -> IndexColumns:
     try:
         source = pa.BufferReader(storage.read_bytes(file.index_url))
         # Not pq.read_table: it goes through a data set scanner, which costs as much again as the reading.
-        table = pq.ParquetFile(source, read_dictionary=[*_KEYS]).read([*_KEYS, *names], use_threads=False)
+        table = pq.ParquetFile(source, read_dictionary=[*KEY_COLUMNS]).read([*KEY_COLUMNS, *names], use_threads=False)
         table = table.cast(pa.schema([_as_dictionary(schema.INDEX_SCHEMA.field(name)) for name in table.column_names]))
     except (ValueError, OSError) as error:  # pyarrow's own errors are one or the other
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{file.index_url} is broken: {error}") from error
-    if not 0 < table.num_rows == file.num_frames or table.num_columns != len(_KEYS) + len(names):
+    if not 0 < table.num_rows == file.num_frames or table.num_columns != len(KEY_COLUMNS) + len(names):
         raise ValueError(
             f"{file.index_url} is broken: {table.num_rows} frames in {table.num_columns} of our columns, "
             f"the manifest says {file.num_frames}"
         )
     numbers = {name: _numbers(_one_chunk(table.column(name))) for name in names}
-    keys = {name: _one_chunk(table.column(name)) for name in _KEYS}
-    numbers |= {name: _numbers(keys[name].indices) for name in _KEYS}
-    return IndexColumns(numbers, {name: keys[name].dictionary.to_pylist() for name in _KEYS})
+    keys = {name: _one_chunk(table.column(name)) for name in KEY_COLUMNS}
+    numbers |= {name: _numbers(keys[name].indices) for name in KEY_COLUMNS}
+    return IndexColumns(numbers, {name: keys[name].dictionary.to_pylist() for name in KEY_COLUMNS})
 
 
 def _as_dictionary(field: Any) -> Any:
-    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in _KEYS else field
+    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in KEY_COLUMNS else field
 
 
 def _one_chunk(column: Any) -> Any:

@@ -17,8 +17,9 @@ from pipelines.dataset.frame_index import read_videos
 from pipelines.dataset.index_file import IndexFile
 from pipelines.dataset.index_file import plain_chunks as plain_chunks
 from pipelines.dataset.manifest import ShardEntry, read_manifest
-from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS, SPLITS, ClipKey
+from pipelines.dataset.schema import LANDMARK_BYTES, SPLITS, ClipKey
 from pipelines.dataset.stream import StreamedClip, stream_clips
+from pipelines.faces.head_pose import NUM_LANDMARKS
 
 
 class ShardDataset:
@@ -71,7 +72,7 @@ class ShardDataset:
         for url in self.shards(split):
             with storage.open(url) as source:
                 try:
-                    names = ["identity", "video", "clip", "crop_affine"]
+                    names = [*schema.KEY_COLUMNS, "crop_affine"]
                     rows = pq.ParquetFile(source).read(names).to_pylist()
                 except ValueError as error:  # pyarrow's ArrowInvalid is one too
                     raise ValueError(f"{url} is broken: {error}") from error

@@ -10,14 +10,36 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.faces.head_pose import NUM_LANDMARKS
+
 SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
-NUM_LANDMARKS = 68
 LANDMARK_BYTES = NUM_LANDMARKS * 2 * 4
+"""Size of a frame's landmarks in a shard: x and y as float32."""
 _LONGEST_NAME = 300
 
-# Physical columns written PLAIN, uncompressed, without dictionary or statistics, so that a frame is a byte range.
 PLAIN_COLUMNS = ("frame_jpeg.list.element", "landmarks.list.element.list.element")
+"""Physical columns written PLAIN, uncompressed, without dictionary or statistics, so that a frame is a byte range."""
+
+KEY_COLUMNS = ("identity", "video", "clip")
+
+# The per-frame columns. A clip's row holds those of the part as lists, one value per frame kept; the index has one row
+# per frame. Every other module takes the names from here.
+FRAME_TIMES = {"frame_index": pa.int32(), "frame_pts_us": pa.int64()}
+"""Part and index: the frame's number in its source video, and its time in microseconds."""
+FRAME_SCORES = {"landmark_score": pa.float32()}
+"""Part and index: the detector's score, 0 to 1."""
+FRAME_MEASURES = dict.fromkeys(("yaw", "pitch", "roll", "sharpness", "brightness"), pa.float32())
+"""Part and index: head pose in degrees, variance of the Laplacian, mean grey value (0-255)."""
+INDEX_MEASURES = dict.fromkeys(("mouth_openness", "eye_openness"), pa.float32())
+"""Index only."""
+FRAME_RANGES = {
+    "jpeg_offset": pa.int64(),
+    "jpeg_length": pa.int32(),
+    "jpeg_crc32c": pa.uint32(),
+    "landmarks_offset": pa.int64(),
+}
+"""Index only: where the frame's JPEG and landmarks lie in the part, and the JPEG's checksum."""
 
 
 @dataclass(frozen=True, order=True)
@@ -55,7 +77,15 @@ def _field(name: str, kind: Any) -> Any:
     return pa.field(name, kind, nullable=False)
 
 
-_KEYS = [_field(name, pa.string()) for name in ("identity", "video", "clip")]
+def _fields(columns: Mapping[str, Any]) -> list[Any]:
+    return [_field(name, kind) for name, kind in columns.items()]
+
+
+def _list_fields(columns: Mapping[str, Any]) -> list[Any]:
+    return [_field(name, pa.list_(kind)) for name, kind in columns.items()]
+
+
+_KEYS = [_field(name, pa.string()) for name in KEY_COLUMNS]
 
 CLIP_SCHEMA = pa.schema(
     [
@@ -68,18 +98,13 @@ CLIP_SCHEMA = pa.schema(
         _field("height", pa.int32()),
         _field("start_us", pa.int64()),
         _field("end_us", pa.int64()),
-        _field("frame_index", pa.list_(pa.int32())),
-        _field("frame_pts_us", pa.list_(pa.int64())),
+        *_list_fields(FRAME_TIMES),
         _field("frame_jpeg", pa.list_(pa.binary())),
         _field("landmarks", pa.list_(pa.list_(pa.float32(), NUM_LANDMARKS * 2))),  # pixels of the crop
-        _field("landmark_score", pa.list_(pa.float32())),
+        *_list_fields(FRAME_SCORES),
         _field("bbox", pa.list_(pa.list_(pa.float32(), 4))),  # x0 y0 x1 y1, pixels of the source
         _field("crop_affine", pa.list_(pa.float64(), 6)),  # crop -> source, row by row
-        _field("yaw", pa.list_(pa.float32())),
-        _field("pitch", pa.list_(pa.float32())),
-        _field("roll", pa.list_(pa.float32())),
-        _field("sharpness", pa.list_(pa.float32())),
-        _field("brightness", pa.list_(pa.float32())),
+        *_list_fields(FRAME_MEASURES),
         pa.field("audio", pa.binary()),
         pa.field("audio_format", pa.string()),
     ],
@@ -89,20 +114,11 @@ CLIP_SCHEMA = pa.schema(
 INDEX_SCHEMA = pa.schema(
     [
         *_KEYS,
-        _field("frame_index", pa.int32()),
-        _field("frame_pts_us", pa.int64()),
-        _field("jpeg_offset", pa.int64()),
-        _field("jpeg_length", pa.int32()),
-        _field("jpeg_crc32c", pa.uint32()),
-        _field("landmarks_offset", pa.int64()),
-        _field("landmark_score", pa.float32()),
-        _field("yaw", pa.float32()),
-        _field("pitch", pa.float32()),
-        _field("roll", pa.float32()),
-        _field("sharpness", pa.float32()),
-        _field("brightness", pa.float32()),
-        _field("mouth_openness", pa.float32()),
-        _field("eye_openness", pa.float32()),
+        *_fields(FRAME_TIMES),
+        *_fields(FRAME_RANGES),
+        *_fields(FRAME_SCORES),
+        *_fields(FRAME_MEASURES),
+        *_fields(INDEX_MEASURES),
     ],
     metadata={"sfumato_schema_version": str(SCHEMA_VERSION)},
 )

@@ -22,6 +22,7 @@ from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport
 from pipelines.storage.hashing import sha256_of
 
+_PART_COLUMNS = (*schema.FRAME_TIMES, *schema.FRAME_SCORES, *schema.FRAME_MEASURES)
 _ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
 
 
@@ -133,18 +134,11 @@ def _record(row: ClipRow) -> dict[str, Any]:
         "height": row.height,
         "start_us": row.start_us,
         "end_us": row.end_us,
-        "frame_index": list(row.frame_index),
-        "frame_pts_us": list(row.frame_pts_us),
         "frame_jpeg": list(row.frame_jpeg),
         "landmarks": list(row.landmarks.reshape(len(row.frame_jpeg), -1)),
-        "landmark_score": list(row.landmark_score),
         "bbox": list(row.bbox),
         "crop_affine": row.crop_affine.reshape(-1),
-        "yaw": list(row.yaw),
-        "pitch": list(row.pitch),
-        "roll": list(row.roll),
-        "sharpness": list(row.sharpness),
-        "brightness": list(row.brightness),
+        **{name: list(getattr(row, name)) for name in _PART_COLUMNS},
         "audio": row.audio,
         "audio_format": row.audio_format,
     }
@@ -181,20 +175,11 @@ def _index_row(row: ClipRow, i: int, jpeg_offset: int, landmarks_offset: int) ->
         "identity": row.key.identity,
         "video": row.key.video,
         "clip": row.key.clip,
-        "frame_index": row.frame_index[i],
-        "frame_pts_us": row.frame_pts_us[i],
         "jpeg_offset": jpeg_offset,
         "jpeg_length": len(row.frame_jpeg[i]),
         "jpeg_crc32c": crc32c.crc32c(row.frame_jpeg[i]),
         "landmarks_offset": landmarks_offset,
-        "landmark_score": row.landmark_score[i],
-        "yaw": row.yaw[i],
-        "pitch": row.pitch[i],
-        "roll": row.roll[i],
-        "sharpness": row.sharpness[i],
-        "brightness": row.brightness[i],
-        "mouth_openness": row.mouth_openness[i],
-        "eye_openness": row.eye_openness[i],
+        **{name: getattr(row, name)[i] for name in (*_PART_COLUMNS, *schema.INDEX_MEASURES)},
     }
 
 

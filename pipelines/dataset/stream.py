@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int32, Int64
 
 from pipelines.dataset.frame_index import FrameRef
 from pipelines.dataset.index_file import IndexColumns, IndexFile, check_footer, read_columns
-from pipelines.dataset.schema import INDEX_SCHEMA, ClipKey
+from pipelines.dataset.schema import FRAME_RANGES, INDEX_SCHEMA, KEY_COLUMNS, ClipKey
 
 _PIECE_BYTES = 16 * 2**20
 
@@ -36,7 +36,6 @@ class StreamedClip:
 
 
 _PER_FRAME = [field.name for field in fields(StreamedClip) if field.name in INDEX_SCHEMA.names]
-_PLACES = ["jpeg_offset", "jpeg_length", "jpeg_crc32c", "landmarks_offset"]
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,11 @@ def stream_clips(files: Sequence[IndexFile], read: ReadFrames) -> Iterator[Strea
 def _pieces(files: Sequence[IndexFile]) -> Iterator[_Piece]:
     for file in files:
         check_footer(file)
-        columns = read_columns(file, [*dict.fromkeys((*_PER_FRAME, *_PLACES))])
+        columns = read_columns(file, [*dict.fromkeys((*_PER_FRAME, *FRAME_RANGES))])
         lengths = columns.numbers["jpeg_length"]
         clips: list[tuple[int, int]] = []
         num_bytes = 0
-        for first, end in columns.runs("identity", "video", "clip"):
+        for first, end in columns.runs(*KEY_COLUMNS):
             clips.append((first, end))
             num_bytes += int(lengths[first:end].sum())
             if num_bytes >= _PIECE_BYTES:
@@ -93,14 +92,14 @@ def _frame(piece: _Piece, row: int) -> FrameRef:
     return FrameRef(
         url=piece.url,
         clip=piece.columns.words("clip", [row])[0],
-        **{name: int(numbers[name][row]) for name in (*_PLACES, "frame_index")},
+        **{name: int(numbers[name][row]) for name in (*FRAME_RANGES, "frame_index")},
     )
 
 
 def _clip(
     columns: IndexColumns, start: int, stop: int, frames: Sequence[tuple[bytes, Float[np.ndarray, "68 2"]]]
 ) -> StreamedClip:
-    identity, video, clip = (columns.words(name, [start])[0] for name in ("identity", "video", "clip"))
+    identity, video, clip = (columns.words(name, [start])[0] for name in KEY_COLUMNS)
     return StreamedClip(
         key=ClipKey(identity, video, clip),
         jpegs=tuple(jpeg for jpeg, _ in frames),

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 NUM_LANDMARKS = 68
+"""Points of a face in iBUG's order."""
 
 JAW = slice(0, 17)
 RIGHT_BROW = slice(17, 22)

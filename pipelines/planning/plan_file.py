@@ -138,7 +138,7 @@ def plan_row(clip: PlannedClip) -> dict[str, Any]:
 
 def to_clip(row: Mapping[str, Any]) -> PlannedClip:
     """The clip that a row of `schema.PLAN_SCHEMA` stands for."""
-    more = {name: value for name, value in row.items() if name not in ("identity", "video", "clip")}
+    more = {name: value for name, value in row.items() if name not in schema.KEY_COLUMNS}
     return PlannedClip(ClipKey(*names_of(row)), **more)
 
 

@@ -32,7 +32,7 @@ CREATE INDEX planned_by_key ON planned (identity, video, clip);
 CREATE INDEX planned_by_source ON planned (source, boxes);
 """
 
-# Videos of a flat folder that differ only in their suffix are named with it (`fallback`); planned ones keep their names.
+# Videos of a flat folder that differ only in their suffix are named with it (`fallback`). Planned names stay.
 NAME_FLAT_VIDEOS = """
 CREATE INDEX found_by_name ON found (identity, video, clip);
 UPDATE found SET identity = fallback, video = fallback

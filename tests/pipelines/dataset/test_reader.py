@@ -12,7 +12,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.dataset import schema, shard_writer
-from pipelines.dataset.manifest import DatasetManifest, read_manifest
+from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
 from pipelines.dataset.reader import ShardDataset, plain_chunks
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.schema import ClipKey
@@ -227,7 +227,7 @@ def test_a_missing_or_foreign_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no dataset\.json"):
         ShardDataset(str(tmp_path))
     manifest = write_dataset(str(tmp_path))
-    path = tmp_path / manifest.MANIFEST
+    path = tmp_path / MANIFEST
     path.write_text(manifest.to_json().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(ValueError, match="schema version 99"):
         ShardDataset(str(tmp_path))
