@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import crc32c
-import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest, ShardEntry
 from pipelines.dataset.schema import LANDMARK_BYTES
 from pipelines.faces.head_pose import NUM_LANDMARKS
-from pipelines.media.images import decode_jpeg
+from pipelines.media.images import decode_jpeg, encode_webp
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
+from pipelines.preprocess.frame_sampling import farthest_points
 from pipelines.storage.parquet import read_table
 
 MAX_SHARDS = 200
@@ -164,22 +164,10 @@ def _spread(clips: Sequence[_Clip], number: int, rng: random.Random) -> list[_Cl
     return [shuffled[i] for _, i in sorted(turns)[:number]]
 
 
-def choose_frames(features: Float[np.ndarray, "frames features"], number: int) -> list[int]:
-    """Positions of the frames that differ most: farthest-point selection from the most ordinary one."""
-    distance = np.linalg.norm(features - np.median(features, axis=0), axis=1)
-    chosen = [int(np.argmin(distance))]
-    nearest = np.linalg.norm(features - features[chosen[0]], axis=1)
-    while len(chosen) < min(number, len(features)):
-        nearest[chosen] = -1.0
-        chosen.append(int(np.argmax(nearest)))
-        nearest = np.minimum(nearest, np.linalg.norm(features - features[chosen[-1]], axis=1))
-    return chosen
-
-
 def _strip(root: str, clip: _Clip) -> ClipStrip:
     rows = clip.rows
     features = np.stack([rows[name] for name in ("yaw", "pitch", "mouth_openness", "eye_openness")], axis=1) / _SCALES
-    chosen = sorted(choose_frames(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
+    chosen = sorted(farthest_points(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
     url = storage.join(root, schema.part_name(clip.entry.split, clip.entry.shard))
     starts = [int(rows[name][i]) for name in ("jpeg_offset", "landmarks_offset") for i in chosen]
     lengths = [*(int(rows["jpeg_length"][i]) for i in chosen), *[LANDMARK_BYTES] * len(chosen)]
@@ -191,18 +179,15 @@ def _strip(root: str, clip: _Clip) -> ClipStrip:
             raise ValueError(f"{url}: a frame of {'/'.join(clip.names)} is damaged; sfumato validate tells all of it")
         landmarks = np.frombuffer(points, "<f4").reshape(NUM_LANDMARKS, 2).astype(np.float32)
         numbers = {name: float(rows[name][i]) for name in _NUMBERS}
-        tiles.append(Tile(_small(decode_jpeg(jpeg)), landmarks, int(rows["frame_index"][i]), numbers))
+        tiles.append(
+            Tile(
+                encode_webp(decode_jpeg(jpeg), max_side=TILE_PX, quality=_WEBP_QUALITY),
+                landmarks,
+                int(rows["frame_index"][i]),
+                numbers,
+            )
+        )
     return ClipStrip(clip.names, clip.entry.split, len(rows["yaw"]), tuple(tiles))
-
-
-def _small(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
-    side = min(TILE_PX, image.shape[0])
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
-    done, data = cv2.imencode(
-        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
-    )
-    assert done
-    return bytes(data)
 
 
 def _thinned(rejects: Sequence[Mapping[str, Any]], rng: random.Random) -> tuple[Mapping[str, Any], ...]:

@@ -1,4 +1,4 @@
-"""What a shard is: the Parquet schemas, their version, the key of a clip, and the encodings that readers rely on."""
+"""The Parquet schemas of a data set, their version, the key of a clip, and the encodings that readers rely on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FRAME_RANGES = {
 
 @dataclass(frozen=True, order=True)
 class ClipKey:
-    """Whose face, which source video, which clip of it. Three names that never become paths."""
+    """Identity, source video and clip: three names that are never used as paths."""
 
     identity: str
     video: str
@@ -57,7 +57,7 @@ class ClipKey:
 
     @property
     def video_id(self) -> str:
-        """The name of the identity row that the clip trains."""
+        """identity/video: the name of the embedding row that the clip trains."""
         return f"{self.identity}/{self.video}"
 
     def __str__(self) -> str:
@@ -65,8 +65,8 @@ class ClipKey:
 
 
 def key_name(text: str) -> str:
-    """`text` as a part of a key: what a key must not hold becomes %XX of its UTF-8 bytes, a long name keeps its
-    beginning and a hash of the whole."""
+    """Return `text` as a part of a key: forbidden characters become %XX of their UTF-8 bytes; a long name is cut and
+    gets a hash of the whole."""
     safe = "".join(c if c.isprintable() and c not in "/%" else "".join(f"%{b:02X}" for b in c.encode()) for c in text)
     if 0 < len(safe) <= _LONGEST_NAME:
         return safe
@@ -90,7 +90,7 @@ _KEYS = [_field(name, pa.string()) for name in KEY_COLUMNS]
 CLIP_SCHEMA = pa.schema(
     [
         *_KEYS,
-        _field("source", pa.string()),  # relative to the corpus where it lies inside it
+        _field("source", pa.string()),  # relative to the corpus if it lies inside it
         _field("source_sha256", pa.string()),
         _field("fps_numerator", pa.int64()),
         _field("fps_denominator", pa.int64()),
@@ -123,24 +123,24 @@ INDEX_SCHEMA = pa.schema(
     metadata={"sfumato_schema_version": str(SCHEMA_VERSION)},
 )
 
-# plan.parquet: one row group per shard, in the order of the shards' numbers. It names no place of one machine, except
-# where a manifest did.
+# plan.parquet: one row group per shard, in the order of the shards' numbers. It holds no machine's paths, unless a
+# manifest of clips did.
 PLAN_SCHEMA = pa.schema(
     [
         *_KEYS,
         _field("source", pa.string()),  # relative to the corpus, as in the shards
-        pa.field("location", pa.string()),  # where to read it, when that is not `source` below the corpus
-        pa.field("offset", pa.int64()),  # of a member inside a tar; `location` is the tar
+        pa.field("location", pa.string()),  # path or URL to read it from, if that is not `source` below the corpus
+        pa.field("offset", pa.int64()),  # of a member inside the tar at `location`
         _field("num_bytes", pa.int64()),
         pa.field("boxes", pa.string()),  # VoxCeleb's file of face boxes, relative to the corpus
         pa.field("duplicate_of", pa.string()),  # the key of the clip with the same content
-        _field("attempt", pa.int32()),  # 1, and one more for each `retry`
+        _field("attempt", pa.int32()),  # 1, plus 1 for each `retry`
         _field("split", pa.string()),
         _field("shard", pa.int32()),
     ]
 )
 
-# What was measured before the clip was refused: enough to see what another threshold would have let through.
+# The measures are those taken before the clip was rejected: enough to evaluate other thresholds.
 REJECT_SCHEMA = pa.schema(
     [
         *_KEYS,
@@ -155,50 +155,50 @@ REJECT_SCHEMA = pa.schema(
         pa.field("frames_with_face", pa.int32()),
         pa.field("face_size", pa.float32()),  # median, pixels of the source
         pa.field("sharpness", pa.float32()),  # median over the crops
-        pa.field("thumbnail", pa.binary()),  # JPEG of the frame looked at in the middle of the clip, at most 128 px
+        pa.field("thumbnail", pa.binary()),  # JPEG of the middle candidate frame, at most 128 px
     ]
 )
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """Return JSON with sorted keys and no spaces; equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest_of(value: Any) -> str:
-    """Hex sha256 of `canonical_json`."""
+    """Return the hex sha256 of `canonical_json(value)`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def spec_digest(config_sha256: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """What a shard's report records of its inputs: the config and the shard's rows of plan.parquet, in order.
+    """Return the digest of a shard's inputs: the config and the shard's rows of plan.parquet, in order.
 
-    `location` is left out: where this machine keeps the files changes nothing.
+    `location` is left out: the path of the files on this machine does not affect the shard.
     """
     names = [name for name in PLAN_SCHEMA.names if name != "location"]
     return digest_of([config_sha256, *([row[name] for name in names] for row in rows)])
 
 
 def plan_digest(spec_digests: Iterable[str]) -> str:
-    """What the manifest records of the plan: the shards' `spec_digest`s, in the order of their numbers."""
+    """Return the digest of the plan: of the shards' `spec_digest`s, in the order of their numbers."""
     return digest_of(list(spec_digests))
 
 
 def part_name(split: str, shard: int) -> str:
-    """Path of a shard under its root. Shard numbers are unique over all splits."""
+    """Return the path of a shard under its root. Shard numbers are unique over all splits."""
     return f"{split}/part-{shard:05d}.parquet"
 
 
 def index_name(split: str, shard: int) -> str:
-    """Path of a shard's frame index."""
+    """Return the path of a shard's frame index."""
     return f"{split}/part-{shard:05d}.index.parquet"
 
 
 def report_name(split: str, shard: int) -> str:
-    """Path of a shard's report, which exists if and only if the shard is done."""
+    """Return the path of a shard's report, which exists if and only if the shard is done."""
     return f"{split}/part-{shard:05d}.report.json"
 
 
 def rejects_name(shard: int) -> str:
-    """Path of the rows of what a shard rejected."""
+    """Return the path of a shard's rejects."""
     return f"rejects/part-{shard:05d}.parquet"

@@ -1,4 +1,4 @@
-"""Write a shard so that every frame is a byte range, and prove it by reading the ranges back."""
+"""Write a shard in which every frame is a byte range, and verify it by reading the ranges back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipelines.dataset.shard_report import ShardReport
 from pipelines.storage.hashing import sha256_of
 
 _PART_COLUMNS = (*schema.FRAME_TIMES, *schema.FRAME_SCORES, *schema.FRAME_MEASURES)
-_ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
+_ONE_PAGE = 2**30  # bytes: a column chunk is then one page, and its values are contiguous at the chunk's end
 
 
 def write_shard(
@@ -38,10 +38,10 @@ def write_shard(
     num_retried: int = 0,
     seconds: Mapping[str, float],
 ) -> ShardReport:
-    """Write shard, index, rejects and, last, the report. Writing again replaces: a retried bundle does no harm.
+    """Write shard, index, rejects and, last, the report. Existing files are replaced, so a retry does no harm.
 
     Raises:
-        ValueError: a source video of more than 1 GiB.
+        ValueError: the frames of one source video exceed 1 GiB.
         OSError: storage fails, or what was written does not read back.
     """
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
@@ -87,7 +87,7 @@ def _upload(file: Path, url: str) -> None:
 
 def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
     if not rejects:
-        storage.remove(url)  # of an earlier try
+        storage.remove(url)  # left by an earlier attempt
         return ""
     rows = [{**asdict(reject), **asdict(reject.key), **asdict(reject.measures)} for reject in rejects]
     pq.write_table(pa.Table.from_pylist(rows, schema.REJECT_SCHEMA), scratch)
@@ -96,7 +96,7 @@ def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
 
 
 def write_rows(file: Path, rows: Sequence[ClipRow]) -> None:
-    """The Parquet file: one row group per source video, in the order of the rows."""
+    """Write the Parquet file: one row group per source video, in the order of the rows."""
     groups: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, int] = {}
     for row in rows:
@@ -145,10 +145,10 @@ def _record(row: ClipRow) -> dict[str, Any]:
 
 
 def index_rows(file: Path, rows: Sequence[ClipRow]) -> list[dict[str, Any]]:
-    """One index row per frame, with byte offsets that have been read back and compared.
+    """Return one index row per frame, with byte offsets that have been read back and compared.
 
-    PLAIN byte arrays are a 4-byte length and the bytes, PLAIN floats their four bytes; with one uncompressed page per
-    column chunk all values lie in one piece at the chunk's end.
+    Parquet's PLAIN encoding writes a byte array as a 4-byte length and the bytes, and a float as four bytes. With one
+    uncompressed page per column chunk all values are contiguous at the chunk's end.
     """
     chunks = plain_chunks(pq.read_metadata(file))
     by_video: dict[str, list[ClipRow]] = {}

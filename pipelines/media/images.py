@@ -82,17 +82,10 @@ def _picture_to_rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]
     return np.array(picture.convert("RGB"), dtype=np.uint8)
 
 
-_WEBP_QUALITY = 90
-
-
-_SHOWN_PX = 256
-
-
-def encode_webp(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
-    side = min(_SHOWN_PX, image.shape[0])
+def encode_webp(image: UInt8[np.ndarray, "size size 3"], *, max_side: int, quality: int) -> bytes:
+    """Return a square image as a still WebP, reduced to at most `max_side` pixels; `quality` is 1 to 100."""
+    side = min(max_side, image.shape[0])
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
-    done, data = cv2.imencode(
-        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
-    )
+    done, data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality])
     assert done
     return bytes(data)

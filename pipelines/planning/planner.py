@@ -137,7 +137,7 @@ class Planner:
             raise ValueError(f"{row['first_source']} and {row['second_source']} have the same key {key}")
 
     def _assign_splits(self) -> None:
-        """Assign identities to splits: as planned before, as the corpus says, else by hash. `train` is never left empty."""
+        """Assign identities to splits: as planned before, as the corpus says, else by hash; `train` is never empty."""
         row = self._database.execute(sql.FIRST_CONTRADICTORY_SPLIT).fetchone()
         if row is not None:
             first, second = sorted((row["low"], row["high"]), key=SPLITS.index)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import assets
+from pipelines.cli import CommandResult
 from pipelines.commands.preprocess import Options, accept_unknown, run
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.head_pose import fit_pose
