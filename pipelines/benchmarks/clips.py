@@ -1,5 +1,5 @@
-"""Films to measure with: real ones, cut to the length of a data set's clips (packets are copied, nothing is encoded
-anew), or drawn people, of whom there are as many as clips."""
+"""Clips for benchmarks: real videos, cut to the length of a data set's clips (packets are copied, nothing is encoded
+again), or one clip of each of a number of synthetic people."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CATALOGUE = ("clip_langer", "clip_single_face", "clip_carphone", "clip_face_nofa
 
 
 def fetch_clips(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """The catalogue's clips, cut, in `folder`, and a line for each that cannot be had here.
+    """Cut the catalogue's clips into `folder`; return them, and a note for each that cannot be fetched.
 
     Raises:
-        AssetError: none of them can be had.
+        AssetError: none of them can be fetched.
     """
     films, notes = [], []
     missing: assets.AssetError | None = None
@@ -34,7 +34,7 @@ def fetch_clips(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
 
 
 def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """These films, cut, in `folder`.
+    """Cut these videos into `folder`; return them, and no notes.
 
     Raises:
         FileNotFoundError: one does not exist.
@@ -47,7 +47,7 @@ def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
 
 
 def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
+    """Render a clip of each of `number` synthetic people into `folder`; return them, and no notes."""
     from pipelines.synthetic.corpus.filming import Assignment, film_clips
     from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
@@ -57,12 +57,12 @@ def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Pa
     return films, []
 
 
-def cut(film: Path, to: Path, seconds: float) -> Path:
-    """Copy the first `seconds` of a film. Raises ValueError when its packets do not fit into an mp4."""
+def cut(video: Path, to: Path, seconds: float) -> Path:
+    """Copy the first `seconds` of a video. Raises ValueError when mp4 cannot hold its streams."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y", "-i", f"file:{film.absolute()}"]
+    command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y", "-i", f"file:{video.absolute()}"]
     command += ["-t", str(seconds), "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", f"file:{to.absolute()}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{film} cannot be cut: {done.stderr.strip().rpartition(chr(10))[2]}")
+        raise ValueError(f"{video} cannot be cut: {done.stderr.strip().rpartition(chr(10))[2]}")
     return to

@@ -240,7 +240,7 @@ def check_landmarks() -> Check:
         faces = detector.detect(image)
         milliseconds = (time.perf_counter() - started) * 1000
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        return Check(name, "missing", str(error), "fix the rows above, then sfumato assets verify")
+        return Check(name, "missing", str(error), "mend the rows above, then sfumato assets verify")
     if len(faces) != 1:
         return Check(name, "missing", f"{len(faces)} faces found in the Mona Lisa", "sfumato assets verify")
     return Check(name, "ok", f"{detector.name} finds the Mona Lisa in {milliseconds:.0f} ms")

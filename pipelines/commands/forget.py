@@ -50,7 +50,7 @@ def run(options: Options) -> CommandResult:
     holding = forget_identity.find_identity(options.root, plan, options.identity)
     if not holding.shards:
         return _complete_earlier(options, plan, begin)
-    question = f"{_quantity(holding)} of {options.identity!r} will be removed for good"
+    question = f"{_quantity(holding)} of {options.identity!r} go for good"
     if not options.yes and not _confirmed(question):
         return CommandResult(
             (), _counts(holding, 0), time.monotonic() - begin, ok=False, notes=("nothing was changed",)
@@ -58,9 +58,9 @@ def run(options: Options) -> CommandResult:
     with progress() as bar:
         task = bar.add_task("shards", total=len(holding.shards))
         forget_identity.remove_identity(options.root, holding, lambda: bar.advance(task))
-    notes = [f"{_quantity(holding)} were removed; {forgotten_log.LOG} keeps a hash of the name, not the name"]
+    notes = [f"{_quantity(holding)} are gone; {forgotten_log.LOG} keeps a hash of the name, not the name"]
     if holding.copies:
-        notes.append(f"copies of the same videos were removed, too: {_some(holding.copies)}")
+        notes.append(f"copies of the same videos went, too: {_some(holding.copies)}")
     if holding.remaining:
         notes.append(
             f"the same videos stay under other names: {_some(holding.remaining)}; forget those identities, too"
@@ -86,15 +86,15 @@ def _complete_earlier(options: Options, plan: PlanFile, begin: float) -> Command
         (Artefact("data set", options.root),),
         {"clips": 0, "frames": 0, "shards": 0},
         time.monotonic() - begin,
-        notes=(f"this identity was removed before, on {earlier[-1].at}", _NOT_TOUCHED),
+        notes=(f"this identity was taken out before, on {earlier[-1].at}", _NOT_TOUCHED),
     )
 
 
 def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise ValueError(f"{question}: there is no terminal to confirm it; pass --yes")
+        raise ValueError(f"{question}: nobody is here to confirm it; say --yes")
     try:
-        return console().input(f"{question}. Continue? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+        return console().input(f"{question}. Go on? [y/N] ", markup=False).strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -49,7 +49,7 @@ def run(options: Options) -> CommandResult:
     root = storage.absolute(options.root).rstrip("/") + "/"
     if storage.absolute(options.out).startswith(root):
         raise ValueError(
-            f"{options.out} lies inside the data set, where sfumato forget would not remove it: choose another OUT"
+            f"{options.out} lies inside the data set, where sfumato forget would leave it: choose another OUT"
         )
     if storage.is_folder(options.out):
         raise ValueError(f"{options.out} is a folder; OUT is the page's file")

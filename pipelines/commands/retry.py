@@ -94,7 +94,7 @@ def run(options: Options) -> CommandResult:
                 made=(Artefact("data set", options.root),),
                 counts=dict(manifest.counts),
                 seconds=time.monotonic() - begin,
-                notes=("no clip failed for a reason that may be temporary: nothing to retry",),
+                notes=("no clip failed for a reason that may have passed: nothing to retry",),
             )
         write_plan(options.root, plan.config, plan.corpus, _with_supplement(plan, failed))
         plan = PlanFile(options.root)

@@ -1,4 +1,4 @@
-"""Read a shard back as what it was written from, to write it again without somebody."""
+"""Read a shard back into the rows it was written from, to write it again without some of them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FrameKey = tuple[str, str, str, int]
 
 
 def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
-    """The rows of a shard, in order; `write_shard` makes the same bytes of them.
+    """Return the rows of a shard, in order; `write_shard` makes the same bytes of them.
 
-    Frames take their openness of mouth and eyes from the index, which alone has it, by key: an index with more frames
-    than the part, as an interrupted rewrite leaves it, will do.
+    Mouth and eye openness are only in the index and are looked up by key, so the index may have more frames than the
+    part, as after an interrupted rewrite.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the part cannot be read, or has a frame that the index does not know.
+        ValueError: the part cannot be read, or has a frame that is not in the index.
     """
     url = storage.join(root, schema.part_name(split, shard))
     openness = _openness(storage.join(root, schema.index_name(split, shard)))
@@ -99,7 +99,7 @@ def _row(
 
 
 def read_rejects(root: str, shard: int) -> list[Reject]:
-    """What a shard rejected, in order; nothing where it has no such file.
+    """Return the rejects of a shard, in order; none if it has no such file.
 
     Raises:
         ValueError: the file cannot be read.

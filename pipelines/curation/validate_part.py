@@ -1,4 +1,4 @@
-"""Read a shard's part and compare it with its index, frame by frame, one row group in memory at a time."""
+"""Validate a shard's part and compare it with its index, frame by frame, one row group in memory at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.media.images import decode_jpeg
 from pipelines.planning.plan_file import ClipNames
 
 LANDMARK_SLACK = 0.25
-"""How far outside the crop a landmark may lie, in units of the crop's side: in profile some do."""
+"""How far outside the crop a landmark may lie, in units of the crop's side; some do in profile views."""
 
 _LISTS = [f.name for f in schema.CLIP_SCHEMA if str(f.type).startswith("list<")]
 _SHARED = [name for name in schema.INDEX_SCHEMA.names if name in _LISTS]
@@ -31,7 +31,7 @@ _NUMBERS = (*schema.FRAME_SCORES, *schema.FRAME_MEASURES)
 
 @dataclass
 class _Faults:
-    """Faults of frames, one kind per line: how many, and the first of them."""
+    """Faults of frames, grouped by file and kind: their number, and the first as an example."""
 
     found: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
 
@@ -46,7 +46,7 @@ class _Faults:
 
 @dataclass(frozen=True)
 class _Group:
-    """One row group: its clips, and what they hold per frame."""
+    """One row group: its clips and their per-frame data."""
 
     keys: Sequence[ClipNames]
     lengths: Int64[np.ndarray, " clips"]
@@ -59,7 +59,7 @@ class _Group:
         return int(self.lengths.sum())
 
     def owner(self, frame: int) -> ClipNames:
-        """The clip that a frame of the group belongs to."""
+        """Return the clip that a frame of the group belongs to."""
         return self.keys[int(np.searchsorted(np.cumsum(self.lengths), frame, side="right"))]
 
     def name(self, frame: int) -> str:
@@ -75,12 +75,12 @@ def check_part(
     decode: bool,
     note: Note,
 ) -> dict[ClipNames, int]:
-    """Check a part (an open ParquetFile of the right schema) and its index (a table, None where there is none).
+    """Check a part (an open ParquetFile of the right schema) and its index (a table, or None if it is missing).
 
     Returns the clips in order, each with its number of frames.
 
     Args:
-        path: the same part, for byte ranges.
+        path: the part as a local file, for byte ranges.
         names: of the part and of its index, relative to the data set.
         size: side of the crops in pixels.
         decode: decode every JPEG.
@@ -146,7 +146,7 @@ def _group(table: Any, part_name: str, faults: _Faults) -> _Group:
 
 
 def _check_frames(group: _Group, size: int, decode: bool, part_name: str, faults: _Faults) -> None:
-    """Landmarks inside the picture, numbers finite, frames ascending, pictures that decode."""
+    """Check that landmarks lie in the crop, numbers are finite, frames ascend and images decode."""
     slack = LANDMARK_SLACK * size
     finite = np.isfinite(group.landmarks).all(axis=1)
     with np.errstate(invalid="ignore"):
@@ -191,7 +191,7 @@ def _pictures(group: _Group) -> Iterator[bytes]:
 
 
 def _check_index(group: _Group, index: Any, at: int, path: Path, names: tuple[str, str], faults: _Faults) -> None:
-    """The index rows of one group against the group, and their byte ranges against the file."""
+    """Compare the index rows of one group with the group, and their byte ranges with the file."""
     part_name, index_name = names
     rows = {name: index.column(name).to_numpy() for name in index.column_names}
     keys = list(zip(rows["identity"], rows["video"], rows["clip"], strict=True))

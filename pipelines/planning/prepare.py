@@ -52,9 +52,11 @@ class Prepared:
         if changes.num_known and changes.num_new:
             notes.append(f"{changes.num_new} new clips were added to the {changes.num_known} planned before")
         if changes.num_gone:
-            notes.append(f"{changes.num_gone} planned clips are not in the source any more; their rows stay")
+            notes.append(
+                f"{changes.num_gone} planned clips are not in the source any more; what was made of them stays"
+            )
         if changes.num_forgotten:
-            notes.append(f"{changes.num_forgotten} clips of people who were removed from the data set are left out")
+            notes.append(f"{changes.num_forgotten} clips of people who were taken out of the data set are left out")
         if self.num_duplicates:
             notes.append(f"{self.num_duplicates} clips have the same content as another one and are rejected unread")
         return notes

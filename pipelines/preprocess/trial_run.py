@@ -86,7 +86,7 @@ def run_trial(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorke
         raise ValueError(
             f"stopped before the run: none of the {len(outcomes)} clips of the trial run gave a row "
             f"({', '.join(sorted({reject.code for reject in rejects}))}); {first.source}: {first.message}. "
-            "--trial-clips 0 skips the trial run"
+            "--trial-clips 0 runs all the same"
         )
     num_bytes = sum(len(jpeg) + _BYTES_BESIDE_JPEG for row in rows for jpeg in row.frame_jpeg)
     num_bytes += sum(len(row.audio or b"") for row in rows)

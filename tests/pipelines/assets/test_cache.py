@@ -143,8 +143,9 @@ def test_two_processes_fetch_one_file_without_harm(
 ) -> None:
     code = f"""
 from pipelines import assets
+from pipelines.assets import catalogue
 asset = assets.Asset("small", "small.bin", {len(CONTENT)}, {hashlib.sha256(CONTENT).hexdigest()!r}, "CC0")
-ASSETS = {{"small": asset}}
+catalogue.ASSETS = {{"small": asset}}
 assert assets.fetch("small").read_bytes() == {CONTENT!r}
 """
     put_on_mirror(monkeypatch, tmp_path / "mirror", "small.bin", CONTENT)

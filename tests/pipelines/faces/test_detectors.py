@@ -8,7 +8,7 @@ import torch
 from pipelines import assets
 from pipelines.assets import catalogue
 from pipelines.assets.cache import Asset
-from pipelines.faces import detectors
+from pipelines.faces import detectors, requirements
 from pipelines.faces.detectors import create_detector, require_weights, resolve_detector
 from pipelines.faces.face import face_size, make_face
 from pipelines.storage import hashing
@@ -63,7 +63,7 @@ def test_missing_weights_say_which_and_where_they_belong(no_weights: Path) -> No
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     there = importlib.util.find_spec
-    monkeypatch.setattr(detectors, "find_spec", lambda name: None if name == "dlib" else there(name))
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None if name == "dlib" else there(name))
     message = r"the detector dlib needs a package that is not here: pip install '\.\[dlib\]'"
     with pytest.raises(ValueError, match=message):
         require_weights("dlib")
