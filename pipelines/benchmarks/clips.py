@@ -20,17 +20,17 @@ def fetch_clips(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
     Raises:
         AssetError: none of them can be fetched.
     """
-    films, notes = [], []
+    videos, notes = [], []
     missing: assets.AssetError | None = None
     for name in CATALOGUE:
         try:
-            films.append(cut(assets.fetch(name), folder / f"{name}.mp4", seconds))
+            videos.append(cut(assets.fetch(name), folder / f"{name}.mp4", seconds))
         except assets.AssetError as error:
             missing = error
             notes.append(f"{name} left out: {error}")
-    if not films and missing is not None:
+    if not videos and missing is not None:
         raise missing
-    return films, notes
+    return videos, notes
 
 
 def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
@@ -42,8 +42,8 @@ def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
     """
     for path in paths:
         probe(path)
-    films = [cut(Path(path), folder / f"film-{number}.mp4", seconds) for number, path in enumerate(paths)]
-    return films, []
+    videos = [cut(Path(path), folder / f"film-{number}.mp4", seconds) for number, path in enumerate(paths)]
+    return videos, []
 
 
 def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:

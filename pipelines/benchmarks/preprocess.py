@@ -125,21 +125,21 @@ def run(options: Options) -> CommandResult:
         folder = Path(scratch)
         cut = folder / "corpus"
         if options.synthetic:
-            films, notes = synthesize_clips(min(options.synthetic, options.clips), cut, options.seconds)
+            videos, notes = synthesize_clips(min(options.synthetic, options.clips), cut, options.seconds)
         elif options.films:
-            films, notes = given_clips(options.films, cut, options.seconds)
+            videos, notes = given_clips(options.films, cut, options.seconds)
         else:
-            films, notes = fetch_clips(cut, options.seconds)
+            videos, notes = fetch_clips(cut, options.seconds)
         if options.usual and not reference_script.can_run():
             notes.append("the reference script was not measured: it needs scikit-image, pip install '.[dev]'")
-        figures = _measure(options, films, folder)
+        figures = _measure(options, videos, folder)
     console().print(_table(figures))
     ratios = figures.ratios
     notes += [f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in ratios.items()]
     hours = figures.voxceleb2_hours
     return BenchmarkResult(
         made=(),
-        counts={"films": len(films), "clips": options.clips, "rounds": options.rounds},
+        counts={"films": len(videos), "clips": options.clips, "rounds": options.rounds},
         seconds=time.monotonic() - begin,
         notes=tuple(notes),
         figures={**asdict(figures), "voxceleb2_hours": hours},
@@ -147,10 +147,10 @@ def run(options: Options) -> CommandResult:
     )
 
 
-def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
+def _measure(options: Options, videos: Sequence[Path], folder: Path) -> Figures:
     config = ClipConfig()
     detector, detector_s = _warm_detector()
-    chosen = [films[i % len(films)] for i in range(options.clips)]
+    chosen = [videos[i % len(videos)] for i in range(options.clips)]
     spec = _plan(chosen, folder, config)
     reports: list[ShardReport] = []
 
@@ -159,8 +159,8 @@ def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
             decoder.start()
             reports.append(process_shard(spec, detector, decoder))
 
-    prepared = {film: stage_floor.prepare_measured_clip(film, detector, config) for film in dict.fromkeys(chosen)}
-    clips = [prepared[film] for film in chosen]
+    prepared = {video: stage_floor.prepare_measured_clip(video, detector, config) for video in dict.fromkeys(chosen)}
+    clips = [prepared[video] for video in chosen]
     methods: dict[str, tuple[Callable[[], object], int]] = {"start": (_start_decoder, 1), "ours": (ours, len(chosen))}
     methods |= {
         name: (part, len(chosen)) for name, part in stage_floor.stage_functions(clips, detector, config).items()
@@ -202,11 +202,11 @@ def _start_decoder() -> None:
         decoder.start()
 
 
-def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
+def _plan(videos: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
     """Write a plan with the videos as clips of one shard below `folder`; return the shard's spec."""
     clips = [
-        PlannedClip(ClipKey(film.stem, "film", f"{number:05d}"), film.name, film.stat().st_size, "train", 0)
-        for number, film in enumerate(films)
+        PlannedClip(ClipKey(video.stem, "film", f"{number:05d}"), video.name, video.stat().st_size, "train", 0)
+        for number, video in enumerate(videos)
     ]
     root, corpus = str(folder / "set"), str(folder / "corpus")
     settings = {"clip": asdict(config)}
@@ -216,10 +216,10 @@ def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
     return ShardSpec(root, corpus, "train", 0, config, config_sha256, digest)
 
 
-def _run_reference(films: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
-    for film in films:
+def _run_reference(videos: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
+    for video in videos:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            reference_script.process_video(film, Path(scratch), detector, size)
+            reference_script.process_video(video, Path(scratch), detector, size)
 
 
 def _median_stages(reports: Sequence[ShardReport], num_clips: int) -> dict[str, float]:

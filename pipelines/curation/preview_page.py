@@ -57,7 +57,7 @@ def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
             poses=poses,
             histograms=_histograms(gallery),
             thresholds=thresholds,
-            num_judged=sum(threshold.num_refused for threshold in thresholds),
+            num_considered=sum(threshold.num_refused for threshold in thresholds),
             total_seconds=total,
             seconds=[
                 (stage, value, value / total if total else 0.0)
@@ -160,4 +160,4 @@ def _sampled(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> st
     every = gallery.num_shards == len(manifest.shards)
     shards = f"all {gallery.num_shards:,}" if every else f"{gallery.num_shards:,} of {len(manifest.shards):,}"
     clips = f"{len(gallery.strips):,} of {manifest.counts.get('done', 0):,} clips"
-    return f"Looked into {shards} shards; shown are {clips}, chosen with seed {seed}."
+    return f"Sampled from {shards} shards: {clips}, chosen with seed {seed}."

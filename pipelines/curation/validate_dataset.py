@@ -105,7 +105,7 @@ def _check_entries(root: str, manifest: DatasetManifest) -> list[Finding]:
         int(manifest.config["clip"]["size"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{storage.join(root, MANIFEST)}: its config says no size of the crops") from error
-    what = "shard {0.shard}: unknown split {0.split!r}; it was not looked at"
+    what = "shard {0.shard}: unknown split {0.split!r}; it was not checked"
     return [Finding(MANIFEST, what.format(entry)) for entry in manifest.shards if entry.split not in SPLITS]
 
 

@@ -41,7 +41,7 @@ def test_hours_are_those_of_voxceleb2() -> None:
 
 
 @pytest.mark.slow
-def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_method_is_measured_and_reported_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     film = str(assets.fetch("clip_carphone"))
     arguments = ["--films", film, "--clips", "2", "--rounds", "1", "--seconds", "1", "--json"]
     assert sfumato.main(["bench", "preprocess", *arguments]) == 0
@@ -55,7 +55,7 @@ def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture
     assert figures["frames"]["kept"] <= figures["frames"]["looked at"] <= figures["frames"]["decoded"]
 
 
-def test_each_drawn_person_has_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_synthetic_person_has_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "synthetic"))
     from moving_square import MovingSquare
 

@@ -177,7 +177,7 @@ if sys.orig_argv[1:2] == ["-c"]:
 '''
 
 
-def test_77_films_that_crash_or_hang_the_decoder_cost_themselves(tmp_path: Path, put: Callable[[str], Path]) -> None:
+def test_77_videos_that_crash_or_hang_the_decoder_cost_themselves(tmp_path: Path, put: Callable[[str], Path]) -> None:
     for name in ("a", "crash", "hang", "z"):
         put(f"in/{name}.mp4")
     (tmp_path / "poison").mkdir()

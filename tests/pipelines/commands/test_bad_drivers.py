@@ -87,7 +87,7 @@ def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     return run(folder, tmp_path_factory.mktemp("out") / "set")
 
 
-def test_every_film_ends_in_exactly_one_way_and_says_why_without_a_path(folder: Path, result: Result) -> None:
+def test_every_video_ends_in_exactly_one_way_and_says_why_without_a_path(folder: Path, result: Result) -> None:
     names = {path.name for path in folder.iterdir() if path.name != "48 folder.mp4"}
     assert set(result.rows) | set(result.rejects) == names
     assert not set(result.rows) & set(result.rejects)
@@ -99,7 +99,7 @@ def test_every_film_ends_in_exactly_one_way_and_says_why_without_a_path(folder: 
         assert "\n" not in row["message"]
 
 
-def test_the_good_film_gives_the_row_that_it_gives_alone(film: Path, result: Result, tmp_path: Path) -> None:
+def test_the_good_video_gives_the_row_that_it_gives_alone(film: Path, result: Result, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(film, tmp_path / "in" / "good.mp4")
     alone = run(tmp_path / "in", tmp_path / "out").rows["good.mp4"]
@@ -136,7 +136,7 @@ _ACCEPTED = [
 
 
 @pytest.mark.parametrize("name", _ACCEPTED)
-def test_what_can_be_seen_gives_upright_faces_in_order(name: str, result: Result) -> None:
+def test_decodable_videos_give_upright_faces_in_order(name: str, result: Result) -> None:
     row = result.rows[name]
     points = np.array(row["landmarks"]).reshape(-1, 68, 2)
     assert len(points) == len(row["frame_jpeg"]) == 9
@@ -225,7 +225,7 @@ def peak_kb(process: subprocess.Popen[bytes]) -> int:
     return most
 
 
-def test_43_memory_does_not_grow_with_the_length_of_a_film(film: Path, tmp_path: Path) -> None:
+def test_43_memory_does_not_grow_with_the_length_of_a_video(film: Path, tmp_path: Path) -> None:
     peaks = {}
     for name, minutes in (("minute", 1), ("three hours", 180)):
         (tmp_path / name).mkdir()

@@ -86,7 +86,7 @@ def test_preprocess_finds_the_clips_and_nothing_else(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.usefixtures("cameras")
-def test_run_again_it_films_what_is_missing_and_nothing_else(
+def test_run_again_it_renders_what_is_missing_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "corpus"

@@ -46,7 +46,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_data_set_is_made_checked_looked_at_and_a_person_taken_out(corpus: Path, tmp_path: Path) -> None:
+def test_a_data_set_is_made_checked_previewed_and_a_person_removed(corpus: Path, tmp_path: Path) -> None:
     root = str(tmp_path / "set")
     made = sfumato("preprocess", str(corpus), root, *_SMALL)
     assert "3 done + 2 rejected + 0 failed = 5 inputs" in made["notes"]

@@ -80,7 +80,7 @@ def test_numbers_are_of_every_frame_and_superseded_failures_are_left_out(
     assert sorted((row["identity"], row["code"]) for row in seen.rejects) == [("dan", "too_small"), ("eve", "no_face")]
 
 
-def test_only_so_many_shards_and_rejects_are_looked_into(
+def test_only_so_many_shards_and_rejects_are_sampled(
     tmp_path: Path, shards: list[Any], make_dataset: Make, make_reject: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejects = tuple(make_reject("zoe", "v", f"{i:02d}", "no_face", thumbnail=b"x") for i in range(30))

@@ -122,8 +122,8 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path, root: Path) -> None:
         validate(str(root))
 
 
-def test_a_shard_of_an_unknown_split_is_a_finding_and_its_files_are_not_looked_for(root: Path) -> None:
+def test_a_shard_of_an_unknown_split_is_a_finding_and_its_files_are_not_checked(root: Path) -> None:
     edit_json(root / "dataset.json", lambda data: data["shards"][1].update(split="../elsewhere"))
     found = findings(root)
-    assert "dataset.json: shard 1: unknown split '../elsewhere'; it was not looked at" in found
+    assert "dataset.json: shard 1: unknown split '../elsewhere'; it was not checked" in found
     assert not [line for line in found if "is missing" in line]

@@ -63,7 +63,7 @@ def test_the_share_of_a_box_inside_another() -> None:
     assert not mostly_inside(box(150, 101, 180, 140), image)
 
 
-def test_a_face_is_looked_for_around_its_hint_and_found_in_the_pictures_pixels() -> None:
+def test_a_face_is_detected_around_its_hint_in_the_images_pixels() -> None:
     cuts = []
 
     def detect(image: np.ndarray) -> list[Face]:
@@ -84,7 +84,7 @@ def test_of_several_faces_the_one_under_the_hint_is_taken() -> None:
     assert [face.box for face in faces] == [(50, 30, 70, 50)]
 
 
-def test_hints_outside_the_picture_are_given_up_without_a_look() -> None:
+def test_hints_outside_the_image_are_abandoned_without_detection() -> None:
     def detect(image: np.ndarray) -> list[Face]:
         raise AssertionError("looked")
 

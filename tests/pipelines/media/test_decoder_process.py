@@ -59,7 +59,7 @@ def test_one_child_serves_many_files(decoder: Decoder, film: Path, tmp_path: Pat
     assert pid_of(decoder) == first
 
 
-def test_a_span_is_a_part_of_the_film(decoder: Decoder, film: Path) -> None:
+def test_a_span_is_a_part_of_the_video(decoder: Decoder, film: Path) -> None:
     span = (Fraction(10, 25), Fraction(20, 25))
     info = decoder.describe(film, span)
     assert (info.first, info.last, info.start_us) == (10, 19, 400_000)

@@ -158,7 +158,7 @@ def flat(*names: str) -> list[Source]:
     return [Source(ClipKey(s, s, "0"), n, 1 + i, fallback=n) for i, (s, n) in enumerate(zip(stems, names, strict=True))]
 
 
-def test_films_of_one_stem_are_kept_apart() -> None:
+def test_videos_of_one_stem_are_kept_apart() -> None:
     assert sorted(clip.key.identity for clip in make_plan(flat("a.mp4", "a.mov", "b.mp4")).clips) == [
         "a.mov",
         "a.mp4",
@@ -166,14 +166,14 @@ def test_films_of_one_stem_are_kept_apart() -> None:
     ]
 
 
-def test_a_planned_film_keeps_its_name_when_another_of_its_stem_appears() -> None:
+def test_a_planned_video_keeps_its_name_when_another_of_its_stem_appears() -> None:
     before = make_plan(flat("a.mp4"))
     later = make_plan(flat("a.mp4", "a.mov"), earlier=before.clips, first=1)
     assert (later.changes.num_known, later.changes.changed) == (1, ())
     assert [clip.key.identity for clip in later.clips] == ["a.mov"]
 
 
-def test_boxes_go_to_their_clips_and_cut_whole_films() -> None:
+def test_boxes_go_to_their_clips_and_cut_whole_videos() -> None:
     found: Listing = [
         Source(ClipKey("id1", "v", "00001"), "mp4/id1/v/00001.mp4", 1),
         Source(ClipKey("id1", "v", "00002"), "mp4/id1/v/00002.mp4", 2),
@@ -228,7 +228,7 @@ def test_who_was_forgotten_stays_out() -> None:
     assert made.changes.num_forgotten == 6
 
 
-def test_a_copy_of_a_forgotten_persons_film_stays_out_under_any_name() -> None:
+def test_a_copy_of_a_forgotten_persons_video_stays_out_under_any_name() -> None:
     forgotten = frozenset({hash_of("bob")})
     made = make_plan(
         same_size("ann", "bob", "cat"), contents={"ann": "x", "bob": "x", "cat": "y"}.__getitem__, forgotten=forgotten

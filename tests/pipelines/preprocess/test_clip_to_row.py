@@ -141,7 +141,7 @@ def test_sound_is_kept_as_packets(make_video: Fixture, numbered_frame: Fixture, 
 BOXES = "FRAME X Y W H\n" + "".join(f"{frame} 0.2 0.1 0.5 0.8\n" for frame in range(10, 25))
 
 
-def test_boxes_cut_an_excerpt_out_of_a_film(film: Fixture, run: Fixture, marked_faces: Fixture) -> None:
+def test_boxes_cut_an_excerpt_out_of_a_video(film: Fixture, run: Fixture, marked_faces: Fixture) -> None:
     excerpt = dataclasses.replace(CLIP, boxes="txt/ann/film/00007.txt")
     assert excerpt.is_excerpt
     detector = marked_faces()

@@ -123,7 +123,7 @@ def test_a_clip_that_kills_its_decoder_is_one_failed_row(
 
 
 @pytest.mark.parametrize("clips_at_once", [1, 2, 5])
-def test_looking_at_several_clips_at_once_changes_no_byte(
+def test_detecting_several_clips_at_once_changes_no_byte(
     clips_at_once: int, films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
     clips = films("a", "b", "c", "d")
