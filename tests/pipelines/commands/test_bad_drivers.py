@@ -1,4 +1,4 @@
-"""Films that go wrong, through the real command, by their numbers in the list of bad inputs.
+"""Videos that go wrong, through the real command, by their numbers in the list of bad inputs.
 
 All of them lie in one folder beside a good one and go through one run: each must end in its own way and harm no other.
 """
@@ -66,19 +66,19 @@ _TABLES = ("train/part-?????.parquet", "rejects/part-?????.parquet")
 
 
 @pytest.fixture(scope="module")
-def film() -> Path:
+def video_path() -> Path:
     """A man in a car, 176 x 144, 120 frames at 29.97 a second, no sound."""
     return assets.fetch("clip_carphone")
 
 
 @pytest.fixture(scope="module")
-def folder(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every film of the list, and `good.mp4`."""
+def folder(video_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every video of the list, and `good.mp4`."""
     folder = tmp_path_factory.mktemp("films") / "in"
     folder.mkdir()
-    shutil.copy(film, folder / "good.mp4")
+    shutil.copy(video_path, folder / "good.mp4")
     for make in (broken, lying_headers, frame_rates, picture_formats, sounds, faces, playlists, odd_names, not_files):
-        make(film, folder)
+        make(video_path, folder)
     return folder
 
 
@@ -99,9 +99,9 @@ def test_every_video_ends_in_exactly_one_way_and_says_why_without_a_path(folder:
         assert "\n" not in row["message"]
 
 
-def test_the_good_video_gives_the_row_that_it_gives_alone(film: Path, result: Result, tmp_path: Path) -> None:
+def test_the_good_video_gives_the_row_that_it_gives_alone(video_path: Path, result: Result, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    shutil.copy(film, tmp_path / "in" / "good.mp4")
+    shutil.copy(video_path, tmp_path / "in" / "good.mp4")
     alone = run(tmp_path / "in", tmp_path / "out").rows["good.mp4"]
     assert alone["frame_jpeg"] == result.rows["good.mp4"]["frame_jpeg"]
     assert alone["landmarks"] == result.rows["good.mp4"]["landmarks"]
@@ -225,11 +225,11 @@ def peak_kb(process: subprocess.Popen[bytes]) -> int:
     return most
 
 
-def test_43_memory_does_not_grow_with_the_length_of_a_video(film: Path, tmp_path: Path) -> None:
+def test_43_memory_does_not_grow_with_the_length_of_a_video(video_path: Path, tmp_path: Path) -> None:
     peaks = {}
     for name, minutes in (("minute", 1), ("three hours", 180)):
         (tmp_path / name).mkdir()
-        ffmpeg("-stream_loop", 15 * minutes - 1, "-i", film, "-c", "copy", tmp_path / name / "film.mp4")
+        ffmpeg("-stream_loop", 15 * minutes - 1, "-i", video_path, "-c", "copy", tmp_path / name / "film.mp4")
         command = [sys.executable, "-m", "sfumato", "preprocess", str(tmp_path / name), str(tmp_path / f"{name} out")]
         process = subprocess.Popen(
             [*command, *_FLAGS, "--workers=1"],

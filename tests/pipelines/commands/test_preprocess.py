@@ -239,9 +239,9 @@ def test_a_large_run_begins_with_trial_clips_and_stops_when_nothing_comes_of_it(
 @pytest.mark.slow
 def test_a_forecast_comes_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    film = assets.fetch("clip_carphone").read_bytes()
+    video_path = assets.fetch("clip_carphone").read_bytes()
     for number in range(16):
-        (tmp_path / "in" / f"{number}.mp4").write_bytes(film + b"\0\0\0\x0cfree" + bytes([number] * 4))
+        (tmp_path / "in" / f"{number}.mp4").write_bytes(video_path + b"\0\0\0\x0cfree" + bytes([number] * 4))
     flags = ["--size=64", "--frames-per-clip=9", "--max-sample-fps=4", "--trial-clips=2", "--no-audio"]
     done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *flags)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def shards(make_row: Make, make_reject: Make, small_shard: Make) -> list[Any]:
-    """Three shards: ann's and bob's films with rejects; one clip tried again; cat held out."""
+    """Three shards: ann's and bob's videos with rejects; one clip tried again; cat held out."""
     return [
         small_shard(
             (make_row("ann", "v1", "a", 9), make_row("ann", "v1", "b", 16), make_row("bob", "v1", "a", 12)),

@@ -104,10 +104,10 @@ def corner(face: Face) -> list[float]:
 
 def test_boxes_are_detected_in_every_fourth_frame_and_the_last(parts: Parts) -> None:
     detector, finder, _ = parts
-    film = Film(moving(10))
-    (found,) = detector.follow([Candidates(film, {})])
+    video_path = Film(moving(10))
+    (found,) = detector.follow([Candidates(video_path, {})])
     assert finder.looked_at == 4  # 0, 4, 8, 9
-    assert film.passes == 2
+    assert video_path.passes == 2
     assert [len(faces) for faces in found] == [1] * 10
     for number, (face,) in enumerate(found):
         assert corner(face) == pytest.approx([60 + 2 * number, 90], abs=2)
@@ -179,19 +179,19 @@ def test_a_clip_gives_the_same_beside_others(parts: Parts) -> None:
 
 def test_hints_replace_the_box_detection(parts: Parts) -> None:
     detector, finder, _ = parts
-    film = Film(moving(10))
+    video_path = Film(moving(10))
     hints = {index: WhiteRectangles.box(60 + index, 90, 99 + index, 139) for index in (0, 8, 18)}
-    (found,) = detector.follow([Candidates(film, hints)])
+    (found,) = detector.follow([Candidates(video_path, hints)])
     assert finder.looked_at == 0
-    assert film.passes == 1
+    assert video_path.passes == 1
     for number, (face,) in enumerate(found):
         assert corner(face) == pytest.approx([60 + 2 * number, 90], abs=2)
 
 
 def test_of_two_faces_a_hint_shows_one(parts: Parts) -> None:
     detector, _, _ = parts
-    film = Film([picture((40, 90), (220, 100), scale=0.7)] * 5)
-    (found,) = detector.follow([Candidates(film, {0: WhiteRectangles.box(220, 100, 247, 134)})])
+    video_path = Film([picture((40, 90), (220, 100), scale=0.7)] * 5)
+    (found,) = detector.follow([Candidates(video_path, {0: WhiteRectangles.box(220, 100, 247, 134)})])
     assert [[corner(face) for face in faces] for faces in found] == [[pytest.approx([220, 100], abs=2)]] * 5
 
 

@@ -14,7 +14,7 @@ Fixture = Callable[..., Any]
 
 
 def write(path: Path, count: int, **options: str) -> Path:
-    """A film of noise with a keyframe every 30 frames and B-frames between."""
+    """A video of noise with a keyframe every 30 frames and B-frames between."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"g": "30", "bf": "3", "preset": "ultrafast", **options})
@@ -31,7 +31,7 @@ def test_frames_are_counted_and_timed_without_decoding(make_video: Fixture, numb
     table = read_frame_table(path)
     assert len(table) == len(list(video.decode(path))) == 13
     assert table.seconds == pytest.approx([i / 10 for i in range(13)])
-    assert not table.can_seek  # a short film: not worth a jump
+    assert not table.can_seek  # a short video: not worth a jump
 
 
 @pytest.mark.parametrize("options", [{}, {"x264-params": "open-gop=1"}], ids=["closed", "open"])

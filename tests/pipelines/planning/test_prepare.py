@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}
 
 @pytest.fixture
 def request_(tmp_path: Path) -> PlanRequest:
-    """A corpus of three films of different sizes, and an OUT that does not exist yet."""
+    """A corpus of three videos of different sizes, and an OUT that does not exist yet."""
     (tmp_path / "in").mkdir()
     for name in ("a", "bb", "ccc"):
         (tmp_path / "in" / f"{name}.mp4").write_bytes(name.encode())
