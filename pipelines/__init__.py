@@ -1,1 +1,1 @@
-"""Videos -> Parquet shards. Owns what a shard is, what a landmark is, and where data lies."""
+"""Turn videos into Parquet shards of face crops and landmarks; own storage, media, faces and the data set format."""

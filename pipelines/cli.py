@@ -1,4 +1,4 @@
-"""What every verb of the `sfumato` command returns and how it talks: on standard error, through rich."""
+"""The result that every subcommand of `sfumato` returns, and its messages: on standard error, through rich."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.progress import (
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something a verb made: what it is and the path or URL where it lies."""
+    """An output of a subcommand: what it is, and its path or URL."""
 
     what: str
     where: str
@@ -27,9 +27,9 @@ class Artefact:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """The result of one verb.
+    """The result of one subcommand.
 
-    `ok` is False when nothing usable came out (exit code 1). `notes` are one-line warnings or reasons for the user.
+    `ok` is False when there is no usable output (exit code 1). `notes` are one-line warnings or reasons for the user.
     """
 
     made: tuple[Artefact, ...]
@@ -39,7 +39,7 @@ class CommandResult:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """One JSON object on one line, keys in a fixed order."""
+        """Return one JSON object on one line, keys in a fixed order."""
         return json.dumps(
             {
                 "ok": self.ok,
@@ -52,7 +52,7 @@ class CommandResult:
         )
 
     def summary(self) -> str:
-        """A few lines for people: the notes, then what was made and where, then counts and seconds."""
+        """Return a few lines for people: the notes, the outputs with their paths, then counts and seconds."""
         lines = [f"note: {note}" for note in self.notes]
         lines += [f"{artefact.what}: {artefact.where}" for artefact in self.made]
         counts = ", ".join(f"{number} {name}" for name, number in self.counts.items())
@@ -61,12 +61,12 @@ class CommandResult:
 
 
 def console() -> Console:
-    """The console all messages go to: standard error, so that standard output stays for results."""
+    """Return the console for all messages: standard error, so that standard output holds only results."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def progress(*, num_bytes: bool = False) -> Progress:
-    """The one look of progress bars, counting things or bytes. Silent where standard error is no terminal."""
+    """Return a progress bar that counts items or bytes. It shows nothing where standard error is not a terminal."""
     screen = console()
     return Progress(
         TextColumn("{task.description}"),

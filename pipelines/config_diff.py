@@ -1,4 +1,4 @@
-"""Which values differ between two configurations."""
+"""Describe the differences between two configurations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`clip.size 256 -> 128` for each value that differs, sections joined by dots."""
+    """Return a line such as `clip.size 256 -> 128` for each value that differs; section names are joined by dots."""
     lines: list[str] = []
     for key in sorted({*earlier, *now}):
         a, b = earlier.get(key), now.get(key)

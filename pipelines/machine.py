@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and the CPU time spent there."""
+"""Describe the machine that a benchmark ran on, and measure CPU time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def describe_machine(*packages: str) -> dict[str, str]:
-    """The processor, its cores, Python, and the versions of installed packages."""
+    """Return the processor, its cores, Python's version and the versions of `packages`."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -25,11 +25,11 @@ def describe_machine(*packages: str) -> dict[str, str]:
 
 
 def in_words(machine: Mapping[str, str]) -> str:
-    """The machine on one line."""
+    """Return the machine's description on one line."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
 
 
 def cpu_seconds() -> float:
-    """Of this process, all its threads and its finished children."""
+    """Return the CPU seconds of this process, its threads and its finished children, user and system."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -1,4 +1,8 @@
-"""Silence for libraries that write to file descriptor 2 themselves, past Python's logging."""
+"""Suppress output of native libraries that write to file descriptor 2 themselves, bypassing Python's logging.
+
+Hand-written: wurlitzer is not among the pinned dependencies, and it captures output through a thread, whereas here the
+descriptor only has to point to /dev/null.
+"""
 
 import contextlib
 import os
@@ -10,17 +14,17 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def quiet_native_logs() -> Iterator[None]:
-    """Drop what is written to file descriptor 2 within the block. Errors still raise.
+    """Discard what the block writes to file descriptor 2. Exceptions propagate.
 
-    One thread at a time: two that overlap would restore each other's silence.
+    A lock admits one thread at a time: overlapping blocks would restore each other's redirected descriptor.
     """
     with _lock:
-        keep = os.dup(2)
-        silent = os.open(os.devnull, os.O_WRONLY)
+        saved = os.dup(2)
+        null = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(silent, 2)
+            os.dup2(null, 2)
             yield
         finally:
-            os.dup2(keep, 2)
-            os.close(keep)
-            os.close(silent)
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(null)

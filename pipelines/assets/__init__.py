@@ -1,4 +1,4 @@
-"""Pretrained files and demo clips by name, checked by sha256."""
+"""Pretrained files and demo clips by name, verified by sha256."""
 
 from pipelines.assets.cache import (
     NOT_FETCHED,

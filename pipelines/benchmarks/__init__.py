@@ -1,1 +1,1 @@
-"""What `sfumato bench NAME` measures: ratios within one run, with the machine they were measured on."""
+"""The benchmarks of `sfumato bench NAME`: ratios within one run, with a description of the machine."""

@@ -1,5 +1,5 @@
-"""Films to measure with: real ones, cut to the length of a data set's clips (packets are copied, nothing is encoded
-anew), or drawn people, of whom there are as many as clips."""
+"""Clips for benchmarks: real videos, cut to the length of a data set's clips (packets are copied, nothing is encoded
+again), or one clip of each of a number of synthetic people."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ CATALOGUE = ("clip_langer", "clip_single_face", "clip_carphone", "clip_face_nofa
 
 
 def fetch_clips(folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """The catalogue's clips, cut, in `folder`, and a line for each that cannot be had here.
+    """Cut the catalogue's clips into `folder`; return them, and a note for each that cannot be fetched.
 
     Raises:
-        AssetError: none of them can be had.
+        AssetError: none of them can be fetched.
     """
-    films, notes = [], []
+    videos, notes = [], []
     missing: assets.AssetError | None = None
     for name in CATALOGUE:
         try:
-            films.append(cut(assets.fetch(name), folder / f"{name}.mp4", seconds))
+            videos.append(cut(assets.fetch(name), folder / f"{name}.mp4", seconds))
         except assets.AssetError as error:
             missing = error
             notes.append(f"{name} left out: {error}")
-    if not films and missing is not None:
+    if not videos and missing is not None:
         raise missing
-    return films, notes
+    return videos, notes
 
 
 def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """These films, cut, in `folder`.
+    """Cut these videos into `folder`; return them, and no notes.
 
     Raises:
         FileNotFoundError: one does not exist.
@@ -42,12 +42,12 @@ def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
     """
     for path in paths:
         probe(path)
-    films = [cut(Path(path), folder / f"film-{number}.mp4", seconds) for number, path in enumerate(paths)]
-    return films, []
+    videos = [cut(Path(path), folder / f"film-{number}.mp4", seconds) for number, path in enumerate(paths)]
+    return videos, []
 
 
 def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
+    """Render a clip of each of `number` synthetic people into `folder`; return them, and no notes."""
     from pipelines.synthetic.corpus.filming import Assignment, film_clips
     from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
@@ -57,12 +57,12 @@ def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Pa
     return films, []
 
 
-def cut(film: Path, to: Path, seconds: float) -> Path:
-    """Copy the first `seconds` of a film. Raises ValueError when its packets do not fit into an mp4."""
+def cut(video: Path, to: Path, seconds: float) -> Path:
+    """Copy the first `seconds` of a video. Raises ValueError when mp4 cannot hold its streams."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y", "-i", f"file:{film.absolute()}"]
+    command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y", "-i", f"file:{video.absolute()}"]
     command += ["-t", str(seconds), "-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", f"file:{to.absolute()}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{film} cannot be cut: {done.stderr.strip().rpartition(chr(10))[2]}")
+        raise ValueError(f"{video} cannot be cut: {done.stderr.strip().rpartition(chr(10))[2]}")
     return to

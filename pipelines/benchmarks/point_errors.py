@@ -1,4 +1,4 @@
-"""How far a detector's 68 points lie from known ones, and whether they are of the same face."""
+"""Errors of a detector's 68 points against known ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from pipelines.faces.face import Face
 
-INNER = slice(17, 68)  # all but the jaw, which every detector defines its own way
+INNER = slice(17, 68)  # all but the jaw, which detectors define differently
 PARTS: Mapping[str, slice] = {
     "jaw": slice(0, 17),
     "brows": slice(17, 27),
@@ -22,28 +22,28 @@ PARTS: Mapping[str, slice] = {
 
 
 def eye_distance(points: Float[np.ndarray, "68 2"]) -> float:
-    """From one eye's outer corner to the other's, in pixels."""
+    """Return the distance between the outer corners of the eyes, in pixels."""
     return float(np.linalg.norm(points[36] - points[45]))
 
 
 def error_of(landmarks: Float[np.ndarray, "68 2"], points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, " points"]:
-    """Distance of each landmark, in units of the distance between the outer corners of the known eyes."""
+    """Return the distance of each landmark from the known one, in units of the eye distance."""
     return np.asarray(np.linalg.norm(landmarks - points, axis=1) / eye_distance(points))
 
 
-def is_of(face: Face, points: Float[np.ndarray, "68 2"]) -> bool:
-    """Whether the face is the known one: its middle lies less than an eye distance away."""
+def shows_face(face: Face, points: Float[np.ndarray, "68 2"]) -> bool:
+    """Whether the detection is the known face: their centres are less than an eye distance apart."""
     apart = face.landmarks.mean(axis=0) - points.mean(axis=0)
     return float(np.linalg.norm(apart)) < eye_distance(points)
 
 
 def percent(errors: Sequence[Float[np.ndarray, " points"]], points: slice = slice(None)) -> str:
-    """The mean over faces and these points, for a table; empty without a face."""
+    """Return the mean over faces and these points, for a table; "" without a face."""
     return f"{100 * _mean(errors, points):.1f} %" if errors else ""
 
 
 def per_mille(errors: Sequence[Float[np.ndarray, " points"]], points: slice = slice(None)) -> int:
-    """The mean over faces and these points as a whole number, in thousandths."""
+    """Return the mean over faces and these points in thousandths, as an integer."""
     return round(1000 * _mean(errors, points))
 
 

@@ -1,13 +1,13 @@
-"""`sfumato bench preprocess`: CPU seconds of a clip, beside its pure parts and beside the usual script.
+"""`sfumato bench preprocess`: CPU seconds per clip, compared with the bare stages and with a reference script.
 
-Three ways with the same films are measured in one run, in rounds that take turns, as medians:
+Three methods are measured on the same videos in one run, in interleaved rounds; the medians count:
 
-    ours     `process_shard`, as a worker of `sfumato preprocess` does it: decoder process, detector, shard written
-    parts    only what cannot be left out, each part alone: PyAV decodes up to the last frame looked at, the detector
-             looks at these frames, the frames kept are cropped and become JPEGs
-    usual    as public scripts do: `pipelines.benchmarks.reference_script`
+    ours     `process_shard`, as a worker of `sfumato preprocess` runs it: decoder process, detector, shard written
+    parts    only the indispensable stages, each alone: PyAV decodes up to the last candidate frame, the detector runs
+             on the candidate frames, the frames kept are cropped and encoded as JPEG
+    usual    the reference script, as public scripts do it: `pipelines.benchmarks.reference_script`
 
-What a worker pays once (starting the decoder's process, loading the detector) is measured apart: it is spread over all
+The start-up costs of a worker (decoder process, detector) are measured separately, because they are spread over all
 clips of a run.
 """
 
@@ -25,7 +25,7 @@ from rich.table import Table
 
 from pipelines.benchmarks import reference_script, stage_floor
 from pipelines.benchmarks.clips import fetch_clips, given_clips, synthesize_clips
-from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
+from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_interleaved
 from pipelines.cli import CommandResult, console
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
@@ -45,21 +45,20 @@ _CORES = 64  # of the cluster that the projection speaks of
 
 @dataclass(frozen=True)
 class Options:
-    """CPU seconds a clip, beside decode, landmarks, crop and encode alone, and beside the usual script."""
+    """Measure CPU seconds per clip, compared with decode, landmarks, crop and encode alone, and a reference script."""
 
     films: tuple[str, ...] = ()
-    """Films to measure with; by default real clips of the catalogue."""
+    """Videos to measure with; by default real clips of the catalogue."""
     synthetic: int = 0
-    """Draw so many people to measure with, a film of each, but no more than --clips: no two clips are the same, as in a
-    large corpus."""
+    """Measure on clips of this many synthetic people, at most --clips; all clips differ, as in a large corpus."""
     clips: int = 6
-    """Clips of a round: the films, again and again until there are so many."""
+    """Clips per round; the videos are repeated as needed."""
     seconds: float = 7.8
-    """Length that the films are cut to; the default is the mean of VoxCeleb2's clips."""
+    """Length that the videos are cut to; the default is the mean of VoxCeleb2's clips."""
     rounds: int = 5
-    """Rounds, of which the median counts."""
+    """Number of rounds; the median counts."""
     usual: bool = True
-    """Whether the usual script is measured: it takes most of the time."""
+    """Measure the reference script, which takes most of the time."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "rounds"):
@@ -73,33 +72,33 @@ class Options:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, per clip."""
+    """The measurements, per clip. Field names are part of the JSON."""
 
     ours: Cost
-    """Without what a worker pays once."""
+    """Without a worker's start-up costs."""
     parts: Mapping[str, Cost]
     """decode, landmarks, crop, encode."""
     usual: Cost | None
     stages: Mapping[str, float]
-    """Wall seconds of our way by stage, as its report says; the stages overlap the decoder's process."""
+    """Wall-clock seconds of `ours` by stage, from the shard's report; stages overlap with the decoder process."""
     start_up: Mapping[str, float]
-    """CPU seconds a worker pays once: the decoder's process, and the detector with its first picture."""
+    """CPU seconds of a worker's start: the decoder process, and the detector with its first image."""
     outcomes: Mapping[str, int]
-    """Clips that became rows ("done"), and the others by their codes."""
+    """Number of clips that became rows ("done"), and of the others by their codes."""
     frames: Mapping[str, float]
-    """Frames of a clip that are in its film, decoded, looked at and kept."""
+    """Frames per clip: in the file, decoded, sampled and kept."""
     bytes_per_clip: int
-    """Of the shard."""
+    """Size of the shard per clip."""
     machine: Mapping[str, str]
 
     @property
     def parts_cpu_s(self) -> float:
-        """The sum of the parts."""
+        """CPU seconds of all parts together."""
         return sum(cost.cpu_s for cost in self.parts.values())
 
     @property
     def ratios(self) -> dict[str, float]:
-        """CPU seconds of our way over those of its parts, and those of the usual script over ours."""
+        """CPU seconds of `ours` over those of the parts, and of the reference script over `ours`."""
         ratios = {"ours_over_parts": self.ours.cpu_s / self.parts_cpu_s}
         if self.usual is not None:
             ratios["usual_over_ours"] = self.usual.cpu_s / self.ours.cpu_s
@@ -107,18 +106,18 @@ class Figures:
 
     @property
     def voxceleb2_hours(self) -> dict[str, float]:
-        """Hours for clips like these, as many as VoxCeleb2 has, on one core and on 64."""
+        """Hours for as many such clips as VoxCeleb2 has, on one core and on 64."""
         hours = VOXCELEB2_CLIPS * self.ours.cpu_s / 3600
         return {"1 core": hours, f"{_CORES} cores": hours / _CORES}
 
 
 def run(options: Options) -> CommandResult:
-    """Measure.
+    """Run the benchmark.
 
     Raises:
-        FileNotFoundError: one of the films does not exist.
-        ValueError: a film cannot be read.
-        AssetError: no clip of the catalogue can be had.
+        FileNotFoundError: one of the videos does not exist.
+        ValueError: a video cannot be read.
+        AssetError: no clip of the catalogue can be fetched.
     """
     begin = time.monotonic()
     require_weights("mediapipe")
@@ -126,21 +125,21 @@ def run(options: Options) -> CommandResult:
         folder = Path(scratch)
         cut = folder / "corpus"
         if options.synthetic:
-            films, notes = synthesize_clips(min(options.synthetic, options.clips), cut, options.seconds)
+            videos, notes = synthesize_clips(min(options.synthetic, options.clips), cut, options.seconds)
         elif options.films:
-            films, notes = given_clips(options.films, cut, options.seconds)
+            videos, notes = given_clips(options.films, cut, options.seconds)
         else:
-            films, notes = fetch_clips(cut, options.seconds)
+            videos, notes = fetch_clips(cut, options.seconds)
         if options.usual and not reference_script.can_run():
-            notes.append("the usual script was not measured: it needs scikit-image, pip install '.[dev]'")
-        figures = _measure(options, films, folder)
+            notes.append("the reference script was not measured: it needs scikit-image, pip install '.[dev]'")
+        figures = _measure(options, videos, folder)
     console().print(_table(figures))
     ratios = figures.ratios
     notes += [f"{name.replace('_', ' ')}: {ratio:.2f}" for name, ratio in ratios.items()]
     hours = figures.voxceleb2_hours
-    return BenchOutcome(
+    return BenchmarkResult(
         made=(),
-        counts={"films": len(films), "clips": options.clips, "rounds": options.rounds},
+        counts={"films": len(videos), "clips": options.clips, "rounds": options.rounds},
         seconds=time.monotonic() - begin,
         notes=tuple(notes),
         figures={**asdict(figures), "voxceleb2_hours": hours},
@@ -148,10 +147,10 @@ def run(options: Options) -> CommandResult:
     )
 
 
-def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
+def _measure(options: Options, videos: Sequence[Path], folder: Path) -> Figures:
     config = ClipConfig()
     detector, detector_s = _warm_detector()
-    chosen = [films[i % len(films)] for i in range(options.clips)]
+    chosen = [videos[i % len(videos)] for i in range(options.clips)]
     spec = _plan(chosen, folder, config)
     reports: list[ShardReport] = []
 
@@ -160,16 +159,18 @@ def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
             decoder.start()
             reports.append(process_shard(spec, detector, decoder))
 
-    prepared = {film: stage_floor.prepare(film, detector, config) for film in dict.fromkeys(chosen)}
-    clips = [prepared[film] for film in chosen]
-    ways: dict[str, tuple[Callable[[], object], int]] = {"start": (_start_decoder, 1), "ours": (ours, len(chosen))}
-    ways |= {name: (part, len(chosen)) for name, part in stage_floor.pure_parts(clips, detector, config).items()}
+    prepared = {video: stage_floor.prepare_measured_clip(video, detector, config) for video in dict.fromkeys(chosen)}
+    clips = [prepared[video] for video in chosen]
+    methods: dict[str, tuple[Callable[[], object], int]] = {"start": (_start_decoder, 1), "ours": (ours, len(chosen))}
+    methods |= {
+        name: (part, len(chosen)) for name, part in stage_floor.stage_functions(clips, detector, config).items()
+    }
     if options.usual and reference_script.can_run():
-        ways["usual"] = lambda: _usual(chosen, folder, detector, config.size), len(chosen)
+        methods["usual"] = lambda: _run_reference(chosen, folder, detector, config.size), len(chosen)
     ours()
     reports.clear()
-    costs = take_turns(ways, options.rounds, warm_up=False)
-    # The decoder's process ends with each round, so that its CPU seconds are counted; its start is not the clips'.
+    costs = measure_interleaved(methods, options.rounds, warm_up=False)
+    # The decoder process ends with each round, so that its CPU seconds are counted. Its start is subtracted below.
     start = costs["start"]
     whole = costs["ours"]
     report = reports[-1]
@@ -187,7 +188,7 @@ def _measure(options: Options, films: Sequence[Path], folder: Path) -> Figures:
 
 
 def _warm_detector() -> tuple[LandmarkDetector, float]:
-    """The detector, loaded, and the CPU seconds that this took."""
+    """Return the loaded detector, and the CPU seconds of loading it."""
     import numpy as np
 
     begin = cpu_seconds()
@@ -201,11 +202,11 @@ def _start_decoder() -> None:
         decoder.start()
 
 
-def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
-    """The films as clips of one shard, whose plan is written below `folder`."""
+def _plan(videos: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
+    """Write a plan with the videos as clips of one shard below `folder`; return the shard's spec."""
     clips = [
-        PlannedClip(ClipKey(film.stem, "film", f"{number:05d}"), film.name, film.stat().st_size, "train", 0)
-        for number, film in enumerate(films)
+        PlannedClip(ClipKey(video.stem, "film", f"{number:05d}"), video.name, video.stat().st_size, "train", 0)
+        for number, video in enumerate(videos)
     ]
     root, corpus = str(folder / "set"), str(folder / "corpus")
     settings = {"clip": asdict(config)}
@@ -215,10 +216,10 @@ def _plan(films: Sequence[Path], folder: Path, config: ClipConfig) -> ShardSpec:
     return ShardSpec(root, corpus, "train", 0, config, config_sha256, digest)
 
 
-def _usual(films: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
-    for film in films:
+def _run_reference(videos: Sequence[Path], folder: Path, detector: LandmarkDetector, size: int) -> None:
+    for video in videos:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            reference_script.prepare_film(film, Path(scratch), detector, size)
+            reference_script.process_video(video, Path(scratch), detector, size)
 
 
 def _median_stages(reports: Sequence[ShardReport], num_clips: int) -> dict[str, float]:
@@ -228,10 +229,10 @@ def _median_stages(reports: Sequence[ShardReport], num_clips: int) -> dict[str, 
 
 def _table(figures: Figures) -> Table:
     table = Table(title=f"A clip, on {in_words(figures.machine)}", title_justify="left")
-    for column in ("way", "CPU ms", "wall ms", "share of parts", "clips/s a core"):
-        table.add_column(column, justify="left" if column == "way" else "right")
+    for column in ("method", "CPU ms", "wall ms", "share of parts", "clips/s a core"):
+        table.add_column(column, justify="left" if column == "method" else "right")
     total = figures.parts_cpu_s
-    for name, cost in (*figures.parts.items(), ("ours", figures.ours), ("usual script", figures.usual)):
+    for name, cost in (*figures.parts.items(), ("ours", figures.ours), ("reference script", figures.usual)):
         if cost is not None:
             cells = (f"{cost.cpu_s * 1e3:.1f}", f"{cost.wall_s * 1e3:.1f}", f"{cost.cpu_s / total:.1%}")
             table.add_row(name, *cells, f"{1 / cost.cpu_s:.2f}")

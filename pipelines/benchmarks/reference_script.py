@@ -1,7 +1,7 @@
-"""How public scripts prepare VoxCeleb, as a peer to measure: all frames to PNG files, every one of them looked at.
+"""How public scripts prepare VoxCeleb, for comparison: write all frames to PNG files, and detect in every one.
 
-The originals find faces with S3FD and points with FAN on a GPU, or with dlib. Here the detector is the caller's, so
-that the difference measured is that of the way, not of the networks.
+The original scripts detect faces with S3FD and landmarks with FAN on a GPU, or with dlib. Here the caller passes the
+detector, so that the comparison is of the procedures, not of the networks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pipelines.media.video import ffmpeg_executable
 
 
 def can_run() -> bool:
-    """Whether scikit-image is here: it reads, resizes and writes the pictures."""
+    """Whether scikit-image, which reads, resizes and writes the images, is installed."""
     return find_spec("skimage") is not None
 
 
-def prepare_film(film: Path, folder: Path, detector: LandmarkDetector, size: int) -> int:
-    """Write every frame, then every face, of a film below `folder`; returns the number of faces.
+def process_video(video: Path, folder: Path, detector: LandmarkDetector, size: int) -> int:
+    """Write every frame, then every face, of a video below `folder`; return the number of faces.
 
-    One ffmpeg process a film; per frame: read the PNG, detect, cut the face out, resize with anti-aliasing, write a PNG
+    One ffmpeg process per video. Per frame: read the PNG, detect, crop the face, resize with anti-aliasing, write a PNG
     of `size` pixels and the points.
 
     Raises:
@@ -35,10 +35,10 @@ def prepare_film(film: Path, folder: Path, detector: LandmarkDetector, size: int
     frames, faces = folder / "frames", folder / "faces"
     for made in (frames, faces):
         made.mkdir(parents=True)
-    command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-i", f"file:{film}", str(frames / "%06d.png")]
+    command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-i", f"file:{video}", str(frames / "%06d.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OSError(f"ffmpeg cannot read {film}: {done.stderr.strip()}")
+        raise OSError(f"ffmpeg cannot read {video}: {done.stderr.strip()}")
     return sum(_prepare_frame(file, faces, detector, size) for file in sorted(frames.iterdir()))
 
 
@@ -59,7 +59,7 @@ def _prepare_frame(file: Path, folder: Path, detector: LandmarkDetector, size: i
 def _square(
     image: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "68 2"]
 ) -> tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "68 2"]]:
-    """The square that our own rule cuts for this one frame, as far as it lies in the picture, and the points in it."""
+    """Return the square of Sfumato's crop rule for this frame, clipped to the image, and the points in it."""
     affine = crop_affine(landmarks[None], CropRule(), 1)
     side = max(1, round(float(affine[0, 0])))
     corner = np.rint(affine[:, 2] - side / 2).astype(int)

@@ -1,4 +1,4 @@
-"""What benchmarks share: CPU seconds of ways that take turns, the machine, an outcome with figures."""
+"""Shared by the benchmarks: CPU seconds of several methods in interleaved rounds, and a result with figures."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from pipelines.machine import cpu_seconds
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one item: of all cores together, and on the clock."""
+    """CPU seconds (over all cores) and wall-clock seconds per item."""
 
     cpu_s: float
     wall_s: float
 
 
 @dataclass(frozen=True)
-class BenchOutcome(CommandResult):
-    """An outcome that carries its figures and their ratios into the JSON."""
+class BenchmarkResult(CommandResult):
+    """A command result with figures and ratios, which are part of its JSON."""
 
     figures: Mapping[str, Any] = field(default_factory=dict)
     ratios: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One JSON object on one line."""
+        """Return one JSON object on one line."""
         plain = {**json.loads(super().to_json()), "figures": dict(self.figures), "ratios": dict(self.ratios)}
         return json.dumps(plain, ensure_ascii=False)
 
 
-def take_rounds(
-    ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
+def measure_rounds(
+    methods: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, list[Cost]]:
-    """Cost of an item each way in each of some rounds, in which every way has its turn.
+    """Measure each method once per round, and return its cost per item in each round.
 
     Args:
-        ways: what to do, and how many items that makes.
-        warm_up: whether a first round, which fills caches, is done and does not count.
+        methods: name -> (function to measure, number of items it processes).
+        warm_up: run a first round, which fills caches and does not count.
     """
-    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    costs: dict[str, list[Cost]] = {name: [] for name in methods}
     with progress() as bar:
-        task = bar.add_task("rounds", total=(rounds + warm_up) * len(ways))
+        task = bar.add_task("rounds", total=(rounds + warm_up) * len(methods))
         for number in range(rounds + warm_up):
-            for name, (act, num_items) in ways.items():
+            for name, (act, num_items) in methods.items():
                 cpu, wall = cpu_seconds(), time.perf_counter()
                 act()
                 cost = Cost((cpu_seconds() - cpu) / num_items, (time.perf_counter() - wall) / num_items)
@@ -57,13 +57,13 @@ def take_rounds(
     return costs
 
 
-def take_turns(
-    ways: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
+def measure_interleaved(
+    methods: Mapping[str, tuple[Callable[[], object], int]], rounds: int, *, warm_up: bool = True
 ) -> dict[str, Cost]:
-    """Median cost of an item each way; see `take_rounds`."""
-    return {name: median(found) for name, found in take_rounds(ways, rounds, warm_up=warm_up).items()}
+    """Return the median cost per item of each method; see `measure_rounds`."""
+    return {name: median(found) for name, found in measure_rounds(methods, rounds, warm_up=warm_up).items()}
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """The median of each kind of seconds."""
+    """Return the medians of CPU and wall-clock seconds."""
     return Cost(statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs))

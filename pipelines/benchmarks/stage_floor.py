@@ -1,4 +1,4 @@
-"""The parts of preprocessing that cannot be left out, each alone: no process, no pipe, no checks, no file written."""
+"""The indispensable stages of preprocessing, each alone: without processes, pipes, checks or files."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ NAMES = ("decode", "landmarks", "crop", "encode")
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedClip:
-    """A clip with what our way makes of it: the same frames are looked at and kept when its parts are measured."""
+class MeasuredClip:
+    """A clip with the frames that preprocessing samples and keeps, for measuring the stages on the same frames."""
 
     path: Path
     info: ClipInfo
     frames: Sequence[Frame]
-    """Those looked at."""
+    """The candidate frames."""
     row: ClipRow | None
     """None when the clip is rejected."""
 
     @property
     def kept(self) -> list[UInt8[np.ndarray, "height width 3"]]:
-        """Pictures of the frames kept."""
+        """Pixels of the frames kept."""
         wanted = frozenset(self.row.frame_index if self.row is not None else ())
         return [frame.image for frame in self.frames if frame.index in wanted]
 
 
-def prepare(path: Path, detector: LandmarkDetector, config: ClipConfig) -> PreparedClip:
-    """Take a clip our way, and keep its frames. Raises ClipRejected when it cannot be decoded."""
+def prepare_measured_clip(path: Path, detector: LandmarkDetector, config: ClipConfig) -> MeasuredClip:
+    """Preprocess a clip and hold its frames. Raises ClipRejected when it cannot be decoded."""
     watch = Stopwatch()
     clip = PlannedClip(ClipKey(path.stem, "film", "0"), path.name, path.stat().st_size, "train", 0)
     with Decoder() as decoder:
-        looked = prepare_clip(clip, path, None, decoder, config, watch)
-        frames = list(looked.frames)
-        (found,) = detector.follow([looked.candidates])
+        prepared = prepare_clip(clip, path, None, decoder, config, watch)
+        frames = list(prepared.frames)
+        (found,) = detector.follow([prepared.candidates])
         row: ClipRow | None = None
         with contextlib.suppress(ClipRejected):
-            row = make_row(looked, found, decoder, config, watch)
-    return PreparedClip(path, looked.info, frames, row)
+            row = make_row(prepared, found, decoder, config, watch)
+    return MeasuredClip(path, prepared.info, frames, row)
 
 
-def pure_parts(
-    clips: Sequence[PreparedClip], detector: LandmarkDetector, config: ClipConfig
+def stage_functions(
+    clips: Sequence[MeasuredClip], detector: LandmarkDetector, config: ClipConfig
 ) -> dict[str, Callable[[], None]]:
-    """Name -> the part for all clips."""
+    """Return stage name -> function that runs the stage on all clips."""
     crops = [crop for clip in clips for crop in _crops(clip, config)]
 
     def landmarks() -> None:
@@ -87,7 +87,7 @@ def pure_parts(
 
 
 def decode_frames(path: Path, indices: Sequence[int], info: ClipInfo) -> list[UInt8[np.ndarray, "height width 3"]]:
-    """RGB pixels of some frames, decoded by one thread from the film's beginning to the last of them."""
+    """Return the pixels of some frames, decoded by one thread from the video's beginning to the last of them."""
     wanted = frozenset(indices)
     pictures: list[UInt8[np.ndarray, "height width 3"]] = []
     with av.open(str(path)) as container:
@@ -101,14 +101,14 @@ def decode_frames(path: Path, indices: Sequence[int], info: ClipInfo) -> list[UI
     return pictures
 
 
-def _crops(clip: PreparedClip, config: ClipConfig) -> list[UInt8[np.ndarray, "size size 3"]]:
+def _crops(clip: MeasuredClip, config: ClipConfig) -> list[UInt8[np.ndarray, "size size 3"]]:
     if clip.row is None:
         return []
     return [crop(image, clip.row.crop_affine, config.size) for image in clip.kept]
 
 
-def mean_frames(clips: Sequence[PreparedClip]) -> dict[str, float]:
-    """Frames of a clip, on average: in the film, decoded, looked at, kept."""
+def mean_frames(clips: Sequence[MeasuredClip]) -> dict[str, float]:
+    """Return the mean number of frames per clip: in the file, decoded, sampled, kept. Keys are part of the JSON."""
     counts = {
         "in the film": [clip.info.num_frames for clip in clips],
         "decoded": [clip.frames[-1].index + 1 for clip in clips],

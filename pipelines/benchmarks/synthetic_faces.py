@@ -1,4 +1,4 @@
-"""Parametric heads as a yardstick for landmark detectors: their 68 points are known, in any number of pictures."""
+"""Measure landmark detectors on synthetic heads, whose 68 points are known in any number of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from rich.table import Table
 
-from pipelines.benchmarks.point_errors import PARTS, error_of, is_of, per_mille, percent
+from pipelines.benchmarks.point_errors import PARTS, error_of, per_mille, percent, shows_face
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face import LandmarkDetector, make_face
 from pipelines.faces.face_detectors import FaceDetector
@@ -19,12 +19,12 @@ from pipelines.synthetic.motion.motion import Motion
 
 FRAMES_OF_EACH = 2
 _SIZE = 256
-_SAME_FACE = 0.3  # overlap of a box with the one around the points: another face's or a background's has next to none
+_SAME_FACE_IOU = 0.3  # least overlap of a box with the one around the points; a false detection has almost none
 
 
 @dataclass(frozen=True, eq=False)
 class KnownFace:
-    """A picture of one face whose points are known: x and y in its pixels."""
+    """An image of one face whose points are known: x and y in pixels."""
 
     image: UInt8[np.ndarray, "height width 3"]
     points: Float[np.ndarray, "68 2"]
@@ -32,24 +32,24 @@ class KnownFace:
 
 @dataclass(frozen=True, eq=False)
 class KnownFigures:
-    """What was measured on known faces."""
+    """Measurements on known faces."""
 
     num_faces: int
     errors: Mapping[str, Sequence[Float[np.ndarray, " points"]]]
-    """By detector, one of each face found, in units of the eyes' distance."""
+    """Detector -> errors of each face found, in units of the eye distance."""
     num_boxes: int
-    """Faces that YuNet found."""
+    """Number of faces that YuNet found."""
 
 
-def draw_known(num_people: int) -> Iterator[list[KnownFace]]:
-    """Two frames of each person: the first `num_people` of a corpus without tracks, before its films are compressed."""
+def render_known_faces(num_people: int) -> Iterator[list[KnownFace]]:
+    """Yield two uncompressed frames of each person: the first `num_people` of a corpus with procedural motion."""
     from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
     renderer = Renderer(_SIZE)
     config = CorpusConfig(identities=max(1, num_people), videos=1, size=_SIZE, motion="procedural")
     for spec, _ in zip(plan_clips(config), range(num_people), strict=False):
         person, scene, motion = cast(spec, config, ())
-        # A quarter and three quarters into the clip: two expressions and poses of their own.
+        # A quarter and three quarters into the clip, which differ in pose and expression.
         moments = [_moment(motion, len(motion) * (1 + 2 * part) // 4) for part in range(FRAMES_OF_EACH)]
         drawn = renderer.frames([person] * FRAMES_OF_EACH, [scene] * FRAMES_OF_EACH, moments)
         pairs = zip(drawn.images.numpy(), drawn.points.double().numpy(), strict=True)
@@ -67,24 +67,24 @@ def measure_known(
     people: Iterable[Sequence[KnownFace]],
     advance: Callable[[], None],
 ) -> KnownFigures:
-    """Show every face to every detector. `advance` is called after each person."""
+    """Run every detector on every face. `advance` is called after each person."""
     errors: dict[str, list[Float[np.ndarray, " points"]]] = {name: [] for name in detectors}
     num_faces = num_boxes = 0
     for known in people:
         for face in known:
             num_faces += 1
             for name, detector in detectors.items():
-                there = [found for found in detector.detect(face.image) if is_of(found, face.points)]
+                there = [found for found in detector.detect(face.image) if shows_face(found, face.points)]
                 errors[name] += [error_of(found.landmarks, face.points) for found in there[:1]]
             around = make_face(face.points, 1.0).box
             (boxes,) = yunet.find([face.image])
-            num_boxes += any(overlap(box, around) > _SAME_FACE for box in boxes)
+            num_boxes += any(overlap(box, around) > _SAME_FACE_IOU for box in boxes)
         advance()
     return KnownFigures(num_faces, errors, num_boxes)
 
 
 def known_table(figures: KnownFigures) -> Table:
-    """A line per detector, and YuNet's."""
+    """Return a table with a row per detector, and one for YuNet."""
     table = Table("detector", "found", "68", *PARTS, title="Parametric heads", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -97,7 +97,7 @@ def known_table(figures: KnownFigures) -> Table:
 
 
 def known_counts(figures: KnownFigures) -> dict[str, int]:
-    """The table's figures as whole numbers, for `--json`: errors in thousandths of the eye distance."""
+    """Return the table's figures as integers, for `--json`: errors in thousandths of the eye distance."""
     counts = {"heads": figures.num_faces, "yunet heads found": figures.num_boxes}
     for name, errors in figures.errors.items():
         counts[f"{name} heads found"] = len(errors)

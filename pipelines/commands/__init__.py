@@ -1,1 +1,1 @@
-"""One file per command on shards."""
+"""The subcommands on videos and data sets, one module each."""

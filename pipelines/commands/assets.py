@@ -1,4 +1,4 @@
-"""`sfumato assets list|fetch|verify`: the pretrained files and demo clips."""
+"""`sfumato assets list|fetch|verify`: manage the pretrained files and demo clips."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pipelines.cli import Artefact, CommandResult, console
 
 @dataclass(frozen=True)
 class Options:
-    """Pretrained files and demo clips: where they come from is fixed by sha256."""
+    """List, fetch or verify pretrained files and demo clips. Each file is pinned by its sha256."""
 
     action: tyro.conf.Positional[Literal["list", "fetch", "verify"]]
-    """`list` shows the catalogue, `fetch` brings files into the cache, `verify` reads and checks what is there."""
+    """`list` shows the catalogue, `fetch` downloads files into the cache, `verify` checks cached files."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Names of the catalogue; all of them when none is given. `fetch` brings what has no other source than its
-    authors' site only by name."""
+    """Names from the catalogue; by default all. `fetch` skips files that only their authors' site offers unless they
+    are named."""
 
 
 def run(options: Options) -> CommandResult:
-    """Do one of the three. Raises AssetError for an unknown name or a file that no source gives."""
+    """Run the action. Raises AssetError for an unknown name, or a file that cannot be fetched from any source."""
     begin = time.monotonic()
     chosen = [assets.find(name) for name in dict.fromkeys(options.names)] or _all_for(options.action)
     if options.action == "list":
@@ -38,17 +38,17 @@ def run(options: Options) -> CommandResult:
 
 
 def _all_for(action: str) -> list[Asset]:
-    """The whole catalogue; for `fetch` without the large files that one site alone has, which few machines need."""
-    return [asset for asset in ASSETS.values() if action != "fetch" or asset.carrier or not asset.url]
+    """Return the whole catalogue; for `fetch`, without the large files that only one site offers and few users need."""
+    return [asset for asset in ASSETS.values() if action != "fetch" or asset.package or not asset.url]
 
 
 def _list(chosen: list[Asset], begin: float) -> CommandResult:
     table = Table("name", "bytes", "licence", "from", "cached")
     table.columns[1].justify = "right"
     for asset in chosen:
-        origin = "this package" if asset.vendored else str(asset.carrier or asset.url)
+        source = "this package" if asset.vendored else str(asset.package or asset.url)
         table.add_row(
-            asset.name, f"{asset.num_bytes:,}", asset.licence, origin, "yes" if assets.is_cached(asset) else "no"
+            asset.name, f"{asset.num_bytes:,}", asset.licence, source, "yes" if assets.is_cached(asset) else "no"
         )
     console().print(table)
     cached = sum(assets.is_cached(asset) for asset in chosen)

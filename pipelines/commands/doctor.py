@@ -1,4 +1,4 @@
-"""`sfumato doctor`: is everything here that a run needs, and if not, what to type."""
+"""`sfumato doctor`: check that this machine has everything Sfumato needs, and say how to install what is missing."""
 
 import ctypes
 import importlib.metadata
@@ -24,24 +24,24 @@ from pipelines.commands.system_libraries import LIBRARIES, family_of, how_to_ins
 
 State = Literal["ok", "note", "missing"]
 
-_LEAST_RAM_GIB = 4.0
-_LEAST_DISK_GIB = 5.0
+_MIN_RAM_GIB = 4.0
+_MIN_DISK_GIB = 5.0
 
 
 @dataclass(frozen=True)
 class Options:
     """Check this installation: packages, system libraries, ffmpeg, the face detector, disk, port.
 
-    Exits 1 when something required is missing; the table says how to get it.
+    Exits 1 when something required is missing; the table says how to install it.
     """
 
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8000
-    """The port `sfumato serve` is meant to listen on."""
+    """The port that `sfumato serve` will listen on."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table; `remedy` says what to do when `state` is not "ok"."""
+    """One row of the table. `remedy` says what to do when `state` is not "ok"."""
 
     name: str
     state: State
@@ -50,7 +50,7 @@ class Check:
 
 
 def run(options: Options) -> CommandResult:
-    """Run every check, show them as a table on stderr; `ok` is False when something required is missing."""
+    """Run every check and print a table to stderr. The result's `ok` is False when something required is missing."""
     started = time.monotonic()
     checks = [
         check_python(sys.version_info[:3]),
@@ -76,7 +76,7 @@ def run(options: Options) -> CommandResult:
 
 
 def check_python(version: tuple[int, ...]) -> Check:
-    """Python 3.11 or 3.12: what the pinned packages have wheels for."""
+    """Check for Python 3.11 or 3.12, for which the pinned packages have wheels."""
     found = ".".join(map(str, version))
     if (3, 11) <= version < (3, 13):
         return Check("Python", "ok", found)
@@ -84,19 +84,19 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 
 def check_machine() -> Check:
-    """CPU cores this process may use, memory, and room on the disk of the working directory."""
+    """Check CPU cores available to this process, memory, and free space on the disk of the working directory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
     found = f"{platform.machine()}, {cores} cores, {ram:.1f} GiB memory, {disk:.1f} GiB of disk free"
-    if ram < _LEAST_RAM_GIB or disk < _LEAST_DISK_GIB:
-        least = f"the demo wants {_LEAST_RAM_GIB:.0f} GiB of memory and {_LEAST_DISK_GIB:.0f} GiB of disk"
+    if ram < _MIN_RAM_GIB or disk < _MIN_DISK_GIB:
+        least = f"the demo wants {_MIN_RAM_GIB:.0f} GiB of memory and {_MIN_DISK_GIB:.0f} GiB of disk"
         return Check("machine", "note", found, least)
     return Check("machine", "ok", found)
 
 
 def check_gpu() -> Check:
-    """The CUDA devices that torch sees; none is fine."""
+    """Report the CUDA devices that torch sees; none is fine."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -124,12 +124,12 @@ def check_packages(
     version_of: Callable[[str], str | None],
     requirements_of: Callable[[str], Iterable[str]],
 ) -> list[Check]:
-    """Installed versions against this distribution's own requirements, one check for each extra.
+    """Compare installed versions with this distribution's own requirements, one check per extra.
 
     Args:
         requirements: as in the metadata: `name==1.0`, `name[part]>=2; extra == "training"`.
         version_of: distribution name -> installed version, None when it is not installed.
-        requirements_of: distribution name -> its own requirements, for what `[part]` asks for.
+        requirements_of: distribution name -> its own requirements, to resolve `[part]`.
     """
     groups: dict[str, list[Requirement]] = {}
     for requirement in map(Requirement, requirements):
@@ -163,13 +163,13 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _extra_of(requirement: Requirement) -> str:
-    """The extra that asks for `requirement`: the quoted word after `extra ==`; "" for a plain one."""
+    """Return the extra that `requirement` belongs to (the quoted word after `extra ==`), or "" for none."""
     _, found, rest = str(requirement.marker or "").partition('extra == "')
     return rest.partition('"')[0] if found else ""
 
 
 def check_opencv_pair(version_of: Callable[[str], str | None]) -> Check:
-    """opencv-python and opencv-contrib-python write the same files: they must be one version."""
+    """Check that opencv-python and opencv-contrib-python, which install the same files, have the same version."""
     plain, contrib = version_of("opencv-python"), version_of("opencv-contrib-python")
     if plain == contrib and plain is not None:
         return Check("OpenCV", "ok", f"{plain}, both packages")
@@ -178,7 +178,7 @@ def check_opencv_pair(version_of: Callable[[str], str | None]) -> Check:
 
 
 def check_system_libraries() -> list[Check]:
-    """The shared libraries that wheels expect from the system; looked for on Linux only."""
+    """Check the shared libraries that wheels expect from the system; on Linux only."""
     if sys.platform != "linux":
         return [Check("system libraries", "ok", f"not needed on {platform.system()}")]
     try:
@@ -198,7 +198,7 @@ def _check_library(library: str, family: str) -> Check:
 
 
 def check_ffmpeg() -> Check:
-    """An ffmpeg with an H.264 encoder: the one on PATH, else the one imageio-ffmpeg brings."""
+    """Check for an ffmpeg with an H.264 encoder: the one on PATH, else imageio-ffmpeg's."""
     from pipelines.media.video import ffmpeg_executable
 
     remedy = "pip install imageio-ffmpeg, or install ffmpeg and put it on PATH"
@@ -214,7 +214,7 @@ def check_ffmpeg() -> Check:
 
 
 def check_cache() -> Check:
-    """The folder of pretrained files can be written to."""
+    """Check that the cache folder of pretrained files is writable."""
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def check_cache() -> Check:
 
 
 def check_landmarks() -> Check:
-    """Find the face in the vendored picture for real, when the detector's file has been fetched."""
+    """Detect the face in the vendored picture, if the detector's file has been fetched."""
     name = "face landmarks"
     if not is_cached(find("face_landmarker")):
         return Check(name, "note", "the detector's file is not fetched yet", "sfumato assets fetch face_landmarker")
@@ -247,9 +247,9 @@ def check_landmarks() -> Check:
 
 
 def check_port(port: int) -> Check:
-    """The port of `sfumato serve` is free on loopback."""
+    """Check that the port of `sfumato serve` is free on loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections linger
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ignore sockets in TIME_WAIT
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
@@ -266,10 +266,10 @@ def _show(checks: Sequence[Check]) -> None:
     for _ in ("state", "name", "found"):
         table.add_column(overflow="fold")
     for check in checks:
-        # Text, not markup: "packages [training]" is no style.
+        # Text, not markup: rich would read "[training]" as a style.
         found = f"{check.found}\n-> {check.remedy}" if check.remedy else check.found
         table.add_row(Text(check.state, style=colours[check.state]), Text(check.name), Text(found))
     screen = console()
     if not screen.is_terminal:
-        screen.width = 200  # a log has no edge to fold at
+        screen.width = 200  # a log file does not fold lines
     screen.print(table)

@@ -1,4 +1,4 @@
-"""`sfumato forget ROOT --identity ID`: take a person out of a data set."""
+"""`sfumato forget ROOT --identity ID`: remove a person from a data set."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ from pipelines.dataset import forgotten_log
 from pipelines.dataset.manifest import read_manifest
 from pipelines.planning.plan_file import PlanFile
 
-_NOT_TOUCHED = "not touched: models trained on the data, copies of it, and the films themselves"
+_NOT_TOUCHED = "not touched: models trained on the data, copies of it, and the videos themselves"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Take a person out of a data set: frames, landmarks, sound, rejects and every mention of the name."""
+    """Remove a person from a data set: frames, landmarks, sound, rejects and every mention of the name."""
 
     root: tyro.conf.Positional[str]
     """The data set: a path or URL."""
     identity: str
-    """Whose clips to take out, as `plan.parquet` spells the name."""
+    """The identity to remove, spelled as in `plan.parquet`."""
     yes: bool = False
     """Do not ask before changing anything."""
 
 
 def run(options: Options) -> CommandResult:
-    """Find, ask, rewrite. An identity that was taken out before is no error: what an interruption left is finished.
+    """Find the identity, ask for confirmation, rewrite its shards.
+
+    An identity that was removed before is not an error: an interrupted removal is completed.
 
     Raises:
         FileNotFoundError: ROOT does not exist, or a file of the data set is missing.
-        ValueError: ROOT is no data set, nobody in it has this name, or there is nobody to ask.
+        ValueError: ROOT is not a data set, it has no such identity, or there is no terminal to confirm on.
     """
     begin = time.monotonic()
     if not storage.exists(options.root):
         raise FileNotFoundError(f"{options.root} does not exist")
-    read_manifest(options.root)  # first of all, say when this is no data set
+    read_manifest(options.root)  # raises first when this is not a data set
     plan = PlanFile(options.root)
     holding = forget_identity.find_identity(options.root, plan, options.identity)
     if not holding.shards:
-        return _finish(options, plan, begin)
+        return _complete_earlier(options, plan, begin)
     question = f"{_quantity(holding)} of {options.identity!r} go for good"
     if not options.yes and not _confirmed(question):
         return CommandResult(
@@ -55,12 +57,14 @@ def run(options: Options) -> CommandResult:
         )
     with progress() as bar:
         task = bar.add_task("shards", total=len(holding.shards))
-        forget_identity.take_out(options.root, holding, lambda: bar.advance(task))
+        forget_identity.remove_identity(options.root, holding, lambda: bar.advance(task))
     notes = [f"{_quantity(holding)} are gone; {forgotten_log.LOG} keeps a hash of the name, not the name"]
     if holding.copies:
-        notes.append(f"copies of the same films went, too: {_some(holding.copies)}")
+        notes.append(f"copies of the same videos went, too: {_some(holding.copies)}")
     if holding.remaining:
-        notes.append(f"the same films stay under other names: {_some(holding.remaining)}; forget those identities, too")
+        notes.append(
+            f"the same videos stay under other names: {_some(holding.remaining)}; forget those identities, too"
+        )
     return CommandResult(
         (Artefact("data set", options.root),),
         _counts(holding, len(holding.shards)),
@@ -69,15 +73,15 @@ def run(options: Options) -> CommandResult:
     )
 
 
-def _finish(options: Options, plan: PlanFile, begin: float) -> CommandResult:
-    """What is left to do for an identity that the plan does not name."""
+def _complete_earlier(options: Options, plan: PlanFile, begin: float) -> CommandResult:
+    """Complete an interrupted removal of an identity that the plan does not name any more."""
     digest = forgotten_log.hash_of(options.identity)
     earlier = [line for line in forgotten_log.read_log(options.root) if line.identity_sha256 == digest]
     if not earlier:
         close = get_close_matches(options.identity, sorted(forget_identity.known_identities(plan)), n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"{options.root} has no identity {options.identity!r}{hint}")
-    forget_identity.settle(options.root)
+    forget_identity.update_manifest(options.root)
     return CommandResult(
         (Artefact("data set", options.root),),
         {"clips": 0, "frames": 0, "shards": 0},

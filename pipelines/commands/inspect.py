@@ -1,4 +1,4 @@
-"""`sfumato inspect ROOT -o sheet.html`: one page to look at a data set."""
+"""`sfumato inspect ROOT -o sheet.html`: write an HTML page that previews a data set."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MAX_CLIPS = 200
 
 @dataclass(frozen=True)
 class Options:
-    """One page to look at a data set: faces with their landmarks, what was refused and why, how poses spread."""
+    """Write a page that previews a data set: faces with landmarks, rejected clips with reasons, pose statistics."""
 
     root: tyro.conf.Positional[str]
     """The data set: a path or URL."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = "sheet.html"
-    """Where the page goes: one HTML file that needs nothing else."""
+    """Path or URL of the page: one self-contained HTML file."""
     clips: int = 60
-    """Clips shown, spread over identities."""
+    """Number of clips shown, spread over identities."""
     seed: int = 0
-    """Which clips and shards are looked at."""
+    """Seed for the choice of clips and shards."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.clips <= _MAX_CLIPS:
@@ -36,11 +36,11 @@ class Options:
 
 
 def run(options: Options) -> CommandResult:
-    """Sample, draw, write.
+    """Sample the data set, render the page and write it.
 
     Raises:
         FileNotFoundError: ROOT does not exist, or a file of the data set is missing.
-        ValueError: ROOT is no data set, a file of it is damaged, or OUT lies inside it.
+        ValueError: ROOT is not a data set, a file of it is damaged, or OUT lies inside it.
     """
     begin = time.monotonic()
     if not storage.exists(options.root):
@@ -53,14 +53,14 @@ def run(options: Options) -> CommandResult:
         )
     if storage.is_folder(options.out):
         raise ValueError(f"{options.out} is a folder; OUT is the page's file")
-    seen = preview_sample.sample(options.root, manifest, options.clips, options.seed)
-    page = render(manifest, seen, options.seed).encode()
+    sampled = preview_sample.sample(options.root, manifest, options.clips, options.seed)
+    page = render(manifest, sampled, options.seed).encode()
     storage.write_bytes(options.out, page)
     counts = {
-        "clips": len(seen.strips),
-        "pictures": sum(len(strip.tiles) for strip in seen.strips),
-        "refused": sum(row["shown"] for row in seen.rejects),
-        "shards": seen.num_shards,
+        "clips": len(sampled.strips),
+        "pictures": sum(len(strip.tiles) for strip in sampled.strips),
+        "refused": sum(row["shown"] for row in sampled.rejects),
+        "shards": sampled.num_shards,
         "bytes": len(page),
     }
     return CommandResult((Artefact("page", options.out),), counts, time.monotonic() - begin)

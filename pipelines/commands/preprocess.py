@@ -1,4 +1,4 @@
-"""`sfumato preprocess SRC OUT`: videos -> shards, with Beam. Run again, it continues, and takes in what is new."""
+"""`sfumato preprocess SRC OUT`: turn videos into shards with Beam. A repeated run continues, and adds new clips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.preprocess.quality import QualityRule
 from pipelines.preprocess.run import RunnerOptions, finish_dataset
 from pipelines.preprocess.shard_worker import WorkerOptions
 
-_JPEG_BYTES_PER_PIXEL = 0.37  # q95 4:4:4 crops of faces: about 24 kB at 256 px
+_JPEG_BYTES_PER_PIXEL = 0.37  # face crops at quality 95, 4:4:4: about 24 kB at 256 px
 
 
 RENAMED_FLAGS = {
@@ -42,65 +42,68 @@ RENAMED_FLAGS = {
 
 @dataclass(frozen=True)
 class Options:
-    """Videos in, shards of face crops and landmarks out."""
+    """Turn videos into a data set of face crops and landmarks."""
 
     src: tyro.conf.Positional[str]
-    """Folder of videos, one video, an uncompressed .tar of videos, or a manifest (.jsonl or .csv: path, identity,
-    video, clip, split)."""
+    """Folder of videos, a video, an uncompressed .tar of videos, or a manifest (.jsonl or .csv with the columns path,
+    identity, video, clip, split)."""
     out: tyro.conf.Positional[str]
-    """Where the data set goes: a path or URL. An unfinished one is continued, new clips of SRC are added."""
+    """Path or URL of the data set. An unfinished one is continued; new clips of SRC are added."""
     layout: Layout = "auto"
-    """How SRC is laid out; `voxceleb` is identity/video/clip.mp4, or identity/video.mp4 with VoxCeleb's txt files."""
+    """Layout of SRC. `voxceleb`: identity/video/clip.mp4, or identity/video.mp4 with VoxCeleb's txt files of boxes."""
     test_list: str | None = None
-    """Identities to hold out for testing, one a line, or VoxCeleb's meta csv. VoxCeleb's own are always held out."""
+    """File of identities to hold out for testing, one per line, or VoxCeleb's meta csv. VoxCeleb's own test identities
+    are always held out."""
     detector: Literal["auto", "mediapipe", "face-alignment", "dlib"] = "mediapipe"
-    """Finds faces and their 68 landmarks. `auto` is face-alignment where a GPU and its weights are at hand."""
+    """Landmark detector (68 points). `auto` is face-alignment if a GPU and its weights are available, else
+    mediapipe."""
     face_detector: Literal["yunet", "s3fd", "blazeface"] = "yunet"
-    """Where face-alignment and dlib get their boxes from."""
+    """Face detector that gives face-alignment its boxes; dlib always uses yunet."""
     detector_weights: str | None = None
-    """Folder or URL with the detector's weights, where they are not in their usual places."""
+    """Folder or URL of the detector's weights, if they are not in the default locations."""
     device: str = "cpu"
-    """Device of the detector's network, such as `cuda`."""
+    """Device that the detector's networks run on, such as `cuda`."""
     frames_per_clip: int = 16
-    """Frames kept of each clip, spread over pose and expression."""
+    """Frames kept per clip, chosen to cover pose and expression."""
     min_frames: int = 9
-    """Frames with a face that a clip must have (K + 1 for K shots), else it is rejected."""
+    """Least number of frames with a face (K + 1 for K shots); clips with fewer are rejected."""
     size: int = 256
     """Side of the crops in pixels."""
     max_sample_fps: float = 12.5
-    """Frames looked at per second of film, at most."""
+    """Frames sampled per second of video, at most."""
     min_face: float = 32.0
-    """Smallest face accepted, in pixels of the source."""
+    """Smallest face accepted, in pixels of the source video."""
     min_sharpness: float = 3.0
     """Least sharpness accepted (variance of the Laplacian over the face)."""
     audio: bool = True
-    """Keep the clips' sound in the shards."""
+    """Store the clips' sound in the shards."""
     val_fraction: float = 0.05
     """Share of identities held out for validation, by hash of the identity."""
     test_fraction: float = 0.05
-    """Share of identities held out for testing; 0 where the source has test identities of its own."""
+    """Share of identities held out for testing, by hash; ignored if the source has test identities of its own."""
     shard_mb: int = 128
-    """Predicted size at which a shard is closed."""
+    """Predicted size of a shard in MiB."""
     licence: str = "not stated"
     """Licence of the source, recorded in the data set and its card."""
     add: bool = False
     """Add SRC to a data set that was begun from another source."""
     trial_clips: int = 8
-    """Clips tried before a large run, for a forecast; 0 for none."""
+    """Clips processed in a trial run before a large run, to forecast its cost; 0 disables."""
     decoder_timeout: float = 60.0
-    """Seconds that a film's decoder may be silent before the clip is given up."""
+    """Seconds without progress after which the decoder is ended and the clip fails."""
     max_failed_fraction: float = 0.1
-    """Share of a worker's clips that may fail (not: be rejected) before the run is stopped."""
+    """Share of a worker's clips that may fail (rejected clips do not count) before the run stops."""
     runner: str = "local"
-    """`local` (this machine), or a Beam runner by name (DataflowRunner, FlinkRunner, ...)."""
+    """`local` (this machine), or the name of a Beam runner (DataflowRunner, FlinkRunner, ...)."""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     """Shards made at once by the local runner."""
     accelerator: str | None = None
-    """GPU of each worker of a far engine, in Beam's words: `type:nvidia-tesla-t4;count:1;install-nvidia-driver`."""
+    """GPU of each worker of a remote runner, as a Beam resource hint:
+    `type:nvidia-tesla-t4;count:1;install-nvidia-driver`."""
     min_ram: str | None = None
-    """Least memory of each worker of a far engine, such as `8GB`."""
+    """Least memory of each worker of a remote runner, such as `8GB`."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """Flags that this verb does not know and Beam does."""
+    """Flags for Beam: those that Sfumato does not know."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -115,7 +118,7 @@ class Options:
             raise ValueError(f"max_failed_fraction must lie in (0, 1], got {self.max_failed_fraction}")
 
     def clip_config(self, detector: str) -> ClipConfig:
-        """What decides the content of a row. Raises ValueError for values out of range."""
+        """Return the config that determines a row's content. Raises ValueError for values out of range."""
         return ClipConfig(
             detector=detector,
             detector_boxes="yunet" if detector == "mediapipe" else self.face_detector,
@@ -128,7 +131,7 @@ class Options:
         )
 
     def plan_config(self) -> PlanConfig:
-        """What decides splits and shards."""
+        """Return the config that determines splits and shards."""
         frame_bytes = int(self.size**2 * _JPEG_BYTES_PER_PIXEL)
         return PlanConfig(
             val_fraction=self.val_fraction,
@@ -137,21 +140,21 @@ class Options:
             clip_bytes=self.frames_per_clip * frame_bytes,
         )
 
-    def engine(self) -> RunnerOptions:
-        """What runs the shards."""
-        tools = WorkerOptions(
+    def runner_options(self) -> RunnerOptions:
+        """Return the options of the runner and its workers."""
+        worker_options = WorkerOptions(
             device=self.device,
             weights=self.detector_weights,
             limits=Limits(stall_s=self.decoder_timeout),
             failure_budget=self.max_failed_fraction,
         )
         hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
-        wanted = {name: value for name, value in hints.items() if value is not None}
-        return RunnerOptions(self.runner, self.workers, self.beam_args, self.trial_clips, tools, wanted)
+        given = {name: value for name, value in hints.items() if value is not None}
+        return RunnerOptions(self.runner, self.workers, self.beam_args, self.trial_clips, worker_options, given)
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
-    """Take flags that are not ours as Beam's. Raises ValueError for what Beam does not know either."""
+    """Pass unknown flags to Beam. Raises ValueError for a flag that Beam does not know either."""
     from pipelines.preprocess.beam_runner import check_beam_args
 
     check_beam_args(args)
@@ -159,17 +162,17 @@ def accept_unknown(options: Options, args: list[str]) -> Options:
 
 
 def run(options: Options) -> CommandResult:
-    """Plan, run what is not done, and write the manifest last.
+    """Plan, make the shards that are not done, and write the manifest last.
 
     Raises:
         FileNotFoundError: SRC does not exist.
-        ValueError: nothing to do in SRC, or OUT holds a data set made with another config or other inputs.
+        ValueError: SRC holds no clip, or OUT holds a data set made with another config or from other inputs.
     """
     begin = time.monotonic()
     detector, reason = resolve_detector(options.detector, boxes=options.face_detector, weights=options.detector_weights)
     if options.detector == "auto":
         console().print(f"detector: {reason}")
-    config, plan_config, engine = options.clip_config(detector), options.plan_config(), options.engine()
+    config, plan_config, runner = options.clip_config(detector), options.plan_config(), options.runner_options()
     _probe_single_video(options.src)
     weights = require_weights(detector, boxes=config.detector_boxes, weights=options.detector_weights)
     settings = config_record(config, plan_config, weights)
@@ -179,12 +182,12 @@ def run(options: Options) -> CommandResult:
     corpus = prepared.plan.corpus
     source = options.src.rstrip("/").rpartition("/")[2] or options.src
     return finish_dataset(
-        prepared.plan, corpus, engine, source=source, licence=options.licence, notes=prepared.notes(), begin=begin
+        prepared.plan, corpus, runner, source=source, licence=options.licence, notes=prepared.notes(), begin=begin
     )
 
 
 def _probe_single_video(src: str) -> None:
-    """One video, named by hand: say at once what is wrong with it."""
+    """If SRC is a single local video, raise at once when it cannot be read."""
     named = PurePosixPath(src).suffix.lower() in VIDEO_SUFFIXES and storage.is_local(src)
     if named and storage.exists(src) and not storage.is_folder(src):
         with Decoder() as decoder:
@@ -192,7 +195,7 @@ def _probe_single_video(src: str) -> None:
 
 
 def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that the shards depend on besides the inputs: the config whose hash they carry."""
-    # Predicted sizes follow from the clip's config; as a difference of their own they would only puzzle.
+    """Return everything that the shards depend on besides the inputs: the config whose hash they record."""
+    # clip_bytes follows from the clip's config; listing it as a difference of its own would confuse.
     planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
     return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": dict(weights)}

@@ -1,4 +1,4 @@
-"""`sfumato retry ROOT`: try again what failed for reasons outside the clips. Finished shards are left as they are."""
+"""`sfumato retry ROOT`: retry clips that failed for reasons outside them. Finished shards do not change."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ RENAMED_FLAGS = {"--clip-timeout": "--decoder-timeout"}
 
 @dataclass(frozen=True)
 class Options:
-    """Try the failed clips of a finished data set again, as shards of their own beside the others."""
+    """Retry the failed clips of a finished data set, as additional shards."""
 
     root: tyro.conf.Positional[str]
-    """Data set made by `sfumato preprocess`: a path or URL."""
+    """Path or URL of a data set made by `sfumato preprocess`."""
     src: str | None = None
-    """Folder that the clips lie in, where they have moved since the data set was begun."""
+    """Folder of the clips, if they have moved since the data set was begun."""
     max_attempts: int = 3
-    """Clips that failed so often are left alone."""
+    """Clips that failed this often are not retried."""
     detector_weights: str | None = None
-    """Folder or URL with the detector's weights, where they are not in their usual places."""
+    """Folder or URL of the detector's weights, if they are not in the default locations."""
     decoder_timeout: float = 60.0
-    """Seconds that a film's decoder may be silent before the clip is given up."""
+    """Seconds without progress after which the decoder is ended and the clip fails."""
     device: str = "cpu"
-    """Device of the detector's network, such as `cuda`."""
+    """Device that the detector's networks run on, such as `cuda`."""
     runner: str = "local"
-    """`local` (this machine), or a Beam runner by name."""
+    """`local` (this machine), or the name of a Beam runner."""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     """Shards made at once by the local runner."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """Flags that this verb does not know and Beam does."""
+    """Flags for Beam: those that Sfumato does not know."""
 
     def __post_init__(self) -> None:
         if self.decoder_timeout <= 0:
@@ -57,7 +57,7 @@ class Options:
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
-    """Take flags that are not ours as Beam's. Raises ValueError for what Beam does not know either."""
+    """Pass unknown flags to Beam. Raises ValueError for a flag that Beam does not know either."""
     from pipelines.preprocess.beam_runner import check_beam_args
 
     check_beam_args(args)
@@ -65,11 +65,11 @@ def accept_unknown(options: Options, args: list[str]) -> Options:
 
 
 def run(options: Options) -> CommandResult:
-    """Plan supplement shards for what failed, run them, and bring the manifest up to date.
+    """Plan supplementary shards of the failed clips, make them, and update the manifest.
 
     Raises:
         FileNotFoundError: there is nothing at ROOT.
-        ValueError: ROOT is no finished data set.
+        ValueError: ROOT is not a finished data set.
         OSError: the run failed.
     """
     begin = time.monotonic()
@@ -77,11 +77,15 @@ def run(options: Options) -> CommandResult:
         raise FileNotFoundError(f"{options.root} does not exist")
     manifest, plan = read_manifest(options.root), PlanFile(options.root)
     corpus = storage.absolute(options.src) if options.src is not None else plan.corpus
-    # Failing again is what a retry must expect: no budget.
     limits = Limits(stall_s=options.decoder_timeout)
-    tools = WorkerOptions(device=options.device, weights=options.detector_weights, limits=limits, failure_budget=1.0)
-    summary = summarize(plan, corpus, tools)
-    # A retry that was interrupted has planned its shards already; they come first.
+    worker_options = WorkerOptions(
+        device=options.device,
+        weights=options.detector_weights,
+        limits=limits,
+        failure_budget=1.0,  # retried clips often fail again: never stop the run
+    )
+    summary = summarize(plan, corpus, worker_options)
+    # An interrupted retry has already planned its shards: make those first.
     begun = any(shard.spec.finished() is None for shard in summary.shards)
     if not begun:
         failed = list(failed_clips(plan, summary, collect_reports(summary), options.max_attempts))
@@ -94,17 +98,18 @@ def run(options: Options) -> CommandResult:
             )
         write_plan(options.root, plan.config, plan.corpus, _with_supplement(plan, failed))
         plan = PlanFile(options.root)
-    engine = RunnerOptions(options.runner, options.workers, options.beam_args, 0, tools)
+    runner = RunnerOptions(options.runner, options.workers, options.beam_args, 0, worker_options)
     before = manifest.counts["failed"]
-    outcome = finish_dataset(
-        plan, corpus, engine, source=manifest.source, licence=manifest.licence, notes=(), begin=begin
+    result = finish_dataset(
+        plan, corpus, runner, source=manifest.source, licence=manifest.licence, notes=(), begin=begin
     )
-    helped = before - outcome.counts["failed"]
-    return dataclasses.replace(outcome, notes=(f"{helped} of {before} failed clips did not fail again", *outcome.notes))
+    recovered = before - result.counts["failed"]
+    note = f"{recovered} of {before} failed clips did not fail again"
+    return dataclasses.replace(result, notes=(note, *result.notes))
 
 
 def _with_supplement(plan: PlanFile, failed: list[PlannedClip]) -> Iterable[list[PlannedClip]]:
-    """The plan, and after it one shard a split of what is tried again."""
+    """Yield the shards of the plan, then one shard per split with the clips to retry."""
     shard = itertools.count(plan.num_shards)
     yield from plan.all_clips()
     for split in SPLITS:

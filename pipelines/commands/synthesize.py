@@ -1,4 +1,4 @@
-"""`sfumato synthesize OUT`: a corpus of parametric talking heads with their truth. Run again, it continues."""
+"""`sfumato synthesize OUT`: render a corpus of synthetic talking heads with ground truth. A repeated run continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, progress
-from pipelines.storage.files import remove_leftovers
 from pipelines.synthetic.corpus.corpus import (
     MANIFEST,
     CorpusConfig,
@@ -29,38 +28,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Talking heads that nobody owns: people drawn from a seed, as VoxCeleb2-like mp4 with the truth beside each."""
+    """Render videos of synthetic people in VoxCeleb2's layout, each with its ground truth (landmarks, pose, motion)."""
 
     out: tyro.conf.Positional[str]
-    """Where the corpus goes: a path or URL. An unfinished one is continued."""
+    """Path or URL of the corpus. An unfinished one is continued."""
     identities: int = 100
-    """People."""
+    """Number of people."""
     videos: int = 2
-    """Videos of each, in other light, clothes and surroundings; with --paired the motions that everybody does."""
+    """Videos per person, each with other light, clothes and background; with --paired, the number of motions."""
     clips: int = 1
-    """Clips of each video."""
+    """Clips per video."""
     seconds: float = 4.0
     """Length of each clip."""
     fps: int = 25
-    """Pictures a second. A few are enough to train on: as many pictures then hold more of what a face can do."""
+    """Frames per second. A low rate suits training: the same number of frames then covers more poses and
+    expressions."""
     size: int = 256
-    """Side of the pictures in pixels."""
+    """Side of the frames in pixels."""
     seed: int = 0
-    """The same seed gives the same bytes; another one other people."""
+    """Random seed. The same seed gives the same bytes."""
     paired: bool = False
-    """Every person does every motion, frame by frame the same: ground truth for driving one face with another."""
+    """Every person performs every motion, frame by frame the same: ground truth for cross-identity reenactment."""
     motion: Literal["clips", "procedural"] = "clips"
-    """`clips` also recombines what faces do in the real clips of the assets, which are fetched once; `procedural` needs
-    nothing."""
+    """`clips` also recombines facial motion tracked in the real demo clips, which are fetched once; `procedural` needs
+    no downloads."""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
-    """Processes, one core each. They change nothing but the time it takes."""
+    """Number of processes, one core each. It does not change the output."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
 
     def corpus_config(self) -> CorpusConfig:
-        """What decides the clips. Raises ValueError for values out of range."""
+        """Return the config that determines the clips. Raises ValueError for values out of range."""
         return CorpusConfig(
             identities=self.identities,
             videos=self.videos,
@@ -75,15 +75,15 @@ class Options:
 
 
 def run(options: Options) -> CommandResult:
-    """Film the clips that are not there yet, and write the manifest last.
+    """Render the clips that do not exist yet, and write the manifest last.
 
     Raises:
-        ValueError: a value out of range, or OUT holds something else.
+        ValueError: a value out of range, or OUT is not an unfinished corpus with this config.
         OSError: a clip cannot be written.
     """
     begun = time.monotonic()
     config, out = options.corpus_config(), storage.absolute(options.out)
-    settings_of(out)  # what cannot go there is refused before anything is fetched or measured
+    settings_of(out)  # raises for an unusable OUT before anything is fetched
     from pipelines.synthetic.corpus.contact_sheet import SHEET, write_sheet
     from pipelines.synthetic.corpus.filming import Assignment, film_clips
     from pipelines.synthetic.motion.real_tracks import tracks_digest, tracks_of_clips
@@ -101,8 +101,8 @@ def run(options: Options) -> CommandResult:
                 rate = num_frames / (time.monotonic() - started)
                 bars.update(bar, advance=1, description=f"synthesize, {rate:.1f} frames/s")
         except BaseException:
-            if storage.is_local(out):  # stores keep no half-written files
-                remove_leftovers(out)
+            if storage.is_local(out):  # object stores keep no partial files
+                storage.remove_partial_files(out)
             raise
     seconds = time.monotonic() - started
     write_sheet(out, config)
@@ -118,7 +118,7 @@ def run(options: Options) -> CommandResult:
 
 
 def make_camera(size: int) -> Camera:
-    """The renderer on this machine's CPU."""
+    """Return the CPU renderer."""
     from pipelines.synthetic.render.renderer import Renderer
 
     return Renderer(size)

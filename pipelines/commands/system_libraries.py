@@ -1,4 +1,4 @@
-"""Shared libraries that Python wheels expect from the system, and how each distribution installs them."""
+"""Shared libraries that Python wheels expect from the system, and the install command of each distribution."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,7 @@ _INSTALLERS = {
 }
 _FAMILY_OF = {"ubuntu": "debian", "rhel": "fedora", "centos": "fedora", "opensuse": "suse", "sles": "suse"}
 
-# Shared libraries that wheels expect from the system (MediaPipe the first two, OpenCV the others) and the package
-# that brings each, in the order of _INSTALLERS.
+# Library -> package that contains it, in the order of _INSTALLERS. MediaPipe needs the first two, OpenCV the others.
 _PACKAGES_OF = {
     "libEGL.so.1": ("libegl1", "libglvnd-egl", "Mesa-libEGL1", "libglvnd"),
     "libGLESv2.so.2": ("libgles2", "libglvnd-gles", "Mesa-libGLESv2-2", "libglvnd"),
@@ -23,7 +22,7 @@ LIBRARIES = tuple(_PACKAGES_OF)
 
 
 def family_of(release: Mapping[str, str]) -> str:
-    """The family ("debian", "fedora", ...) of a distribution from its os-release; its ID when unknown."""
+    """Return the family ("debian", "fedora", ...) of a distribution from its os-release; its ID when unknown."""
     names = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
     for name in names:
         family = _FAMILY_OF.get(name.partition("-")[0], name)
@@ -33,7 +32,7 @@ def family_of(release: Mapping[str, str]) -> str:
 
 
 def how_to_install(library: str, family: str) -> str:
-    """The command that installs a system library on a family of distributions."""
+    """Return the command that installs a system library on a family of distributions."""
     if family == "alpine":
         return "Alpine is not supported: MediaPipe has no wheel for musl; use a Debian-based image"
     if family in _INSTALLERS:

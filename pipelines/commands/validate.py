@@ -1,4 +1,4 @@
-"""`sfumato validate ROOT`: reopen every file of a data set and check all it says."""
+"""`sfumato validate ROOT`: reopen every file of a data set and check its contents."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Options:
-    """Reopen every file of a data set and check all it says."""
+    """Reopen every file of a data set and check its contents against the index, the plan and the manifest."""
 
     root: tyro.conf.Positional[str]
     """The data set: a path or URL."""
     quick: bool = False
-    """Do not decode the pictures; their checksums are compared all the same."""
+    """Do not decode the images; their checksums are still compared."""
     workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
-    """Shards checked at once."""
+    """Number of shards checked at once."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -32,11 +32,11 @@ class Options:
 
 
 def run(options: Options) -> CommandResult:
-    """Check everything; every finding is a note, and with any the outcome is not ok.
+    """Check everything. Every finding is a note; any finding makes the result not ok.
 
     Raises:
         FileNotFoundError: ROOT does not exist.
-        ValueError: ROOT is no data set.
+        ValueError: ROOT is not a data set.
     """
     begin = time.monotonic()
     with progress() as bar:
@@ -47,10 +47,10 @@ def run(options: Options) -> CommandResult:
             workers=options.workers,
             advance=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    return _outcome(options.root, result, time.monotonic() - begin)
+    return _to_command_result(options.root, result, time.monotonic() - begin)
 
 
-def _outcome(root: str, result: Validation, seconds: float) -> CommandResult:
+def _to_command_result(root: str, result: Validation, seconds: float) -> CommandResult:
     number = len(result.findings)
     notes = [*result.notes, *map(str, result.findings[:_SHOWN])]
     if number > _SHOWN:

@@ -1,1 +1,1 @@
-"""Look after a data set: validate it, preview it, take a person out of it."""
+"""Maintain a data set: validate it, preview it, remove a person from it."""

@@ -1,8 +1,8 @@
-"""Take an identity out of a data set: find what it holds of it, rewrite those shards, settle plan and manifest.
+"""Remove an identity from a data set: find its clips, rewrite their shards, update plan and manifest.
 
-The order makes every stop harmless: the intent is recorded first; a shard loses its report before its part changes, so
-that half of it never looks like all; the plan names the identity until the last shard is rewritten; the manifest is
-replaced last. Asked again, it does what is left.
+The order of steps makes an interruption safe at any point: the request is logged first; a shard's report is removed
+before its part changes, so that a half-written shard never counts as done; the plan names the identity until the last
+shard is rewritten; the manifest is replaced last. A repeated call does the remaining steps.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
 from pipelines.preprocess.finalize import collect_reports, summarize, write_manifest
 from pipelines.preprocess.shard_worker import WorkerOptions
-from pipelines.storage.files import remove_leftovers
 from pipelines.storage.parquet import read_table
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What a data set holds of one identity."""
+    """The clips and shards that a data set holds of one identity."""
 
     identity: str
     num_clips: int
-    """Rows of the plan, clips of others that are copies of its films among them."""
+    """Clips in the plan, including other identities' clips that are copies of its videos."""
     num_frames: int
     shards: tuple[int, ...]
     copies: tuple[str, ...] = ()
-    """Clips of other identities that were refused as duplicates of its films: they go with it."""
+    """Clips of other identities that were rejected as duplicates of its videos: they are removed with it."""
     remaining: tuple[str, ...] = ()
-    """Clips of other identities that stay, though its films were refused as duplicates of them."""
+    """Clips of other identities that stay, although its videos were rejected as duplicates of them."""
 
 
 def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
-    """What the data set at `root` holds of an identity; no shards where it is not in the plan.
+    """Return what the data set at `root` holds of an identity; no shards if it is not in the plan.
 
     Raises:
         FileNotFoundError, ValueError: a shard's index is missing or damaged.
@@ -52,7 +51,7 @@ def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
     gone: list[dict[str, Any]] = []
     num_frames = 0
     for shard, rows in plan.shards():
-        here = [row for row in rows if concerns(row, identity)]
+        here = [row for row in rows if belongs_to(row, identity)]
         gone += here
         if here:
             num_frames += _count_frames(storage.join(root, schema.index_name(places[shard], shard)), identity)
@@ -74,8 +73,8 @@ def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
     )
 
 
-def concerns(row: Mapping[str, Any], identity: str) -> bool:
-    """Whether a row of the plan is a film of the identity, or a copy of one."""
+def belongs_to(row: Mapping[str, Any], identity: str) -> bool:
+    """Whether a row of the plan is a clip of the identity, or a copy of one."""
     return bool(row["identity"] == identity or (row["duplicate_of"] or "").startswith(f"{identity}/"))
 
 
@@ -88,16 +87,16 @@ def _count_frames(url: str, identity: str) -> int:
 
 
 def known_identities(plan: PlanFile) -> set[str]:
-    """Everyone in the plan."""
+    """Return all identities of the plan."""
     return {row["identity"] for _, rows in plan.shards() for row in rows}
 
 
-def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = None) -> None:
-    """Rewrite every shard that holds the identity, then plan, card and manifest. `advance` is called after each shard.
+def remove_identity(root: str, holding: Holding, advance: Callable[[], None] | None = None) -> None:
+    """Rewrite every shard that holds the identity, then plan, card and manifest. Calls `advance` after each shard.
 
     Raises:
         FileNotFoundError, ValueError: a shard is missing or damaged.
-        OSError: storage fails; asked again, it goes on.
+        OSError: storage fails; a repeated call continues.
     """
     manifest, plan = read_manifest(root), PlanFile(root)
     digest = forgotten_log.hash_of(holding.identity)
@@ -110,21 +109,21 @@ def take_out(root: str, holding: Holding, advance: Callable[[], None] | None = N
         if advance:
             advance()
     _rewrite_plan(root, plan, holding)
-    remove_leftovers(root)
-    settle(root)
+    storage.remove_partial_files(root)
+    update_manifest(root)
 
 
 def _rewrite_shard(
     root: str, config_sha256: str, split: str, shard: int, planned: Sequence[Mapping[str, Any]], identity: str
 ) -> None:
-    staying = [row for row in planned if not concerns(row, identity)]
+    staying = [row for row in planned if not belongs_to(row, identity)]
     spec_sha256 = schema.spec_digest(config_sha256, staying)
     url = storage.join(root, schema.report_name(split, shard))
     seconds: Mapping[str, float] = {}
     if storage.exists(url):
         report = read_report(url)
         if report.spec_sha256 == spec_sha256:
-            return  # done before an interruption
+            return  # already rewritten by an interrupted call
         seconds = report.seconds
     keys = {names_of(row) for row in staying}
     rows = shard_readback.read_rows(root, split, shard)
@@ -145,15 +144,15 @@ def _rewrite_shard(
 
 def _rewrite_plan(root: str, plan: PlanFile, holding: Holding) -> None:
     if holding.shards:
-        staying = ([to_clip(row) for row in rows if not concerns(row, holding.identity)] for _, rows in plan.shards())
-        write_plan(root, plan.config, plan.corpus, staying)  # a shard without clips is an empty row group
+        staying = ([to_clip(row) for row in rows if not belongs_to(row, holding.identity)] for _, rows in plan.shards())
+        write_plan(root, plan.config, plan.corpus, staying)  # a shard without clips becomes an empty row group
 
 
-def settle(root: str) -> DatasetManifest:
-    """Count again from the reports and the plan, and write card and manifest where they say something else.
+def update_manifest(root: str) -> DatasetManifest:
+    """Recompute card and manifest from the reports and the plan, and write them if they have changed.
 
     Raises:
-        FileNotFoundError, ValueError: ROOT is no data set.
+        FileNotFoundError, ValueError: `root` is not a data set.
         OSError: a shard is not done, or was made for other inputs than the plan's.
     """
     manifest, plan = read_manifest(root), PlanFile(root)

@@ -1,4 +1,4 @@
-"""Numbers for looking at a data set: histograms, pose coverage, and what another threshold would have let through."""
+"""Statistics for the preview page: histograms, pose coverage, and the effect of lower quality thresholds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from pipelines.preprocess.quality import QualityRule
 
 _NUM_BINS = 30
-_FEWEST_BINS = 9
-_CUT = 0.002  # share of the values at either end that must not stretch a histogram
+_MIN_BINS = 9
+_TAIL_SHARE = 0.002  # share of the values at either end that is left out of a histogram's range
 POSE_STEP = 5
 _YAW_REACH, _PITCH_REACH = 60, 40
 _BY_THRESHOLD = {"min_frames": "too_few_frames", "min_face": "too_small", "min_sharpness": "blurred"}
@@ -22,47 +22,47 @@ _EASINGS = (0.9, 0.75, 0.5, 0.25, 0.0)
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of values between edges; what lies outside is counted at the ends."""
+    """Counts of values between edges; values outside are counted in the first or last bin."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     median: float
     low: float
-    """The least of all values; `high`: the most."""
+    """Smallest value; `high` is the largest."""
     high: float
     whole: bool = False
-    """Whether the values are whole numbers: bins then lie around them."""
+    """Whether the values are integers, at the centres of the bins."""
 
     @property
     def ticks(self) -> tuple[float, float, float]:
-        """What to write below the first bin, the middle and the last."""
+        """Labels below the first, the middle and the last bin."""
         half = 0.5 if self.whole else 0.0
         return self.edges[0] + half, self.edges[len(self.counts) // 2] + half, self.edges[-1] - half
 
     @property
     def median_at(self) -> float:
-        """Where the median lies between the first edge (0) and the last (1), all bins equally wide."""
+        """Position of the median between the first edge (0) and the last (1), with all bins drawn equally wide."""
         return float(np.interp(self.median, self.edges, np.linspace(0, 1, len(self.edges))))
 
     @property
     def total(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return sum(self.counts)
 
 
 def histogram(
     values: Float[np.ndarray, " values"], *, whole: bool = False, logarithmic: bool = False
 ) -> Histogram | None:
-    """Spread values over some thirty bins; None without a finite one.
+    """Count values in about thirty bins; None if no value is finite.
 
     Args:
-        whole: they are whole numbers, each its own bin where there are few.
-        logarithmic: bins grow in proportion, for what is never negative and has a long tail.
+        whole: the values are integers; each gets its own bin if there are few.
+        logarithmic: bins grow geometrically, for positive values with a long tail.
     """
     finite = values[np.isfinite(values)].astype(np.float64)
     if not finite.size:
         return None
-    low, high = (float(value) for value in np.quantile(finite, [_CUT, 1 - _CUT]))
+    low, high = (float(value) for value in np.quantile(finite, [_TAIL_SHARE, 1 - _TAIL_SHARE]))
     edges = _whole_edges(low, high) if whole else _edges(low, high, logarithmic)
     counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
     ends = float(finite.min()), float(finite.max())
@@ -72,7 +72,7 @@ def histogram(
 def _whole_edges(low: float, high: float) -> Float[np.ndarray, " edges"]:
     low, high = np.floor(low), np.ceil(high)
     step = max(1, int(np.ceil((high - low + 1) / _NUM_BINS)))
-    missing = max(0, _FEWEST_BINS - int(high - low + 1))  # a single bar as wide as the chart says nothing
+    missing = max(0, _MIN_BINS - int(high - low + 1))  # a single bar as wide as the chart is not readable
     return np.arange(low - missing // 2 - 0.5, high + missing - missing // 2 + 0.5 + step, step)
 
 
@@ -86,18 +86,18 @@ def _edges(low: float, high: float, logarithmic: bool) -> Float[np.ndarray, " ed
 
 @dataclass(frozen=True, eq=False)
 class PoseCoverage:
-    """How many frames look where: rows from looking up to looking down, columns from the picture's left to its right.
+    """Number of frames by head pose: rows from looking up to looking down, columns from the image's left to its right.
 
-    Cells are POSE_STEP degrees wide, `yaw` and `pitch` their edges; frames beyond the edges count in the last cells.
+    Cells are POSE_STEP degrees wide; `yaw` and `pitch` are their edges. Frames beyond them count in the last cells.
     """
 
     counts: Int64[np.ndarray, "pitches yaws"]
     yaw: tuple[int, ...]
     pitch: tuple[int, ...]
     frontal_share: float
-    """Frames within 15 degrees of frontal in both, 0-1."""
+    """Share of frames within 15 degrees of frontal in both angles, 0-1."""
     cells_filled: float
-    """Cells with at least one frame, 0-1."""
+    """Share of cells with at least one frame, 0-1."""
 
 
 def pose_coverage(yaw: Float[np.ndarray, " frames"], pitch: Float[np.ndarray, " frames"]) -> PoseCoverage:
@@ -120,9 +120,9 @@ def pose_coverage(yaw: Float[np.ndarray, " frames"], pitch: Float[np.ndarray, " 
 
 @dataclass(frozen=True)
 class Easing:
-    """A lower threshold: how many refused clips it would let through.
+    """A lower threshold, and the number of rejected clips that would pass it.
 
-    Of these, `num_unknown` were refused before everything was measured: a later threshold may refuse them yet.
+    `num_unknown` of these were rejected before everything was measured, so that a later check may still reject them.
     """
 
     value: float
@@ -132,7 +132,7 @@ class Easing:
 
 @dataclass(frozen=True)
 class Threshold:
-    """One threshold as the data set had it, how many clips it refused, and what lower ones would have done."""
+    """One threshold of the data set, the number of clips it rejected, and the effect of lower values."""
 
     name: str
     value: float
@@ -141,21 +141,21 @@ class Threshold:
 
 
 def near_misses(rule: QualityRule, rejects: Sequence[Mapping[str, Any]]) -> tuple[Threshold, ...]:
-    """Judge refused clips again by what was measured of them, with each threshold lowered alone.
+    """Evaluate rejected clips again by their stored measures, with one threshold lowered at a time.
 
     Args:
-        rejects: rows of the rejects (REJECT_SCHEMA); those refused for other reasons than a threshold stay refused.
+        rejects: rows of the rejects (REJECT_SCHEMA); clips rejected for other reasons than a threshold are ignored.
     """
-    judged = [row for row in rejects if row["code"] in _BY_THRESHOLD.values()]
+    considered = [row for row in rejects if row["code"] in _BY_THRESHOLD.values()]
     thresholds: list[Threshold] = []
     for name, code in _BY_THRESHOLD.items():
         now = float(getattr(rule, name))
         easings: list[Easing] = []
         for value in _lower(name, now):
             eased = {**vars(rule), name: value}
-            verdicts = [_passes(row, eased) for row in judged]
-            easings.append(Easing(value, sum(v is not False for v in verdicts), sum(v is None for v in verdicts)))
-        thresholds.append(Threshold(name, now, sum(row["code"] == code for row in judged), tuple(easings)))
+            passed = [_passes(row, eased) for row in considered]
+            easings.append(Easing(value, sum(p is not False for p in passed), sum(p is None for p in passed)))
+        thresholds.append(Threshold(name, now, sum(row["code"] == code for row in considered), tuple(easings)))
     return tuple(thresholds)
 
 
@@ -166,10 +166,10 @@ def _lower(name: str, now: float) -> list[float]:
 
 
 def _passes(row: Mapping[str, Any], rule: Mapping[str, Any]) -> bool | None:
-    """Whether a clip would pass now; None where what was measured lets it pass, but not all was measured."""
+    """Whether a clip would pass `rule`; None if all stored measures pass but some are missing."""
     checks = (("frames_with_face", "min_frames"), ("face_size", "min_face"), ("sharpness", "min_sharpness"))
     if any(row[measure] is not None and row[measure] < rule[threshold] for measure, threshold in checks):
         return False
     if row[dict(zip(_BY_THRESHOLD.values(), (m for m, _ in checks), strict=True))[row["code"]]] is None:
-        return False  # what it was refused for was not recorded: nothing says that it would pass
+        return False  # the measure it was rejected for was not recorded
     return True if all(row[measure] is not None for measure, _ in checks) else None

@@ -1,4 +1,4 @@
-"""One self-contained HTML page to look at a data set. Whatever the data holds is escaped; nothing is fetched."""
+"""Render the preview of a data set as one self-contained HTML page. All data is escaped, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHARTS = (
 
 
 def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
-    """The page. The same arguments give the same text."""
+    """Return the page as HTML. The same arguments give the same text."""
     style, script = (
         resources.files("pipelines.curation").joinpath("data", f"inspect.{kind}").read_text() for kind in ("css", "js")
     )
@@ -57,14 +57,14 @@ def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
             poses=poses,
             histograms=_histograms(gallery),
             thresholds=thresholds,
-            num_judged=sum(threshold.num_refused for threshold in thresholds),
+            num_considered=sum(threshold.num_refused for threshold in thresholds),
             total_seconds=total,
             seconds=[
                 (stage, value, value / total if total else 0.0)
                 for stage, value in sorted(manifest.stage_seconds.items(), key=lambda item: -item[1])
             ],
             sampled=_sampled(manifest, gallery, seed),
-            # Both are files of this package, and the page's policy runs no script but this one.
+            # Both are files of this package; the page's security policy allows no other script.
             style=Markup(style),
             script=Markup(script),
             script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -73,7 +73,7 @@ def render(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> str:
 
 
 def _environment(most: int) -> jinja2.Environment:
-    """Where the template is rendered; `most` frames are the darkest cell of the map."""
+    """Return the template environment; a cell with `most` frames is the darkest of the pose map."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.curation", "data"),
         autoescape=True,
@@ -91,7 +91,7 @@ def _environment(most: int) -> jinja2.Environment:
 
 
 def short(value: float) -> str:
-    """A number for people: about three digits, no exponent."""
+    """Format a number with about three digits and no exponent."""
     if not math.isfinite(value):
         return "unknown"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
@@ -110,7 +110,7 @@ def _figures(manifest: DatasetManifest) -> list[tuple[str, int]]:
 
 
 def _lines(tile: Tile) -> list[dict[str, str]]:
-    """The landmark image's lines on this face, as SVG paths in pixels of the crop."""
+    """Return the landmark image's lines on this face as SVG paths in pixels of the crop."""
     return [
         {
             "path": "M"
@@ -123,7 +123,7 @@ def _lines(tile: Tile) -> list[dict[str, str]]:
 
 
 def _refused(gallery: PreviewSample) -> dict[str, list[dict[str, Any]]]:
-    """The rows to be shown, by code."""
+    """Return the rejected clips to show, by code."""
     shown: dict[str, list[dict[str, Any]]] = {}
     for row in gallery.rejects:
         if row["shown"]:
@@ -160,4 +160,4 @@ def _sampled(manifest: DatasetManifest, gallery: PreviewSample, seed: int) -> st
     every = gallery.num_shards == len(manifest.shards)
     shards = f"all {gallery.num_shards:,}" if every else f"{gallery.num_shards:,} of {len(manifest.shards):,}"
     clips = f"{len(gallery.strips):,} of {manifest.counts.get('done', 0):,} clips"
-    return f"Looked into {shards} shards; shown are {clips}, chosen with seed {seed}."
+    return f"Sampled from {shards} shards: {clips}, chosen with seed {seed}."

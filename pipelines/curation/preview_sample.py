@@ -1,4 +1,4 @@
-"""A sample of a data set for people to look at: clips of many identities, a few frames of each, refused clips."""
+"""Sample a data set for the preview page: clips of many identities, a few frames of each, and rejected clips."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import crc32c
-import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest, ShardEntry
-from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
-from pipelines.media.images import decode_jpeg
+from pipelines.dataset.schema import LANDMARK_BYTES
+from pipelines.faces.head_pose import NUM_LANDMARKS
+from pipelines.media.images import decode_jpeg, encode_webp
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of
+from pipelines.preprocess.frame_sampling import farthest_points
 from pipelines.storage.parquet import read_table
 
 MAX_SHARDS = 200
-"""Shards looked into at most: index and rejects of each are read."""
+"""Shards sampled at most; the index and rejects of each are read."""
 REJECTS_PER_CODE = 24
 FRAMES_PER_CLIP = 5
 TILE_PX = 192
 _WEBP_QUALITY = 82
 _READERS = 8
-_NUMBERS = ("yaw", "pitch", "roll", "sharpness", "brightness", "mouth_openness", "eye_openness")
-# Apart by as much as a person calls different: degrees of yaw and pitch, mouth and eye openness.
+_NUMBERS = (*schema.FRAME_MEASURES, *schema.INDEX_MEASURES)
+# Differences that are clearly visible, used as units: degrees of yaw and pitch, mouth and eye openness.
 _SCALES = np.array([15.0, 15.0, 0.2, 0.1])
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One frame: a small WebP, its landmarks in pixels of the crop, and what the index says of it."""
+    """One frame: a small WebP, its landmarks in pixels of the crop, and its index columns."""
 
     picture: bytes
     landmarks: Float[np.ndarray, "68 2"]
@@ -46,7 +47,7 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class ClipStrip:
-    """A few frames of one clip, from the picture's left to its right."""
+    """A few frames of one clip, ordered by yaw from the image's left to its right."""
 
     names: ClipNames
     split: str
@@ -56,21 +57,21 @@ class ClipStrip:
 
 @dataclass(frozen=True, eq=False)
 class PreviewSample:
-    """What was sampled."""
+    """A sample of a data set."""
 
     strips: tuple[ClipStrip, ...]
     numbers: Mapping[str, Float[np.ndarray, " frames"]]
-    """Per-frame columns of the indexes looked into."""
+    """Per-frame columns of the sampled shards' indexes."""
     frames_per_clip: Float[np.ndarray, " clips"]
     rejects: tuple[Mapping[str, Any], ...]
-    """Rows of the rejects looked into whose outcome counts, without thumbnails beyond those to be shown."""
+    """Rejects of the sampled shards that no later attempt replaces; only those to be shown keep their thumbnails."""
     num_shards: int
-    """Shards looked into."""
+    """Number of sampled shards."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Clip:
-    """A clip of an index: rows [start, end) of its shard's table."""
+    """A clip of an index: its rows of the shard's columns."""
 
     names: ClipNames
     entry: ShardEntry
@@ -78,8 +79,8 @@ class _Clip:
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
-    """What one shard gives."""
+class _ShardSample:
+    """The sample of one shard."""
 
     numbers: Mapping[str, Float[np.ndarray, " frames"]]
     lengths: Sequence[int]
@@ -88,10 +89,10 @@ class _Look:
 
 
 def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> PreviewSample:
-    """Look into up to MAX_SHARDS shards, and take `num_clips` clips spread over identities. The same seed, the same.
+    """Sample `num_clips` clips, spread over identities, from up to MAX_SHARDS shards; reproducible by `seed`.
 
     Raises:
-        FileNotFoundError, ValueError: a file of a shard is missing or damaged; `sfumato validate` tells all of it.
+        FileNotFoundError, ValueError: a file of a shard is missing or damaged; `sfumato validate` reports all faults.
     """
     rng = random.Random(seed)
     entries = manifest.shards
@@ -99,26 +100,26 @@ def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> P
         entries = tuple(sorted(rng.sample(entries, MAX_SHARDS), key=lambda entry: entry.shard))
     superseded = _superseded(root)
     filled = sum(entry.num_clips > 0 for entry in entries)
-    share = -(-3 * num_clips // max(1, filled))  # three times what is needed: identities are uneven
+    share = -(-3 * num_clips // max(1, filled))  # three times the need: identities are distributed unevenly
 
-    def look(entry: ShardEntry) -> _Look:
-        return _look(root, entry, share, random.Random(f"{seed} {entry.shard}"), superseded)
+    def sample_shard(entry: ShardEntry) -> _ShardSample:
+        return _sample_shard(root, entry, share, random.Random(f"{seed} {entry.shard}"), superseded)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        looks = list(pool.map(look, entries))
-        chosen = _spread([clip for seen in looks for clip in seen.clips], num_clips, rng)
+        samples = list(pool.map(sample_shard, entries))
+        chosen = _balance_identities([clip for part in samples for clip in part.clips], num_clips, rng)
         strips = tuple(pool.map(lambda clip: _strip(root, clip), sorted(chosen, key=lambda clip: clip.names)))
     return PreviewSample(
         strips=strips,
-        numbers={name: np.concatenate([np.zeros(0), *(seen.numbers[name] for seen in looks)]) for name in _NUMBERS},
-        frames_per_clip=np.array([length for seen in looks for length in seen.lengths], dtype=np.float64),
-        rejects=_thinned([row for seen in looks for row in seen.rejects], rng),
+        numbers={name: np.concatenate([np.zeros(0), *(part.numbers[name] for part in samples)]) for name in _NUMBERS},
+        frames_per_clip=np.array([length for part in samples for length in part.lengths], dtype=np.float64),
+        rejects=_select_rejects([row for part in samples for row in part.rejects], rng),
         num_shards=len(entries),
     )
 
 
 def _superseded(root: str) -> frozenset[tuple[ClipNames, int]]:
-    """Clips with the shard in which they failed before they were tried again."""
+    """Return (clip, shard) of the attempts that a later one replaces."""
     plan = PlanFile(root)
     attempts = last_attempts(plan)
     if not attempts:
@@ -128,15 +129,15 @@ def _superseded(root: str) -> frozenset[tuple[ClipNames, int]]:
     )
 
 
-def _look(
+def _sample_shard(
     root: str, entry: ShardEntry, num_clips: int, rng: random.Random, superseded: frozenset[tuple[ClipNames, int]]
-) -> _Look:
+) -> _ShardSample:
     index = read_table(storage.join(root, schema.index_name(entry.split, entry.shard)))
     columns = {name: index.column(name).to_numpy() for name in index.column_names}
     keys = list(zip(columns["identity"], columns["video"], columns["clip"], strict=True))
     starts = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
     ends = [*starts, len(keys)][1:]
-    everything = [
+    clips = [
         _Clip(keys[start], entry, {name: values[start:end] for name, values in columns.items()})
         for start, end in zip(starts, ends, strict=True)
     ]
@@ -144,41 +145,29 @@ def _look(
     if entry.rejects_sha256:
         table = read_table(storage.join(root, schema.rejects_name(entry.shard)))
         rejects = [row for row in table.to_pylist() if (names_of(row), entry.shard) not in superseded]
-    return _Look(
+    return _ShardSample(
         numbers={name: columns[name].astype(np.float64) for name in _NUMBERS},
         lengths=[end - start for start, end in zip(starts, ends, strict=True)],
-        clips=_spread(everything, num_clips, rng),
+        clips=_balance_identities(clips, num_clips, rng),
         rejects=rejects,
     )
 
 
-def _spread(clips: Sequence[_Clip], number: int, rng: random.Random) -> list[_Clip]:
-    """`number` of them: one of each identity in turn, in random order."""
+def _balance_identities(clips: Sequence[_Clip], number: int, rng: random.Random) -> list[_Clip]:
+    """Return `number` clips in random order: one of each identity, then a second one of each, and so on."""
     shuffled = rng.sample(clips, len(clips))
-    turn: Counter[str] = Counter()
-    turns: list[tuple[int, int]] = []
+    num_before: Counter[str] = Counter()
+    ranks: list[tuple[int, int]] = []
     for i, clip in enumerate(shuffled):
-        turns.append((turn[clip.names[0]], i))
-        turn[clip.names[0]] += 1
-    return [shuffled[i] for _, i in sorted(turns)[:number]]
-
-
-def choose_frames(features: Float[np.ndarray, "frames features"], number: int) -> list[int]:
-    """Positions of the frames that differ most: farthest-point selection from the most ordinary one."""
-    distance = np.linalg.norm(features - np.median(features, axis=0), axis=1)
-    chosen = [int(np.argmin(distance))]
-    nearest = np.linalg.norm(features - features[chosen[0]], axis=1)
-    while len(chosen) < min(number, len(features)):
-        nearest[chosen] = -1.0
-        chosen.append(int(np.argmax(nearest)))
-        nearest = np.minimum(nearest, np.linalg.norm(features - features[chosen[-1]], axis=1))
-    return chosen
+        ranks.append((num_before[clip.names[0]], i))
+        num_before[clip.names[0]] += 1
+    return [shuffled[i] for _, i in sorted(ranks)[:number]]
 
 
 def _strip(root: str, clip: _Clip) -> ClipStrip:
     rows = clip.rows
     features = np.stack([rows[name] for name in ("yaw", "pitch", "mouth_openness", "eye_openness")], axis=1) / _SCALES
-    chosen = sorted(choose_frames(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
+    chosen = sorted(farthest_points(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
     url = storage.join(root, schema.part_name(clip.entry.split, clip.entry.shard))
     starts = [int(rows[name][i]) for name in ("jpeg_offset", "landmarks_offset") for i in chosen]
     lengths = [*(int(rows["jpeg_length"][i]) for i in chosen), *[LANDMARK_BYTES] * len(chosen)]
@@ -190,27 +179,24 @@ def _strip(root: str, clip: _Clip) -> ClipStrip:
             raise ValueError(f"{url}: a frame of {'/'.join(clip.names)} is damaged; sfumato validate tells all of it")
         landmarks = np.frombuffer(points, "<f4").reshape(NUM_LANDMARKS, 2).astype(np.float32)
         numbers = {name: float(rows[name][i]) for name in _NUMBERS}
-        tiles.append(Tile(_small(decode_jpeg(jpeg)), landmarks, int(rows["frame_index"][i]), numbers))
+        tiles.append(
+            Tile(
+                encode_webp(decode_jpeg(jpeg), max_side=TILE_PX, quality=_WEBP_QUALITY),
+                landmarks,
+                int(rows["frame_index"][i]),
+                numbers,
+            )
+        )
     return ClipStrip(clip.names, clip.entry.split, len(rows["yaw"]), tuple(tiles))
 
 
-def _small(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
-    side = min(TILE_PX, image.shape[0])
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
-    done, data = cv2.imencode(
-        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
-    )
-    assert done
-    return bytes(data)
-
-
-def _thinned(rejects: Sequence[Mapping[str, Any]], rng: random.Random) -> tuple[Mapping[str, Any], ...]:
-    """Random order, and `shown` on the first of each code, those with a thumbnail before those without."""
+def _select_rejects(rejects: Sequence[Mapping[str, Any]], rng: random.Random) -> tuple[Mapping[str, Any], ...]:
+    """Return the rejects in random order, with thumbnails first; `shown` marks the first REJECTS_PER_CODE of a code."""
     order = sorted(rng.sample(rejects, len(rejects)), key=lambda row: row["thumbnail"] is None)
     shown: Counter[str] = Counter()
-    thinned: list[Mapping[str, Any]] = []
+    selected: list[Mapping[str, Any]] = []
     for row in order:
         shown[row["code"]] += 1
         show = shown[row["code"]] <= REJECTS_PER_CODE
-        thinned.append({**row, "shown": show, "thumbnail": row["thumbnail"] if show else None})
-    return tuple(thinned)
+        selected.append({**row, "shown": show, "thumbnail": row["thumbnail"] if show else None})
+    return tuple(selected)

@@ -1,4 +1,4 @@
-"""Read a shard back as what it was written from, to write it again without somebody."""
+"""Read a shard back into the rows it was written from, to write it again without some of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from jaxtyping import Float32
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.rows import ClipRow, Measures, Reject
-from pipelines.dataset.schema import NUM_LANDMARKS, ClipKey
+from pipelines.dataset.schema import ClipKey
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.storage.parquet import read_table
 
-_LISTS = (
-    *("frame_index", "frame_pts_us", "frame_jpeg", "landmark_score"),
-    *("yaw", "pitch", "roll", "sharpness", "brightness"),
-)
-_OPENNESS = ("mouth_openness", "eye_openness")
+_LISTS = (*schema.FRAME_TIMES, "frame_jpeg", *schema.FRAME_SCORES, *schema.FRAME_MEASURES)
 _MEASURES = tuple(Measures.__dataclass_fields__)
 
 FrameKey = tuple[str, str, str, int]
@@ -29,14 +26,14 @@ FrameKey = tuple[str, str, str, int]
 
 
 def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
-    """The rows of a shard, in order; `write_shard` makes the same bytes of them.
+    """Return the rows of a shard, in order; `write_shard` makes the same bytes of them.
 
-    Frames take their openness of mouth and eyes from the index, which alone has it, by key: an index with more frames
-    than the part, as an interrupted rewrite leaves it, will do.
+    Mouth and eye openness are only in the index and are looked up by key, so the index may have more frames than the
+    part, as after an interrupted rewrite.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the part cannot be read, or has a frame that the index does not know.
+        ValueError: the part cannot be read, or has a frame that is not in the index.
     """
     url = storage.join(root, schema.part_name(split, shard))
     openness = _openness(storage.join(root, schema.index_name(split, shard)))
@@ -57,7 +54,7 @@ def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
 
 
 def _openness(url: str) -> dict[FrameKey, tuple[float, float]]:
-    table = read_table(url, ["identity", "video", "clip", "frame_index", *_OPENNESS])
+    table = read_table(url, [*schema.KEY_COLUMNS, "frame_index", *schema.INDEX_MEASURES])
     *keys, mouth, eyes = (column.to_pylist() for column in table.columns)
     return dict(zip(zip(*keys, strict=True), zip(mouth, eyes, strict=True), strict=True))
 
@@ -102,7 +99,7 @@ def _row(
 
 
 def read_rejects(root: str, shard: int) -> list[Reject]:
-    """What a shard rejected, in order; nothing where it has no such file.
+    """Return the rejects of a shard, in order; none if it has no such file.
 
     Raises:
         ValueError: the file cannot be read.

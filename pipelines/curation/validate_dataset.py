@@ -1,4 +1,4 @@
-"""Check a data set as a whole: each shard by itself, and what all must agree on with the plan and the manifest."""
+"""Validate a data set: each shard by itself, and all of them against the plan and the manifest."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pipelines.dataset.schema import SPLITS
 from pipelines.planning.plan_file import PLAN, ClipNames, PlanFile, last_attempts, names_of
 
 CARD = "README.md"
-_AHEAD = 2  # shards per worker that are begun before the first is done with
+_AHEAD = 2  # shards submitted per worker before the oldest result is taken
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What came of a check. `notes` are no faults."""
+    """The result of a validation. `notes` are not faults."""
 
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
@@ -34,17 +34,17 @@ class Validation:
 
 @dataclass(frozen=True)
 class _Planned:
-    """What the plan says across shards."""
+    """What the plan says about all shards together."""
 
     splits: Mapping[str, str] = field(default_factory=dict)
     """Identity -> split."""
     retried: Mapping[ClipNames, Mapping[int, int]] = field(default_factory=dict)
-    """Of each clip that was tried again: attempt -> shard."""
+    """Retried clip -> attempt -> shard."""
 
 
 @dataclass
 class _Totals:
-    """What the shards' files hold, added up."""
+    """Sums over the shards' files."""
 
     complete: bool = True
     statuses: Counter[str] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ class _Totals:
     num_frames: int = 0
     min_clip_frames: int | None = None
     retried: dict[ClipNames, dict[int, tuple[str, str]]] = field(default_factory=dict)
-    """Of each clip that was tried again: shard -> status and code."""
+    """Retried clip -> shard -> (status, code)."""
 
     def add(self, shard: int, result: ShardResult) -> None:
         self.complete &= result.complete
@@ -68,16 +68,16 @@ class _Totals:
 def validate(
     root: str, *, quick: bool = False, workers: int = 1, advance: Callable[[int, int], None] | None = None
 ) -> Validation:
-    """Reopen every file of the data set at `root` and check all it says.
+    """Reopen every file of the data set at `root` and check its contents.
 
     Args:
-        quick: do not decode the pictures; their checksums are compared all the same.
-        workers: shards checked at once, each by a thread.
-        advance: called with the number of shards checked and their total.
+        quick: do not decode the images; their checksums are still compared.
+        workers: shards checked at once, each in a thread.
+        advance: called with the number of checked shards and their total.
 
     Raises:
         FileNotFoundError: there is nothing at `root`.
-        ValueError: it is no data set, or one of another schema version.
+        ValueError: it is not a data set, or has another schema version.
     """
     if not storage.exists(root):
         raise FileNotFoundError(f"{root} does not exist")
@@ -91,8 +91,8 @@ def validate(
         totals.add(entry.shard, result)
         if advance:
             advance(number, len(manifest.shards))
-    findings += _settle_retries(planned, totals)
-    if totals.complete and plan is not None:  # with a file missing, every sum would be a finding of its own
+    findings += _discard_superseded(planned, totals)
+    if totals.complete and plan is not None:  # with a file missing, every sum would be one more finding
         findings += _check_manifest(manifest, planned, totals)
     findings += _check_forgotten(root, planned)
     stray, notes = _find_stray_files(root, manifest)
@@ -100,12 +100,12 @@ def validate(
 
 
 def _check_entries(root: str, manifest: DatasetManifest) -> list[Finding]:
-    """What has to be right in the manifest before its shards can be looked for."""
+    """Check the manifest's entries that are needed to find its shards."""
     try:
         int(manifest.config["clip"]["size"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{storage.join(root, MANIFEST)}: its config says no size of the crops") from error
-    what = "shard {0.shard}: unknown split {0.split!r}; it was not looked at"
+    what = "shard {0.shard}: unknown split {0.split!r}; it was not checked"
     return [Finding(MANIFEST, what.format(entry)) for entry in manifest.shards if entry.split not in SPLITS]
 
 
@@ -121,7 +121,7 @@ def _open_plan(root: str, manifest: DatasetManifest, findings: list[Finding]) ->
 
 
 def _check_plan(plan: PlanFile, manifest: DatasetManifest, findings: list[Finding]) -> _Planned:
-    """The plan in itself and against the manifest, one shard in memory at a time."""
+    """Check the plan's consistency, and compare it with the manifest, one shard in memory at a time."""
 
     def note(what: str) -> None:
         findings.append(Finding(PLAN, what))
@@ -149,7 +149,7 @@ def _check_plan(plan: PlanFile, manifest: DatasetManifest, findings: list[Findin
                 retried[key][row["attempt"]] = shard
             elif hash(key) in seen:
                 note(f"{name} is planned twice")
-            seen.add(hash(key))  # 64 bits instead of the names: a plan may have millions of rows
+            seen.add(hash(key))  # 64 bits instead of the strings: a plan may have millions of rows
     _check_digests(plan, manifest, specs, findings)
     return _Planned(splits, retried)
 
@@ -172,7 +172,7 @@ def _check_digests(plan: PlanFile, manifest: DatasetManifest, specs: list[str], 
 def _check_shards(
     root: str, manifest: DatasetManifest, plan: PlanFile | None, expect: Expectations, workers: int
 ) -> Iterator[tuple[ShardEntry, ShardResult]]:
-    """Check shards in threads and give their results in the manifest's order, few at a time."""
+    """Check shards in threads, and yield their results in the manifest's order, with few in memory."""
 
     def check(entry: ShardEntry) -> ShardResult:
         rows: list[dict[str, Any]] = []
@@ -194,14 +194,14 @@ def _check_shards(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _settle_retries(planned: _Planned, totals: _Totals) -> Iterator[Finding]:
-    """Take outcomes that a later attempt superseded out of the totals; each of them must have failed."""
+def _discard_superseded(planned: _Planned, totals: _Totals) -> Iterator[Finding]:
+    """Subtract outcomes that a later attempt replaces from the totals; each of them must have failed."""
     for key, shards in planned.retried.items():
         outcomes = totals.retried.get(key, {})
         for attempt in sorted(shards)[:-1]:
             status, code = outcomes.get(shards[attempt], ("", ""))
             if not status:
-                continue  # found by the shard's own check
+                continue  # already reported by the shard's own check
             totals.statuses[status] -= 1
             totals.codes[code] -= 1
             if status != "failed":
@@ -237,7 +237,7 @@ def _check_forgotten(root: str, planned: _Planned) -> Iterator[Finding]:
 
 
 def _find_stray_files(root: str, manifest: DatasetManifest) -> tuple[list[Finding], tuple[str, ...]]:
-    """Files that nothing in the data set owns; what an interrupted write left behind is only a note."""
+    """Find files that do not belong to the data set; those left by an interrupted write are only notes."""
     owned = {MANIFEST, CARD, PLAN, forgotten_log.LOG}
     for entry in manifest.shards:
         owned |= {schema.part_name(entry.split, entry.shard), schema.index_name(entry.split, entry.shard)}

@@ -1,4 +1,4 @@
-"""Read a shard's part and compare it with its index, frame by frame, one row group in memory at a time."""
+"""Validate a shard's part and compare it with its index, frame by frame, one row group in memory at a time."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from jaxtyping import Float32, Int64
 from pipelines.curation.findings import Note
 from pipelines.dataset import schema
 from pipelines.dataset.reader import plain_chunks
-from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS
+from pipelines.dataset.schema import LANDMARK_BYTES
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.media.images import decode_jpeg
 from pipelines.planning.plan_file import ClipNames
 
 LANDMARK_SLACK = 0.25
-"""How far outside the crop a landmark may lie, in units of the crop's side: in profile some do."""
+"""How far outside the crop a landmark may lie, in units of the crop's side; some do in profile views."""
 
 _LISTS = [f.name for f in schema.CLIP_SCHEMA if str(f.type).startswith("list<")]
 _SHARED = [name for name in schema.INDEX_SCHEMA.names if name in _LISTS]
-_NUMBERS = ("landmark_score", "yaw", "pitch", "roll", "sharpness", "brightness")
+_NUMBERS = (*schema.FRAME_SCORES, *schema.FRAME_MEASURES)
 
 
 @dataclass
 class _Faults:
-    """Faults of frames, one kind per line: how many, and the first of them."""
+    """Faults of frames, grouped by file and kind: their number, and the first as an example."""
 
     found: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
 
@@ -45,7 +46,7 @@ class _Faults:
 
 @dataclass(frozen=True)
 class _Group:
-    """One row group: its clips, and what they hold per frame."""
+    """One row group: its clips and their per-frame data."""
 
     keys: Sequence[ClipNames]
     lengths: Int64[np.ndarray, " clips"]
@@ -58,7 +59,7 @@ class _Group:
         return int(self.lengths.sum())
 
     def owner(self, frame: int) -> ClipNames:
-        """The clip that a frame of the group belongs to."""
+        """Return the clip that a frame of the group belongs to."""
         return self.keys[int(np.searchsorted(np.cumsum(self.lengths), frame, side="right"))]
 
     def name(self, frame: int) -> str:
@@ -74,12 +75,12 @@ def check_part(
     decode: bool,
     note: Note,
 ) -> dict[ClipNames, int]:
-    """Check a part (an open ParquetFile of the right schema) and its index (a table, None where there is none).
+    """Check a part (an open ParquetFile of the right schema) and its index (a table, or None if it is missing).
 
     Returns the clips in order, each with its number of frames.
 
     Args:
-        path: the same part, for byte ranges.
+        path: the part as a local file, for byte ranges.
         names: of the part and of its index, relative to the data set.
         size: side of the crops in pixels.
         decode: decode every JPEG.
@@ -127,7 +128,7 @@ def _check_grouping(table: Any, number: int, videos: set[str], part_name: str, f
 
 
 def _group(table: Any, part_name: str, faults: _Faults) -> _Group:
-    keys = list(zip(*(table.column(name).to_pylist() for name in ("identity", "video", "clip")), strict=True))
+    keys = list(zip(*(table.column(name).to_pylist() for name in schema.KEY_COLUMNS), strict=True))
     lengths = {name: pc.list_value_length(table.column(name)).to_numpy().astype(np.int64) for name in _LISTS}
     frames = lengths["frame_jpeg"]
     uneven = False
@@ -145,7 +146,7 @@ def _group(table: Any, part_name: str, faults: _Faults) -> _Group:
 
 
 def _check_frames(group: _Group, size: int, decode: bool, part_name: str, faults: _Faults) -> None:
-    """Landmarks inside the picture, numbers finite, frames ascending, pictures that decode."""
+    """Check that landmarks lie in the crop, numbers are finite, frames ascend and images decode."""
     slack = LANDMARK_SLACK * size
     finite = np.isfinite(group.landmarks).all(axis=1)
     with np.errstate(invalid="ignore"):
@@ -163,7 +164,7 @@ def _check_frames(group: _Group, size: int, decode: bool, part_name: str, faults
             faults.add(part_name, f"{name} that is no number", group.name(frame))
     start = 0
     for key, length in zip(group.keys, group.lengths.tolist(), strict=True):
-        for name in ("frame_index", "frame_pts_us"):
+        for name in schema.FRAME_TIMES:
             steps = np.diff(group.columns[name][start : start + length])
             if (steps <= 0).any():
                 i = start + int(np.argmax(steps <= 0))
@@ -190,7 +191,7 @@ def _pictures(group: _Group) -> Iterator[bytes]:
 
 
 def _check_index(group: _Group, index: Any, at: int, path: Path, names: tuple[str, str], faults: _Faults) -> None:
-    """The index rows of one group against the group, and their byte ranges against the file."""
+    """Compare the index rows of one group with the group, and their byte ranges with the file."""
     part_name, index_name = names
     rows = {name: index.column(name).to_numpy() for name in index.column_names}
     keys = list(zip(rows["identity"], rows["video"], rows["clip"], strict=True))
@@ -201,7 +202,7 @@ def _check_index(group: _Group, index: Any, at: int, path: Path, names: tuple[st
         if differing := _where(~_same(rows[name], values)):
             example = f"row {at + differing[0]}: expected {values[differing[0]]}, found {rows[name][differing[0]]}"
             faults.add(index_name, f"{name} differs from the part's", example, len(differing))
-    for name in ("mouth_openness", "eye_openness"):
+    for name in schema.INDEX_MEASURES:
         for i in _where(~np.isfinite(rows[name])):
             faults.add(index_name, f"{name} that is no number", f"row {at + i}")
     with path.open("rb") as data:

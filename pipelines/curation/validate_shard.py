@@ -1,4 +1,4 @@
-"""Reopen one shard of a data set and compare everything it says: report, part, index and rejects with each other."""
+"""Validate one shard of a data set: compare its report, part, index and rejects with each other."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _THUMBNAIL_PX = 128
 
 
 Planned = Sequence[Mapping[str, Any]] | None
-"""A shard's rows of the plan."""
+"""A shard's rows of the plan; None if the plan cannot be read."""
 
 
 @dataclass(frozen=True)
 class Expectations:
-    """What every shard of a data set must agree with."""
+    """The properties that every shard of a data set must have."""
 
     config_sha256: str
     size: int
@@ -41,27 +41,27 @@ class Expectations:
     decode: bool
     """Whether every JPEG is decoded."""
     retried: frozenset[ClipNames] = frozenset()
-    """Clips that several shards have an outcome of."""
+    """Clips with an outcome in several shards."""
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What was found in one shard."""
+    """The findings and counts of one shard."""
 
     findings: tuple[Finding, ...]
     complete: bool
-    """Whether clips and rejects could be read: else the counts below say nothing about the data set."""
+    """Whether clips and rejects could be read; otherwise the counts below are meaningless."""
     statuses: Mapping[str, int]
-    """Clips done, rejected and failed, as the files have them."""
+    """Clips done, rejected and failed, according to the files."""
     codes: Mapping[str, int]
     num_frames: int
     min_clip_frames: int
     retried: Mapping[ClipNames, tuple[str, str]] = field(default_factory=dict)
-    """Status and code of those clips that other shards have an outcome of, too."""
+    """(status, code) of the clips that have an outcome in other shards, too."""
 
 
 def check_shard(root: str, entry: ShardEntry, planned: Planned, expect: Expectations) -> ShardResult:
-    """Check one shard. `planned` are its rows of the plan; None where the plan cannot be read.
+    """Check one shard. `planned` are its rows of the plan; None if the plan cannot be read.
 
     A damaged, unreadable or missing file is a finding; nothing is raised for it.
 
@@ -123,7 +123,7 @@ def _check_report(
 
 @contextlib.contextmanager
 def _opened(root: str, name: str, sha256: str, note: Note) -> Iterator[Path | None]:
-    """A local copy of a file whose hash was compared; None when it is not there."""
+    """Provide a local copy of a file and compare its hash; None if it is missing or cannot be read."""
     with contextlib.ExitStack() as stack:
         path: Path | None = None
         try:
@@ -159,7 +159,7 @@ def _check_files(root: str, entry: ShardEntry, expect: Expectations, note: Note)
         with file:
             try:
                 return check_part(file, part, table, (part_name, index_name), expect.size, expect.decode, note)
-            except (OSError, ValueError) as error:  # pyarrow's words for damaged pages
+            except (OSError, ValueError) as error:  # what pyarrow raises for damaged pages
                 note(part_name, f"cannot be read: {reason_of(error)}")
                 return None
 
@@ -167,7 +167,7 @@ def _check_files(root: str, entry: ShardEntry, expect: Expectations, note: Note)
 def _check_rejects(root: str, entry: ShardEntry, expect: Expectations, note: Note) -> list[Mapping[str, Any]] | None:
     name = schema.rejects_name(entry.shard)
     if not entry.rejects_sha256:
-        return []  # a file that lies there all the same is stray, and found as such
+        return []  # if the file exists nevertheless, it is reported as stray
     with _opened(root, name, entry.rejects_sha256, note) as path:
         table = _table(name, path, schema.REJECT_SCHEMA, note) if path else None
     if table is None:
@@ -192,7 +192,7 @@ def _thumbnail_fault(data: bytes) -> str:
 
 
 def _parquet(name: str, path: Path, expected: Any, note: Note) -> Any:
-    """The opened Parquet file; None, with a finding, where it is none. A schema that differs is a finding."""
+    """Open a Parquet file; return None, with a finding, if it is not one or has another schema."""
     try:
         file = pq.ParquetFile(path)
     except (OSError, ValueError) as error:
@@ -230,7 +230,7 @@ def _check_outcomes(
     twice: Sequence[ClipNames],
     note: Note,
 ) -> None:
-    """Each planned clip has one outcome in its shard, and the shard has no other clips."""
+    """Check that each planned clip has one outcome in its shard, and that the shard has no other clips."""
     part, rejects = schema.part_name(entry.split, entry.shard), schema.rejects_name(entry.shard)
     for key in twice:
         note(rejects, f"{'/'.join(key)} is in {part}, too")

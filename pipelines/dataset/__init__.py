@@ -1,1 +1,1 @@
-"""What a shard is: schema, rows, writer, readers, index, manifest, data card."""
+"""The data set format: schema, rows, writer, readers, index, manifest, data card."""

@@ -1,4 +1,4 @@
-"""The README.md that every data set carries: what is inside, what was refused and why, how to take a person out."""
+"""Write the README.md of a data set: contents, rejected clips with reasons, how to read it, how to remove a person."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest
-from pipelines.dataset.pose_counts import STEP_DEGREES, add_up, quantile
+from pipelines.dataset.pose_counts import STEP_DEGREES, quantile, sum_counts
 from pipelines.dataset.shard_report import ShardReport
+from pipelines.one_line import one_line
 
 EXPLANATIONS = {
     "unreadable": "no video, or one that is damaged beyond decoding",
@@ -27,37 +28,37 @@ _SHARES = {"least": 0.0, "1 %": 0.01, "5 %": 0.05, "half": 0.5, "95 %": 0.95, "9
 
 
 def data_card(manifest: DatasetManifest, identities: Mapping[str, int], reports: Sequence[ShardReport] = ()) -> str:
-    """Markdown, the same for the same arguments.
+    """Return the card as Markdown; the same arguments give the same text.
 
     Args:
-        identities: split -> number of identities planned for it.
-        reports: of all shards; without them the card knows neither hours of film nor poses.
+        identities: split -> number of planned identities.
+        reports: reports of all shards; without them the card has no hours of video and no poses.
     """
     sections = (
-        _head(manifest),
-        _inside(manifest, identities, reports),
-        _spread(reports),
-        _refused(manifest),
-        _made(manifest),
+        _header(manifest),
+        _contents(manifest, identities, reports),
+        _poses(reports),
+        _rejects(manifest),
+        _processing(manifest),
         _reading(manifest),
-        _people(),
+        _removing_people(),
         _limits(manifest),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _head(manifest: DatasetManifest) -> str:
+def _header(manifest: DatasetManifest) -> str:
     return f"""# Talking-head data set
 
 Face crops with 68 landmarks a frame, cut from films of people. Made by `sfumato preprocess` {manifest.code_version},
 schema version {manifest.schema_version}.
 
-- Source: {one_line(manifest.source)}
-- Licence: {one_line(manifest.licence)}
+- Source: {escape_line(manifest.source)}
+- Licence: {escape_line(manifest.licence)}
 - Digest: `{manifest.digest}`"""
 
 
-def _inside(manifest: DatasetManifest, identities: Mapping[str, int], reports: Sequence[ShardReport]) -> str:
+def _contents(manifest: DatasetManifest, identities: Mapping[str, int], reports: Sequence[ShardReport]) -> str:
     counts = manifest.counts
     shots = manifest.episode_k_max
     episodes = f"Every clip holds an episode of up to K = {shots} shots and one target." if shots else ""
@@ -88,8 +89,8 @@ def _hours(microseconds: int) -> str:
     return f"{hours:,.1f}" if hours >= 10 else f"{hours:.3f}"
 
 
-def _spread(reports: Sequence[ShardReport]) -> str:
-    counts = {name: add_up((report.spread for report in reports), name) for name in ("yaw", "pitch", "frames")}
+def _poses(reports: Sequence[ShardReport]) -> str:
+    counts = {name: sum_counts((report.spread for report in reports), name) for name in ("yaw", "pitch", "frames")}
     if not all(counts.values()):
         return ""
     names = {"yaw": "yaw (°)", "pitch": "pitch (°)", "frames": "frames per clip"}
@@ -102,7 +103,7 @@ A column says which value that share of the frames (of the clips, in the last ro
 nearest {STEP_DEGREES} degrees: yaw > 0 turns the face to the picture's right, pitch > 0 looks up."""
 
 
-def _refused(manifest: DatasetManifest) -> str:
+def _rejects(manifest: DatasetManifest) -> str:
     rows = [[code, f"{number:,}", EXPLANATIONS.get(code, "")] for code, number in manifest.codes.items()]
     return f"""## What was rejected or failed, and why
 
@@ -111,7 +112,7 @@ def _refused(manifest: DatasetManifest) -> str:
 Each one is a row of `rejects/part-*.parquet`, with its stage, its message and what was measured before."""
 
 
-def _made(manifest: DatasetManifest) -> str:
+def _processing(manifest: DatasetManifest) -> str:
     clip = manifest.config["clip"]
     rule = clip["quality"]
     weights = "\n".join(f"- `{name}`: sha256 `{digest}`" for name, digest in manifest.config["weights"].items())
@@ -157,7 +158,7 @@ for clip in pq.ParquetFile("{part}").read_row_group(0).to_pylist():
 ```"""
 
 
-def _people() -> str:
+def _removing_people() -> str:
     return """## Faces of real people
 
 The crops show faces, some rows hold voices, and the rejects have small pictures. To take a person out, everywhere:
@@ -182,11 +183,11 @@ def _limits(manifest: DatasetManifest) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def one_line(text: str) -> str:
-    """Text of the user's on one line of Markdown, without being Markdown."""
-    return " ".join(text.split()).replace("<", "&lt;").replace("`", "'")
+def escape_line(text: str) -> str:
+    """Return a user's text on one line, with `<` and backquotes replaced so that it is not read as Markdown."""
+    return one_line(text).replace("<", "&lt;").replace("`", "'")

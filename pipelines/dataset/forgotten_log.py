@@ -1,4 +1,4 @@
-"""Who was taken out of a data set: forgotten.jsonl at its root, which knows people by the hash of their name only."""
+"""forgotten.jsonl at the root of a data set: the log of removed identities, which holds only hashes of their names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Forgotten:
     __pydantic_config__ = ConfigDict(extra="forbid")
     identity_sha256: str
     at: str
-    """When it was asked for: ISO 8601, UTC."""
+    """Time of the request: ISO 8601, UTC."""
     num_clips: int
-    """Clips of the identity in the plan, used or refused."""
+    """Clips of the identity in the plan, kept or rejected."""
     num_frames: int
     """Frames of the identity in the shards."""
     shards: tuple[int, ...]
@@ -33,15 +33,15 @@ _ADAPTER = TypeAdapter(Forgotten)
 
 
 def hash_of(identity: str) -> str:
-    """Hex sha256 of the identity's name in UTF-8."""
+    """Return the hex sha256 of the identity's name in UTF-8."""
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def read_log(root: str) -> tuple[Forgotten, ...]:
-    """Everyone taken out of the data set at `root`, oldest first; nobody where there is no log.
+    """Return the log of the data set at `root`, oldest entry first; empty if there is none.
 
     Raises:
-        ValueError: a line is none of ours.
+        ValueError: a line is not a log entry.
     """
     url = storage.join(root, LOG)
     try:
@@ -58,6 +58,6 @@ def read_log(root: str) -> tuple[Forgotten, ...]:
 
 
 def add_to_log(root: str, line: Forgotten) -> None:
-    """Add one line. The file is replaced as a whole: a reader sees it with the line or without."""
+    """Append one line. The file is replaced atomically: a reader sees it with or without the line."""
     lines = [json.dumps(asdict(entry), sort_keys=True) for entry in (*read_log(root), line)]
     storage.write_bytes(storage.join(root, LOG), ("\n".join(lines) + "\n").encode())

@@ -1,4 +1,4 @@
-"""The frames of a split as numpy columns: 17 million of them fit in memory, and a video is a slice."""
+"""The frames of a split as numpy columns, 36 bytes per frame: 17 million fit in memory, and a video is a slice."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Int, Int32, Int64, UInt32
 
 from pipelines.cli import progress
+from pipelines.dataset import schema
 from pipelines.dataset.index_file import IndexFile, check_footer, read_columns
 
-_THREADS = 16  # opening a shard of a store is mostly waiting
+_THREADS = 16  # opening a shard on an object store is mostly waiting
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Where one frame lies: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`."""
+    """The location of one frame: its JPEG and its 68 landmarks (136 float32) as byte ranges of `url`."""
 
     url: str
     jpeg_offset: int
@@ -30,12 +31,12 @@ class FrameRef:
 
 @dataclass(frozen=True, eq=False)
 class FrameColumns:
-    """One row per frame, the frames of a video side by side: 36 bytes a frame."""
+    """One row per frame; the rows of a video are contiguous."""
 
     urls: tuple[str, ...]
-    """Of the shards, which `shard` counts through."""
+    """URLs of the shards; `shard` holds positions in it."""
     clip_names: tuple[str, ...]
-    """Which `clip` counts through."""
+    """Names of the clips; `clip` holds positions in it."""
     shard: Int32[np.ndarray, "frames"]
     clip: Int32[np.ndarray, "frames"]
     frame_index: Int32[np.ndarray, "frames"]
@@ -45,7 +46,7 @@ class FrameColumns:
     landmarks_offset: Int64[np.ndarray, "frames"]
 
     def frame(self, row: int) -> FrameRef:
-        """The frame of one row."""
+        """Return the frame of one row."""
         return FrameRef(
             url=self.urls[self.shard[row]],
             jpeg_offset=int(self.jpeg_offset[row]),
@@ -58,16 +59,12 @@ class FrameColumns:
 
 
 _NUMBERS = {
-    "frame_index": np.int32,
-    "jpeg_offset": np.int64,
-    "jpeg_length": np.int32,
-    "jpeg_crc32c": np.uint32,
-    "landmarks_offset": np.int64,
+    name: schema.INDEX_SCHEMA.field(name).type.to_pandas_dtype() for name in ("frame_index", *schema.FRAME_RANGES)
 }
 
 
 class Frames(Sequence[FrameRef]):
-    """Rows `start` to `stop` - 1 of the columns as a sequence of FrameRef, each made when it is asked for."""
+    """Rows `start` to `stop` - 1 of the columns as a sequence of FrameRef, created on access."""
 
     __slots__ = ("columns", "start", "stop")
 
@@ -101,7 +98,7 @@ class Frames(Sequence[FrameRef]):
 
 @dataclass(frozen=True, slots=True)
 class SourceVideo:
-    """All frames of one source video, clip by clip in the clips' order. `video_id` is identity/video."""
+    """All frames of one source video, clip by clip, in order. `video_id` is identity/video."""
 
     video_id: str
     identity: str
@@ -109,27 +106,27 @@ class SourceVideo:
 
     @property
     def url(self) -> str:
-        """The shard that holds its first frame, and nearly always all of them."""
+        """The shard of its first frame, and nearly always of all of them."""
         return self.frames[0].url
 
 
 @dataclass(frozen=True)
 class _ShardNames:
-    """The strings of one shard's index; `runs` are (identity, video, first row, end) of neighbours of one video."""
+    """The strings of one shard's index; `runs` are (identity, video, first row, end) of consecutive rows of a video."""
 
     clips: list[str]
     runs: list[tuple[str, str, int, int]]
 
 
 def read_videos(files: Sequence[IndexFile]) -> tuple[SourceVideo, ...]:
-    """The videos of some shards, ordered by id, each with its frames in the shards' order.
+    """Return the videos of some shards, ordered by id, each with its frames in the shards' order.
 
     Raises:
-        ValueError: a shard whose frames are no byte ranges, or a broken index.
+        ValueError: a shard whose frames are not byte ranges, or a broken index.
         FileNotFoundError: one of the files is missing.
     """
     bases = [0, *itertools.accumulate(file.num_frames for file in files)]
-    # Whole columns from the start, which every shard fills its part of: pieces to join later would cost twice as much.
+    # Allocate whole columns and let every shard fill its part: concatenating pieces would take twice the memory.
     columns = {name: np.empty(bases[-1], kind) for name, kind in (("clip", np.int32), *_NUMBERS.items())}
 
     def read(file: IndexFile, base: int) -> _ShardNames:
@@ -152,7 +149,7 @@ def _read_index(file: IndexFile, base: int, columns: Mapping[str, Any]) -> _Shar
     for name in columns:
         columns[name][:] = table.numbers[name]
     runs = table.runs("identity", "video")
-    names = (*(table.words(name, [start for start, _ in runs]) for name in ("identity", "video")), runs)
+    names = (*(table.key_values(name, [start for start, _ in runs]) for name in ("identity", "video")), runs)
     return _ShardNames(
         table.names["clip"],
         [(who, video, start + base, end + base) for who, video, (start, end) in zip(*names, strict=True)],
@@ -162,7 +159,7 @@ def _read_index(file: IndexFile, base: int, columns: Mapping[str, Any]) -> _Shar
 def _arrange(
     files: Sequence[IndexFile], bases: Sequence[int], columns: dict[str, Any], names: Sequence[_ShardNames]
 ) -> tuple[SourceVideo, ...]:
-    """Bring the frames of each video side by side, one column after the other."""
+    """Sort the rows so that the frames of each video are contiguous, one column at a time."""
     if not files:
         return ()
     numbers: dict[str, int] = {}
@@ -182,7 +179,7 @@ def _arrange(
 def _rows_in_order(
     starts: Int[np.ndarray, "runs"], lengths: Int[np.ndarray, "runs"]
 ) -> Int[np.ndarray, "frames"] | None:
-    """The rows of runs one after another; None where that is their order already."""
+    """Return the row numbers of the runs one after another; None if the rows are already in that order."""
     ends = np.cumsum(lengths)
     if np.array_equal(starts, ends - lengths):
         return None

@@ -1,4 +1,4 @@
-"""One shard's index and footer: where its frames lie, and proof that they are byte ranges."""
+"""Read one shard's index, and check by the shard's footer that its frames are byte ranges."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.dataset import schema
-
-_KEYS = ("identity", "video", "clip")
+from pipelines.dataset.schema import KEY_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
 class IndexFile:
-    """A shard and its index, and how many frames the manifest says they hold."""
+    """A shard, its index, and their number of frames according to the manifest."""
 
     url: str
     index_url: str
@@ -25,7 +24,7 @@ class IndexFile:
 
 
 def check_footer(file: IndexFile) -> None:
-    """Raises ValueError when the shard is no Parquet file or its frames are no byte ranges."""
+    """Raise ValueError when the shard is not a Parquet file or its frames are not byte ranges."""
     with storage.open(file.url) as source:
         try:
             plain_chunks(pq.read_metadata(source))
@@ -35,51 +34,51 @@ def check_footer(file: IndexFile) -> None:
 
 @dataclass(frozen=True, eq=False)
 class IndexColumns:
-    """Columns of one shard's index, in the file's order; keys as numbers, which `names` spells out."""
+    """Columns of one shard's index, in the file's order. Key columns hold positions in `names`."""
 
     numbers: Mapping[str, Any]
     names: Mapping[str, list[str]]
 
     def runs(self, *keys: str) -> list[tuple[int, int]]:
-        """First row and end of neighbours that have these keys in common."""
+        """Return (first row, end) of each run of consecutive rows that agree in these keys."""
         changed = np.any([np.diff(self.numbers[key]) != 0 for key in keys], axis=0)
         bounds = [0, *(np.flatnonzero(changed) + 1).tolist(), len(self.numbers[keys[0]])]
         return [*itertools.pairwise(bounds)]
 
-    def words(self, key: str, rows: Sequence[int]) -> list[str]:
-        """A key of some rows."""
+    def key_values(self, key: str, rows: Sequence[int]) -> list[str]:
+        """Return the values of a key column in some rows."""
         return [self.names[key][code] for code in self.numbers[key][rows].tolist()]
 
 
 def read_columns(file: IndexFile, names: Sequence[str]) -> IndexColumns:
-    """The keys and some columns of numbers of a shard's index.
+    """Read the key columns and some numeric columns of a shard's index.
 
     Raises:
-        ValueError: the index is broken, or holds another number of frames than the manifest says.
+        ValueError: the index is broken, or its number of frames is not the manifest's.
         FileNotFoundError: it is missing.
     """
     try:
         source = pa.BufferReader(storage.read_bytes(file.index_url))
-        # Not pq.read_table: it goes through a data set scanner, which costs as much again as the reading.
-        table = pq.ParquetFile(source, read_dictionary=[*_KEYS]).read([*_KEYS, *names], use_threads=False)
+        # Not pq.read_table: it uses the dataset scanner, which doubles the cost.
+        table = pq.ParquetFile(source, read_dictionary=[*KEY_COLUMNS]).read([*KEY_COLUMNS, *names], use_threads=False)
         table = table.cast(pa.schema([_as_dictionary(schema.INDEX_SCHEMA.field(name)) for name in table.column_names]))
-    except (ValueError, OSError) as error:  # pyarrow's own errors are one or the other
+    except (ValueError, OSError) as error:  # pyarrow's errors are one or the other
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{file.index_url} is broken: {error}") from error
-    if not 0 < table.num_rows == file.num_frames or table.num_columns != len(_KEYS) + len(names):
+    if not 0 < table.num_rows == file.num_frames or table.num_columns != len(KEY_COLUMNS) + len(names):
         raise ValueError(
             f"{file.index_url} is broken: {table.num_rows} frames in {table.num_columns} of our columns, "
             f"the manifest says {file.num_frames}"
         )
     numbers = {name: _numbers(_one_chunk(table.column(name))) for name in names}
-    keys = {name: _one_chunk(table.column(name)) for name in _KEYS}
-    numbers |= {name: _numbers(keys[name].indices) for name in _KEYS}
-    return IndexColumns(numbers, {name: keys[name].dictionary.to_pylist() for name in _KEYS})
+    keys = {name: _one_chunk(table.column(name)) for name in KEY_COLUMNS}
+    numbers |= {name: _numbers(keys[name].indices) for name in KEY_COLUMNS}
+    return IndexColumns(numbers, {name: keys[name].dictionary.to_pylist() for name in KEY_COLUMNS})
 
 
 def _as_dictionary(field: Any) -> Any:
-    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in _KEYS else field
+    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in KEY_COLUMNS else field
 
 
 def _one_chunk(column: Any) -> Any:
@@ -88,15 +87,15 @@ def _one_chunk(column: Any) -> Any:
 
 
 def _numbers(array: Any) -> Any:
-    # Arrow's own `to_numpy` imports pandas: a second and 60 MB.
+    # Arrow's `to_numpy` imports pandas, which takes a second and 60 MB.
     return np.from_dlpack(array)
 
 
 def plain_chunks(metadata: Any) -> list[tuple[int, int]]:
-    """Per row group, where the JPEG and the landmark column chunks end in the file.
+    """Return per row group the file offsets at which the JPEG and the landmark column chunks end.
 
     Raises:
-        ValueError: the footer says that one of these columns is encoded so that frames are no byte ranges.
+        ValueError: one of these columns is missing, or encoded so that its values are not byte ranges.
     """
     places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     for name in schema.PLAIN_COLUMNS:
@@ -108,7 +107,7 @@ def plain_chunks(metadata: Any) -> list[tuple[int, int]]:
         pair = []
         for name in schema.PLAIN_COLUMNS:
             column = group.column(places[name])
-            encodings = set(column.encodings) - {"RLE", "BIT_PACKED"}  # those of the list levels
+            encodings = set(column.encodings) - {"RLE", "BIT_PACKED"}  # encodings of the list levels
             if encodings != {"PLAIN"} or column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
                 raise ValueError(
                     f"column {name} must be PLAIN and uncompressed, found {sorted(encodings)}, {column.compression}"

@@ -1,4 +1,4 @@
-"""The manifest of a data set: its shards, its configuration and where it came from."""
+"""The manifest of a data set: its shards, config, source and licence."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class ShardEntry:
     sha256: str
     index_sha256: str
     rejects_sha256: str
-    """Of the shard's rows in `rejects/`; empty where it rejected nothing."""
+    """Hash of the shard's file in `rejects/`; "" if it rejected nothing."""
 
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """dataset.json: what a data set is made of. Written last: it exists if and only if the data set is complete.
+    """dataset.json. It is written last: it exists if and only if the data set is complete.
 
-    `config` holds the sections "clip" and "plan" as they were given, and "weights", the sha256 of each pretrained file.
+    `config` holds the sections "clip" and "plan", and "weights", the sha256 of each pretrained file.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -52,12 +52,12 @@ class DatasetManifest:
     codes: Mapping[str, int]
     shards: tuple[ShardEntry, ...]
     episode_k_max: int
-    """The most shots K for which every clip holds an episode: its K + 1 frames."""
+    """The largest number of shots K for which every clip has the K + 1 frames of an episode."""
     stage_seconds: Mapping[str, float]
 
     @property
     def digest(self) -> str:
-        """sha256 of the manifest without its timings: equal data sets have equal digests."""
+        """sha256 of the manifest without its timings; equal data sets have equal digests."""
         return schema.digest_of({**_plain(self), "stage_seconds": None})
 
     @property
@@ -77,11 +77,11 @@ class DatasetManifest:
 
     @property
     def crop_rule(self) -> CropRule:
-        """How the crops were cut."""
+        """The rule by which the crops were cut."""
         return CropRule(**self.config["clip"]["crop"])
 
     def to_json(self) -> str:
-        """Readable JSON, keys sorted."""
+        """Return indented JSON with sorted keys."""
         return json.dumps(_plain(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -94,7 +94,7 @@ def _plain(manifest: DatasetManifest) -> dict[str, Any]:
 
 
 def read_manifest(root: str) -> DatasetManifest:
-    """Raises ValueError when dataset.json is missing, broken, or of another schema version."""
+    """Read dataset.json. Raises ValueError when it is missing, broken, or of another schema version."""
     url = storage.join(root, MANIFEST)
     try:
         text = storage.read_bytes(url)

@@ -1,4 +1,4 @@
-"""How a data set's frames spread over head poses: small counts that shards keep in their reports and that add up."""
+"""Counts of a data set's frames by head pose. Each shard's report holds its own counts, which can be summed."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from pipelines.dataset.rows import ClipRow
 
 STEP_DEGREES = 5
-"""Angles are counted at the nearest multiple of this."""
+"""Angles are rounded to the nearest multiple of this."""
 
-Spread = Mapping[str, Mapping[str, int]]
-"""Frames by "yaw" and by "pitch" (degrees), clips by number of "frames"; keys are whole numbers as JSON has them."""
+PoseCounts = Mapping[str, Mapping[str, int]]
+"""Number of frames by "yaw" and by "pitch" (degrees), of clips by number of "frames". Keys are integers as strings."""
 
 
 def count_poses(rows: Sequence[ClipRow]) -> dict[str, dict[str, int]]:
-    """The spread of some clips."""
+    """Return the counts of some clips."""
     return {
-        "yaw": _steps(angle for row in rows for angle in row.yaw),
-        "pitch": _steps(angle for row in rows for angle in row.pitch),
-        "frames": _counted(len(row.frame_jpeg) for row in rows),
+        "yaw": _count_angles(angle for row in rows for angle in row.yaw),
+        "pitch": _count_angles(angle for row in rows for angle in row.pitch),
+        "frames": _count(len(row.frame_jpeg) for row in rows),
     }
 
 
-def _steps(angles: Iterable[float]) -> dict[str, int]:
-    return _counted(STEP_DEGREES * round(angle / STEP_DEGREES) for angle in angles)
+def _count_angles(angles: Iterable[float]) -> dict[str, int]:
+    return _count(STEP_DEGREES * round(angle / STEP_DEGREES) for angle in angles)
 
 
-def _counted(values: Iterable[int]) -> dict[str, int]:
+def _count(values: Iterable[int]) -> dict[str, int]:
     counter = Counter(values)
     return {str(value): counter[value] for value in sorted(counter)}
 
 
-def add_up(spreads: Iterable[Spread], name: str) -> dict[int, int]:
-    """One of the three counts over several shards: value -> number, ascending."""
+def sum_counts(spreads: Iterable[PoseCounts], name: str) -> dict[int, int]:
+    """Sum one of the three counts over several shards: value -> number, ascending."""
     total: Counter[int] = Counter()
     for spread in spreads:
         for value, number in spread.get(name, {}).items():
@@ -44,7 +44,7 @@ def add_up(spreads: Iterable[Spread], name: str) -> dict[int, int]:
 
 
 def quantile(counts: Mapping[int, int], share: float) -> int:
-    """The least value that `share` (0-1) of the counted things do not exceed. Raises ValueError without any."""
+    """Return the least value that `share` (0-1) of the counted items do not exceed. Raises ValueError for no items."""
     values = sorted(counts)
     sums = list(itertools.accumulate(counts[value] for value in values))
     if not sums or sums[-1] < 1:

@@ -1,4 +1,4 @@
-"""The reading side of a data set: its manifest, its videos, and frames by byte range."""
+"""Read a data set: its manifest, its videos, and frames by byte range."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from pipelines.dataset.frame_index import read_videos
 from pipelines.dataset.index_file import IndexFile
 from pipelines.dataset.index_file import plain_chunks as plain_chunks
 from pipelines.dataset.manifest import ShardEntry, read_manifest
-from pipelines.dataset.schema import LANDMARK_BYTES, NUM_LANDMARKS, SPLITS, ClipKey
+from pipelines.dataset.schema import LANDMARK_BYTES, SPLITS, ClipKey
 from pipelines.dataset.stream import StreamedClip, stream_clips
+from pipelines.faces.head_pose import NUM_LANDMARKS
 
 
 class ShardDataset:
     """A finished data set at a path or URL.
 
     Raises:
-        ValueError: no dataset.json, or another schema version.
+        ValueError: there is no dataset.json, or it has another schema version.
     """
 
     def __init__(self, root: str) -> None:
@@ -33,25 +34,25 @@ class ShardDataset:
         self.manifest = read_manifest(root)
 
     def videos(self, split: str) -> tuple[SourceVideo, ...]:
-        """The videos of a split, ordered by id. Reads the indexes and checks each shard's encodings.
+        """Return the videos of a split, ordered by id. Reads the indexes and checks each shard's encodings.
 
         Raises:
-            ValueError: an unknown split, or a shard whose frames are no byte ranges.
+            ValueError: an unknown split, or a shard whose frames are not byte ranges.
             FileNotFoundError: a shard is missing.
         """
         return read_videos([self._index_file(url, entry) for url, entry in self.shards(split).items()])
 
     def stream(self, split: str) -> Iterator[StreamedClip]:
-        """All clips of a split with their frames, shard by shard in the files' order, in memory that does not grow.
+        """Yield all clips of a split with their frames, shard by shard in the files' order, in bounded memory.
 
         Raises:
-            ValueError: an unknown split, or a shard or frame is damaged: the message names the shard and the clip.
+            ValueError: an unknown split, or a damaged shard or frame: the message names the shard and the clip.
             OSError: a shard is missing or shorter than its index says.
         """
         return stream_clips([self._index_file(url, entry) for url, entry in self.shards(split).items()], self.read)
 
     def shards(self, split: str) -> dict[str, ShardEntry]:
-        """The shards of a split that hold frames, by URL. Raises ValueError for an unknown split."""
+        """Return the shards of a split that hold frames, by URL. Raises ValueError for an unknown split."""
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
         return {
@@ -61,7 +62,7 @@ class ShardDataset:
         }
 
     def crop_affines(self, split: str) -> dict[tuple[str, str], Float64[np.ndarray, "2 3"]]:
-        """Where each clip's crop lies in its film (crop pixels -> film pixels), by video id and clip.
+        """Return each clip's transform from crop pixels to source pixels, by video id and clip.
 
         Raises:
             ValueError: an unknown split, or a broken shard.
@@ -71,7 +72,7 @@ class ShardDataset:
         for url in self.shards(split):
             with storage.open(url) as source:
                 try:
-                    names = ["identity", "video", "clip", "crop_affine"]
+                    names = [*schema.KEY_COLUMNS, "crop_affine"]
                     rows = pq.ParquetFile(source).read(names).to_pylist()
                 except ValueError as error:  # pyarrow's ArrowInvalid is one too
                     raise ValueError(f"{url} is broken: {error}") from error
@@ -86,9 +87,9 @@ class ShardDataset:
     def read(
         self, frames: Sequence[FrameRef], *, at: Callable[[str], str] | None = None
     ) -> list[tuple[bytes, Float[np.ndarray, "68 2"]]]:
-        """JPEG bytes and landmarks (crop pixels) of frames, in one set of ranged reads.
+        """Return JPEG bytes and landmarks (crop pixels) of frames, in one set of ranged reads.
 
-        `at` tells where to read a shard, given its URL: such as in a ShardCache.
+        `at` maps a shard's URL to the path or URL to read it from, such as its copy in a ShardCache.
 
         Raises:
             ValueError: a frame's bytes do not have the index's checksum, or its landmarks are not finite.

@@ -1,4 +1,4 @@
-"""The rows of a shard: clips that were kept, and clips that were rejected with the reason."""
+"""The rows of a shard: kept clips, and rejected ones with the reason."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipelines.dataset.schema import ClipKey
 
 @dataclass(frozen=True)
 class Measures:
-    """What was measured before a clip was refused, as far as it came: columns of the rejects."""
+    """What was measured before a clip was rejected: columns of the rejects, None if not reached."""
 
     frames_seen: int | None = None
     frames_with_face: int | None = None
     face_size: float | None = None
-    """Median over the frames with a face, in pixels of the source."""
+    """Median over the frames with a face, in pixels of the source video."""
     sharpness: float | None = None
     """Median over the crops."""
     thumbnail: bytes | None = None
@@ -27,7 +27,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Reject:
-    """One clip that gave no row."""
+    """One clip without a row: why it was rejected or failed."""
 
     key: ClipKey
     source: str
@@ -42,7 +42,7 @@ class Reject:
 
 @dataclass(frozen=True, eq=False)
 class ClipRow:
-    """One clip as it goes into a shard; per-frame fields have one entry per kept frame, in the clip's order."""
+    """One clip of a shard. Per-frame fields have one entry per kept frame, in the clip's order."""
 
     key: ClipKey
     source: str
@@ -51,9 +51,9 @@ class ClipRow:
     width: int
     height: int
     start_us: int
-    """Where the clip begins in its film; 0 unless published boxes cut it out."""
+    """Start of the clip in its source video in microseconds; 0 unless it is an excerpt defined by published boxes."""
     end_us: int
-    """`start_us` and the clip's length by its number of frames and rate."""
+    """`start_us` plus the clip's duration by its number of frames and frame rate."""
     frame_index: tuple[int, ...]
     frame_pts_us: tuple[int, ...]
     frame_jpeg: tuple[bytes, ...]

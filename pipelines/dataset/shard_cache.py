@@ -1,4 +1,4 @@
-"""Local copies of a store's shards for those who read them in windows: long requests, not thousands of short ones."""
+"""Local copies of remote shards for readers that read them in windows: few long requests, not many short ones."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from pathlib import Path
 from pipelines import storage
 from pipelines.dataset.manifest import ShardEntry
 
-_DOWNLOADS = 2  # at once: one alone waits for the store between blocks
+_DOWNLOADS = 2  # at once: a single one idles between blocks
 
 
 @dataclass(frozen=True)
 class _Copy:
     path: Path
     lock: int
-    """Descriptor of the copy's lock file, locked for reading: the copy stays as long as somebody holds one."""
+    """Descriptor of the copy's lock file with a shared lock; the copy is kept while any process holds one."""
 
 
 class ShardCache:
-    """Copies of the shards that are wanted, and no others: fetched in the background, checked by sha256.
+    """Copies of the requested shards, and no others: fetched in the background, verified by sha256.
 
-    The folder may be shared by the processes of a machine: a shard is fetched once, and removed by the last of them.
-    What a killed process left there is removed by the next. `shards` are all shards that may be asked for, by URL.
+    Processes of a machine may share the folder: a shard is fetched once, and removed by its last user. Files left by a
+    killed process are removed by the next instance. `shards` are all shards that may be requested, by URL.
     """
 
     def __init__(self, folder: Path, shards: Mapping[str, ShardEntry]) -> None:
         self.folder, self.shards = folder, shards
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _remove_abandoned(folder)
         self._pool = ThreadPoolExecutor(_DOWNLOADS, "shards")
         self._copies: dict[str, Future[_Copy]] = {}
 
-    def want(self, urls: Sequence[str]) -> None:
-        """Fetch these, in this order, and let go of all others. Does not wait."""
+    def request(self, urls: Sequence[str]) -> None:
+        """Start to fetch these shards, in this order, and release all others. Does not wait."""
         for url in self._copies.keys() - {*urls}:
             copy = self._copies.pop(url)
             copy.cancel()
-            copy.add_done_callback(_let_go)
+            copy.add_done_callback(_release)
         for url in urls:
             if url not in self._copies:
                 self._copies[url] = self._pool.submit(self._fetch, url)
 
     def path(self, url: str) -> str:
-        """The copy of a wanted shard, waited for; `url` itself for any other.
+        """Wait for the copy of a requested shard and return its path; return `url` itself for any other shard.
 
         Raises:
             FileNotFoundError: the shard is missing.
-            ValueError: the shard is not the file that the manifest names.
-            OSError: the store refuses, or the disk is full.
+            ValueError: the shard does not have the manifest's sha256.
+            OSError: a storage request failed, or the disk is full.
         """
         copy = self._copies.get(url)
         return url if copy is None else str(copy.result().path)
 
     def close(self) -> None:
-        """Let go of everything."""
-        self.want([])
+        """Release all copies."""
+        self.request([])
         self._pool.shutdown(cancel_futures=True)
 
     def _fetch(self, url: str) -> _Copy:
@@ -73,7 +73,7 @@ class ShardCache:
                 fcntl.flock(lock, fcntl.LOCK_SH)
                 if path.exists():
                     return _Copy(path, lock)
-                # Between two locks another process may fetch it, or be the last to let go of it.
+                # Between the two locks another process may fetch the shard, or release and remove it.
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not path.exists():
                     _download(url, entry, path)
@@ -97,7 +97,7 @@ def _download(url: str, entry: ShardEntry, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _let_go(copy: Future[_Copy]) -> None:
+def _release(copy: Future[_Copy]) -> None:
     with contextlib.suppress(CancelledError, OSError, ValueError):
         held = copy.result()
         _remove_unless_held(held.path, held.lock)
@@ -113,6 +113,6 @@ def _remove_unless_held(path: Path, lock: int) -> None:
         os.close(lock)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_abandoned(folder: Path) -> None:
     for path in [*folder.glob("*.parquet"), *folder.glob("*.partial")]:
         _remove_unless_held(path, os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600))

@@ -1,4 +1,4 @@
-"""The report beside each shard, which says that the shard is complete."""
+"""The report of a shard, whose presence marks the shard as complete."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pipelines.dataset.manifest import ShardEntry
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What a finished shard says of itself. Its file is written last: it exists if and only if the shard is done."""
+    """Digests and counts of a finished shard. Its file is written last: it exists if and only if the shard is done."""
 
     split: str
     shard: int
     config_sha256: str
     spec_sha256: str
-    """Of the config and the shard's rows in the plan: a shard is done for these inputs and this config only."""
+    """Digest of the config and the shard's rows of the plan: the shard counts as done only for these."""
     num_done: int
     num_rejected: int
     num_failed: int
     num_retried: int
-    """Clips of this shard that failed in an earlier one, where they are counted too."""
+    """Clips of this shard that failed in an earlier shard, which counts them too."""
     num_frames: int
     min_clip_frames: int
     """Fewest frames of any of its clips; 0 without clips."""
@@ -34,13 +34,13 @@ class ShardReport:
     codes: Mapping[str, int]
     seconds: Mapping[str, float]
     source_us: int = 0
-    """Length of the clips it holds, as films."""
+    """Total duration of its clips in microseconds."""
     spread: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Frames by "yaw" and "pitch", clips by "frames" kept: see `pipelines.dataset.pose_counts`."""
+    """Number of frames by "yaw" and "pitch", of clips by "frames" kept: see `pipelines.dataset.pose_counts`."""
 
     @property
     def entry(self) -> ShardEntry:
-        """The shard's line in the manifest."""
+        """The shard's entry in the manifest."""
         return ShardEntry(
             split=self.split,
             shard=self.shard,
@@ -53,12 +53,12 @@ class ShardReport:
         )
 
     def to_json(self) -> str:
-        """Readable JSON, keys sorted."""
+        """Return indented JSON with sorted keys."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
 
 def read_report(url: str) -> ShardReport:
-    """Raises FileNotFoundError, or ValueError when the file is no report."""
+    """Read a report. Raises FileNotFoundError, or ValueError when the file is not a report."""
     try:
         return ShardReport(**json.loads(storage.read_bytes(url)))
     except (json.JSONDecodeError, TypeError) as error:
@@ -66,7 +66,7 @@ def read_report(url: str) -> ShardReport:
 
 
 def sum_seconds(reports: Iterable[ShardReport]) -> dict[str, float]:
-    """Seconds per stage over all shards."""
+    """Return the seconds per stage, summed over all shards."""
     total: dict[str, float] = {}
     for report in reports:
         for stage, value in report.seconds.items():

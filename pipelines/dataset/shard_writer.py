@@ -1,4 +1,4 @@
-"""Write a shard so that every frame is a byte range, and prove it by reading the ranges back."""
+"""Write a shard in which every frame is a byte range, and verify it by reading the ranges back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport
 from pipelines.storage.hashing import sha256_of
 
-_ONE_PAGE = 2**30  # a column chunk is one page: its values then lie in one piece at the chunk's end
+_PART_COLUMNS = (*schema.FRAME_TIMES, *schema.FRAME_SCORES, *schema.FRAME_MEASURES)
+_ONE_PAGE = 2**30  # bytes: a column chunk is then one page, and its values are contiguous at the chunk's end
 
 
 def write_shard(
@@ -37,10 +38,10 @@ def write_shard(
     num_retried: int = 0,
     seconds: Mapping[str, float],
 ) -> ShardReport:
-    """Write shard, index, rejects and, last, the report. Writing again replaces: a retried bundle does no harm.
+    """Write shard, index, rejects and, last, the report. Existing files are replaced, so a retry does no harm.
 
     Raises:
-        ValueError: a source video of more than 1 GiB.
+        ValueError: the frames of one source video exceed 1 GiB.
         OSError: storage fails, or what was written does not read back.
     """
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
@@ -86,7 +87,7 @@ def _upload(file: Path, url: str) -> None:
 
 def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
     if not rejects:
-        storage.remove(url)  # of an earlier try
+        storage.remove(url)  # left by an earlier attempt
         return ""
     rows = [{**asdict(reject), **asdict(reject.key), **asdict(reject.measures)} for reject in rejects]
     pq.write_table(pa.Table.from_pylist(rows, schema.REJECT_SCHEMA), scratch)
@@ -95,7 +96,7 @@ def _write_rejects(url: str, rejects: Sequence[Reject], scratch: Path) -> str:
 
 
 def write_rows(file: Path, rows: Sequence[ClipRow]) -> None:
-    """The Parquet file: one row group per source video, in the order of the rows."""
+    """Write the Parquet file: one row group per source video, in the order of the rows."""
     groups: dict[str, list[dict[str, Any]]] = {}
     sizes: dict[str, int] = {}
     for row in rows:
@@ -133,28 +134,21 @@ def _record(row: ClipRow) -> dict[str, Any]:
         "height": row.height,
         "start_us": row.start_us,
         "end_us": row.end_us,
-        "frame_index": list(row.frame_index),
-        "frame_pts_us": list(row.frame_pts_us),
         "frame_jpeg": list(row.frame_jpeg),
         "landmarks": list(row.landmarks.reshape(len(row.frame_jpeg), -1)),
-        "landmark_score": list(row.landmark_score),
         "bbox": list(row.bbox),
         "crop_affine": row.crop_affine.reshape(-1),
-        "yaw": list(row.yaw),
-        "pitch": list(row.pitch),
-        "roll": list(row.roll),
-        "sharpness": list(row.sharpness),
-        "brightness": list(row.brightness),
+        **{name: list(getattr(row, name)) for name in _PART_COLUMNS},
         "audio": row.audio,
         "audio_format": row.audio_format,
     }
 
 
 def index_rows(file: Path, rows: Sequence[ClipRow]) -> list[dict[str, Any]]:
-    """One index row per frame, with byte offsets that have been read back and compared.
+    """Return one index row per frame, with byte offsets that have been read back and compared.
 
-    PLAIN byte arrays are a 4-byte length and the bytes, PLAIN floats their four bytes; with one uncompressed page per
-    column chunk all values lie in one piece at the chunk's end.
+    Parquet's PLAIN encoding writes a byte array as a 4-byte length and the bytes, and a float as four bytes. With one
+    uncompressed page per column chunk all values are contiguous at the chunk's end.
     """
     chunks = plain_chunks(pq.read_metadata(file))
     by_video: dict[str, list[ClipRow]] = {}
@@ -181,20 +175,11 @@ def _index_row(row: ClipRow, i: int, jpeg_offset: int, landmarks_offset: int) ->
         "identity": row.key.identity,
         "video": row.key.video,
         "clip": row.key.clip,
-        "frame_index": row.frame_index[i],
-        "frame_pts_us": row.frame_pts_us[i],
         "jpeg_offset": jpeg_offset,
         "jpeg_length": len(row.frame_jpeg[i]),
         "jpeg_crc32c": crc32c.crc32c(row.frame_jpeg[i]),
         "landmarks_offset": landmarks_offset,
-        "landmark_score": row.landmark_score[i],
-        "yaw": row.yaw[i],
-        "pitch": row.pitch[i],
-        "roll": row.roll[i],
-        "sharpness": row.sharpness[i],
-        "brightness": row.brightness[i],
-        "mouth_openness": row.mouth_openness[i],
-        "eye_openness": row.eye_openness[i],
+        **{name: getattr(row, name)[i] for name in (*_PART_COLUMNS, *schema.INDEX_MEASURES)},
     }
 
 

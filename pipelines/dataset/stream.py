@@ -1,4 +1,4 @@
-"""The clips of shards one after another, read in large pieces ahead of need."""
+"""Stream the clips of shards one after another, read ahead in large pieces."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int32, Int64
 
 from pipelines.dataset.frame_index import FrameRef
 from pipelines.dataset.index_file import IndexColumns, IndexFile, check_footer, read_columns
-from pipelines.dataset.schema import INDEX_SCHEMA, ClipKey
+from pipelines.dataset.schema import FRAME_RANGES, INDEX_SCHEMA, KEY_COLUMNS, ClipKey
 
 _PIECE_BYTES = 16 * 2**20
 
@@ -18,7 +18,7 @@ ReadFrames = Callable[[Sequence[FrameRef]], list[tuple[bytes, Float[np.ndarray, 
 
 @dataclass(frozen=True, eq=False)
 class StreamedClip:
-    """A clip's frames, their landmarks (crop pixels) and what its index says of each. Angles in degrees."""
+    """A clip's frames with their landmarks (crop pixels) and index columns. Angles are in degrees."""
 
     key: ClipKey
     jpegs: tuple[bytes, ...]
@@ -36,12 +36,11 @@ class StreamedClip:
 
 
 _PER_FRAME = [field.name for field in fields(StreamedClip) if field.name in INDEX_SCHEMA.names]
-_PLACES = ["jpeg_offset", "jpeg_length", "jpeg_crc32c", "landmarks_offset"]
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Neighbouring clips of a shard: rows of its index."""
+    """Consecutive clips of a shard, each as (first row, end) of its index."""
 
     url: str
     columns: IndexColumns
@@ -49,12 +48,12 @@ class _Piece:
 
 
 def stream_clips(files: Sequence[IndexFile], read: ReadFrames) -> Iterator[StreamedClip]:
-    """The clips of some shards in the files' order. Three pieces of about 16 MB are in memory at a time, at most.
+    """Yield the clips of some shards in the files' order. At most three pieces of about 16 MB are in memory.
 
-    Row groups follow each other in the file, and so do the frames in them: a piece is one read or a few.
+    Row groups are contiguous in the file, and so are the frames in them: a piece takes one read or a few.
 
     Raises:
-        ValueError: a shard, its index or a frame is damaged; the message names shard and clip.
+        ValueError: a shard, its index or a frame is damaged; the message names the shard and the clip.
         OSError: a shard is missing or shorter than its index says.
     """
     with ThreadPoolExecutor(1, "stream") as pool:
@@ -68,11 +67,11 @@ def stream_clips(files: Sequence[IndexFile], read: ReadFrames) -> Iterator[Strea
 def _pieces(files: Sequence[IndexFile]) -> Iterator[_Piece]:
     for file in files:
         check_footer(file)
-        columns = read_columns(file, [*dict.fromkeys((*_PER_FRAME, *_PLACES))])
+        columns = read_columns(file, [*dict.fromkeys((*_PER_FRAME, *FRAME_RANGES))])
         lengths = columns.numbers["jpeg_length"]
         clips: list[tuple[int, int]] = []
         num_bytes = 0
-        for first, end in columns.runs("identity", "video", "clip"):
+        for first, end in columns.runs(*KEY_COLUMNS):
             clips.append((first, end))
             num_bytes += int(lengths[first:end].sum())
             if num_bytes >= _PIECE_BYTES:
@@ -92,15 +91,15 @@ def _frame(piece: _Piece, row: int) -> FrameRef:
     numbers = piece.columns.numbers
     return FrameRef(
         url=piece.url,
-        clip=piece.columns.words("clip", [row])[0],
-        **{name: int(numbers[name][row]) for name in (*_PLACES, "frame_index")},
+        clip=piece.columns.key_values("clip", [row])[0],
+        **{name: int(numbers[name][row]) for name in (*FRAME_RANGES, "frame_index")},
     )
 
 
 def _clip(
     columns: IndexColumns, start: int, stop: int, frames: Sequence[tuple[bytes, Float[np.ndarray, "68 2"]]]
 ) -> StreamedClip:
-    identity, video, clip = (columns.words(name, [start])[0] for name in ("identity", "video", "clip"))
+    identity, video, clip = (columns.key_values(name, [start])[0] for name in KEY_COLUMNS)
     return StreamedClip(
         key=ClipKey(identity, video, clip),
         jpegs=tuple(jpeg for jpeg, _ in frames),

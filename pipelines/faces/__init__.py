@@ -1,1 +1,1 @@
-"""Face detectors, landmarks, tracks, crops, head pose, landmark images, person mattes."""
+"""Face and landmark detectors, tracking, crops, head pose, landmark images, person mattes."""

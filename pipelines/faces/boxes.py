@@ -1,4 +1,4 @@
-"""Boxes of faces: between the frames that were looked at, around known ones, and the square that dlib wants."""
+"""Face boxes: overlap, interpolation between detected frames, and detection around known boxes (hints)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from jaxtyping import UInt8
 from pipelines.faces.face import Box, Candidates, Face, make_face
 from pipelines.media import video
 
-_SAME_FACE = 0.3  # overlap of a face's boxes in two frames that were looked at
-_AROUND_HINT = 2.0  # side of what is looked at, in units of the hint
-_MOSTLY = 0.5  # share of a box, or of the frames
-_LOSE_PATIENCE = 8  # frames after which hints that lead nowhere are given up
+_SAME_FACE_IOU = 0.3  # least overlap of a face's boxes in two detected frames
+_HINT_WINDOW = 2.0  # side of the window in which a hinted face is detected, in units of the hint
+_MOST = 0.5  # share of a box, or of the frames
+_MIN_HINT_FRAMES = 8  # frames after which failing hints are abandoned
 
 
-def between(before: Sequence[Box], after: Sequence[Box], share: float) -> list[Box]:
-    """The boxes at `share` of the way from one frame that was looked at to the next.
+def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], share: float) -> list[Box]:
+    """Return the boxes of a frame at `share` (0 to 1) of the way between two detected frames.
 
-    Boxes that overlap in both are the same face and are interpolated; a face in one of the two alone stands still over
-    the half that is nearer to it.
+    Boxes that overlap in both are the same face and are interpolated. A face in only one of the two keeps its box over
+    the nearer half.
     """
     pairs = _match(before, after)
     joined = {i for i, _ in pairs}, {j for _, j in pairs}
@@ -36,7 +36,7 @@ def _match(before: Sequence[Box], after: Sequence[Box]) -> list[tuple[int, int]]
     )
     pairs: list[tuple[int, int]] = []
     for score, i, j in scored:
-        if score >= _SAME_FACE and all(i != a and j != b for a, b in pairs):
+        if score >= _SAME_FACE_IOU and all(i != a and j != b for a, b in pairs):
             pairs.append((i, j))
     return sorted(pairs)
 
@@ -46,8 +46,8 @@ def _interpolate(a: Box, b: Box, share: float) -> Box:
     return x0, y0, x1, y1
 
 
-def box_at(hints: Mapping[int, Box], index: int) -> Box:
-    """The hint for a frame: its own, else interpolated between its neighbours', else the nearest one's."""
+def hint_at(hints: Mapping[int, Box], index: int) -> Box:
+    """Return the hint of a frame: its own, else interpolated between its neighbours', else the nearest one's."""
     if index in hints:
         return hints[index]
     known = sorted(hints)
@@ -57,35 +57,35 @@ def box_at(hints: Mapping[int, Box], index: int) -> Box:
 
 
 def share_inside(box: Box, other: Box) -> float:
-    """The share of `box`'s area that lies in `other`, in [0, 1]; 0 for a box without area."""
+    """Return the share of `box`'s area that lies in `other`, in [0, 1]; 0 for a box without area."""
     wide = min(box[2], other[2]) - max(box[0], other[0])
     high = min(box[3], other[3]) - max(box[1], other[1])
     area = (box[2] - box[0]) * (box[3] - box[1])
     return wide * high / area if wide > 0 and high > 0 and area > 0 else 0.0
 
 
-def in_picture(box: Box, image: UInt8[np.ndarray, "height width 3"]) -> bool:
-    """Whether most of the box lies in the picture."""
-    return share_inside(box, (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))) >= _MOSTLY
+def mostly_inside(box: Box, image: UInt8[np.ndarray, "height width 3"]) -> bool:
+    """Whether most of the box lies in the image."""
+    return share_inside(box, (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))) >= _MOST
 
 
 def hints_failed(found: Sequence[object]) -> bool:
-    """Whether hints have shown no face in most of the frames so far; falsy entries are frames without."""
-    return sum(not faces for faces in found) > _MOSTLY * len(found)
+    """Whether most of the frames so far have no face at their hint. Falsy entries are frames without a face."""
+    return sum(not faces for faces in found) > _MOST * len(found)
 
 
 def follow_hints(
     clip: Candidates, detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
 ) -> list[list[Face]] | None:
-    """The face in each frame, looked for with `detect` around its hint alone.
+    """Return the face in each frame, detected only around its hint.
 
-    None when the hints lead nowhere: no face at most of them, or most lie outside the picture. Published boxes may
-    belong to another cut of the video.
+    Returns None when the hints fail: most of them show no face, or lie outside the image. Published boxes may belong to
+    another cut of the video.
     """
     found: list[list[Face]] = []
     for frame in clip.frames:
-        found.append(_face_at(frame, box_at(clip.hints, frame.index), detect))
-        if len(found) >= _LOSE_PATIENCE and hints_failed(found):
+        found.append(_face_at(frame, hint_at(clip.hints, frame.index), detect))
+        if len(found) >= _MIN_HINT_FRAMES and hints_failed(found):
             return None
     return None if hints_failed(found) else found
 
@@ -93,25 +93,25 @@ def follow_hints(
 def _face_at(
     frame: video.Frame, hint: Box, detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
 ) -> list[Face]:
-    if not in_picture(hint, frame.image):
+    if not mostly_inside(hint, frame.image):
         return []
     x0, y0, x1, y1 = _window(hint, frame.image)
     faces = detect(np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
     moved = [make_face(face.landmarks + np.array([x0, y0], np.float32), face.score, face.gaze) for face in faces]
-    there = [face for face in moved if share_inside(face.box, hint) >= _MOSTLY]
-    return sorted(there, key=lambda face: -overlap(face.box, hint))[:1]
+    at_hint = [face for face in moved if share_inside(face.box, hint) >= _MOST]
+    return sorted(at_hint, key=lambda face: -overlap(face.box, hint))[:1]
 
 
 def _window(hint: Box, image: UInt8[np.ndarray, "height width 3"]) -> tuple[int, int, int, int]:
-    """The picture's part around the hint, in whole pixels; never empty for a hint that lies in the picture."""
+    """Return the window of the image around the hint, in whole pixels; never empty for a hint inside the image."""
     height, width = image.shape[:2]
-    grow_x, grow_y = ((_AROUND_HINT - 1) / 2 * (hint[i + 2] - hint[i]) for i in (0, 1))
+    grow_x, grow_y = ((_HINT_WINDOW - 1) / 2 * (hint[i + 2] - hint[i]) for i in (0, 1))
     x0, y0 = max(0, int(hint[0] - grow_x)), max(0, int(hint[1] - grow_y))
     return x0, y0, min(width, int(hint[2] + grow_x) + 1), min(height, int(hint[3] + grow_y) + 1)
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    """Return the intersection over union of two boxes (x0, y0, x1, y1)."""
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])
     if wide <= 0 or high <= 0:

@@ -1,7 +1,7 @@
-"""One square crop per clip around the head, and the choice of the face to follow.
+"""One square crop per clip around the head.
 
-`crop_affine` maps crop pixel coordinates to source pixel coordinates, so a crop can be redone from the source, and a
-generated crop can be pasted back into it.
+`crop_affine` maps crop pixel coordinates to source pixel coordinates, so that a crop can be repeated from the source,
+and a generated crop can be pasted back into it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jaxtyping import Float, Float64, UInt8
 
 @dataclass(frozen=True)
 class CropRule:
-    """How much of the picture a crop takes around the landmarks. Stored in data sets and checkpoints."""
+    """How much of the image around the landmarks a crop takes. Stored in data sets and checkpoints."""
 
     margin: float = 2.0
     """Side of the crop, in units of the larger side of the landmarks' bounding box."""
     up: float = 0.12
-    """How far the centre moves up, in units of the crop's side: foreheads have no landmarks."""
+    """Upward shift of the centre in units of the crop's side, because foreheads have no landmarks."""
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.margin <= 10.0:
@@ -30,15 +30,15 @@ class CropRule:
 
 
 def bounding_boxes(landmarks: Float[np.ndarray, "frames 68 2"]) -> Float[np.ndarray, "frames 4"]:
-    """x0, y0, x1, y1 of each frame's landmarks."""
+    """Return x0, y0, x1, y1 of each frame's landmarks."""
     return np.concatenate([landmarks.min(axis=1), landmarks.max(axis=1)], axis=1)
 
 
 def crop_affine(landmarks: Float[np.ndarray, "frames 68 2"], rule: CropRule, size: int) -> Float64[np.ndarray, "2 3"]:
-    """The crop of a whole clip: median box times the margin, grown until every frame's box fits with 5 % to spare.
+    """Return the crop of a clip: the median box times the margin, enlarged until every frame's box fits with 5 % spare.
 
     Args:
-        landmarks: pixel coordinates in the source, all frames that the crop must hold.
+        landmarks: source pixel coordinates of all frames that the crop must contain.
         size: side of the crop in pixels.
 
     Raises:
@@ -57,7 +57,7 @@ def crop_affine(landmarks: Float[np.ndarray, "frames 68 2"], rule: CropRule, siz
     side = max(side, 2 * reach / (1 - 2 * 0.05))
     scale = side / size
     origin = centre - side / 2
-    # Pixel centres are integers: the crop's outer edge -0.5 lies on the square's edge.
+    # Pixel centres are at integers: the crop's outer edge at -0.5 lies on the square's edge.
     shift = origin + scale * 0.5
     return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]], dtype=np.float64)
 
@@ -65,18 +65,18 @@ def crop_affine(landmarks: Float[np.ndarray, "frames 68 2"], rule: CropRule, siz
 def crop(
     image: UInt8[np.ndarray, "height width 3"], affine: Float64[np.ndarray, "2 3"], size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Cut the square out of `image`. Area-correct when shrinking, cubic when growing, edges replicated outside."""
+    """Cut the square out of `image`: area averaging when shrinking, cubic when enlarging, edges replicated outside."""
     height, width = image.shape[:2]
     scale = float(affine[0, 0])
     if scale <= 1.0:
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         return _u8(cv2.warpAffine(image, affine, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE))
-    # Shrinking: cut the square at its own resolution first (bilinear at a sub-pixel shift), then average areas.
+    # Shrinking: first cut the square at its own resolution (bilinear with a sub-pixel shift), then average areas.
     whole = max(int(np.ceil(scale * size)), size)
     step = scale * size / whole
     origin = affine[:, 2] - 0.5 * scale + 0.5 * step
     fine = np.array([[step, 0.0, origin[0]], [0.0, step, origin[1]]])
-    if whole > 4 * max(height, width):  # a face that is tiny in the crop cannot happen; guard the allocation
+    if whole > 4 * max(height, width):  # guard the allocation: crops around detected faces are never this large
         raise ValueError(f"a crop of {whole} pixels is too large for a picture of {width}x{height}")
     cut = cv2.warpAffine(
         image,
@@ -96,7 +96,7 @@ def _u8(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
 def to_crop(
     landmarks: Float[np.ndarray, "*frames 68 2"], affine: Float64[np.ndarray, "2 3"]
 ) -> Float[np.ndarray, "*frames 68 2"]:
-    """Source pixels -> crop pixels, float32."""
+    """Transform source pixels to crop pixels, float32."""
     inverse = np.linalg.inv(affine[:, :2])
     return np.asarray((landmarks - affine[:, 2]) @ inverse.T, dtype=np.float32)
 
@@ -104,5 +104,5 @@ def to_crop(
 def to_source(
     landmarks: Float[np.ndarray, "*frames 68 2"], affine: Float64[np.ndarray, "2 3"]
 ) -> Float[np.ndarray, "*frames 68 2"]:
-    """Crop pixels -> source pixels, float32."""
+    """Transform crop pixels to source pixels, float32."""
     return np.asarray(landmarks @ affine[:, :2].T + affine[:, 2], dtype=np.float32)

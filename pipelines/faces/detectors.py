@@ -1,7 +1,7 @@
-"""What a landmark detector is: faces with the 68 iBUG points, whoever finds them; and which detectors there are.
+"""The landmark detectors by name, and the packages and weights they need.
 
-Each detector has a module of its own, imported when it is made: `mediapipe_faces`, `face_alignment_faces`,
-`dlib_faces`. docs/landmarks.md says how far they lie from hand-marked points and which to choose.
+Each detector has its own module, imported when it is created: `mediapipe_detector`, `face_alignment_detector`,
+`dlib_detector`. docs/explanation/landmarks.md compares their accuracy and says which to choose.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def create_detector(
     boxes: str = "yunet",
     weights: str | None = None,
 ) -> LandmarkDetector:
-    """A detector by name. Models load on first use.
+    """Return a detector by name. Its models load on first use.
 
     Args:
         name: one of `DETECTORS`.
-        device: where the networks of face-alignment run, "cpu" or "cuda"; the others run on the CPU.
-        max_faces: the largest so many of a picture's faces.
-        boxes: one of `BOXES`, which finds the faces for face-alignment.
-        weights: path or URL of the folder that holds face-alignment's weights; None: torch hub's, the cache, their
-            official place.
+        device: "cpu" or "cuda" for the networks of face-alignment; the other detectors run on the CPU.
+        max_faces: number of faces per image, the largest first.
+        boxes: the face detector of face-alignment, one of `BOXES`.
+        weights: path or URL of the folder with face-alignment's weights; None: torch hub's folder, the cache, the
+            official URL.
 
     Raises:
         ValueError: an unknown name or device.
@@ -51,23 +51,25 @@ def create_detector(
 
 
 def resolve_detector(name: str, *, boxes: str = "yunet", weights: str | None = None) -> tuple[str, str]:
-    """The detector to use, and one line that says why. "auto" takes face-alignment where it can run at once on a GPU.
+    """Return the detector to use, and one line that says why.
+
+    "auto" selects face-alignment if a GPU, its package and its weights are available, else mediapipe.
 
     Raises:
-        ValueError: an unknown name, or weights that are other files than their names say.
+        ValueError: an unknown name, or weights whose content does not match their names.
     """
     if name != "auto":
         _check_names(name, boxes)
         return name, f"{name}, as asked for"
     _check_names("face-alignment", boxes)
-    lacking = _what_lacks(boxes, weights)
-    if lacking:
-        return "mediapipe", f"mediapipe: for face-alignment {lacking}"
+    missing = _missing_for_gpu(boxes, weights)
+    if missing:
+        return "mediapipe", f"mediapipe: for face-alignment {missing}"
     return "face-alignment", "face-alignment: a CUDA device and its weights are here"
 
 
-def _what_lacks(boxes: str, folder: str | None) -> str:
-    """What keeps face-alignment from running on this machine's GPU; empty when nothing does."""
+def _missing_for_gpu(boxes: str, folder: str | None) -> str:
+    """Return what is missing for face-alignment to run on this machine's GPU; "" when nothing is."""
     import torch
 
     if not torch.cuda.is_available():
@@ -85,10 +87,10 @@ def _what_lacks(boxes: str, folder: str | None) -> str:
 
 
 def require_weights(name: str, *, boxes: str = "yunet", weights: str | None = None) -> dict[str, str]:
-    """Make sure that a detector's package and pretrained files are on this machine; returns file name -> sha256.
+    """Make sure that a detector's package and pretrained files are on this machine; return file name -> sha256.
 
-    No network is built. Raises ValueError when something is not here and cannot be had; the message names it and
-    where it belongs.
+    Builds no network. Raises ValueError when something is missing and cannot be fetched; the message names it and where
+    it belongs.
     """
     _check_names(name, boxes)
     require_package(name)

@@ -1,4 +1,4 @@
-"""dlib's 68-point shape predictor on boxes of YuNet; dlib's own detector misses small and tilted faces."""
+"""dlib's 68-point shape predictor with YuNet's face boxes: dlib's own face detector misses small and tilted faces."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipelines.faces.face import Box, Candidates, Face, largest_first, make_face
 from pipelines.faces.face_detectors import YuNet
 from pipelines.faces.requirements import require_package
 
-# The square that dlib's detector would draw, from YuNet's box and points: its side in units of the box's geometric mean
-# side, and how far its centre lies from the box's towards the points' mean, which leads where a turned head looks. A
-# least-squares fit to the squares that dlib's detector draws on the demo clips; docs/landmarks.md has the figures.
+# The square that dlib's face detector would return, estimated from YuNet's box and five points by least squares on the
+# demo clips (figures: docs/explanation/landmarks.md). _SIDE: its side in units of the box's geometric mean side.
+# _TOWARDS_POINTS: shift of its centre from the box's centre towards the mean of the points, which moves with yaw.
 _SIDE = 0.94
 _TOWARDS_POINTS = 0.42
 
@@ -41,19 +41,19 @@ class DlibDetector:
         return self._models
 
     def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-        """All faces of a picture, largest first."""
+        """Return all faces of an image, largest first."""
         import dlib
 
-        finder, predictor = self._load()
+        face_detector, predictor = self._load()
         pixels = np.ascontiguousarray(image)
         faces = []
-        for box, points in finder.look(image):
+        for box, points in face_detector.find_with_points(image):
             shape = predictor(pixels, dlib.rectangle(*dlib_square(box, points)))
             faces.append(make_face(np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32), 1.0))
         return largest_first(faces)
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Per clip, per frame: the faces, largest first. With hints, the face that they show."""
+        """Return per clip and frame the faces, largest first; with hints, the hinted face."""
         return [self._follow(clip) for clip in clips]
 
     def _follow(self, clip: Candidates) -> list[list[Face]]:
@@ -62,7 +62,7 @@ class DlibDetector:
 
 
 def dlib_square(box: Box, points: Float[np.ndarray, "5 2"]) -> tuple[int, int, int, int]:
-    """The square, in whole pixels, that dlib's detector would draw where YuNet sees `box` and `points`."""
+    """Return the square, in whole pixels, that dlib's detector would return for YuNet's `box` and `points`."""
     side = _SIDE * float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
     middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
     x, y = map(float, middle + _TOWARDS_POINTS * (points.mean(axis=0) - middle))

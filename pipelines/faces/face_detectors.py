@@ -1,4 +1,4 @@
-"""Find the boxes of faces, many frames in one call: YuNet through OpenCV, or S3FD and BlazeFace of face-alignment."""
+"""Detect face boxes, many frames per call: YuNet through OpenCV, or S3FD and BlazeFace of face-alignment."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pipelines.faces.face import Box
 from pipelines.faces.fan import exact_convolutions
 from pipelines.faces.requirements import box_files
 
-WORKING_SIDE = 480  # longer side of what the networks see: 7 ms a frame with YuNet; faces down to 2 % of it are found
+WORKING_SIDE = 480  # longer side of the networks' input: 7 ms per frame with YuNet; finds faces down to 2 % of it
 _YUNET_SCORE = 0.6
 _YUNET_OVERLAP = 0.3
-_YUNET_CANDIDATES = 50  # boxes before those that overlap are joined
+_YUNET_CANDIDATES = 50  # boxes before non-maximum suppression
 
 
 class FaceDetector(Protocol):
-    """Finds faces' boxes. FAN is shown (width + height) * 200 / `reference_scale` pixels of the picture around one.
+    """Detects face boxes. FAN's view of a box has a side of (width + height) * 200 / `reference_scale` pixels.
 
-    `pictures_at_once` is how many pictures of one size `find` takes in one forward.
+    `pictures_at_once` is the number of images of one size that `find` processes in one forward pass.
     """
 
     reference_scale: float
     pictures_at_once: int
 
     def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
-        """Per picture: the boxes, largest first."""
+        """Return per image the boxes, largest first."""
         ...
 
 
 def create_face_detector(boxes: str, *, device: str, max_faces: int, weights: str | None) -> FaceDetector:
-    """The finder `boxes` of `landmarks.BOXES`. Raises ValueError when its weights cannot be had."""
+    """Return a face detector by its name in `requirements.BOXES`. Raises ValueError when its weights are missing."""
     files = box_files(boxes, weights)
     if boxes == "yunet":
         return YuNet(files[0], max_faces=max_faces)
@@ -51,26 +51,28 @@ def create_face_detector(boxes: str, *, device: str, max_faces: int, weights: st
 
 
 class YuNet:
-    """OpenCV's FaceDetectorYN. It takes one picture at a time; there is nothing to gain from a batch."""
+    """OpenCV's FaceDetectorYN. It takes one image at a time, without loss of speed."""
 
-    reference_scale = 165.0  # as the library has it for this detector
+    reference_scale = 165.0  # face-alignment's value for boxes like these
     pictures_at_once = 1
 
     def __init__(self, weights: Path, max_faces: int) -> None:
         self._max_faces = max_faces
         level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a target that nobody chose
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # hide a warning about the default target
         self._network = cv2.FaceDetectorYN.create(
             str(weights), "", (0, 0), _YUNET_SCORE, _YUNET_OVERLAP, _YUNET_CANDIDATES
         )
         cv2.utils.logging.setLogLevel(level)
 
     def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
-        """Per picture: the boxes, largest first."""
-        return [[box for box, _ in self.look(image)] for image in images]
+        """Return per image the boxes, largest first."""
+        return [[box for box, _ in self.find_with_points(image)] for image in images]
 
-    def look(self, image: UInt8[np.ndarray, "height width 3"]) -> list[tuple[Box, Float[np.ndarray, "5 2"]]]:
-        """Boxes, largest first, and with each the eyes, the tip of the nose and the corners of the mouth."""
+    def find_with_points(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> list[tuple[Box, Float[np.ndarray, "5 2"]]]:
+        """Return boxes, largest first, each with five points: eyes, tip of the nose, corners of the mouth."""
         small = shrink(image)
         self._network.setInputSize((small.shape[1], small.shape[0]))
         _, found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
@@ -83,7 +85,7 @@ class YuNet:
 
 
 class LibraryDetector:
-    """A detector of the face-alignment library, on batches of frames of one size."""
+    """A face detector of the face-alignment library, on batches of frames of one size."""
 
     pictures_at_once = 16
 
@@ -93,7 +95,7 @@ class LibraryDetector:
         self.reference_scale = float(detector.reference_scale)
 
     def find(self, images: Sequence[UInt8[np.ndarray, "_height _width 3"]]) -> list[list[Box]]:
-        """Per picture: the boxes, largest first."""
+        """Return per image the boxes, largest first."""
         import torch
 
         found: list[list[Box]] = []
@@ -111,7 +113,7 @@ class LibraryDetector:
 
 
 def shrink(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "small_height small_width 3"]:
-    """The picture with its longer side at most `WORKING_SIDE`; never enlarged."""
+    """Return the image with its longer side reduced to at most `WORKING_SIDE`."""
     height, width = image.shape[:2]
     factor = WORKING_SIDE / max(height, width)
     if factor >= 1:
@@ -121,13 +123,13 @@ def shrink(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "sma
 
 
 def _scaled(rows: Any, scale: tuple[float, float]) -> list[Box]:
-    """Boxes of the picture; `rows` begin with x0, y0, x1, y1 of the shrunk one. An empty array has no columns."""
+    """Return boxes of the full image; `rows` begin with x0, y0, x1, y1 of the shrunk one (an empty array has none)."""
     x, y = scale
     return [(float(row[0]) * x, float(row[1]) * y, float(row[2]) * x, float(row[3]) * y) for row in rows]
 
 
 def _largest(boxes: Sequence[Box], image: UInt8[np.ndarray, "height width 3"], max_faces: int) -> list[Box]:
-    """The largest boxes, without what has no area in the picture."""
+    """Return the largest boxes; those without area inside the image are dropped."""
     height, width = image.shape[:2]
     inside = [b for b in boxes if min(b[2], width) - max(b[0], 0) >= 1 and min(b[3], height) - max(b[1], 0) >= 1]
     return sorted(inside, key=lambda b: (b[0] - b[2]) * (b[3] - b[1]))[:max_faces]

@@ -1,7 +1,7 @@
-"""FAN, the network of face-alignment, on many faces in one forward. Crops, heat maps and coordinates are the library's.
+"""FAN, the landmark network of face-alignment, on many faces per forward pass, with the library's crops and heat maps.
 
-The library itself runs one picture at a time and rounds landmarks down to whole pixels of the picture; here the
-fraction stays, which a small face enlarged to a crop of 256 pixels shows.
+The library itself runs one image at a time and rounds landmarks down to whole pixels. Here the fractions are kept,
+which matters for a small face that is enlarged to a crop of 256 pixels.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from jaxtyping import Float, UInt8
 from pipelines.faces.face import Box, Face, make_face
 
 CROP = 256
-CROPS_AT_ONCE = {"cpu": 8, "cuda": 64}  # a CPU gains nothing from a batch, and 64 crops take it 2 GB
-HINT_SCALE = 195.0  # reference scale of S3FD's boxes, with which FAN was trained; known boxes are taken for such
-_UNIT = 200.0  # pixels of the picture per unit of scale
-_CENTRE_UP = 0.12  # of the box's height
+CROPS_AT_ONCE = {"cpu": 8, "cuda": 64}  # batches do not speed up a CPU, and 64 crops take 2 GB there
+HINT_SCALE = 195.0  # reference scale of S3FD's boxes, on which FAN was trained; hints are treated as such boxes
+_UNIT = 200.0  # pixels of the image per unit of scale
+_CENTRE_UP = 0.12  # upward shift of the view's centre, in units of the box's height
 
-# Where the landmarks' box lies in what FAN is shown: 0.12 below the middle and 0.36-0.43 of the side, for boxes of
-# YuNet around MediaPipe's landmarks on the demo clips; 99 % of 263 frames lie within 0.06 and 0.33-0.40.
+# Expected place of the landmarks' box in FAN's view, in units of the view's side: its centre 0.12 below the middle, its
+# size 0.36-0.43. Measured with YuNet's boxes around MediaPipe's landmarks on the demo clips: in 99 % of 263 frames the
+# centre is within 0.06 and the size 0.33-0.40.
 _LANDMARKS_DOWN = 0.12
 _LANDMARKS_OFF = 0.12
 _LANDMARKS_SIZE = (0.22, 0.65)
 
 
 def exact_convolutions() -> Any:
-    """A block in which a GPU convolves in single precision, not TF32, and the same way every time."""
+    """Return a context in which a GPU convolves in single precision (not TF32) and deterministically."""
     import torch
 
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
@@ -38,7 +39,7 @@ def exact_convolutions() -> Any:
 
 @dataclass(frozen=True)
 class View:
-    """The square of the picture that FAN is shown: its centre and its side, in pixels."""
+    """The square of the image that is FAN's input: its centre and its side, in pixels."""
 
     x: float
     y: float
@@ -46,20 +47,20 @@ class View:
 
 
 def view_of(box: Box, reference_scale: float) -> View:
-    """What FAN is shown for a box of a detector with that reference scale."""
+    """Return FAN's view of a box, given the reference scale of its face detector."""
     wide, high = box[2] - box[0], box[3] - box[1]
     return View(box[2] - wide / 2, box[3] - high / 2 - high * _CENTRE_UP, (wide + high) / reference_scale * _UNIT)
 
 
 def cut(image: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[np.ndarray, "256 256 3"]:
-    """The view as FAN takes it; black beyond the picture."""
+    """Return the pixels of a view, black outside the image."""
     from face_alignment.utils import crop
 
     return np.asarray(crop(image, np.array([view.x, view.y]), view.side / _UNIT), dtype=np.uint8)
 
 
 def fits(face: Face, view: View) -> bool:
-    """Whether the landmarks lie where a face does in what FAN was shown; if not, the box was off."""
+    """Whether the landmarks lie where a well placed view has its face; if not, the box was wrong."""
     x0, y0, x1, y1 = face.box
     off_x = (x0 + x1) / 2 - view.x
     off_y = (y0 + y1) / 2 - view.y - _LANDMARKS_DOWN * view.side
@@ -69,7 +70,7 @@ def fits(face: Face, view: View) -> bool:
 
 
 class Fan:
-    """FAN on a device, in single precision. `crops_at_once` is how many `faces` is best given."""
+    """FAN on a device, in single precision. `crops_at_once` is the best batch size for `faces`."""
 
     def __init__(self, network: Any, device: str = "cpu", crops_at_once: int | None = None) -> None:
         self._network = network.to(device).eval()
@@ -77,7 +78,7 @@ class Fan:
         self.crops_at_once = crops_at_once or CROPS_AT_ONCE[device.partition(":")[0]]
 
     def faces(self, crops: Sequence[UInt8[np.ndarray, "256 256 3"]], views: Sequence[View]) -> list[Face]:
-        """The face in each crop, in pixels of its picture; all of them in one forward."""
+        """Return the face in each crop, in pixels of its image, in one forward pass."""
         import torch
 
         if not crops:
@@ -96,17 +97,18 @@ class Fan:
 def read_heat_maps(
     maps: Float[np.ndarray, "faces points height width"],
 ) -> tuple[Float[np.ndarray, "faces points 2"], Float[np.ndarray, "faces points"]]:
-    """Where each map has its peak, x and y in units of the map's sides, and how high it is.
+    """Return the peak of each map, x and y in units of the map's sides, and its height.
 
-    The centre of the highest cell, moved a quarter of a cell towards the higher neighbour on each axis; not at the
-    border. The library's own function says the same and compiles itself for ten seconds in every process.
+    The position is the centre of the highest cell, moved by a quarter of a cell towards the higher neighbour on each
+    axis, except at the border. The library's own function gives the same, but spends ten seconds per process on
+    compiling itself.
     """
     height, width = maps.shape[2:]
     flat = maps.reshape(*maps.shape[:2], -1)
     cell = flat.argmax(axis=2)
     y, x = np.divmod(cell, width)
     inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
-    middle = np.where(inside, cell, width + 1)  # any cell that has neighbours
+    middle = np.where(inside, cell, width + 1)  # an arbitrary cell with neighbours, for peaks at the border
     points = np.stack([x, y], axis=2) + 0.5
     for axis, step in ((0, 1), (1, width)):
         ahead, behind = (np.take_along_axis(flat, (middle + s)[..., None], axis=2)[..., 0] for s in (step, -step))
@@ -115,7 +117,7 @@ def read_heat_maps(
 
 
 def load_fan(path: Path, device: str) -> Fan:
-    """FAN with the weights of a file. Raises ValueError when the file holds something else."""
+    """Load FAN with the weights of a file. Raises ValueError when the file holds something else."""
     import pickle
 
     import torch

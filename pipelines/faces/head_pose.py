@@ -1,9 +1,9 @@
-"""A canonical 3-D head: the pose of a face from its 68 points, and where its skull lies.
+"""A canonical 3-D head: estimate a face's pose and its skull's position from the 68 landmarks.
 
 The 68 points are those of MediaPipe's canonical face model (Apache-2.0; the vertex buffer inside
 `face_landmarker.task`) that correspond to the iBUG points, in centimetres. Axes: x to the picture's right, y down,
-z away from the camera, origin inside the head. The skull points are ours: the hairline, the crown and the sides of the
-head behind the jaw, which no landmark detector reports and which must nevertheless move with the face.
+z away from the camera, origin inside the head. The skull points are Sfumato's own: hairline, crown and the sides of the
+head behind the jaw, which no landmark detector reports and which have to move with the face.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 NUM_LANDMARKS = 68
+"""Points of a face in iBUG's order."""
 
 JAW = slice(0, 17)
 RIGHT_BROW = slice(17, 22)
@@ -25,7 +26,7 @@ OUTER_LIP = slice(48, 60)
 INNER_LIP = slice(60, 68)
 LIPS = slice(OUTER_LIP.start, INNER_LIP.stop)
 EYE_CORNERS = ((36, 39), (42, 45))
-"""Of each eye, the one at the picture's left first."""
+"""Corners of each eye, the one at the image's left first."""
 
 # fmt: off
 CANONICAL_LANDMARKS: Float[np.ndarray, "68 3"] = np.array(
@@ -66,7 +67,7 @@ SKULL_POINTS: Float[np.ndarray, "skull 3"] = np.array(
 )
 # fmt: on
 
-# How far each point tells pose from expression: bone and cartilage fully, skin that moves in speech hardly at all.
+# Weight of each point in the pose fit: full for bone and cartilage, little or none for skin that moves with expression.
 _RIGIDITY = np.full(NUM_LANDMARKS, 0.0)
 _RIGIDITY[[0, 1, 2, 14, 15, 16]] = 0.5
 _RIGIDITY[17:27] = 0.2
@@ -74,7 +75,7 @@ _RIGIDITY[NOSE_BRIDGE] = 1.0
 _RIGIDITY[NOSTRILS] = 1.0
 _RIGIDITY[[36, 39, 42, 45]] = 1.0
 
-# iBUG's points of the left half, and theirs on the right; what stands on neither side is its own mirror image.
+# Points of one half of the face with their partners on the other; points on the midline are their own mirror images.
 _PAIRS = (
     *((i, 16 - i) for i in range(8)),  # jaw
     *((17 + i, 26 - i) for i in range(5)),  # brows
@@ -91,14 +92,14 @@ def _mirrored() -> tuple[int, ...]:
 
 
 MIRRORED = _mirrored()
-"""Which landmark of a face becomes landmark i of its mirror image."""
+"""Position i holds the landmark that becomes landmark i in the mirror image."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Weak-perspective camera of one or more heads: `picture = scale * (rotation @ head)[:2] + translation`.
+    """Weak-perspective camera of one or more heads: `image = scale * (rotation @ head)[:2] + translation`.
 
-    Angles are in degrees as seen in the picture: `yaw` > 0 turns the face to the picture's right, `pitch` > 0 looks up,
+    Angles are in degrees as seen in the image: `yaw` > 0 turns the face to the image's right, `pitch` > 0 looks up,
     `roll` > 0 tilts clockwise.
     """
 
@@ -115,7 +116,7 @@ class Pose:
         scale: Float[np.ndarray, "*batch"],
         translation: Float[np.ndarray, "*batch 2"],
     ) -> "Pose":
-        """The inverse of `yaw`, `pitch`, `roll`: pitch is applied to the head first, roll last."""
+        """Return the pose with these angles in degrees: pitch is applied to the head first, roll last."""
         (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in np.radians([-yaw, -pitch, roll]))
         rows = [
             [cr * cy, cr * sy * sp - sr * cp, cr * sy * cp + sr * sp],
@@ -137,16 +138,16 @@ class Pose:
         return np.asarray(np.degrees(np.arctan2(self.rotation[..., 1, 0], self.rotation[..., 0, 0])))
 
     def project(self, points: Float[np.ndarray, "*#batch points 3"]) -> Float[np.ndarray, "*#batch points 2"]:
-        """Head points (cm) to picture points (pixels)."""
+        """Project head points (cm) to image points (pixels)."""
         flat = points @ np.swapaxes(self.rotation[..., :2, :], -1, -2)
         projected: np.ndarray = self.scale[..., None, None] * flat + self.translation[..., None, :]
         return projected
 
 
 def fit_pose(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Pose:
-    """Weighted least squares of the canonical head onto 68 picture points (pixels).
+    """Fit the canonical head to 68 image points (pixels) by weighted least squares.
 
-    The affine camera is linear in closed form; its nearest scaled rotation (orthogonal Procrustes, by SVD) is the pose.
+    The affine camera has a closed form; its nearest scaled rotation (orthogonal Procrustes, by SVD) is the pose.
     """
     weights = _RIGIDITY / _RIGIDITY.sum()
     head_centre = weights @ CANONICAL_LANDMARKS
@@ -165,7 +166,7 @@ def fit_pose(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Pose:
 
 
 def unproject(landmarks: Float[np.ndarray, "*batch 68 2"], pose: Pose) -> Float[np.ndarray, "*batch 68 3"]:
-    """A person's own head in centimetres: across and down as the picture shows them, depth from the canonical head.
+    """Return a person's own head in centimetres: x and y from the image, depth from the canonical head.
 
     `pose.project(unproject(landmarks, pose))` gives the landmarks back.
     """
@@ -177,20 +178,23 @@ def unproject(landmarks: Float[np.ndarray, "*batch 68 2"], pose: Pose) -> Float[
 
 
 def skull_points(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch skull 2"]:
-    """Hairline, crown and sides of the head in the picture, from the pose of the 68 points (pixels)."""
+    """Return hairline, crown and sides of the head in the image, from the pose of the 68 points (pixels)."""
     return fit_pose(landmarks).project(SKULL_POINTS)
 
 
 def eye_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch 2"]:
-    """Lid distance over eye width for the eye at points 36-41 and the one at 42-47; about 0.3 open, under 0.15 shut."""
+    """Return lid distance over eye width of the eyes at points 36-41 and 42-47: about 0.3 open, under 0.15 closed."""
     return np.stack([_aspect(landmarks, eye) for eye in ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))], axis=-1)
 
 
 def gaze(
     landmarks: Float[np.ndarray, "*batch 68 2"], irises: Float[np.ndarray, "*batch 2 2"]
 ) -> Float[np.ndarray, "*batch 2 2"]:
-    """Where the middle of each iris lies in its eye, at points 36-41 and 42-47: the share of the way from the corner at
-    the picture's left to the other, and how far below the line between them, in the same unit; about (.5, 0)."""
+    """Return the position of each iris in its eye (points 36-41 and 42-47), about (0.5, 0) for a straight gaze.
+
+    The first coordinate runs along the line from the eye corner at the image's left (0) to the other (1), the second
+    downwards from that line, in the same unit.
+    """
     first, last = (landmarks[..., corner, :] for corner in zip(*EYE_CORNERS, strict=True))
     across, there = last - first, irises - first
     down = np.stack([-across[..., 1], across[..., 0]], axis=-1)
@@ -199,7 +203,7 @@ def gaze(
 
 
 def mouth_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch"]:
-    """Distance of the inner lips over their width; 0 when shut."""
+    """Return the distance of the inner lips over their width; 0 when closed."""
     return np.asarray(_distance(landmarks, 62, 66) / np.maximum(_distance(landmarks, 60, 64), 1e-6))
 
 

@@ -1,7 +1,8 @@
-"""68 landmarks -> landmark image: black canvas, anti-aliased polylines in one colour per part of the face.
+"""Draw 68 landmarks as a landmark image: anti-aliased polylines on black, one colour per part of the face.
 
-One picture, two ways: windows in numpy for CPUs, dense batches in torch for accelerators. Coverage of a polyline is the
-maximum over its segments of clamp(thickness / 2 + 0.5 - distance, 0, 1); parts are painted over each other in order.
+Two implementations give the same image: windows in numpy for CPUs, dense batches in torch for accelerators. The
+coverage of a polyline is the maximum over its segments of clamp(thickness / 2 + 0.5 - distance, 0, 1); parts are
+painted over each other in order.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class RasterConfig:
     thickness: float = 2.0
     """Line thickness in pixels at 256 px; scales with the image."""
     inner_lip: bool = True
-    """Draw the inner lip (points 60-67) too: without it mouths open badly."""
+    """Draw the inner lip (points 60-67) too; without it the model renders open mouths badly."""
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.thickness <= 64:
@@ -43,7 +44,7 @@ class _Part:
 
 _PARTS = (
     _Part(0, 16, False, (255, 255, 255)),  # jaw
-    _Part(17, 21, False, (255, 0, 0)),  # brow at the picture's left
+    _Part(17, 21, False, (255, 0, 0)),  # brow at the image's left
     _Part(22, 26, False, (0, 255, 0)),
     _Part(27, 30, False, (0, 0, 255)),  # nose bridge
     _Part(31, 35, False, (0, 0, 255)),  # nostrils
@@ -52,12 +53,12 @@ _PARTS = (
     _Part(48, 59, True, (255, 255, 0)),  # outer lip
     _Part(60, 67, True, (255, 255, 0), inner_lip=True),
 )
-_WINDOW = 4  # segments whose distances share one window: the jaw as a whole would span most of the picture
+_WINDOW = 4  # segments per window: the whole jaw would span most of the image
 
 
 @dataclass(frozen=True)
 class Polyline:
-    """One line of the landmark image: the landmarks it joins, first to last, and its colour (RGB, 0-255)."""
+    """One line of the landmark image: the landmarks it joins, in order, and its colour (RGB, 0-255)."""
 
     points: tuple[int, ...]
     closed: bool
@@ -65,7 +66,7 @@ class Polyline:
 
 
 def polylines(config: RasterConfig) -> tuple[Polyline, ...]:
-    """The landmark image as lines, in the order in which they are painted: for drawing it by other means."""
+    """Return the lines of the landmark image in painting order, for other renderers such as SVG."""
     return tuple(Polyline(tuple(range(p.first, p.last + 1)), p.closed, p.colour) for p in _parts(config))
 
 
@@ -76,10 +77,10 @@ def _parts(config: RasterConfig) -> list[_Part]:
 def rasterize(
     landmarks: Float[np.ndarray, "68 2"], size: int, config: RasterConfig
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Draw one face. `landmarks` in pixels of the image, pixel centres at integers; points outside are fine.
+    """Draw one face. `landmarks` are in pixels of the image, pixel centres at integers; points may lie outside.
 
     Raises:
-        ValueError: landmarks that are not finite.
+        ValueError: the landmarks are not finite.
     """
     if not np.isfinite(landmarks).all():
         raise ValueError("landmarks must be finite to be drawn")
@@ -106,10 +107,10 @@ def _cover(
     segments: list[tuple[int, int]],
     reach: np.float32,
 ) -> None:
-    """Raise `coverage` in place, in the window around `segments`."""
+    """Take the maximum of `coverage` and that of `segments` in place, in the window around them."""
     size = coverage.shape[0]
     ends = points[np.array(segments)]
-    # Clipped before the cast: a point far outside would overflow the integer.
+    # Clip before the cast: a point far outside would overflow the integer.
     low = np.clip(np.floor(ends.min(axis=(0, 1)) - reach), 0, size).astype(int)
     high = np.clip(np.ceil(ends.max(axis=(0, 1)) + reach) + 1, 0, size).astype(int)
     if (low >= high).any():
@@ -129,9 +130,9 @@ def _cover(
 def rasterize_batch(
     landmarks: Float[Tensor, "batch 68 2"], size: int, config: RasterConfig
 ) -> Float[Tensor, "batch 3 size size"]:
-    """Draw a batch, in [-1, 1] with the 256 levels of the uint8 picture, on the landmarks' own device.
+    """Draw a batch, in [-1, 1] with the 256 levels of the uint8 image, on the landmarks' device.
 
-    On the CPU it uses the windows of the numpy form: two to three times quicker than dense distances.
+    On the CPU it uses the numpy implementation, which is two to three times faster than dense distances.
     """
     if landmarks.device.type != "cpu":
         return _rasterize_dense(landmarks, size, config)

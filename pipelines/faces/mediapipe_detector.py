@@ -1,4 +1,4 @@
-"""MediaPipe's face landmarker, mapped to the 68 points: the detector that needs nothing but a CPU."""
+"""MediaPipe's face landmarker, mapped to the 68 points: the default detector, which needs only a CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.faces.face import Candidates, Face, largest_first, make_face
 from pipelines.faces.head_pose import NUM_LANDMARKS, gaze
 from pipelines.faces.mediapipe_tasks import mediapipe_image, open_task
 
-# MediaPipe's 478 points -> iBUG 68, left-right symmetric. Differs from hand-marked jaws by 4-5 % of the eye distance.
+# MediaPipe's 478 points -> iBUG 68, left-right symmetric. Jaws differ from hand-marked ones by 4-5 % of eye distance.
 # fmt: off
 MEDIAPIPE_TO_IBUG = np.array([
     162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,  # jaw
@@ -25,14 +25,14 @@ MEDIAPIPE_TO_IBUG = np.array([
     78, 82, 13, 312, 308, 317, 14, 87,  # inner lip
 ])
 # fmt: on
-_IRISES = (468, 473)  # their middles: of the eye at iBUG's points 36-41, and of the other
+_IRISES = (468, 473)  # iris centres of the eye at iBUG's points 36-41, and of the other
 
 
 class MediaPipeDetector:
-    """MediaPipe's face landmarker (478 points), mapped to 68. 10 ms of one core a frame, whatever its size.
+    """MediaPipe's face landmarker (478 points), mapped to 68. It takes 10 ms of one core per frame of any size.
 
-    Clips are looked at frame by frame. MediaPipe's own tracking costs as much, smooths over time (a blink loses part of
-    its depth, quick heads lag) and sees one face only, so that others would have to be counted besides.
+    It detects frame by frame. MediaPipe's own video tracking is not faster, smooths over time (blinks lose depth, quick
+    head motion lags) and follows one face only, whereas several faces have to be noticed.
     """
 
     name = "mediapipe"
@@ -43,13 +43,13 @@ class MediaPipeDetector:
         self._landmarker: Any = None
 
     def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-        """All faces of a picture, largest first."""
+        """Return all faces of an image, largest first."""
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, self._max_faces)
         return _to_faces(self._landmarker.detect(mediapipe_image(image)), image)
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Per clip, per frame: the faces, largest first. With hints, the face that they show."""
+        """Return per clip and frame the faces, largest first; with hints, the hinted face."""
         return [self._follow(clip) for clip in clips]
 
     def _follow(self, clip: Candidates) -> list[list[Face]]:
@@ -58,13 +58,13 @@ class MediaPipeDetector:
 
 
 class BlendshapeReader:
-    """MediaPipe's 52 blendshapes of the largest face, frame by frame: what its muscles do, beside its 68 points."""
+    """Reads MediaPipe's 52 blendshape scores of the largest face, with its 68 points, frame by frame."""
 
     def __init__(self) -> None:
         self._landmarker: Any = None
 
     def read(self, image: UInt8[np.ndarray, "height width 3"]) -> tuple[Mapping[str, float], Face] | None:
-        """Name -> score in 0..1 (`_neutral` and 51 ARKit actions), and the face; None where there is none."""
+        """Return name -> score in [0, 1] (`_neutral` and 51 ARKit blendshapes), and the face; None without a face."""
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, 1, blendshapes=True)
         result = self._landmarker.detect(mediapipe_image(image))
@@ -74,13 +74,13 @@ class BlendshapeReader:
 
 
 class MeshReader:
-    """MediaPipe's 478 points of the largest face: its mesh of 468 and ten of the irises."""
+    """Reads MediaPipe's 478 points of the largest face: its mesh of 468 and ten of the irises."""
 
     def __init__(self) -> None:
         self._landmarker: Any = None
 
     def read(self, image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 2"] | None:
-        """In pixels; None where there is no face. The 68 landmarks are those at `MEDIAPIPE_TO_IBUG`."""
+        """Return the points in pixels; None without a face. The 68 landmarks are those at `MEDIAPIPE_TO_IBUG`."""
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, 1)
         result = self._landmarker.detect(mediapipe_image(image))
@@ -88,7 +88,7 @@ class MeshReader:
 
 
 def _create_landmarker(owner: object, max_faces: int, *, blendshapes: bool = False) -> Any:
-    """A landmarker for single pictures; it is closed when `owner` goes."""
+    """Create a landmarker for single images; it is closed when `owner` is garbage-collected."""
 
     def create(vision: Any, base: Any) -> Any:
         options = vision.FaceLandmarkerOptions(
@@ -115,5 +115,5 @@ def _to_face(points: Float32[np.ndarray, "70 2"]) -> Face:
 def _in_pixels(points: Sequence[Any], image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "points 2"]:
     height, width = image.shape[:2]
     unit = np.array([(point.x, point.y) for point in points], dtype=np.float32)
-    # MediaPipe's unit square spans the picture's outer edges; half a pixel leads to centres at integers.
+    # MediaPipe's unit square spans the image's outer edges; subtracting half a pixel puts centres at integers.
     return np.asarray(unit * np.array([width, height], dtype=np.float32) - 0.5)

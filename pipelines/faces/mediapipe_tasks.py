@@ -1,4 +1,4 @@
-"""How a task of MediaPipe's is opened and closed: quietly, and without its own way of closing."""
+"""Open MediaPipe tasks without their log output, and close them without MediaPipe's own finalizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.native_logs import quiet_native_logs
 
 
 def open_task(owner: object, weights: Path, create: Callable[[Any, Any], Any]) -> Any:
-    """What `create` makes of MediaPipe's `vision` module and the options' base; it is closed when `owner` goes.
+    """Return `create(vision, base_options)`, a MediaPipe task that is closed when `owner` is garbage-collected.
 
     Raises:
         OSError: MediaPipe cannot start here.
@@ -23,12 +23,12 @@ def open_task(owner: object, weights: Path, create: Callable[[Any, Any], Any]) -
         try:
             from mediapipe.tasks import python as tasks
             from mediapipe.tasks.python import vision
-        except OSError as error:  # a shared library is missing on a bare system
+        except OSError as error:  # a shared library is missing on a minimal system
             raise OSError(f"MediaPipe cannot start ({error}); `sfumato doctor` says what to install") from error
         task = create(vision, tasks.BaseOptions(model_asset_buffer=weights.read_bytes()))
-    # MediaPipe's __del__ closes through a thread that is gone when the interpreter ends (it complains) or when a cycle
-    # is collected (it waits for ever). So __del__ finds a close that does nothing, and the real one is called when the
-    # owner goes, while the task itself is still whole.
+    # MediaPipe's __del__ closes the task through a thread. At interpreter exit the thread is gone (errors are printed),
+    # and during garbage collection of a cycle it deadlocks. So the instance's close does nothing, and the class's close
+    # is called when the owner is collected, while the task is still intact.
     task.close = _do_nothing
     weakref.finalize(owner, type(task).close, task).atexit = False
     return task
@@ -39,7 +39,7 @@ def _do_nothing() -> None:
 
 
 def mediapipe_image(image: UInt8[np.ndarray, "height width 3"]) -> Any:
-    """The picture as MediaPipe takes it."""
+    """Return the image as MediaPipe's type."""
     import mediapipe
 
     return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image))

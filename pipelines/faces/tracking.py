@@ -11,20 +11,22 @@ from pipelines.faces.face import Face
 
 @dataclass(frozen=True)
 class Track:
-    """One face followed through a clip: positions in the list of frames given, and the face in each."""
+    """One face tracked through a clip: positions in the given list of frames, and the face in each."""
 
     frames: tuple[int, ...]
     faces: tuple[Face, ...]
 
     @property
     def extent(self) -> float:
-        """Sum over frames of the box's larger side: long and large tracks first."""
+        """Sum over the frames of the box's larger side in pixels, by which tracks are ranked."""
         return float(sum(max(f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in self.faces))
 
 
 def link_tracks(faces: Sequence[Sequence[Face]], min_overlap: float = 0.15) -> tuple[Track, ...]:
-    """Join the faces of consecutive frames that overlap, greedily, the best overlap first. A gap does not end a
-    track: a face that comes back to where it was is the same face."""
+    """Join overlapping faces of successive frames greedily, the largest overlap (IoU) first.
+
+    A gap does not end a track: a face that reappears at the same place is the same face.
+    """
     open_tracks: list[tuple[list[int], list[Face]]] = []
     for position, found in enumerate(faces):
         pairs = sorted(
@@ -51,12 +53,10 @@ def link_tracks(faces: Sequence[Sequence[Face]], min_overlap: float = 0.15) -> t
 
 
 def choose_track(faces: Sequence[Sequence[Face]], dominance: float = 1.5) -> Track | None:
-    """The clip's main face: the longest and largest track.
-
-    Returns None when there is no face at all.
+    """Return the track of the clip's main face, the one with the largest extent; None without any face.
 
     Raises:
-        AmbiguousFace: a second track present in the same frames has more than 1/`dominance` of the main one's extent.
+        AmbiguousFace: another track in the same frames has more than 1/`dominance` of the main one's extent.
     """
     tracks = sorted(link_tracks(faces), key=lambda track: (-track.extent, track.frames))
     if not tracks:
@@ -72,4 +72,4 @@ def choose_track(faces: Sequence[Sequence[Face]], dominance: float = 1.5) -> Tra
 
 
 class AmbiguousFace(ValueError):
-    """Several faces share the clip and none is clearly the main one."""
+    """Several faces are in the clip, and none is clearly the main one."""

@@ -1,1 +1,1 @@
-"""Videos, sound and pictures in and out; decoding happens in a child process with limits."""
+"""Read and write videos, sound and images; untrusted videos are decoded in a child process with limits."""

@@ -1,4 +1,7 @@
-"""A video as a small animated WebP, which a README or a page can show."""
+"""Convert a video to a small animated WebP for a README or a web page.
+
+Pillow encodes it: OpenCV, which encodes still WebPs in `images`, cannot write animations.
+"""
 
 import os
 from pathlib import Path
@@ -15,18 +18,18 @@ _QUALITY = 60
 
 
 def write_animated_webp(video: Path, out: Path, *, start_s: float = 0.0) -> None:
-    """Write up to 8 s of `video` at 12 frames a second, 600 px wide, as a WebP that loops.
+    """Write up to 8 s of `video` at 12 frames/s, 600 px wide, as a looping WebP.
 
     Raises:
-        ValueError: `video` is no video, or ends before `start_s`.
+        ValueError: `video` is not a video, or ends before `start_s`.
     """
     info = probe(video)
     step = max(round(info.fps / _FPS), 1)
-    first, most = round(start_s * info.fps), round(_MAX_SECONDS * info.fps)
+    first, max_frames = round(start_s * info.fps), round(_MAX_SECONDS * info.fps)
     height = round(info.height * _WIDTH / info.width)
     pictures = []
     for frame in decode(video):
-        if frame.index >= first + most:
+        if frame.index >= first + max_frames:
             break
         if frame.index >= first and (frame.index - first) % step == 0:
             small = cv2.resize(frame.image, (_WIDTH, height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Keep a clip's sound: packets copied, nothing decoded."""
+"""Copy a clip's sound packet by packet, without decoding."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import av.error
 
 from pipelines.media.container import open_media
 
-MAX_SECONDS = 600  # of sound kept in a row; a longer film's is left out, so that rows stay of a size
+MAX_SECONDS = 600  # of sound in a row; longer sound is left out, to bound the size of rows
 
 
 def copy_audio(path: Path, span: tuple[Fraction, ...] | None = None) -> tuple[bytes, str] | None:
-    """The clip's first sound stream, packets copied, as the bytes and name of a container; None without sound.
+    """Return the clip's first sound stream, copied into a container, as (bytes, suffix); None without sound.
 
-    MP4's audio form for what it carries, Matroska for the rest. A stream that no container takes, or of more than
-    `MAX_SECONDS`, counts as none.
+    The container is m4a for AAC, MP3 and ALAC, else mka (Matroska). A stream that the container cannot hold, or longer
+    than `MAX_SECONDS`, counts as none.
 
     Args:
-        span: seconds from the film's start; only the packets inside are copied, and begin at 0.
+        span: seconds from the video's start; only packets inside it are copied, shifted to begin at 0.
     """
     with open_media(path) as container:
         if not container.streams.audio:

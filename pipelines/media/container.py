@@ -1,4 +1,4 @@
-"""Open media files from outside: regular files only, listed containers only, no protocol but file."""
+"""Open untrusted media files: only regular files, listed container formats and the file protocol are allowed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ VIDEO_SUFFIXES = frozenset([
     ".3gp", ".gif", ".mxf",
 ])
 # fmt: on
-_MAX_FPS = 480  # headers that say more mostly give their clock's rate (1000, 90000)
+"""Suffixes by which videos are recognised in folders, in lower case."""
+_MAX_FPS = 480  # larger values in headers are mostly clock rates (1000, 90000)
 _DEFAULT_FPS = Fraction(25)
 
 
 @contextlib.contextmanager
 def open_media(path: str | Path) -> Iterator[Any]:
-    """An av container opened for reading, files only, allowed formats only.
+    """Open a file as an av container for reading.
 
     Raises:
-        FileNotFoundError: nothing there.
-        ValueError: not a regular file, or not one of the formats.
+        FileNotFoundError: there is no such file.
+        ValueError: not a regular file, empty, or not one of the allowed formats.
     """
     path = Path(path)
     if not path.exists():
@@ -39,7 +40,7 @@ def open_media(path: str | Path) -> Iterator[Any]:
         raise ValueError(f"{path} is empty (0 bytes)")
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        # "file:" keeps a name such as "http:x.mp4" or "-x.mp4" a name.
+        # With "file:", ffmpeg does not read a name such as "http:x.mp4" or "-x.mp4" as a protocol or an option.
         container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     except (av.error.FFmpegError, UnicodeError) as error:
         raise ValueError(f"{path} is not a readable video: {_reason(error)}") from error
@@ -55,9 +56,9 @@ def _reason(error: Exception) -> str:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """The container's first moving picture, set to one decoding thread. Raises ValueError naming `path`."""
+    """Return the container's first video stream, set to one decoding thread. Raises ValueError naming `path`."""
     for stream in container.streams.video:
-        # A cover picture in an audio file is a video stream of one frame to ffmpeg.
+        # ffmpeg lists the cover image of an audio file as a video stream with one frame.
         if not (int(stream.disposition) & int(av.stream.Disposition.attached_pic)):
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = 1
@@ -66,7 +67,7 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def frame_rate(stream: Any) -> Fraction:
-    """The average rate, else the guessed one, else 25: headers lie (0, nan, 90000)."""
+    """Return the average rate, else the guessed or the base rate, else 25. Headers may be wrong (0, nan, 90000)."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate is not None and 0 < rate <= _MAX_FPS:
             return Fraction(rate.numerator, rate.denominator)

@@ -1,7 +1,7 @@
-"""Decode clips in a child process with limits: a file that crashes, hangs or bloats the decoder costs one clip only.
+"""Decode clips in a child process with limits, so that a file that crashes, hangs or bloats the decoder costs one clip.
 
-The child is started on first use, serves one clip after another and is replaced when it dies. It sends JSON headers and
-raw pixels, never objects: whoever takes it over by a poisoned file gains nothing here.
+The child starts on first use, serves one clip after another and is replaced when it dies. It sends JSON headers and raw
+pixels, never pickled objects, so that a malicious file which takes over the child cannot run code here.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ import numpy as np
 
 from pipelines.media.video import Frame
 
-HEADER = struct.Struct("<II")  # bytes of the JSON header, bytes of the payload
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+HEADER = struct.Struct("<II")  # size of the JSON header, size of the payload
+_IMPORT_ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `pipelines`
 _PIPE_BYTES = 1 << 20
 _START_S = 120.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one clip may cost. Passing a limit ends the child, and the clip with it."""
+    """Limits per clip. Exceeding one ends the child process, and the clip fails."""
 
     stall_s: float = 60.0
-    """Longest silence: the child reports while it works."""
+    """Longest time without a message; the child reports progress while it works."""
     clip_s: float = 1800.0
     """Longest time for one request."""
     memory_bytes: int = 6 * 2**30
-    """Address space of the child, shared libraries included."""
+    """Address space of the child, including shared libraries."""
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What the file says, and which of its frames are the clip: `first` to `last`, both included.
+    """The properties of a file, and the frames that belong to the clip: `first` to `last`, both included.
 
-    Sizes are as displayed. `end_us` is the clip's length by its frames and rate.
+    Sizes are as displayed: rotation and pixel aspect applied.
     """
 
     width: int
@@ -61,12 +61,12 @@ class ClipInfo:
 
     @property
     def num_frames(self) -> int:
-        """Frames of the clip."""
+        """Number of frames of the clip."""
         return self.last - self.first + 1
 
 
 class DecoderDied(Exception):
-    """The child ended in the middle of a clip: by a signal, or because it passed a limit. `timed_out` tells which."""
+    """The child process ended during a request: it crashed, or exceeded a limit (`timed_out` for a time limit)."""
 
     def __init__(self, message: str, *, timed_out: bool) -> None:
         super().__init__(message)
@@ -74,10 +74,9 @@ class DecoderDied(Exception):
 
 
 class Decoder:
-    """A child process that decodes. A context manager; the child also ends when the object or the interpreter does.
+    """A decoding child process. A context manager; the child also ends with the object or the interpreter.
 
-    Every method raises ValueError for what is wrong with the file (the message names the path), DecoderDied when the
-    child did not survive it.
+    Every method raises ValueError if the file is bad (the message names the path), and DecoderDied if the child ends.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -94,14 +93,14 @@ class Decoder:
         self.close()
 
     def start(self) -> None:
-        """Start the child now; otherwise the first request does."""
+        """Start the child now instead of on the first request."""
         self._running()
 
     def describe(self, path: Path, span: tuple[Fraction, Fraction] | None = None) -> ClipInfo:
         """Probe a file and count its frames.
 
         Args:
-            span: seconds from the film's start; only the frames inside are the clip.
+            span: start and end of the clip in seconds from the video's start; None for the whole file.
         """
         seconds = None if span is None else [str(span[0]), str(span[1])]
         header, _ = self._ask_one({"op": "describe", "path": str(path), "span": seconds})
@@ -115,22 +114,22 @@ class Decoder:
         )
 
     def times(self, path: Path, indices: Sequence[int]) -> dict[int, float]:
-        """Frame index -> seconds from the film's start, for the indices that exist."""
+        """Return frame index -> seconds from the video's start, for the indices that exist."""
         header, _ = self._ask_one({"op": "times", "path": str(path), "indices": list(indices)})
         return {int(index): float(seconds) for index, seconds in header["seconds"]}
 
     def frames(self, path: Path, indices: Sequence[int]) -> Iterator[Frame]:
-        """The frames of these numbers, ascending, as displayed. Leaving the iterator early ends the child."""
+        """Yield the frames with these indices, ascending, as displayed. Leaving the iterator early ends the child."""
         try:
             for header, payload in self._ask({"op": "frames", "path": str(path), "indices": list(indices)}):
                 shape = (int(header["height"]), int(header["width"]), 3)
                 yield Frame(header["index"], header["pts_us"], np.frombuffer(payload, np.uint8).reshape(shape))
         except GeneratorExit:
-            self.close()  # the rest of the answer is in the pipe
+            self.close()  # the pipe still holds the rest of the answer
             raise
 
     def audio(self, path: Path, span: tuple[Fraction, Fraction] | None = None) -> tuple[bytes, str] | None:
-        """The clip's sound with its packets copied, and the name of its container; None without sound."""
+        """Return the clip's sound as (bytes, container suffix), see `audio.copy_audio`; None without sound."""
         seconds = None if span is None else [str(span[0]), str(span[1])]
         header, payload = self._ask_one({"op": "audio", "path": str(path), "span": seconds})
         return (bytes(payload), str(header["format"])) if header["format"] else None
@@ -146,7 +145,7 @@ class Decoder:
         return answer
 
     def _ask(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytearray]]:
-        """The answers to one request: all of them up to the one that says `end`."""
+        """Yield the answers to one request, up to the one marked `end`."""
         child = self._running()
         deadline = time.monotonic() + self._limits.clip_s
         assert child.stdin is not None
@@ -165,7 +164,7 @@ class Decoder:
                 yield header, payload
 
     def _raise_error(self, kind: str, message: str) -> NoReturn:
-        if kind in ("MemoryError", "BlockingIOError"):  # the second: a thread that could not be started for want of it
+        if kind in ("MemoryError", "BlockingIOError"):  # the latter: no memory to start a thread
             limit = self._limits.memory_bytes / 2**30
             raise DecoderDied(f"the decoder needs more than {limit:.1f} GiB of memory", timed_out=False)
         raise (FileNotFoundError if kind == "FileNotFoundError" else ValueError)(message)
@@ -174,16 +173,16 @@ class Decoder:
         if self._child is None or self._child.poll() is not None:
             self.close()
             command = f"from pipelines.media import decoder_worker; decoder_worker.main({self._limits.memory_bytes})"
-            path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+            path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
             self._child = subprocess.Popen(
                 [sys.executable, "-c", command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # decoders chatter about every broken packet
+                stderr=subprocess.DEVNULL,  # decoders log every broken packet
                 env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             )
             self._end = weakref.finalize(self, _end_child, self._child)
-            self._receive(self._child, time.monotonic() + _START_S, _START_S)  # its imports are not a clip's time
+            self._receive(self._child, time.monotonic() + _START_S, _START_S)  # imports do not count for the clip
         return self._child
 
     def _receive(
@@ -225,5 +224,5 @@ def _end_child(child: subprocess.Popen[bytes]) -> None:
     child.wait()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            with contextlib.suppress(OSError):  # what was not sent yet cannot be sent any more
+            with contextlib.suppress(OSError):  # flushing unsent data fails
                 pipe.close()

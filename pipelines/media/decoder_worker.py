@@ -1,5 +1,5 @@
-"""The child process of `pipelines.media.decoder_process`: reads requests, a JSON object a line, and answers with
-frames and facts."""
+"""The child process of `pipelines.media.decoder_process`: reads requests, one JSON object per line, and writes answers
+of a JSON header and a binary payload."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _OPEN_FILES = 64
 
 
 def main(memory_bytes: int) -> None:
-    """Serve until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    """Serve requests until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     _limit(resource.RLIMIT_AS, memory_bytes)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
@@ -40,18 +40,18 @@ def main(memory_bytes: int) -> None:
             for header, payload in session.answer(request):
                 _send(header, payload)
             _send({"end": True})
-        except Exception as error:  # noqa: BLE001 - whatever a file provokes is an answer; the parent decides
-            # Word for word: the parent has to find the path in it, whatever the name holds.
+        except Exception as error:  # noqa: BLE001 - any error is an answer; the parent decides what it means
+            # Unchanged text: the parent has to find the path in it.
             _send({"error": str(error) or type(error).__name__, "kind": type(error).__name__})
 
 
-def _limit(what: int, most: int) -> None:
+def _limit(what: int, limit: int) -> None:
     _, hard = resource.getrlimit(what)
-    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(what, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _listen(requests: queue.SimpleQueue[bytes]) -> None:
-    """Hand on requests; end the process with its parent, even when a decoder hangs."""
+    """Queue requests, and end the process when the parent ends, even if a decoder hangs."""
     for line in sys.stdin.buffer:
         requests.put(line)
     os._exit(0)
@@ -67,7 +67,7 @@ def _send(header: dict[str, Any], payload: Any = b"") -> None:
 
 
 class _Session:
-    """Answers requests; the table of the file last asked about is kept."""
+    """Answers requests. Caches the frame table of the last file."""
 
     def __init__(self) -> None:
         self._path: str | None = None
@@ -118,5 +118,5 @@ def _frames(path: Path, table: FrameTable, indices: list[int]) -> Iterator[tuple
 
 
 def _report() -> None:
-    """Say that decoding goes on: a long film between two wanted frames is no hang."""
+    """Report progress: decoding many frames between two wanted ones is not a stall."""
     _send({"alive": True})

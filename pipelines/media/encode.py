@@ -1,4 +1,4 @@
-"""Write H.264 mp4 files: raw frames into ffmpeg, exact frame rate, sound from another file."""
+"""Write H.264 mp4 files through ffmpeg, with an exact frame rate and the sound of another file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COPYABLE_AUDIO = frozenset({"aac", "mp3"})
 
 
 def ffmpeg_executable() -> str:
-    """The ffmpeg on PATH, else the one that imageio-ffmpeg brings along."""
+    """Return the ffmpeg on PATH, else the one bundled with imageio-ffmpeg."""
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -35,11 +35,11 @@ def ffmpeg_executable() -> str:
 class VideoWriter:
     """A context manager that writes one H.264 yuv420p mp4, one output frame per `write`, at exactly `fps`.
 
-    The file appears at `path` when the block ends without an error, and not at all otherwise. Sound is taken from
-    `audio_from` where it has any: copied when mp4 carries it, else AAC; cut to the video's length, never the other way.
+    The file appears at `path` when the block ends without an error, else not at all. The sound of `audio_from`, if any,
+    is copied when it is AAC or MP3, else encoded as AAC, and cut to the video's length.
 
     Raises:
-        ValueError: odd or empty sizes, a frame rate that is not positive, a frame of another size.
+        ValueError: odd or too small sizes, a frame rate that is not positive, a frame of another size.
         OSError: ffmpeg fails; the message holds its last line.
     """
 
@@ -76,9 +76,9 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of our own: the user's may hold what ffmpeg reads as a pattern or a protocol, or be very long.
+        # A generated name: ffmpeg may read the user's as a pattern or a protocol, and it may be very long.
         self._partial = self._path.parent / f".partial-{uuid.uuid4().hex}.mp4"
-        # A file, not a pipe: nobody reads ffmpeg's words while frames are being written.
+        # A file, not a pipe: a pipe would fill up, because nothing reads it while frames are written.
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             self._encode_command(self._partial), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log
@@ -89,7 +89,7 @@ class VideoWriter:
         height, width, _ = self._shape
         rate = f"{self._fps.numerator}/{self._fps.denominator}"
         frames = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
-        # Tagged and converted as BT.709: players guess by picture size when a file does not say.
+        # Converted to and tagged as BT.709: without a tag, players guess from the frame size.
         frames = frames.filter("scale", out_color_matrix="bt709", out_range="tv")
         return _compile(
             ffmpeg.output(
@@ -104,7 +104,7 @@ class VideoWriter:
                 color_trc="bt709",
                 color_range="tv",
                 movflags="+faststart",
-                # Without it mp4's clock is 1/(16384 * n): times that round make the average rate inexact.
+                # ffmpeg's default time base is 1/(16384 * n): rounded times would make the average rate inexact.
                 video_track_timescale=_timescale(self._fps),
                 **self._metadata(),
             )
@@ -122,7 +122,7 @@ class VideoWriter:
         try:
             self._process.stdin.write(np.ascontiguousarray(image).data)
         except BrokenPipeError as error:
-            raise OSError(f"cannot encode {self._path}: {self._last_words()}") from error
+            raise OSError(f"cannot encode {self._path}: {self._error_line()}") from error
         self._num_frames += 1
 
     def __exit__(
@@ -140,7 +140,7 @@ class VideoWriter:
                 if self._num_frames == 0:
                     raise ValueError(f"cannot encode {self._path}: no frame was written")
                 if code != 0:
-                    raise OSError(f"cannot encode {self._path}: {self._last_words()}")
+                    raise OSError(f"cannot encode {self._path}: {self._error_line()}")
                 self._add_sound()
                 self._partial.replace(self._path)
         finally:
@@ -150,10 +150,10 @@ class VideoWriter:
     def _close_pipe(self) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # ffmpeg has ended already; its exit code tells
+        with contextlib.suppress(BrokenPipeError):  # ffmpeg has already ended; its exit code is checked
             self._process.stdin.close()
 
-    def _last_words(self) -> str:
+    def _error_line(self) -> str:
         assert self._process is not None
         assert self._log is not None
         self._process.wait()
@@ -161,15 +161,15 @@ class VideoWriter:
         return last_line(self._log.read())
 
     def _add_sound(self) -> None:
-        """Mux the sound into the finished video. Afterwards, because only now the video's length is known."""
-        if self._audio_from is None or (sound := _sound(self._audio_from)) is None:
+        """Mux the sound into the finished video, whose length is known only now."""
+        if self._audio_from is None or (sound := _sound_info(self._audio_from)) is None:
             return
         assert self._partial is not None
         codec, lead = sound
         seconds = float(self._num_frames / self._fps)
         muxed = self._partial.with_name(f".partial-{uuid.uuid4().hex}.mp4")
         video = ffmpeg.input(f"file:{self._partial}").video
-        # A copied stream can only be cut at its end; one that must lose its beginning is encoded again.
+        # A copied stream can only be cut at its end; if its beginning must be cut, it is encoded again.
         if codec in _COPYABLE_AUDIO and lead < 0.02:
             audio = ffmpeg.input(f"file:{self._audio_from.absolute()}", t=seconds).audio
             options = {"c:a": "copy"}
@@ -200,12 +200,12 @@ class VideoWriter:
 
 
 def _timescale(fps: Fraction) -> int:
-    # A multiple of the numerator, so that every frame lasts a whole number of ticks.
+    # A multiple of the numerator of at least 10,000: every frame lasts a whole number of ticks.
     return fps.numerator * max(1, -(-10_000 // fps.numerator))
 
 
-def _sound(path: Path) -> tuple[str, float] | None:
-    """Codec of the first sound stream and the seconds by which it begins before the video; None without sound."""
+def _sound_info(path: Path) -> tuple[str, float] | None:
+    """Return the codec of the first sound stream and the seconds by which it precedes the video; None without sound."""
     with open_media(path) as container:
         if not container.streams.audio:
             return None
@@ -228,6 +228,6 @@ def _compile(output: Any) -> list[str]:
 
 
 def last_line(output: bytes) -> str:
-    """The last non-empty line of a program's output."""
+    """Return the last non-empty line of a program's output."""
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it gave no reason"

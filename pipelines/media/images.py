@@ -1,4 +1,4 @@
-"""The JPEGs of shards: pixels to bytes and back."""
+"""Read images from outside safely, and encode and decode JPEG and WebP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines import storage
 
 
 def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], jpeg_quality: int) -> bytes:
-    """JPEG without chroma subsampling: at face size its blur would reach lips and eyes."""
+    """Encode as JPEG without chroma subsampling, which would blur lips and eyes at the size of face crops."""
     settings = [
         cv2.IMWRITE_JPEG_QUALITY,
         jpeg_quality,
@@ -27,7 +27,7 @@ def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], jpeg_quality: int) -
 
 
 def decode_jpeg(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB pixels of a shard's JPEG. Raises ValueError when it is broken."""
+    """Decode a JPEG to RGB. Raises ValueError when it is broken."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"a JPEG of {len(data)} bytes cannot be decoded")
@@ -41,15 +41,15 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture as RGB: first frame, EXIF orientation applied, transparency over white, 16 bits reduced to 8.
+    """Read an image as RGB: first frame, EXIF orientation applied, transparency over white, 16 bits reduced to 8.
 
     Raises:
-        FileNotFoundError: nothing there.
+        FileNotFoundError: there is no such file.
         ValueError: not one of JPEG, PNG, WEBP, GIF, BMP, TIFF; broken; or more than 100 megapixels.
     """
     try:
         with storage.open(str(path)) as source, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about large pictures and odd EXIF; limits are our own
+            warnings.simplefilter("ignore")  # about large images and odd EXIF; MAX_IMAGE_PIXELS is the limit
             with Image.open(source, formats=IMAGE_FORMATS) as picture:
                 if picture.width * picture.height > MAX_IMAGE_PIXELS:
                     raise ValueError(f"{path}: {picture.width}x{picture.height} exceeds {MAX_IMAGE_PIXELS:,} pixels")
@@ -70,7 +70,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
 
 def _picture_to_rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     if picture.mode.startswith(("I", "F")):
-        # Pillow's own conversion clips at 255 instead of scaling.
+        # Pillow's conversion clips at 255 instead of scaling.
         values = np.asarray(picture, dtype=np.float64)
         scale = 255 / 65535 if picture.mode.startswith("I") or values.max(initial=0) > 1 else 255.0
         grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
@@ -82,17 +82,10 @@ def _picture_to_rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]
     return np.array(picture.convert("RGB"), dtype=np.uint8)
 
 
-_WEBP_QUALITY = 90
-
-
-_SHOWN_PX = 256
-
-
-def webp(image: UInt8[np.ndarray, "size size 3"]) -> bytes:
-    side = min(_SHOWN_PX, image.shape[0])
+def encode_webp(image: UInt8[np.ndarray, "size size 3"], *, max_side: int, quality: int) -> bytes:
+    """Return a square image as a still WebP, reduced to at most `max_side` pixels; `quality` is 1 to 100."""
+    side = min(max_side, image.shape[0])
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) if side < image.shape[0] else image
-    done, data = cv2.imencode(
-        ".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
-    )
+    done, data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality])
     assert done
     return bytes(data)

@@ -1,4 +1,4 @@
-"""When each frame of a film is shown, and where decoding can start: read from the packets, without decoding one."""
+"""Read each frame's display time, and the keyframes, from a video's packets, without decoding."""
 
 from __future__ import annotations
 
@@ -15,54 +15,56 @@ from jaxtyping import Float, Int
 
 from pipelines.media.container import frame_rate, open_media, video_stream
 
-_LONG = 1500  # frames: a minute of film. A shorter one is decoded from its beginning
-_INDEXED = ("mov", "matroska")  # containers that know where their keyframes lie; elsewhere a seek lands somewhere near
+_MIN_FRAMES_TO_SEEK = 1500  # a minute at 25 frames/s; shorter videos are decoded from their beginning
+_INDEXED = ("mov", "matroska")  # containers with an index of keyframes; in others a seek is inexact
 
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
-    """The frames of one film in the order they are shown."""
+    """The frames of one video in display order."""
 
     seconds: Float[np.ndarray, frames]
-    """From the first frame's time."""
+    """Time since the first frame."""
     pts: Int[np.ndarray, frames]
-    """The container's own times, ascending; empty where it has none that tell frames apart."""
+    """The container's presentation timestamps, ascending; empty if they are missing or not unique."""
     keyframes: Int[np.ndarray, keyframes]
-    """Numbers of the frames that decoding can start from; none where the container has no index of them."""
+    """Numbers of the frames that decoding can start from; empty if the container has no index of them."""
 
     def __len__(self) -> int:
         return int(self.seconds.shape[0])
 
     @property
     def can_seek(self) -> bool:
-        """Whether it pays to jump: a long film with times and keyframes to jump to."""
-        return len(self) > _LONG and self.keyframes.shape[0] > 1
+        """Whether seeking pays off: the video is long and has timestamps and keyframes."""
+        return len(self) > _MIN_FRAMES_TO_SEEK and self.keyframes.shape[0] > 1
 
     def number_of(self, pts: int | None) -> int | None:
-        """The frame shown at a container time, if there is one."""
+        """Return the number of the frame with this timestamp, or None."""
         if pts is None:
             return None
         at = int(np.searchsorted(self.pts, pts))
         return at if at < self.pts.shape[0] and self.pts[at] == pts else None
 
     def keyframe_before(self, number: int) -> int:
-        """The nearest frame at or before `number` that decoding can start from."""
+        """Return the last keyframe at or before frame `number`."""
         at = int(np.searchsorted(self.keyframes, number, side="right")) - 1
         return int(self.keyframes[at]) if at >= 0 else 0
 
 
 def read_frame_table(path: str | Path) -> FrameTable:
-    """A hundredth of the cost of decoding. A file with broken packets may decode to fewer frames.
+    """Read the table from the packets, at a hundredth of the cost of decoding.
+
+    A file with broken packets may decode to fewer frames than the table has.
 
     Raises:
-        FileNotFoundError, ValueError: as `media.open_media`; no video stream.
+        FileNotFoundError, ValueError: as `container.open_media`; no video stream.
     """
     path = Path(path)
     times: list[int | None] = []
     starts: list[bool] = []
     with open_media(path) as container:
         stream = video_stream(container, path)
-        with contextlib.suppress(av.error.FFmpegError):  # the file ends in the middle
+        with contextlib.suppress(av.error.FFmpegError):  # the file is truncated
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
                     times.append(packet.pts)

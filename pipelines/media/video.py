@@ -1,7 +1,7 @@
-"""Read videos and pictures from outside, safely, and write H.264: probe, decode, encode, mux.
+"""Probe and decode untrusted videos.
 
-Only files are opened (`protocol_whitelist=file`) and only as one of the listed containers, so that a playlist named
-.mp4 cannot make ffmpeg open other files. One decoding thread, one frame in memory at a time.
+Only files are opened (`protocol_whitelist=file`), and only in the listed container formats, so that a playlist named
+.mp4 cannot make ffmpeg open other files. Decoding uses one thread and holds one frame in memory.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = [
     "read_image",
 ]
 
-MAX_PIXELS = 4096 * 2304  # of one video frame: 4K and a little more
+MAX_PIXELS = 4096 * 2304  # of one frame: slightly more than 4K
 _PROGRESS_EVERY = 50  # frames
-_WORTH_A_JUMP = 24  # frames that a jump must save: it empties the decoder and costs about as much
+_MIN_SKIPPED_FRAMES = 24  # frames that a seek must save: it flushes the decoder, which costs about as much
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's header and first frame say. Sizes are as displayed: rotation and pixel aspect applied.
+    """Properties from a file's header and first frame. Sizes are as displayed: rotation and pixel aspect applied.
 
-    `num_frames` is the header's word, or an estimate from the duration; 0 when neither is known; `read_frame_table`
-    counts. `rotation` is the angle the display matrix asks for, in degrees.
+    `num_frames` is the header's value, else an estimate from the duration, else 0; `read_frame_table` counts frames.
+    `rotation` is the display matrix's angle in degrees.
     """
 
     width: int
@@ -58,7 +58,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One decoded frame: its number in the clip, its time in microseconds, RGB pixels as displayed."""
+    """One decoded frame: its number in the file, its time in microseconds, RGB pixels as displayed."""
 
     index: int
     pts_us: int
@@ -66,11 +66,11 @@ class Frame:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read the header and decode one frame: what passes is a video.
+    """Read the header and decode one frame, which proves that the file is a video.
 
     Raises:
-        FileNotFoundError: nothing there.
-        ValueError: it is no video, or no frame of it can be decoded; the message names file and reason.
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a video, or no frame can be decoded; the message names the file and the reason.
     """
     path = Path(path)
     with open_media(path) as container:
@@ -100,13 +100,13 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; packets that cannot be decoded are skipped and a file that is cut off ends early."""
+    """Yield decoded frames. Broken packets are skipped, and a truncated file ends early."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
-            packet = None  # the file ends in the middle
+            packet = None  # the file is truncated
         if packet is None:
             return
         with contextlib.suppress(av.error.FFmpegError):
@@ -129,18 +129,18 @@ def decode(
     table: FrameTable | None = None,
     on_progress: Callable[[], None] | None = None,
 ) -> Iterator[Frame]:
-    """Frames in order, as displayed: rotated, square pixels, the first frame's size throughout. Flat memory.
+    """Yield frames in order, as displayed: rotated, square pixels, all of the first frame's size. Memory is constant.
 
     Args:
         frame_indices: only these frames (numbers from 0; order and repeats do not matter); None for all. Numbers past
-            the end give nothing.
+            the end are ignored.
         max_pixels: largest frame accepted.
-        table: of this file; with it, a long film is not decoded between frames that lie far apart.
-        on_progress: called now and then while frames are decoded that are not asked for.
+        table: the file's frame table; with it, seeking skips frames of a long video that are not wanted.
+        on_progress: called every 50 frames while unwanted frames are decoded.
 
     Raises:
-        FileNotFoundError: nothing there.
-        ValueError: no video, a frame larger than `max_pixels`, or no frame at all can be decoded.
+        FileNotFoundError: there is no such file.
+        ValueError: not a video, a frame larger than `max_pixels`, or no frame can be decoded.
     """
     path = Path(path)
     wanted = None if frame_indices is None else sorted(set(frame_indices))
@@ -151,9 +151,9 @@ def decode(
         start_us: int | None = None
         number = -1
         if wanted is not None and table is not None and table.can_seek:
-            numbered = _jump(container, stream, wanted, table)
+            numbered = _decode_with_seeks(container, stream, wanted, table)
         else:
-            numbered = _sift(container, stream, wanted, table)
+            numbered = _decode_in_order(container, stream, wanted, table)
         for number, index, frame in numbered:
             if frame.width * frame.height > max_pixels:
                 raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
@@ -168,12 +168,12 @@ def decode(
             raise ValueError(f"{path} holds no frame that can be decoded")
 
 
-def _sift(
+def _decode_in_order(
     container: Any, stream: Any, wanted: Sequence[int] | None, table: FrameTable | None
 ) -> Iterator[tuple[int, int | None, Any]]:
-    """Every frame up to the last one wanted: how many came before, its number if it is wanted, the frame.
+    """Yield every frame up to the last wanted one: (frames decoded before, its number if it is wanted, the frame).
 
-    With a table a frame's time tells its number: frames that damage has taken away are not counted over.
+    With a table, a frame is numbered by its timestamp, so that frames lost to damage do not shift the numbers.
     """
     chosen = None if wanted is None else frozenset(wanted)
     for decoded, frame in enumerate(_frames(container, stream)):
@@ -184,16 +184,16 @@ def _sift(
             return
 
 
-def _jump(
+def _decode_with_seeks(
     container: Any, stream: Any, wanted: Sequence[int], table: FrameTable
 ) -> Iterator[tuple[int, int | None, Any]]:
-    """As `_sift`, without the frames between a wanted one and the last keyframe before the next. Frames are known by
-    their times."""
+    """Yield as `_decode_in_order`, but seek from a wanted frame to the last keyframe before the next one. Frames are
+    identified by their timestamps."""
     position = decoded = 0
     frames = _frames(container, stream)
     for target in wanted:
         keyframe = table.keyframe_before(target)
-        if keyframe > position + _WORTH_A_JUMP:
+        if keyframe > position + _MIN_SKIPPED_FRAMES:
             container.seek(int(table.pts[keyframe]), stream=stream)
             frames = _frames(container, stream)
         for frame in frames:
@@ -206,7 +206,7 @@ def _jump(
 
 
 def _start_us(frame: Any, index: int | None, fps: Fraction, table: FrameTable | None) -> int:
-    """The time of the film's first frame; after a jump, the first frame seen is a later one."""
+    """Return the time of the video's first frame, from the table: after a seek, the first decoded frame is later."""
     if table is not None and table.pts.size and frame.time_base:
         start: int = round(int(table.pts[0]) * frame.time_base * 1_000_000)
         return start

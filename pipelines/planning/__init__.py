@@ -1,1 +1,1 @@
-"""What a source of clips holds, and the plan that assigns each clip to a split and a shard."""
+"""Find the clips of a source, and plan which split and shard each belongs to."""

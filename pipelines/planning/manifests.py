@@ -1,4 +1,4 @@
-"""Manifests: a JSONL or CSV file with a line for each clip (path; optional identity, video, clip, split, num_bytes)."""
+"""Manifests: JSONL or CSV files with a line per clip (path; optional identity, video, clip, split, num_bytes)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipelines.dataset.schema import SPLITS
 
 SUFFIXES = frozenset({".jsonl", ".csv"})
 _COLUMNS = ("path", "identity", "video", "clip", "split", "num_bytes")
-_LOOKS_AT_ONCE = 32  # a manifest in a bucket names files in a bucket: one look at a time would take days
+_SIZE_LOOKUPS = 32  # at once: one request at a time for millions of files in a bucket would take days
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One line. `where` names file and line for messages; an absent name is empty."""
+    """One line. `where` names the file and line for error messages; an absent name is empty."""
 
     where: str
     path: str
@@ -33,21 +33,21 @@ class ManifestRow:
 
     @property
     def is_absolute(self) -> bool:
-        """Whether `path` stands for itself instead of starting from the manifest's folder."""
+        """Whether `path` is absolute, not relative to the manifest's folder."""
         return "://" in self.path or self.path.startswith("/")
 
 
 def read(src: str) -> Iterator[ManifestRow]:
-    """The lines of a manifest in their order. Sizes that it does not give are looked up, many at once.
+    """Yield the lines of a manifest in order. Sizes that it does not give are looked up, many at once.
 
     Raises:
-        ValueError: a line that is no row, an unknown column or split.
+        ValueError: a malformed line, an unknown column or split.
         FileNotFoundError: a file that it names does not exist.
     """
     with storage.open(src) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         rows = _csv_rows(text) if PurePosixPath(src).suffix.lower() == ".csv" else _json_rows(src, text)
         try:
-            with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
+            with ThreadPoolExecutor(_SIZE_LOOKUPS) as pool:
                 while batch := list(islice(rows, 1024)):
                     yield from pool.map(lambda item: _row(src, *item), batch)
         except UnicodeDecodeError as error:

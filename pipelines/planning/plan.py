@@ -1,4 +1,4 @@
-"""What a plan is made of: its config, its clips with their places, and the cutting of an ordered list into shards."""
+"""The parts of a plan: its config, its clips with their split and shard, and the cutting of clips into shards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.dataset.schema import ClipKey
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """How identities are split and clips are grouped."""
+    """How identities are split and clips are grouped into shards."""
 
     val_fraction: float = 0.05
     test_fraction: float = 0.05
@@ -21,7 +21,7 @@ class PlanConfig:
     clip_bytes: int = 16 * 24 * 1024
     """Predicted size of one clip's row: frames per clip times bytes per JPEG."""
     small_shards: int = 8
-    """A small corpus is cut into at least so many shards (one per video at most), for several workers' sake."""
+    """Least number of shards of a small corpus (at most one per video), so that several workers have work."""
 
     def __post_init__(self) -> None:
         if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:
@@ -35,7 +35,7 @@ class PlanConfig:
 
 @dataclass(frozen=True, slots=True)
 class PlannedClip:
-    """One row of the plan: an input clip and its place."""
+    """One row of the plan: an input clip, its split and its shard. Fields are the columns of `schema.PLAN_SCHEMA`."""
 
     key: ClipKey
     source: str
@@ -50,26 +50,29 @@ class PlannedClip:
 
     @property
     def is_excerpt(self) -> bool:
-        """Whether the clip is the part of a whole film that its boxes name."""
+        """Whether the clip is an excerpt, defined by its box file, of a whole source video."""
         return self.boxes is not None and PurePosixPath(self.boxes).stem != PurePosixPath(self.source).stem
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How a listing compares with the plan made before."""
+    """How a listing compares with the earlier plan."""
 
     num_new: int
     num_known: int
     num_gone: int
-    """In the plan, and not in the listing any more."""
+    """Clips of the plan that are not in the listing."""
     num_forgotten: int
-    """Of identities that were taken out of the data set: left out for good, and so are copies of their films."""
+    """Clips of identities that were removed from the data set. They, and copies of them, are left out for good."""
     changed: tuple[str, ...]
-    """Sources of some planned clips that have another size now."""
+    """Sources of up to 20 planned clips whose size or source has changed."""
 
 
 def cut_into_shards(clips: Iterable[PlannedClip], limit: int, clip_bytes: int) -> Iterator[list[PlannedClip]]:
-    """Consecutive runs of whole videos, each closed when its predicted size would pass the limit by half a video."""
+    """Cut a list of clips between videos into shards of about `limit` bytes.
+
+    A shard is closed when the next video would exceed the limit by more than half of that video.
+    """
     shard: list[PlannedClip] = []
     for video in _videos(clips):
         if shard and (len(shard) + len(video) / 2) * clip_bytes > limit:
@@ -92,9 +95,10 @@ def _videos(clips: Iterable[PlannedClip]) -> Iterator[list[PlannedClip]]:
 
 
 def source_url(clip: PlannedClip, corpus: str) -> str:
-    """Where the clip's file, or the tar around it, can be read."""
-    return below(corpus, clip.location or clip.source)
+    """Return the URL of the clip's file, or of the tar that contains it."""
+    return resolve_path(corpus, clip.location or clip.source)
 
 
-def below(corpus: str, place: str) -> str:
-    return place if "://" in place or place.startswith("/") else storage.join(corpus, place)
+def resolve_path(corpus: str, path: str) -> str:
+    """Return an absolute path or URL as it is, and a relative one joined to `corpus`."""
+    return path if "://" in path or path.startswith("/") else storage.join(corpus, path)

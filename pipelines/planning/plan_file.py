@@ -1,6 +1,6 @@
-"""plan.parquet: written when a data set is begun, read by every worker, added to when the corpus has grown.
+"""Read and write plan.parquet: written when a data set is begun, read by every worker, extended when the corpus grows.
 
-Read one shard at a time: a plan may have millions of rows.
+It is read one shard at a time, because a plan may have millions of rows.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _CONFIG, _CORPUS = b"sfumato_config", b"sfumato_corpus"
 class PlanFile:
     """The plan of the data set at `root`. Row group i holds the clips of shard i; a group may be empty.
 
-    `config` is what the shards are made with, `corpus` the folder that relative paths start from. Threads may share it.
+    `config` is the config of the shards, `corpus` the folder that relative paths start from. Threads may share an
+    instance.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is no plan of this schema version.
+        FileNotFoundError: there is no plan.
+        ValueError: the file is not a plan of this schema version.
     """
 
     def __init__(self, root: str) -> None:
@@ -55,23 +56,23 @@ class PlanFile:
 
     @property
     def num_shards(self) -> int:
-        """Number of shards, over all splits."""
+        """Number of shards in all splits."""
         return int(self._metadata.num_row_groups)
 
     def rows(self, shard: int) -> list[dict[str, Any]]:
-        """The rows of one shard, in order. Raises ValueError when the file is damaged there."""
+        """Return the rows of one shard, in order. Raises ValueError when that part of the file is damaged."""
         with storage.open(self.url) as file:
             return self._group(pq.ParquetFile(file, metadata=self._metadata), shard)
 
     def shards(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """Every shard's number and rows, in order. Raises ValueError when the file is damaged."""
+        """Yield every shard's number and rows, in order. Raises ValueError when the file is damaged."""
         with storage.open(self.url) as file:
             parquet = pq.ParquetFile(file, metadata=self._metadata)
             for shard in range(self.num_shards):
                 yield shard, self._group(parquet, shard)
 
     def retrying_shards(self) -> list[int]:
-        """The shards that try clips again, by the statistics of the footer: nothing is read."""
+        """Return the shards that retry clips, from the statistics in the footer, without reading rows."""
         column = schema.PLAN_SCHEMA.names.index("attempt")
         statistics = {
             shard: self._metadata.row_group(shard).column(column).statistics for shard in range(self.num_shards)
@@ -83,22 +84,22 @@ class PlanFile:
     def _group(self, parquet: Any, shard: int) -> list[dict[str, Any]]:
         try:
             found: list[dict[str, Any]] = parquet.read_row_group(shard).to_pylist()
-        except (OSError, ValueError) as error:  # pyarrow's words for damaged pages
+        except (OSError, ValueError) as error:  # what pyarrow raises for damaged pages
             raise ValueError(f"{PLAN}: shard {shard} cannot be read: {error}") from error
         return found
 
     def clips(self, shard: int) -> list[PlannedClip]:
-        """The clips of one shard, in order."""
+        """Return the clips of one shard, in order."""
         return [to_clip(row) for row in self.rows(shard)]
 
     def all_clips(self) -> Iterator[list[PlannedClip]]:
-        """The clips shard by shard."""
+        """Yield the clips, one list per shard."""
         for _, rows in self.shards():
             yield [to_clip(row) for row in rows]
 
 
 def plan_exists(root: str) -> bool:
-    """Whether `root` holds a plan, begun or finished.
+    """Whether `root` holds a plan.
 
     Raises:
         ValueError: `root` is a file, or a data set without its plan.
@@ -113,9 +114,9 @@ def plan_exists(root: str) -> bool:
 
 
 def write_plan(root: str, config: Mapping[str, Any], corpus: str, shards: Iterable[list[PlannedClip]]) -> None:
-    """Replace the plan, atomically. Shards must come in the order of their numbers, from 0.
+    """Replace the plan atomically. Shards must come in the order of their numbers, from 0.
 
-    `corpus` is the folder that relative paths start from: for whoever continues or retries without naming it again.
+    `corpus` is the folder that relative paths start from; it is stored for later runs that do not name it.
     """
     metadata = {_CONFIG: schema.canonical_json(config), _CORPUS: corpus}
     described = schema.PLAN_SCHEMA.with_metadata(metadata)
@@ -131,24 +132,24 @@ def write_plan(root: str, config: Mapping[str, Any], corpus: str, shards: Iterab
 
 
 def plan_row(clip: PlannedClip) -> dict[str, Any]:
-    """The row of `schema.PLAN_SCHEMA`."""
+    """Return the clip as a row of `schema.PLAN_SCHEMA`."""
     row = asdict(clip)
     return {**row.pop("key"), **row}
 
 
 def to_clip(row: Mapping[str, Any]) -> PlannedClip:
-    """The clip that a row of `schema.PLAN_SCHEMA` stands for."""
-    more = {name: value for name, value in row.items() if name not in ("identity", "video", "clip")}
+    """Return the clip of a row of `schema.PLAN_SCHEMA`."""
+    more = {name: value for name, value in row.items() if name not in schema.KEY_COLUMNS}
     return PlannedClip(ClipKey(*names_of(row)), **more)
 
 
 def names_of(row: Mapping[str, Any]) -> ClipNames:
-    """The three names in a row of the plan, of an index or of the rejects."""
+    """Return the key columns of a row of the plan, an index or the rejects."""
     return row["identity"], row["video"], row["clip"]
 
 
 def last_attempts(plan: PlanFile) -> dict[ClipNames, int]:
-    """Of each clip that was tried again, the highest attempt. Clips tried once, the most, are not in it."""
+    """Return the number of the last attempt of each retried clip. Other clips are left out."""
     attempts: dict[ClipNames, int] = {}
     for shard in plan.retrying_shards():
         for row in plan.rows(shard):
@@ -158,5 +159,5 @@ def last_attempts(plan: PlanFile) -> dict[ClipNames, int]:
 
 
 def is_superseded(row: Mapping[str, Any], attempts: Mapping[ClipNames, int]) -> bool:
-    """Whether a later shard tried this clip of the plan again: what came of it there counts."""
+    """Whether a later shard retries this clip of the plan, so that its outcome there counts instead."""
     return bool(row["attempt"] < attempts.get(names_of(row), 1))

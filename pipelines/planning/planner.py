@@ -1,7 +1,7 @@
-"""Which clip goes to which split and shard. The same listing and config give the same plan, anywhere.
+"""Assign every clip to a split and a shard. The same listing and config give the same plan on any machine.
 
-A million clips are sorted, joined and cut in an SQLite file of a temporary folder, so that memory does not grow with
-the corpus. A corpus that has grown since adds shards at the end of an earlier plan and moves nothing in it.
+Clips are sorted, joined and cut in a temporary SQLite file, so that memory does not grow with the corpus (millions of
+clips). When a corpus has grown, new shards are added after those of the earlier plan, which stay as they are.
 """
 
 from __future__ import annotations
@@ -13,56 +13,35 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pipelines.dataset.forgotten_log import hash_of
 from pipelines.dataset.schema import SPLITS, ClipKey
+from pipelines.planning import planner_sql as sql
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, cut_into_shards
-from pipelines.planning.sources import WHOLE, BoxFile, Source
+from pipelines.planning.sources import BoxFile, Source
 
-# A content's fingerprint: of a small part of the file, or (True) of all of it. Equal contents, equal fingerprints.
 Fingerprint = Callable[[PlannedClip, bool], str]
-
-_TABLES = """
-CREATE TABLE found (identity TEXT, video TEXT, clip TEXT, source TEXT, location TEXT, offset INTEGER, num_bytes INTEGER,
-    checksum TEXT, split TEXT, fallback TEXT);
-CREATE TABLE box_files (identity TEXT, video TEXT, clip TEXT, boxes TEXT);
-CREATE TABLE planned (identity TEXT, video TEXT, clip TEXT, source TEXT, boxes TEXT, num_bytes INTEGER, split TEXT);
-CREATE TABLE clips (identity TEXT, video TEXT, clip TEXT, source TEXT, location TEXT, offset INTEGER, num_bytes INTEGER,
-    checksum TEXT, split TEXT, boxes TEXT, known INTEGER DEFAULT 0, gone INTEGER DEFAULT 0, duplicate_of TEXT);
-CREATE TABLE identities (identity TEXT PRIMARY KEY, split TEXT);
-"""
-# A film is cut by the box files of its video; a clip takes the box file of its own name.
-_JOIN_BOXES = f"""
-CREATE INDEX box_files_by_key ON box_files (identity, video, clip);
-INSERT INTO clips (identity, video, clip, source, location, offset, num_bytes, checksum, split, boxes)
-    SELECT f.identity, f.video, f.clip, source, location, offset, num_bytes, checksum, split, boxes
-        FROM found f LEFT JOIN box_files b USING (identity, video, clip) WHERE f.clip != '{WHOLE}'
-    UNION ALL
-    SELECT f.identity, f.video, coalesce(b.clip, '0'), source, location, offset, num_bytes, checksum, split, boxes
-        FROM found f LEFT JOIN box_files b USING (identity, video) WHERE f.clip = '{WHOLE}';
-DROP TABLE found;
-"""
+"""(clip, whole) -> hash of the file's content: of its two ends, or with `whole` of all of it."""
 
 
 class Planner:
-    """Collects a listing and cuts it into shards. A context manager; its scratch file goes with it.
+    """Collects a listing and cuts it into shards. A context manager, which removes its temporary file.
 
-    Use in this order: `add` the listing, `load_previous` the earlier plan, `compare`, then `shards`.
+    Call in this order: `add` the listing, `load_previous` the earlier plan, `compare`, `find_duplicates`, `shards`.
     """
 
     def __init__(self, config: PlanConfig, *, test_identities: frozenset[str] = frozenset()) -> None:
         self._config, self._test_identities = config, test_identities
         self._folder = tempfile.TemporaryDirectory(prefix="sfumato-plan-")
         self._database = sqlite3.connect(Path(self._folder.name) / "plan.db", isolation_level=None)
-        self._database.create_function(
-            "place", 2, lambda identity, video: _hash(f"{identity}/{video}"), deterministic=True
-        )
-        # A scratch file: nothing of it has to survive a crash, and its pages need not stay in memory.
+        self._database.row_factory = sqlite3.Row
+        self._define("video_hash", 2, lambda identity, video: _hash(f"{identity}/{video}"))
+        # A temporary file does not have to survive a crash, and its pages need not stay in memory.
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384", "temp_store=FILE"):
             self._database.execute(f"PRAGMA {setting}")
         self._database.execute(f"PRAGMA temp_store_directory='{self._folder.name}'")
-        self._database.executescript(_TABLES)
+        self._database.executescript(sql.TABLES)
 
     def __enter__(self) -> Self:
         return self
@@ -74,220 +53,180 @@ class Planner:
         self._folder.cleanup()
 
     def add(self, found: Iterable[Source | BoxFile]) -> None:
-        """Take in the listing.
-
-        Raises:
-            ValueError: two clips have the same key, or one identity is put into two splits.
-        """
+        """Store the listing."""
         self._database.execute("BEGIN")
         for item in found:
-            key = item.key
+            key = _key_columns(item.key)
             if isinstance(item, BoxFile):
-                values: tuple[Any, ...] = (key.identity, key.video, key.clip, item.relative)
-                self._database.execute("INSERT INTO box_files VALUES (?, ?, ?, ?)", values)
+                self._database.execute(sql.INSERT_BOX_FILE, {**key, "boxes": item.relative})
                 continue
-            values = (key.identity, key.video, key.clip, item.relative, item.location, item.offset, item.num_bytes)
-            more = (item.checksum, item.split, item.fallback)
-            self._database.execute("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *more))
+            row = {
+                "source": item.relative,
+                "location": item.location,
+                "offset": item.offset,
+                "num_bytes": item.num_bytes,
+                "checksum": item.checksum,
+                "split": item.split,
+                "fallback": item.fallback,
+            }
+            self._database.execute(sql.INSERT_FOUND, {**key, **row})
         self._database.execute("COMMIT")
 
     def load_previous(self, planned: Iterable[PlannedClip]) -> None:
-        """Take in the rows of an earlier plan."""
+        """Store the rows of an earlier plan."""
         self._database.execute("BEGIN")
-        self._database.executemany(
-            "INSERT INTO planned VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (c.key.identity, c.key.video, c.key.clip, c.source, c.boxes, c.num_bytes, c.split)
-                for c in planned
-                if c.attempt == 1
-            ),
+        rows = (
+            {
+                **_key_columns(clip.key),
+                "source": clip.source,
+                "boxes": clip.boxes,
+                "num_bytes": clip.num_bytes,
+                "split": clip.split,
+            }
+            for clip in planned
+            if clip.attempt == 1
         )
+        self._database.executemany(sql.INSERT_PLANNED, rows)
         self._database.execute("COMMIT")
-        self._database.execute("CREATE INDEX planned_by_key ON planned (identity, video, clip)")
-        self._database.execute("CREATE INDEX planned_by_source ON planned (source, boxes)")
+        self._database.executescript(sql.INDEX_PLANNED)
 
     def compare(self, forgotten: frozenset[str] = frozenset()) -> Changes:
-        """Name the clips, match them with the earlier plan, check keys and splits. `forgotten`: digests of identities.
+        """Name the clips, match them with the earlier plan, and assign identities to splits.
+
+        Args:
+            forgotten: sha256 digests of identities that were removed from the data set.
 
         Raises:
-            ValueError: two clips have the same key, or one identity is put into two splits.
+            ValueError: two clips have the same key, or one identity is in two splits.
         """
-        self._name_flat_films()
-        self._database.executescript(_JOIN_BOXES)
-        num_forgotten = self._leave_out(forgotten)
-        run = self._database.execute
-        run(
-            "UPDATE clips SET known = 1 WHERE EXISTS (SELECT 1 FROM planned p WHERE p.identity = clips.identity AND "
-            "p.video = clips.video AND p.clip = clips.clip)"
-        )
+        self._database.executescript(sql.NAME_FLAT_VIDEOS)
+        self._database.executescript(sql.JOIN_BOXES)
+        num_forgotten = self._exclude(forgotten)
+        self._database.execute(sql.MARK_KNOWN)
         self._check_unique()
-        changed = [
-            str(source)
-            for (source,) in run(
-                "SELECT c.source FROM clips c JOIN planned p USING (identity, video, clip) "
-                "WHERE c.num_bytes != p.num_bytes OR c.source != p.source ORDER BY 1 LIMIT 20"
-            )
-        ]
-        gone = self._count(
-            "planned p WHERE NOT EXISTS (SELECT 1 FROM clips c WHERE c.identity = p.identity AND c.video = p.video "
-            "AND c.clip = p.clip)"
-        )
+        changed = tuple(str(row["source"]) for row in self._database.execute(sql.CHANGED_SOURCES))
+        num_gone = self._count(sql.COUNT_MISSING)
         self._assign_splits()
-        known, new = self._count("clips WHERE known AND NOT gone"), self._count("clips WHERE NOT known")
-        return Changes(new, known, gone, num_forgotten, tuple(changed))
-
-    def _count(self, what: str) -> int:
-        return int(self._database.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
-
-    def _name_flat_films(self) -> None:
-        """Films of a flat folder that differ in their suffix only carry it in their name; planned films keep theirs."""
-        run = self._database.execute
-        run("CREATE INDEX found_by_name ON found (identity, video, clip)")
-        run(
-            "UPDATE found SET identity = fallback, video = fallback WHERE fallback IS NOT NULL AND "
-            "(identity, video, clip) IN (SELECT identity, video, clip FROM found GROUP BY 1, 2, 3 HAVING count(*) > 1)"
-        )
-        run(
-            "UPDATE found SET (identity, video) = (SELECT identity, video FROM planned p WHERE p.source = found.source)"
-            " WHERE fallback IS NOT NULL AND EXISTS (SELECT 1 FROM planned p WHERE p.source = found.source)"
-        )
-        run(
-            "UPDATE found SET identity = fallback, video = fallback WHERE fallback IS NOT NULL AND EXISTS (SELECT 1 "
-            "FROM planned p WHERE p.identity = found.identity AND p.video = found.video AND p.source != found.source)"
+        return Changes(
+            num_new=self._count(sql.COUNT_NEW),
+            num_known=self._count(sql.COUNT_KNOWN),
+            num_gone=num_gone,
+            num_forgotten=num_forgotten,
+            changed=changed,
         )
 
-    def _leave_out(self, forgotten: frozenset[str]) -> int:
+    def _define(self, name: str, num_args: int, function: Callable[..., object]) -> None:
+        """Make a deterministic Python function callable from SQL."""
+        self._database.create_function(name, num_args, function, deterministic=True)
+
+    def _count(self, statement: str, split: str | None = None) -> int:
+        return int(self._database.execute(statement, {"split": split}).fetchone()[0])
+
+    def _exclude(self, forgotten: frozenset[str]) -> int:
         if not forgotten:
             return 0
-        # They stay listed until copies of their films under other names are found; `known` keeps them out of shards.
-        self._database.create_function("forgotten", 1, lambda name: hash_of(name) in forgotten)
-        self._database.execute("UPDATE clips SET known = 1, gone = 1 WHERE forgotten(identity)")
-        return self._count("clips WHERE gone")
+        self._define("is_forgotten", 1, lambda identity: hash_of(identity) in forgotten)
+        self._database.execute(sql.MARK_FORGOTTEN)
+        return self._count(sql.COUNT_FORGOTTEN)
 
     def _check_unique(self) -> None:
-        self._database.execute("CREATE INDEX clips_by_key ON clips (identity, video, clip)")
-        twice = self._database.execute(
-            "SELECT identity, video, clip, min(source), max(source) FROM clips GROUP BY 1, 2, 3 HAVING count(*) > 1 "
-            "ORDER BY 1, 2, 3 LIMIT 1"
-        ).fetchone()
-        if twice is not None:
-            identity, video, clip, first, second = twice
-            raise ValueError(f"{first} and {second} have the same key {ClipKey(identity, video, clip)}")
+        self._database.execute(sql.INDEX_CLIPS)
+        row = self._database.execute(sql.FIRST_REPEATED_KEY).fetchone()
+        if row is not None:
+            key = ClipKey(row["identity"], row["video"], row["clip"])
+            raise ValueError(f"{row['first_source']} and {row['second_source']} have the same key {key}")
 
     def _assign_splits(self) -> None:
-        """identity -> split: as planned before, as the corpus says, else by hash. `train` is never left empty."""
-        run = self._database.execute
-        asked = "SELECT identity, min(split) AS a, max(split) AS b FROM (SELECT identity, split FROM clips WHERE NOT "
-        asked += "gone AND split IS NOT NULL UNION ALL SELECT identity, split FROM planned) GROUP BY identity"
-        contradiction = run(f"SELECT * FROM ({asked}) WHERE a != b LIMIT 1").fetchone()
-        if contradiction is not None:
-            identity, *both = contradiction
-            first, second = sorted(both, key=SPLITS.index)
+        """Assign identities to splits: as planned before, as the corpus says, else by hash; `train` is never empty."""
+        row = self._database.execute(sql.FIRST_CONTRADICTORY_SPLIT).fetchone()
+        if row is not None:
+            first, second = sorted((row["low"], row["high"]), key=SPLITS.index)
             raise ValueError(
-                f"identity {identity!r} is in two splits, {first} and {second}: a person seen in training cannot be "
-                "held out"
+                f"identity {row['identity']!r} is in two splits, {first} and {second}: a person seen in training "
+                "cannot be held out"
             )
-        official = bool(self._count("clips WHERE split = 'test' AND NOT gone")) or self._has_test_identities()
-        self._database.create_function("split_of", 1, lambda name: self._split_of(name, official), deterministic=True)
-        run(
-            "INSERT INTO identities SELECT i.identity, coalesce(a, split_of(i.identity)) FROM (SELECT identity FROM "
-            f"clips WHERE NOT gone UNION SELECT identity FROM planned) i LEFT JOIN ({asked}) USING (identity)"
-        )
-        if not self._count("identities WHERE split = 'train'"):
-            self._database.create_function("name_hash", 1, _hash, deterministic=True)
-            run(
-                "UPDATE identities SET split = 'train' WHERE identity = (SELECT i.identity FROM identities i WHERE "
-                f"i.identity NOT IN (SELECT identity FROM ({asked})) ORDER BY name_hash(i.identity), 1 LIMIT 1)"
-            )
+        official = bool(self._count(sql.COUNT_REQUESTED_TEST)) or self._has_test_identities()
+        self._define("split_of", 1, lambda identity: self._split_of(identity, official))
+        self._database.execute(sql.ASSIGN_SPLITS)
+        if not self._count(sql.COUNT_TRAIN_IDENTITIES):
+            self._define("name_hash", 1, _hash)
+            self._database.execute(sql.MOVE_ONE_TO_TRAIN)
 
     def _has_test_identities(self) -> bool:
         if not self._test_identities:
             return False
-        self._database.create_function("held_out", 1, lambda name: name in self._test_identities)
-        return bool(self._count("(SELECT DISTINCT identity FROM clips) WHERE held_out(identity)"))
+        self._define("is_held_out", 1, lambda identity: identity in self._test_identities)
+        return bool(self._count(sql.COUNT_HELD_OUT))
 
     def _split_of(self, identity: str, official: bool) -> str:
-        """By list where there is an official one (nobody else is then tested on), else by hash."""
+        """Return the split by the official test list where there is one (nobody else is then a test identity), else by
+        hash."""
         if identity in self._test_identities:
             return "test"
         test = 0.0 if official else self._config.test_fraction
-        place = _hash(identity) / 2**63
-        if place < test:
+        position = _hash(identity) / 2**63
+        if position < test:
             return "test"
-        return "val" if place < test + self._config.val_fraction else "train"
+        return "val" if position < test + self._config.val_fraction else "train"
 
     def find_duplicates(self, fingerprint: Fingerprint) -> int:
-        """Mark new clips whose content a clip with a smaller key, or a planned one, has already; returns their number.
+        """Mark new clips with the same content as a planned clip or one with a smaller key; return their number.
 
-        Only files of equal size are looked at: at a small part of each, and at the whole of those whose parts agree.
-        Excerpts of one film share a file and are no duplicates.
+        Only files of equal size are read: first the two ends of each, then the whole of those whose ends agree.
         """
-        run = self._database.execute
-        whole_files = (
-            "boxes IS NULL OR NOT EXISTS (SELECT 1 FROM clips o WHERE o.source = c.source AND o.rowid != c.rowid)"
-        )
-        run("CREATE INDEX clips_by_source ON clips (source)")
-        run("CREATE INDEX clips_by_size ON clips (num_bytes)")
-        run(
-            f"CREATE TABLE alike AS SELECT c.rowid AS id, num_bytes || '' AS print FROM clips c WHERE ({whole_files}) "
-            "AND num_bytes > 0 AND num_bytes IN (SELECT num_bytes FROM clips GROUP BY num_bytes HAVING count(*) > 1)"
-        )
+        self._database.executescript(sql.LIST_SAME_SIZE)
         for whole in (False, True):
-            run("CREATE INDEX alike_by_print ON alike (print)")
-            run("DELETE FROM alike WHERE print IN (SELECT print FROM alike GROUP BY print HAVING count(*) < 2)")
-            run("DROP INDEX alike_by_print")
-            cursor = run("SELECT a.rowid, a.print, c.checksum, c.* FROM alike a JOIN clips c ON c.rowid = a.id")
+            self._database.executescript(sql.DROP_UNIQUE_PRINTS)
             updates = (
-                (f"{before}:{checksum or fingerprint(_clip(row), whole)}", at) for at, before, checksum, *row in cursor
+                {
+                    "alike_id": row["alike_id"],
+                    "print": f"{row['print']}:{row['checksum'] or fingerprint(_to_clip(row), whole)}",
+                }
+                for row in self._database.execute(sql.ALIKE_CLIPS)
             )
-            self._database.executemany("UPDATE alike SET print = ? WHERE rowid = ?", updates)
-        run("CREATE INDEX alike_by_print ON alike (print)")
-        run("CREATE INDEX alike_by_id ON alike (id)")
-        run(
-            "UPDATE clips SET duplicate_of = (SELECT o.identity || '/' || o.video || '/' || o.clip FROM alike a "
-            "JOIN alike b USING (print) JOIN clips o ON o.rowid = b.id WHERE a.id = clips.rowid AND o.rowid != "
-            "clips.rowid AND (o.known OR (o.identity, o.video, o.clip) < (clips.identity, clips.video, clips.clip)) "
-            "ORDER BY o.known DESC, o.identity, o.video, o.clip LIMIT 1) WHERE NOT known AND rowid IN (SELECT id FROM "
-            "alike)"
-        )
-        # A copy of a forgotten person's film is that person's: it is left out as well.
-        run(
-            "UPDATE clips SET known = 1, gone = 1, duplicate_of = NULL WHERE NOT known AND EXISTS (SELECT 1 FROM "
-            "alike a JOIN alike b USING (print) JOIN clips o ON o.rowid = b.id WHERE a.id = clips.rowid AND o.gone)"
-        )
-        return self._count("clips WHERE duplicate_of IS NOT NULL AND NOT gone")
+            self._database.executemany(sql.UPDATE_PRINT, updates)
+        self._database.executescript(sql.MARK_DUPLICATES)
+        return self._count(sql.COUNT_DUPLICATES)
 
     def shards(self, first: int) -> Iterator[list[PlannedClip]]:
-        """The new clips, shard by shard: whole videos ordered by hash, cut at the predicted size.
+        """Yield the new clips shard by shard: whole videos ordered by hash, cut at the predicted size.
 
         Args:
             first: number of the first shard. Numbers are unique over the splits.
         """
         shard = first
         for split in SPLITS:
-            members = f"clips c JOIN identities i USING (identity) WHERE NOT known AND i.split = '{split}'"
-            number = self._count(members)
-            if not number:
+            num_clips = self._count(sql.COUNT_NEW_OF_SPLIT, split)
+            if not num_clips:
                 continue
-            videos = self._count(f"(SELECT DISTINCT identity, video FROM {members})")
-            total = number * self._config.clip_bytes
-            wanted = max(-(-total // self._config.shard_bytes), min(self._config.small_shards, videos))
-            rows = self._database.execute(
-                f"SELECT c.*, i.split FROM {members} ORDER BY place(c.identity, c.video), c.identity, c.video, c.clip"
-            )
-            for group in cut_into_shards(
-                (_clip(row, split) for row in rows), max(1, total // wanted), self._config.clip_bytes
-            ):
+            num_videos = self._count(sql.COUNT_NEW_VIDEOS_OF_SPLIT, split)
+            total = num_clips * self._config.clip_bytes
+            num_shards = max(-(-total // self._config.shard_bytes), min(self._config.small_shards, num_videos))
+            rows = self._database.execute(sql.NEW_CLIPS_OF_SPLIT, {"split": split})
+            clips = (_to_clip(row, split) for row in rows)
+            for group in cut_into_shards(clips, max(1, total // num_shards), self._config.clip_bytes):
                 yield [dataclasses.replace(clip, shard=shard) for clip in group]
                 shard += 1
 
 
-def _clip(row: Iterable[Any], split: str = "") -> PlannedClip:
-    identity, video, clip, source, location, offset, num_bytes, _, _, boxes, _, _, duplicate_of, *_ = row
-    key = ClipKey(identity, video, clip)
-    return PlannedClip(key, source, num_bytes, split, -1, location, offset, boxes, duplicate_of)
+def _key_columns(key: ClipKey) -> dict[str, str]:
+    return {"identity": key.identity, "video": key.video, "clip": key.clip}
+
+
+def _to_clip(row: sqlite3.Row, split: str = "") -> PlannedClip:
+    return PlannedClip(
+        key=ClipKey(row["identity"], row["video"], row["clip"]),
+        source=row["source"],
+        num_bytes=row["num_bytes"],
+        split=split,
+        shard=-1,
+        location=row["location"],
+        offset=row["offset"],
+        boxes=row["boxes"],
+        duplicate_of=row["duplicate_of"],
+    )
 
 
 def _hash(text: str) -> int:
-    """63 bits of sha256: SQLite's integers are signed."""
+    """Return 63 bits of sha256: SQLite's integers are signed."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""Begin a data set, or continue one: plan what is new, keep what is planned, refuse what does not belong together."""
+"""Begin or continue a data set: plan new clips, keep the earlier plan, and refuse other settings or inputs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from pipelines.planning.plan_file import PlanFile, plan_exists, write_plan
 from pipelines.planning.planner import Fingerprint, Planner
 from pipelines.planning.sources import Layout, corpus_root, find_sources
 
-_PART_BYTES = 16 * 1024  # of the beginning and the end: films of equal size that agree in these are read whole
+_END_BYTES = 16 * 1024  # read at the beginning and the end; files of equal size that agree in both are read whole
+_BLOCK_BYTES = 8 * 1024 * 1024
 _PUBLISHED_LISTS = Path(__file__).parent / "data" / "voxceleb_test_identities.txt"
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a run of `preprocess` was asked to make."""
+    """The inputs and settings of a run of `preprocess`."""
 
     src: str
     out: str
@@ -33,19 +34,19 @@ class PlanRequest:
     plan: PlanConfig
     test_list: str | None = None
     add: bool = False
-    """Whether `src` may be another corpus than the one that `out` was begun from."""
+    """Whether `src` may be another corpus than the one `out` was begun from."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan that is written and ready to run."""
+    """A plan that is written and ready to run, and how it changed."""
 
     plan: PlanFile
     changes: Changes
     num_duplicates: int
 
     def notes(self) -> list[str]:
-        """What the listing had to say beside the clips themselves."""
+        """Return notes for the user about new, missing, forgotten and duplicate clips."""
         changes = self.changes
         notes = []
         if changes.num_known and changes.num_new:
@@ -62,10 +63,11 @@ class Prepared:
 
 
 def prepare(request: PlanRequest) -> Prepared:
-    """Compare the listing with the plan in OUT, and write the plan if there is anything new.
+    """Compare the listing of `src` with the plan in `out`, and write a plan if there are new clips.
 
     Raises:
-        FileNotFoundError, ValueError: as `find_sources`; OUT was begun with another config or from another corpus.
+        FileNotFoundError, ValueError: as `find_sources`.
+        ValueError: `out` was begun with another config or from another corpus.
     """
     earlier = PlanFile(request.out) if plan_exists(request.out) else None
     if earlier is not None:
@@ -90,7 +92,7 @@ def prepare(request: PlanRequest) -> Prepared:
 
 
 def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError that shows what differs from the config that a data set was begun with."""
+    """Raise ValueError that lists the differences, if `settings` are not those that the data set was begun with."""
     now = schema.canonical_json(settings)
     if schema.canonical_json(earlier.config) != now:
         changes = "; ".join(differences(earlier.config, settings))
@@ -116,14 +118,16 @@ def _located(clip: PlannedClip, corpus: str) -> PlannedClip:
 
 
 def content_fingerprint(corpus: str) -> Fingerprint:
-    """Fingerprints of clips below `corpus`. A clip that cannot be read is like no other; its turn to fail comes."""
+    """Return a function that hashes the content of clips below `corpus`.
+
+    A clip that cannot be read has a unique fingerprint here, and fails when it is processed.
+    """
 
     def fingerprint(clip: PlannedClip, whole: bool) -> str:
         url, start = source_url(clip, corpus), clip.offset or 0
-        pieces = _pieces(clip.num_bytes, whole)
         try:
             digest = hashlib.sha256()
-            for offset, length in pieces:
+            for offset, length in _byte_ranges(clip.num_bytes, whole):
                 digest.update(storage.ranges([url], [start + offset], [length])[0])
             return digest.hexdigest()
         except OSError:
@@ -132,26 +136,26 @@ def content_fingerprint(corpus: str) -> Fingerprint:
     return fingerprint
 
 
-def _pieces(num_bytes: int, whole: bool) -> Iterator[tuple[int, int]]:
+def _byte_ranges(num_bytes: int, whole: bool) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of a file's two ends, or of all of it."""
     if not whole:
-        yield 0, min(_PART_BYTES, num_bytes)
-        yield max(0, num_bytes - _PART_BYTES), min(_PART_BYTES, num_bytes)
+        yield 0, min(_END_BYTES, num_bytes)
+        yield max(0, num_bytes - _END_BYTES), min(_END_BYTES, num_bytes)
         return
-    step = 8 * 1024 * 1024
-    for offset in range(0, num_bytes, step):
-        yield offset, min(step, num_bytes - offset)
+    for offset in range(0, num_bytes, _BLOCK_BYTES):
+        yield offset, min(_BLOCK_BYTES, num_bytes - offset)
 
 
 def held_out_identities(url: str | None) -> frozenset[str]:
-    """Identities that are only ever tested on: those published with VoxCeleb, and those of a list.
+    """Return the identities reserved for testing: those published with VoxCeleb, and those of a list.
 
     Args:
-        url: a text file with one identity a line, or VoxCeleb's own `vox1_meta.csv` or `vox2_meta.csv`, whose lines say
-            `dev` or `test` in their last column. Lines that begin with `#` are comments.
+        url: a text file with one identity per line, or VoxCeleb's own `vox1_meta.csv` or `vox2_meta.csv`, whose last
+            column is `dev` or `test`. Lines that begin with `#` are comments.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no text, or names nobody.
+        ValueError: it is not text, or names no identity.
     """
     published = _names(_PUBLISHED_LISTS.read_text())
     if url is None:

@@ -1,6 +1,6 @@
-"""Find the clips of a corpus: a flat folder, VoxCeleb's trees with their boxes, tars of either, or a manifest.
+"""Find the clips of a corpus: a flat folder, VoxCeleb's folders with their boxes, tars of either, or a manifest.
 
-Everything is listed lazily: a corpus of a million clips is never held in memory.
+Listings are lazy: a corpus of a million clips is never held in memory.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from pipelines import storage
 from pipelines.dataset.schema import ClipKey, key_name
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.planning import manifests, tars
-from pipelines.storage.files import FileInfo
+from pipelines.storage import FileInfo
 
 Layout = Literal["auto", "flat", "voxceleb", "manifest"]
 _IDENTITY = re.compile(r"id\d{5}$")
 _COMPRESSED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-_OFFICIAL_SPLITS = {"test": "test", "val": "val"}  # folders above the identities; `dev` and `train` are split by hash
+_OFFICIAL_SPLITS = {"test": "test", "val": "val"}  # folders above the identities; others are split by hash
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input clip, or a whole film that files of boxes cut into clips (its `key.clip` is then `WHOLE`)."""
+    """One input clip, or a whole video that box files cut into clips (its `key.clip` is then `WHOLE_VIDEO`)."""
 
     key: ClipKey
     relative: str
-    """Path inside the corpus, recorded in shards."""
+    """Path inside the corpus, recorded in the shards."""
     num_bytes: int
     split: str | None = None
-    """The split that the corpus itself asks for."""
+    """The split that the corpus prescribes."""
     location: str | None = None
-    """Where to read it, when that is not `relative` below the corpus."""
+    """Path or URL to read it from, if that is not `relative` below the corpus."""
     offset: int | None = None
     """First byte inside the uncompressed tar at `location`."""
     checksum: str | None = None
-    """What the store's listing says of the content: equal checksums are equal files."""
+    """Checksum from the store's listing, if any: equal checksums mean equal content."""
     fallback: str | None = None
-    """A longer name for identity and video, for when two films of a flat folder would share the shorter one."""
+    """Name with suffix for identity and video, used when two videos of a flat folder differ only in their suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,19 @@ class BoxFile:
     relative: str
 
 
-WHOLE = "*"  # the clip of a film that is still to be cut by its box files
+WHOLE_VIDEO = "*"
+"""Clip name of a source video that its box files will cut into clips."""
 
 
 def corpus_root(src: str) -> str:
-    """The folder that the relative paths of `src` start from."""
+    """Return the folder that relative paths of `src` start from."""
     if storage.is_folder(src):
         return src.rstrip("/") or "/"
     return storage.parent(src)
 
 
 def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile]:
-    """The clips under `src` (a folder, one video file, a tar, a manifest), and the box files that belong to them.
+    """Yield the clips of `src` (a folder, a video, a tar or a manifest), and their box files.
 
     Raises:
         FileNotFoundError: `src`, or a file that a manifest names, does not exist.
@@ -73,7 +74,7 @@ def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile
         raise FileNotFoundError(f"{src} does not exist")
     folder, suffix = storage.is_folder(src), PurePosixPath(src).suffix.lower()
     if not folder and storage.is_local(src) and not storage.local_path(src).is_file():
-        raise ValueError(f"{src} is neither a folder nor a regular file")  # to open a pipe would wait for its writer
+        raise ValueError(f"{src} is neither a folder nor a regular file")  # opening a pipe would block
     if layout == "manifest" or (layout == "auto" and not folder and suffix in manifests.SUFFIXES):
         if folder:
             raise ValueError(f"{src} is a folder; a manifest is a .jsonl or .csv file")
@@ -81,7 +82,7 @@ def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile
     if folder or suffix == ".tar":
         return _from_folder(src, layout)
     if suffix in VIDEO_SUFFIXES:
-        return iter([_flat(_File(PurePosixPath(src).name, storage.size(src)))])
+        return iter([_flat_source(_File(PurePosixPath(src).name, storage.size(src)))])
     raise ValueError(
         f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}), a .tar nor a manifest (.jsonl, "
         ".csv)"
@@ -90,7 +91,7 @@ def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file below the corpus, or a member of a tar below it."""
+    """A file of the corpus, or a member of a tar in it."""
 
     relative: str
     num_bytes: int
@@ -108,7 +109,7 @@ class _File:
 
 
 def _files(src: str) -> Iterator[_File]:
-    """Every file that is not hidden (macOS puts "._clip.mp4" beside each clip); tars are looked into."""
+    """Yield every file that is not hidden (macOS adds a "._clip.mp4" to each clip), and the members of tars."""
     root = corpus_root(src)
     found: Iterable[FileInfo] = (
         storage.walk(src) if storage.is_folder(src) else [FileInfo(src, storage.size(src), None)]
@@ -118,14 +119,15 @@ def _files(src: str) -> Iterator[_File]:
         if any(part.startswith(".") for part in PurePosixPath(relative).parts):
             continue
         if not relative.lower().endswith(".tar"):
-            yield _File(_text(relative), info.num_bytes, info.checksum)
+            yield _File(_check_utf8(relative), info.num_bytes, info.checksum)
             continue
         for member in tars.members(info.url):
-            name = _text(f"{relative}/{member.name}")
-            yield _File(name, member.num_bytes, location=_text(relative), offset=member.offset)
+            name = _check_utf8(f"{relative}/{member.name}")
+            yield _File(name, member.num_bytes, location=_check_utf8(relative), offset=member.offset)
 
 
-def _text(name: str) -> str:
+def _check_utf8(name: str) -> str:
+    """Return `name`. Raises ValueError when it is not valid UTF-8, which Parquet cannot store."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -141,7 +143,7 @@ def _from_folder(src: str, layout: Layout) -> Iterator[Source | BoxFile]:
         compressed += file.relative.lower().endswith(_COMPRESSED)
         if file.suffix in VIDEO_SUFFIXES:
             number += 1
-            yield _voxceleb(src, file) if layout == "voxceleb" else _flat(file)
+            yield _voxceleb_source(src, file) if layout == "voxceleb" else _flat_source(file)
         elif layout == "voxceleb" and file.suffix == ".txt" and _is_clip(file.parts):
             yield BoxFile(_key(*_names(file)), file.relative)
     if not number:
@@ -150,13 +152,14 @@ def _from_folder(src: str, layout: Layout) -> Iterator[Source | BoxFile]:
 
 
 def _detect_layout(src: str) -> Layout:
-    """`voxceleb` when every video is at identity/video/clip.mp4, or its identities are named as VoxCeleb's."""
+    """Return `voxceleb` if every video is at identity/video/clip.mp4 or its identity is named as VoxCeleb's, else
+    `flat`."""
     three_deep = named = True
     for file in _files(src):
         if file.suffix in VIDEO_SUFFIXES:
             parts = file.parts
             three_deep &= len(parts) == 3
-            named &= _is_clip(parts) or _is_whole(parts)
+            named &= _is_clip(parts) or _is_whole_video(parts)
             if not (three_deep or named):
                 break
     return "voxceleb" if three_deep or named else "flat"
@@ -166,7 +169,7 @@ def _is_clip(parts: tuple[str, ...]) -> bool:
     return len(parts) >= 3 and bool(_IDENTITY.match(parts[-3]))
 
 
-def _is_whole(parts: tuple[str, ...]) -> bool:
+def _is_whole_video(parts: tuple[str, ...]) -> bool:
     return len(parts) >= 2 and bool(_IDENTITY.match(parts[-2]))
 
 
@@ -174,10 +177,10 @@ def _names(file: _File) -> tuple[str, str, str]:
     return file.parts[-3], file.parts[-2], PurePosixPath(file.parts[-1]).stem
 
 
-def _voxceleb(src: str, file: _File) -> Source:
+def _voxceleb_source(src: str, file: _File) -> Source:
     parts = file.parts
-    if _is_whole(parts) and not _is_clip(parts):  # identity/video.mp4: published boxes cut it into clips
-        key, above = _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE), parts[:-2]
+    if _is_whole_video(parts) and not _is_clip(parts):  # identity/video.mp4: published boxes cut it into clips
+        key, above = _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE_VIDEO), parts[:-2]
     elif len(parts) >= 3:
         key, above = _key(*_names(file)), parts[:-3]
     else:
@@ -186,10 +189,10 @@ def _voxceleb(src: str, file: _File) -> Source:
     return Source(key, file.relative, file.num_bytes, split, file.location, file.offset, file.checksum)
 
 
-def _flat(file: _File) -> Source:
+def _flat_source(file: _File) -> Source:
     path = PurePosixPath(file.relative)
     short = key_name(str(path.with_suffix("")).replace("/", "_"))
-    longer = key_name(str(path).replace("/", "_"))  # a.mp4 beside a.mov: two films, not two takes of one
+    longer = key_name(str(path).replace("/", "_"))  # a.mp4 and a.mov are two videos
     return Source(
         ClipKey(short, short, "0"),
         file.relative,
@@ -212,11 +215,11 @@ def _from_manifest(src: str) -> Iterator[Source]:
             key = ClipKey(row.identity or stem, row.video or stem, row.clip or "0")
         except ValueError as error:
             raise ValueError(f"{row.where}: {error}") from error
-        # An absolute path says where this machine keeps the file, not what it is.
+        # An absolute path depends on this machine: record only the file's name.
         relative = PurePosixPath(row.path).name if row.is_absolute else row.path
         location = row.path if row.is_absolute else None
-        yield Source(key, _text(relative), row.num_bytes, row.split, location)
+        yield Source(key, _check_utf8(relative), row.num_bytes, row.split, location)
 
 
 def _key(identity: str, video: str, clip: str) -> ClipKey:
-    return ClipKey(key_name(identity), key_name(video), clip if clip == WHOLE else key_name(clip))
+    return ClipKey(key_name(identity), key_name(video), clip if clip == WHOLE_VIDEO else key_name(clip))

@@ -1,4 +1,4 @@
-"""Uncompressed tars as containers of clips: a member is a byte range, so any store can give it without the rest."""
+"""List the members of uncompressed tars. A member is a byte range, which any store can read without the rest."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Member:
 
 
 def members(url: str) -> Iterator[Member]:
-    """The regular files of the tar at `url`, in the order of the archive; links and devices are skipped.
+    """Yield the regular files of the tar at `url`, in the order of the archive; links and devices are skipped.
 
-    A member's bytes are only ever read as a range of the archive, never unpacked to its name.
+    Nothing is unpacked: members are read as byte ranges of the archive.
 
     Raises:
-        ValueError: it is no tar, a compressed one, or cut off.
+        ValueError: it is not a tar, or compressed, or truncated.
     """
     try:
         with storage.open(url) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             size = file.seek(0, 2)
             while (entry := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined] # else every header of the archive stays in memory
+                tar.members = []  # type: ignore[attr-defined] # tarfile would keep every header in memory
                 if not entry.isreg() or entry.issparse():
                     continue
                 if entry.offset_data + entry.size > size:

@@ -1,7 +1,7 @@
-"""VoxCeleb's text files of face boxes: one file a clip, one line a frame (X, Y, W, H), at 25 frames a second.
+"""Parse VoxCeleb's text files of face boxes: one file per clip, one line per frame (X, Y, W, H), at 25 frames/s.
 
-VoxCeleb2 gives fractions of the picture, VoxCeleb1 pixels of a picture 360 pixels high (what its authors worked at).
-The boxes refer to the films as published on the web, not to the face crops that VoxCeleb2 itself handed out.
+VoxCeleb2 gives fractions of the frame's size, VoxCeleb1 pixels of a frame 360 pixels high (its authors' working size).
+The boxes refer to the videos as published on the web, not to the face crops that VoxCeleb2 distributed.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pipelines.faces.face import Box
 
 FPS = 25
 _PIXEL_HEIGHT = 360.0
-_LARGEST_FRACTION = 4.0  # boxes reach past the picture's edge, but not by four pictures
+_LARGEST_FRACTION = 4.0  # boxes may extend beyond the frame, but not by four times its size
 
 
 @dataclass(frozen=True, eq=False)
 class BoxTrack:
-    """The boxes of one clip, ascending in time. `frames` counts 1/25 seconds from the film's start."""
+    """The boxes of one clip, ascending in time. `frames` counts 1/25 seconds from the start of the source video."""
 
     frames: Int[np.ndarray, frames]
     corners: Float[np.ndarray, "frames 4"]
-    """x0, y0, x1, y1: fractions of the picture's size, or pixels of a picture 360 high."""
+    """x0, y0, x1, y1: fractions of the frame's size, or pixels of a frame 360 high."""
     in_fractions: bool
 
     @property
     def span(self) -> tuple[Fraction, Fraction]:
-        """Seconds from the film's start: of the first frame, and of the end of the last."""
+        """Start of the first frame and end of the last, in seconds from the start of the source video."""
         return Fraction(int(self.frames[0]), FPS), Fraction(int(self.frames[-1]) + 1, FPS)
 
-    def at(self, seconds: Mapping[int, float], width: int, height: int) -> dict[int, Box]:
-        """The box for each frame: index -> pixels of a picture of `width` x `height`.
+    def boxes_at(self, seconds: Mapping[int, float], width: int, height: int) -> dict[int, Box]:
+        """Return the box of each frame: frame index -> pixels of a frame of `width` x `height`.
 
         Args:
-            seconds: frame index -> seconds from the *film's* start. Frames outside the span get no box.
+            seconds: frame index -> seconds from the start of the source video. Frames outside the span get no box.
         """
         scale = np.array([width, height] * 2) if self.in_fractions else np.full(4, height / _PIXEL_HEIGHT)
         first, last = map(float, self.span)
@@ -55,7 +55,7 @@ class BoxTrack:
 
 
 def parse(text: str) -> BoxTrack:
-    """Read one file: header lines, then `FRAME X Y W H` and a line a frame.
+    """Parse one file: header lines, then `FRAME X Y W H` and one line per frame.
 
     Raises:
         ValueError: no frame lines, or one that is not five numbers.

@@ -1,1 +1,1 @@
-"""A planned shard -> its rows, and the wiring that runs it on Beam."""
+"""Turn planned shards into rows, and run them on Beam."""

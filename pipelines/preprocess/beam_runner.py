@@ -1,4 +1,4 @@
-"""Run shard specifications on a Beam runner, with progress; know Beam's flags."""
+"""Run shard specifications on a Beam runner with a progress bar, and validate Beam's flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.dataset.schema import report_name
 from pipelines.preprocess.finalize import PlannedShard
 
 _POLL_SECONDS = 1.0
-_MOST_THREADS = 4
+_MAX_THREADS = 4
 
 
 def run_shards(
@@ -26,10 +26,13 @@ def run_shards(
     beam_args: Sequence[str] = (),
     hints: Mapping[str, str] | None = None,
 ) -> None:
-    """Make the shards, blocking. Interrupted, it leaves whole shards only.
+    """Make the shards and wait for them. An interrupted run leaves only complete shards.
+
+    Args:
+        hints: Beam's resource hints, as in `MakeShards`.
 
     Raises:
-        ValueError: an unknown runner, or a resource hint that Beam cannot read.
+        ValueError: an unknown runner, or a resource hint that Beam cannot parse.
         OSError: the pipeline failed.
     """
     with _quiet_import():
@@ -48,7 +51,7 @@ def _create_runner(name: str) -> Any:
     from apache_beam.runners import create_runner
 
     if name == "local":
-        # By name: "DirectRunner" looks for other runners on the network first and falls back without a word.
+        # By its full name: "DirectRunner" first tries runners on the network and falls back silently.
         return create_runner("apache_beam.runners.portability.fn_api_runner.FnApiRunner")
     try:
         return create_runner(name)
@@ -60,12 +63,12 @@ def _options(runner: str, workers: int, beam_args: Sequence[str]) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     if runner != "local":
-        # Worker processes on this machine would tell every step of theirs on the terminal.
+        # Worker processes on this machine would log every step to the terminal.
         quiet = ["--default_sdk_harness_log_level=ERROR"] if runner.endswith("DirectRunner") else []
         return PipelineOptions([*quiet, *beam_args])
-    # Decoding and detection leave the interpreter's lock alone, so a few threads keep a few cores busy and spare the
-    # ten seconds of CPU that each worker process spends on imports. Many cores would wait for the lock.
-    mode = "in_memory" if workers == 1 else "multi_threading" if workers <= _MOST_THREADS else "multi_processing"
+    # Decoding and detection release the GIL, so a few threads use a few cores and save the ten seconds of CPU that each
+    # worker process spends on imports. With more workers the GIL is contended.
+    mode = "in_memory" if workers == 1 else "multi_threading" if workers <= _MAX_THREADS else "multi_processing"
     local = [
         f"--direct_num_workers={workers}",
         f"--direct_running_mode={mode}",
@@ -76,7 +79,7 @@ def _options(runner: str, workers: int, beam_args: Sequence[str]) -> Any:
 
 @contextlib.contextmanager
 def _quiet_import() -> Iterator[None]:
-    """Beam warns on import, through the root logger, about Google packages that only Google's runner needs."""
+    """Suppress Beam's warnings on import about Google packages that only Dataflow needs."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -86,8 +89,7 @@ def _quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_beam(runner: str) -> Iterator[None]:
-    """Beam's warnings about its own options are no news for the user; errors of a far engine are. Here an error comes
-    as an exception as well, and would be shown twice."""
+    """Suppress Beam's warnings. Errors are logged for remote runners; local ones also raise and would show twice."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
     logger.setLevel(logging.CRITICAL if runner == "local" else logging.ERROR)
@@ -99,7 +101,7 @@ def _quiet_beam(runner: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
-    """Clips done, by the names of the reports that appear: the same for every runner, and one listing a look."""
+    """Show the number of clips done, by the shard reports that exist. Works with every runner; lists once per poll."""
     stop = threading.Event()
     with progress() as bars:
         bar = bars.add_task("preprocess", total=sum(shard.num_clips for shard in shards))
@@ -128,7 +130,7 @@ def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
 
 
 def check_beam_args(args: Sequence[str]) -> None:
-    """Raises ValueError naming the first of `args` that Beam does not know."""
+    """Raise ValueError naming the first of `args` that Beam does not know."""
     _, unknown = _beam_parser().parse_known_args(list(args))
     if unknown:
         flag = unknown[0].partition("=")[0]
@@ -142,7 +144,7 @@ class _RaisingParser(argparse.ArgumentParser):
 
 
 def _beam_parser() -> argparse.ArgumentParser:
-    """All options of all of Beam's option classes; no abbreviations, which would let misspelt flags through."""
+    """Return a parser with the options of all of Beam's option classes, without abbreviations: they hide typos."""
     with _quiet_import():
         from apache_beam.options.pipeline_options import PipelineOptions
 

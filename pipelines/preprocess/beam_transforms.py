@@ -1,4 +1,4 @@
-"""Every Beam PTransform and DoFn: wiring only."""
+"""The Beam PTransform and DoFn, without logic of their own."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pipelines.preprocess.shard_worker import ShardSpec, ShardWorker
 
 
 class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untyped here
-    """ShardSpec -> ShardReport. Models and file systems are made in the worker."""
+    """ShardSpec -> ShardReport. Models and file systems are created in the worker process."""
 
     def setup(self) -> None:
-        """Make the worker, once per DoFn instance."""
+        """Create the worker, once per DoFn instance."""
         self._worker = ShardWorker()
 
     def teardown(self) -> None:
-        """End what the worker started."""
+        """End the worker's decoder process."""
         self._worker.close()
 
     def process(self, spec: ShardSpec) -> Iterator[ShardReport]:
-        """Make one shard."""
+        """Make one shard. Yields nothing when the run has been stopped."""
         report = self._worker(spec)
         if report is None:
             return
@@ -40,13 +40,12 @@ class MakeShards(beam.PTransform):  # type: ignore[misc]
     """Shard specifications -> their reports, in parallel."""
 
     def __init__(self, specs: Sequence[ShardSpec], hints: Mapping[str, str] | None = None) -> None:
-        """`hints`: what a worker needs, as Beam names it (`min_ram`, `accelerator`); engines that know no hints ignore
-        them."""
+        """`hints` are Beam's resource hints (`min_ram`, `accelerator`); runners without hints ignore them."""
         super().__init__()
         self._specs, self._hints = specs, dict(hints or {})
 
     def expand(self, pipeline: PBegin) -> PCollection:
-        """Create, Reshuffle (so that each shard can go to its own worker), ParDo."""
+        """Create, Reshuffle (distributes shards over workers), ParDo."""
         return (
             pipeline
             | "Shard specs" >> beam.Create(self._specs)

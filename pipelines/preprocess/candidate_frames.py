@@ -1,4 +1,4 @@
-"""The frames of a clip that are looked at, chosen before any network runs: the first half of its way to a row."""
+"""Prepare a clip for detection: probe it, choose its candidate frames and decode them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pipelines.preprocess.quality import ClipRejected, RejectReason
 from pipelines.preprocess.stopwatch import Stopwatch
 from pipelines.storage.hashing import sha256_of
 
-_KEEP_BYTES = 192 * 1024 * 1024  # frames held in memory; a larger clip is decoded twice instead
-_THUMBNAIL = 128
+_KEEP_BYTES = 192 * 1024 * 1024  # of decoded frames held in memory; a larger clip is decoded twice instead
+_THUMBNAIL_PX = 128
 
 
 class CandidateFrames:
-    """The frames of a clip that are looked at: held, or decoded again each time where they are too large to hold."""
+    """The candidate frames of a clip: held in memory, or decoded again on each iteration if they are too large."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class CandidateFrames:
     ) -> None:
         self._clip, self._path, self._indices, self._decoder, self._watch = clip, path, indices, decoder, watch
         self.signatures: dict[int, Float[np.ndarray, "side side 3"]] = {}
-        """Of the frames seen so far, by number."""
+        """Frame number -> signature, for the frames decoded so far."""
         self.pts_us: dict[int, int] = {}
-        """Of the frames seen so far, by number."""
+        """Frame number -> time in microseconds, for the frames decoded so far."""
         self.thumbnail: bytes | None = None
-        """JPEG of the frame in the middle, once the frames were seen."""
+        """JPEG of the middle frame, once it is decoded."""
         self._held: list[video.Frame] | None = None
         if len(indices) * info.width * info.height * 3 <= _KEEP_BYTES:
             self._held = list(self._decoded())
@@ -56,11 +56,11 @@ class CandidateFrames:
 
     @property
     def num_held_bytes(self) -> int:
-        """Memory that the frames take."""
+        """Bytes of the frames held in memory."""
         return sum(frame.image.nbytes for frame in self._held or ())
 
     def images(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        """The pictures of some of the frames, in ascending order of their numbers."""
+        """Return the pixels of some of the frames, in ascending order of their numbers."""
         wanted = frozenset(indices)
         if self._held is not None:
             return [frame.image for frame in self._held if frame.index in wanted]
@@ -76,7 +76,7 @@ class CandidateFrames:
 
     def _timed(self, frames: Iterator[video.Frame]) -> Iterator[video.Frame]:
         while True:
-            with self._watch("decode"), blamed_on(self._clip, self._path):
+            with self._watch("decode"), reject_unreadable(self._clip, self._path):
                 frame = next(frames, None)
             if frame is None:
                 return
@@ -84,8 +84,8 @@ class CandidateFrames:
 
 
 @contextlib.contextmanager
-def blamed_on(clip: PlannedClip, path: Path) -> Iterator[None]:
-    """What the decoder has to say of a file is said of the clip: a row must not hold a path of this machine."""
+def reject_unreadable(clip: PlannedClip, path: Path) -> Iterator[None]:
+    """Turn a ValueError about the file into ClipRejected, with the clip's source in place of the local path."""
     try:
         yield
     except ValueError as error:
@@ -94,14 +94,14 @@ def blamed_on(clip: PlannedClip, path: Path) -> Iterator[None]:
 
 
 def _thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    scale = min(1.0, _THUMBNAIL / max(image.shape[:2]))
+    scale = min(1.0, _THUMBNAIL_PX / max(image.shape[:2]))
     size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
     return encode_jpeg(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), 80)
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedClip:
-    """A clip whose candidate frames are at hand: what a detector needs to follow the face."""
+    """A clip with its candidate frames, ready for detection."""
 
     clip: PlannedClip
     path: Path
@@ -113,23 +113,23 @@ class PreparedClip:
 
     @property
     def candidates(self) -> Candidates:
-        """The frames as a detector wants them."""
+        """The frames and box hints in the form that detectors take."""
         return Candidates(self.frames, self.hints)
 
 
 def prepare_clip(
     clip: PlannedClip, path: Path, box_text: str | None, decoder: Decoder, config: ClipConfig, watch: Stopwatch
 ) -> PreparedClip:
-    """Probe a clip that lies at the local `path`, and decode its candidate frames.
+    """Probe a clip at the local `path` and decode its candidate frames.
 
     Args:
         box_text: contents of VoxCeleb's file of boxes, if the clip has one.
 
     Raises:
-        ClipRejected: it cannot be decoded, or its boxes are broken.
+        ClipRejected: the clip cannot be decoded, or its boxes are malformed.
     """
-    track = _boxes(clip, box_text)
-    with watch("probe"), blamed_on(clip, path):
+    track = _parse_boxes(clip, box_text)
+    with watch("probe"), reject_unreadable(clip, path):
         sha256 = sha256_of(path)
         info = decoder.describe(path, track.span if track is not None and clip.is_excerpt else None)
         wanted = frame_sampling.candidate_indices(
@@ -142,16 +142,16 @@ def prepare_clip(
         indices = [info.first + i for i in wanted]
         hints: Mapping[int, Box] = {}
         if track is not None:
-            # A clip cut from its film begins at its first box.
+            # The file of an already cut clip begins at its first box.
             begin = 0.0 if clip.is_excerpt else float(track.span[0])
             times = {index: begin + seconds for index, seconds in decoder.times(path, indices).items()}
-            hints = track.at(times, info.width, info.height)
+            hints = track.boxes_at(times, info.width, info.height)
     return PreparedClip(
         clip, path, sha256, info, CandidateFrames(clip, path, info, indices, decoder, watch), hints, track
     )
 
 
-def _boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:
+def _parse_boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:
     if text is None:
         return None
     try:

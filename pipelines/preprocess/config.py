@@ -1,4 +1,4 @@
-"""What decides the content of a data set's rows."""
+"""The config that determines the content of a data set's rows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pipelines.preprocess.quality import QualityRule
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Everything that decides a row's content. Part of the data set's config hash."""
+    """Everything that determines a row's content. Part of the data set's config hash."""
 
     detector: str = "mediapipe"
     detector_boxes: str = "yunet"
-    """Where face-alignment and dlib get their boxes from; MediaPipe has its own."""
+    """Face detector of face-alignment; MediaPipe has its own, dlib uses yunet."""
     frames_per_clip: int = 16
     size: int = 256
     oversample: int = 3
-    """Candidate frames looked at per frame kept."""
+    """Candidate frames per frame kept."""
     fps_limit: float = 12.5
-    """Candidates per second of film at most: closer ones look alike."""
+    """Candidate frames per second of video, at most: closer frames are nearly the same."""
     jpeg_quality: int = 95
     audio: bool = True
     crop: CropRule = field(default_factory=CropRule)

@@ -1,4 +1,4 @@
-"""When a run is to stop because too much of it fails."""
+"""Stop a run in which too many clips fail."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pipelines.dataset.rows import Reject
 
 
 class FailureBudgetExceeded(Exception):
-    """Too large a share of the clips fails: something is wrong with the run, not with the clips."""
+    """Too large a share of the clips failed: the fault lies with the run, not with the clips."""
 
 
 class FailureBudget:
-    """Counts outcomes and raises once more than `share` of at least `least` clips failed."""
+    """Counts outcomes, and raises once more than `share` (0 to 1) of at least `min_clips` clips have failed."""
 
-    def __init__(self, share: float, least: int = 20) -> None:
-        self._share, self._least = share, least
+    def __init__(self, share: float, min_clips: int = 20) -> None:
+        self._share, self._min_clips = share, min_clips
         self._num_clips = 0
         self._failures: Counter[str] = Counter()
         self._last = ""
 
     def count(self, reject: Reject | None) -> None:
-        """One more outcome; None is a row. Raises FailureBudgetExceeded with the reasons."""
+        """Count one outcome; None stands for a row. Raises FailureBudgetExceeded with the reasons."""
         self._num_clips += 1
         if reject is None or reject.status != "failed":
             return
         self._failures[reject.code] += 1
         self._last = f"{reject.source}: {reject.message}"
         failed = self._failures.total()
-        if self._num_clips >= self._least and failed > self._share * self._num_clips:
+        if self._num_clips >= self._min_clips and failed > self._share * self._num_clips:
             reasons = ", ".join(f"{number} {code}" for code, number in self._failures.most_common())
             raise FailureBudgetExceeded(
                 f"{failed} of {self._num_clips} clips failed, more than the budget of {self._share:.0%} "

@@ -1,4 +1,4 @@
-"""From a plan to a finished data set: the specs of its shards, their reports, and the manifest that is written last."""
+"""Turn a plan into shard specs, and the reports of finished shards into the data card and the manifest."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.shard_worker import ShardSpec, WorkerOptions
-from pipelines.storage.files import remove_leftovers
 from pipelines.storage.parquet import read_table
 
-_REFUSALS_SHOWN = 20
+_REJECTS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard as planned, and how many clips it has."""
+    """The spec of a planned shard, and its number of clips."""
 
     spec: ShardSpec
     num_clips: int
@@ -36,26 +35,26 @@ class PlannedShard:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What a plan holds, counted once while its shards are read."""
+    """The shards of a plan and its totals, collected in one pass over the file."""
 
     shards: tuple[PlannedShard, ...]
     num_inputs: int
     identities: Mapping[str, int]
-    """Split -> number of identities planned for it."""
+    """Split -> number of planned identities."""
     superseded: frozenset[tuple[ClipNames, int]]
-    """Clip and shard of the outcomes that a later attempt replaces."""
+    """(clip, shard) of the outcomes that a later attempt replaces."""
 
 
 def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
-    """The config that a data set was begun with. Raises ValueError when this program has other options now."""
+    """Return the clip config of a data set's settings. Raises ValueError when this version does not know its fields."""
     try:
         return TypeAdapter(ClipConfig).validate_python(settings["clip"])
     except (KeyError, ValidationError) as error:
         raise ValueError(f"the data set was begun by another version: {error}") from error
 
 
-def summarize(plan: PlanFile, corpus: str, tools: WorkerOptions) -> PlanSummary:
-    """The specs of all shards, in order. Reads the plan once, shard by shard."""
+def summarize(plan: PlanFile, corpus: str, worker_options: WorkerOptions) -> PlanSummary:
+    """Return the specs of all shards, in order. Reads the plan once, shard by shard."""
     config, config_sha256 = clip_config(plan.config), schema.digest_of(plan.config)
     shards: list[PlannedShard] = []
     identities: dict[str, set[str]] = {split: set() for split in SPLITS}
@@ -72,7 +71,7 @@ def summarize(plan: PlanFile, corpus: str, tools: WorkerOptions) -> PlanSummary:
             config=config,
             config_sha256=config_sha256,
             spec_sha256=schema.spec_digest(config_sha256, rows),
-            tools=tools,
+            worker_options=worker_options,
         )
         shards.append(PlannedShard(spec, len(clips)))
         identities[spec.split].update(clip.key.identity for clip in clips)
@@ -83,13 +82,13 @@ def summarize(plan: PlanFile, corpus: str, tools: WorkerOptions) -> PlanSummary:
 
 
 def _split_of_empty(root: str, shard: int) -> str:
-    """A shard whose people were all forgotten has no row in the plan that says its split; its report lies there."""
+    """Return the split of a shard without plan rows (all its identities were forgotten) from where its report is."""
     found = (split for split in SPLITS if storage.exists(storage.join(root, schema.report_name(split, shard))))
     return next(found, SPLITS[0])
 
 
 def collect_reports(summary: PlanSummary) -> list[ShardReport]:
-    """The reports of all shards, in order.
+    """Return the reports of all shards, in order.
 
     Raises:
         OSError: some shards are not done.
@@ -102,7 +101,7 @@ def collect_reports(summary: PlanSummary) -> list[ShardReport]:
 
 
 def read_rejects(root: str, reports: Sequence[ShardReport]) -> Iterator[Mapping[str, Any]]:
-    """The rows of what was rejected or failed, without the pictures, shard by shard."""
+    """Yield the rows of rejected and failed clips, without thumbnails, shard by shard."""
     columns = [name for name in schema.REJECT_SCHEMA.names if name != "thumbnail"]
     for report in reports:
         if report.num_rejected + report.num_failed:
@@ -120,9 +119,9 @@ def write_manifest(
     licence: str,
     code_version: str | None = None,
 ) -> DatasetManifest:
-    """Write the data card and, last, dataset.json; both are left alone when they say the same already.
+    """Write the data card and, last, dataset.json. Neither is written when the manifest has not changed.
 
-    `code_version` is this program's by default; whoever only takes rows away leaves what it was.
+    `code_version` defaults to this program's; a caller that only removes rows passes the earlier one.
     """
     codes = Counter[str]()
     for report in reports:
@@ -154,12 +153,12 @@ def write_manifest(
         episode_k_max=max(0, min((r.min_clip_frames for r in reports if r.num_done), default=0) - 1),
         stage_seconds=sum_seconds(reports),
     )
-    remove_leftovers(root)
+    storage.remove_partial_files(root)
     try:
         if read_manifest(root) == manifest:
             return manifest
     except ValueError:
-        pass  # there is none yet, or an earlier one
+        pass  # no manifest yet, or one that cannot be read
     storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities, reports).encode())
     storage.write_bytes(storage.join(root, MANIFEST), manifest.to_json().encode())
     return manifest
@@ -175,15 +174,15 @@ def _code_version() -> str:
     return version("sfumato")
 
 
-def refusals(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) -> list[str]:
-    """One line per clip that gave no row, at most twenty."""
+def describe_rejects(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) -> list[str]:
+    """Return one line per clip without a row, at most twenty, and a line with the number of the others."""
     lines: list[str] = []
     number = 0
     for row in read_rejects(root, reports):
         if _is_superseded(row, summary):
             continue
         number += 1
-        if number <= _REFUSALS_SHOWN:
+        if number <= _REJECTS_SHOWN:
             lines.append(f"{row['source']} {row['status']} ({row['code']}): {row['message']}")
     more = number - len(lines)
     return [*lines, f"and {more} more, in {storage.join(root, 'rejects')}"] if more else lines
@@ -192,7 +191,7 @@ def refusals(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) ->
 def failed_clips(
     plan: PlanFile, summary: PlanSummary, reports: Sequence[ShardReport], max_attempts: int
 ) -> Iterator[PlannedClip]:
-    """The clips whose last attempt failed for a reason that may have passed, as they were planned for it."""
+    """Yield the plan's clips whose last attempt failed for a reason that may be temporary."""
     failed: dict[int, set[ClipNames]] = {}
     for row in read_rejects(plan.root, reports):
         if row["retryable"] and row["attempts"] < max_attempts and not _is_superseded(row, summary):

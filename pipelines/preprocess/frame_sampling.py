@@ -1,4 +1,4 @@
-"""Which frames of a clip to look at, and which of those to keep."""
+"""Choose the candidate frames of a clip, and the frames to keep from them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipelines.faces import head_pose
 
 
 def candidate_indices(num_frames: int, fps: Fraction, wanted: int, *, least: int, fps_limit: float) -> tuple[int, ...]:
-    """Numbers of the frames to look at: `wanted` of them spread evenly over the whole clip, no denser than `fps_limit`.
+    """Return the numbers of up to `wanted` candidate frames, spread evenly over the clip.
 
-    `least` frames are looked at even where that is denser, if the clip has them.
+    There are at most `fps_limit` per second, but at least `least` of them if the clip has that many frames.
     """
     number = min(wanted, num_frames, max(1, int(num_frames / float(fps) * fps_limit)))
     number = max(number, min(num_frames, least))
@@ -22,10 +22,10 @@ def candidate_indices(num_frames: int, fps: Fraction, wanted: int, *, least: int
 
 
 def choose_frames(landmarks: Float[np.ndarray, "frames 68 2"], number: int) -> tuple[int, ...]:
-    """Positions of `number` frames spread over pose and expression, ascending; all of them where there are fewer.
+    """Return the positions of `number` frames that differ most in pose and expression, ascending; all if fewer.
 
-    Farthest-point selection from the most ordinary frame, in yaw and pitch (per 15 degrees), mouth (per 0.2) and eye
-    openness (per 0.1), and a little in time so that equal faces come from different moments.
+    Selects by `farthest_points` in yaw and pitch (in units of 15 degrees), mouth openness (0.2) and eye openness (0.1),
+    and slightly in time, so that similar faces come from different moments.
     """
     count = landmarks.shape[0]
     if count <= number:
@@ -41,11 +41,20 @@ def choose_frames(landmarks: Float[np.ndarray, "frames 68 2"], number: int) -> t
         ],
         axis=1,
     )
-    first = int(np.argmin(np.linalg.norm(features - np.median(features, axis=0), axis=1)))
-    chosen = [first]
-    nearest = np.linalg.norm(features - features[first], axis=1)
-    while len(chosen) < number:
-        best = int(np.argmax(nearest))
-        chosen.append(best)
-        nearest = np.minimum(nearest, np.linalg.norm(features - features[best], axis=1))
-    return tuple(sorted(chosen))
+    return tuple(sorted(farthest_points(features, number)))
+
+
+def farthest_points(features: Float[np.ndarray, "frames features"], number: int) -> list[int]:
+    """Return the positions of up to `number` rows that differ most, in the order of their selection.
+
+    Farthest-point selection: start at the row nearest to the median, then repeatedly take the row with the largest
+    distance to those taken.
+    """
+    distance = np.linalg.norm(features - np.median(features, axis=0), axis=1)
+    chosen = [int(np.argmin(distance))]
+    nearest = np.linalg.norm(features - features[chosen[0]], axis=1)
+    while len(chosen) < min(number, len(features)):
+        nearest[chosen] = -1.0
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[chosen[-1]], axis=1))
+    return chosen

@@ -1,4 +1,4 @@
-"""Why a clip is refused, and how sharp and bright a crop is."""
+"""Quality checks of clips, the reasons for which they are rejected, and the sharpness and brightness of crops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.faces.face import Face, face_size
 
 
 class RejectReason(StrEnum):
-    """Status code of a clip that gave no row. `retryable` ones are worth another try with the same config."""
+    """The code of a clip without a row. `retryable` ones may succeed with the same config."""
 
     UNREADABLE = "unreadable"
     NO_FACE = "no_face"
@@ -36,7 +36,7 @@ class RejectReason(StrEnum):
 
     @property
     def status(self) -> str:
-        """Rejected: looked at and refused. Failed: could not be looked at."""
+        """Rejected: the clip itself is unsuitable. Failed: it could not be processed."""
         return "failed" if self.retryable else "rejected"
 
 
@@ -44,7 +44,7 @@ _NOTHING = Measures()
 
 
 class ClipRejected(ValueError):
-    """A clip that gives no row: the reason, the stage that found it, a message for people, what was measured."""
+    """A clip gives no row: the reason, the stage that found it, a message, and what was measured before."""
 
     def __init__(self, reason: RejectReason, stage: str, message: str, measures: Measures = _NOTHING) -> None:
         super().__init__(message)
@@ -58,7 +58,7 @@ class QualityRule:
     """Thresholds below which a clip is rejected."""
 
     min_frames: int = 9
-    """Usable frames a clip must give: K + 1 for K shots and a target."""
+    """Least number of usable frames per clip: K + 1 for K shots and a target."""
     min_face: float = 32.0
     """Median size of the face (larger side of the landmarks' box) in source pixels."""
     min_sharpness: float = 3.0
@@ -70,7 +70,7 @@ class QualityRule:
 
 
 def check_faces(faces: list[Face], rule: QualityRule) -> None:
-    """Raises ClipRejected when the followed face is in too few frames or too small."""
+    """Raise ClipRejected when the tracked face is in too few frames or too small."""
     if not faces:
         raise ClipRejected(RejectReason.NO_FACE, "detect", "no face in any of the frames looked at")
     if len(faces) < rule.min_frames:
@@ -85,19 +85,19 @@ def check_faces(faces: list[Face], rule: QualityRule) -> None:
 
 
 def check_sharpness(values: list[float], rule: QualityRule) -> None:
-    """Raises ClipRejected when the median frame is blurred."""
+    """Raise ClipRejected when the median frame is blurred."""
     median = float(np.median(values))
     if median < rule.min_sharpness:
         raise ClipRejected(RejectReason.BLURRED, "crop", f"sharpness {median:.1f}, {rule.min_sharpness:.1f} is needed")
 
 
 def sharpness(crop: UInt8[np.ndarray, "size size 3"], landmarks: Float[np.ndarray, "68 2"]) -> float:
-    """Variance of the Laplacian of the grey values inside the landmarks' box: edges of the background don't count."""
+    """Return the variance of the Laplacian of the grey values inside the landmarks' box; the background is left out."""
     return float(cv2.Laplacian(_face_grey(crop, landmarks), cv2.CV_32F).var())
 
 
 def brightness(crop: UInt8[np.ndarray, "size size 3"], landmarks: Float[np.ndarray, "68 2"]) -> float:
-    """Mean grey value inside the landmarks' box, 0-255."""
+    """Return the mean grey value inside the landmarks' box, 0-255."""
     return float(_face_grey(crop, landmarks).mean())
 
 

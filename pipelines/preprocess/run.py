@@ -1,4 +1,4 @@
-"""What `preprocess` and `retry` have in common: run the shards of a plan that are not done, and finish the data set."""
+"""Make the unfinished shards of a plan and finish the data set: shared by `preprocess` and `retry`."""
 
 from __future__ import annotations
 
@@ -10,54 +10,57 @@ from dataclasses import dataclass, field
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.planning.plan_file import PlanFile
-from pipelines.preprocess.canary import run_canary
-from pipelines.preprocess.finalize import PlannedShard, collect_reports, refusals, summarize, write_manifest
+from pipelines.preprocess.finalize import PlannedShard, collect_reports, describe_rejects, summarize, write_manifest
 from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
+from pipelines.preprocess.trial_run import run_trial
 
-_CANARY_PAYS = 8  # times as many clips to come as the canary tries
+_MIN_CLIPS_PER_TRIAL_CLIP = 8  # a trial run is made for runs of at least this many times its clips
 
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What runs the shards: nothing here changes what comes out."""
+    """How the shards are run. None of this changes their rows."""
 
     runner: str
     workers: int
     beam_args: tuple[str, ...]
-    canary: int
-    tools: WorkerOptions
+    trial_clips: int
+    worker_options: WorkerOptions
     hints: Mapping[str, str] = field(default_factory=dict)
-    """What a worker of a far engine needs: Beam's resource hints."""
+    """Beam's resource hints for each worker of a remote runner."""
 
 
 def finish_dataset(
     plan: PlanFile,
     corpus: str,
-    engine: RunnerOptions,
+    runner: RunnerOptions,
     *,
     source: str,
     licence: str,
     notes: Sequence[str],
     begin: float,
 ) -> CommandResult:
-    """Make the shards that are not done, then the manifest.
+    """Make the shards that are not done, then write the manifest.
+
+    Args:
+        begin: `time.monotonic()` at the start of the command.
 
     Raises:
-        ValueError: an unknown runner, or the canary gave nothing.
-        OSError: the run failed, or was stopped because too much failed.
+        ValueError: an unknown runner, or no clip of the trial run gave a row.
+        OSError: the run failed, or was stopped because too many clips failed.
     """
-    summary = summarize(plan, corpus, engine.tools)
+    summary = summarize(plan, corpus, runner.worker_options)
     todo = [shard for shard in summary.shards if shard.spec.finished() is None]
-    _show_forecast(todo, engine)
+    _show_forecast(todo, runner)
     if todo:
-        _run(plan.root, todo, engine)
+        _run(plan.root, todo, runner)
     reports = collect_reports(summary)
     manifest = write_manifest(plan.root, plan, summary, reports, source=source, licence=licence)
     counts = dict(manifest.counts)
     sums = (
         f"{counts['done']} done + {counts['rejected']} rejected + {counts['failed']} failed = {counts['inputs']} inputs"
     )
-    lines = [*notes, sums, *refusals(plan.root, summary, reports)]
+    lines = [*notes, sums, *describe_rejects(plan.root, summary, reports)]
     if len(todo) < len(reports):
         lines.append(f"{len(reports) - len(todo)} of {len(reports)} shards were done before")
     if not counts["done"]:
@@ -71,27 +74,27 @@ def finish_dataset(
     )
 
 
-def _run(root: str, todo: Sequence[PlannedShard], engine: RunnerOptions) -> None:
+def _run(root: str, todo: Sequence[PlannedShard], runner: RunnerOptions) -> None:
     from pipelines.preprocess.beam_runner import run_shards
 
     stop = storage.join(root, STOP)
-    storage.remove(stop)  # of an earlier run
-    run_shards(todo, runner=engine.runner, workers=engine.workers, beam_args=engine.beam_args, hints=engine.hints)
+    storage.remove(stop)  # left by an earlier run
+    run_shards(todo, runner=runner.runner, workers=runner.workers, beam_args=runner.beam_args, hints=runner.hints)
     if storage.exists(stop):
         reason = storage.read_bytes(stop).decode()
         storage.remove(stop)
         raise OSError(f"the run was stopped: {reason}")
 
 
-def _show_forecast(todo: Sequence[PlannedShard], engine: RunnerOptions) -> None:
-    """Try a few clips before a large run and say what it will cost."""
+def _show_forecast(todo: Sequence[PlannedShard], runner: RunnerOptions) -> None:
+    """Before a large run, make a trial run and print its forecast."""
     num_clips = sum(shard.num_clips for shard in todo)
-    if not engine.canary or num_clips < engine.canary * _CANARY_PAYS:
+    if not runner.trial_clips or num_clips < runner.trial_clips * _MIN_CLIPS_PER_TRIAL_CLIP:
         return
     worker = ShardWorker()
     try:
-        forecast = run_canary(todo, engine.canary, worker)
+        forecast = run_trial(todo, runner.trial_clips, worker)
     finally:
         worker.close()
-    for line in forecast.lines(engine.workers if engine.runner == "local" else None, os.cpu_count() or 1):
+    for line in forecast.lines(runner.workers if runner.runner == "local" else None, os.cpu_count() or 1):
         console().print(line)

@@ -1,4 +1,4 @@
-"""Seconds spent: per stage on the clock, and of all cores."""
+"""Measure wall-clock seconds per stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """`with watch("decode"): ...` adds to `seconds["decode"]`. An inner stage's time is not the outer one's."""
+    """`with watch("decode"): ...` adds to `seconds["decode"]`. Time of a nested stage is not the outer one's."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

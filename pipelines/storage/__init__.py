@@ -1,28 +1,21 @@
-"""Bytes on any path or URL: open, list, read, write atomically. Read as `storage.open`, `storage.list`."""
+"""Bytes at any path or URL: open, list, read, write atomically. Call them as `storage.open`, `storage.list`."""
 
+from pipelines.storage.atomic import atomic_write, create, write_bytes
 from pipelines.storage.files import (
-    FileInfo,
-    absolute,
-    arrow_filesystem,
-    atomic_write,
-    create,
-    download,
     exists,
     is_folder,
-    is_local,
-    join,
     list,
     local_copy,
-    local_path,
     open,
-    parent,
-    ranges,
     read_bytes,
     remove,
+    remove_partial_files,
     size,
     walk,
-    write_bytes,
 )
+from pipelines.storage.listing import FileInfo
+from pipelines.storage.range_reads import download, ranges
+from pipelines.storage.urls import absolute, arrow_filesystem, is_local, join, local_path, parent
 
 __all__ = [
     "FileInfo",
@@ -43,6 +36,7 @@ __all__ = [
     "ranges",
     "read_bytes",
     "remove",
+    "remove_partial_files",
     "size",
     "walk",
     "write_bytes",

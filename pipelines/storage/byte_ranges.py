@@ -1,11 +1,15 @@
-"""Which byte ranges to read in one piece: a request to a store costs more than the bytes between two neighbours."""
+"""Merge byte ranges into fewer requests: a request to a store costs more than reading a small gap between two ranges.
+
+Hand-written: `fsspec.utils.merge_offset_ranges` merges by a fixed gap per pair and by block size, which does not bound
+the bytes read in vain; here they are at most an eighth of those asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MOST_WASTE = 8  # bytes between ranges, read for nothing, are at most an eighth of those asked for
+_WASTE_DIVISOR = 8  # the bytes of all gaps that are read are at most an eighth of those asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +22,21 @@ class Span:
 
 
 def merge_ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -> tuple[list[Span], list[int]]:
-    """Spans that cover all ranges, and for each range the position of its span.
+    """Return spans that cover all ranges, and for each range the position of its span.
 
-    Ranges that touch are joined; so are the nearest neighbours, as long as all the bytes between them together are at
-    most an eighth of the bytes asked for.
+    Ranges that touch or overlap are joined. So are neighbours, those with the smallest gaps first, as long as the gaps
+    add up to at most an eighth of the bytes asked for.
     """
     order = sorted(range(len(urls)), key=lambda i: (urls[i], starts[i]))
     gaps: list[tuple[int, int]] = []  # (bytes, position in `order` of the range after the gap)
-    ends: list[int] = []  # of the file's ranges so far
+    ends: list[int] = []  # largest end of the file's ranges so far
     for at, i in enumerate(order):
         end = starts[i] + lengths[i]
         if at and urls[i] == urls[order[at - 1]]:
             gaps.append((max(starts[i] - ends[-1], 0), at))
             end = max(end, ends[-1])
         ends.append(end)
-    joined, budget = set(), sum(lengths) // _MOST_WASTE
+    joined, budget = set(), sum(lengths) // _WASTE_DIVISOR
     for gap, at in sorted(gaps):
         budget -= gap
         if budget < 0:

@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file."""
+    """Return the hex sha256 of a local file."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()

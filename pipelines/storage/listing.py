@@ -1,4 +1,4 @@
-"""The files below a folder, one by one and in order, with memory for a part of them only."""
+"""List the files below a folder lazily and in order, with only a part of them in memory."""
 
 from __future__ import annotations
 
@@ -12,52 +12,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-_FEW_FOLDERS = 8  # of these each is listed by itself; more of them are each found whole
-_FOLDERS_AHEAD = 8  # so many are listed at once: a list call is mostly waiting
+_FEW_FOLDERS = 8  # up to so many subfolders are listed level by level; more are each listed in one recursive call
+_FOLDERS_AHEAD = 8  # recursive listings at once: a list call is mostly waiting
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file as its folder's listing knows it."""
+    """A file as described by its folder's listing."""
 
     url: str
     num_bytes: int
     checksum: str | None
-    """`md5:<hex>` or `etag:<tag>` where the store's listing gives one: equal only if the contents are equal."""
+    """`md5:<hex>` or `etag:<tag>` if the store's listing has one: equal only if the contents are equal."""
 
 
 class Lister(Protocol):
-    """What is asked of a store, fsspec's words for it: details of files and folders by their whole paths."""
+    """The operations needed of a remote filesystem. Entries are fsspec's: details of files and folders, full paths."""
 
     def ls(self, folder: str) -> Sequence[Mapping[str, Any]]:
-        """The files and folders in a folder. Raises FileNotFoundError."""
+        """Return the files and folders in a folder. Raises FileNotFoundError."""
 
     def find(self, folder: str) -> Sequence[Mapping[str, Any]]:
-        """All files below a folder."""
+        """Return all files below a folder."""
 
 
 def walk_local(folder: str, prefix: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[FileInfo]:
-    """Files below a local folder; `prefix` stands for the folder in their URLs, `above` for the folders around it."""
+    """Yield the files below a local folder. `prefix` replaces the folder in URLs; `above` holds the parent folders'
+    (device, inode)."""
     status = Path(folder).stat()
     above |= {(status.st_dev, status.st_ino)}
     with os.scandir(folder) as entries:
-        # A folder sorts as its name and a slash: then the files come in the order of their whole paths.
+        # A folder sorts as its name plus a slash, so that the files come in the order of their full paths.
         found = sorted((entry.name + "/" if entry.is_dir() else entry.name, entry) for entry in entries)
     for name, entry in found:
         try:
             status = entry.stat()
-        except OSError:  # a link to nothing, or to itself; or gone since it was listed
+        except OSError:  # a broken or circular link, or removed since it was listed
             yield FileInfo(f"{prefix}/{entry.name}", 0, None)
             continue
         if not stat.S_ISDIR(status.st_mode):
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
             yield FileInfo(f"{prefix}/{name}", size, None)
-        elif (status.st_dev, status.st_ino) not in above:  # else a link to a folder around it: for ever round
+        elif (status.st_dev, status.st_ino) not in above:  # a link to a parent folder would recurse forever
             yield from walk_local(entry.path, f"{prefix}/{entry.name}", above)
 
 
 def walk_remote(lister: Lister, folder: str, prefix: str) -> Iterator[FileInfo]:
-    """The same for a store: few list calls, and no more than a few subfolders' files in memory."""
+    """Yield the files below a remote folder, with few list calls and only a few subfolders' files in memory."""
     with ThreadPoolExecutor(_FOLDERS_AHEAD, "listing") as pool:
         yield from _walk_remote(lister, folder, prefix, pool)
 
@@ -98,7 +99,7 @@ def _in_order(entries: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any
 
 
 def _is_marker(entry: Mapping[str, Any]) -> bool:
-    """Whether it only stands for an empty folder, as consoles of stores make them."""
+    """Whether the entry is a placeholder for an empty folder, as the web consoles of stores create them."""
     return bool(entry["type"] == "directory" or (not entry["size"] and entry["name"].endswith("/")))
 
 

@@ -1,4 +1,4 @@
-"""Small Parquet files, read whole."""
+"""Read small Parquet files whole."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipelines import storage
 
 
 def read_table(url: str, columns: Sequence[str] | None = None) -> Any:
-    """The file at `url` as a pyarrow Table.
+    """Return the file at `url` as a pyarrow Table.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: it cannot be read.
     """
     data = storage.read_bytes(url)
     try:
-        # Without threads, hence not pq.read_table either: Arrow's can outlive a short program, which then aborts.
+        # Without threads, and so without pq.read_table: Arrow's threads can outlive a short program and abort it.
         return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"{url} cannot be read: {error}") from error

@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 from pipelines import cli, storage
 from pipelines.media.video import probe
 from serving.batch.avatar_maker import AvatarMaker, OnStep, Shot
-from serving.batch.inputs import Input, one_line
+from serving.batch.inputs import Input, error_line
 from serving.batch.mosaic import write_mosaic
 from serving.batch.sidecars import Sidecar, SidecarSource, find_done, key_of, write_sidecar
 from serving.batch.workspace import Workspace
@@ -170,7 +170,7 @@ class BatchRun:
             )
             self._publish(name, sidecar)
         except (ValueError, OSError) as error:
-            self.notes[f"{name}: {one_line(error)}"] = None
+            self.notes[f"{name}: {error_line(error)}"] = None
         else:
             self._add_made(sidecar)
 
@@ -200,7 +200,7 @@ def _name(source: Input, driver: Input) -> str:
 
 
 def _about(item: Input, error: BaseException) -> str:
-    reason = one_line(error)
+    reason = error_line(error)
     return reason if item.url in reason else f"{item.url}: {reason}"
 
 

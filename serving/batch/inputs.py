@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from pipelines import storage
+from pipelines.media.container import VIDEO_SUFFIXES
+from pipelines.one_line import one_line
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv", ".ogv")
 Kind = Literal["avatar", "picture", "driver"]
 
 _MANIFEST = "manifest.json"
@@ -72,9 +73,9 @@ def _sources_in(path: str) -> list[tuple[Kind, str]]:
 
 
 def _drivers_in(path: str) -> list[tuple[Kind, str]]:
-    files = _files(path, VIDEO_SUFFIXES) if storage.is_folder(path) else [path]
+    files = _files(path, tuple(VIDEO_SUFFIXES)) if storage.is_folder(path) else [path]
     if not files:
-        raise ValueError(f"{path} holds no videos ({', '.join(VIDEO_SUFFIXES)})")
+        raise ValueError(f"{path} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return [("driver", url) for url in files]
 
 
@@ -87,9 +88,9 @@ def _collect(arguments: Sequence[str], look_in: Callable[[str], list[tuple[Kind,
                 try:
                     inputs.append(_input(kind, url))
                 except (ValueError, OSError) as error:
-                    problems.append(one_line(error))
+                    problems.append(error_line(error))
         except ValueError as error:
-            problems.append(one_line(error))
+            problems.append(error_line(error))
     return Found(tuple(_named_apart(inputs)), tuple(problems))
 
 
@@ -125,9 +126,9 @@ def _input(kind: Kind, url: str) -> Input:
     return Input(kind, url, safe_name(path.name if kind == "avatar" else path.stem), digest.hexdigest())
 
 
-def one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An error's message, or its kind where it has none, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__
 
 
 def safe_name(text: str) -> str:

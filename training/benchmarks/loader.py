@@ -21,7 +21,7 @@ import numpy as np
 from rich.table import Table
 
 from pipelines import storage
-from pipelines.benchmarks.rounds import BenchOutcome, Cost, take_turns
+from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_interleaved
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.reader import FrameRef
@@ -103,7 +103,7 @@ def run(options: Options) -> CommandResult:
     notes = () if films else ("no films given: the reproductions' way was not measured",)
     made = () if options.data is None else (Artefact("data set read", options.data),)
     console().print(_table(figures))
-    return BenchOutcome(
+    return BenchmarkResult(
         made=made,
         counts={"videos": num_videos, "episodes": options.episodes, "rounds": options.rounds},
         seconds=time.monotonic() - started,
@@ -133,7 +133,7 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
         if films:
             detector, random = warm_detector(), np.random.default_rng(0)
             ways["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
-        costs = take_turns(ways, options.rounds)
+        costs = measure_interleaved(ways, options.rounds)
         bytes_read = _bytes_read(lambda: _load(loader, steps)) if storage.is_local(root) else None
     figures = Figures(
         decode=costs["decode"],

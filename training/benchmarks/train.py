@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from rich.table import Table
 
-from pipelines.benchmarks.rounds import BenchOutcome, Cost, median, take_rounds
+from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_rounds, median
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.machine import describe_machine, in_words
@@ -131,7 +131,7 @@ def run(options: Options) -> CommandResult:
         figures = _measure(options, config, data, device, folder / "files")
     console().print(_table(figures))
     ratios = {name: ratio.least for name, ratio in figures.ratios.items()}
-    return BenchOutcome(
+    return BenchmarkResult(
         made=() if options.data is None else (Artefact("data set read", options.data),),
         counts={"videos": len(data.videos), "episodes": config.episodes_per_step, "rounds": options.rounds},
         seconds=time.monotonic() - begin,
@@ -153,7 +153,7 @@ def _measure(options: Options, config: TrainConfig, data: Data, device: torch.de
         if options.usual:
             usual = ReferenceVariant(config, data, options.rows, device, folder)
             acts |= {"usual step": usual.step, "usual feed": usual.feed}
-        costs = take_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
+        costs = measure_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
         exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
         flops = count_flops(lambda: ours.step(ours.many))
     used = _seconds(costs, device)

@@ -101,7 +101,7 @@ class EpisodeLoader:
         first = order.window(oldest * self.sampler.episodes_per_step)
         last = order.window((newest + 1) * self.sampler.episodes_per_step - 1)
         windows = range(first, max(last, first + 1) + 1)
-        self.cache.want([*dict.fromkeys(shard for window in windows for shard in order.shards(window))])
+        self.cache.request([*dict.fromkeys(shard for window in windows for shard in order.shards(window))])
 
 
 def read_ahead(

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
-from pipelines.media.images import webp
+from pipelines.media.images import encode_webp
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
 from training.evaluation.metrics.judge import Judge, Look
@@ -23,6 +23,7 @@ from training.evaluation.results import Row, VideoResult, pack, unpack
 MOTION_ASKED_FOR = "motion asked for"
 """Not a method: the retargeted landmarks themselves."""
 _PICTURES = 4
+_PICTURE_PX, _WEBP_QUALITY = 256, 90
 _SHOWN_SHOTS = 8
 _NO_FEATURES = np.zeros((0, 0), np.float32)
 
@@ -117,4 +118,4 @@ def places_of(total: int) -> list[int]:
 
 def pictures_of(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
     """Frames as a page shows them: WebP of 256 pixels at most."""
-    return tuple(webp(image) for image in images)
+    return tuple(encode_webp(image, max_side=_PICTURE_PX, quality=_WEBP_QUALITY) for image in images)

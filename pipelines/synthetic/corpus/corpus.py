@@ -19,7 +19,6 @@ from pipelines import storage
 from pipelines.assets.cache import find
 from pipelines.config_diff import differences
 from pipelines.dataset.schema import ClipKey, canonical_json
-from pipelines.storage.files import remove_leftovers
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"
@@ -174,7 +173,7 @@ def finish(out: str, config: CorpusConfig, *, num_frames_now: int, seconds: floa
             return manifest
         except (FileNotFoundError, ValueError):
             pass
-    remove_leftovers(out)
+    storage.remove_partial_files(out)
     manifest = {
         "version": CORPUS_VERSION,
         "config": json.loads(storage.read_bytes(storage.join(out, CONFIG))),

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from pipelines import storage
-from pipelines.dataset.schema import NUM_LANDMARKS
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.storage.parquet import read_table
 from pipelines.synthetic.head.arkit_actions import ACTIONS
 

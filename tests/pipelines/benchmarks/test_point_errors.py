@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.benchmarks.point_errors import PARTS, error_of, eye_distance, is_of, per_mille, percent
+from pipelines.benchmarks.point_errors import PARTS, error_of, eye_distance, per_mille, percent, shows_face
 from pipelines.faces.face import make_face
 
 
@@ -33,7 +33,7 @@ def test_the_parts_are_all_points_once() -> None:
 @pytest.mark.parametrize(("right", "same"), [(99.0, True), (101.0, False)])
 def test_a_face_is_the_known_one_within_an_eye_distance(right: float, same: bool) -> None:
     points = points_with_eyes_apart()
-    assert is_of(make_face(points + np.array([right, 0.0]), 1.0), points) is same
+    assert shows_face(make_face(points + np.array([right, 0.0]), 1.0), points) is same
 
 
 def test_figures_are_means_over_faces_and_points() -> None:

@@ -41,9 +41,9 @@ def test_hours_are_those_of_voxceleb2() -> None:
 
 
 @pytest.mark.slow
-def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    film = str(assets.fetch("clip_carphone"))
-    arguments = ["--films", film, "--clips", "2", "--rounds", "1", "--seconds", "1", "--json"]
+def test_every_method_is_measured_and_reported_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    video_path = str(assets.fetch("clip_carphone"))
+    arguments = ["--films", video_path, "--clips", "2", "--rounds", "1", "--seconds", "1", "--json"]
     assert sfumato.main(["bench", "preprocess", *arguments]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     figures = found["figures"]
@@ -55,15 +55,15 @@ def test_films_are_taken_each_way_and_told_in_json(capsys: pytest.CaptureFixture
     assert figures["frames"]["kept"] <= figures["frames"]["looked at"] <= figures["frames"]["decoded"]
 
 
-def test_each_drawn_person_has_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_synthetic_person_has_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "synthetic"))
     from moving_square import MovingSquare
 
     monkeypatch.setattr("pipelines.synthetic.render.renderer.Renderer", MovingSquare)
-    films, notes = synthesize_clips(3, tmp_path, 0.4)
-    assert [film.name for film in films] == ["id20001.mp4", "id20002.mp4", "id20003.mp4"]
-    assert [probe(film).num_frames for film in films] == [10, 10, 10]  # 25 a second
-    assert len({film.read_bytes() for film in films}) == 3
+    videos, notes = synthesize_clips(3, tmp_path, 0.4)
+    assert [video_path.name for video_path in videos] == ["id20001.mp4", "id20002.mp4", "id20003.mp4"]
+    assert [probe(video_path).num_frames for video_path in videos] == [10, 10, 10]  # 25 a second
+    assert len({video_path.read_bytes() for video_path in videos}) == 3
     assert notes == []
 
 

@@ -9,10 +9,10 @@ from jaxtyping import Float, UInt8
 from pipelines.benchmarks.synthetic_faces import (
     KnownFace,
     KnownFigures,
-    draw_known,
     known_counts,
     known_table,
     measure_known,
+    render_known_faces,
 )
 from pipelines.faces.face import Box, Candidates, Face, make_face
 
@@ -85,7 +85,7 @@ def test_figures_name_the_detector_and_the_part() -> None:
 
 @pytest.fixture(scope="module")
 def heads() -> list[list[KnownFace]]:
-    return list(draw_known(2))
+    return list(render_known_faces(2))
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def film_of(name: str) -> bytes:
 
 @pytest.fixture
 def put(tmp_path: Path) -> Callable[[str], Path]:
-    """`put("in/a.mp4")` writes a film of its own."""
+    """`put("in/a.mp4")` writes a video of its own."""
 
     def write(name: str) -> Path:
         path = tmp_path / name
@@ -108,9 +108,12 @@ def test_72_73_74_76_duplicates_short_clips_single_videos_and_a_changed_config(
     shutil.copy(tmp_path / "in" / "alone.mp4", tmp_path / "in" / "twin.mp4")
     import av
 
-    with av.open(str(tmp_path / "in" / "alone.mp4")) as film, av.open(str(tmp_path / "in" / "short.mp4"), "w") as short:
-        stream = short.add_stream_from_template(film.streams.video[0])
-        for packet in list(film.demux(video=0))[:8]:
+    with (
+        av.open(str(tmp_path / "in" / "alone.mp4")) as alone,
+        av.open(str(tmp_path / "in" / "short.mp4"), "w") as short,
+    ):
+        stream = short.add_stream_from_template(alone.streams.video[0])
+        for packet in list(alone.demux(video=0))[:8]:
             packet.stream = stream
             short.mux(packet)
     said = outcome(sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *_FLAGS, "--json"))
@@ -177,7 +180,7 @@ if sys.orig_argv[1:2] == ["-c"]:
 '''
 
 
-def test_77_films_that_crash_or_hang_the_decoder_cost_themselves(tmp_path: Path, put: Callable[[str], Path]) -> None:
+def test_77_videos_that_crash_or_hang_the_decoder_cost_themselves(tmp_path: Path, put: Callable[[str], Path]) -> None:
     for name in ("a", "crash", "hang", "z"):
         put(f"in/{name}.mp4")
     (tmp_path / "poison").mkdir()

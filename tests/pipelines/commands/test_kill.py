@@ -27,10 +27,10 @@ _KILLS = 10
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight small clips that differ in a byte after their end, one person each, and two that give no row."""
     folder = tmp_path_factory.mktemp("corpus")
-    film = assets.fetch("clip_carphone").read_bytes()
+    video_path = assets.fetch("clip_carphone").read_bytes()
     for number in range(8):
         # A free atom: players and decoders skip it.
-        (folder / f"clip-{number}.mp4").write_bytes(film + b"\0\0\0\x0cfree" + bytes([number] * 4))
+        (folder / f"clip-{number}.mp4").write_bytes(video_path + b"\0\0\0\x0cfree" + bytes([number] * 4))
     (folder / "text.mp4").write_text("hello")
     (folder / "clip-9-copy.mp4").write_bytes((folder / "clip-0.mp4").read_bytes())
     return folder

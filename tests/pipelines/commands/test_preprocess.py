@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import assets
-from pipelines.commands import preprocess
+from pipelines.cli import CommandResult
 from pipelines.commands.preprocess import Options, accept_unknown, run
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.head_pose import fit_pose
@@ -78,7 +78,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dataset(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Options, preprocess.Outcome]:
+def dataset(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Options, CommandResult]:
     out = tmp_path_factory.mktemp("dataset") / "set"
     options = Options(str(corpus), str(out), size=128, workers=1)
     return options, run(options)
@@ -92,7 +92,7 @@ def hashes(root: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_every_input_ends_in_exactly_one_way(dataset: tuple[Options, preprocess.Outcome]) -> None:
+def test_every_input_ends_in_exactly_one_way(dataset: tuple[Options, CommandResult]) -> None:
     options, outcome = dataset
     assert outcome.ok
     assert {name: outcome.counts[name] for name in ("inputs", "done", "rejected", "failed", "frames")} == {
@@ -111,7 +111,7 @@ def test_every_input_ends_in_exactly_one_way(dataset: tuple[Options, preprocess.
 
 
 @pytest.mark.slow
-def test_every_frame_of_real_clips_is_readable_by_byte_range(dataset: tuple[Options, preprocess.Outcome]) -> None:
+def test_every_frame_of_real_clips_is_readable_by_byte_range(dataset: tuple[Options, CommandResult]) -> None:
     options, _ = dataset
     reader = ShardDataset(options.out)
     assert (reader.manifest.size, reader.manifest.detector) == (128, "mediapipe")
@@ -130,7 +130,7 @@ def test_every_frame_of_real_clips_is_readable_by_byte_range(dataset: tuple[Opti
 
 
 @pytest.mark.slow
-def test_running_again_does_nothing(dataset: tuple[Options, preprocess.Outcome]) -> None:
+def test_running_again_does_nothing(dataset: tuple[Options, CommandResult]) -> None:
     options, first = dataset
     before = {path: path.stat().st_mtime_ns for path in Path(options.out).rglob("*") if path.is_file()}
     again = run(options)
@@ -144,16 +144,14 @@ def test_running_again_does_nothing(dataset: tuple[Options, preprocess.Outcome])
 
 
 @pytest.mark.slow
-def test_another_config_is_refused_with_the_difference(dataset: tuple[Options, preprocess.Outcome]) -> None:
+def test_another_config_is_refused_with_the_difference(dataset: tuple[Options, CommandResult]) -> None:
     options, _ = dataset
     with pytest.raises(ValueError, match=r"another config: clip\.size 128 -> 64\. "):
         run(dataclasses.replace(options, size=64))
 
 
 @pytest.mark.slow
-def test_a_grown_corpus_adds_shards_and_touches_none(
-    dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
-) -> None:
+def test_a_grown_corpus_adds_shards_and_touches_none(dataset: tuple[Options, CommandResult], tmp_path: Path) -> None:
     options, _ = dataset
     shutil.copytree(options.out, tmp_path / "set")
     shutil.copytree(Path(options.src).parent, tmp_path / "more")
@@ -177,7 +175,7 @@ def test_a_grown_corpus_adds_shards_and_touches_none(
     ids=["worker processes", "another engine"],
 )
 def test_every_engine_gives_the_same_bytes(
-    flags: tuple[str, ...], dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
+    flags: tuple[str, ...], dataset: tuple[Options, CommandResult], tmp_path: Path
 ) -> None:
     """Through the command: Beam's worker processes want a main module of their own."""
     options, _ = dataset
@@ -191,7 +189,7 @@ def test_every_engine_gives_the_same_bytes(
 
 @pytest.mark.slow
 def test_two_workers_give_the_same_bytes_and_a_lost_shard_is_made_again(
-    dataset: tuple[Options, preprocess.Outcome], tmp_path: Path
+    dataset: tuple[Options, CommandResult], tmp_path: Path
 ) -> None:
     options, _ = dataset
     other = dataclasses.replace(options, out=str(tmp_path / "two"), workers=2)
@@ -241,9 +239,9 @@ def test_a_large_run_begins_with_trial_clips_and_stops_when_nothing_comes_of_it(
 @pytest.mark.slow
 def test_a_forecast_comes_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    film = assets.fetch("clip_carphone").read_bytes()
+    video_path = assets.fetch("clip_carphone").read_bytes()
     for number in range(16):
-        (tmp_path / "in" / f"{number}.mp4").write_bytes(film + b"\0\0\0\x0cfree" + bytes([number] * 4))
+        (tmp_path / "in" / f"{number}.mp4").write_bytes(video_path + b"\0\0\0\x0cfree" + bytes([number] * 4))
     flags = ["--size=64", "--frames-per-clip=9", "--max-sample-fps=4", "--trial-clips=2", "--no-audio"]
     done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *flags)
     assert done.returncode == 0, done.stderr

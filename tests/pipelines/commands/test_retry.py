@@ -17,10 +17,10 @@ from pipelines.planning.plan_file import PlanFile
 @pytest.fixture
 def halved(tmp_path: Path) -> preprocess.Options:
     """A data set of two clips of which one could not be read: its file comes late."""
-    film = assets.fetch("clip_carphone")
+    video_path = assets.fetch("clip_carphone")
     (tmp_path / "in").mkdir()
-    shutil.copy(film, tmp_path / "in" / "there.mp4")
-    size = film.stat().st_size + 1
+    shutil.copy(video_path, tmp_path / "in" / "there.mp4")
+    size = video_path.stat().st_size + 1
     rows = [{"path": "there.mp4"}, {"path": "late.mp4", "num_bytes": size, "identity": "ann"}, {"path": "text.mp4"}]
     (tmp_path / "in" / "text.mp4").write_text("hello")
     (tmp_path / "in" / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))

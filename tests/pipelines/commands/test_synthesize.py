@@ -26,7 +26,7 @@ SMALL = ["--identities", "3", "--videos", "2", "--seconds", "0.48", "--size", "6
 
 @pytest.fixture
 def cameras(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The tests' cameras; the command uses one that films at once."""
+    """The tests' cameras; the command uses one that videos at once."""
     monkeypatch.syspath_prepend(str(CAMERAS))
     import moving_square
 
@@ -86,7 +86,7 @@ def test_preprocess_finds_the_clips_and_nothing_else(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.usefixtures("cameras")
-def test_run_again_it_films_what_is_missing_and_nothing_else(
+def test_run_again_it_renders_what_is_missing_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "corpus"
@@ -185,7 +185,7 @@ def test_a_full_disk_ends_the_run_and_whole_clips_stay(
 
 
 def start(out: Path, sign: Path, camera: str) -> subprocess.Popen[str]:
-    """The real command in a process group of its own, with two workers; the sign appears when it films slowly."""
+    """The real command in a process group of its own, with two workers; the sign appears when it videos slowly."""
     # Tests in the background of a shell script inherit a SIGINT that is ignored.
     command = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"

@@ -34,7 +34,7 @@ def sfumato(*arguments: str) -> dict[str, Any]:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """VoxCeleb's tree of two people, a copy of one's film under the other's name, and a text named .mp4."""
+    """VoxCeleb's tree of two people, a copy of one's video under the other's name, and a text named .mp4."""
     films = {"id00012/a/00001.mp4": "clip_carphone", "id00012/b/00001.mp4": "clip_single_face"}
     films |= {"id00013/a/00001.mp4": "clip_langer", "id00013/copy/00001.mp4": "clip_carphone"}
     for name, asset in films.items():
@@ -46,7 +46,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_data_set_is_made_checked_looked_at_and_a_person_taken_out(corpus: Path, tmp_path: Path) -> None:
+def test_a_data_set_is_made_checked_previewed_and_a_person_removed(corpus: Path, tmp_path: Path) -> None:
     root = str(tmp_path / "set")
     made = sfumato("preprocess", str(corpus), root, *_SMALL)
     assert "3 done + 2 rejected + 0 failed = 5 inputs" in made["notes"]
@@ -61,7 +61,7 @@ def test_a_data_set_is_made_checked_looked_at_and_a_person_taken_out(corpus: Pat
     assert sfumato("validate", root)["ok"]
     assert {video.identity for video in ShardDataset(root).videos("train")} == {"id00013"}
     assert read_manifest(root).codes == {"unreadable": 1}
-    # The films are still there, and so is the copy: neither comes back.
+    # The videos are still there, and so is the copy: neither comes back.
     again = sfumato("preprocess", str(corpus), root, *_SMALL)
     assert any("people who were taken out" in note for note in again["notes"])
     assert {video.identity for video in ShardDataset(root).videos("train")} == {"id00013"}

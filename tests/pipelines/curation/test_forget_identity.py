@@ -10,14 +10,14 @@ import pytest
 
 from pipelines import storage
 from pipelines.curation import forget_identity
-from pipelines.curation.forget_identity import Holding, find_identity, known_identities, take_out
+from pipelines.curation.forget_identity import Holding, find_identity, known_identities, remove_identity
 from pipelines.curation.validate_dataset import validate
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile
-from pipelines.storage import files
+from pipelines.storage import atomic
 
 Make = Callable[..., Any]
 
@@ -59,7 +59,7 @@ def without(shards: list[Any], identity: str) -> list[Any]:
 
 def forget(root: str, identity: str) -> Holding:
     holding = find_identity(root, PlanFile(root), identity)
-    take_out(root, holding)
+    remove_identity(root, holding)
     return holding
 
 
@@ -163,6 +163,9 @@ def test_it_works_on_any_url(tmp_path: Path, shards: list[Any], make_dataset: Ma
     assert read_manifest(url).counts["identities"] == 2
 
 
+CHANGES = ((storage, "atomic_write"), (atomic, "atomic_write"), (storage, "remove"))  # every way to change a file
+
+
 class Stop(KeyboardInterrupt):
     pass
 
@@ -184,7 +187,7 @@ def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_fi
         return wrapped
 
     with monkeypatch.context() as patched:
-        for module, name in ((files, "atomic_write"), (storage, "atomic_write"), (storage, "remove")):
+        for module, name in CHANGES:
             patched.setattr(module, name, stopping(getattr(module, name)))
         with pytest.raises(Stop):
             forget(str(root), "ann")
@@ -202,7 +205,7 @@ def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_fi
     if find_identity(str(root), plan, "ann").shards:
         forget(str(root), "ann")
     else:
-        forget_identity.settle(str(root))
+        forget_identity.update_manifest(str(root))
     assert validate(str(root)).findings == ()
     assert contents(root)["plan.parquet"] == contents(never_there)["plan.parquet"]
     assert len((root / "forgotten.jsonl").read_text().splitlines()) == 1
@@ -211,7 +214,7 @@ def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_fi
 def test_the_stops_reach_the_last_write(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The number of stops tried above is that of all writes: log; per shard report, part, index, rejects, report; ...
     written: list[str] = []
-    for module, name in ((files, "atomic_write"), (storage, "atomic_write"), (storage, "remove")):
+    for module, name in CHANGES:
         change = getattr(module, name)
 
         def recording(*arguments: Any, change: Any = change) -> Any:

@@ -70,7 +70,7 @@ def reject(code: str, frames: int | None, size: float | None, sharpness: float |
     return {"code": code, "frames_with_face": frames, "face_size": size, "sharpness": sharpness}
 
 
-def test_refused_clips_are_judged_again_by_what_was_measured() -> None:
+def test_refused_clips_are_evaluated_again_by_their_measures() -> None:
     rule = QualityRule(min_frames=8, min_face=32.0, min_sharpness=4.0)
     rejects = [
         reject("too_few_frames", 7, None, None),  # passes at 7; what else is wrong is not known

@@ -69,7 +69,7 @@ def test_the_page_shows_every_clip_its_landmarks_and_what_was_refused(
     assert re.search(r"3 done \+\s+2 rejected \+\s+0 failed\s+= 5", page.text)
     assert "face in 11 of 12 frames · 20.2 px" in page.text
     assert "no picture" in page.text
-    assert "Looked into all 2 shards; shown are 3 of 3 clips, chosen with seed 3." in page.text
+    assert "Sampled from all 2 shards: 3 of 3 clips, chosen with seed 3." in page.text
     assert [found["data-chart"] for found in page.find("div") if "data-chart" in found] == [
         *("pose coverage", "Yaw", "Pitch", "Roll", "Sharpness", "Brightness", "Mouth openness", "Eye openness"),
         *("Frames per clip", "Face size of refused clips"),

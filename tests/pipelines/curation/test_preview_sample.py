@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.curation import preview_sample
-from pipelines.curation.preview_sample import choose_frames, sample
+from pipelines.curation.preview_sample import sample
 from pipelines.dataset.schema import ClipKey
 
 Make = Callable[..., Any]
@@ -80,7 +80,7 @@ def test_numbers_are_of_every_frame_and_superseded_failures_are_left_out(
     assert sorted((row["identity"], row["code"]) for row in seen.rejects) == [("dan", "too_small"), ("eve", "no_face")]
 
 
-def test_only_so_many_shards_and_rejects_are_looked_into(
+def test_only_so_many_shards_and_rejects_are_sampled(
     tmp_path: Path, shards: list[Any], make_dataset: Make, make_reject: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejects = tuple(make_reject("zoe", "v", f"{i:02d}", "no_face", thumbnail=b"x") for i in range(30))
@@ -113,11 +113,3 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path, shards: list[Any], m
     storage.remove(str(tmp_path / "val" / "part-00002.index.parquet"))
     with pytest.raises(FileNotFoundError, match=r"part-00002\.index"):
         sample(str(tmp_path), manifest, 99, seed=0)
-
-
-def test_frames_that_differ_most_are_chosen() -> None:
-    features = np.array([[0.0], [0.1], [5.0], [-4.0], [0.05]])
-    assert set(choose_frames(features, 3)) == {4, 2, 3}  # the median, and both ends
-    assert sorted(choose_frames(features, 9)) == [0, 1, 2, 3, 4]
-    assert sorted(choose_frames(np.zeros((4, 2)), 3)) != []
-    assert len(set(choose_frames(np.zeros((4, 2)), 3))) == 3  # equal frames are not taken twice

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.dataset.pose_counts import add_up, count_poses, quantile
+from pipelines.dataset.pose_counts import count_poses, quantile, sum_counts
 
 
 def test_angles_are_counted_at_the_nearest_five_degrees(make_row: Callable[..., Any]) -> None:
@@ -17,7 +17,7 @@ def test_angles_are_counted_at_the_nearest_five_degrees(make_row: Callable[..., 
 
 
 def test_spreads_add_up() -> None:
-    assert add_up([{"yaw": {"5": 2, "-5": 1}}, {"yaw": {"5": 1}}, {}], "yaw") == {-5: 1, 5: 3}
+    assert sum_counts([{"yaw": {"5": 2, "-5": 1}}, {"yaw": {"5": 1}}, {}], "yaw") == {-5: 1, 5: 3}
 
 
 def test_a_quantile_is_the_least_value_that_the_share_does_not_exceed() -> None:

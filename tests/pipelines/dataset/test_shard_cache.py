@@ -39,11 +39,11 @@ def copies(folder: Path) -> int:
 
 def test_what_is_wanted_is_copied_and_the_rest_let_go(cache: ShardCache, shards: dict[str, ShardEntry]) -> None:
     a, b, c = shards
-    cache.want([a, b])
+    cache.request([a, b])
     assert Path(cache.path(a)).read_bytes() == b"a" * 1000
     assert Path(cache.path(b)).read_bytes() == b"b" * 1000
     assert cache.path(c) == c  # not wanted: read it where it lies
-    cache.want([b, c])
+    cache.request([b, c])
     assert Path(cache.path(c)).read_bytes() == b"c" * 1000
     assert cache.path(a) == a
     assert copies(cache.folder) == 2
@@ -63,12 +63,12 @@ def test_a_shard_wanted_again_is_not_fetched_again(
 
     monkeypatch.setattr(storage, "download", count)
     a, b, _ = shards
-    cache.want([a])
+    cache.request([a])
     cache.path(a)
-    cache.want([a, b])
+    cache.request([a, b])
     cache.path(b)
     other = ShardCache(cache.folder, shards)  # a second process of the machine
-    other.want([a])
+    other.request([a])
     assert other.path(a) == cache.path(a)
     assert fetched == [a, b]
     cache.close()
@@ -92,9 +92,9 @@ def test_two_that_want_the_same_at_once_fetch_it_once(
     monkeypatch.setattr(storage, "download", slow)
     first, second = (ShardCache(tmp_path / "scratch", shards) for _ in range(2))
     (a, *_) = shards
-    first.want([a])
+    first.request([a])
     assert started.wait(10)
-    second.want([a])
+    second.request([a])
     go.set()
     assert first.path(a) == second.path(a)
     assert fetched == [a]
@@ -105,7 +105,7 @@ def test_two_that_want_the_same_at_once_fetch_it_once(
 def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, shards: dict[str, ShardEntry]) -> None:
     (url, *_) = shards
     cache = ShardCache(tmp_path / "scratch", {url: entry(b"a" * 1000, "0" * 64)})
-    cache.want([url])
+    cache.request([url])
     with pytest.raises(ValueError, match=rf"^{url} is damaged: its sha256 is [0-9a-f]{{64}}, the manifest says 000"):
         cache.path(url)
     assert copies(cache.folder) == 0
@@ -116,7 +116,7 @@ def test_a_missing_or_short_shard_is_named(cache: ShardCache, shards: dict[str, 
     a, b, _ = shards
     storage.remove(a)
     storage.write_bytes(b, b"b")
-    cache.want([a, b])
+    cache.request([a, b])
     with pytest.raises(FileNotFoundError, match=a):
         cache.path(a)
     with pytest.raises(OSError, match=f"{b} ends early"):
@@ -141,7 +141,7 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr(storage, "download", full)
     (a, *_) = shards
-    cache.want([a])
+    cache.request([a])
     with pytest.raises(OSError, match=f"no space for a copy of {a}: '{cache.folder}'"):
         cache.path(a)
     assert copies(cache.folder) == 0

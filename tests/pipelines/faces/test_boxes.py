@@ -3,7 +3,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from pipelines.faces.boxes import between, box_at, follow_hints, in_picture, share_inside
+from pipelines.faces.boxes import follow_hints, hint_at, interpolate_boxes, mostly_inside, share_inside
 from pipelines.faces.face import Box, Candidates, Face, make_face
 from pipelines.media import video
 
@@ -30,24 +30,27 @@ def clip_of(numbers: Sequence[int], hints: dict[int, Box], shape: tuple[int, int
 
 
 def test_a_box_that_moves_is_interpolated() -> None:
-    assert between([LEFT], [box(4, 0, 14, 10)], 0.25) == [(1, 0, 11, 10)]
-    assert between([LEFT, RIGHT], [box(102, 0, 112, 10), box(2, 0, 12, 10)], 0.5) == [(1, 0, 11, 10), (101, 0, 111, 10)]
+    assert interpolate_boxes([LEFT], [box(4, 0, 14, 10)], 0.25) == [(1, 0, 11, 10)]
+    assert interpolate_boxes([LEFT, RIGHT], [box(102, 0, 112, 10), box(2, 0, 12, 10)], 0.5) == [
+        (1, 0, 11, 10),
+        (101, 0, 111, 10),
+    ]
 
 
 def test_a_face_in_one_of_two_frames_stands_still_over_the_nearer_half() -> None:
-    assert between([LEFT], [RIGHT], 0.4) == [LEFT]
-    assert between([LEFT], [RIGHT], 0.5) == [RIGHT]
-    assert between([], [RIGHT], 0.4) == []
-    assert between([LEFT, RIGHT], [LEFT], 0.4) == [LEFT, RIGHT]
-    assert between([LEFT, RIGHT], [LEFT], 0.6) == [LEFT]
+    assert interpolate_boxes([LEFT], [RIGHT], 0.4) == [LEFT]
+    assert interpolate_boxes([LEFT], [RIGHT], 0.5) == [RIGHT]
+    assert interpolate_boxes([], [RIGHT], 0.4) == []
+    assert interpolate_boxes([LEFT, RIGHT], [LEFT], 0.4) == [LEFT, RIGHT]
+    assert interpolate_boxes([LEFT, RIGHT], [LEFT], 0.6) == [LEFT]
 
 
 def test_hints_reach_the_frames_between_and_beyond_them() -> None:
     hints = {10: LEFT, 20: (20.0, 0.0, 30.0, 20.0)}
-    assert box_at(hints, 10) == LEFT
-    assert box_at(hints, 15) == (10, 0, 20, 15)
-    assert box_at(hints, 0) == LEFT
-    assert box_at(hints, 99) == (20, 0, 30, 20)
+    assert hint_at(hints, 10) == LEFT
+    assert hint_at(hints, 15) == (10, 0, 20, 15)
+    assert hint_at(hints, 0) == LEFT
+    assert hint_at(hints, 99) == (20, 0, 30, 20)
 
 
 def test_the_share_of_a_box_inside_another() -> None:
@@ -55,12 +58,12 @@ def test_the_share_of_a_box_inside_another() -> None:
     assert share_inside(box(0, 0, 10, 10), box(10, 0, 50, 50)) == 0
     assert share_inside(box(5, 5, 5, 9), box(0, 0, 50, 50)) == 0
     image = np.zeros((100, 200, 3), np.uint8)
-    assert in_picture(box(-10, 0, 10, 10), image)
-    assert not in_picture(box(-11, 0, 10, 10), image)
-    assert not in_picture(box(150, 101, 180, 140), image)
+    assert mostly_inside(box(-10, 0, 10, 10), image)
+    assert not mostly_inside(box(-11, 0, 10, 10), image)
+    assert not mostly_inside(box(150, 101, 180, 140), image)
 
 
-def test_a_face_is_looked_for_around_its_hint_and_found_in_the_pictures_pixels() -> None:
+def test_a_face_is_detected_around_its_hint_in_the_images_pixels() -> None:
     cuts = []
 
     def detect(image: np.ndarray) -> list[Face]:
@@ -81,7 +84,7 @@ def test_of_several_faces_the_one_under_the_hint_is_taken() -> None:
     assert [face.box for face in faces] == [(50, 30, 70, 50)]
 
 
-def test_hints_outside_the_picture_are_given_up_without_a_look() -> None:
+def test_hints_outside_the_image_are_abandoned_without_detection() -> None:
     def detect(image: np.ndarray) -> list[Face]:
         raise AssertionError("looked")
 

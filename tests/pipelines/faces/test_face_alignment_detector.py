@@ -102,25 +102,25 @@ def corner(face: Face) -> list[float]:
     return [face.box[0], face.box[1]]
 
 
-def test_boxes_are_looked_for_in_every_fourth_frame_and_the_last(parts: Parts) -> None:
+def test_boxes_are_detected_in_every_fourth_frame_and_the_last(parts: Parts) -> None:
     detector, finder, _ = parts
-    film = Film(moving(10))
-    (found,) = detector.follow([Candidates(film, {})])
+    video_path = Film(moving(10))
+    (found,) = detector.follow([Candidates(video_path, {})])
     assert finder.looked_at == 4  # 0, 4, 8, 9
-    assert film.passes == 2
+    assert video_path.passes == 2
     assert [len(faces) for faces in found] == [1] * 10
     for number, (face,) in enumerate(found):
         assert corner(face) == pytest.approx([60 + 2 * number, 90], abs=2)
         assert face.score == pytest.approx(0.9)
 
 
-def test_frames_far_apart_in_time_are_all_looked_at(parts: Parts) -> None:
+def test_boxes_are_detected_in_all_frames_far_apart_in_time(parts: Parts) -> None:
     detector, finder, _ = parts
     detector.follow([Candidates(Film(moving(10), step_us=500_000), {})])
     assert finder.looked_at == 10
 
 
-def test_a_face_that_jumps_between_two_looks_is_looked_for_again(parts: Parts) -> None:
+def test_a_face_that_jumps_between_two_detections_is_detected_again(parts: Parts) -> None:
     detector, finder, _ = parts
     images = moving(9)
     images[2] = picture((220, 150))
@@ -177,21 +177,21 @@ def test_a_clip_gives_the_same_beside_others(parts: Parts) -> None:
     assert detector.follow([Candidates([], {})]) == [[]]
 
 
-def test_known_boxes_replace_the_looking(parts: Parts) -> None:
+def test_hints_replace_the_box_detection(parts: Parts) -> None:
     detector, finder, _ = parts
-    film = Film(moving(10))
+    video_path = Film(moving(10))
     hints = {index: WhiteRectangles.box(60 + index, 90, 99 + index, 139) for index in (0, 8, 18)}
-    (found,) = detector.follow([Candidates(film, hints)])
+    (found,) = detector.follow([Candidates(video_path, hints)])
     assert finder.looked_at == 0
-    assert film.passes == 1
+    assert video_path.passes == 1
     for number, (face,) in enumerate(found):
         assert corner(face) == pytest.approx([60 + 2 * number, 90], abs=2)
 
 
 def test_of_two_faces_a_hint_shows_one(parts: Parts) -> None:
     detector, _, _ = parts
-    film = Film([picture((40, 90), (220, 100), scale=0.7)] * 5)
-    (found,) = detector.follow([Candidates(film, {0: WhiteRectangles.box(220, 100, 247, 134)})])
+    video_path = Film([picture((40, 90), (220, 100), scale=0.7)] * 5)
+    (found,) = detector.follow([Candidates(video_path, {0: WhiteRectangles.box(220, 100, 247, 134)})])
     assert [[corner(face) for face in faces] for faces in found] == [[pytest.approx([220, 100], abs=2)]] * 5
 
 
@@ -207,7 +207,7 @@ def test_boxes_of_another_cut_of_the_video_are_passed_over(parts: Parts, wrong: 
             assert corner(face) == pytest.approx([60 + 2 * number, 90], abs=2)
 
 
-def test_one_wrong_box_among_known_ones_costs_one_look(parts: Parts) -> None:
+def test_one_wrong_hint_costs_one_box_detection(parts: Parts) -> None:
     detector, finder, _ = parts
     hints = {index: WhiteRectangles.box(60 + index, 90, 99 + index, 139) for index in range(0, 18)}
     hints[6] = (200.0, 10.0, 240.0, 60.0)

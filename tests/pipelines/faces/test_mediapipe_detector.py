@@ -86,7 +86,7 @@ def test_faces_come_largest_first_and_none_is_none(mona_lisa: np.ndarray) -> Non
 
 
 @pytest.mark.slow
-def test_every_frame_is_looked_at_by_itself(mona_lisa: np.ndarray) -> None:
+def test_every_frame_is_detected_by_itself(mona_lisa: np.ndarray) -> None:
     """So a clip's result depends neither on the clips before nor on a broken clock, and a face lost is lost at once."""
     detector = create_detector()
     images = [mona_lisa, np.roll(mona_lisa, 40, axis=1), np.zeros_like(mona_lisa), mona_lisa]

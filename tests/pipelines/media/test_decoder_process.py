@@ -24,7 +24,7 @@ def decoder() -> Iterator[Decoder]:
 
 
 @pytest.fixture
-def film(make_video: Fixture, numbered_frame: Fixture) -> Path:
+def video_path(make_video: Fixture, numbered_frame: Fixture) -> Path:
     """30 numbered frames at 25 fps, with a second of sound."""
     path: Path = make_video("film.mp4", [numbered_frame(i % 25) for i in range(30)], audio_codec="aac")
     return path
@@ -35,73 +35,73 @@ def pid_of(decoder: Decoder) -> int:
     return decoder._child.pid
 
 
-def test_frames_and_facts_are_those_of_decoding_in_process(decoder: Decoder, film: Path) -> None:
-    info = decoder.describe(film)
+def test_frames_and_facts_are_those_of_decoding_in_process(decoder: Decoder, video_path: Path) -> None:
+    info = decoder.describe(video_path)
     assert (info.width, info.height, info.fps, info.num_frames, info.first) == (64, 48, Fraction(25), 30, 0)
-    ours = list(decoder.frames(film, [3, 17, 29, 99]))
-    theirs = list(video.decode(film, frame_indices=[3, 17, 29]))
+    ours = list(decoder.frames(video_path, [3, 17, 29, 99]))
+    theirs = list(video.decode(video_path, frame_indices=[3, 17, 29]))
     assert [(f.index, f.pts_us) for f in ours] == [(f.index, f.pts_us) for f in theirs]
     assert all(np.array_equal(a.image, b.image) for a, b in zip(ours, theirs, strict=True))
-    audio = decoder.audio(film)
+    audio = decoder.audio(video_path)
     assert audio is not None
     assert audio[1] == "m4a"
 
 
-def test_one_child_serves_many_files(decoder: Decoder, film: Path, tmp_path: Path) -> None:
-    decoder.describe(film)
+def test_one_child_serves_many_files(decoder: Decoder, video_path: Path, tmp_path: Path) -> None:
+    decoder.describe(video_path)
     first = pid_of(decoder)
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.mp4 is not a readable video"):
         decoder.describe(tmp_path / "text.mp4")
     with pytest.raises(FileNotFoundError, match="gone"):
         decoder.describe(tmp_path / "gone.mp4")
-    assert decoder.describe(film).num_frames == 30
+    assert decoder.describe(video_path).num_frames == 30
     assert pid_of(decoder) == first
 
 
-def test_a_span_is_a_part_of_the_film(decoder: Decoder, film: Path) -> None:
+def test_a_span_is_a_part_of_the_video(decoder: Decoder, video_path: Path) -> None:
     span = (Fraction(10, 25), Fraction(20, 25))
-    info = decoder.describe(film, span)
+    info = decoder.describe(video_path, span)
     assert (info.first, info.last, info.start_us) == (10, 19, 400_000)
-    assert decoder.times(film, [10, 12, 99]) == pytest.approx({10: 0.4, 12: 0.48})
+    assert decoder.times(video_path, [10, 12, 99]) == pytest.approx({10: 0.4, 12: 0.48})
     with pytest.raises(ValueError, match=r"no frame between 90\.00 s and 91\.00 s"):
-        decoder.describe(film, (Fraction(90), Fraction(91)))
+        decoder.describe(video_path, (Fraction(90), Fraction(91)))
 
 
-def test_the_sound_of_a_span_is_cut_out(decoder: Decoder, film: Path) -> None:
+def test_the_sound_of_a_span_is_cut_out(decoder: Decoder, video_path: Path) -> None:
     import io
 
     import av
 
-    audio = decoder.audio(film, (Fraction(1, 4), Fraction(3, 4)))
+    audio = decoder.audio(video_path, (Fraction(1, 4), Fraction(3, 4)))
     assert audio is not None
     with av.open(io.BytesIO(audio[0])) as container:
         assert sum(f.samples for f in container.decode(audio=0)) / 48000 == pytest.approx(0.5, abs=0.06)
 
 
-def test_a_killed_child_costs_one_clip_and_the_next_one_gets_another(decoder: Decoder, film: Path) -> None:
-    frames = decoder.frames(film, range(30))
+def test_a_killed_child_costs_one_clip_and_the_next_one_gets_another(decoder: Decoder, video_path: Path) -> None:
+    frames = decoder.frames(video_path, range(30))
     next(frames)
     os.kill(pid_of(decoder), signal.SIGKILL)
     with pytest.raises(DecoderDied, match=r"the decoder crashed \(signal SIGKILL\)") as caught:
         list(frames)
     assert not caught.value.timed_out
-    assert decoder.describe(film).num_frames == 30
+    assert decoder.describe(video_path).num_frames == 30
 
 
-def test_a_hanging_child_is_ended(film: Path) -> None:
+def test_a_hanging_child_is_ended(video_path: Path) -> None:
     with Decoder(Limits(stall_s=1.0)) as decoder:
-        decoder.describe(film)
+        decoder.describe(video_path)
         os.kill(pid_of(decoder), signal.SIGSTOP)
         with pytest.raises(DecoderDied, match="the decoder took longer than 1 s") as caught:
-            decoder.describe(film)
+            decoder.describe(video_path)
         assert caught.value.timed_out
-        assert decoder.describe(film).num_frames == 30
+        assert decoder.describe(video_path).num_frames == 30
 
 
-def test_a_clip_that_takes_too_long_is_ended_though_it_gets_on(film: Path) -> None:
+def test_a_clip_that_takes_too_long_is_ended_though_it_gets_on(video_path: Path) -> None:
     with Decoder(Limits(clip_s=0.0)) as decoder, pytest.raises(DecoderDied, match="longer than 0 s"):
-        decoder.describe(film)
+        decoder.describe(video_path)
 
 
 def test_memory_is_limited(make_video: Fixture) -> None:
@@ -119,16 +119,16 @@ def test_memory_is_limited(make_video: Fixture) -> None:
         assert decoder.describe(small).num_frames == 2
 
 
-def test_leaving_early_does_not_mix_up_answers(decoder: Decoder, film: Path) -> None:
-    for frame in decoder.frames(film, range(30)):
+def test_leaving_early_does_not_mix_up_answers(decoder: Decoder, video_path: Path) -> None:
+    for frame in decoder.frames(video_path, range(30)):
         assert frame.index == 0
         break
-    assert decoder.describe(film).num_frames == 30
+    assert decoder.describe(video_path).num_frames == 30
 
 
-def test_the_child_ends_with_its_owner(film: Path) -> None:
+def test_the_child_ends_with_its_owner(video_path: Path) -> None:
     decoder = Decoder()
-    decoder.describe(film)
+    decoder.describe(video_path)
     child = decoder._child
     assert child is not None
     assert child.stdin is not None

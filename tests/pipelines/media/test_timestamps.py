@@ -14,7 +14,7 @@ Fixture = Callable[..., Any]
 
 
 def write(path: Path, count: int, **options: str) -> Path:
-    """A film of noise with a keyframe every 30 frames and B-frames between."""
+    """A video of noise with a keyframe every 30 frames and B-frames between."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"g": "30", "bf": "3", "preset": "ultrafast", **options})
@@ -31,7 +31,7 @@ def test_frames_are_counted_and_timed_without_decoding(make_video: Fixture, numb
     table = read_frame_table(path)
     assert len(table) == len(list(video.decode(path))) == 13
     assert table.seconds == pytest.approx([i / 10 for i in range(13)])
-    assert not table.can_seek  # a short film: not worth a jump
+    assert not table.can_seek  # a short video: not worth a jump
 
 
 @pytest.mark.parametrize("options", [{}, {"x264-params": "open-gop=1"}], ids=["closed", "open"])
@@ -50,7 +50,7 @@ def test_jumping_gives_the_frames_of_decoding_all(
     assert all(np.array_equal(a.image, b.image) for a, b in zip(jumped, plain, strict=True))
 
 
-def test_a_long_film_is_not_decoded_between_distant_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_video_is_not_decoded_between_distant_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "film.mp4", 900)
     monkeypatch.setattr(timestamps, "_LONG", 100)
     decoded = 0
@@ -79,7 +79,7 @@ def test_a_container_without_an_index_is_decoded_from_its_beginning(
     assert [frame.index for frame in video.decode(path, frame_indices=[5, 150], table=table)] == [5, 150]
 
 
-def test_a_film_without_times_is_counted_and_not_jumped_in(tmp_path: Path) -> None:
+def test_a_video_without_times_is_counted_and_not_seeked_in(tmp_path: Path) -> None:
     path = tmp_path / "raw.avi"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=20)

@@ -125,7 +125,7 @@ def test_a_rotated_clip_is_shown_upright(make_video: Fixture, tmp_path: Path) ->
     image[:, :32] = 250  # bright at the left as stored
     stored = make_video("stored.mp4", [image] * 3)
     turned = tmp_path / "turned.mp4"
-    # The display matrix of a film that players turn by 90 degrees clockwise: bright left becomes bright top.
+    # The display matrix of a video that players turn by 90 degrees clockwise: bright left becomes bright top.
     with av.open(str(stored)) as source, av.open(str(turned), "w") as out:
         stream = out.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):

@@ -12,7 +12,7 @@ from pipelines.dataset.forgotten_log import hash_of
 from pipelines.dataset.schema import ClipKey, plan_digest
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip
 from pipelines.planning.planner import Planner
-from pipelines.planning.sources import WHOLE, BoxFile, Source
+from pipelines.planning.sources import WHOLE_VIDEO, BoxFile, Source
 
 ROOT = Path(__file__).parents[3]
 Listing = Iterable[Source | BoxFile]
@@ -161,7 +161,7 @@ def flat(*names: str) -> list[Source]:
     return [Source(ClipKey(s, s, "0"), n, 1 + i, fallback=n) for i, (s, n) in enumerate(zip(stems, names, strict=True))]
 
 
-def test_films_of_one_stem_are_kept_apart() -> None:
+def test_videos_of_one_stem_are_kept_apart() -> None:
     assert sorted(clip.key.identity for clip in make_plan(flat("a.mp4", "a.mov", "b.mp4")).clips) == [
         "a.mov",
         "a.mp4",
@@ -169,30 +169,30 @@ def test_films_of_one_stem_are_kept_apart() -> None:
     ]
 
 
-def test_a_planned_film_keeps_its_name_when_another_of_its_stem_appears() -> None:
+def test_a_planned_video_keeps_its_name_when_another_of_its_stem_appears() -> None:
     before = make_plan(flat("a.mp4"))
     later = make_plan(flat("a.mp4", "a.mov"), earlier=before.clips, first=1)
     assert (later.changes.num_known, later.changes.changed) == (1, ())
     assert [clip.key.identity for clip in later.clips] == ["a.mov"]
 
 
-def test_boxes_go_to_their_clips_and_cut_whole_films() -> None:
+def test_boxes_go_to_their_clips_and_cut_whole_videos() -> None:
     found: Listing = [
         Source(ClipKey("id1", "v", "00001"), "mp4/id1/v/00001.mp4", 1),
         Source(ClipKey("id1", "v", "00002"), "mp4/id1/v/00002.mp4", 2),
         BoxFile(ClipKey("id1", "v", "00001"), "txt/id1/v/00001.txt"),
-        Source(ClipKey("id2", "film", WHOLE), "films/id2/film.mp4", 3),
+        Source(ClipKey("id2", "film", WHOLE_VIDEO), "films/id2/film.mp4", 3),
         BoxFile(ClipKey("id2", "film", "00007"), "txt/id2/film/00007.txt"),
         BoxFile(ClipKey("id2", "film", "00009"), "txt/id2/film/00009.txt"),
-        Source(ClipKey("id3", "film", WHOLE), "films/id3/film.mp4", 4),
+        Source(ClipKey("id3", "film", WHOLE_VIDEO), "films/id3/film.mp4", 4),
     ]
     clips = {str(clip.key): clip for clip in make_plan(found).clips}
     assert {key: (clip.boxes, clip.is_excerpt) for key, clip in clips.items()} == {
         "id1/v/00001": ("txt/id1/v/00001.txt", False),
         "id1/v/00002": (None, False),
-        "id2/film/00007": ("txt/id2/film/00007.txt", True),
-        "id2/film/00009": ("txt/id2/film/00009.txt", True),
-        "id3/film/0": (None, False),
+        "id2/video/00007": ("txt/id2/film/00007.txt", True),
+        "id2/video/00009": ("txt/id2/film/00009.txt", True),
+        "id3/video/0": (None, False),
     }
     assert {clip.duplicate_of for clip in clips.values()} == {None}
 
@@ -231,7 +231,7 @@ def test_who_was_forgotten_stays_out() -> None:
     assert made.changes.num_forgotten == 6
 
 
-def test_a_copy_of_a_forgotten_persons_film_stays_out_under_any_name() -> None:
+def test_a_copy_of_a_forgotten_persons_video_stays_out_under_any_name() -> None:
     forgotten = frozenset({hash_of("bob")})
     made = make_plan(
         same_size("ann", "bob", "cat"), contents={"ann": "x", "bob": "x", "cat": "y"}.__getitem__, forgotten=forgotten

@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}
 
 @pytest.fixture
 def request_(tmp_path: Path) -> PlanRequest:
-    """A corpus of three films of different sizes, and an OUT that does not exist yet."""
+    """A corpus of three videos of different sizes, and an OUT that does not exist yet."""
     (tmp_path / "in").mkdir()
     for name in ("a", "bb", "ccc"):
         (tmp_path / "in" / f"{name}.mp4").write_bytes(name.encode())
@@ -60,7 +60,7 @@ def test_the_same_request_leaves_the_plan_as_it_is(request_: PlanRequest) -> Non
     assert (Path(request_.out) / "plan.parquet").stat().st_mtime_ns == before
 
 
-def test_new_films_become_shards_after_the_others(request_: PlanRequest) -> None:
+def test_new_videos_become_shards_after_the_others(request_: PlanRequest) -> None:
     before = names(prepare(request_).plan)
     digests = [schema.spec_digest("c", map(plan_row, clips)) for clips in PlanFile(request_.out).all_clips()]
     put(request_, "dddd.mp4")
@@ -70,7 +70,7 @@ def test_new_films_become_shards_after_the_others(request_: PlanRequest) -> None
     assert prepared.notes() == ["1 new clips were added to the 3 planned before"]
 
 
-def test_films_that_are_gone_stay_planned(request_: PlanRequest) -> None:
+def test_videos_that_are_gone_stay_planned(request_: PlanRequest) -> None:
     prepare(request_)
     Path(request_.src, "a.mp4").unlink()
     prepared = prepare(request_)
@@ -78,7 +78,7 @@ def test_films_that_are_gone_stay_planned(request_: PlanRequest) -> None:
     assert prepared.notes() == ["1 planned clips are not in the source any more; what was made of them stays"]
 
 
-def test_a_film_that_changed_is_refused_by_name(request_: PlanRequest) -> None:
+def test_a_video_that_changed_is_refused_by_name(request_: PlanRequest) -> None:
     prepare(request_)
     put(request_, "a.mp4", b"another film")
     with pytest.raises(ValueError, match=r"begun from other inputs: a\.mp4 changed since"):
@@ -109,7 +109,7 @@ def test_differences_are_shown_by_name() -> None:
     assert differences(earlier, now) == ["clip.size 256 -> 128", "gone 1 -> None", "new None -> 2"]
 
 
-def test_equal_films_are_found_by_content(request_: PlanRequest) -> None:
+def test_equal_videos_are_found_by_content(request_: PlanRequest) -> None:
     put(request_, "a-copy.mp4", b"a")
     put(request_, "b-like.mp4", b"b")
     prepared = prepare(request_)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.dataset.schema import ClipKey
-from pipelines.planning.sources import WHOLE, BoxFile, Source, corpus_root, find_sources
+from pipelines.planning.sources import WHOLE_VIDEO, BoxFile, Source, corpus_root, find_sources
 
 
 def put(root: Path, *names: str) -> None:
@@ -22,13 +22,13 @@ def keys(src: Path, layout: str = "auto") -> list[str]:
     return [str(source.key) for source in sources(src, layout)]
 
 
-def test_in_a_flat_folder_each_film_is_a_person(tmp_path: Path) -> None:
+def test_in_a_flat_folder_each_video_is_a_person(tmp_path: Path) -> None:
     put(tmp_path, "b.mp4", "a.MOV", "notes.txt", ".hidden.mp4", "._a.mov")
     found = [(str(s.key), s.relative, s.num_bytes) for s in sources(tmp_path)]
     assert found == [("a/a/0", "a.MOV", 7), ("b/b/0", "b.mp4", 7)]
 
 
-def test_a_flat_film_has_a_longer_name_in_reserve(tmp_path: Path) -> None:
+def test_a_flat_video_has_a_longer_name_in_reserve(tmp_path: Path) -> None:
     put(tmp_path, "x/a.mp4")
     assert [(s.key.identity, s.fallback) for s in sources(tmp_path, "flat")] == [("x_a", "x_a.mp4")]
 
@@ -55,9 +55,9 @@ def test_the_truth_beside_synthetic_clips_is_no_source(tmp_path: Path) -> None:
     assert all(isinstance(item, Source) for item in found)
 
 
-def test_a_whole_film_waits_to_be_cut_by_its_boxes(tmp_path: Path) -> None:
+def test_a_whole_video_waits_to_be_cut_by_its_boxes(tmp_path: Path) -> None:
     put(tmp_path, "videos/id10270/zjwijMp0Qyw.mp4", "txt/id10270/zjwijMp0Qyw/00001.txt")
-    assert [s.key for s in sources(tmp_path)] == [ClipKey("id10270", "zjwijMp0Qyw", WHOLE)]
+    assert [s.key for s in sources(tmp_path)] == [ClipKey("id10270", "zjwijMp0Qyw", WHOLE_VIDEO)]
 
 
 def test_three_levels_are_identity_video_clip(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_compressed_archives_are_pointed_out(tmp_path: Path) -> None:
         keys(tmp_path)
 
 
-def test_a_folder_without_films_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+def test_a_folder_without_videos_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "notes.txt")
     with pytest.raises(ValueError, match="no video"):
         keys(tmp_path)
@@ -124,7 +124,7 @@ def test_a_folder_without_films_and_a_file_that_is_none_are_refused(tmp_path: Pa
         keys(tmp_path / "nowhere")
 
 
-def test_one_film_is_a_corpus(tmp_path: Path) -> None:
+def test_one_video_is_a_corpus(tmp_path: Path) -> None:
     put(tmp_path, "one.mp4")
     assert keys(tmp_path / "one.mp4") == ["one/one/0"]
     assert corpus_root(str(tmp_path / "one.mp4")) == str(tmp_path)

@@ -24,7 +24,7 @@ def test_fractions_become_pixels_of_the_picture() -> None:
     track = parse(VOXCELEB2)
     assert track.in_fractions
     assert track.span == (Fraction(4), Fraction(103, 25))
-    assert track.at({7: 4.0, 8: 4.04}, 640, 360) == {
+    assert track.boxes_at({7: 4.0, 8: 4.04}, 640, 360) == {
         7: pytest.approx((160, 36, 288, 180)),
         8: pytest.approx((166.4, 36, 294.4, 180)),
     }
@@ -33,12 +33,12 @@ def test_fractions_become_pixels_of_the_picture() -> None:
 def test_pixels_are_scaled_by_the_pictures_height() -> None:
     track = parse(VOXCELEB1)
     assert not track.in_fractions
-    assert track.at({0: 2.0}, 1280, 720) == {0: pytest.approx((296, 108, 682, 494))}
+    assert track.boxes_at({0: 2.0}, 1280, 720) == {0: pytest.approx((296, 108, 682, 494))}
 
 
 def test_between_two_boxes_lies_one_and_outside_none() -> None:
     track = parse(VOXCELEB1)
-    assert track.at({1: 2.08, 2: 1.5, 3: 2.5}, 640, 360) == {1: pytest.approx((150, 54, 343, 247))}
+    assert track.boxes_at({1: 2.08, 2: 1.5, 3: 2.5}, 640, 360) == {1: pytest.approx((150, 54, 343, 247))}
 
 
 @pytest.mark.parametrize(

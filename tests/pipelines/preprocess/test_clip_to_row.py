@@ -29,8 +29,8 @@ CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=Quality
 
 
 @pytest.fixture
-def film(make_video: Fixture, numbered_frame: Fixture) -> Fixture:
-    """A film of 160 x 120 from a list of brightness numbers (below 3: no face)."""
+def make_clip(make_video: Fixture, numbered_frame: Fixture) -> Fixture:
+    """A video of 160 x 120 from a list of brightness numbers (below 3: no face)."""
     return lambda numbers: make_video("film.mp4", [numbered_frame(n, 160, 120) for n in numbers])
 
 
@@ -54,8 +54,10 @@ def run(decoder: Decoder, marked_faces: Fixture) -> Callable[..., ClipRow]:
     return make
 
 
-def test_a_row_holds_crops_with_landmarks_where_the_face_is(film: Fixture, run: Fixture, face_points: Fixture) -> None:
-    row = run(film([10] * 30))
+def test_a_row_holds_crops_with_landmarks_where_the_face_is(
+    make_clip: Fixture, run: Fixture, face_points: Fixture
+) -> None:
+    row = run(make_clip([10] * 30))
     assert len(row.frame_jpeg) == 12
     assert decode_jpeg(row.frame_jpeg[0]).shape == (64, 64, 3)
     assert decode_jpeg(row.frame_jpeg[0]).mean() == pytest.approx(96, abs=3)
@@ -64,8 +66,8 @@ def test_a_row_holds_crops_with_landmarks_where_the_face_is(film: Fixture, run: 
     assert (row.width, row.height, row.start_us, row.end_us) == (160, 120, 0, 1_200_000)
 
 
-def test_frames_without_the_face_are_left_out(film: Fixture, run: Fixture) -> None:
-    row = run(film([10] * 10 + [1] * 10 + [10] * 10))
+def test_frames_without_the_face_are_left_out(make_clip: Fixture, run: Fixture) -> None:
+    row = run(make_clip([10] * 10 + [1] * 10 + [10] * 10))
     assert all(i < 10 or i >= 20 for i in row.frame_index)
 
 
@@ -81,30 +83,30 @@ def test_frames_without_the_face_are_left_out(film: Fixture, run: Fixture) -> No
     ],
 )
 def test_what_gives_no_row_says_why(
-    numbers: list[int], others: int, size: float, reason: RejectReason, film: Fixture, run: Fixture
+    numbers: list[int], others: int, size: float, reason: RejectReason, make_clip: Fixture, run: Fixture
 ) -> None:
     with pytest.raises(ClipRejected) as caught:
-        run(film(numbers), size=size, x=50, others=others)
+        run(make_clip(numbers), size=size, x=50, others=others)
     assert caught.value.reason is reason
 
 
-def test_a_rejected_clip_leaves_what_was_measured(film: Fixture, run: Fixture) -> None:
+def test_a_rejected_clip_leaves_what_was_measured(make_clip: Fixture, run: Fixture) -> None:
     with pytest.raises(ClipRejected) as caught:
-        run(film([10] * 30), size=20.0)
+        run(make_clip([10] * 30), size=20.0)
     measures = caught.value.measures
     assert (measures.frames_seen, measures.frames_with_face, measures.sharpness) == (30, 30, None)
     assert measures.face_size == pytest.approx(20, abs=0.01)
     assert measures.thumbnail is not None
     assert decode_jpeg(measures.thumbnail).shape == (96, 128, 3)
     with pytest.raises(ClipRejected) as caught:
-        run(film([10] * 30), dataclasses.replace(CONFIG, quality=QualityRule(min_sharpness=3.0)))
+        run(make_clip([10] * 30), dataclasses.replace(CONFIG, quality=QualityRule(min_sharpness=3.0)))
     assert caught.value.reason is RejectReason.BLURRED
     assert caught.value.measures.sharpness is not None
     assert caught.value.measures.sharpness < 3.0
 
 
-def test_after_a_cut_only_the_longer_scene_is_kept(film: Fixture, run: Fixture) -> None:
-    row = run(film([6] * 12 + [28] * 24))
+def test_after_a_cut_only_the_longer_scene_is_kept(make_clip: Fixture, run: Fixture) -> None:
+    row = run(make_clip([6] * 12 + [28] * 24))
     assert min(row.frame_index) >= 12
     assert len(row.frame_index) == 12
 
@@ -118,9 +120,9 @@ def test_text_named_mp4_is_rejected_without_telling_where_it_lies(tmp_path: Path
 
 
 def test_a_clip_too_large_to_hold_gives_the_same_row(
-    film: Fixture, run: Fixture, monkeypatch: pytest.MonkeyPatch
+    make_clip: Fixture, run: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = film([10 + i % 5 for i in range(30)])
+    path = make_clip([10 + i % 5 for i in range(30)])
     held = run(path)
     monkeypatch.setattr(candidate_frames, "_KEEP_BYTES", 0)
     again = run(path)
@@ -141,11 +143,11 @@ def test_sound_is_kept_as_packets(make_video: Fixture, numbered_frame: Fixture, 
 BOXES = "FRAME X Y W H\n" + "".join(f"{frame} 0.2 0.1 0.5 0.8\n" for frame in range(10, 25))
 
 
-def test_boxes_cut_an_excerpt_out_of_a_film(film: Fixture, run: Fixture, marked_faces: Fixture) -> None:
+def test_boxes_cut_an_excerpt_out_of_a_video(make_clip: Fixture, run: Fixture, marked_faces: Fixture) -> None:
     excerpt = dataclasses.replace(CLIP, boxes="txt/ann/film/00007.txt")
     assert excerpt.is_excerpt
     detector = marked_faces()
-    row = run(film([10] * 40), clip=excerpt, box_text=BOXES, detector=detector)
+    row = run(make_clip([10] * 40), clip=excerpt, box_text=BOXES, detector=detector)
     assert (min(row.frame_index), max(row.frame_index)) >= (10, 20)
     assert max(row.frame_index) < 25
     assert (row.start_us, row.end_us) == (400_000, 1_000_000)
@@ -153,19 +155,19 @@ def test_boxes_cut_an_excerpt_out_of_a_film(film: Fixture, run: Fixture, marked_
     assert clip.hints[12] == pytest.approx((32, 12, 112, 108))
 
 
-def test_a_clips_own_boxes_begin_with_the_clip(film: Fixture, run: Fixture, marked_faces: Fixture) -> None:
+def test_a_clips_own_boxes_begin_with_the_clip(make_clip: Fixture, run: Fixture, marked_faces: Fixture) -> None:
     own = dataclasses.replace(CLIP, boxes="txt/ann/v/film.txt")
     assert not own.is_excerpt
     detector = marked_faces()
-    row = run(film([10] * 15), clip=own, box_text=BOXES, detector=detector)
+    row = run(make_clip([10] * 15), clip=own, box_text=BOXES, detector=detector)
     assert (row.start_us, row.end_us) == (0, 600_000)
     (clip,) = detector.seen
     assert sorted(clip.hints) == list(range(15))
 
 
-def test_broken_boxes_are_a_reason_of_their_own(film: Fixture, run: Fixture) -> None:
+def test_broken_boxes_are_a_reason_of_their_own(make_clip: Fixture, run: Fixture) -> None:
     with pytest.raises(ClipRejected, match=r"txt/ann/v/film\.txt: it holds no boxes") as caught:
-        run(film([10] * 15), clip=dataclasses.replace(CLIP, boxes="txt/ann/v/film.txt"), box_text="hello")
+        run(make_clip([10] * 15), clip=dataclasses.replace(CLIP, boxes="txt/ann/v/film.txt"), box_text="hello")
     assert caught.value.stage == "boxes"
 
 

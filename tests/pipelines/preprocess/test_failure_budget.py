@@ -10,7 +10,7 @@ def reject(number: int, status: str = "failed") -> Reject:
 
 
 def test_the_budget_stands_rejects_and_stops_failures_with_their_reasons() -> None:
-    budget = FailureBudget(0.25, least=8)
+    budget = FailureBudget(0.25, min_clips=8)
     for number in range(20):
         budget.count(reject(number, status="rejected"))
     for number in range(5):
@@ -26,7 +26,7 @@ def test_the_budget_stands_rejects_and_stops_failures_with_their_reasons() -> No
 
 
 def test_a_few_early_failures_do_not_stop_a_run() -> None:
-    budget = FailureBudget(0.1, least=20)
+    budget = FailureBudget(0.1, min_clips=20)
     for number in range(19):
         budget.count(reject(number))
     with pytest.raises(FailureBudgetExceeded):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.preprocess.frame_sampling import candidate_indices, choose_frames
+from pipelines.preprocess.frame_sampling import candidate_indices, choose_frames, farthest_points
 
 Fixture = Callable[..., Any]
 
@@ -38,3 +38,11 @@ def test_rare_expressions_are_kept_and_repeats_are_not(face_points: Fixture) -> 
     assert {17, 29} <= set(chosen)
     assert list(chosen) == sorted(chosen)
     assert len(set(chosen)) == 4
+
+
+def test_frames_that_differ_most_are_chosen() -> None:
+    features = np.array([[0.0], [0.1], [5.0], [-4.0], [0.05]])
+    assert set(farthest_points(features, 3)) == {4, 2, 3}  # the median, and both ends
+    assert sorted(farthest_points(features, 9)) == [0, 1, 2, 3, 4]
+    assert sorted(farthest_points(np.zeros((4, 2)), 3)) != []
+    assert len(set(farthest_points(np.zeros((4, 2)), 3))) == 3  # equal frames are not taken twice

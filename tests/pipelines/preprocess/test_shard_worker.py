@@ -27,8 +27,8 @@ CONFIG = ClipConfig(size=64, frames_per_clip=12, fps_limit=50.0, quality=Quality
 
 
 @pytest.fixture
-def films(make_video: Fixture, numbered_frame: Fixture) -> Fixture:
-    """`films("a", "b")` makes a.mp4, b.mp4 of 30 frames, each of its own brightness; returns planned clips."""
+def videos(make_video: Fixture, numbered_frame: Fixture) -> Fixture:
+    """`videos("a", "b")` makes a.mp4, b.mp4 of 30 frames, each of its own brightness; returns planned clips."""
 
     def make(*names: str, **changes: Any) -> list[PlannedClip]:
         clips = []
@@ -54,9 +54,9 @@ def rejects(tmp_path: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_every_clip_of_a_shard_ends_in_exactly_one_way(
-    films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
+    videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
-    clips = films("good", "gone", "grown", "copy")
+    clips = videos("good", "gone", "grown", "copy")
     (tmp_path / "corpus" / "gone.mp4").unlink()
     with (tmp_path / "corpus" / "grown.mp4").open("ab") as file:
         file.write(b"more")
@@ -82,9 +82,9 @@ def test_every_clip_of_a_shard_ends_in_exactly_one_way(
 
 
 def test_another_config_or_other_clips_are_another_shard(
-    films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
+    videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
-    spec = spec_of(tmp_path, films("good"))
+    spec = spec_of(tmp_path, videos("good"))
     process_shard(spec, marked_faces(), decoder)
     assert spec.finished() is not None
     assert dataclasses.replace(spec, config_sha256="another").finished() is None
@@ -94,9 +94,9 @@ def test_another_config_or_other_clips_are_another_shard(
 
 
 def test_a_clip_that_kills_its_decoder_is_one_failed_row(
-    films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture, monkeypatch: pytest.MonkeyPatch
+    videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clips = films("before", "poison", "after")
+    clips = videos("before", "poison", "after")
     describe, receive = Decoder.describe, Decoder._receive
     doomed: list[int] = []
 
@@ -123,10 +123,10 @@ def test_a_clip_that_kills_its_decoder_is_one_failed_row(
 
 
 @pytest.mark.parametrize("clips_at_once", [1, 2, 5])
-def test_looking_at_several_clips_at_once_changes_no_byte(
-    clips_at_once: int, films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
+def test_detecting_several_clips_at_once_changes_no_byte(
+    clips_at_once: int, videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
-    clips = films("a", "b", "c", "d")
+    clips = videos("a", "b", "c", "d")
     (tmp_path / "corpus" / "b.mp4").unlink()
     report = process_shard(spec_of(tmp_path, clips), marked_faces(clips_at_once=clips_at_once), decoder)
     assert report.codes == {"storage": 1}
@@ -138,7 +138,7 @@ def test_looking_at_several_clips_at_once_changes_no_byte(
 
 
 def test_a_detector_that_fails_on_a_group_is_asked_for_each_clip(
-    films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
+    videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
     detector = marked_faces(clips_at_once=3)
     follow = detector.follow
@@ -149,20 +149,20 @@ def test_a_detector_that_fails_on_a_group_is_asked_for_each_clip(
         return follow(clips)
 
     detector.follow = fail_on_dark
-    report = process_shard(spec_of(tmp_path, films("dark", "a", "b")), detector, decoder)
+    report = process_shard(spec_of(tmp_path, videos("dark", "a", "b")), detector, decoder)
     assert (report.num_done, report.codes) == (2, {"internal": 1})
     assert rejects(tmp_path)["dark.mp4"]["message"] == "RuntimeError: boom boom"
 
 
 def test_a_member_of_a_tar_is_read_as_a_range(
-    films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
+    videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
-    (clip,) = films("inside")
-    film = tmp_path / "corpus" / "inside.mp4"
+    (clip,) = videos("inside")
+    video_path = tmp_path / "corpus" / "inside.mp4"
     with tarfile.open(tmp_path / "corpus" / "all.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("first"), io.BytesIO())
-        tar.add(film, "inside.mp4")
-    film.unlink()
+        tar.add(video_path, "inside.mp4")
+    video_path.unlink()
     with tarfile.open(tmp_path / "corpus" / "all.tar") as tar:
         offset = tar.getmember("inside.mp4").offset_data
     member = dataclasses.replace(clip, source="all.tar/inside.mp4", location="all.tar", offset=offset)
@@ -171,9 +171,9 @@ def test_a_member_of_a_tar_is_read_as_a_range(
 
 
 def test_the_report_is_the_last_to_appear(
-    films: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
+    videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
-    process_shard(spec_of(tmp_path, films("good")), marked_faces(), decoder)
+    process_shard(spec_of(tmp_path, videos("good")), marked_faces(), decoder)
     written = sorted((tmp_path / "out").rglob("part-*"), key=lambda path: path.stat().st_mtime_ns)
     assert written[-1].name == "part-00000.report.json"
     assert json.loads(written[-1].read_text())["min_clip_frames"] == 12

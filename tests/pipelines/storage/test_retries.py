@@ -51,13 +51,13 @@ def test_what_passes_is_waited_for_longer_each_time(error: Exception, pauses: li
 
 
 def test_what_stays_is_one_line_that_names_the_url(pauses: list[float]) -> None:
-    with pytest.raises(OSError, match=r"^gs://b/f: the store refuses, 5 times: Refused: busy really, 503$"):
+    with pytest.raises(OSError, match=r"^gs://b/f: storage request failed, 5 times: Refused: busy really, 503$"):
         retrying("gs://b/f", failing(9, Refused(503)))
     assert len(pauses) == 4
 
 
 def test_what_cannot_pass_is_not_tried_again(pauses: list[float]) -> None:
-    with pytest.raises(OSError, match=r"^gs://b/f: the store refuses: Refused: busy really, 403$"):
+    with pytest.raises(OSError, match=r"^gs://b/f: storage request failed: Refused: busy really, 403$"):
         retrying("gs://b/f", failing(1, Refused(403)))
     with pytest.raises(FileNotFoundError, match="gs://b/f") as missing:
         retrying("gs://b/f", failing(1, FileNotFoundError("b/f")))
@@ -68,7 +68,7 @@ def test_what_cannot_pass_is_not_tried_again(pauses: list[float]) -> None:
 
 
 def test_a_filesystem_that_retries_itself_is_only_asked_again_after_a_timeout(pauses: list[float]) -> None:
-    with pytest.raises(OSError, match="the store refuses: Refused"):
+    with pytest.raises(OSError, match="storage request failed: Refused"):
         retrying("gs://b/f", failing(1, Refused(503)), retries_itself=True)
     assert pauses == []
     assert retrying("gs://b/f", failing(1, TimeoutError()), retries_itself=True) == "done"
@@ -123,7 +123,10 @@ def test_reads_over_http_outlast_a_busy_server(code: int) -> None:
 
 
 def test_a_server_that_stays_busy_is_named(pauses: list[float]) -> None:
-    with busy_server(99, 503) as (url, asked), pytest.raises(OSError, match=rf"^{url}: the store refuses, 5 times: "):
+    with (
+        busy_server(99, 503) as (url, asked),
+        pytest.raises(OSError, match=rf"^{url}: storage request failed, 5 times: "),
+    ):
         storage.read_bytes(url)
     assert len(asked) == 5
 
@@ -161,6 +164,8 @@ def test_a_store_that_stays_busy_is_one_line_and_nothing_else(
         impatient_gcsfs.setenv("STORAGE_EMULATOR_HOST", url.removesuffix("/file"))
         assert sfumato.main(["bench", "loader", "--data", "gs://bucket/set"]) == 1
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("sfumato bench loader: error: gs://bucket/set/dataset.json: the store refuses: HttpError")
+    assert line.startswith(
+        "sfumato bench loader: error: gs://bucket/set/dataset.json: storage request failed: HttpError"
+    )
     assert len(asked) == 6  # its own six tries, not five times as many
     assert pauses == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.media.container import VIDEO_SUFFIXES
 from serving.batch.inputs import find_drivers, find_sources, safe_name
 
 
@@ -83,3 +84,12 @@ def test_what_cannot_be_read_is_a_problem_and_harms_no_other(tmp_path: Path) -> 
 )
 def test_names_in_results_are_safe(text: str, name: str) -> None:
     assert safe_name(text) == name
+
+
+def test_a_folder_of_drivers_gives_every_kind_of_video_that_preprocess_reads(tmp_path: Path) -> None:
+    for suffix in VIDEO_SUFFIXES:
+        touch(tmp_path / f"driver{suffix}", suffix)
+    touch(tmp_path / "notes.txt")
+    found = find_drivers([str(tmp_path)])
+    assert {item.url for item in found.inputs} == {str(tmp_path / f"driver{suffix}") for suffix in VIDEO_SUFFIXES}
+    assert found.problems == ()

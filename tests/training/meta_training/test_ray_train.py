@@ -39,7 +39,11 @@ def test_a_damaged_shard_is_the_users_error_and_a_bug_is_not() -> None:
     for line, kind, message in (
         ("ValueError: part-00001.parquet: frame 5 of clip a is damaged", ValueError, "part-00001.parquet: frame 5 of"),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'x'", OSError, "[Errno 2] No such file"),
-        ("OSError: gs://b/x: the store refuses: HttpError: busy, 503", OSError, "gs://b/x: the store refuses"),
+        (
+            "OSError: gs://b/x: storage request failed: HttpError: busy, 503",
+            OSError,
+            "gs://b/x: storage request failed",
+        ),
         ("KeyError: 'rows'", RuntimeError, "KeyError: 'rows'"),
         ("ValueError", RuntimeError, "ValueError"),
     ):

@@ -1,4 +1,4 @@
-"""A few clips before the many: what a run will cost and give, and whether it can work at all."""
+"""A trial run: process a few clips before a large run, to forecast its cost and to stop if none gives a row."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
 from pipelines.planning.plan import PlannedClip
 from pipelines.preprocess.finalize import PlannedShard
-from pipelines.preprocess.shard_worker import ShardWorker, process_clips
+from pipelines.preprocess.process_clips import process_clips
+from pipelines.preprocess.shard_worker import ShardWorker
 from pipelines.preprocess.stopwatch import Stopwatch
 
-_BYTES_BESIDE_JPEGS = 700  # a frame: landmarks, its row of the index, its share of the clip's columns
+_BYTES_BESIDE_JPEG = 700  # per frame: landmarks, its index row, its share of the clip's columns
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a sample of clips says about all of them."""
+    """Extrapolation from a sample of clips to all clips of a run."""
 
     num_clips: int
-    """Clips to come."""
+    """Clips of the run."""
     sampled: int
     done: int
     codes: Mapping[str, int]
-    """Of the sampled clips that gave no row."""
+    """Reject code -> number of sampled clips without a row."""
     cpu_seconds: float
-    """Per clip, all processes together."""
+    """Per clip, over all processes."""
     wall_seconds: float
     """Per clip, for one worker."""
     bytes_per_clip: float
-    """Over the sampled clips, those without a row included."""
+    """Mean over the sampled clips, including those without a row."""
     stage_seconds: Mapping[str, float]
 
     def lines(self, workers: int | None, cores: int) -> list[str]:
-        """A few lines for people. `workers` is None where an engine of its own decides."""
-        refused = self.sampled - self.done
-        reasons = f" ({', '.join(f'{n} {code}' for code, n in sorted(self.codes.items()))})" if refused else ""
+        """Return a few lines for people. `workers` is None if the runner decides on it."""
+        without_row = self.sampled - self.done
+        reasons = f" ({', '.join(f'{n} {code}' for code, n in sorted(self.codes.items()))})" if without_row else ""
         total = sum(self.stage_seconds.values()) or 1.0
         stages = sorted(self.stage_seconds.items(), key=lambda item: -item[1])[:3]
         shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages)
         lines = [
             f"forecast from {self.sampled} clips: {self.num_clips:,} to come, "
             f"{filesize.decimal(round(self.num_clips * self.bytes_per_clip))}, "
-            f"{refused / self.sampled:.0%} without a row{reasons}",
+            f"{without_row / self.sampled:.0%} without a row{reasons}",
             f"a clip costs {self.cpu_seconds:.2f} s of CPU: {shares}",
         ]
         if workers is None:
@@ -61,8 +62,8 @@ class Forecast:
         ]
 
 
-def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorker) -> Forecast:
-    """Process `num_clips` clips, spread over the shards to come, and throw the rows away.
+def run_trial(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorker) -> Forecast:
+    """Process `num_clips` clips, spread over the shards, and discard the rows.
 
     Raises:
         ValueError: none of them gave a row; the message says why.
@@ -72,22 +73,22 @@ def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWork
     detector, decoder = worker.detector(spec), worker.decoder(spec)
     sample = _sample(shards, num_clips)
     for _ in process_clips(sample[:1], spec.corpus, detector, decoder, spec.config, Stopwatch()):
-        pass  # models loaded and the decoder started: those seconds are not a clip's
+        pass  # load the models and start the decoder, which the forecast leaves out
     cpu, wall = cpu_seconds(), time.perf_counter()
     outcomes = list(process_clips(sample, spec.corpus, detector, decoder, spec.config, watch))
     wall = time.perf_counter() - wall
-    worker.close()  # only a child that has ended is accounted for
+    worker.close()  # the CPU seconds of a child process count only once it has ended
     cpu = cpu_seconds() - cpu
     rejects = [outcome for outcome in outcomes if isinstance(outcome, Reject)]
     rows = [outcome for outcome in outcomes if isinstance(outcome, ClipRow)]
     if not rows:
         first = rejects[0]
         raise ValueError(
-            f"stopped before the run: none of the {len(outcomes)} clips of the canary gave a row "
+            f"stopped before the run: none of the {len(outcomes)} clips of the trial run gave a row "
             f"({', '.join(sorted({reject.code for reject in rejects}))}); {first.source}: {first.message}. "
             "--trial-clips 0 runs all the same"
         )
-    num_bytes = sum(len(jpeg) + _BYTES_BESIDE_JPEGS for row in rows for jpeg in row.frame_jpeg)
+    num_bytes = sum(len(jpeg) + _BYTES_BESIDE_JPEG for row in rows for jpeg in row.frame_jpeg)
     num_bytes += sum(len(row.audio or b"") for row in rows)
     return Forecast(
         num_clips=sum(shard.num_clips for shard in shards),
@@ -102,16 +103,16 @@ def run_canary(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWork
 
 
 def _sample(shards: Sequence[PlannedShard], number: int) -> list[PlannedClip]:
-    """Clips of shards that lie evenly over the plan, which is ordered by hash: as good as drawn by lot."""
+    """Return clips of evenly spaced shards. The plan is ordered by hash, so this is as good as a random sample."""
     step = max(1, len(shards) // number)
     chosen = shards[::step][:number]
     each = -(-number // len(chosen))
-    return [clip for shard in chosen for clip in _spread(shard.spec.clips(), each)][:number]
+    return [clip for shard in chosen for clip in _evenly_spaced(shard.spec.clips(), each)][:number]
 
 
-def _spread(clips: list[PlannedClip], number: int) -> Iterator[PlannedClip]:
-    own = [clip for clip in clips if clip.duplicate_of is None]
-    yield from own[:: max(1, len(own) // number)][:number]
+def _evenly_spaced(clips: list[PlannedClip], number: int) -> Iterator[PlannedClip]:
+    unique = [clip for clip in clips if clip.duplicate_of is None]
+    yield from unique[:: max(1, len(unique) // number)][:number]
 
 
 def _hours(seconds: float) -> str:

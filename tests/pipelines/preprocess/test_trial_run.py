@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.preprocess.canary import Forecast
+from pipelines.preprocess.trial_run import Forecast
 
 FORECAST = Forecast(
     num_clips=1_092_000,

@@ -1,0 +1,6 @@
+"""The import path of `bad_videos`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
