@@ -38,9 +38,9 @@ class Case:
 
 def render(evaluation: Evaluation) -> str:
     """The page. The same evaluation gives the same text."""
-    style = resources.files("training").joinpath("data", "evaluation.css").read_text()
+    style = resources.files("training.evaluation").joinpath("data", "evaluation.css").read_text()
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("training", "data"),
+        loader=jinja2.PackageLoader("training.evaluation", "data"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 _LEAST_ALIKE = 0.25  # squared correlation of a face with the reference
 
-SURFACE_FILE = Path(__file__).parents[1] / "data" / "surface.npz"
+SURFACE_FILE = Path(__file__).parent / "data" / "surface.npz"
 
 
 @dataclass(frozen=True)
