@@ -33,7 +33,7 @@ from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpedShot, WarpField, warp_at
+from training.warp.warp import WarpedShot, WarpField, warp_with_field
 
 Image = UInt8[np.ndarray, "height width 3"]
 _CROP = 48  # side of the data set's crops: not the networks' 32, so that scaling is tested along
@@ -88,7 +88,7 @@ def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
 
     def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
         unbent = WarpField.smooth(torch.zeros(*pictures[:, 0].shape, 2))
-        return warp_at(make_shot(pictures, torch.ones_like(pictures[:, 0])), landmark_images, unbent)
+        return warp_with_field(make_shot(pictures, torch.ones_like(pictures[:, 0])), landmark_images, unbent)
 
     return make
 

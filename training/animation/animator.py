@@ -13,7 +13,7 @@ from torch import Tensor
 from pipelines.faces.crop import to_crop
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
-from training.animation.upsample import corrected, enlarged, faded, feather
+from training.animation.upsample import apply_correction, enlarge, fade_to_border, feather
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
@@ -21,7 +21,7 @@ from training.images import resize_points, resize_square, to_images
 from training.models.generator import GeneratedFrame
 from training.warp.eyes import Gaze
 from training.warp.matted_shot import to_shots
-from training.warp.warp import REACH, WarpedShot, control_points, warp_at, warp_field, warp_finely
+from training.warp.warp import REACH, WarpedShot, control_points, warp_field, warp_full_resolution, warp_with_field
 
 _BATCH = 8
 
@@ -92,20 +92,20 @@ class Animator:
         images = self._landmark_images(targets)
         adain = self.avatar.adain_values.expand(batch, -1)
         if not self.avatar.config.warp_prior:
-            return enlarged(self._timed(images, adain, None).frame, self.side)
+            return enlarge(self._timed(images, adain, None).frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
         whole = warp_field(source, target, extent=REACH, gaze=self._turn(frames))
         inner = whole.inner
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
-        warped = warp_at(coarse_frame, source_image, inner)
+        warped = warp_with_field(coarse_frame, source_image, inner)
         drawn = self._timed(images, adain, warped)
         assert drawn.parts is not None
         # What lies beyond the crop the network has not seen: there the warp alone says where things move.
         moved = (drawn.parts.field.spline - inner.spline).permute(0, 3, 1, 2)
-        moved_bend = replace(whole, spline=whole.spline + faded(moved, whole.border).permute(0, 2, 3, 1))
-        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
-        return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
+        moved_bend = replace(whole, spline=whole.spline + fade_to_border(moved, whole.border).permute(0, 2, 3, 1))
+        fine = warp_full_resolution(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
+        return apply_correction(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
 
     def _turn(self, frames: slice) -> Gaze | None:
         if self.gaze is None or self.canvas.gaze is None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines.faces.head_pose import eye_openness, fit_pose
-from training.animation.retarget import MotionOptions, bent_within, chosen_neutral
+from training.animation.retarget import MotionOptions, resolve_neutral_frame, soft_limit
 from training.animation.smoothing import fill_gaps, one_euro
 
 _SHUT = 0.12  # lids over eye width: below it irises are guessed
@@ -38,8 +38,8 @@ def retarget_gaze(
         return np.repeat(source[None], len(driver), axis=0)
     both = one_euro(fill_gaps(driver.mean(axis=1, keepdims=True), known), fps, options.smoothing, _FACE_WIDTH)
     change = options.gaze * (both - np.median(both[_at_rest(landmarks, known, options)], axis=0))
-    across = bent_within(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _LEAST_ROOM)
-    down = bent_within(change[..., 1], _UP_AND_DOWN, _UP_AND_DOWN, _LEAST_ROOM)
+    across = soft_limit(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _LEAST_ROOM)
+    down = soft_limit(change[..., 1], _UP_AND_DOWN, _UP_AND_DOWN, _LEAST_ROOM)
     moved: np.ndarray = source + np.stack(np.broadcast_arrays(across, down), axis=-1)
     return moved.astype(np.float32)
 
@@ -53,7 +53,7 @@ def _at_rest(
     """
     pose = fit_pose(landmarks)
     angles = np.stack([pose.yaw, pose.pitch], axis=-1)
-    turned = np.linalg.norm(angles - angles[chosen_neutral(landmarks, options)], axis=-1)
+    turned = np.linalg.norm(angles - angles[resolve_neutral_frame(landmarks, options)], axis=-1)
     least = np.sort(turned[known])[(known.sum() - 1) // _REST]
     rest: np.ndarray = known & (turned <= least)
     return rest

@@ -17,10 +17,10 @@ from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.media.video import VideoWriter, decode, probe
 from training.animation.animator import Animator, Cancelled
 from training.animation.gaze import retarget_gaze
-from training.animation.retarget import MotionOptions, chosen_neutral, retarget
+from training.animation.retarget import MotionOptions, resolve_neutral_frame, retarget
 from training.animation.smoothing import fill_gaps
 from training.avatars.avatar import Avatar
-from training.avatars.portraits import scaled
+from training.avatars.portraits import shrink_portrait
 from training.images import resize_square
 
 __all__ = ["Cancelled", "RenderOptions", "RenderReport", "render"]
@@ -94,8 +94,8 @@ def render(
         landmarks = fill_gaps(landmarks, found)
     except ValueError as error:
         raise ValueError(f"{driver}: {error}") from None
-    canvas = scaled(avatar.canvas, options.max_size)
-    motion = replace(options.motion, neutral_frame=chosen_neutral(landmarks, options.motion))
+    canvas = shrink_portrait(avatar.canvas, options.max_size)
+    motion = replace(options.motion, neutral_frame=resolve_neutral_frame(landmarks, options.motion))
     targets = retarget(canvas.landmarks, landmarks, float(info.fps), motion)
     looks = None
     if canvas.gaze is not None:

@@ -55,7 +55,7 @@ class MotionOptions:
     """Strength of gaze: 0 keeps the portrait's own, 1 follows the driver's, where the detector sees irises."""
     smoothing: float = 0.5
     """Temporal smoothing of landmarks in [0, 1]: 0 follows every jitter, 1 is slow."""
-    neutral_frame: int | None = None
+    find_neutral_frame: int | None = None
     """Driver frame that counts as neutral; by default the most frontal and relaxed one is chosen."""
 
     def __post_init__(self) -> None:
@@ -74,9 +74,9 @@ def retarget(
     At the driver's neutral frame this is `source` itself. Left and right stay as the camera sees them.
 
     Raises:
-        ValueError: `neutral_frame` is not a frame of the driver.
+        ValueError: `find_neutral_frame` is not a frame of the driver.
     """
-    neutral = chosen_neutral(driver, options)
+    neutral = resolve_neutral_frame(driver, options)
     smooth = one_euro(driver, fps, options.smoothing)
     source_pose, driver_pose = fit_pose(source), fit_pose(smooth)
     source_head, driver_heads = unproject(source, source_pose), unproject(smooth, driver_pose)
@@ -86,19 +86,19 @@ def retarget(
     return pose.project(moved).astype(np.float32)
 
 
-def chosen_neutral(driver: Float[np.ndarray, "frames 68 2"], options: MotionOptions) -> int:
-    """The driver's neutral frame: the one that the options name, else that of `neutral_frame`.
+def resolve_neutral_frame(driver: Float[np.ndarray, "frames 68 2"], options: MotionOptions) -> int:
+    """The driver's neutral frame: the one that the options name, else that of `find_neutral_frame`.
 
     Raises:
-        ValueError: `options.neutral_frame` is not a frame of the driver.
+        ValueError: `options.find_neutral_frame` is not a frame of the driver.
     """
-    neutral = neutral_frame(driver) if options.neutral_frame is None else options.neutral_frame
+    neutral = find_neutral_frame(driver) if options.neutral_frame is None else options.neutral_frame
     if not 0 <= neutral < len(driver):
         raise ValueError(f"neutral_frame {neutral} is not one of the driver's {len(driver)} frames")
     return neutral
 
 
-def neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
+def find_neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
     """The most frontal frame with a relaxed, shut mouth and open eyes: not in mid-blink, not wide."""
     pose, eyes = fit_pose(driver), eye_openness(driver).mean(axis=-1)
     turned = (np.abs(pose.yaw) + np.abs(pose.pitch - np.median(pose.pitch)) + np.abs(pose.roll)) / 15
@@ -179,10 +179,10 @@ def _bend(own: float, change: Float[np.ndarray, "frames"], limit: float) -> Floa
     Bent from the start: unaltered up to 70 % of the way landmarks lie nearer to the driver's (8.9 % of the eye distance
     for 10.1 % on synthetic pairs), and faces look worse (LPIPS .087 for .084), the Mona Lisa's by far.
     """
-    return np.asarray(own + bent_within(change, limit + own, limit - own, _LEAST_TURN))
+    return np.asarray(own + soft_limit(change, limit + own, limit - own, _LEAST_TURN))
 
 
-def bent_within(
+def soft_limit(
     change: Float[np.ndarray, "..."],
     room_before: Float[np.ndarray, "..."] | float,
     room_after: Float[np.ndarray, "..."] | float,

@@ -12,12 +12,12 @@ _FEATHER = 0.06  # of a square's side: where what moves fades into what does not
 _GUIDE_EPS = 2e-3
 
 
-def enlarged(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
+def enlarge(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
     """A picture of the published form, which has no finer one to start from; in [-1, 1]."""
     return F.interpolate(frame, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def corrected(
+def apply_correction(
     fine: Float[Tensor, "batch 3 H W"],
     frame: Float[Tensor, "batch 3 h w"],
     moved: Float[Tensor, "batch 3 h w"],
@@ -29,10 +29,10 @@ def corrected(
     more as `border` says.
     """
     guide = F.pad(moved, [border] * 4, mode="replicate")
-    return (fine + guided_upsample(faded(frame - moved, border), guide, fine)).clamp(-1, 1)
+    return (fine + guided_upsample(fade_to_border(frame - moved, border), guide, fine)).clamp(-1, 1)
 
 
-def faded(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Tensor, "batch channels h2 w2"]:
+def fade_to_border(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Tensor, "batch channels h2 w2"]:
     """What the network changes, falling to nothing at the border of its crop, and nothing in `border` pixels around."""
     fade = torch.from_numpy(feather(change.shape[-1])).to(change.device)
     return F.pad(fade * change, [border] * 4)

@@ -29,7 +29,7 @@ from pipelines.machine import describe_machine, in_words
 from training.benchmarks.clips import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
 from training.episodes.loader import EpisodeLoader
-from training.episodes.source import open_data, open_loader
+from training.episodes.source import open_dataset, open_loader
 
 _MOST_EPISODES_PER_STEP = 8
 
@@ -118,7 +118,7 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
     size = options.size or manifest.size
     # Of the model only its picture size, detector and crop matter here.
     model = ModelConfig(size, (1,), (1,), detector=manifest.detector, crop=manifest.crop_rule)
-    data = open_data(root, TrainConfig(model=model, num_shots=options.shots))
+    data = open_dataset(root, TrainConfig(model=model, num_shots=options.shots))
     # Never the same video twice in a step: frames that two episodes share would be read once for both.
     per_step = min(len(data.videos), _MOST_EPISODES_PER_STEP)
     config = TrainConfig(model=model, num_shots=options.shots, episodes_per_step=per_step)

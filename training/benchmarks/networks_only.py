@@ -57,10 +57,10 @@ class NetworksOnly:
         advance_spectral_norms(learner.discriminator)
         with normalised_once(learner.discriminator), self._autocast():
             with torch.no_grad():
-                learner.critics(batch.target, batch.target_landmarks)
+                learner.loss_networks(batch.target, batch.target_landmarks)
                 learner.discriminator(batch.target, batch.target_landmark_image, self._identity)
             verdict = learner.discriminator(frame, batch.target_landmark_image, self._identity)
-            seen = learner.critics(frame, batch.target_landmarks)
+            seen = learner.loss_networks(frame, batch.target_landmarks)
         activations = [layer for layers in seen.values() for layer in layers]
         outputs = [embedding, verdict.score, *verdict.features, *activations]
         if self._gradients is None:

@@ -149,7 +149,7 @@ def _plain(network: _Network) -> _Network:
     """Convolve and resample one after the other, as everybody does."""
     for module in network.modules():
         if isinstance(module, StemBlock | ResidualBlock | AdaINResidualBlock):
-            module.merged = False
+            module.fused = False
     return network
 
 

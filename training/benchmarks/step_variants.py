@@ -16,7 +16,7 @@ from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import EpisodeLoader
-from training.episodes.source import Data
+from training.episodes.source import DatasetSource
 from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual import load_perceptual
 from training.meta_training.collectives import SingleProcess
@@ -53,7 +53,9 @@ def _num_bytes(tensor: Tensor) -> int:
 class SfumatoStep:
     """A learner on real episodes, with a table of many rows and one of few to choose from."""
 
-    def __init__(self, config: TrainConfig, data: Data, loader: EpisodeLoader, num_rows: int, device: torch.device):
+    def __init__(
+        self, config: TrainConfig, data: DatasetSource, loader: EpisodeLoader, num_rows: int, device: torch.device
+    ):
         self.config, self.loader, self.device = config, loader, device
         video_ids = [video.video_id for video in data.videos]
         self.many, self.few = (_table(config, video_ids, rows).to(device) for rows in (num_rows, FEW_ROWS))
@@ -84,7 +86,9 @@ def _table(config: TrainConfig, video_ids: list[str], num_rows: int) -> Identity
 class ReferenceVariant:
     """The reproductions' loader and step on the same videos; see `usual_step`."""
 
-    def __init__(self, config: TrainConfig, data: Data, num_rows: int, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, data: DatasetSource, num_rows: int, device: torch.device, folder: Path
+    ) -> None:
         config = replace(config, model=replace(config.model, warp_prior=False))
         write_files(data.dataset, data.videos[:_MOST_FILES_OF_VIDEOS], folder)
         files = ReferenceData(folder, config.num_shots + 1, config.model)
@@ -137,7 +141,7 @@ class _Waits:
         """Nothing is kept."""
 
 
-def data_wait_shares(config: TrainConfig, data: Data, steps: int, device: torch.device) -> list[float]:
+def data_wait_shares(config: TrainConfig, data: DatasetSource, steps: int, device: torch.device) -> list[float]:
     """Share of each step's time that the training loop itself waits for data."""
     waits = _Waits([])
     often = {"log_every": 1, "sample_every": steps + 2, "checkpoint_every": steps + 2}

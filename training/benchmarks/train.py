@@ -32,7 +32,7 @@ from training.benchmarks.clips import make_dataset
 from training.benchmarks.device_flops import count_flops, measure_flops
 from training.benchmarks.step_variants import FEW_ROWS, ReferenceVariant, SfumatoStep, data_wait_shares, synchronised
 from training.config import ExecutionConfig, TrainConfig
-from training.episodes.source import Data, open_data, open_loader
+from training.episodes.source import DatasetSource, open_dataset, open_loader
 from training.presets import PRESETS
 
 VOXCELEB2_VIDEOS = 145_569
@@ -127,7 +127,7 @@ def run(options: Options) -> CommandResult:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
         root = options.data or make_dataset(folder)[0]
         config = options.config(root, device)
-        data = open_data(root, config)
+        data = open_dataset(root, config)
         figures = _measure(options, config, data, device, folder / "files")
     console().print(_table(figures))
     ratios = {name: ratio.least for name, ratio in figures.ratios.items()}
@@ -141,7 +141,7 @@ def run(options: Options) -> CommandResult:
     )
 
 
-def _measure(options: Options, config: TrainConfig, data: Data, device: torch.device, folder: Path) -> Figures:
+def _measure(options: Options, config: TrainConfig, data: DatasetSource, device: torch.device, folder: Path) -> Figures:
     with open_loader(config, data) as loader:
         ours = SfumatoStep(config, data, loader, options.rows, device)
         acts: dict[str, Callable[[], object]] = {

@@ -27,7 +27,7 @@ from training.models.generator import Generator
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
-DRAWING = ("ema_embedder", "ema_generator", "discriminator")
+INFERENCE_NETWORKS = ("ema_embedder", "ema_generator", "discriminator")
 """Names of the networks that fine-tuning and drawing need; their files are called so, with `.safetensors`."""
 
 
@@ -73,13 +73,13 @@ def load_bundle(url: str) -> BaseModel:
     config, origin = read_config(url, files[CONFIG])
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
-    for name, network in zip(DRAWING, (embedder, generator, discriminator), strict=True):
+    for name, network in zip(INFERENCE_NETWORKS, (embedder, generator, discriminator), strict=True):
         _put(network, weights_of(files, name, url), f"{url}/{name}{safetensors_file.SUFFIX}")
     version = hashlib.sha256(files[MANIFEST]).hexdigest()
     return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
 
 
-def newest_whole(folder: str) -> tuple[str | None, list[str]]:
+def newest_intact(folder: str) -> tuple[str | None, list[str]]:
     """The newest bundle below `folder` whose every file is as its manifest says, and what is wrong with newer ones.
 
     Bundles are named so that they sort by age. One without a manifest was never finished, and is no bundle.

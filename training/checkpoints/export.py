@@ -12,7 +12,7 @@ from torch import Tensor
 from pipelines import storage
 from training.checkpoints.bundle import (
     CONFIG,
-    DRAWING,
+    INFERENCE_NETWORKS,
     MANIFEST,
     load_bundle,
     read_with_manifest,
@@ -49,7 +49,7 @@ def export_bundle(source: str, target: str, card: str | None = None) -> int:
     config = json.loads(files[CONFIG])
     config["origin"]["dataset"] = _known_elsewhere(dataset)
     kept = {CONFIG: (json.dumps(config, indent=1, sort_keys=True) + "\n").encode()}
-    for name in DRAWING:
+    for name in INFERENCE_NETWORKS:
         kept |= _in_parts(name, _halved(weights_of(files, name, source), f"{source}/{name}{SUFFIX}"))
     # An older model that is overwritten is none while that lasts: cut short, the command is run again.
     storage.remove(storage.join(target, MANIFEST))

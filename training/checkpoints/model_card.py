@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pipelines.dataset.data_card import one_line, table
 from training.checkpoints.bundle import TrainingProvenance
 from training.config import InitialModel, TrainConfig
-from training.episodes.source import Facts
+from training.episodes.source import SourceDescription
 from training.tracking.tracker import flattened
 
 CARD = "README.md"
@@ -42,7 +42,11 @@ class Training:
 
 
 def model_card(
-    config: TrainConfig, origin: TrainingProvenance, data: Facts, training: Training, hashes: Mapping[str, str]
+    config: TrainConfig,
+    origin: TrainingProvenance,
+    data: SourceDescription,
+    training: Training,
+    hashes: Mapping[str, str],
 ) -> str:
     """Markdown, the same for the same arguments.
 
@@ -63,7 +67,7 @@ def model_card(
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def summary(config: TrainConfig, origin: TrainingProvenance, data: Facts, training: Training) -> str:
+def summary(config: TrainConfig, origin: TrainingProvenance, data: SourceDescription, training: Training) -> str:
     """The first section alone: short enough for MLflow's registry."""
     form = (
         "a warp of the portrait, and a network that moves it further and paints what no motion can do"
@@ -89,7 +93,7 @@ talking heads (arXiv 1905.08233), preset `{training.preset}`. Made by `sfumato m
 - Data set: {one_line(data.source)}, licence {one_line(data.licence)}, {_amount(data)}digest `{data.digest}`"""
 
 
-def _amount(data: Facts) -> str:
+def _amount(data: SourceDescription) -> str:
     return f"{data.counts['done']:,} clips, " if "done" in data.counts else ""
 
 
@@ -148,14 +152,14 @@ this model: train again.
 {_MARKED}"""
 
 
-def _where(origin: TrainingProvenance, data: Facts) -> str:
+def _where(origin: TrainingProvenance, data: SourceDescription) -> str:
     """A data set has to be at hand to train again; people drawn while training come from the command alone."""
     if "done" not in data.counts:
         return ""
     return f" and the data set of digest `{data.digest}` (it lay at\n{one_line(origin.dataset)})"
 
 
-def _again(origin: TrainingProvenance, data: Facts, training: Training) -> str:
+def _again(origin: TrainingProvenance, data: SourceDescription, training: Training) -> str:
     return f"""## How to make it again
 
 ```

@@ -16,14 +16,14 @@ from pipelines.faces.detectors import create_detector
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel
 from training.episodes.source import check_fits
-from training.evaluation.cross_reenactment import choose_cross_pairs, evaluate_cross_pair, motions_of
-from training.evaluation.evaluate import EvaluationContext, evaluate_pair, evaluate_video, kept
+from training.evaluation.cross_reenactment import choose_cross_pairs, evaluate_cross_pair, list_motions
+from training.evaluation.evaluate import EvaluationContext, evaluate_pair, evaluate_video, load_or_compute
 from training.evaluation.method_list import OURS, STILL, all_methods, load_models
 from training.evaluation.methods import TRUE_FRAME, form
+from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION
 from training.evaluation.metrics.frechet import feature_network, frechet_distance
-from training.evaluation.metrics.judge import Judge
 from training.evaluation.metrics.lpips import load_lpips
-from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION
+from training.evaluation.metrics.metric_networks import MetricNetworks
 from training.evaluation.metrics.sface import FaceRecogniser
 from training.evaluation.protocol import (
     ProtocolConfig,
@@ -154,7 +154,7 @@ def _plan_videos(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence
 
 def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence[SourceVideo]) -> _Plan:
     affines = {key: affine for split in config.splits for key, affine in dataset.crop_affines(split).items()}
-    crossings = choose_cross_pairs(motions_of(videos, affines), config)
+    crossings = choose_cross_pairs(list_motions(videos, affines), config)
     if not crossings:
         people = len({video.identity for video in videos})
         raise ValueError(
@@ -198,7 +198,7 @@ def _bench(
     model = models[OURS].config.model
     tuning = FineTuneConfig(options.num_steps, options.seed) if options.fine_tune else None
     methods = all_methods(models, tuning, device)
-    judge = Judge(
+    judge = MetricNetworks(
         create_detector(model.detector, device=device.type),
         FaceRecogniser(),
         load_lpips(options.lpips),
@@ -211,7 +211,7 @@ def _bench(
 
 def _digest(options: Options, models: Mapping[str, BaseModel], bench: EvaluationContext) -> str:
     """Of all that a video's result depends on."""
-    network = bench.judge.feature_network
+    network = bench.metric_networks.feature_network
     tuned = (options.fine_tune, options.num_steps)
     versions = sorted((name, model.version) for name, model in models.items())
     return digest(
@@ -236,7 +236,7 @@ def _measure(
         task = bar.add_task("evaluate", total=len(work))
         for name, make in work.items():
             bar.update(task, description=f"evaluate  {name}")
-            results.append(kept(storage.join(parts, f"{part_name(name)}.npz"), partial(make, bench)))
+            results.append(load_or_compute(storage.join(parts, f"{part_name(name)}.npz"), partial(make, bench)))
             bar.advance(task)
     return results
 
@@ -249,7 +249,10 @@ def _evaluation(
     driven: Sequence[VideoResult],
     skipped: Mapping[int, int],
 ) -> Evaluation:
-    network, driven_tables = bench.judge.feature_network, make_tables(driven, [metric.key for metric in DRIVING])
+    network, driven_tables = (
+        bench.metric_networks.feature_network,
+        make_tables(driven, [metric.key for metric in DRIVING]),
+    )
     angles = [f"head_motion_{angle}" for angle in ("yaw", "pitch", "roll")]
     return Evaluation(
         model=options.model,
@@ -262,8 +265,8 @@ def _evaluation(
         dataset=options.data,
         dataset_digest=bench.dataset.manifest.digest,
         image_size=bench.size,
-        detector=bench.judge.detector.name,
-        recogniser=bench.judge.recogniser.name,
+        detector=bench.metric_networks.detector.name,
+        recogniser=bench.metric_networks.recogniser.name,
         lpips_network=options.lpips,
         frechet_name=network.name,
         fid_weights_sha256=network.weights_sha256,

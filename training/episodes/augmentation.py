@@ -23,7 +23,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG has it
 
 
 @dataclass(frozen=True)
-class Draws:
+class AugmentationDraws:
     """What happens to each episode of a batch."""
 
     flip: Bool[np.ndarray, "batch"]
@@ -46,7 +46,9 @@ class Draws:
         return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
 
 
-def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int], num_frames: int) -> Draws | None:
+def draw_augmentation(
+    augmentation: Augmentation, seed: int, episodes: Sequence[int], num_frames: int
+) -> AugmentationDraws | None:
     """What happens to the frames of episodes of these numbers; None where nothing ever does.
 
     Changes of one kind do not depend on whether the others are on.
@@ -61,7 +63,7 @@ def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int], num_fra
     unrest = augmentation.camera * np.stack([max(chance.uniform(-1, 1), 0) for chance in chances])[:, None] ** 2
     nearer, turn, *aside = np.moveaxis(np.stack([chance.uniform(-1, 1, (num_frames, 4)) for chance in chances]), 2, 0)
     colour, affine = augmentation.colour, augmentation.affine
-    return Draws(
+    return AugmentationDraws(
         flip=(flip < 0) & augmentation.flip,
         brightness=colour * brightness,
         contrast=1 + colour * contrast,
@@ -73,7 +75,7 @@ def draw(augmentation: Augmentation, seed: int, episodes: Sequence[int], num_fra
 
 
 def augment_landmarks(
-    landmarks: Float[np.ndarray, "batch frames 68 2"], draws: Draws, size: int
+    landmarks: Float[np.ndarray, "batch frames 68 2"], draws: AugmentationDraws, size: int
 ) -> Float[np.ndarray, "batch frames 68 2"]:
     """Landmarks, in pixels of crops of `size`, where `augment_frames` takes what they mark."""
     flipped = landmarks[:, :, list(MIRRORED)] * np.array([-1, 1], np.float32) + np.array([size - 1, 0], np.float32)
@@ -84,13 +86,15 @@ def augment_landmarks(
     return moved
 
 
-def augment_frames(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
+def augment_frames(
+    frames: Float[Tensor, "batch frames 3 h w"], draws: AugmentationDraws
+) -> Float[Tensor, "batch frames 3 h w"]:
     """Frames in [-1, 1], changed; what comes in over the border is the picture's reflection."""
     return _recoloured(_moved(frames, draws), draws)
 
 
 def augment_mattes(
-    mattes: Float[Tensor, "batch h w"], frames: Int[np.ndarray, "batch"], draws: Draws
+    mattes: Float[Tensor, "batch h w"], frames: Int[np.ndarray, "batch"], draws: AugmentationDraws
 ) -> Float[Tensor, "batch h w"]:
     """Mattes of one frame of each episode, where `augment_frames` takes what they cover."""
     rows, columns = np.arange(len(frames))[:, None], frames[:, None]
@@ -99,7 +103,7 @@ def augment_mattes(
 
 
 def _moved(
-    frames: Float[Tensor, "batch frames channels h w"], draws: Draws
+    frames: Float[Tensor, "batch frames channels h w"], draws: AugmentationDraws
 ) -> Float[Tensor, "batch frames channels h w"]:
     flip = torch.from_numpy(draws.flip).to(frames.device)[:, None, None, None, None]
     frames = torch.where(flip, frames.flip(-1), frames)
@@ -115,7 +119,9 @@ def _moved(
     return moved.view(frames.shape)
 
 
-def _recoloured(frames: Float[Tensor, "batch frames 3 h w"], draws: Draws) -> Float[Tensor, "batch frames 3 h w"]:
+def _recoloured(
+    frames: Float[Tensor, "batch frames 3 h w"], draws: AugmentationDraws
+) -> Float[Tensor, "batch frames 3 h w"]:
     def per_episode(values: Float[np.ndarray, "batch"]) -> Tensor:
         return torch.from_numpy(values).to(frames.device, frames.dtype)[:, None, None, None, None]
 

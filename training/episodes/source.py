@@ -33,7 +33,7 @@ class Loader(Protocol):
         """The pictures of some episodes."""
 
 
-class Facts(Protocol):
+class SourceDescription(Protocol):
     """What a model card says of the pictures a model was trained on."""
 
     @property
@@ -60,7 +60,7 @@ class Source(Protocol):
         """A path or URL; recorded in checkpoints."""
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> SourceDescription: ...
 
     @property
     def video_ids(self) -> Sequence[str]:
@@ -85,12 +85,12 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Data:
+class DatasetSource:
     """A data set, and the videos of it that hold K + 1 frames."""
 
     dataset: ShardDataset
     videos: tuple[SourceVideo, ...]
-    num_short: int
+    num_too_short: int
     """Training videos with fewer frames, which are left out."""
     scratch: Path
     """Local folder for copies of shards."""
@@ -109,7 +109,7 @@ class Data:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        return {"videos": len(self.videos), "videos_left_out": self.num_short}
+        return {"videos": len(self.videos), "videos_left_out": self.num_too_short}
 
     def notes(self, config: TrainConfig) -> Sequence[str]:
         shortfall = self.shortfall(config.num_shots)
@@ -126,10 +126,10 @@ class Data:
         most = self.dataset.manifest.episode_k_max
         if num_shots <= most:
             return ""
-        total = len(self.videos) + self.num_short
+        total = len(self.videos) + self.num_too_short
         return (
             f"K = {num_shots} is more than the {most} shots that every clip of {self.dataset.root} holds: "
-            f"{self.num_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
+            f"{self.num_too_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
         )
 
 
@@ -137,15 +137,15 @@ def open_source(root: str, config: TrainConfig, scratch: str | None = None) -> S
     """The people whom `config.online` describes, else the data set at `root`.
 
     Raises:
-        ValueError, OSError: as `open_data` and `online.synthetic_studio` do.
+        ValueError, OSError: as `open_dataset` and `online.synthetic_studio` do.
         ModuleNotFoundError: a package that draws people is not installed.
     """
     if config.online is not None:
         return OnlineSource(config)
-    return open_data(root, config, scratch)
+    return open_dataset(root, config, scratch)
 
 
-def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Data:
+def open_dataset(root: str, config: TrainConfig, scratch: str | None = None) -> DatasetSource:
     """The training videos that an episode can be drawn from.
 
     Args:
@@ -164,7 +164,7 @@ def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Dat
             f"none of the {len(videos)} training videos of {root} has K + 1 = {config.num_shots + 1} frames"
         )
     folder = assets.cache_folder() / "shards" if scratch is None else Path(scratch)
-    return Data(dataset, usable, len(videos) - len(usable), folder)
+    return DatasetSource(dataset, usable, len(videos) - len(usable), folder)
 
 
 def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
@@ -180,7 +180,7 @@ def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
 
 @contextlib.contextmanager
 def open_loader(
-    config: TrainConfig, data: Data, *, rank: int = 0, world_size: int = 1, threads: int = 1
+    config: TrainConfig, data: DatasetSource, *, rank: int = 0, world_size: int = 1, threads: int = 1
 ) -> Iterator[EpisodeLoader]:
     """The loader of a worker, for the time of the block."""
     order, cache = VideoOrder(len(data.videos), config.seed), None

@@ -22,14 +22,14 @@ from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
-from training.animation.retarget import MotionOptions, neutral_frame, retarget
-from training.evaluation.evaluate import EvaluationContext, pictures_of, places_of
+from training.animation.retarget import MotionOptions, find_neutral_frame, retarget
+from training.evaluation.evaluate import EvaluationContext, shown_frame_indices, to_webp
 from training.evaluation.method_list import STILL
 from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.frame_metrics import MetricValues, Reference, reconstruction_metrics
 from training.evaluation.metrics.landmark_motion import landmark_error
-from training.evaluation.metrics.measures import Reference, Values, reconstruction
-from training.evaluation.protocol import ProtocolConfig, draw_number, read_faces, take_turns
+from training.evaluation.protocol import ProtocolConfig, draw_number, interleave, read_faces
 from training.evaluation.results import Row, VideoResult
 
 RAW = ", raw landmarks"
@@ -63,7 +63,7 @@ class PersonMotion:
 
 
 @dataclass(frozen=True)
-class Start:
+class PortraitSource:
     """Where a portrait may come from: person and driver doing one other motion."""
 
     portrait: PersonMotion
@@ -80,7 +80,7 @@ class CrossPair:
     driver: PersonMotion
     numbers: tuple[int, ...]
     """Frames that both have, rising."""
-    starts: tuple[Start, ...]
+    starts: tuple[PortraitSource, ...]
     """In the order of the motions' names."""
 
     @property
@@ -93,7 +93,7 @@ class CrossPair:
         return min(len(start.portrait.frames) for start in self.starts)
 
 
-def motions_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[PersonMotion]:
+def list_motions(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[PersonMotion]:
     """The clips of a paired data set; `affines` by video id and clip."""
     takes = []
     for video in videos:
@@ -127,7 +127,7 @@ def choose_cross_pairs(takes: Sequence[PersonMotion], config: ProtocolConfig) ->
         ]
         if found:
             chosen.append(min(found, key=lambda crossing: draw_number(config.seed, crossing.name)))
-    turns = take_turns(chosen, lambda each: each.truth.identity, lambda each: each.truth.name, config.seed)
+    turns = interleave(chosen, lambda each: each.truth.identity, lambda each: each.truth.name, config.seed)
     return turns[: config.num_videos]
 
 
@@ -138,7 +138,7 @@ def _crossing(
     driver = other[truth.motion]
     numbers = _in_common(driver, truth)
     starts = tuple(
-        Start(portrait, other[motion], common)
+        PortraitSource(portrait, other[motion], common)
         for motion, portrait in own.items()
         if motion != truth.motion and motion in other and (common := _in_common(portrait, other[motion]))
     )
@@ -154,32 +154,32 @@ def _in_common(one: PersonMotion, other: PersonMotion) -> tuple[int, ...]:
 
 def evaluate_cross_pair(bench: EvaluationContext, crossing: CrossPair) -> VideoResult:
     """Every method for every T, with retargeted landmarks, and those that draw with raw ones too."""
-    setting = Setting.of(bench, crossing)
-    judge, truth = bench.judge, setting.truth
-    places = places_of(len(truth))
+    setting = CrossPairFrames.of(bench, crossing)
+    judge, truth = bench.metric_networks, setting.truth
+    places = shown_frame_indices(len(truth))
     rows = []
     for number in (number for number in bench.config.shots if number <= crossing.num_shots):
         given = setting.shots.first(number)
         reference = Reference.of(judge, truth, given.faces)
         for name, images in {TRUE_FRAME: truth.images, **_drawn(bench.methods, given, setting)}.items():
             shown = setting.within(images)
-            values = reconstruction(judge, shown, reference) | {SHARED_AREA: setting.shared_area}
-            rows.append(Row(number, name, values, judge.features(shown), pictures_of(shown[places])))
+            values = reconstruction_metrics(judge, shown, reference) | {SHARED_AREA: setting.shared_area}
+            rows.append(Row(number, name, values, judge.features(shown), to_webp(shown[places])))
         for suffix, targets in (("", setting.targets), (RAW, setting.raw)):
-            error: Values = {"landmark_error": float(landmark_error(targets, truth.landmarks).mean())}
+            error: MetricValues = {"landmark_error": float(landmark_error(targets, truth.landmarks).mean())}
             rows.append(Row(number, LANDMARKS + suffix, error, _NO_FEATURES, ()))
     return VideoResult(
         name=setting.portrait.name,
         driver=crossing.driver.name,
         num_frames=len(truth),
-        shots=pictures_of(setting.shots.faces.images[:_SHOWN_SHOTS]),
-        targets=pictures_of(setting.driver.images[places]),
+        shots=to_webp(setting.shots.faces.images[:_SHOWN_SHOTS]),
+        targets=to_webp(setting.driver.images[places]),
         rows=tuple(rows),
     )
 
 
 def _drawn(
-    methods: Sequence[Method], given: Shots, setting: "Setting"
+    methods: Sequence[Method], given: Shots, setting: "CrossPairFrames"
 ) -> dict[str, UInt8[np.ndarray, "frames size size 3"]]:
     drawn = {}
     for method in methods:
@@ -195,7 +195,7 @@ def _drawn(
 
 
 @dataclass(frozen=True)
-class Setting:
+class CrossPairFrames:
     """A crossing's frames, read, in pixels of the portrait's crop at the networks' size."""
 
     portrait: PersonMotion
@@ -210,7 +210,7 @@ class Setting:
     raw: Float[np.ndarray, "frames 68 2"]
 
     @classmethod
-    def of(cls, bench: EvaluationContext, crossing: CrossPair) -> "Setting":
+    def of(cls, bench: EvaluationContext, crossing: CrossPair) -> "CrossPairFrames":
         size = bench.size
         start, number = _portrait(bench, crossing)
         portrait = start.portrait
@@ -233,7 +233,7 @@ class Setting:
             truth,
             _inside(there, shots.stored.size, size),
             retarget(own, motion, _FPS, MotionOptions(smoothing=0.0, neutral_frame=0))[1:],
-            placed(motion, own, bench.dataset.manifest.crop_rule, size)[1:],
+            crop_like_portrait(motion, own, bench.dataset.manifest.crop_rule, size)[1:],
         )
 
     @property
@@ -246,7 +246,7 @@ class Setting:
         return shown
 
 
-def placed(
+def crop_like_portrait(
     motion: Float[np.ndarray, "frames 68 2"], own: Float[np.ndarray, "68 2"], rule: CropRule, size: int
 ) -> Float[np.ndarray, "frames 68 2"]:
     """Raw landmarks where the portrait's face is: cropped by the rule around the first frame, as its picture is.
@@ -257,11 +257,11 @@ def placed(
     return to_source(to_crop(motion, there), here)
 
 
-def _portrait(bench: EvaluationContext, crossing: CrossPair) -> tuple[Start, int]:
+def _portrait(bench: EvaluationContext, crossing: CrossPair) -> tuple[PortraitSource, int]:
     """The most neutral of the person's frames whose number the driver has too: as people choose portraits."""
     pool = [(start, number) for start in crossing.starts for number in start.numbers]
     faces = read_faces(bench.dataset, [start.portrait.frames[number] for start, number in pool])
-    return pool[neutral_frame(faces.landmarks)]
+    return pool[find_neutral_frame(faces.landmarks)]
 
 
 def _shot_order(crossing: CrossPair, portrait: PersonMotion, first: int, config: ProtocolConfig) -> list[FrameRef]:

@@ -14,8 +14,8 @@ from pipelines.dataset.reader import ShardDataset
 from pipelines.media.images import webp
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
-from training.evaluation.metrics.judge import Judge, Look
-from training.evaluation.metrics.measures import Reference, driving, following, reconstruction
+from training.evaluation.metrics.frame_metrics import Reference, driving_metrics, motion_metrics, reconstruction_metrics
+from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.metrics.sface import unit
 from training.evaluation.protocol import Pair, ProtocolConfig, Selection, read_faces
 from training.evaluation.results import Row, VideoResult, pack, unpack
@@ -40,16 +40,16 @@ class EvaluationContext:
     methods: Sequence[Method]
     driven: Sequence[Method]
     """Those that can move a portrait, and what they are held against."""
-    judge: Judge
+    metric_networks: MetricNetworks
     config: ProtocolConfig
 
 
 def evaluate_video(bench: EvaluationContext, selection: Selection) -> VideoResult:
     """Every method on one video, for every T that it has shots for."""
-    judge, frames = bench.judge, selection.video.frames
+    judge, frames = bench.metric_networks, selection.video.frames
     truth = read_faces(bench.dataset, [frames[i] for i in selection.held_out], bench.size)
     shots = Shots(read_faces(bench.dataset, [frames[i] for i in selection.shots]), bench.size)
-    places = places_of(len(truth))
+    places = shown_frame_indices(len(truth))
     rows = []
     for number in (number for number in bench.config.shots if number <= len(selection.shots)):
         given = shots.first(number)
@@ -57,43 +57,43 @@ def evaluate_video(bench: EvaluationContext, selection: Selection) -> VideoResul
         drawn = {TRUE_FRAME: truth.images}
         drawn |= {method.name: method.draw(given, truth.landmarks) for method in bench.methods}
         for name, images in drawn.items():
-            values = reconstruction(judge, images, reference)
-            rows.append(Row(number, name, values, judge.features(images), pictures_of(images[places])))
+            values = reconstruction_metrics(judge, images, reference)
+            rows.append(Row(number, name, values, judge.features(images), to_webp(images[places])))
     return VideoResult(
         name=selection.video.video_id,
         driver="",
         num_frames=len(truth),
-        shots=pictures_of(shots.faces.images[:_SHOWN_SHOTS]),
-        targets=pictures_of(truth.images[places]),
+        shots=to_webp(shots.faces.images[:_SHOWN_SHOTS]),
+        targets=to_webp(truth.images[places]),
         rows=tuple(rows),
     )
 
 
 def evaluate_pair(bench: EvaluationContext, pair: Pair) -> VideoResult:
     """Every method that moves a portrait, driven by somebody else's frames."""
-    judge = bench.judge
+    judge = bench.metric_networks
     portrait = Shots(read_faces(bench.dataset, [pair.portrait]), bench.size)
     driver = read_faces(bench.dataset, pair.driver, bench.size)
     targets = retarget(portrait.faces.landmarks[0], driver.landmarks, 25.0, _MOTION)
     portrait_embedding = judge.recognise(portrait.faces)[0]
     driver_embedding = unit(judge.recognise(driver).mean(axis=0))
-    places = places_of(len(driver))
-    rows = [Row(1, MOTION_ASKED_FOR, following(_as_seen(targets), driver), _NO_FEATURES, ())]
+    places = shown_frame_indices(len(driver))
+    rows = [Row(1, MOTION_ASKED_FOR, motion_metrics(_as_seen(targets), driver), _NO_FEATURES, ())]
     for method in bench.driven:
         images = method.draw(portrait, targets)
-        values = driving(judge, images, driver, portrait_embedding, driver_embedding)
-        rows.append(Row(1, method.name, values, _NO_FEATURES, pictures_of(images[places])))
+        values = driving_metrics(judge, images, driver, portrait_embedding, driver_embedding)
+        rows.append(Row(1, method.name, values, _NO_FEATURES, to_webp(images[places])))
     return VideoResult(
         name=pair.portrait_video.video_id,
         driver=pair.driver_video.video_id,
         num_frames=len(driver),
-        shots=pictures_of(portrait.faces.images),
-        targets=pictures_of(driver.images[places]),
+        shots=to_webp(portrait.faces.images),
+        targets=to_webp(driver.images[places]),
         rows=tuple(rows),
     )
 
 
-def kept(url: str, make: Callable[[], VideoResult]) -> VideoResult:
+def load_or_compute(url: str, make: Callable[[], VideoResult]) -> VideoResult:
     """The result kept at `url`; made and kept first where there is none, or a broken one."""
     if storage.exists(url):
         try:
@@ -105,16 +105,16 @@ def kept(url: str, make: Callable[[], VideoResult]) -> VideoResult:
     return result
 
 
-def _as_seen(landmarks: Float[np.ndarray, "frames 68 2"]) -> Look:
+def _as_seen(landmarks: Float[np.ndarray, "frames 68 2"]) -> DetectedFaces:
     """Landmarks as if a detector had found them."""
-    return Look(np.ones(len(landmarks), bool), landmarks, np.zeros((len(landmarks), 128), np.float32))
+    return DetectedFaces(np.ones(len(landmarks), bool), landmarks, np.zeros((len(landmarks), 128), np.float32))
 
 
-def places_of(total: int) -> list[int]:
+def shown_frame_indices(total: int) -> list[int]:
     """A few of so many frames, spread evenly: those that are shown."""
     return sorted({round(place) for place in np.linspace(0, total - 1, min(_PICTURES, total))})
 
 
-def pictures_of(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
+def to_webp(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
     """Frames as a page shows them: WebP of 256 pixels at most."""
     return tuple(webp(image) for image in images)

@@ -6,7 +6,7 @@ import torch
 
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel, load_bundle
-from training.checkpoints.shipped import named_or_shipped
+from training.checkpoints.model_registry import locate
 from training.evaluation.methods import (
     TRUE_FRAME,
     FeedForward,
@@ -37,14 +37,14 @@ def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> d
     Raises:
         FileNotFoundError, ValueError: one is not there or no model, two have one name, or they do not fit together.
     """
-    models = {OURS: load_bundle(named_or_shipped(model))}
+    models = {OURS: load_bundle(locate(model))}
     for word in also:
         name, _, path = word.partition("=")
         if not name or not path:
             raise ValueError(f"--compare takes NAME=PATH, got {word!r}")
         if name in models or name in _BASELINES:
             raise ValueError(f"--compare {word}: there is a row {name!r} already")
-        models[name] = load_bundle(named_or_shipped(path))
+        models[name] = load_bundle(locate(path))
     wanted = models[OURS].config.model
     for name, other in models.items():
         for field in ("crop", "detector", *(["image_size"] if same_size else [])):

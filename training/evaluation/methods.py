@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
-from training.animation.upsample import corrected, enlarged
+from training.animation.upsample import apply_correction, enlarge
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
@@ -23,7 +23,15 @@ from training.images import resize_points, to_images, to_tensor
 from training.models.generator import Generator
 from training.warp.matted_shot import to_shots
 from training.warp.source_choice import nearest_frames
-from training.warp.warp import WarpedShot, WarpField, control_points, spline_field, warp_at, warp_field, warp_finely
+from training.warp.warp import (
+    WarpedShot,
+    WarpField,
+    control_points,
+    spline_field,
+    warp_field,
+    warp_full_resolution,
+    warp_with_field,
+)
 
 _BATCH = 16
 TRUE_FRAME = "true frame"
@@ -183,9 +191,9 @@ def _generate(
         frame = generated.frame
         if config.image_size != size:
             if warped is None:
-                frame = enlarged(frame, size)
+                frame = enlarge(frame, size)
             else:
-                frame = corrected(warped.shown(generated.parts.field), frame, generated.parts.moved)
+                frame = apply_correction(warped.shown(generated.parts.field), frame, generated.parts.moved)
         drawn.append(to_images(frame))
     return np.concatenate(drawn)
 
@@ -199,7 +207,7 @@ class _Warped:
 
     def shown(self, field: WarpField) -> Float[Tensor, "batch 3 H W"]:
         """The shots at the size that is measured, bent as the warp says or otherwise."""
-        return warp_finely(self.shots, field)
+        return warp_full_resolution(self.shots, field)
 
 
 @torch.inference_mode()
@@ -228,7 +236,7 @@ def _warp_shots(
         to_shots(faces.images[source], np.stack([resize_matte(mattes[shot], faces.size) for shot in source]), device)
         for faces in (fine, shots.faces)
     )
-    return _Warped(warp_at(small, images, how(ours, wanted)), large)
+    return _Warped(warp_with_field(small, images, how(ours, wanted)), large)
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from training.evaluation import report
-from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION, Metric
+from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION, Metric
 from training.evaluation.report import Evaluation
 from training.evaluation.results import Row, Table, VideoResult
 

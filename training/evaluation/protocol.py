@@ -83,10 +83,10 @@ class Pair:
 
 def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:
     """`number` of them at most: one of each identity in turn, in an order that depends on seed and ids alone."""
-    return take_turns(videos, lambda video: video.identity, lambda video: video.video_id, seed)[:number]
+    return interleave(videos, lambda video: video.identity, lambda video: video.video_id, seed)[:number]
 
 
-def take_turns(
+def interleave(
     items: Sequence[Item], owner: Callable[[Item], str], name: Callable[[Item], str], seed: int
 ) -> list[Item]:
     """All of them: one of each owner in turn, in an order that depends on seed and names alone."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.evaluation.cross_reenactment import SHARED_AREA
+from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION, Metric
 from training.evaluation.metrics.frechet import FID
-from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION, Metric
 from training.evaluation.protocol import ProtocolConfig
 from training.evaluation.results import SCHEMA_VERSION, Figure, Table, TableRow, VideoResult
 

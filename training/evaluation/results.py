@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.metrics.measures import Values
+from training.evaluation.metrics.frame_metrics import MetricValues
 
 SCHEMA_VERSION = 1
 
@@ -27,7 +27,7 @@ class Row:
 
     num_shots: int
     method: str
-    values: Values
+    values: MetricValues
     features: np.ndarray
     """(frames, features), for the Fréchet distance; empty where there is no truth to compare with."""
     pictures: tuple[bytes, ...]

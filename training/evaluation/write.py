@@ -7,7 +7,7 @@ from pipelines.cli import Artefact
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation
 from training.meta_training import run_record
-from training.tracking.target import target_of
+from training.tracking.target import make_target
 
 
 def write_report(
@@ -40,7 +40,7 @@ def write_report(
     if mlflow is not None:
         from training.tracking.mlflow_client import log_evaluation  # MLflow takes seconds to import
 
-        target = target_of(mlflow, None, experiment, "evaluation")
+        target = make_target(mlflow, None, experiment, "evaluation")
         run_id = log_evaluation(
             target.uri,
             run_of(model),

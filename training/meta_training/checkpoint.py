@@ -80,7 +80,7 @@ def resume(url: str, learner: Learner) -> TrainingProvenance:
     return origin
 
 
-def begin_from(url: str, learner: Learner) -> None:
+def initialize_from(url: str, learner: Learner) -> None:
     """Give a fresh learner the averaged E and G, and D, of the base model that its configuration names.
 
     Optimisers and rows of W begin anew: they are those of other videos.

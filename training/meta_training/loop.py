@@ -11,19 +11,19 @@ from torch import Tensor
 
 from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
-from training.episodes.augmentation import draw
+from training.episodes.augmentation import draw_augmentation
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes
 from training.episodes.sampler import Episode
 from training.episodes.source import Loader, Source
 from training.images import to_images
-from training.losses import terms as losses
 from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training.checkpoint import begin_from, resume
+from training.losses.terms import distances
+from training.meta_training.checkpoint import initialize_from, resume
 from training.meta_training.collectives import Exchange
 from training.meta_training.metrics import Meter
-from training.meta_training.nan_guard import Guard
+from training.meta_training.nan_guard import NanGuard
 from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
@@ -87,7 +87,7 @@ def train(
     )
     learner = Learner(config, table, load_loss_networks(config, perceptual_files), exchange, device)
     if checkpoint is None and start_from is not None:
-        begin_from(start_from, learner)
+        initialize_from(start_from, learner)
     origin = None if checkpoint is None else resume(checkpoint, learner)
     threads = min(torch.get_num_threads(), _MOST_DECODERS)
     with source.open_loader(
@@ -103,11 +103,11 @@ def _steps(
     config, table, device = learner.config, learner.table, learner.device
     first = 0 if origin is None else origin.step
     samples = to_batch(_sample_episodes(loader), table, config.model, device)
-    meter, guard = Meter(learner.exchange), Guard(learner, origin)
+    meter, guard = Meter(learner.exchange), NanGuard(learner, origin)
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
         # Fetch, update
-        draws = draw(config.augmentation, config.seed, decoded.numbers, config.num_shots + 1)
+        draws = draw_augmentation(config.augmentation, config.seed, decoded.numbers, config.num_shots + 1)
         batch = to_batch(decoded, table, config.model, device, draws)
         meter.add(guard.step(batch))
         # Log
@@ -155,8 +155,8 @@ def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.n
 
 @torch.no_grad()
 def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> dict[str, float]:
-    perceptual = learner.critics.perceptual
-    terms = losses.distances(perceptual(drawn), perceptual(batch.target))
+    perceptual = learner.loss_networks.perceptual
+    terms = distances(perceptual(drawn), perceptual(batch.target))
     return {term: float(loss) for term, loss in terms.items()}
 
 

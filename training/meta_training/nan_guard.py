@@ -11,7 +11,7 @@ from training.meta_training.step import Learner, NotFiniteError
 logger = logging.getLogger(__name__)
 
 
-class Guard:
+class NanGuard:
     """Makes a learner's steps, and holds a copy of its last checkpoint in memory to go back to.
 
     Workers see the same gradients, so they skip and go back alike, without a word between them.

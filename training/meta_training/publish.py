@@ -8,13 +8,13 @@ from torch import nn
 from pipelines import storage
 from training.checkpoints.bundle import MANIFEST, copy_bundle, load_bundle
 from training.checkpoints.model_card import CARD, Training, model_card, summary
-from training.episodes.source import Facts
+from training.episodes.source import SourceDescription
 from training.tracking.tracker import Tracker
 
 _ARTIFACT = "model"
 
 
-def publish(checkpoint: str, out: str, data: Facts, training: Training, tracker: Tracker) -> str:
+def publish(checkpoint: str, out: str, data: SourceDescription, training: Training, tracker: Tracker) -> str:
     """Copy a checkpoint's files to `out` with a model card, log and register them; returns `models:/…`.
 
     The card lies beside the manifest and is not named by it: the same weights are the same version, whoever trained

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.cli import console
-from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_whole
+from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_intact
 from training.config import TrainConfig
 from training.episodes.source import open_source
 from training.losses.perceptual_files import PerceptualFiles
@@ -31,8 +31,8 @@ from training.meta_training.collectives import Exchange, ProcessGroup, SinglePro
 from training.meta_training.control import Control
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Learner
-from training.meta_training.system_metrics import Load, describe
-from training.tracking.records import Metrics, Record, Tags, sample
+from training.meta_training.system_metrics import SystemMetrics, describe
+from training.tracking.records import Metrics, Record, Tags, sample_picture
 from training.tracking.tracker import Tracker
 
 _OBJECT_STORE_BYTES = 150 * 2**20
@@ -130,7 +130,7 @@ def fit(
             _watch(trainer, control, on_news)
         finally:
             _fetch_records(control, tracker)
-        checkpoint, _ = newest_whole(checkpoints_of(run))
+        checkpoint, _ = newest_intact(checkpoints_of(run))
         assert checkpoint is not None  # the last step has written it
         return checkpoint
     finally:
@@ -239,7 +239,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     observer = _RayObserver(job, exchange, device)
     source = open_source(job.dataset, job.config, job.scratch)
     # Not Ray's own record of the newest: it does not know whether that is damaged.
-    checkpoint = exchange.broadcast_from_rank0(lambda: newest_whole(job.checkpoints)[0])
+    checkpoint = exchange.broadcast_from_rank0(lambda: newest_intact(job.checkpoints)[0])
     train(job.config, source, observer, exchange, device, checkpoint, job.perceptual_files, job.start_from)
 
 
@@ -247,7 +247,7 @@ class _RayObserver:
     """Passes the loop's news on: metrics and pictures from the first worker, checkpoints from all at once."""
 
     def __init__(self, job: _Job, exchange: Exchange, device: torch.device) -> None:
-        self.job, self.is_first, self._load = job, exchange.rank == 0, Load(device)
+        self.job, self.is_first, self._load = job, exchange.rank == 0, SystemMetrics(device)
         self._heeded: list[str] = []
         self._record(Tags(describe(device, exchange.world_size)))
 
@@ -271,7 +271,7 @@ class _RayObserver:
             self._record(Metrics(step, {**metrics, **self._load()}, time.time_ns() // 1_000_000))
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
-        self._record(sample(step, grid))
+        self._record(sample_picture(step, grid))
         self._record(Metrics(step, dict(metrics), time.time_ns() // 1_000_000))
 
     def checkpoint(

@@ -35,7 +35,7 @@ def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> Tr
     return config
 
 
-def starting_from(config: TrainConfig, url: str) -> TrainConfig:
+def with_initial_model(config: TrainConfig, url: str) -> TrainConfig:
     """The config of a run that begins with the weights of a base model.
 
     Raises:

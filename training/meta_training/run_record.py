@@ -12,7 +12,7 @@ from pipelines import storage
 from training.checkpoints.bundle import differences
 from training.config import TrainConfig
 from training.meta_training.checkpoint import MAY_CHANGE
-from training.tracking.journal import Journal
+from training.tracking.pending_records import PendingRecords
 from training.tracking.target import Target
 from training.tracking.tracker import Tracker
 
@@ -43,16 +43,16 @@ def write_record(run: str, tracker: Tracker, starts: Sequence[str], config: Trai
     storage.write_bytes(storage.join(run, FILE), json.dumps(notes, indent=1).encode())
 
 
-def journal_of(run: str) -> str:
+def pending_records_url(run: str) -> str:
     """The folder that keeps records while MLflow is away."""
     return storage.join(run, "mlflow-journal")
 
 
-def send_kept(target: Target, run: str) -> str:
+def send_pending(target: Target, run: str) -> str:
     """Send what an outage of MLflow left behind; one line about it, if there was something."""
-    if not len(Journal(journal_of(run))):
+    if not len(PendingRecords(pending_records_url(run))):
         return ""
-    return Tracker(target, journal_of(run)).finish(None) or "the log that was kept is in MLflow now"
+    return Tracker(target, pending_records_url(run)).finish(None) or "the log that was kept is in MLflow now"
 
 
 def utc_now() -> str:

@@ -15,8 +15,16 @@ from torch.utils._pytree import tree_map_only
 
 from training.config import TrainConfig
 from training.episodes.batch import Batch
-from training.losses import terms as losses
 from training.losses.loss_networks import LossNetworks
+from training.losses.terms import (
+    adversarial,
+    discriminator_hinge,
+    distances,
+    embedding_match,
+    feature_matching,
+    pixel,
+    weighted_sum,
+)
 from training.meta_training.collectives import Exchange
 from training.meta_training.ema import EMA
 from training.models.discriminator import Discriminator
@@ -61,7 +69,7 @@ class Learner:
         self.embedder = self._prepare(Embedder(config.model))
         self.generator = self._prepare(Generator(config.model))
         self.discriminator = self._prepare(Discriminator(config.model))
-        self.critics = self._prepare(critics)
+        self.loss_networks = self._prepare(critics)
         self.table = table.to(device)
         betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
@@ -134,7 +142,7 @@ class Learner:
                     torch.cat([rows, rows.detach()]),
                 )
             score_real, score_fake = verdict.score.chunk(2)
-            loss = losses.discriminator_hinge(score_real, score_fake)
+            loss = discriminator_hinge(score_real, score_fake)
             (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms = {"discriminator": loss, "score_real": score_real.mean(), "score_fake": score_fake.mean()}
@@ -154,7 +162,7 @@ class Learner:
             rows = self.table.gather(part.rows)
             drawn = drawing or self._draw(part)
             terms = self._generator_terms(part, drawn, rows)
-            loss = losses.weighted_sum(terms, self.config.losses)
+            loss = weighted_sum(terms, self.config.losses)
             (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms["generator"] = loss
@@ -171,17 +179,17 @@ class Learner:
         frame, landmark_image = drawn.generated.frame, batch.target_landmark_image
         with normalised_once(self.discriminator), self._autocast():
             with torch.no_grad():
-                real = self.critics(batch.target, batch.target_landmarks)
+                real = self.loss_networks(batch.target, batch.target_landmarks)
                 real_features = self.discriminator(batch.target, landmark_image, rows).features
             verdict = self.discriminator(frame, landmark_image, rows.detach())
             terms = {
-                **losses.distances(self.critics(frame, batch.target_landmarks), real),
-                "adversarial": losses.adversarial(verdict.score),
-                "feature_matching": losses.feature_matching(verdict.features, real_features),
-                "embedding_match": losses.embedding_match(drawn.embedding, rows),
+                **distances(self.loss_networks(frame, batch.target_landmarks), real),
+                "adversarial": adversarial(verdict.score),
+                "feature_matching": feature_matching(verdict.features, real_features),
+                "embedding_match": embedding_match(drawn.embedding, rows),
             }
         if self.config.losses.pixel:
-            terms["pixel"] = losses.pixel(frame, batch.target)
+            terms["pixel"] = pixel(frame, batch.target)
         return terms
 
     def _update(

@@ -14,7 +14,7 @@ def describe(device: torch.device, num_workers: int) -> dict[str, str]:
     return {"device": name, "workers": str(num_workers), "machine": in_words(describe_machine("torch"))}
 
 
-class Load:
+class SystemMetrics:
     """How busy this machine is since the last look."""
 
     def __init__(self, device: torch.device) -> None:

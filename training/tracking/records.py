@@ -118,7 +118,7 @@ Record = Metrics | Tags | Params | Lineage | Text | Picture | Files | Registrati
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
-def sample(step: int, image: UInt8[np.ndarray, "height width 3"]) -> Picture:
+def sample_picture(step: int, image: UInt8[np.ndarray, "height width 3"]) -> Picture:
     """A grid of the fixed episodes; files sort by step."""
     return Picture.of(f"samples/step-{step:07d}.png", image)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from training.tracking.journal import Journal
+from training.tracking.pending_records import PendingRecords
 from training.tracking.records import Metrics, Record
 
 RETRY_SECONDS = 15.0
@@ -42,7 +42,7 @@ class Sender:
     """Takes records from any thread without waiting."""
 
     def __init__(
-        self, journal: Journal, connect: Callable[[], Destination], retry_seconds: float = RETRY_SECONDS
+        self, journal: PendingRecords, connect: Callable[[], Destination], retry_seconds: float = RETRY_SECONDS
     ) -> None:
         """Begin.
 
@@ -50,7 +50,7 @@ class Sender:
             connect: the first contact; raises Unreachable. Tried again until it succeeds.
             retry_seconds: pause after the log was away.
         """
-        self.journal, self._connect, self._retry_seconds = journal, connect, retry_seconds
+        self.pending, self._connect, self._retry_seconds = journal, connect, retry_seconds
         self._inbox: queue.SimpleQueue[Record] = queue.SimpleQueue()
         self._unwritten: list[Record] = []
         self._destination: Destination | None = None
@@ -77,7 +77,7 @@ class Sender:
         self._closing.set()
         while self._thread.is_alive() and time.monotonic() - self._progressed_at < patience_seconds:
             self._thread.join(0.1)
-        return self.journal.count() + len(self._unwritten) + self._inbox.qsize()
+        return self.pending.count() + len(self._unwritten) + self._inbox.qsize()
 
     def _run(self) -> None:
         while True:
@@ -104,7 +104,7 @@ class Sender:
         if not self._unwritten:
             return
         try:
-            self.journal.add(self._unwritten)
+            self.pending.add(self._unwritten)
             self._unwritten = []
         except OSError as error:
             # They stay in memory, and the next records bring the next try.
@@ -114,9 +114,9 @@ class Sender:
         try:
             if self._destination is None:
                 self._destination = self._connect()
-            while len(self.journal):
+            while len(self.pending):
                 self._send_first()
-                self.journal.drop_first()
+                self.pending.drop_first()
             self._deliver(self._unwritten)
             self._unwritten = []
             if self.away:
@@ -130,9 +130,9 @@ class Sender:
 
     def _send_first(self) -> None:
         try:
-            records = self.journal.first()
+            records = self.pending.first()
         except ValueError as error:
-            logger.warning("%s; set aside: %s", error, self.journal.copy_first_aside())
+            logger.warning("%s; set aside: %s", error, self.pending.copy_first_aside())
             return
         self._deliver(records)
 
@@ -143,7 +143,7 @@ class Sender:
                 self._destination.deliver(batch)
             except Refused as error:
                 self.num_refused += len(batch)
-                logger.warning("MLflow refuses a record (%s); set aside: %s", error, self.journal.set_aside(batch))
+                logger.warning("MLflow refuses a record (%s); set aside: %s", error, self.pending.set_aside(batch))
             self._progressed_at = time.monotonic()
 
 

@@ -30,7 +30,7 @@ class Target:
 _SQLITE = "sqlite:///"
 
 
-def target_of(
+def make_target(
     uri: str, artifact_root: str | None, experiment: str, name: str, record: Mapping[str, Any] | None = None
 ) -> Target:
     """The MLflow run of a training.

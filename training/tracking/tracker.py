@@ -17,8 +17,19 @@ from jaxtyping import UInt8
 
 from pipelines import storage
 from training.config import TrainConfig
-from training.tracking.journal import Journal
-from training.tracking.records import Files, Lineage, Metrics, Params, Record, Registration, Status, Tags, Text, sample
+from training.tracking.pending_records import PendingRecords
+from training.tracking.records import (
+    Files,
+    Lineage,
+    Metrics,
+    Params,
+    Record,
+    Registration,
+    Status,
+    Tags,
+    Text,
+    sample_picture,
+)
 from training.tracking.sender import Sender
 from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
 
@@ -42,7 +53,7 @@ class Tracker:
         self._run: MlflowRun | None = None
         self.tags: dict[str, str] = {}
         """Facts told so far."""
-        self._sender = Sender(Journal(journal), self._connect)
+        self._sender = Sender(PendingRecords(journal), self._connect)
 
     def _connect(self) -> "MlflowRun":
         from training.tracking.mlflow_client import connect
@@ -70,7 +81,7 @@ class Tracker:
 
     def log_samples(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """A grid of sample pictures."""
-        self.put(sample(step, image))
+        self.put(sample_picture(step, image))
 
     def log_files(self, folder: str, names: Sequence[str], artifact: str) -> None:
         """Files of a folder that stays where it is: they are read when MLflow takes them, in this order.
@@ -103,10 +114,10 @@ class Tracker:
             reason = without_password(self._sender.away or "it takes its time")
             return (
                 f"{left} records for MLflow at {without_password(self.target.uri)} are kept in "
-                f"{self._sender.journal.url}; the same command sends them ({reason})"
+                f"{self._sender.pending.url}; the same command sends them ({reason})"
             )
         if self._sender.num_refused:
-            return f"MLflow refused {self._sender.num_refused} records: see {self._sender.journal.url}/refused"
+            return f"MLflow refused {self._sender.num_refused} records: see {self._sender.pending.url}/refused"
         return ""
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.warp.openings import EYES, LEAST, Opening, Paint, axes_of, edges_of, interpolate, ramp
+from training.warp.openings import EYES, MIN_GAP, Opening, Paint, axes_of, edges_of, interpolate, ramp
 
 # In widths of the eye, corner to corner:
 _ABOVE_LID, _BELOW_LID = 0.35, 0.25  # how far from a lid its skin moves along
@@ -82,10 +82,10 @@ class TurningEye(Opening):
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         along, height = self.axes.coordinates(places)
         along_before, height_before = self._turned_back(along, height)
-        across, down = along_before - along, height_before - height + self.parted(along_before, height_before)
+        across, down = along_before - along, height_before - height + self.vertical_shift(along_before, height_before)
         return across[..., None] * self.axes.across + down[..., None] * self.axes.down
 
-    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
+    def paint_coverage(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
         along, height = self.axes.coordinates(places)
         column = self.column(along)
         from_lids = torch.minimum(height - column.above, column.below - height)
@@ -147,8 +147,8 @@ def _find_eye(source: Tensor, target: Tensor, corners: list[int], upper: list[in
     axes = axes_of(target, corners)
     _, wanted = edges_of(source, axes_of(source, corners), upper, lower)
     along, found = edges_of(target, axes, upper, lower)
-    shut = (1 - (found[:, 1] - found[:, 0]) / (wanted[:, 1] - wanted[:, 0]).clamp_min(LEAST)).clamp_min(0)
-    half_gap = ((found[:, 1] - found[:, 0] - _SHUT * shut) / 2).clamp_min(LEAST / 2)
+    shut = (1 - (found[:, 1] - found[:, 0]) / (wanted[:, 1] - wanted[:, 0]).clamp_min(MIN_GAP)).clamp_min(0)
+    half_gap = ((found[:, 1] - found[:, 0] - _SHUT * shut) / 2).clamp_min(MIN_GAP / 2)
     middle = found.mean(dim=1)
     asked = torch.stack([middle - half_gap, middle + half_gap], dim=1)
     hidden = wanted + F.pad((_RIM * shut)[:, None], (0, 0, 1, 0))

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.images import matte_tensor, smoothed, to_tensor
+from training.images import matte_tensor, smooth, to_tensor
 
 # Outlines are widened and softened on pictures of this size: hair at them is in no matte, and must not stay behind.
 _OUTLINE_AT = 96
@@ -30,7 +30,7 @@ def make_shot(frames: Float[Tensor, "batch 3 h w"], mattes: Float[Tensor, "batch
     return torch.cat([frames, matte, background], dim=1)
 
 
-def behind(
+def uncovered_background(
     shot: Float[Tensor, "batch 7 h w"], bent_matte: Float[Tensor, "batch 1 h w"]
 ) -> Float[Tensor, "batch 3 h w"]:
     """What is seen around a person who moved: the shot as it stands, and the background where the person was."""
@@ -73,7 +73,7 @@ def _mirrored(
 def _widened(matte: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h w"]:
     size = min(_OUTLINE_AT, matte.shape[-1])
     coarse = F.max_pool2d(F.adaptive_avg_pool2d(matte, size), 3, stride=1, padding=1)
-    return _enlarged(smoothed(coarse, _SOFTENINGS), matte)
+    return _enlarged(smooth(coarse, _SOFTENINGS), matte)
 
 
 def _fill(frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:

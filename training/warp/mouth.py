@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.warp.openings import LEAST, MOUTH, Opening, Paint, axes_of, edges_of, interpolate, ramp
+from training.warp.openings import MIN_GAP, MOUTH, Opening, Paint, axes_of, edges_of, interpolate, ramp
 
 _CORNERS, _UPPER_LIP, _LOWER_LIP = MOUTH
 _INNER_CORNERS, _EYES = [60, 64], [36, 45]
@@ -49,7 +49,7 @@ class Mouth(Opening):
     bared: Float[Tensor, "batch 1"]
     """How far teeth reach below the middle of the upper lip."""
 
-    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
+    def paint_coverage(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
         along, height = self.axes.coordinates(places)
         column = self.column(along)
         start, end = column.cavity
@@ -63,7 +63,7 @@ class Mouth(Opening):
     def _light_of_cavity(
         self, depth: Float[Tensor, "batch places"], height: Float[Tensor, "batch places"]
     ) -> Float[Tensor, "batch places"]:
-        low = ramp(depth / height.clamp_min(LEAST), _DARK_UNTIL, _TONGUE_FROM)
+        low = ramp(depth / height.clamp_min(MIN_GAP), _DARK_UNTIL, _TONGUE_FROM)
         return _DARK + (_TONGUE - _DARK) * low * ramp(height, _TONGUE_HIDDEN, _TONGUE_SEEN)
 
     def _share_of_teeth(

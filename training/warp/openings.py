@@ -23,7 +23,7 @@ from torch import Tensor
 MOUTH = ([48, 54], [61, 62, 63], [67, 66, 65])  # corners, upper lip, lower lip
 EYES = (([36, 39], [37, 38], [41, 40]), ([42, 45], [43, 44], [47, 46]))  # corners, upper lid, lower lid
 # In widths of the opening, corner to corner:
-LEAST = 0.002  # between the edges of what is shut: they keep their order
+MIN_GAP = 0.002  # between the edges of what is shut: they keep their order
 _AT_UPPER_EDGE, _AT_LOWER_EDGE = 0.7, 0.3  # of what is shown, what stays with each: most teeth seen are upper ones
 _ROUND = 0.6  # an edge leaves its corner by so much steeper than straight to the nearest pair
 # Open by less than this share of the source, only what lies next to the upper edge shows: lashes, and less and less of
@@ -70,7 +70,7 @@ class Column(NamedTuple):
 
     @property
     def gap_of_source(self) -> Float[Tensor, "batch places"]:
-        return (self.gap + self.lower - self.upper).clamp_min(LEAST)
+        return (self.gap + self.lower - self.upper).clamp_min(MIN_GAP)
 
     @property
     def cavity(self) -> tuple[Float[Tensor, "batch places"], Float[Tensor, "batch places"]]:
@@ -109,9 +109,9 @@ class Opening:
 
     def shift(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places 2"]:
         """How far each place of the target is to be moved."""
-        return self.parted(*self.axes.coordinates(places))[..., None] * self.axes.down
+        return self.vertical_shift(*self.axes.coordinates(places))[..., None] * self.axes.down
 
-    def parted(
+    def vertical_shift(
         self, along: Float[Tensor, "batch places"], height: Float[Tensor, "batch places"]
     ) -> Float[Tensor, "batch places"]:
         """How much lower each place is to be moved."""
@@ -134,7 +134,7 @@ class Opening:
         rows = interpolate(along[:, None], self.columns[:, None, :, None].unbind(2), table.unbind(2))
         return Column(*rows.unbind(1))
 
-    def uncovered(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
+    def paint_coverage(self, places: Float[Tensor, "batch places 2"]) -> Float[Tensor, "batch places paints 2"]:
         """How far each place of the target is painted with each paint, 0 to 1, and how light beside the paint."""
         raise NotImplementedError("an opening without paints reveals nothing")
 
@@ -152,19 +152,21 @@ class Opening:
         return rows, columns
 
 
-def in_order(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 2"]:
+def uncross_edges(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 2"]:
     """Upper lids and lips above the lower ones, however little: what is found the other way round is shut."""
     ordered = landmarks.clone()
     for corners, upper, lower in (*EYES, MOUTH):
         axes = axes_of(landmarks, corners)
         above, below = (axes.coordinates(landmarks[:, points])[1] for points in (upper, lower))
-        overlap = (above - below + LEAST).clamp_min(0)[..., None] / 2 * axes.down
+        overlap = (above - below + MIN_GAP).clamp_min(0)[..., None] / 2 * axes.down
         ordered[:, upper] -= overlap
         ordered[:, lower] += overlap
     return ordered
 
 
-def settled_landmarks(target: Float[Tensor, "batch 68 2"], openings: list[Opening]) -> Float[Tensor, "batch 68 2"]:
+def landmarks_at_source_openness(
+    target: Float[Tensor, "batch 68 2"], openings: list[Opening]
+) -> Float[Tensor, "batch 68 2"]:
     """The target's landmarks when it is as open as its source."""
     settled = target.clone()
     for opening in openings:
@@ -172,7 +174,9 @@ def settled_landmarks(target: Float[Tensor, "batch 68 2"], openings: list[Openin
     return settled
 
 
-def settled_points(points: Float[Tensor, "batch points 2"], openings: list[Opening]) -> Float[Tensor, "batch points 2"]:
+def points_at_source_openness(
+    points: Float[Tensor, "batch points 2"], openings: list[Opening]
+) -> Float[Tensor, "batch points 2"]:
     """Where any points of the target lie then."""
     settled = points.clone()
     for opening in openings:
@@ -180,7 +184,7 @@ def settled_points(points: Float[Tensor, "batch points 2"], openings: list[Openi
     return settled
 
 
-def settled_places(
+def pixels_at_source_openness(
     places: Float[Tensor, "size size 2"], extent: float, openings: list[Opening]
 ) -> Float[Tensor, "batch size size 2"]:
     """Where pixels of the target, which span [-extent, extent], lie when it is as open as its source."""

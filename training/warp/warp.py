@@ -21,9 +21,16 @@ from torch.nn import functional as F
 
 from pipelines.faces.head_pose import LIPS, NUM_LANDMARKS, SKULL_POINTS, skull_points
 from training.warp.eyes import Gaze, find_eyes
-from training.warp.matted_shot import behind
+from training.warp.matted_shot import uncovered_background
 from training.warp.mouth import find_mouth
-from training.warp.openings import Opening, in_order, per_sample, settled_landmarks, settled_places, settled_points
+from training.warp.openings import (
+    Opening,
+    landmarks_at_source_openness,
+    per_sample,
+    pixels_at_source_openness,
+    points_at_source_openness,
+    uncross_edges,
+)
 from training.warp.skin_surface import surface_points
 
 # Misfit traded for smoothness, in units of the squared half-size of the crop. Points that touch in the target but not
@@ -64,7 +71,7 @@ class WarpField:
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Where each of `size` x `size` pixels of the target looks, the shot's edges at -1 and 1."""
-        settled = settled_places(self._places(size), self.extent, self._openings) / self.extent
+        settled = pixels_at_source_openness(self._places(size), self.extent, self._openings) / self.extent
         displacement = warp(self.spline.permute(0, 3, 1, 2), settled).permute(0, 2, 3, 1)
         return settled + displacement / self.extent
 
@@ -75,7 +82,7 @@ class WarpField:
         size, places, painted = picture.shape[-1], self._places(picture.shape[-1]), person.clone()
         for opening in (opening for opening in self._openings if opening.paints):
             rows, columns = opening.block(size, self.extent)
-            layers = per_sample(opening.uncovered, places[rows, columns], len(picture)).unbind(3)
+            layers = per_sample(opening.paint_coverage, places[rows, columns], len(picture)).unbind(3)
             for paint, layer in zip(opening.paints, layers, strict=True):
                 share, light = layer[:, None].unbind(-1)
                 own = warp(picture, paint.at[:, None] / self.extent).mean(dim=3, keepdim=True)
@@ -132,7 +139,7 @@ class WarpedShot:
 def find_openings(
     source: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], gaze: Gaze | None = None
 ) -> list[Opening]:
-    """Both eyes and the mouth, of landmarks `in_order`, in any unit."""
+    """Both eyes and the mouth, of landmarks `uncross_edges`, in any unit."""
     return [*find_eyes(source, target, gaze), find_mouth(source, target)]
 
 
@@ -220,10 +227,12 @@ def warp_field(
     """How a shot with `source` is bent for a target, both `control_points`."""
     faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
     skins = surface_points(faces[0]), surface_points(faces[1])
-    ordered = in_order(faces[0]), in_order(faces[1])
+    ordered = uncross_edges(faces[0]), uncross_edges(faces[1])
     openings = find_openings(*ordered)
     ours = _bending_points(ordered[0], skins[0], source)
-    wanted = _bending_points(settled_landmarks(ordered[1], openings), settled_points(skins[1], openings), target)
+    wanted = _bending_points(
+        landmarks_at_source_openness(ordered[1], openings), points_at_source_openness(skins[1], openings), target
+    )
     smoothing = ours.new_full((ours.shape[1],), _SMOOTHING_OF_HEAD)
     smoothing[-len(_still_frame()) - (LIPS.stop - LIPS.start) :] = _SMOOTHING
     grid = sampling_grid(ours, wanted, round(_SPLINE_PLACES * extent), extent=extent, smoothing=smoothing)
@@ -252,7 +261,7 @@ def spline_field(
 
 
 def _in_order(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
-    return torch.cat([in_order(points[:, :NUM_LANDMARKS]), points[:, NUM_LANDMARKS:]], dim=1)
+    return torch.cat([uncross_edges(points[:, :NUM_LANDMARKS]), points[:, NUM_LANDMARKS:]], dim=1)
 
 
 def identity_grid(size: int, device: torch.device) -> Float[Tensor, "size size 2"]:
@@ -286,11 +295,13 @@ def warp_person(
     person, matte = warp(shot[:, :4], field.grid(size), mode).split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
     person = field.paint_openings(person, shot[:, :3])
-    still = behind(shot, matte)
+    still = uncovered_background(shot, matte)
     return torch.cat([still + matte * (person - still), matte], dim=1)
 
 
-def warp_finely(shot: Float[Tensor, "batch 7 size size"], field: WarpField) -> Float[Tensor, "batch 3 size size"]:
+def warp_full_resolution(
+    shot: Float[Tensor, "batch 7 size size"], field: WarpField
+) -> Float[Tensor, "batch 3 size size"]:
     """A shot as it is shown, at its own size."""
     return warp_person(shot, field, "bicubic")[:, :3]
 
@@ -301,19 +312,19 @@ def warp_shot(
     source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
 ) -> WarpedShot:
-    """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_at`."""
-    return warp_at(shot, landmark_image, warp_field(source_points, target_points))
+    """Bend a shot and its landmark image so that `source_points` come to lie on `target_points`; see `warp_with_field`."""
+    return warp_with_field(shot, landmark_image, warp_field(source_points, target_points))
 
 
-def warp_at(
+def warp_with_field(
     shot: Float[Tensor, "batch 7 fine fine"], landmark_image: Float[Tensor, "batch 3 h w"], field: WarpField
 ) -> WarpedShot:
-    """A shot and its landmark image, bent; the shot may be finer, see `warp_and_shrink`."""
+    """A shot and its landmark image, bent; the shot may be finer, see `warp_and_downsample`."""
     size = landmark_image.shape[-1]
-    return WarpedShot(shot, field, warp_and_shrink(shot, field, size), warp(landmark_image, field.grid(size)))
+    return WarpedShot(shot, field, warp_and_downsample(shot, field, size), warp(landmark_image, field.grid(size)))
 
 
-def warp_and_shrink(
+def warp_and_downsample(
     shot: Float[Tensor, "batch 7 fine fine"], field: WarpField, size: int
 ) -> Float[Tensor, "batch 4 h w"]:
     """A shot, its person bent.

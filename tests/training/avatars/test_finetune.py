@@ -10,7 +10,7 @@ from pipelines.faces.landmark_image import rasterize_batch
 from training.avatars import finetune, training_frames
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
-from training.avatars.training_frames import bend_face
+from training.avatars.training_frames import random_expression
 from training.checkpoints.bundle import BaseModel
 from training.images import to_tensor
 from training.losses import loss_networks
@@ -219,7 +219,7 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
 ) -> None:
     model = base_model(warp_prior=True)
     film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    frames = training_frames.training_frames(model.config.model, film, np.random.default_rng(0), None)
+    frames = training_frames.make_training_frames(model.config.model, film, np.random.default_rng(0), None)
     assert frames is not None
     train, held_out = frames
     # Three targets of three others each; the fourth is a target of the check alone.
@@ -229,7 +229,7 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     assert train.warped is not None
     assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
     # Whoever says how many steps needs no check: all are trained on.
-    everything = training_frames.training_frames(model.config.model, film, np.random.default_rng(0), 5)
+    everything = training_frames.make_training_frames(model.config.model, film, np.random.default_rng(0), 5)
     assert everything is not None
     assert [len(part.target) for part in everything] == [12, 0]
     # What a warp of another frame loses is more than what one of the same frame would.
@@ -251,7 +251,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
 
     monkeypatch.setattr(finetune, "warp_shot", watch)
     film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
-    training_frames.training_frames(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
+    training_frames.make_training_frames(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
     ((sources, targets),) = asked
     points = list(targets[::3])
     found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
@@ -278,15 +278,15 @@ def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     larger = dataclasses.replace(film[0], image=np.pad(film[0].image, ((0, 9), (0, 0), (0, 0))))
     night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(film)]
     for pictures, trained in (([larger, *film[1:]], 24), (night, 24), (film[:3], 18)):
-        frames = training_frames.training_frames(config, pictures, np.random.default_rng(0), 5)
+        frames = training_frames.make_training_frames(config, pictures, np.random.default_rng(0), 5)
         assert frames is not None
         assert len(frames[0].target) == trained  # six bent ones of each picture
 
 
 def test_a_bent_face_is_the_same_face_in_another_mood(face: Callable[..., np.ndarray]) -> None:
     landmarks = face(60, 60, 60, yaw=5)
-    bent = np.stack([bend_face(landmarks, np.random.default_rng(seed)) for seed in range(40)])
-    assert np.array_equal(bent[0], bend_face(landmarks, np.random.default_rng(0)))
+    bent = np.stack([random_expression(landmarks, np.random.default_rng(seed)) for seed in range(40)])
+    assert np.array_equal(bent[0], random_expression(landmarks, np.random.default_rng(0)))
     assert np.isfinite(bent).all()
     openness = eye_openness(bent).mean(axis=1)
     assert openness.min() < 0.5 * eye_openness(landmarks).mean()

@@ -10,12 +10,18 @@ import torch
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import fit_pose
-from training.evaluation.cross_reenactment import Setting, choose_cross_pairs, evaluate_cross_pair, motions_of, placed
+from training.evaluation.cross_reenactment import (
+    CrossPairFrames,
+    choose_cross_pairs,
+    crop_like_portrait,
+    evaluate_cross_pair,
+    list_motions,
+)
 from training.evaluation.evaluate import EvaluationContext
 from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
-from training.evaluation.metrics.judge import Judge, Look
 from training.evaluation.metrics.landmark_motion import landmark_error
+from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.protocol import ProtocolConfig, read_faces
 from training.images import resize_points
 
@@ -25,7 +31,7 @@ SIZE = 32
 
 
 def _takes(dataset: ShardDataset) -> Any:
-    return motions_of(dataset.videos("train"), dataset.crop_affines("train"))
+    return list_motions(dataset.videos("train"), dataset.crop_affines("train"))
 
 
 def _bench(
@@ -85,8 +91,8 @@ def test_without_a_counterpart_there_are_no_pairs(
     assert choose_cross_pairs(_takes(make_paired(people, motions, kept)), CONFIG) == []
 
 
-def _settings(dataset: ShardDataset) -> list[tuple[Any, Setting]]:
-    return [(each, Setting.of(_bench(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
+def _settings(dataset: ShardDataset) -> list[tuple[Any, CrossPairFrames]]:
+    return [(each, CrossPairFrames.of(_bench(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
 
 
 def test_the_truth_is_seen_in_the_portraits_crop(make_paired: MakePaired, take: Callable[..., Any]) -> None:
@@ -151,7 +157,7 @@ def test_retargeted_landmarks_are_the_truths_and_raw_ones_are_the_drivers_face(m
 def test_raw_landmarks_keep_their_shape_and_lie_where_the_portrait_does(face: Callable[..., np.ndarray]) -> None:
     motion = np.stack([face(50, 60, 62), face(50, 64, 62, yaw=10.0)])
     own = face(25, 16, 17)
-    first, second = placed(motion, own, CropRule(), SIZE)
+    first, second = crop_like_portrait(motion, own, CropRule(), SIZE)
     assert np.allclose(first, own, atol=1e-3)  # the same face at half the size
     assert np.allclose(second - first, (motion[1] - motion[0]) / 2, atol=1e-3)
 
@@ -166,14 +172,14 @@ class _Echo:
         return np.broadcast_to(flat[:, None, None, None], (len(targets), SIZE, SIZE, 3)).copy()
 
 
-class _Judge(Judge):
+class _Judge(MetricNetworks):
     """Sees no faces; distances are of pixels."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
 
-    def look(self, frames: np.ndarray) -> Look:
-        return Look(np.zeros(len(frames), bool), np.zeros((len(frames), 68, 2)), np.zeros((len(frames), 128)))
+    def look(self, frames: np.ndarray) -> DetectedFaces:
+        return DetectedFaces(np.zeros(len(frames), bool), np.zeros((len(frames), 68, 2)), np.zeros((len(frames), 128)))
 
     def recognise(self, faces: Faces) -> np.ndarray:
         return np.ones((len(faces), 128))
@@ -197,7 +203,7 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
     ]  # fmt: skip
     assert [(row.num_shots, row.method) for row in result.rows] == [(t, name) for t in (1, 4) for name in names]
     assert (result.name, result.driver, result.num_frames) == (
-        Setting.of(_bench(dataset, config=config), crossing).portrait.name,
+        CrossPairFrames.of(_bench(dataset, config=config), crossing).portrait.name,
         crossing.driver.name,
         5,
     )
@@ -207,7 +213,7 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
     assert rows[1, "nearest frame"].values["lpips"] == rows[1, "static portrait"].values["lpips"]
     assert rows[4, "nearest frame"].values["lpips"] < rows[4, "static portrait"].values["lpips"]
     assert rows[1, "echo"].values["lpips"] != rows[1, "echo, raw landmarks"].values["lpips"]
-    setting = Setting.of(_bench(dataset, config=config), crossing)
+    setting = CrossPairFrames.of(_bench(dataset, config=config), crossing)
     shown = setting.within(_Echo().draw(setting.shots, setting.raw))
     assert rows[1, "echo, raw landmarks"].values["psnr"] == pytest.approx(_psnr(shown, setting.truth.images))
     assert rows[1, "landmarks alone"].values["landmark_error"] < 3 < rows[1, names[-1]].values["landmark_error"]

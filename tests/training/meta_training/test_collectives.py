@@ -22,7 +22,7 @@ from training.meta_training.collectives import Exchange, ProcessGroup, SinglePro
 from training.meta_training.step import Learner, NotFiniteError
 from training.models.identity_rows import IdentityRows
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpField, warp_at
+from training.warp.warp import WarpField, warp_with_field
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other
@@ -51,7 +51,7 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
 
     unbent = WarpField.smooth(torch.zeros(len(pictures()), 32, 32, 2))
     shots = pictures()
-    warped = warp_at(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
+    warped = warp_with_field(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), torch.zeros(len(rows), 68, 2), warped)
 

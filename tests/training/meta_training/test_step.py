@@ -16,7 +16,7 @@ from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
 from training.models.identity_rows import IdentityRows
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpField, warp_at
+from training.warp.warp import WarpField, warp_with_field
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -41,7 +41,7 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
 
     unbent = WarpField.smooth(torch.zeros(size, 32, 32, 2))
     person = torch.rand(size, 32, 32, generator=random)
-    warped = warp_at(make_shot(pictures(size), person), pictures(size), unbent) if warp_prior else None
+    warped = warp_with_field(make_shot(pictures(size), person), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2
     face = torch.rand(size, 68, 2, generator=random) * 2 - 1
     return Batch(rows, pictures(size, 2), pictures(size, 2), pictures(size), pictures(size), face, warped)
@@ -79,7 +79,7 @@ def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
     def make(config: TrainConfig) -> Learner:
         config = dataclasses.replace(config, perceptual="vgg19_vggface")
         learner = make_learner(config)
-        learner.critics = load_loss_networks(config, published_files)
+        learner.loss_networks = load_loss_networks(config, published_files)
         return learner
 
     batch = make_batch()

@@ -18,10 +18,10 @@ from training.warp.warp import (
     sampling_grid,
     spline_field,
     warp,
-    warp_at,
     warp_field,
     warp_person,
     warp_shot,
+    warp_with_field,
 )
 
 SIZE = 64
@@ -214,8 +214,8 @@ def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..
     stripes[..., 1::4] = stripes[..., 2::4] = -1
     stripes = _all_person(stripes)
     half_a_pixel = WarpField.smooth(torch.full((1, SIZE, SIZE, 2), 1 / SIZE))
-    moved = warp_at(stripes, image, half_a_pixel)
-    small = warp_at(_all_person(F.avg_pool2d(stripes[:, :3], 2)), image, half_a_pixel)
+    moved = warp_with_field(stripes, image, half_a_pixel)
+    small = warp_with_field(_all_person(F.avg_pool2d(stripes[:, :3], 2)), image, half_a_pixel)
     assert float(moved.frame[:, :3, :, 1:-1].abs().min()) > 0.9
     assert float(small.frame[:, :3, :, 1:-1].abs().max()) < 0.1
 

@@ -26,7 +26,7 @@ _REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
-class Look:
+class DetectedFaces:
     """What is seen in frames. Where no face is found, landmarks and embeddings are zero."""
 
     found: Bool[np.ndarray, "frames"]
@@ -36,14 +36,14 @@ class Look:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _DetectedFace:
     """The same for one frame."""
 
     landmarks: Float[np.ndarray, "68 2"] | None
     embedding: Float[np.ndarray, "128"]
 
 
-class Judge:
+class MetricNetworks:
     """Measures frames. Equal pictures, such as those of a static portrait, are looked at once."""
 
     def __init__(
@@ -56,19 +56,19 @@ class Judge:
     ) -> None:
         self.detector, self.recogniser, self.feature_network, self.device = detector, recogniser, features, device
         self._distance = distance.to(device)
-        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
+        self._seen: OrderedDict[bytes, _DetectedFace] = OrderedDict()
 
-    def look(self, frames: UInt8[np.ndarray, "frames size size 3"]) -> Look:
+    def look(self, frames: UInt8[np.ndarray, "frames size size 3"]) -> DetectedFaces:
         """Find the face in each frame and recognise it."""
         seen = [self._look_at(frame) for frame in frames]
         nowhere = np.zeros((68, 2), np.float32)
-        return Look(
+        return DetectedFaces(
             found=np.array([one.landmarks is not None for one in seen], bool),
             landmarks=np.stack([nowhere if one.landmarks is None else one.landmarks for one in seen]),
             embeddings=np.stack([one.embedding for one in seen]),
         )
 
-    def _look_at(self, frame: UInt8[np.ndarray, "size size 3"]) -> _Seen:
+    def _look_at(self, frame: UInt8[np.ndarray, "size size 3"]) -> _DetectedFace:
         key = hashlib.sha256(frame.tobytes()).digest()
         if key not in self._seen:
             large = _enlarged(frame)
@@ -76,9 +76,9 @@ class Judge:
             faces = self.detector.detect(large)
             if faces:
                 embedding = self.recogniser.embed(large[None], faces[0].landmarks[None])[0]
-                seen = _Seen(resize_points(faces[0].landmarks, 1 / scale), embedding)
+                seen = _DetectedFace(resize_points(faces[0].landmarks, 1 / scale), embedding)
             else:
-                seen = _Seen(None, np.zeros(128, np.float32))
+                seen = _DetectedFace(None, np.zeros(128, np.float32))
             self._seen[key] = seen
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)

@@ -11,7 +11,7 @@ _SUFFIX = ".jsonl"
 _REFUSED = "refused"
 
 
-class Journal:
+class PendingRecords:
     """Records in the order they were added, on any storage. One process at a time.
 
     Each segment is written whole and atomically: a kill leaves the old segment or the new one.

@@ -9,11 +9,11 @@ from jaxtyping import Float, UInt8
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from training.evaluation.metrics import landmark_motion, ssim_psnr
 from training.evaluation.metrics.faces import Faces
-from training.evaluation.metrics.judge import Judge, Look
+from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.metrics.sface import NAME as RECOGNISER
 from training.evaluation.metrics.sface import unit
 
-Values = dict[str, float]
+MetricValues = dict[str, float]
 """One video's, by metric; NaN where it cannot be measured."""
 
 Better = Literal["higher", "lower", "near 1"]
@@ -127,11 +127,13 @@ class Reference:
     """The mean of the shots', at length one."""
 
     @classmethod
-    def of(cls, judge: Judge, truth: Faces, shots: Faces) -> "Reference":
+    def of(cls, judge: MetricNetworks, truth: Faces, shots: Faces) -> "Reference":
         return cls(truth, judge.recognise(truth), unit(judge.recognise(shots).mean(axis=0)))
 
 
-def reconstruction(judge: Judge, frames: UInt8[np.ndarray, "frames size size 3"], reference: Reference) -> Values:
+def reconstruction_metrics(
+    judge: MetricNetworks, frames: UInt8[np.ndarray, "frames size size 3"], reference: Reference
+) -> MetricValues:
     """Frames of one video against the true ones."""
     truth = reference.truth
     look = judge.look(frames)
@@ -151,24 +153,24 @@ def reconstruction(judge: Judge, frames: UInt8[np.ndarray, "frames size size 3"]
     }
 
 
-def driving(
-    judge: Judge,
+def driving_metrics(
+    judge: MetricNetworks,
     frames: UInt8[np.ndarray, "frames size size 3"],
     driver: Faces,
     portrait_embedding: Float[np.ndarray, "128"],
     driver_embedding: Float[np.ndarray, "128"],
-) -> Values:
+) -> MetricValues:
     """Frames of a portrait that a driver moves: there is no true one."""
     look = judge.look(frames)
     embeddings = look.embeddings[look.found]
     return {
         "csim_source": _mean(embeddings @ portrait_embedding),
         "csim_driver": _mean(embeddings @ driver_embedding),
-        **following(look, driver),
+        **motion_metrics(look, driver),
     }
 
 
-def following(look: Look, driver: Faces) -> Values:
+def motion_metrics(look: DetectedFaces, driver: Faces) -> MetricValues:
     """How a face in motion follows a driver's landmarks."""
     found = look.found
     ours, theirs = look.landmarks[found], driver.landmarks[found]
@@ -182,7 +184,7 @@ def following(look: Look, driver: Faces) -> Values:
     }
 
 
-def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarray, "frames 68 2"]) -> Values:
+def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarray, "frames 68 2"]) -> MetricValues:
     if len(found) < 2:
         return {"head_motion": float("nan")}
     ratios = landmark_motion.head_motion(found, wanted)
