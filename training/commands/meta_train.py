@@ -100,7 +100,7 @@ def _train(
                 cluster,
                 tracker,
                 on_progress,
-                scratch=options.absolute_shard_cache,
+                shard_cache=options.absolute_shard_cache,
                 perceptual_files=files,
                 start_from=options.base_model,
             )

@@ -1,4 +1,4 @@
-"""Episodes -> one batch of tensors."""
+"""Convert decoded episodes to a batch of tensors on the training device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from training.warp.warp import WarpedShot, control_points, unit_points, warp_sho
 
 @dataclass(frozen=True)
 class Batch:
-    """Episodes on the device that trains: K shots and a target of one video each. Pictures in [-1, 1]."""
+    """Episodes on the training device: K shots and a target of one video each. Frames are in [-1, 1]."""
 
     rows: Int[Tensor, "batch"]
     shots: Float[Tensor, "batch shots 3 h w"]
@@ -35,7 +35,7 @@ class Batch:
         return len(self.rows)
 
     def split(self, most: int | None) -> Sequence["Batch"]:
-        """Parts of `most` episodes each, the last perhaps of fewer; without it one part."""
+        """Split into parts of `most` episodes, the last possibly smaller; None: one part."""
         if most is None or most >= len(self):
             return [self]
         return [self._part(slice(first, first + most)) for first in range(0, len(self), most)]
@@ -54,13 +54,13 @@ def to_batch(
     device: torch.device,
     draws: AugmentationDraws | None = None,
 ) -> Batch:
-    """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
+    """Move decoded episodes to the device; augment them, rasterise landmark images and warp there."""
     size, fine_size = config.image_size, config.frame_size
     batch, per_episode = decoded.images.shape[:2]
     fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
     landmarks = decoded.landmarks
     if draws is not None:
-        # Unless the camera moves, all frames of an episode are changed alike, and the nearest shot remains so.
+        # Without camera augmentation, all frames of an episode change alike, so the nearest shot remains the nearest.
         fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
     landmarks = resize_points(landmarks, size / fine_size)
     frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))

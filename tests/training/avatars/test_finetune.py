@@ -106,7 +106,7 @@ def test_with_a_warp_prior_weights_go_part_of_the_way_that_was_learned(
     all of it."""
 
     def way(share: float, *, warp_prior: bool) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr(finetune, "_SHARE_OF_TUNED", share)
+        monkeypatch.setattr(finetune, "_TUNED_FRACTION", share)
         model = base_model(warp_prior=warp_prior)
         avatar = fine_tune(model, [portrait()], FineTuneConfig(2))
         before = fine_tune(model, [portrait()], FineTuneConfig(0))
@@ -169,7 +169,7 @@ def test_by_default_it_stops_when_held_out_variants_get_no_better(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([9.0, 5.0, *[6.0] * finetune._PATIENCE, 1.0])  # before any step, then every ten
-    monkeypatch.setattr(finetune._Tuner, "error", lambda self, frames: next(errors))
+    monkeypatch.setattr(finetune._Trainer, "error", lambda self, frames: next(errors))
     steps: list[int] = []
     avatar = fine_tune(base_model(), [portrait()], FineTuneConfig(), lambda step, most, terms: steps.append(step))
     assert avatar.steps == 10
@@ -179,7 +179,7 @@ def test_by_default_it_stops_when_held_out_variants_get_no_better(
 def test_a_model_that_gets_no_better_at_all_stays_feed_forward(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune._Tuner, "error", lambda self, frames: 1.0)
+    monkeypatch.setattr(finetune._Trainer, "error", lambda self, frames: 1.0)
     model = base_model()
     avatar = fine_tune(model, [portrait()], FineTuneConfig())
     assert avatar.steps == 0

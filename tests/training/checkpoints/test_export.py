@@ -92,7 +92,7 @@ def test_what_is_too_large_for_one_file_becomes_several_and_is_read_back(
 ) -> None:
     whole, small, again = (tmp_path / name for name in ("whole", "small", "again"))
     export_bundle(str(base_bundle), str(whole))
-    monkeypatch.setattr(export, "_LARGEST_FILE", 12_000)
+    monkeypatch.setattr(export, "_MAX_FILE_BYTES", 12_000)
     export_bundle(str(base_bundle), str(small))
     export_bundle(str(small), str(again))  # from parts as from one file
     names = sorted(path.name for path in small.glob("*.safetensors"))

@@ -82,7 +82,7 @@ def test_neighbouring_metrics_go_together_up_to_a_thousand_points(tmp_path: Path
     metrics = [Metrics(step, {f"m{i}": 1.0 for i in range(40)}, step) for step in range(30)]
     for record in (*metrics, tag("between"), metrics[0]):
         sender.put(record)
-    wait_until(lambda: sender.away)
+    wait_until(lambda: sender.outage)
     log.up = True
     assert sender.close() == 0
     assert [len(batch) for batch in log.got] == [25, 5, 1, 1]
@@ -96,10 +96,10 @@ def test_67_a_log_that_is_away_gets_all_of_it_later(tmp_path: Path, caplog: pyte
         sender.put(tag("a"))
         wait_until(lambda: log.contacts >= 2)
         log.up = True
-        wait_until(lambda: log.got and not sender.away)
+        wait_until(lambda: log.got and not sender.outage)
         log.up = False
         sender.put(tag("b"))
-        wait_until(lambda: sender.away)
+        wait_until(lambda: sender.outage)
         log.up = True
         sender.put(tag("c"))
         assert sender.close() == 0
@@ -130,7 +130,7 @@ def test_67_what_is_left_at_the_end_is_sent_by_the_next_start(tmp_path: Path) ->
     first.put(tag("a"))
     first.put(tag("b"))
     assert first.close() == 2
-    assert first.away == "nobody listens"
+    assert first.outage == "nobody listens"
     log = Log()
     second = Sender(PendingRecords(url), log.connect)
     second.put(tag("c"))
@@ -142,7 +142,7 @@ def test_a_log_that_is_away_is_not_asked_at_every_record(tmp_path: Path) -> None
     log = Log(up=False)
     sender = Sender(PendingRecords(str(tmp_path)), log.connect, retry_seconds=60.0)
     sender.put(tag("a"))
-    wait_until(lambda: sender.away)
+    wait_until(lambda: sender.outage)
     for name in "bc":
         sender.put(tag(name))
         time.sleep(0.02)
@@ -187,7 +187,7 @@ def test_a_journal_that_takes_nothing_loses_nothing(tmp_path: Path, monkeypatch:
     log = Log(up=False)
     sender = Sender(journal, log.connect, retry_seconds=0.0)
     sender.put(tag("a"))
-    wait_until(lambda: sender.away)
+    wait_until(lambda: sender.outage)
     log.up = True
     sender.put(tag("b"))
     assert sender.close() == 0
