@@ -25,9 +25,11 @@ from pipelines.faces.person_matte import PersonSegmenter
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 from training.images import matte_tensor, resize_points, to_images, to_tensor
+from training.warp.apply import WarpedShot, warp_person, warp_shot
+from training.warp.control_points import control_points, unit_points
+from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import make_shot
 from training.warp.source_choice import warp_distances
-from training.warp.warp import WarpedShot, WarpField, control_points, unit_points, warp_field, warp_person, warp_shot
 
 _VARIANTS_PER_PORTRAIT = 6
 _MIN_PAIRED_PORTRAITS = 4  # fewer make no pairs; every fourth is held out as a target

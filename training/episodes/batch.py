@@ -14,8 +14,9 @@ from training.episodes.augmentation import AugmentationDraws, augment_frames, au
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
 from training.models.identity_rows import IdentityRows
+from training.warp.apply import WarpedShot, warp_shot
+from training.warp.control_points import control_points, unit_points
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpedShot, control_points, unit_points, warp_shot
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where an evaluation goes: three files, and MLflow."""
+"""Write an evaluation's reports (JSON, Markdown, HTML) and log them to MLflow."""
 
 import json
 
@@ -13,16 +13,16 @@ from training.tracking.target import make_target
 def write_report(
     evaluation: Evaluation, out: str, model: str, mlflow: str | None, experiment: str
 ) -> tuple[list[Artefact], list[str]]:
-    """The three files, and what goes to MLflow; the page last, as it shows that all is there.
+    """Write the three files, the HTML page last, then log to MLflow.
 
     Args:
-        out: a folder or URL.
-        model: the bundle that is evaluated.
-        mlflow: tracking URI to log to.
-        experiment: where the model's own run is not there.
+        out: folder or URL.
+        model: the evaluated bundle.
+        mlflow: tracking URI to log to; None: do not log.
+        experiment: experiment to log to if the model's own run is not on that server.
 
     Returns:
-        What was made, and notes for the user.
+        The artefacts written, and notes for the user.
     """
     texts = {
         "report.json": report.to_json(evaluation),
@@ -54,7 +54,7 @@ def write_report(
 
 
 def run_of(model: str) -> str | None:
-    """The MLflow run that trained a bundle, as its folder says; None where it does not."""
+    """Return the MLflow run that trained a bundle, from its run.json; None if there is none."""
     url = storage.join(model, run_record.FILE)
     if not storage.exists(url):
         return None

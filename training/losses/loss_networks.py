@@ -11,7 +11,7 @@ from training.config import LossWeights, TrainConfig
 from training.losses.face_identity import FaceRecogniser, load_recogniser
 from training.losses.perceptual import PerceptualNetwork, load_perceptual
 from training.losses.perceptual_files import PerceptualFiles
-from training.warp.warp import identity_grid, warp
+from training.warp.spline import identity_grid, warp
 
 MOUTH_SIDE = 48
 """Height and width of the crop of the mouth, pixels; more would exceed its resolution in a frame of 96 px."""

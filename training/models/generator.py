@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.images import smooth
 from training.models.layers import AdaINResidualBlock, SelfAttention, adain, downsampling_blocks, sn_conv, sn_linear
-from training.warp.warp import WarpedShot, WarpField, displacement, warp_and_downsample
+from training.warp.apply import WarpedShot, warp_and_downsample
+from training.warp.field import WarpField
+from training.warp.spline import displacement
 
 _WARP_LOGIT_BIAS = 1.0  # initial alpha is sigmoid(1) = 0.73: with alpha near 1 the paint would get no gradient
 _MAX_COLOUR = 0.99  # pixels are clamped to this range before atanh, which grows without bound

@@ -17,7 +17,7 @@ from training.losses import loss_networks
 from training.losses.face_identity import FaceRecogniser
 from training.losses.perceptual import PerceptualNetwork, load_perceptual
 from training.losses.perceptual_files import PerceptualFiles
-from training.warp.warp import WarpedShot, warp_shot
+from training.warp.apply import WarpedShot, warp_shot
 
 MakeModel = Callable[..., BaseModel]
 MakePortrait = Callable[..., Portrait]

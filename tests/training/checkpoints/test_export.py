@@ -21,7 +21,7 @@ from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows
-from training.warp.warp import WarpedShot
+from training.warp.apply import WarpedShot
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from training.episodes.loader import EpisodeLoader
 from training.episodes.sampler import EpisodeSampler
 from training.images import to_images, to_tensor
 from training.models.identity_rows import IdentityRows
+from training.warp.apply import warp_shot
+from training.warp.control_points import control_points
 from training.warp.matted_shot import make_shot
-from training.warp.warp import control_points, warp_shot
 
 CPU = torch.device("cpu")
 MOVES = ("angle", "scale", "shift")

@@ -88,7 +88,7 @@ def test_pictures_are_cropped_by_the_models_rule_from_their_true_points(config: 
     batch = _loader(config, fake_people).load(0)
     (renderer,) = fake_people.renderers
     assert renderer.size == 48  # half as much again as the networks'
-    drawn = Cartoons(48, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
+    drawn = type(renderer)(48, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
     points = drawn.points.numpy()
     affine = crop_affine(points, config.model.crop, 64)
     episode = _loader(config, fake_people).sampler.episodes(0)[0]

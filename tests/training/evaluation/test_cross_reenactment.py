@@ -34,10 +34,10 @@ def _takes(dataset: ShardDataset) -> Any:
     return list_motions(dataset.videos("train"), dataset.crop_affines("train"))
 
 
-def _bench(
-    dataset: ShardDataset, methods: Sequence[Any] = (), judge: Any = None, config: Any = CONFIG
+def _context(
+    dataset: ShardDataset, methods: Sequence[Any] = (), networks: Any = None, config: Any = CONFIG
 ) -> EvaluationContext:
-    return EvaluationContext(dataset, SIZE, methods, (), judge, config)
+    return EvaluationContext(dataset, SIZE, methods, (), networks, config)
 
 
 def test_a_crossing_is_two_people_and_two_motions(make_paired: MakePaired) -> None:
@@ -92,7 +92,7 @@ def test_without_a_counterpart_there_are_no_pairs(
 
 
 def _settings(dataset: ShardDataset) -> list[tuple[Any, CrossPairFrames]]:
-    return [(each, CrossPairFrames.of(_bench(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
+    return [(each, CrossPairFrames.of(_context(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
 
 
 def test_the_truth_is_seen_in_the_portraits_crop(make_paired: MakePaired, take: Callable[..., Any]) -> None:
@@ -172,22 +172,22 @@ class _Echo:
         return np.broadcast_to(flat[:, None, None, None], (len(targets), SIZE, SIZE, 3)).copy()
 
 
-class _Judge(MetricNetworks):
+class _Networks(MetricNetworks):
     """Sees no faces; distances are of pixels."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
 
-    def look(self, frames: np.ndarray) -> DetectedFaces:
+    def detect(self, frames: np.ndarray) -> DetectedFaces:
         return DetectedFaces(np.zeros(len(frames), bool), np.zeros((len(frames), 68, 2)), np.zeros((len(frames), 128)))
 
-    def recognise(self, faces: Faces) -> np.ndarray:
+    def embed(self, faces: Faces) -> np.ndarray:
         return np.ones((len(faces), 128))
 
     def features(self, frames: np.ndarray) -> np.ndarray:
         return frames.reshape(len(frames), -1)[:, :2].astype(np.float32)
 
-    def distance(self, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def lpips(self, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return np.abs(frames.astype(float) - truth).mean(axis=(1, 2, 3))
 
 
@@ -196,14 +196,14 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
     config = ProtocolConfig("train", num_videos=1, num_frames=5, shots=(1, 4, 11))
     (crossing,) = choose_cross_pairs(_takes(dataset), config)
     methods = [StaticPortrait(), MeanFrame(), NearestFrame(), _Echo()]
-    result = evaluate_cross_pair(_bench(dataset, methods, _Judge(), config), crossing)
+    result = evaluate_cross_pair(_context(dataset, methods, _Networks(), config), crossing)
     names = [
         "true frame", "static portrait", "nearest frame", "echo", "echo, raw landmarks",
         "landmarks alone", "landmarks alone, raw landmarks",
     ]  # fmt: skip
     assert [(row.num_shots, row.method) for row in result.rows] == [(t, name) for t in (1, 4) for name in names]
     assert (result.name, result.driver, result.num_frames) == (
-        CrossPairFrames.of(_bench(dataset, config=config), crossing).portrait.name,
+        CrossPairFrames.of(_context(dataset, config=config), crossing).portrait.name,
         crossing.driver.name,
         5,
     )
@@ -213,7 +213,7 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
     assert rows[1, "nearest frame"].values["lpips"] == rows[1, "static portrait"].values["lpips"]
     assert rows[4, "nearest frame"].values["lpips"] < rows[4, "static portrait"].values["lpips"]
     assert rows[1, "echo"].values["lpips"] != rows[1, "echo, raw landmarks"].values["lpips"]
-    setting = CrossPairFrames.of(_bench(dataset, config=config), crossing)
+    setting = CrossPairFrames.of(_context(dataset, config=config), crossing)
     shown = setting.within(_Echo().draw(setting.shots, setting.raw))
     assert rows[1, "echo, raw landmarks"].values["psnr"] == pytest.approx(_psnr(shown, setting.truth.images))
     assert rows[1, "landmarks alone"].values["landmark_error"] < 3 < rows[1, names[-1]].values["landmark_error"]

@@ -15,8 +15,9 @@ from training.meta_training import step
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
 from training.models.identity_rows import IdentityRows
+from training.warp.apply import warp_with_field
+from training.warp.field import WarpField
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpField, warp_with_field
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -39,7 +40,7 @@ def make_batch(seed: int = 0, size: int = 4, *, warp_prior: bool = False) -> Bat
     def pictures(*shape: int) -> Tensor:
         return torch.rand(*shape, 3, 32, 32, generator=random) * 2 - 1
 
-    unbent = WarpField.smooth(torch.zeros(size, 32, 32, 2))
+    unbent = WarpField.spline_only(torch.zeros(size, 32, 32, 2))
     person = torch.rand(size, 32, 32, generator=random)
     warped = warp_with_field(make_shot(pictures(size), person), pictures(size), unbent) if warp_prior else None
     rows = torch.arange(size) + seed % 2

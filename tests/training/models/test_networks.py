@@ -13,8 +13,9 @@ from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.layers import SelfAttention, num_parameters
 from training.presets import PRESETS, paper
+from training.warp.apply import WarpedShot, warp_with_field
+from training.warp.field import WarpField
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpedShot, WarpField, warp_with_field
 
 MakeModel = Callable[..., ModelConfig]
 _CPU = torch.device("cpu")
@@ -176,7 +177,7 @@ def test_what_stands_still_is_shown_where_the_shot_has_it(tiny_model: MakeModel)
     generator = Generator(tiny_model(warp_prior=True))
     generator.motion.get_parameter("bias").copy_(torch.tensor([1e3, 0.0, 0.0]))  # still, further in x and in y
     shot = torch.rand(1, 3, 64, 64) * 2 - 1
-    warped = warp_with_field(_all_person(shot), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent() + 2 * 2 / 32))
+    warped = warp_with_field(_all_person(shot), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent() + 2 * 2 / 32))
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
     assert float((warped.frame[:, :3] - F.avg_pool2d(shot, 2)).abs().mean()) > 0.1
@@ -189,7 +190,7 @@ def test_the_network_moves_a_place_beyond_the_warp_by_a_tenth_of_the_crops_half_
     generator = Generator(tiny_model(warp_prior=True))
     generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, -1e3]))
     warped = warp_with_field(
-        _all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent())
+        _all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent())
     )
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
@@ -205,7 +206,7 @@ def test_a_place_does_not_move_alone(tiny_model: MakeModel, monkeypatch: pytest.
     alone[0, 1, 4, 4] = 1e3  # one place as far to the right as can be, which is 0.1 for all at once
     monkeypatch.setattr(generator.motion, "forward", lambda _: alone)
     warped = warp_with_field(
-        _all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent())
+        _all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent())
     )
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
@@ -219,7 +220,7 @@ def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: 
     """A slope a pixel too far left: the gradient says to look further left."""
     generator = Generator(tiny_model(warp_prior=True))
     slope = (torch.arange(64) / 64).expand(1, 3, 64, 64)
-    warped = warp_with_field(_all_person(slope), torch.zeros(1, 3, 32, 32), WarpField.smooth(_unbent()))
+    warped = warp_with_field(_all_person(slope), torch.zeros(1, 3, 32, 32), WarpField.spline_only(_unbent()))
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     F.l1_loss(drawn.frame, warped.frame[:, :3] - 1 / 32).backward()
     gradient = generator.motion.get_parameter("bias").grad
@@ -274,7 +275,7 @@ def test_what_is_behind_the_person_does_not_move_with_the_network_either(tiny_mo
     generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, 0.0]))  # as far to the right as can be
     shot, person = torch.rand(1, 3, 64, 64) * 1.9 - 0.95, torch.zeros(1, 64, 64)
     person[:, :, :32] = 1
-    warped = warp_with_field(make_shot(shot, person), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent()))
+    warped = warp_with_field(make_shot(shot, person), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent()))
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     small = F.avg_pool2d(shot, 2)
     # A tenth of a half are 1.6 of 32 pixels; the outline is as soft.

@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.warp.apply import warp_person
+from training.warp.control_points import control_points
+from training.warp.field import find_openings, warp_field
 from training.warp.matted_shot import make_shot
 from training.warp.openings import landmarks_at_source_openness, pixels_at_source_openness, uncross_edges
-from training.warp.warp import control_points, find_openings, identity_grid, warp, warp_field, warp_person
+from training.warp.spline import identity_grid, warp
 
 SIZE = 128
 RIGHT_EYE = ((37, 41), (38, 40))
