@@ -1,4 +1,4 @@
-"""Generate frames of a portrait with moved landmarks: networks at their own size, output at the portrait's resolution."""
+"""Generate frames of a portrait with moved landmarks, at the resolution of the portrait."""
 
 import time
 from collections.abc import Callable, Iterator
