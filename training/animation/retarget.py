@@ -52,7 +52,7 @@ class MotionOptions:
     """Strength of gaze: 0 keeps the portrait's, 1 follows the driver's; needs a detector of irises."""
     smoothing: float = 0.5
     """Temporal smoothing of landmarks in [0, 1]; 0: none."""
-    find_neutral_frame: int | None = None
+    neutral_frame: int | None = None
     """Index of the driver's neutral frame; default: the most frontal and relaxed one."""
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ def retarget(
     For the driver's neutral frame they equal `source`. Left and right are those of the image.
 
     Raises:
-        ValueError: `find_neutral_frame` is not a frame of the driver.
+        ValueError: `neutral_frame` is not a frame of the driver.
     """
     neutral = resolve_neutral_frame(driver, options)
     smooth = one_euro(driver, fps, options.smoothing)
@@ -87,7 +87,7 @@ def resolve_neutral_frame(driver: Float[np.ndarray, "frames 68 2"], options: Mot
     """Return the index of the driver's neutral frame: the options', else that of `find_neutral_frame`.
 
     Raises:
-        ValueError: `options.find_neutral_frame` is not a frame of the driver.
+        ValueError: `options.neutral_frame` is not a frame of the driver.
     """
     neutral = find_neutral_frame(driver) if options.neutral_frame is None else options.neutral_frame
     if not 0 <= neutral < len(driver):
