@@ -58,7 +58,7 @@ class Learner:
         self,
         config: TrainConfig,
         table: IdentityRows,
-        critics: LossNetworks,
+        loss_networks: LossNetworks,
         exchange: Exchange,
         device: torch.device,
     ) -> None:
@@ -68,7 +68,7 @@ class Learner:
         self.embedder = self._prepare(Embedder(config.model))
         self.generator = self._prepare(Generator(config.model))
         self.discriminator = self._prepare(Discriminator(config.model))
-        self.loss_networks = self._prepare(critics)
+        self.loss_networks = self._prepare(loss_networks)
         self.table = table.to(device)
         betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]

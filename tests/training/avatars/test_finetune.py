@@ -135,7 +135,7 @@ class _Watching(FaceRecogniser):
 
 
 @pytest.mark.parametrize("warp_prior", [True, False])
-@pytest.mark.parametrize("pictures", [1, 4])  # variants of one, and pairs of a film's
+@pytest.mark.parametrize("pictures", [1, 4])  # variants of one, and pairs of a clip's
 def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
     pictures: int, warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,8 +218,8 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
     model = base_model(warp_prior=True)
-    film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    frames = training_frames.make_training_frames(model.config.model, film, np.random.default_rng(0), None)
+    clip = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
+    frames = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), None)
     assert frames is not None
     train, held_out = frames
     # Three targets of three others each; the fourth is a target of the check alone.
@@ -229,14 +229,14 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     assert train.warped is not None
     assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
     # Whoever says how many steps needs no check: all are trained on.
-    everything = training_frames.make_training_frames(model.config.model, film, np.random.default_rng(0), 5)
+    everything = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), 5)
     assert everything is not None
     assert [len(part.target) for part in everything] == [12, 0]
     # What a warp of another frame loses is more than what one of the same frame would.
     lost = (train.warped.frame[:, :3] - train.target).abs().mean(dim=(1, 2, 3))
     assert 0.01 < float(lost.min()) < float(lost.max()) < 0.2
     steps: list[int] = []
-    fine_tune(model, film, FineTuneConfig(), lambda step, *_: steps.append(step))
+    fine_tune(model, clip, FineTuneConfig(), lambda step, *_: steps.append(step))
     assert steps[:10] == [*range(1, 11)]
 
 
@@ -250,8 +250,8 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
         return warp_shot(frame, image, source, target)
 
     monkeypatch.setattr(finetune, "warp_shot", watch)
-    film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
-    training_frames.make_training_frames(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
+    clip = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
+    training_frames.make_training_frames(base_model(warp_prior=True).config.model, clip, np.random.default_rng(0), None)
     ((sources, targets),) = asked
     points = list(targets[::3])
     found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
@@ -274,10 +274,10 @@ def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
     config = base_model(warp_prior=True).config.model
-    film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    larger = dataclasses.replace(film[0], image=np.pad(film[0].image, ((0, 9), (0, 0), (0, 0))))
-    night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(film)]
-    for pictures, trained in (([larger, *film[1:]], 24), (night, 24), (film[:3], 18)):
+    clip = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
+    larger = dataclasses.replace(clip[0], image=np.pad(clip[0].image, ((0, 9), (0, 0), (0, 0))))
+    night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(clip)]
+    for pictures, trained in (([larger, *clip[1:]], 24), (night, 24), (clip[:3], 18)):
         frames = training_frames.make_training_frames(config, pictures, np.random.default_rng(0), 5)
         assert frames is not None
         assert len(frames[0].target) == trained  # six bent ones of each picture

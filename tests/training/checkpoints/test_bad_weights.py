@@ -161,7 +161,7 @@ def test_64_a_network_of_face_alignment_that_runs_a_command_is_refused(
 def test_64_another_file_under_a_perceptual_networks_name_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_train: Callable[..., TrainConfig]
 ) -> None:
-    """The carrier's file is a pickle: its sha256 is checked first, and the reader takes arrays alone."""
+    """The package's file is a pickle: its sha256 is checked first, and the reader takes arrays alone."""
     from training.losses.perceptual import load_perceptual
 
     marker = tmp_path / "marker"
@@ -246,7 +246,7 @@ def test_66_a_header_of_eight_exabytes_is_refused_unread(
 def test_66_a_file_that_is_not_as_long_as_its_header_says_is_not_read(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Terabytes of nothing after the tensors cost no memory: only the header is looked at."""
+    """Terabytes of nothing after the tensors cost no memory: only the header is read."""
     path = bundle / "embedder.safetensors"
     os.truncate(path, 2**41)
     read: list[str] = []

@@ -99,15 +99,15 @@ def test_the_truth_is_seen_in_the_portraits_crop(make_paired: MakePaired, take: 
     dataset = make_paired(2, 2)
     for crossing, setting in _settings(dataset):
         person, motion = int(crossing.truth.identity[2:]), int(crossing.truth.motion[1:5])
-        film = take(person, motion, range(10))
+        clip = take(person, motion, range(10))
         own, _ = take(person, 1 - motion, range(10))
         stored = crop_affine(own, CropRule(), 48)  # of the portrait's clip
-        wanted = resize_points(to_crop(film[0], stored), SIZE / 48)
+        wanted = resize_points(to_crop(clip[0], stored), SIZE / 48)
         assert np.allclose(setting.truth.landmarks, wanted, atol=1e-3)
         affine = crop_affine(own, CropRule(), SIZE)
-        for ours, image in zip(setting.truth.images, film[1], strict=True):
+        for ours, image in zip(setting.truth.images, clip[1], strict=True):
             difference = np.abs(ours.astype(int) - crop(image, affine, SIZE))[setting.known]
-            assert difference.mean() < 12  # cut from a crop, not from the film: a little softer
+            assert difference.mean() < 12  # cut from a crop, not from the clip: a little softer
 
 
 def test_the_portrait_is_the_most_neutral_frame_that_the_driver_has_too(make_paired: MakePaired) -> None:
@@ -131,10 +131,10 @@ def test_what_the_truths_crop_does_not_hold_is_not_measured(make_paired: MakePai
     for crossing, setting in _settings(make_paired(2, 2)):
         portrait, truth = setting.portrait.affine, crossing.truth.affine
         for axis, line in ((0, setting.known.any(axis=0)), (1, setting.known.any(axis=1))):
-            # Middles of the 32 pixels across the portrait's crop, in the film; then the truth's first and last edge.
-            film = portrait[axis, 2] + portrait[0, 0] * ((np.arange(SIZE) + 0.5) * 48 / SIZE - 0.5)
+            # Middles of the 32 pixels across the portrait's crop, in the clip; then the truth's first and last edge.
+            clip = portrait[axis, 2] + portrait[0, 0] * ((np.arange(SIZE) + 0.5) * 48 / SIZE - 0.5)
             low, high = (truth[axis, 2] + truth[0, 0] * edge for edge in (-0.5, 47.5))
-            assert line.tolist() == ((film >= low) & (film <= high)).tolist()
+            assert line.tolist() == ((clip >= low) & (clip <= high)).tolist()
         assert setting.shared_area == pytest.approx(100 * setting.known.mean())
         assert 50 < setting.shared_area <= 100
         black = np.zeros_like(setting.truth.images)

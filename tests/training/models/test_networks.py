@@ -123,14 +123,14 @@ def test_the_score_is_v_times_row_plus_w0_plus_b(tiny_model: MakeModel) -> None:
     seen: list[Tensor] = []
     discriminator.blocks[-1].register_forward_hook(lambda module, args, out: seen.append(out))
     frame, image, rows = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32), torch.randn(2, 8)
-    verdict = discriminator(frame, image, rows)
+    output = discriminator(frame, image, rows)
     for number in range(2):
         vector = [max(float(channel.sum()), 0.0) for channel in seen[0][number]]
         weights = [float(row + w0) for row, w0 in zip(rows[number], discriminator.w0, strict=True)]
         by_hand = sum(v * w for v, w in zip(vector, weights, strict=True)) + 0.25
-        assert float(verdict.score[number]) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
+        assert float(output.score[number]) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
     # Two halvings and the last residual block; the attention between them is none.
-    assert [feature.shape[1:] for feature in verdict.features] == [(4, 16, 16), (8, 8, 8), (8, 8, 8)]
+    assert [feature.shape[1:] for feature in output.features] == [(4, 16, 16), (8, 8, 8), (8, 8, 8)]
     assert len(discriminator.blocks) == 4
 
 

@@ -64,7 +64,7 @@ def test_numbers_are_of_frames_with_a_face_and_the_others_are_counted(wanted: np
     assert values["landmark_error"] == pytest.approx(10, rel=1e-4)  # 3.2 of 32 px
     assert values["csim_source"] == values["csim_truth"] == pytest.approx(0.5)  # one is the person, one another
     assert values["lpips"] == 0  # heads of zero weigh nothing
-    assert detector.calls == 3  # equal pictures are looked at once
+    assert detector.calls == 3  # equal frames are detected once
     np.testing.assert_allclose(networks.features(drawn)[0], 100 / 127.5 - 1, rtol=1e-5)
 
 
