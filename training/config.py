@@ -1,4 +1,4 @@
-"""What a model is and how it is trained: frozen, JSON-able, checked. Defaults are those of arXiv 1905.08233."""
+"""Configuration of models and training: frozen, validated, stored as JSON. Defaults follow arXiv 1905.08233."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,12 +12,12 @@ Precision = Literal["float32", "bfloat16"]
 OnlineMotion = Literal["clips", "procedural"]
 
 SUPERSAMPLING = 2
-"""How many times as large as the networks see it a shot is that is warped. Three and four measured no better."""
+"""Side of a shot to warp, relative to the networks' image size. Factors of 3 and 4 measured no better."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything needed to rebuild the networks and to feed them the pictures they were trained on."""
+    """Everything needed to rebuild the networks and to prepare their inputs as in training."""
 
     image_size: int = 256
     """Height and width of the crop the networks see, pixels."""
@@ -27,15 +27,15 @@ class ModelConfig:
     """Output channels of the downsampling blocks of embedder and discriminator; the last is the size N of e."""
     num_bottleneck_blocks: int = 4
     attention_size_down: int = 32
-    """Height at which the downsampling parts attend to themselves, pixels; 0 for nowhere."""
+    """Height of the feature map with self-attention in the downsampling parts, pixels; 0 for none."""
     attention_size_up: int = 64
-    """The same for the generator's upsampling part."""
+    """The same in the generator's upsampling part."""
     warp_prior: bool = False
-    """Start from the nearest shot warped to the target's landmarks, and learn only what a warp cannot do."""
+    """Generate a correction of the nearest shot, warped to the target's landmarks."""
     raster: RasterConfig = field(default_factory=RasterConfig)
     crop: CropRule = field(default_factory=CropRule)
     detector: str = "mediapipe"
-    """Landmark detector the training data was marked with; another one draws other jaws."""
+    """Landmark detector of the training data; others place the points of the jaw differently."""
 
     def __post_init__(self) -> None:
         for name, channels in (("generator", self.generator_channels), ("embedder", self.embedder_channels)):
@@ -50,46 +50,48 @@ class ModelConfig:
     @property
     def frame_size(self) -> int:
         """Height and width of the pictures that an episode holds, pixels: larger than what the networks see where a
-        shot is warped, see `training.warp.warp.warp_at`."""
+        shot is warped, see `training.warp.apply.warp_with_field`."""
         return self.image_size * (SUPERSAMPLING if self.warp_prior else 1)
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms of section 3.2; the field's name is the term's name in code and in MLflow."""
+    """Weights of the loss terms of section 3.2; a field's name is the term's name in code and in MLflow."""
 
     content: float = 1.5e-1
-    """L1 between perceptual activations, in the units of a 0..255 network (see training.losses.perceptual)."""
+    """L1 between perceptual activations, on the scale of a network with 0..255 inputs (see
+    training.losses.perceptual)."""
     content_face: float = 2.5e-2
-    """The same for a network trained on faces, where there is one: see `TrainConfig.perceptual`."""
+    """The same for a network trained on faces, where there is one; see `TrainConfig.perceptual`."""
     adversarial: float = 1.0
     feature_matching: float = 10.0
     embedding_match: float = 10.0
     identity: float = 0.0
-    """Distance of the generated face from the true one for a recogniser (`training.losses.face_identity`): the squared
-    one of their embeddings and a third of the L1 between activations. At 0, the paper's, it is not computed."""
+    """Distance between generated and true face in a face recogniser (`training.losses.face_identity`): squared distance
+    of embeddings plus a third of the L1 between activations. Not computed at 0, the paper's value."""
     pixel: float = 0.0
-    """L1 between pixels in [-1, 1], which the paper has not: what keeps a network that starts from a warp from moving
-    away from the truth to look sharper. At 0 it is not computed."""
+    """L1 between pixels in [-1, 1], not in the paper. It keeps a network that starts from a warp from trading accuracy
+    for sharpness. Not computed at 0."""
     content_mouth: float = 0.0
-    """The content loss on the mouth alone (`training.losses.loss_networks`), which the paper has not: of a whole
-    picture a mouth is a twentieth (cf. the lips' losses of arXiv 2407.03168). At 0 it is not computed."""
+    """Content loss on a crop of the mouth (`training.losses.loss_networks`), not in the paper. The mouth is only a
+    twentieth of a frame (cf. the lip losses of arXiv 2407.03168). Not computed at 0."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How episodes are changed before they are shown. The paper's is none."""
+    """Random changes to an episode's frames. The paper uses none."""
 
     flip: bool = False
-    """Mirror every other episode, landmarks and all; like what follows, all K + 1 frames alike."""
+    """Mirror frames and landmarks of an episode with probability 1/2. This, `colour` and `affine` change all K + 1
+    frames of an episode alike."""
     colour: float = 0.0
-    """Brightness, in half-ranges, contrast and saturation change by up to this much: 0.1 is a little."""
+    """Largest change of brightness (in half of the value range), contrast and saturation (relative); 0.1 is mild."""
     affine: float = 0.0
-    """Turned by up to so many radians, scaled and shifted by up to this share of the picture: 0.05 is a little."""
+    """Largest rotation in radians, and largest relative scale and shift (fraction of the side); 0.05 is mild."""
     camera: float = 0.0
-    """Each frame of its own is brought nearer or farther by up to this much (natural logarithm of the scale), shifted
-    and turned by a third and a quarter of it: a camera in a hand. Half of the episodes get nothing, most others little:
-    0.2 is some in a few."""
+    """Imitate a hand-held camera: scale each frame of an episode by up to exp(±V), shift it by up to V/3 of the side
+    and rotate it by up to V/4 radians. Half of the episodes are unchanged, and most of the others change little
+    (strength is squared); 0.2 is moderate."""
 
     def __post_init__(self) -> None:
         for name, most in (("colour", 0.5), ("affine", 0.25), ("camera", 0.5)):
@@ -99,16 +101,16 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ExecutionConfig:
-    """How a step is computed on the hardware at hand; it may change when a run resumes."""
+    """How a step is executed; may differ when a run resumes."""
 
     precision: Precision = "float32"
-    """Of activations; weights, sums and losses stay in float32 (`bfloat16` is torch's autocast)."""
+    """Data type of activations (`bfloat16` is torch's autocast); weights, sums and losses stay in float32."""
     channels_last: bool = False
-    """Keep channels innermost in memory, as tensor cores want them."""
+    """Use the channels-last memory format, which tensor cores prefer."""
     compile: bool = False
-    """Compile the networks with torch.compile: minutes at the start, faster steps."""
+    """Compile the networks with torch.compile: takes minutes at the start, then steps are faster."""
     micro_batch: int | None = None
-    """Episodes a worker puts through the networks at once; the gradients of the rest are added up. None: all."""
+    """Episodes per forward pass of a worker; gradients are accumulated. None: the worker's whole share."""
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -117,24 +119,24 @@ class ExecutionConfig:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """People drawn while training (training.episodes.online), instead of a data set."""
+    """Synthetic people rendered during training (training.episodes.online), instead of a data set."""
 
     num_people: int = 100_000
-    """Each has an identity row, and is met again after all the others."""
+    """Number of people, each with its own identity row; an epoch visits each once."""
     seconds: float = 20.0
-    """Length of the motion that an episode's K + 1 frames are taken from, each from its own part of it."""
+    """Length of the motion from which an episode's K + 1 frames are sampled, one from each of K + 1 equal parts."""
     motion: OnlineMotion = "clips"
-    """`clips`: pieces of real films' motion, recombined, and procedural motion; `procedural`: the latter alone."""
+    """`clips`: recombined motion of real clips and procedural motion; `procedural`: procedural motion only."""
 
     reuse: int = 4
-    """Steps in a row that show the same pictures, in each with a target and an order drawn anew. Drawing people costs
-    several times what a training step does."""
+    """Number of consecutive steps that use the same frames, with another random target and order in each. Rendering
+    costs several times as much as a training step."""
     render_size: int | None = None
-    """Side of the pictures that crops are cut from, pixels. By default half as much again as the model's image size,
-    but no more than 256, or the model's size where that is more: a crop is about nine tenths of the picture."""
+    """Height and width of rendered frames, pixels. Default: 1.5 times the model's image size, but at most 256 or the
+    model's size, whichever is larger; a crop is about nine tenths of the frame."""
 
     def side(self, image_size: int) -> int:
-        """Of the pictures, for a model of this size."""
+        """Return the height and width of rendered frames for a model of this image size."""
         return self.render_size or min(image_size * 3 // 2, max(256, image_size))
 
     def __post_init__(self) -> None:
@@ -149,57 +151,59 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class InitialModel:
-    """The base model whose weights a run begins with."""
+    """The base model whose weights a run starts from."""
 
     version: str
     """sha256 of its manifest."""
     images_seen: int
-    """Target frames that it was trained on, and what it began with before it."""
+    """Target frames it was trained on, including those of the models it started from."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One meta-training run."""
+    """Configuration of a meta-training run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     perceptual: PerceptualNet = "vgg16"
-    """The paper's is `vgg19_vggface`, both of Caffe, whose weights have to be given; `alexnet` is for tests."""
+    """Network of the content loss. The paper uses `vgg19_vggface` (Caffe weights, which the user supplies); `alexnet`
+    is for tests."""
     vgg19_sha256: str | None = None
-    """Of the weights of `vgg19_vggface`; where they lie is no part of a configuration, what they are is."""
+    """sha256 of the weights of `vgg19_vggface`; their location is not part of the configuration."""
     vggface_sha256: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     num_shots: int = 8
-    """K: frames shown to the embedder beside the target."""
+    """K: number of frames that the embedder sees, the target not included."""
     episodes_per_step: int = 48
-    """Episodes of one step over all workers together; it does not change with their number."""
+    """Episodes per step, summed over all workers; independent of the number of workers."""
     num_steps: int = 75 * 145_569 // 48
-    """Generator updates; by default 75 epochs over VoxCeleb2's 145,569 videos, 48 of them a step: 227,451."""
+    """Generator updates; default: 75 epochs over VoxCeleb2's 145,569 videos at 48 per step, 227,451."""
     learning_rate: float = 5e-5
-    """Of embedder and generator."""
+    """Learning rate of embedder and generator."""
     learning_rate_discriminator: float = 2e-4
     discriminator_updates: int = 2
     """Discriminator updates per generator update."""
     ema_decay: float = 0.999
     ema_warm_up: bool = True
-    """Let the decay grow to `ema_decay` over the first updates, which a short run needs; the paper's is constant."""
+    """Let the decay grow to `ema_decay` over the first updates, which a short run needs; the paper's decay is
+    constant."""
     seed: int = 0
     log_every: int = 10
     sample_every: int = 1000
     checkpoint_every: int = 1000
     max_bad_steps: int = 20
-    """Consecutive steps with gradients that are not finite before the run goes back to its last checkpoint."""
+    """Consecutive steps with non-finite gradients after which the run rolls back to its last checkpoint."""
     max_rollbacks: int = 3
-    """Times it goes back there without reaching the next checkpoint before it gives up."""
+    """Consecutive rollbacks, without a new checkpoint in between, after which the run fails."""
     read_order: ReadOrder = "videos"
-    """How an epoch is shuffled: all videos at once, or shards, and videos within a window of them."""
+    """How an epoch is shuffled: all videos, or shards and then videos within a window of shards."""
     window_shards: int = 16
-    """Shards of a window of the order `shards`."""
+    """Number of shards in a window of the order `shards`."""
     engine: ExecutionConfig = field(default_factory=ExecutionConfig)
     online: SyntheticConfig | None = None
-    """People drawn while training; None reads a data set."""
+    """Synthetic people to render; None: read a data set."""
     start_from: InitialModel | None = None
-    """What lies before the first step; None for random weights. Where the model lies is no part of a configuration."""
+    """Initial weights; None: random. The model's location is not part of the configuration."""
 
     def __post_init__(self) -> None:
         counts = ("num_shots", "episodes_per_step", "num_steps", "log_every", "sample_every", "checkpoint_every")

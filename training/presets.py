@@ -11,9 +11,9 @@ _HELD_TO_PIXELS_AND_FACES = LossWeights(pixel=50.0, identity=60.0, content_mouth
 
 
 def paper() -> TrainConfig:
-    """FSTH-FT: 75 epochs over VoxCeleb2 at 256 px, with the embedding match, to be fine-tuned.
+    """FSTH-FT: 75 epochs over VoxCeleb2 at 256 px, with the embedding match, for use with fine-tuning.
 
-    All values are the paper's but the perceptual network: its weights have to be given (docs/fidelity.md).
+    All values follow the paper except the perceptual network, whose weights the user supplies (docs/fidelity.md).
     """
     model = ModelConfig(raster=RasterConfig(inner_lip=False))
     return TrainConfig(model=model, ema_warm_up=False, num_steps=75 * _VOXCELEB2_VIDEOS // 48)
@@ -25,7 +25,7 @@ def paper_ff() -> TrainConfig:
 
 
 def small() -> TrainConfig:
-    """128 px, half the channels, with the warp prior: what a single GPU trains in a day."""
+    """128 px, half the channels, with the warp prior; a single GPU trains it in a day."""
     model = ModelConfig(
         image_size=128,
         generator_channels=(32, 64, 128, 256),
@@ -38,7 +38,7 @@ def small() -> TrainConfig:
 
 
 def base() -> TrainConfig:
-    """96 px, a quarter of the channels, warp prior: hours of two CPU cores. That of the base model that comes along."""
+    """96 px, a quarter of the channels, warp prior; hours on two CPU cores. The bundled base model uses it."""
     model = replace(demo().model, image_size=96, attention_size_down=12, attention_size_up=24)
     return replace(
         demo(),
@@ -52,7 +52,7 @@ def base() -> TrainConfig:
 
 
 def demo() -> TrainConfig:
-    """64 px, a quarter of the channels, warp prior: about three minutes on two CPU cores."""
+    """64 px, a quarter of the channels, warp prior; about three minutes on two CPU cores."""
     model = ModelConfig(
         image_size=64,
         generator_channels=(16, 32, 64, 128),

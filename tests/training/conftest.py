@@ -25,8 +25,9 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
 from training.models.generator import Generator
+from training.warp.apply import WarpedShot, warp_with_field
+from training.warp.field import WarpField
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpedShot, WarpField, warp_at
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -79,8 +80,8 @@ def unbent() -> Callable[[Tensor, Tensor], WarpedShot]:
     """`unbent(pictures, landmark_images)`: shots, a person all over, warped to where they are."""
 
     def make(pictures: Tensor, landmark_images: Tensor) -> WarpedShot:
-        unbent = WarpField.smooth(torch.zeros(*pictures[:, 0].shape, 2))
-        return warp_at(make_shot(pictures, torch.ones_like(pictures[:, 0])), landmark_images, unbent)
+        unbent = WarpField.spline_only(torch.zeros(*pictures[:, 0].shape, 2))
+        return warp_with_field(make_shot(pictures, torch.ones_like(pictures[:, 0])), landmark_images, unbent)
 
     return make
 

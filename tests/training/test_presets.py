@@ -121,7 +121,7 @@ def test_the_papers_epochs(preset: object, epochs: int) -> None:
     assert videos / 145_569 == pytest.approx(epochs, abs=1e-3)
     assert TrainConfig().num_steps == paper().num_steps == 227_451
     documented = inspect.getsource(TrainConfig)
-    assert "145,569 videos, 48 of them a step: 227,451" in documented
+    assert "145,569 videos at 48 per step, 227,451" in documented
 
 
 def test_feed_forward_is_the_same_without_the_embedding_match_and_twice_as_long() -> None:

@@ -1,1 +1,1 @@
-"""Avatar + driving video -> video: retargeting, rendering, pasting back."""
+"""Animate an avatar with a driving video: retarget landmarks and gaze, generate frames, paste them back."""

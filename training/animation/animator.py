@@ -1,4 +1,4 @@
-"""A portrait redrawn with its landmarks moved: the networks at their own size, the picture at its own resolution."""
+"""Generate frames of a portrait with moved landmarks, at the resolution of the portrait."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,29 +13,31 @@ from torch import Tensor
 from pipelines.faces.crop import to_crop
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
-from training.animation.upsample import corrected, enlarged, faded, feather
+from training.animation.upsample import apply_correction, enlarge, fade_to_border, feather
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 from training.images import resize_points, resize_square, to_images
 from training.models.generator import GeneratedFrame
+from training.warp.apply import WarpedShot, warp_full_resolution, warp_with_field
+from training.warp.control_points import REACH, control_points
 from training.warp.eyes import Gaze
+from training.warp.field import warp_field
 from training.warp.matted_shot import to_shots
-from training.warp.warp import REACH, WarpedShot, control_points, warp_at, warp_field, warp_finely
 
 _BATCH = 8
 
 
 class Cancelled(Exception):
-    """The caller asked to stop; nothing was left at the output path."""
+    """The caller cancelled; there is no output."""
 
 
 class Animator:
-    """Draws an avatar's canvas with its landmarks moved to `targets` (canvas pixels) and its irises to `gaze`
-    (`pipelines.faces.head_pose.gaze`; where they are, if there is none), batch after batch.
+    """Generates an avatar's canvas with its landmarks at `targets` (canvas pixels) and its gaze at `gaze`
+    (`pipelines.faces.head_pose.gaze`; None: unchanged), in batches.
 
-    Two squares matter: the *crop* the networks see, and the *region* around it, `REACH` times as large, beyond which
-    nothing moves. Without a warp prior they are the same.
+    There are two squares: the *crop*, which is the networks' input, and the *region* around it, `REACH` times as large,
+    beyond which nothing moves. Without a warp prior they are the same.
     """
 
     def __init__(
@@ -69,12 +71,12 @@ class Animator:
         self.source_image = self._landmark_images(self.source)
 
     def shape(self, frame: Literal["full", "crop"]) -> tuple[int, int]:
-        """Height and width of the frames drawn: even, as H.264 wants them."""
+        """Return height and width of the output: even, as H.264 requires."""
         shape = self.fine[self.crop, self.crop].shape if frame == "crop" else self.canvas.image.shape
         return shape[0] // 2 * 2, shape[1] // 2 * 2
 
     def frames(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
-        """The moving region, frame by frame; `[crop, crop]` of it is what the networks see.
+        """Yield the moving region of each frame; its part `[crop, crop]` is the networks' crop.
 
         Raises:
             Cancelled: `cancelled()` became true.
@@ -82,32 +84,32 @@ class Animator:
         for first in range(0, len(self.targets), _BATCH):
             if cancelled():
                 raise Cancelled
-            yield from to_images(self.draw(slice(first, first + _BATCH)))
+            yield from to_images(self.generate(slice(first, first + _BATCH)))
 
     @torch.inference_mode()
-    def draw(self, frames: slice) -> Float[Tensor, "batch 3 side side"]:
-        """The region at the canvas's own resolution, in these frames."""
+    def generate(self, frames: slice) -> Float[Tensor, "batch 3 side side"]:
+        """Generate the region at the canvas's resolution for the given frames."""
         targets = self.targets[frames]
         size, batch = self.avatar.config.image_size, len(targets)
         images = self._landmark_images(targets)
         adain = self.avatar.adain_values.expand(batch, -1)
         if not self.avatar.config.warp_prior:
-            return enlarged(self._timed(images, adain, None).frame, self.side)
+            return enlarge(self._timed(images, adain, None).frame, self.side)
         source = torch.from_numpy(control_points(self.source, size)).expand(batch, -1, -1)
         target = torch.from_numpy(control_points(targets, size))
-        whole = warp_field(source, target, extent=REACH, gaze=self._turn(frames))
+        whole = warp_field(source, target, extent=REACH, gaze=self._gaze(frames))
         inner = whole.inner
         coarse_frame, source_image = (x.expand(batch, -1, -1, -1) for x in (self.coarse_frame, self.source_image))
-        warped = warp_at(coarse_frame, source_image, inner)
-        drawn = self._timed(images, adain, warped)
-        assert drawn.parts is not None
-        # What lies beyond the crop the network has not seen: there the warp alone says where things move.
-        moved = (drawn.parts.field.spline - inner.spline).permute(0, 3, 1, 2)
-        moved_bend = replace(whole, spline=whole.spline + faded(moved, whole.border).permute(0, 2, 3, 1))
-        fine = warp_finely(self.fine_frame.expand(batch, -1, -1, -1), moved_bend)
-        return corrected(fine, drawn.frame, drawn.parts.moved, round(size * (REACH - 1) / 2))
+        warped = warp_with_field(coarse_frame, source_image, inner)
+        generated = self._timed(images, adain, warped)
+        assert generated.parts is not None
+        # Outside the crop, which is all that the network sees, only the warp determines the motion.
+        change = (generated.parts.field.spline - inner.spline).permute(0, 3, 1, 2)
+        field = replace(whole, spline=whole.spline + fade_to_border(change, whole.border).permute(0, 2, 3, 1))
+        fine = warp_full_resolution(self.fine_frame.expand(batch, -1, -1, -1), field)
+        return apply_correction(fine, generated.frame, generated.parts.moved, round(size * (REACH - 1) / 2))
 
-    def _turn(self, frames: slice) -> Gaze | None:
+    def _gaze(self, frames: slice) -> Gaze | None:
         if self.gaze is None or self.canvas.gaze is None:
             return None
         target = torch.from_numpy(self.gaze[frames])
@@ -115,29 +117,29 @@ class Animator:
 
     def _timed(self, images: Tensor, adain: Tensor, warped: WarpedShot | None) -> GeneratedFrame:
         started = time.perf_counter()
-        drawn: GeneratedFrame = self.avatar.generator(images, adain, warped)
+        generated: GeneratedFrame = self.avatar.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started
-        return drawn
+        return generated
 
     def _landmark_images(self, points: Float[np.ndarray, "batch 68 2"]) -> Float[Tensor, "batch 3 h w"]:
         config = self.avatar.config
         return rasterize_batch(torch.from_numpy(points), config.image_size, config.raster)
 
-    def paste(self, drawn: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "height width 3"]:
-        """The whole picture with the moving region faded into it."""
+    def paste(self, region: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "height width 3"]:
+        """Blend the generated region into the whole picture."""
         picture = self.canvas.image.copy()
         height, width = picture.shape[:2]
         top, left = max(self.top, 0), max(self.left, 0)
         bottom, right = min(self.top + self.side, height), min(self.left + self.side, width)
         rows, columns = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
         share = self.mask[rows, columns, None]
-        still = picture[top:bottom, left:right]
-        picture[top:bottom, left:right] = np.rint(share * drawn[rows, columns] + (1 - share) * still).astype(np.uint8)
+        old = picture[top:bottom, left:right]
+        picture[top:bottom, left:right] = np.rint(share * region[rows, columns] + (1 - share) * old).astype(np.uint8)
         return picture
 
 
 def _crop_square(canvas: Portrait, config: ModelConfig) -> tuple[int, int, int]:
-    """Side (even), left and top of the model's crop of the canvas, on whole pixels."""
+    """Return side (even), left and top of the model's crop of the canvas, in whole pixels."""
     affine = canvas.affine(config, 2)
     side = max(round(float(affine[0, 0])), 16) * 2
     left, top = affine[:, 2] - 0.5 * affine[0, 0] + 0.5
@@ -155,7 +157,7 @@ def _matte(
 def _cut(
     image: UInt8[np.ndarray, "height width 3"], left: int, top: int, side: int
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """A square on whole pixels; beyond the picture its edge continues."""
+    """Cut out a square; beyond the image the edge is replicated."""
     height, width = image.shape[:2]
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)

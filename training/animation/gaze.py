@@ -1,23 +1,23 @@
-"""Where a portrait looks while a driver moves it: its own gaze, changed as the driver's changes.
+"""Retarget gaze: the portrait's own gaze, changed as the driver's changes.
 
-Gaze is where the irises lie in their eyes (`pipelines.faces.head_pose.gaze`). Both eyes turn alike, by the mean of the
-driver's two: that is steadier than either, and nobody squints.
+Gaze is the position of the irises in their eyes (`pipelines.faces.head_pose.gaze`). Both eyes turn by the mean change
+of the driver's two, which is less noisy than either and cannot cause a squint.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines.faces.head_pose import eye_openness, fit_pose
-from training.animation.retarget import MotionOptions, bent_within, chosen_neutral
+from training.animation.retarget import MotionOptions, resolve_neutral_frame, soft_limit
 from training.animation.smoothing import fill_gaps, one_euro
 
-_SHUT = 0.12  # lids over eye width: below it irises are guessed
-_REST = 4  # one frame in so many, those with the head turned most like the neutral one's, tells the gaze at rest
+_SHUT = 0.12  # gap of lids, relative to the eye's width, below which a detector only guesses the iris
+_REST_FRACTION = 4  # the gaze at rest is taken from 1/4 of the frames, with head poses nearest to the neutral frame's
 _FACE_WIDTH = 5.0  # in widths of an eye
-# How far an iris goes, in widths of its eye: sidewards to these places, and so much up and down. What lies further
-# round the eyeball the portrait does not show.
-_LEFTMOST, _RIGHTMOST, _UP_AND_DOWN = 0.24, 0.76, 0.1
-_LEAST_ROOM = 0.02
+# Range of an iris in widths of its eye: across, and up or down from its position. The portrait shows no more of the
+# eyeball.
+_LEFTMOST, _RIGHTMOST, _MAX_VERTICAL = 0.24, 0.76, 0.1
+_MIN_ROOM = 0.02  # range that is always allowed, also for an iris outside these limits
 
 
 def retarget_gaze(
@@ -27,19 +27,19 @@ def retarget_gaze(
     fps: float,
     options: MotionOptions,
 ) -> Float[np.ndarray, "frames 2 2"]:
-    """Where the source's irises go in each driver frame.
+    """Return the source's gaze for each driver frame.
 
     Args:
-        driver: the driver's gaze; NaN where it is not known.
-        landmarks: the driver's. Shut eyes look nowhere: what was before and what comes after are joined.
+        driver: the driver's gaze; NaN where it is unknown.
+        landmarks: the driver's landmarks; the gaze of shut eyes is interpolated between frames with open eyes.
     """
     known = np.isfinite(driver).all(axis=(1, 2)) & (eye_openness(landmarks).min(axis=1) > _SHUT)
     if not known.any():
         return np.repeat(source[None], len(driver), axis=0)
     both = one_euro(fill_gaps(driver.mean(axis=1, keepdims=True), known), fps, options.smoothing, _FACE_WIDTH)
     change = options.gaze * (both - np.median(both[_at_rest(landmarks, known, options)], axis=0))
-    across = bent_within(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _LEAST_ROOM)
-    down = bent_within(change[..., 1], _UP_AND_DOWN, _UP_AND_DOWN, _LEAST_ROOM)
+    across = soft_limit(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _MIN_ROOM)
+    down = soft_limit(change[..., 1], _MAX_VERTICAL, _MAX_VERTICAL, _MIN_ROOM)
     moved: np.ndarray = source + np.stack(np.broadcast_arrays(across, down), axis=-1)
     return moved.astype(np.float32)
 
@@ -47,13 +47,14 @@ def retarget_gaze(
 def _at_rest(
     landmarks: Float[np.ndarray, "frames 68 2"], known: Bool[np.ndarray, "frames"], options: MotionOptions
 ) -> Bool[np.ndarray, "frames"]:
-    """The frames in which the driver looks as at rest: the head as in the neutral frame, the eyes open.
+    """Return the frames with open eyes whose head pose is nearest to the neutral frame's.
 
-    One frame alone may be a glance aside, and all of them a head that turns and eyes that stay on the camera.
+    The neutral frame alone may be a glance aside; and over all frames a head may turn while its eyes stay on the
+    camera.
     """
     pose = fit_pose(landmarks)
     angles = np.stack([pose.yaw, pose.pitch], axis=-1)
-    turned = np.linalg.norm(angles - angles[chosen_neutral(landmarks, options)], axis=-1)
-    least = np.sort(turned[known])[(known.sum() - 1) // _REST]
-    rest: np.ndarray = known & (turned <= least)
+    rotation = np.linalg.norm(angles - angles[resolve_neutral_frame(landmarks, options)], axis=-1)
+    threshold = np.sort(rotation[known])[(known.sum() - 1) // _REST_FRACTION]
+    rest: np.ndarray = known & (rotation <= threshold)
     return rest

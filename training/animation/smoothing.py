@@ -1,4 +1,4 @@
-"""Smooth landmark tracks over time and fill their gaps."""
+"""Temporal smoothing of landmark tracks, and interpolation of gaps."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -7,12 +7,13 @@ from jaxtyping import Bool, Float
 def one_euro(
     values: Float[np.ndarray, "frames points 2"], fps: float, strength: float, face_width: float | None = None
 ) -> Float[np.ndarray, "frames points 2"]:
-    """One-Euro filter (Casiez et al., CHI 2012): smooths a still face, lets a blink through.
+    """One-Euro filter (Casiez et al., CHI 2012): smooths a still face but preserves fast motion such as blinks.
 
-    Cut-off is `min_cutoff + beta * speed`, with speed in face widths per second, so that picture size does not matter.
+    The cut-off is `min_cutoff + beta * speed`, with speed in face widths per second, independent of resolution.
 
     Args:
-        face_width: in the points' unit; by default that of the points themselves.
+        strength: in [0, 1]; 0 returns `values` unchanged.
+        face_width: in the points' unit; default: the median extent of the points.
     """
     if strength == 0 or len(values) < 2:
         return values
@@ -24,7 +25,7 @@ def one_euro(
     for frame in range(1, len(values)):
         raw = np.linalg.norm(values[frame] - values[frame - 1], axis=-1, keepdims=True) * fps / face_width
         speed += speed_share * (raw - speed)
-        # A fast part must not wait for the slow average of its own speed: a blink is over in four frames.
+        # Use the raw speed if it is higher than its average, which is too slow for a blink of four frames.
         share = _share(min_cutoff + beta * np.maximum(speed, raw), fps)
         smooth[frame] = smooth[frame - 1] + share * (values[frame] - smooth[frame - 1])
     return smooth
@@ -33,7 +34,7 @@ def one_euro(
 def fill_gaps(
     points: Float[np.ndarray, "frames points 2"], found: Bool[np.ndarray, "frames"]
 ) -> Float[np.ndarray, "frames points 2"]:
-    """Straight lines through frames where the face was lost; the first and last known face hold at the ends.
+    """Interpolate linearly over frames without a face; extend the first and last known face to the ends.
 
     Raises:
         ValueError: the face was found in no frame.
@@ -48,6 +49,6 @@ def fill_gaps(
 
 
 def _share(cutoff: float | Float[np.ndarray, "points 1"], fps: float) -> Float[np.ndarray, "..."]:
-    """How much of a new value a first-order low pass of this cut-off (Hz) takes."""
+    """Return the smoothing factor of a first-order low-pass filter with this cut-off (Hz)."""
     rate = 2 * np.pi * np.asarray(cutoff) / fps
     return np.asarray(rate / (rate + 1))

@@ -1,4 +1,4 @@
-"""Network output at the source image's resolution: guided upsampling and feathered edges."""
+"""Bring network output to the portrait's resolution: guided upsampling and feathered edges."""
 
 import numpy as np
 import torch
@@ -6,34 +6,32 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-_FEATHER = 0.06  # of a square's side: where what moves fades into what does not
+_FEATHER = 0.06  # width of the transition from moving to static parts, relative to the square's side
+_GUIDE_EPS = 2e-3  # regularisation of the guided filter
 
 
-_GUIDE_EPS = 2e-3
-
-
-def enlarged(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
-    """A picture of the published form, which has no finer one to start from; in [-1, 1]."""
+def enlarge(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
+    """Upsample a frame in [-1, 1] by bicubic interpolation, for the published form, which has no finer guide."""
     return F.interpolate(frame, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
-def corrected(
+def apply_correction(
     fine: Float[Tensor, "batch 3 H W"],
     frame: Float[Tensor, "batch 3 h w"],
     moved: Float[Tensor, "batch 3 h w"],
     border: int = 0,
 ) -> Float[Tensor, "batch 3 H W"]:
-    """A fine picture with what the network paints over the coarse one, all in [-1, 1].
+    """Add the network's change of the moved shot (`frame - moved`) to the full-resolution warp `fine`; all in [-1, 1].
 
-    What it adds fades out towards the border of the crop it knows, beyond which `fine` shows as many coarse pixels
-    more as `border` says.
+    The change fades out towards the border of the networks' crop. `fine` extends beyond that crop by `border` pixels of
+    the network's size on each side.
     """
     guide = F.pad(moved, [border] * 4, mode="replicate")
-    return (fine + guided_upsample(faded(frame - moved, border), guide, fine)).clamp(-1, 1)
+    return (fine + guided_upsample(fade_to_border(frame - moved, border), guide, fine)).clamp(-1, 1)
 
 
-def faded(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Tensor, "batch channels h2 w2"]:
-    """What the network changes, falling to nothing at the border of its crop, and nothing in `border` pixels around."""
+def fade_to_border(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Tensor, "batch channels h2 w2"]:
+    """Fade a change to zero at the border of its crop, and pad it with `border` zeros on each side."""
     fade = torch.from_numpy(feather(change.shape[-1])).to(change.device)
     return F.pad(fade * change, [border] * 4)
 
@@ -41,10 +39,10 @@ def faded(change: Float[Tensor, "batch channels h w"], border: int) -> Float[Ten
 def guided_upsample(
     values: Float[Tensor, "batch 3 h w"], guide: Float[Tensor, "batch 3 h w"], fine: Float[Tensor, "batch 3 H W"]
 ) -> Float[Tensor, "batch 3 H W"]:
-    """Upsample along the edges of a finer picture: fast guided filter (He and Sun, arXiv 1505.00996).
+    """Upsample along the edges of a finer image: fast guided filter (He and Sun, arXiv 1505.00996).
 
-    `values` is fitted as `a * guide + b` in small windows; where the guide is flat, `a` vanishes and the plain mean of
-    `values` is added, so that the finer picture keeps its grain.
+    `values` is fitted as `a * guide + b` in small windows. Where the guide is flat, `a` vanishes and the mean of
+    `values` is used, so that the finer image keeps its grain.
     """
 
     def mean(x: Tensor) -> Tensor:
@@ -53,7 +51,7 @@ def guided_upsample(
     mean_guide, mean_values = mean(guide), mean(values)
     covariance = mean(guide * values) - mean_guide * mean_values
     a = covariance / (mean(guide * guide) - mean_guide.square() + _GUIDE_EPS)
-    # Against the grain at most: the correction may remove the guide's structure, not invert or amplify it.
+    # The correction may remove the guide's structure, but not invert or amplify it.
     a = a.clamp(-1, 1)
     b = mean_values - a * mean_guide
     size = fine.shape[-2:]
@@ -62,7 +60,7 @@ def guided_upsample(
 
 
 def feather(side: int) -> Float[np.ndarray, "side side"]:
-    """One inside, falling to zero at the border."""
+    """Return a mask that is 1 inside and falls smoothly to 0 at the border."""
     depth = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     ramp = np.clip(depth / (_FEATHER * side), 0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)

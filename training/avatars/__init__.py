@@ -1,1 +1,1 @@
-"""One or a few pictures of a person -> an avatar."""
+"""Make an avatar from one or a few pictures of a person."""

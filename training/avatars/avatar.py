@@ -1,4 +1,4 @@
-"""An avatar: one person's fine-tuned generator and the pictures it was made from."""
+"""Avatars: one person's fine-tuned generator and the pictures it was made from; reading and writing."""
 
 import io
 import json
@@ -25,7 +25,7 @@ _ADAIN = "adain_values"
 
 @dataclass(frozen=True)
 class Avatar:
-    """psi and psi' of one person (section 3.3), and the portraits a warp starts from."""
+    """psi and psi' of one person (section 3.3), and the portraits that are warped."""
 
     config: ModelConfig
     generator: Generator
@@ -34,25 +34,27 @@ class Avatar:
     steps: int
     """Fine-tuning updates; 0 is feed-forward."""
     base_version: str
-    """Version of the base model bundle."""
+    """Version of the base model bundle (sha256 of its manifest)."""
 
     @property
     def canvas(self) -> Portrait:
-        """The portrait that is animated: the most frontal one."""
+        """The portrait to animate: the most frontal one."""
         poses = fit_pose(np.stack([portrait.landmarks for portrait in self.portraits]))
         return self.portraits[int((np.abs(poses.yaw) + np.abs(poses.roll)).argmin())]
 
 
 @dataclass(frozen=True)
-class _PortraitFacts:
+class _PortraitEntry:
+    """A portrait in the avatar's manifest."""
+
     name: str
     sha256: str
     landmarks: list[tuple[float, float]]
     gaze: tuple[tuple[float, float], tuple[float, float]] | None = None
-    """None where the detector sees no irises, and in avatars made before it was kept."""
+    """None if the detector finds no irises, and in avatars whose manifest does not record it."""
 
     @classmethod
-    def of(cls, portrait: Portrait) -> "_PortraitFacts":
+    def of(cls, portrait: Portrait) -> "_PortraitEntry":
         gaze = None
         if portrait.gaze is not None:
             right, left = _pairs(portrait.gaze)
@@ -65,20 +67,22 @@ class _PortraitFacts:
 
 
 @dataclass(frozen=True)
-class _Facts:
+class _Manifest:
+    """The avatar's manifest, without the hashes of files."""
+
     schema_version: int
     config: ModelConfig
     steps: int
     base_version: str
-    portraits: list[_PortraitFacts]
+    portraits: list[_PortraitEntry]
     consent: str | None
 
 
 def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
-    """Write an avatar's folder, its manifest last.
+    """Write an avatar's files to the folder `url`, the manifest last.
 
     Args:
-        consent: the statement of the person shown, or of who holds the rights; kept with the avatar.
+        consent: statement of the person shown or of the owner of the rights; stored in the manifest.
     """
     weights = avatar.generator.state_dict() | {_ADAIN: avatar.adain_values}
     files = {_WEIGHTS: safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})}
@@ -86,39 +90,39 @@ def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
         sink = io.BytesIO()
         Image.fromarray(portrait.image).save(sink, "PNG", compress_level=3)
         files[f"portrait-{number}.png"] = sink.getvalue()
-    facts = _Facts(
+    manifest = _Manifest(
         schema_version=SCHEMA_VERSION,
         config=avatar.config,
         steps=avatar.steps,
         base_version=avatar.base_version,
-        portraits=[_PortraitFacts.of(portrait) for portrait in avatar.portraits],
+        portraits=[_PortraitEntry.of(portrait) for portrait in avatar.portraits],
         consent=consent,
     )
-    write_with_manifest(url, files, **asdict(facts))
+    write_with_manifest(url, files, **asdict(manifest))
 
 
 def load_avatar(url: str) -> Avatar:
-    """Read an avatar back.
+    """Read an avatar.
 
     Raises:
-        FileNotFoundError: there is no avatar at `url`.
-        ValueError: a file is damaged, or no avatar's.
+        FileNotFoundError: there is nothing at `url`.
+        ValueError: it is no avatar, or a file is damaged.
     """
     files = read_with_manifest(url)
     try:
         raw = json.loads(files[MANIFEST])
-        facts = TypeAdapter(_Facts).validate_python({name: raw[name] for name in raw if name != "sha256"})
+        manifest = TypeAdapter(_Manifest).validate_python({name: raw[name] for name in raw if name != "sha256"})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{url}/{MANIFEST} is no avatar's: {where}: {first['msg']}") from None
-    if facts.schema_version != SCHEMA_VERSION:
-        raise ValueError(f"{url} has avatar schema {facts.schema_version}, this version reads {SCHEMA_VERSION}")
-    pictures = [f"portrait-{number}.png" for number in range(len(facts.portraits))]
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{url}/{MANIFEST} is no avatar's: {field}: {first['msg']}") from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise ValueError(f"{url} has avatar schema {manifest.schema_version}, this version reads {SCHEMA_VERSION}")
+    pictures = [f"portrait-{number}.png" for number in range(len(manifest.portraits))]
     for name in (_WEIGHTS, *pictures):
         if name not in files:
             raise ValueError(f"{url}/{MANIFEST} names no {name}")
-    generator = Generator(facts.config)
+    generator = Generator(manifest.config)
     try:
         weights = safetensors.torch.load(files[_WEIGHTS])
     except SafetensorError as error:
@@ -128,11 +132,11 @@ def load_avatar(url: str) -> Avatar:
     adain_values = weights.pop(_ADAIN)
     load_weights(generator, safetensors.torch.save(weights), f"{url}/{_WEIGHTS}")
     portraits = tuple(
-        of_one.portrait(_read_png(files[name], f"{url}/{name}"))
-        for name, of_one in zip(pictures, facts.portraits, strict=True)
+        entry.portrait(_read_png(files[name], f"{url}/{name}"))
+        for name, entry in zip(pictures, manifest.portraits, strict=True)
     )
     generator.eval().requires_grad_(False)
-    return Avatar(facts.config, generator, adain_values, portraits, facts.steps, facts.base_version)
+    return Avatar(manifest.config, generator, adain_values, portraits, manifest.steps, manifest.base_version)
 
 
 def _pairs(points: Float[np.ndarray, "points 2"]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""Pictures of a person to animate: read, face found, cropped as the model was trained."""
+"""Portraits: pictures of a person to animate, with the landmarks of the face, and their crop for a model."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from training.images import resize_points
 
 @dataclass(frozen=True)
 class Portrait:
-    """A whole picture (RGB 0..255), the 68 points of the one face in it that is to move (pixels), and where it looks
-    (`pipelines.faces.head_pose.gaze`) if the detector tells."""
+    """A picture (RGB 0..255), the 68 landmarks of the face to animate (pixels), and its gaze
+    (`pipelines.faces.head_pose.gaze`) if the detector provides it."""
 
     image: UInt8[np.ndarray, "height width 3"]
     landmarks: Float[np.ndarray, "68 2"]
@@ -28,26 +28,26 @@ class Portrait:
     gaze: Float[np.ndarray, "2 2"] | None = None
 
     def affine(self, config: ModelConfig, size: int) -> Float64[np.ndarray, "2 3"]:
-        """Crop of `size` px -> picture, by the model's own rule."""
+        """Return the transform from a crop of `size` px to the picture, by the model's crop rule."""
         return crop_affine(self.landmarks[None], config.crop, size)
 
     def crop(
         self, config: ModelConfig, size: int
     ) -> tuple[UInt8[np.ndarray, "size size 3"], Float[np.ndarray, "68 2"]]:
-        """The crop the networks see and its landmarks in crop pixels."""
+        """Return the networks' crop at `size` px, and its landmarks in crop pixels."""
         affine = self.affine(config, size)
         return crop(self.image, affine, size), to_crop(self.landmarks, affine)
 
 
 def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: int | None = None) -> list[Portrait]:
-    """Read pictures and find the face in each; the same picture given twice counts once.
+    """Read pictures and detect the face in each. Duplicates (by content) are dropped.
 
     Args:
-        face: which face, counted from the largest; by default the largest.
+        face: index of the face, the largest being 0; default: the largest.
 
     Raises:
         FileNotFoundError: a path does not exist.
-        ValueError: a file is no picture, shows no face, or has fewer faces than asked for; the message names it.
+        ValueError: a file is no picture, shows no face, or has no face of this index; the message names the file.
     """
     portraits: dict[str, Portrait] = {}
     for path in paths:
@@ -69,8 +69,8 @@ def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: in
     return list(portraits.values())
 
 
-def scaled(portrait: Portrait, max_size: int) -> Portrait:
-    """The portrait, shrunk so that its longer side is at most `max_size`."""
+def shrink_portrait(portrait: Portrait, max_size: int) -> Portrait:
+    """Shrink a portrait so that its longer side is at most `max_size` pixels."""
     height, width = portrait.image.shape[:2]
     scale = max_size / max(height, width)
     if scale >= 1:

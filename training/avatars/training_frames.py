@@ -1,4 +1,4 @@
-"""What a fine-tuning trains on: crops of the portraits, their pairs and warped variants."""
+"""Training data of fine-tuning: pairs of portraits, or variants of each, with landmark images and warps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,32 +25,26 @@ from pipelines.faces.person_matte import PersonSegmenter
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 from training.images import matte_tensor, resize_points, to_images, to_tensor
+from training.warp.apply import WarpedShot, warp_person, warp_shot
+from training.warp.control_points import control_points, unit_points
+from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import make_shot
 from training.warp.source_choice import warp_distances
-from training.warp.warp import WarpedShot, WarpField, control_points, unit_points, warp_field, warp_person, warp_shot
 
 _VARIANTS_PER_PORTRAIT = 6
-
-
-_ENOUGH_FOR_PAIRS = 4  # pictures, of which every fourth is held out as a target
-
-
-_SOURCES_EACH = 3  # the nearest others of a target: what drawing starts from. Far ones teach to distrust the warp
-
-
-_SAME_SCENE = 0.2  # mean distance in [-1, 1] of a picture to another bent to it, beyond which light or clothes differ
-
-
-_FINE = 4  # variants are warped at this multiple of the network's size, so that sampling twice does not blur
+_MIN_PAIRED_PORTRAITS = 4  # fewer make no pairs; every fourth is held out as a target
+_SOURCES_PER_TARGET = 3  # the nearest other portraits, as at inference; distant sources teach distrust of the warp
+_MAX_SCENE_DIFFERENCE = 0.2  # mean |warped source - target| in [-1, 1]; more means other light or clothes
+_SUPERSAMPLING = 4  # resolution of variants relative to the network's: they are sampled twice, which would blur
 
 
 @dataclass(frozen=True)
 class TrainingFrames:
-    """Targets with what the generator sees of them, [-1, 1], and what critics see in them."""
+    """Targets with the generator's inputs, frames in [-1, 1], and the loss networks' activations of the targets."""
 
     target: Float[Tensor, "batch 3 h w"]
     landmarks: Float[Tensor, "batch 68 2"]
-    """The targets', in [-1, 1] across the edges."""
+    """Of the targets, in [-1, 1] across the edges."""
     landmark_image: Float[Tensor, "batch 3 h w"]
     warped: WarpedShot | None
     activations: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
@@ -65,17 +59,17 @@ class TrainingFrames:
 
 @dataclass(frozen=True)
 class _Crops:
-    """The pictures as the networks see them; landmarks in pixels."""
+    """Crops of portraits at the networks' size and at the warp's; landmarks in pixels of each."""
 
     fine: Float[Tensor, "shots 3 fine fine"]
-    """As large as a warp wants them: `ModelConfig.frame_size`."""
+    """At the warp's size, `ModelConfig.frame_size`."""
     fine_landmarks: Float[np.ndarray, "shots 68 2"]
     frames: Float[Tensor, "shots 3 h w"]
     landmarks: Float[np.ndarray, "shots 68 2"]
     landmark_images: Float[Tensor, "shots 3 h w"]
 
 
-def cut_crops(
+def crop_portraits(
     config: ModelConfig, portraits: Sequence[Portrait], affines: Sequence[Float64[np.ndarray, "2 3"]]
 ) -> _Crops:
     size, fine_size = config.image_size, config.frame_size
@@ -95,15 +89,15 @@ def _shots(
     return make_shot(frames, matte_tensor(mattes, frames.device))
 
 
-def training_frames(
+def make_training_frames(
     config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator, num_steps: int | None
 ) -> tuple[TrainingFrames, TrainingFrames] | None:
-    """Training and held-out frames: with a warp prior and enough frames of a film pairs of them, else variants.
+    """Return training and held-out frames: pairs, with a warp prior and enough frames of one clip, else variants.
 
-    None where variants may do harm, and nobody asked for steps.
+    Returns None with a warp prior when pairs are not possible and `num_steps` is None: variants may do harm there.
     """
     one_size = len({portrait.image.shape for portrait in portraits}) == 1
-    if config.warp_prior and one_size and len(portraits) >= _ENOUGH_FOR_PAIRS:
+    if config.warp_prior and one_size and len(portraits) >= _MIN_PAIRED_PORTRAITS:
         pairs = _pairs(config, portraits, hold_out=num_steps is None)
         if pairs is not None:
             return pairs
@@ -115,29 +109,29 @@ def training_frames(
 def _pairs(
     config: ModelConfig, portraits: Sequence[Portrait], *, hold_out: bool
 ) -> tuple[TrainingFrames, TrainingFrames] | None:
-    """Each picture as the target of those nearest to it, bent, which is what animating will ask for.
+    """Pair each picture, as the target, with the nearest others, warped to it, as in animation.
 
-    To `hold_out` makes every fourth a target of the check alone; it is a source all the same. None where the pictures
-    are not of one scene: another light or other clothes are nothing to learn to paint.
+    With `hold_out`, every fourth picture is a target of the held-out frames only; it still serves as a source. Returns
+    None if the pictures are not of one scene: changes of light and clothes are not to be learned.
     """
     total = len(portraits)
-    # One crop for all, as training has it for a clip: what surrounds the head stays where it is.
+    # One crop for all, as for a clip in training, so that the background stays in place.
     affine = crop_affine(np.stack([portrait.landmarks for portrait in portraits]), config.crop, config.frame_size)
-    crops = cut_crops(config, portraits, [affine] * total)
+    crops = crop_portraits(config, portraits, [affine] * total)
     distances = warp_distances(crops.landmarks, crops.landmarks, config.image_size)
     np.fill_diagonal(distances, np.inf)
-    sources = distances.argsort(axis=1)[:, :_SOURCES_EACH].reshape(-1)
-    targets = np.arange(total).repeat(_SOURCES_EACH)
+    sources = distances.argsort(axis=1)[:, :_SOURCES_PER_TARGET].reshape(-1)
+    targets = np.arange(total).repeat(_SOURCES_PER_TARGET)
     points = torch.from_numpy(control_points(crops.landmarks, config.image_size))
     shots = _shots(PersonSegmenter(), crops.fine, crops.fine_landmarks)
     warped = warp_shot(shots[sources], crops.landmark_images[sources], points[sources], points[targets])
     frames = TrainingFrames(
         crops.frames[targets], points[targets, :NUM_LANDMARKS], crops.landmark_images[targets], warped
     )
-    alike = (warped.frame[:, :3] - frames.target).abs().mean(dim=(1, 2, 3)) < _SAME_SCENE
-    is_held_out = torch.from_numpy(targets % _ENOUGH_FOR_PAIRS == _ENOUGH_FOR_PAIRS - 1) & hold_out
-    train, held_out = frames[alike & ~is_held_out], frames[alike & is_held_out]
-    if alike.sum() < len(alike) / 2 or (hold_out and not len(held_out.target)):
+    same_scene = (warped.frame[:, :3] - frames.target).abs().mean(dim=(1, 2, 3)) < _MAX_SCENE_DIFFERENCE
+    is_held_out = torch.from_numpy(targets % _MIN_PAIRED_PORTRAITS == _MIN_PAIRED_PORTRAITS - 1) & hold_out
+    train, held_out = frames[same_scene & ~is_held_out], frames[same_scene & is_held_out]
+    if same_scene.sum() < len(same_scene) / 2 or (hold_out and not len(held_out.target)):
         return None
     return train, held_out
 
@@ -145,24 +139,24 @@ def _pairs(
 def _variants(
     config: ModelConfig, portraits: Sequence[Portrait], random: np.random.Generator
 ) -> tuple[TrainingFrames, TrainingFrames]:
-    """Training and held-out frames.
+    """Return training and held-out frames made from single pictures.
 
-    The published form sees the pictures in slightly different light, and is held to one more of the kind. With a warp
-    prior and few pictures one warped from itself would leave nothing to learn, so each is first bent to another
-    expression and pose, and must be restored from there: what a warp loses on the way is what the network has to know.
+    Without a warp prior a variant changes brightness and contrast slightly. With it, warping a picture to its own
+    landmarks would leave nothing to learn, so the picture is first warped to a random expression and pose; the network
+    learns to restore what the two warps lose.
     """
     per_portrait = _VARIANTS_PER_PORTRAIT if len(portraits) < 8 else 2
     segmenter = PersonSegmenter()
-    made = [
-        _bent_variant(config, portrait, random, segmenter) for portrait in portraits for _ in range(per_portrait + 1)
+    variants = [
+        _warped_variant(config, portrait, random, segmenter) for portrait in portraits for _ in range(per_portrait + 1)
     ]
     frames = TrainingFrames(
-        torch.cat([frame.target for frame in made]),
-        torch.cat([frame.landmarks for frame in made]),
-        torch.cat([frame.landmark_image for frame in made]),
-        _cat_warped([frame.warped for frame in made if frame.warped is not None]),
+        torch.cat([variant.target for variant in variants]),
+        torch.cat([variant.landmarks for variant in variants]),
+        torch.cat([variant.landmark_image for variant in variants]),
+        _cat_warped([variant.warped for variant in variants if variant.warped is not None]),
     )
-    is_held_out = torch.arange(len(made)) % (per_portrait + 1) == per_portrait
+    is_held_out = torch.arange(len(variants)) % (per_portrait + 1) == per_portrait
     return frames[~is_held_out], frames[is_held_out]
 
 
@@ -174,28 +168,28 @@ def _cat_warped(shots: Sequence[WarpedShot]) -> WarpedShot | None:
     return WarpedShot(shot, WarpField(spline, source, target), frame, image)
 
 
-def _bent_variant(
+def _warped_variant(
     config: ModelConfig, portrait: Portrait, random: np.random.Generator, segmenter: PersonSegmenter
 ) -> TrainingFrames:
-    size, fine = config.image_size, config.image_size * _FINE
+    size, fine = config.image_size, config.image_size * _SUPERSAMPLING
     image, fine_landmarks = portrait.crop(config, fine)
-    frame = _shaded(to_tensor(image[None], torch.device("cpu")), random)
-    landmarks = resize_points(fine_landmarks, 1 / _FINE)
+    frame = _change_brightness(to_tensor(image[None], torch.device("cpu")), random)
+    landmarks = resize_points(fine_landmarks, 1 / _SUPERSAMPLING)
     own_image = rasterize_batch(torch.from_numpy(landmarks[None]), size, config.raster)
-    target = F.avg_pool2d(frame, _FINE)
+    target = F.avg_pool2d(frame, _SUPERSAMPLING)
     if not config.warp_prior:
         return TrainingFrames(target, torch.from_numpy(unit_points(landmarks, size))[None], own_image, None)
-    bent = bend_face(landmarks, random)
-    bent_image = rasterize_batch(torch.from_numpy(bent[None]), size, config.raster)
-    own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, bent))
+    moved = random_expression(landmarks, random)
+    moved_image = rasterize_batch(torch.from_numpy(moved[None]), size, config.raster)
+    own, other = (torch.from_numpy(control_points(points, size))[None] for points in (landmarks, moved))
     shot = _shots(segmenter, frame, fine_landmarks[None])
-    bent_frame, bent_matte = warp_person(shot, warp_field(own, other)).split([3, 1], dim=1)
-    warped = warp_shot(make_shot(bent_frame, bent_matte[:, 0]), bent_image, other, own)
+    moved_frame, moved_matte = warp_person(shot, warp_field(own, other)).split([3, 1], dim=1)
+    warped = warp_shot(make_shot(moved_frame, moved_matte[:, 0]), moved_image, other, own)
     return TrainingFrames(target, own[:, :NUM_LANDMARKS], own_image, warped)
 
 
-def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:
-    """Another expression and pose of the same face: lids lowered, mouth opened or widened, head turned a little."""
+def random_expression(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator) -> Float[np.ndarray, "68 2"]:
+    """Return the landmarks of the same face with random lids, mouth and a slightly different head pose."""
     pose = fit_pose(landmarks)
     head = unproject(landmarks, pose)
     for eye in (RIGHT_EYE, LEFT_EYE):
@@ -214,6 +208,6 @@ def bend_face(landmarks: Float[np.ndarray, "68 2"], random: np.random.Generator)
     return turned.project(head).astype(np.float32)
 
 
-def _shaded(frame: Float[Tensor, "1 3 h w"], random: np.random.Generator) -> Float[Tensor, "1 3 h w"]:
-    """Brightness and contrast a little different, so that held-out variants are not the training pictures."""
+def _change_brightness(frame: Float[Tensor, "1 3 h w"], random: np.random.Generator) -> Float[Tensor, "1 3 h w"]:
+    """Change brightness and contrast slightly, so that held-out variants differ from the training frames."""
     return (frame * random.uniform(0.9, 1.1) + random.uniform(-0.06, 0.06)).clamp(-1, 1)

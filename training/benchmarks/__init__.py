@@ -1,1 +1,1 @@
-"""What `sfumato bench NAME` measures: ratios within one run, with the machine they were measured on."""
+"""Benchmarks of `sfumato bench NAME`: ratios within one run, and the machine they were measured on."""

@@ -1,4 +1,4 @@
-"""Real clips, as a data set and as films to draw episodes from in the way of public reproductions."""
+"""Data of the benchmarks: real clips, as a data set, and as videos to sample from like public reproductions."""
 
 import json
 import subprocess
@@ -21,10 +21,10 @@ _CLIPS = {
 
 
 def make_dataset(folder: Path) -> tuple[str, tuple[str, ...]]:
-    """A data set of the catalogue's clips, made by the command itself below `folder`, and the clips.
+    """Preprocess the catalogue's clips below `folder` with the command; return the data set and the clips' paths.
 
     Raises:
-        ValueError: preprocessing failed; with its last line.
+        ValueError: preprocessing failed; the message has the last line of its output.
     """
     paths = {name: assets.fetch(name) for name in _CLIPS}
     lines = [
@@ -44,7 +44,7 @@ def make_dataset(folder: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def warm_detector() -> LandmarkDetector:
-    """Loaded and warm, which is more than an item of the reproductions gets."""
+    """Return a detector that has run once; the reproductions load theirs for each item."""
     assets.fetch("face_landmarker")
     detector = create_detector("mediapipe")
     detector.detect(np.zeros((256, 256, 3), np.uint8))
@@ -52,15 +52,15 @@ def warm_detector() -> LandmarkDetector:
 
 
 def draw_episodes(
-    films: Sequence[str], detector: LandmarkDetector, num_frames: int, size: int, random: np.random.Generator
+    videos: Sequence[str], detector: LandmarkDetector, num_frames: int, size: int, random: np.random.Generator
 ) -> None:
-    """One episode of each film, as public reproductions draw it: decode all, choose `num_frames`, detect, resize."""
-    for film in films:
-        capture = cv2.VideoCapture(film)
+    """Load one episode per video like public reproductions: decode all, choose `num_frames`, detect, resize."""
+    for video in videos:
+        capture = cv2.VideoCapture(video)
         frames = []
         while True:
-            more, frame = capture.read()
-            if not more:
+            success, frame = capture.read()
+            if not success:
                 break
             frames.append(frame)
         capture.release()

@@ -1,4 +1,4 @@
-"""How much arithmetic a device can do, and how much of it an action is."""
+"""Measure a device's floating-point rate, and count the operations of a function."""
 
 import time
 from collections.abc import Callable
@@ -14,9 +14,9 @@ _REPEATS = 5
 
 
 def measure_flops(device: torch.device, precision: Precision) -> float:
-    """Floating-point operations a second in the product of two large square matrices, the best of some tries.
+    """Return floating-point operations per second in the product of two large matrices, the best of several runs.
 
-    A second is one on the clock on an accelerator, and one of a core on a CPU, which others may use too.
+    Seconds are wall-clock time on a GPU, and CPU time, summed over cores, on a CPU, which other processes may use too.
     """
     side = _SIDE.get(device.type, _SIDE["cpu"])
     left, right = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2))
@@ -36,7 +36,7 @@ def _now(device: torch.device) -> float:
 
 
 def count_flops(act: Callable[[], object]) -> int:
-    """Floating-point operations of an action's convolutions, matrix products and attentions; a multiply-add is two."""
+    """Count operations of convolutions, matrix products and attention in a call; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
         act()
     return int(counter.get_total_flops())

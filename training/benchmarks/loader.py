@@ -1,11 +1,11 @@
-"""`sfumato bench loader`: what an episode costs, beside decoding its JPEGs alone and beside reading the films.
+"""`sfumato bench loader`: the cost of loading an episode, relative to decoding its JPEGs and to reading videos.
 
-Three ways to the same K + 1 frames are measured in one run, in rounds that take turns, as medians:
+Three methods to load K + 1 frames are measured in interleaved rounds of one run, as medians:
 
-    decode    OpenCV decodes the frames' JPEGs, which lie in memory already: no loader can cost less
-    loader    EpisodeLoader as training uses it: draw, read by byte range, checksum, decode, resize, choose the warp
-    films     as public reproductions do: decode the mp4 with OpenCV, draw K + 1 of its frames, find the landmarks
-              on each of them, resize
+    decode    OpenCV decodes the frames' JPEGs from memory, a lower bound for any loader
+    loader    EpisodeLoader as in training: sample, read by byte range, checksum, decode, resize, choose the warp source
+    films     like public reproductions: decode the mp4 with OpenCV, sample K + 1 frames, detect landmarks in each,
+              resize
 """
 
 import tempfile
@@ -29,29 +29,29 @@ from pipelines.machine import describe_machine, in_words
 from training.benchmarks.clips import draw_episodes, make_dataset, warm_detector
 from training.config import ModelConfig, TrainConfig
 from training.episodes.loader import EpisodeLoader
-from training.episodes.source import open_data, open_loader
+from training.episodes.source import open_dataset, open_loader
 
 _MOST_EPISODES_PER_STEP = 8
 
 
 @dataclass(frozen=True)
 class Options:
-    """Episodes a second from shards, beside pure JPEG decoding and beside films."""
+    """Episodes per second from shards, compared with pure JPEG decoding and with reading videos."""
 
     data: str | None = None
-    """Data set to read; by default one is made of three clips of the catalogue."""
+    """Data set to read; default: one made of three clips of the catalogue."""
     films: tuple[str, ...] = ()
-    """With --data: films to draw from in the reproductions' way; without any, that part is left out."""
+    """With --data: videos to read like public reproductions; without any, that method is not measured."""
     episodes: int = 160
-    """Episodes of a round."""
+    """Episodes per round."""
     shots: int = 8
-    """K: frames of an episode beside its target."""
+    """K: number of shots of an episode, the target not included."""
     size: int | None = None
-    """Side of the pictures handed to training, pixels; by default the data set's."""
+    """Height and width of the loaded frames, pixels; default: the data set's."""
     rounds: int = 5
-    """Rounds, of which the median counts."""
+    """Number of rounds; the median is reported."""
     threads: int = 1
-    """Threads that decode, for the first two."""
+    """Number of decoding threads of the first two methods."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "shots", "rounds", "threads"):
@@ -61,20 +61,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, per episode."""
+    """Measurements per episode."""
 
     decode: Cost
     loader: Cost
     films: Cost | None
     bytes_read: int | None
-    """What the kernel says was read; None where it does not say, or from a store."""
+    """Bytes read according to the kernel; None if it does not report them, or for remote storage."""
     bytes_of_frames: int
-    """Length of the frames' JPEGs."""
+    """Size of the frames' JPEGs."""
     machine: Mapping[str, str]
 
     @property
     def ratios(self) -> dict[str, float]:
-        """The loader's CPU seconds over those of pure decoding, and so on."""
+        """Ratios of CPU seconds between methods, and of bytes."""
         ratios = {"loader_over_decode": self.loader.cpu_s / self.decode.cpu_s}
         if self.films is not None:
             ratios["films_over_loader"] = self.films.cpu_s / self.loader.cpu_s
@@ -84,11 +84,11 @@ class Figures:
 
 
 def run(options: Options) -> CommandResult:
-    """Measure.
+    """Run the benchmark.
 
     Raises:
-        ValueError: no data set at `data`, or no video of it holds K + 1 frames.
-        FileNotFoundError: one of the films does not exist.
+        ValueError: there is no data set at `data`, or none of its videos has K + 1 frames.
+        FileNotFoundError: a video does not exist.
     """
     started = time.monotonic()
     missing = next((film for film in options.films if not Path(film).is_file()), None)
@@ -100,7 +100,7 @@ def run(options: Options) -> CommandResult:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
             root, films = make_dataset(folder)
         figures, num_videos = _measure(options, root, films)
-    notes = () if films else ("no films given: the reproductions' way was not measured",)
+    notes = () if films else ("no films given: the reproductions' method was not measured",)
     made = () if options.data is None else (Artefact("data set read", options.data),)
     console().print(_table(figures))
     return BenchmarkResult(
@@ -116,24 +116,24 @@ def run(options: Options) -> CommandResult:
 def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures, int]:
     manifest = read_manifest(root)
     size = options.size or manifest.size
-    # Of the model only its picture size, detector and crop matter here.
+    # Only the model's image size, detector and crop rule matter here.
     model = ModelConfig(size, (1,), (1,), detector=manifest.detector, crop=manifest.crop_rule)
-    data = open_data(root, TrainConfig(model=model, num_shots=options.shots))
-    # Never the same video twice in a step: frames that two episodes share would be read once for both.
+    data = open_dataset(root, TrainConfig(model=model, num_shots=options.shots))
+    # Never the same video twice in a step: frames that two episodes have in common would be read only once.
     per_step = min(len(data.videos), _MOST_EPISODES_PER_STEP)
     config = TrainConfig(model=model, num_shots=options.shots, episodes_per_step=per_step)
     steps = -(-options.episodes // per_step)
     per_round = steps * per_step
-    ways: dict[str, tuple[Callable[[], object], int]] = {}
+    methods: dict[str, tuple[Callable[[], object], int]] = {}
     with open_loader(config, data, threads=options.threads) as loader:
         frames = [_frames(loader, step) for step in range(steps)]
         jpegs = [[jpeg for jpeg, _ in data.dataset.read(step)] for step in frames]
-        ways["decode"] = lambda: _decode(jpegs, options.threads), per_round
-        ways["loader"] = lambda: _load(loader, steps), per_round
+        methods["decode"] = lambda: _decode(jpegs, options.threads), per_round
+        methods["loader"] = lambda: _load(loader, steps), per_round
         if films:
             detector, random = warm_detector(), np.random.default_rng(0)
-            ways["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
-        costs = measure_interleaved(ways, options.rounds)
+            methods["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
+        costs = take_turns(methods, options.rounds)
         bytes_read = _bytes_read(lambda: _load(loader, steps)) if storage.is_local(root) else None
     figures = Figures(
         decode=costs["decode"],
@@ -169,7 +169,7 @@ def _load(loader: EpisodeLoader, steps: int) -> None:
 
 
 def _bytes_read(act: Callable[[], None]) -> int | None:
-    """Bytes that the kernel handed this process while it acted."""
+    """Return the number of bytes that the process read during a call, from the kernel's counters."""
     counters = Path("/proc/self/io")
     if not counters.exists():
         return None
@@ -184,8 +184,8 @@ def _bytes_read(act: Callable[[], None]) -> int | None:
 
 def _table(figures: Figures) -> Table:
     table = Table(title=f"An episode, on {in_words(figures.machine)}", title_justify="left")
-    for column in ("way", "CPU ms", "wall ms", "episodes/s", "times decode"):
-        table.add_column(column, justify="left" if column == "way" else "right")
+    for column in ("variant", "CPU ms", "wall ms", "episodes/s", "times decode"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
     for name, cost in (("decode", figures.decode), ("loader", figures.loader), ("films", figures.films)):
         if cost is not None:
             cells = (cost.cpu_s * 1e3, cost.wall_s * 1e3, 1 / cost.wall_s, cost.cpu_s / figures.decode.cpu_s)

@@ -1,4 +1,4 @@
-"""The networks of a training step alone: the yardstick for what the step adds to them."""
+"""The forward and backward passes of a training step without the rest: the reference for a step's overhead."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from training.models.layers import advance_spectral_norms, normalised_once
 
 
 class NetworksOnly:
-    """The forward and backward passes of `Learner.step` on one batch, and nothing else.
+    """The forward and backward passes of `Learner.step` on one batch.
 
-    The same networks see the same pictures in the same order and modes: E on the shots and G on the target with their
-    graphs; D on real and generated frames together, backward into its weights, as often as the step updates it; D and
-    the critics on the real frames without a graph, then on the generated ones, backward through them (their
-    own weights frozen) into G and E. Dividing weights by their spectral norms belongs to the layers and is done as the
-    step does it. Left out are the losses (backward starts from gradients made beforehand, of the outputs' shapes), the
-    optimisers, the averages, the identity rows, the gradients' norms, the metrics and the check for what is not finite.
+    The networks process the same frames in the same order and modes: E on the shots and G on the target, with graphs; D
+    on real and generated frames together, backward into its weights, as often as the step updates it; D and the loss
+    networks on the real frames without a graph, then on the generated ones, backward through them (with frozen weights)
+    into G and E. Spectral normalisation is part of the layers and done as in the step. Left out are the losses
+    (backward starts from constant gradients of the outputs), optimisers, averages, identity rows, gradient norms,
+    metrics and the check for non-finite gradients.
     """
 
     def __init__(self, learner: Learner, batch: Batch) -> None:
@@ -26,7 +26,7 @@ class NetworksOnly:
         self._gradients: list[Tensor] | None = None
 
     def __call__(self) -> None:
-        """All passes once; gradients of the weights are left for the caller to drop."""
+        """Make all passes once, and discard the gradients."""
         learner, batch = self.learner, self.batch
         advance_spectral_norms(learner.embedder)
         advance_spectral_norms(learner.generator)
@@ -57,14 +57,14 @@ class NetworksOnly:
         advance_spectral_norms(learner.discriminator)
         with normalised_once(learner.discriminator), self._autocast():
             with torch.no_grad():
-                learner.critics(batch.target, batch.target_landmarks)
+                learner.loss_networks(batch.target, batch.target_landmarks)
                 learner.discriminator(batch.target, batch.target_landmark_image, self._identity)
-            verdict = learner.discriminator(frame, batch.target_landmark_image, self._identity)
-            seen = learner.critics(frame, batch.target_landmarks)
-        activations = [layer for layers in seen.values() for layer in layers]
-        outputs = [embedding, verdict.score, *verdict.features, *activations]
+            output = learner.discriminator(frame, batch.target_landmark_image, self._identity)
+            activations_by_term = learner.loss_networks(frame, batch.target_landmarks)
+        activations = [layer for layers in activations_by_term.values() for layer in layers]
+        outputs = [embedding, output.score, *output.features, *activations]
         if self._gradients is None:
-            self._gradients = [torch.full_like(output, 1 / output.numel()) for output in outputs]
+            self._gradients = [torch.full_like(each, 1 / each.numel()) for each in outputs]
         torch.autograd.backward(outputs, self._gradients)
 
     def _autocast(self) -> torch.autocast:

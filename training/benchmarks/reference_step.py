@@ -1,20 +1,22 @@
-"""How public reproductions make a training step, as a peer to measure.
+"""A training step as in public reproductions, for comparison.
 
-Read in the sources of the two best known ones, vincent-thevenin/Realistic-Neural-Talking-Head-Models (A) and
-grey-eye/talking-heads (B); where they differ, the cheaper way is taken, but for the one marked *. The networks are ours
-and of the same sizes, without a warp prior, convolution and resampling apart, in float32 and torch's own layout:
+It follows the sources of the two best-known ones, vincent-thevenin/Realistic-Neural-Talking-Head-Models (A) and
+grey-eye/talking-heads (B); where they differ, the cheaper variant is used, except for the one marked *. The networks
+are ours at the same sizes, without a warp prior, with separate convolution and resampling, in float32 and torch's
+default memory format:
 
-    data        a torch DataLoader without workers; an item is K + 1 frames, each read from its file, resized and made
-                a tensor, its landmark image drawn alone (they draw with matplotlib; here it is our faster rasteriser)
+    data        a torch DataLoader without workers; an item is K + 1 frames, each read from its file, resized and
+                converted to a tensor, with its landmark image rasterised separately (they use matplotlib; here it is
+                our faster rasteriser)
     first pass  E, G, D on the generated frame and D on the real one, each with its graph; the perceptual network, whose
-                weights both forget to freeze, on the generated frame and, with its graph too, on the real one*; one
-                backward pass of the generator's and the discriminator's losses together, into all networks and both
-                sides of the feature matching; Adam on E and G, and on D
+                weights neither freezes, on the generated frame and, also with its graph, on the real one*; one backward
+                pass of the generator's and discriminator's losses together, into all networks and both sides of the
+                feature matching; Adam on E and G, and on D
     second pass D again on both frames, backward, Adam on D
-    W           a dense parameter of D under the same Adam: gradient and moments of every row, twice a step
+    W           a dense parameter of D under the same Adam: gradients and moments of every row, twice per step
 
-Both run more of the perceptual network than its last tapped layer; here it ends there. (* A shows it the real frame
-without a graph.)
+Both run the perceptual network beyond its last tapped layer; here it ends there. (* A processes the real frame without
+a graph.)
 """
 
 import random
@@ -45,17 +47,17 @@ Item = tuple[int, Float[Tensor, "frames 3 h w"], Float[Tensor, "frames 3 h w"]]
 
 
 def write_files(dataset: ShardDataset, videos: Sequence[SourceVideo], folder: Path) -> None:
-    """Frames as files, and their landmarks: one folder a video."""
+    """Write frames and landmarks to files, one folder per video."""
     for number, video in enumerate(videos):
-        place = folder / f"{number:06d}"
-        place.mkdir(parents=True)
+        video_folder = folder / f"{number:06d}"
+        video_folder.mkdir(parents=True)
         for index, (jpeg, landmarks) in enumerate(dataset.read(video.frames)):
-            (place / f"{index:05d}.jpg").write_bytes(jpeg)
-            np.save(place / f"{index:05d}.npy", landmarks)
+            (video_folder / f"{index:05d}.jpg").write_bytes(jpeg)
+            np.save(video_folder / f"{index:05d}.npy", landmarks)
 
 
 class ReferenceData(Dataset[Item]):
-    """Items from the files of `write_files`: the row, the frames and their landmark images, in [-1, 1]."""
+    """Reads the files of `write_files`. An item is the row, the frames and their landmark images, in [-1, 1]."""
 
     def __init__(self, folder: Path, num_frames: int, config: ModelConfig) -> None:
         self.videos = [sorted(video.glob("*.jpg")) for video in sorted(folder.iterdir())]
@@ -87,14 +89,14 @@ def _tensor(image: np.ndarray) -> Float[Tensor, "3 h w"]:
 def reference_batches(
     data: ReferenceData, episodes: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches without end."""
+    """Yield batches of random items, a million items in all."""
     sampler = torch.utils.data.RandomSampler(data, replacement=True, num_samples=1_000_000)
     for rows, frames, landmark_images in DataLoader(data, batch_size=episodes, sampler=sampler):
         yield rows.to(device), frames.to(device), landmark_images.to(device)
 
 
 class ReferenceStep:
-    """Networks and optimisers of the same sizes as a `TrainConfig` asks for, with `num_rows` identity rows."""
+    """Networks and optimisers at a `TrainConfig`'s sizes, with `num_rows` identity rows."""
 
     def __init__(self, config: TrainConfig, perceptual: PerceptualNetwork, num_rows: int, device: torch.device) -> None:
         self.weights = config.losses
@@ -116,7 +118,7 @@ class ReferenceStep:
         frames: Float[Tensor, "batch frames 3 h w"],
         landmark_images: Float[Tensor, "batch frames 3 h w"],
     ) -> tuple[float, float]:
-        """One step; the last of the K + 1 frames is the target. Returns the generator's and discriminator's losses."""
+        """Make one step; the last frame is the target. Return the losses of generator and discriminator."""
         target, image = frames[:, -1], landmark_images[:, -1]
         embedding = self.embedder.embed_shots(frames[:, :-1], landmark_images[:, :-1])
         generated = self.generator(image, self.generator.adain_values(embedding)).frame
@@ -124,8 +126,8 @@ class ReferenceStep:
         real = self.discriminator(target, image, self.rows[rows])
         self.generator_optimizer.zero_grad()
         self.discriminator_optimizer.zero_grad()
-        seen, wanted = self.perceptual(generated), self.perceptual(target)
-        content = [_l1(seen[term], wanted[term]) for term in seen]
+        activations, true_activations = self.perceptual(generated), self.perceptual(target)
+        content = [_l1(activations[term], true_activations[term]) for term in activations]
         generator_loss = (
             self.weights.content * torch.stack(content).sum()
             - self.weights.adversarial * fake.score.mean()
@@ -146,10 +148,10 @@ class ReferenceStep:
 
 
 def _plain(network: _Network) -> _Network:
-    """Convolve and resample one after the other, as everybody does."""
+    """Make convolution and resampling separate operations, as in the reproductions."""
     for module in network.modules():
         if isinstance(module, StemBlock | ResidualBlock | AdaINResidualBlock):
-            module.merged = False
+            module.fused = False
     return network
 
 

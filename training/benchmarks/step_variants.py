@@ -1,4 +1,4 @@
-"""What `sfumato bench train` measures: our step and its parts, with few and many identity rows, and the usual way."""
+"""The steps that `sfumato bench train` measures: ours, with few and many identity rows, and the reproductions'."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import EpisodeLoader
-from training.episodes.source import Data
+from training.episodes.source import DatasetSource
 from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual import load_perceptual
 from training.meta_training.collectives import SingleProcess
@@ -29,7 +29,7 @@ _MOST_FILES_OF_VIDEOS = 64
 
 
 class CountingExchange(SingleProcess):
-    """Counts the bytes that a worker hands to the others."""
+    """Counts the bytes that a worker would send to the others."""
 
     def __init__(self) -> None:
         self.num_bytes = 0
@@ -51,9 +51,11 @@ def _num_bytes(tensor: Tensor) -> int:
 
 
 class SfumatoStep:
-    """A learner on real episodes, with a table of many rows and one of few to choose from."""
+    """A learner on real episodes, with one table of many identity rows and one of few."""
 
-    def __init__(self, config: TrainConfig, data: Data, loader: EpisodeLoader, num_rows: int, device: torch.device):
+    def __init__(
+        self, config: TrainConfig, data: DatasetSource, loader: EpisodeLoader, num_rows: int, device: torch.device
+    ):
         self.config, self.loader, self.device = config, loader, device
         video_ids = [video.video_id for video in data.videos]
         self.many, self.few = (_table(config, video_ids, rows).to(device) for rows in (num_rows, FEW_ROWS))
@@ -64,27 +66,29 @@ class SfumatoStep:
         self.networks = NetworksOnly(self.learner, self.batch)
 
     def feed(self) -> Batch:
-        """Read, decode and prepare a batch, nothing of it beside the step or ahead of it."""
+        """Read, decode and prepare a batch synchronously."""
         return to_batch(self.loader.load(next(self._steps)), self.many, self.config.model, self.device)
 
     def step(self, table: IdentityRows) -> int:
-        """One step with some table; returns the bytes that other workers would have got."""
+        """Make one step with the given table; return the bytes that would be sent to other workers."""
         self.learner.table, self.exchange.num_bytes = table, 0
         self.learner.step(self.batch)
         return self.exchange.num_bytes
 
 
 def _table(config: TrainConfig, video_ids: list[str], num_rows: int) -> IdentityRows:
-    """The rows of the videos, and of others that no episode comes from."""
+    """Return identity rows of the videos, filled up to `num_rows` with rows that no episode uses."""
     others = [f"no video/{number}" for number in range(num_rows - len(video_ids))]
     size, rate = config.model.embedding_size, config.learning_rate_discriminator
     return IdentityRows([*video_ids, *others], size, learning_rate=rate, seed=config.seed)
 
 
 class ReferenceVariant:
-    """The reproductions' loader and step on the same videos; see `usual_step`."""
+    """The reproductions' loader and step on the same videos; see `reference_step`."""
 
-    def __init__(self, config: TrainConfig, data: Data, num_rows: int, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, data: DatasetSource, num_rows: int, device: torch.device, folder: Path
+    ) -> None:
         config = replace(config, model=replace(config.model, warp_prior=False))
         write_files(data.dataset, data.videos[:_MOST_FILES_OF_VIDEOS], folder)
         files = ReferenceData(folder, config.num_shots + 1, config.model)
@@ -95,16 +99,16 @@ class ReferenceVariant:
         self._batch = self.feed()
 
     def feed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The next batch of the DataLoader."""
+        """Return the next batch of the DataLoader."""
         return next(self._batches)
 
     def step(self) -> None:
-        """One step on a batch that is there already."""
+        """Make one step on a batch that is already loaded."""
         self._step(*self._batch)
 
 
 def synchronised(act: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    """The action, over when the device has done it."""
+    """Wrap a function so that it waits for the device."""
 
     def run() -> None:
         act()
@@ -116,7 +120,7 @@ def synchronised(act: Callable[[], object], device: torch.device) -> Callable[[]
 
 @dataclass
 class _Waits:
-    """An observer of the loop that keeps what share of each step was spent waiting for data."""
+    """An observer of the loop that records the share of each step spent waiting for data."""
 
     shares: list[float]
 
@@ -125,20 +129,20 @@ class _Waits:
         return Request.NOTHING
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        if step > 1:  # the first waits until the loader has got going
+        if step > 1:  # the first step waits for the loader to start
             self.shares.append(metrics["data_wait_share"])
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
-        """Of no interest here."""
+        """Ignore samples."""
 
     def checkpoint(
         self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
-        """Nothing is kept."""
+        """Write nothing."""
 
 
-def data_wait_shares(config: TrainConfig, data: Data, steps: int, device: torch.device) -> list[float]:
-    """Share of each step's time that the training loop itself waits for data."""
+def data_wait_shares(config: TrainConfig, data: DatasetSource, steps: int, device: torch.device) -> list[float]:
+    """Return the share of each step's time that the training loop waits for data."""
     waits = _Waits([])
     often = {"log_every": 1, "sample_every": steps + 2, "checkpoint_every": steps + 2}
     config = replace(config, num_steps=steps + 1, **often)  # type: ignore[arg-type]

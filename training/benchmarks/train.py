@@ -1,15 +1,15 @@
-"""`sfumato bench train`: a training step beside its networks alone, and beside the way of public reproductions.
+"""`sfumato bench train`: the cost of a training step, relative to its networks and to public reproductions.
 
-Measured in one run, on real episodes, in rounds that take turns:
+Measured on real episodes in interleaved rounds of one run:
 
-    networks    the forward and backward passes of the step alone (training.benchmarks.networks_only)
-    step        `Learner.step`, on a batch that is there already
-    few rows    the same with 1,000 identity rows instead of as many as VoxCeleb2 has videos
-    feed        read, decode, rasterise, warp: what makes a batch (in training it happens beside the step, in threads)
-    usual step, usual feed    the reproductions' (training.benchmarks.reference_step)
+    networks    only the step's forward and backward passes (training.benchmarks.networks_only)
+    step        `Learner.step` on a batch that is already loaded
+    few rows    the same with 1,000 identity rows instead of one per video of VoxCeleb2
+    feed        read, decode, rasterise and warp a batch (in training, background threads do this)
+    usual step, usual feed    the reproductions' step and data loading (training.benchmarks.reference_step)
 
-then the training loop itself, for the share of its time that it waits for data. Ratios are of CPU seconds on a CPU,
-whose clock time others disturb, and of the clock on an accelerator.
+and then the training loop, for the share of time that it waits for data. Ratios are of CPU seconds on a CPU, where
+other processes affect wall-clock time, and of wall-clock time on a GPU.
 """
 
 import statistics
@@ -32,7 +32,7 @@ from training.benchmarks.clips import make_dataset
 from training.benchmarks.device_flops import count_flops, measure_flops
 from training.benchmarks.step_variants import FEW_ROWS, ReferenceVariant, SfumatoStep, data_wait_shares, synchronised
 from training.config import ExecutionConfig, TrainConfig
-from training.episodes.source import Data, open_data, open_loader
+from training.episodes.source import DatasetSource, open_dataset, open_loader
 from training.presets import PRESETS
 
 VOXCELEB2_VIDEOS = 145_569
@@ -40,28 +40,28 @@ VOXCELEB2_VIDEOS = 145_569
 
 @dataclass(frozen=True)
 class Options:
-    """A training step beside its networks alone, and beside the usual way."""
+    """A training step, compared with its networks alone and with public reproductions."""
 
     preset: Literal["paper", "paper_ff", "small", "base", "demo"] = "small"
-    """Whose networks and pictures are measured."""
+    """Configuration to measure."""
     data: str | None = None
-    """Data set to train on; by default one is made of three clips of the catalogue."""
+    """Data set to train on; default: one made of three clips of the catalogue."""
     episodes: int = 4
-    """Episodes of a step; the presets' are more than a CPU can do in a moment."""
+    """Episodes per step; the presets' numbers are too slow for a benchmark on a CPU."""
     shots: int | None = None
-    """K: frames of an episode beside its target; by default the preset's."""
+    """K: number of shots of an episode, the target not included; default: the preset's."""
     rounds: int = 5
-    """Rounds, of which the median and the least count; the training loop makes as many steps."""
+    """Number of rounds; median and minimum are reported. The training loop makes as many steps."""
     rows: int = VOXCELEB2_VIDEOS
-    """Identity rows."""
+    """Number of identity rows."""
     usual: bool = True
-    """Whether the usual way is measured: it takes more than half of the time."""
+    """Measure the public reproductions' step too, which takes more than half of the time."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of our step: `auto` is bfloat16 on a GPU and float32 without."""
+    """Data type of activations in our step: `auto` is bfloat16 on a GPU and float32 on a CPU."""
     channels_last: bool = False
-    """Keep channels innermost in memory in our step."""
+    """Use the channels-last memory format in our step."""
     compile: bool = False
-    """Compile the networks of our step."""
+    """Compile the networks of our step with torch.compile."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "shots", "rounds"):
@@ -72,7 +72,7 @@ class Options:
             raise ValueError(f"--rows must be at least {FEW_ROWS}, got {self.rows}")
 
     def config(self, data_root: str, device: torch.device) -> TrainConfig:
-        """The preset for this data, device and size of a step."""
+        """Return the preset adapted to the data set, the device and the options."""
         preset, manifest = PRESETS[self.preset](), read_manifest(data_root)
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda")
         return replace(
@@ -86,40 +86,40 @@ class Options:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two ways in the same rounds."""
+    """Ratio of the cost of two variants in the same rounds."""
 
     median: float
-    """Of the rounds' ratios."""
+    """Median of the rounds' ratios."""
     least: float
-    """Of the least seconds of each way."""
+    """Ratio of the minimum seconds of both."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, per step."""
+    """Measurements per step."""
 
     costs: Mapping[str, Sequence[Cost]]
-    """Of each round."""
+    """Costs of each round, by variant."""
     ratios: Mapping[str, Ratio]
     images_per_second: Mapping[str, float]
-    """Target frames, by the clock: of our step, of our step and feed together, of the usual ones."""
+    """Target frames per second of wall-clock time: our step, our step and feed, the reproductions' step and feed."""
     exchanged_bytes: Mapping[str, int]
-    """What a worker tells the others, with few rows and with many."""
+    """Bytes that a worker sends to the others, with few rows and with many."""
     flops: int
     """Floating-point operations of our step."""
     matrix_share: float
-    """Of the rate at which the device multiplies large matrices, in our step's precision."""
+    """Our step's floating-point rate relative to that of large matrix products in the same precision."""
     data_wait_shares: Sequence[float]
-    """Share of each of the loop's steps that is waited for data."""
+    """Share of each step of the loop spent waiting for data."""
     machine: Mapping[str, str]
 
 
 def run(options: Options) -> CommandResult:
-    """Measure.
+    """Run the benchmark.
 
     Raises:
-        ValueError: no data set at `data`, or no video of it holds K + 1 frames.
-        AssetError: no clip, or no weights of the perceptual network, can be had.
+        ValueError: there is no data set at `data`, or none of its videos has K + 1 frames.
+        AssetError: a clip or the perceptual network's weights cannot be downloaded.
     """
     begin = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -127,7 +127,7 @@ def run(options: Options) -> CommandResult:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
         root = options.data or make_dataset(folder)[0]
         config = options.config(root, device)
-        data = open_data(root, config)
+        data = open_dataset(root, config)
         figures = _measure(options, config, data, device, folder / "files")
     console().print(_table(figures))
     ratios = {name: ratio.least for name, ratio in figures.ratios.items()}
@@ -141,7 +141,7 @@ def run(options: Options) -> CommandResult:
     )
 
 
-def _measure(options: Options, config: TrainConfig, data: Data, device: torch.device, folder: Path) -> Figures:
+def _measure(options: Options, config: TrainConfig, data: DatasetSource, device: torch.device, folder: Path) -> Figures:
     with open_loader(config, data) as loader:
         ours = SfumatoStep(config, data, loader, options.rows, device)
         acts: dict[str, Callable[[], object]] = {
@@ -151,9 +151,9 @@ def _measure(options: Options, config: TrainConfig, data: Data, device: torch.de
             "feed": ours.feed,
         }
         if options.usual:
-            usual = ReferenceVariant(config, data, options.rows, device, folder)
-            acts |= {"usual step": usual.step, "usual feed": usual.feed}
-        costs = measure_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
+            reference = ReferenceVariant(config, data, options.rows, device, folder)
+            acts |= {"usual step": reference.step, "usual feed": reference.feed}
+        costs = take_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
         exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
         flops = count_flops(lambda: ours.step(ours.many))
     used = _seconds(costs, device)
@@ -171,27 +171,27 @@ def _measure(options: Options, config: TrainConfig, data: Data, device: torch.de
 
 
 def _seconds(costs: Mapping[str, Sequence[Cost]], device: torch.device) -> dict[str, list[float]]:
-    """Of each way, by round: of all cores, or on an accelerator by the clock."""
+    """Return seconds by variant and round: CPU time on a CPU, wall-clock time on a GPU."""
     by_clock = device.type != "cpu"
     return {name: [cost.wall_s if by_clock else cost.cpu_s for cost in found] for name, found in costs.items()}
 
 
 def _ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
-    wanted = {
+    pairs = {
         "step_over_networks": (["step"], ["networks"]),
         "many_over_few_rows": (["step"], ["few rows"]),
         "usual_over_ours": (["usual step", "usual feed"], ["step", "feed"]),
         "usual_step_over_step": (["usual step"], ["step"]),
     }
     return {
-        name: _ratio([seconds[way] for way in above], [seconds[way] for way in below])
-        for name, (above, below) in wanted.items()
-        if all(way in seconds for way in above)
+        name: _ratio([seconds[variant] for variant in above], [seconds[variant] for variant in below])
+        for name, (above, below) in pairs.items()
+        if all(variant in seconds for variant in above)
     }
 
 
 def _ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> Ratio:
-    """Of sums of ways."""
+    """Return the ratio of two sums of variants."""
     rounds = [sum(a) / sum(b) for a, b in zip(zip(*above, strict=True), zip(*below, strict=True), strict=True)]
     return Ratio(statistics.median(rounds), sum(map(min, above)) / sum(map(min, below)))
 
@@ -200,9 +200,9 @@ def _images_per_second(costs: Mapping[str, Sequence[Cost]], episodes: int) -> di
     seconds = {name: median(found).wall_s for name, found in costs.items()}
     sums = {"step": ("step",), "step and feed": ("step", "feed"), "usual": ("usual step", "usual feed")}
     return {
-        name: episodes / sum(seconds[way] for way in ways)
-        for name, ways in sums.items()
-        if all(way in seconds for way in ways)
+        name: episodes / sum(seconds[variant] for variant in variants)
+        for name, variants in sums.items()
+        if all(variant in seconds for variant in variants)
     }
 
 
@@ -234,8 +234,8 @@ def _notes(figures: Figures) -> list[str]:
 
 def _table(figures: Figures) -> Table:
     table = Table(title=f"A step, on {in_words(figures.machine)}", title_justify="left")
-    for column in ("way", "CPU s (median)", "CPU s (least)", "wall s (median)", "wall s (least)"):
-        table.add_column(column, justify="left" if column == "way" else "right")
+    for column in ("variant", "CPU s (median)", "CPU s (least)", "wall s (median)", "wall s (least)"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
     for name, found in figures.costs.items():
         cpu, wall = [cost.cpu_s for cost in found], [cost.wall_s for cost in found]
         cells = (statistics.median(cpu), min(cpu), statistics.median(wall), min(wall))

@@ -1,1 +1,1 @@
-"""Model bundles on disk: write, read, verify, export, describe."""
+"""Model bundles on disk: write, read, verify, export, describe; find them by name."""

@@ -1,7 +1,7 @@
-"""The base model bundle: everything to rebuild, resume and serve, as safetensors, JSON and Parquet.
+"""Base model bundles: all that is needed to rebuild, resume and serve a model, as safetensors, JSON and Parquet.
 
-Each file's sha256 stands in `manifest.json`, which is written last: a folder without it is no bundle, and a truncated
-or altered file is refused by name.
+`manifest.json` holds the sha256 of each file and is written last: a folder without it is no bundle, and reading rejects
+a truncated or altered file by name.
 """
 
 import hashlib
@@ -27,31 +27,31 @@ from training.models.generator import Generator
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
-DRAWING = ("ema_embedder", "ema_generator", "discriminator")
-"""Names of the networks that fine-tuning and drawing need; their files are called so, with `.safetensors`."""
+INFERENCE_NETWORKS = ("ema_embedder", "ema_generator", "discriminator")
+"""Networks that fine-tuning and inference need; their files are `NAME.safetensors`."""
 
 
 @dataclass(frozen=True)
 class TrainingProvenance:
-    """Where a model comes from."""
+    """How a model was trained."""
 
     step: int
     """Generator updates."""
     images_seen: int
-    """Target frames the generator was trained on, those of the model it began with included."""
+    """Target frames the generator was trained on, including those of the model it started from."""
     dataset: str
     """URL of the data set."""
     dataset_digest: str
     """sha256 of its dataset.json."""
     skipped_steps: int = 0
-    """Steps that changed nothing, because gradients were not finite."""
+    """Steps without an update, because gradients were not finite."""
     rollbacks: int = 0
-    """Times training went back to its last checkpoint, because they stayed so."""
+    """Times training went back to its last checkpoint after several skipped steps."""
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A meta-trained model as fine-tuning and rendering need it: averaged E and G, and D."""
+    """A meta-trained model for fine-tuning and rendering: averaged E and G, and D."""
 
     config: TrainConfig
     origin: TrainingProvenance
@@ -63,29 +63,29 @@ class BaseModel:
 
 
 def load_bundle(url: str) -> BaseModel:
-    """The averaged networks of a bundle, in evaluation mode, on the CPU.
+    """Load the averaged E and G, and D, of a bundle, in evaluation mode on the CPU.
 
     Raises:
-        FileNotFoundError: nothing is at `url`.
+        FileNotFoundError: there is nothing at `url`.
         ValueError: it is no bundle, or a file is missing, altered, or of another architecture; the message names it.
     """
     files = read_with_manifest(url, CONFIG)
     config, origin = read_config(url, files[CONFIG])
     embedder, generator = Embedder(config.model), Generator(config.model)
     discriminator = Discriminator(config.model)
-    for name, network in zip(DRAWING, (embedder, generator, discriminator), strict=True):
-        _put(network, weights_of(files, name, url), f"{url}/{name}{safetensors_file.SUFFIX}")
+    for name, network in zip(INFERENCE_NETWORKS, (embedder, generator, discriminator), strict=True):
+        _load_state(network, weights_of(files, name, url), f"{url}/{name}{safetensors_file.SUFFIX}")
     version = hashlib.sha256(files[MANIFEST]).hexdigest()
     return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
 
 
-def newest_whole(folder: str) -> tuple[str | None, list[str]]:
-    """The newest bundle below `folder` whose every file is as its manifest says, and what is wrong with newer ones.
+def newest_intact(folder: str) -> tuple[str | None, list[str]]:
+    """Return the newest undamaged bundle below `folder`, and a message for each newer, damaged one.
 
-    Bundles are named so that they sort by age. One without a manifest was never finished, and is no bundle.
+    Names of bundles sort by age. A folder without a manifest is incomplete and ignored. Returns None if there are none.
 
     Raises:
-        ValueError: there are bundles, and all are damaged: to begin anew would throw the run away without a word.
+        ValueError: all bundles are damaged. Starting over would silently discard the run.
     """
     files = storage.list(folder)
     bundles = sorted((storage.parent(file) for file in files if file.endswith(f"/{MANIFEST}")), reverse=True)
@@ -103,14 +103,14 @@ def newest_whole(folder: str) -> tuple[str | None, list[str]]:
 
 
 def copy_bundle(source: str, target: str) -> None:
-    """Copy a bundle's files from one path or URL to another, checked, the manifest last."""
+    """Copy a bundle from one path or URL to another, verifying hashes, the manifest last."""
     files = read_with_manifest(source, CONFIG)
     for name in sorted(files, key=lambda name: name == MANIFEST):
         storage.write_bytes(storage.join(target, name), files[name])
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: set[str], prefix: str = "") -> list[str]:
-    """`field: old -> new` for every leaf that differs."""
+    """Return `field: old -> new` for every leaf that differs."""
     found = []
     for name in sorted((old.keys() | new.keys()) - ignore):
         before, after = old.get(name), new.get(name)
@@ -121,16 +121,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], ignore: set[str]
     return found
 
 
-def _unknown(theirs: Mapping[str, Any], ours: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = [f"{prefix}{name}" for name in theirs if name not in ours]
-    for name in theirs.keys() & ours.keys():
-        if isinstance(theirs[name], Mapping) and isinstance(ours[name], Mapping):
-            found += _unknown(theirs[name], ours[name], f"{prefix}{name}.")
+def _unknown_fields(stored: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = [f"{prefix}{name}" for name in stored if name not in known]
+    for name in stored.keys() & known.keys():
+        if isinstance(stored[name], Mapping) and isinstance(known[name], Mapping):
+            found += _unknown_fields(stored[name], known[name], f"{prefix}{name}.")
     return found
 
 
 def write_with_manifest(url: str, files: Mapping[str, bytes], **facts: Any) -> None:
-    """Write files below `url`, then a manifest with their sha256 and any further facts."""
+    """Write files below `url`, then a manifest with `facts` and the sha256 of each file."""
     for name, data in files.items():
         storage.write_bytes(storage.join(url, name), data)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
@@ -138,11 +138,11 @@ def write_with_manifest(url: str, files: Mapping[str, bytes], **facts: Any) -> N
 
 
 def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
-    """The files a manifest names and the manifest itself, each checked.
+    """Read a manifest and all files that it names, and verify them.
 
     Raises:
-        FileNotFoundError: nothing is at `url`.
-        ValueError: no manifest or one that names not all that is required, a file is missing or its sha256 is another.
+        FileNotFoundError: there is nothing at `url`.
+        ValueError: there is no manifest, it lacks a `required` file, or a file is missing or has another sha256.
     """
     manifest = storage.join(url, MANIFEST)
     if not storage.exists(manifest):
@@ -172,10 +172,10 @@ def read_with_manifest(url: str, *required: str) -> dict[str, bytes]:
 
 
 def weights_of(files: Mapping[str, bytes], name: str, url: str) -> dict[str, Tensor]:
-    """A network's tensors from a bundle's files: `name.safetensors`, or parts `name-00001-of-00002.safetensors`.
+    """Return a network's tensors from `name.safetensors`, or from its parts `name-00001-of-00002.safetensors`.
 
     Raises:
-        ValueError: there are none, or not all parts, or one is no safetensors; the message names `url`.
+        ValueError: there is no such file, a part is missing, or one is no safetensors; the message names `url`.
     """
     found = {
         file: re.fullmatch(rf"{name}(?:-(\d+)-of-(\d+))?\{safetensors_file.SUFFIX}", file) for file in sorted(files)
@@ -193,12 +193,12 @@ def weights_of(files: Mapping[str, bytes], name: str, url: str) -> dict[str, Ten
 
 
 def load_weights(network: torch.nn.Module, data: bytes, name: str) -> None:
-    """Put safetensors into a network.
+    """Load safetensors into a network.
 
     Raises:
-        ValueError: no safetensors, or tensors of another architecture.
+        ValueError: `data` is no safetensors, or has tensors of another architecture.
     """
-    _put(network, _tensors(data, name), name)
+    _load_state(network, _tensors(data, name), name)
 
 
 def _tensors(data: bytes, name: str) -> dict[str, Tensor]:
@@ -209,7 +209,7 @@ def _tensors(data: bytes, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _put(network: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+def _load_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -221,6 +221,11 @@ def _misfit(name: str, error: Exception) -> ValueError:
 
 
 def read_config(url: str, data: bytes) -> tuple[TrainConfig, TrainingProvenance]:
+    """Parse the content of a bundle's config.json.
+
+    Raises:
+        ValueError: it is no configuration, of another schema, or has invalid or unknown fields.
+    """
     try:
         raw = json.loads(data)
         schema = raw["schema_version"]
@@ -234,11 +239,12 @@ def read_config(url: str, data: bytes) -> tuple[TrainConfig, TrainingProvenance]
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{url}/{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    unknown = _unknown(raw["config"], asdict(config))
+    unknown = _unknown_fields(raw["config"], asdict(config))
     if unknown:
         raise ValueError(f"{url}/{CONFIG} has fields this version does not know: {', '.join(unknown)}")
     return config, origin
 
 
 def json_bytes(value: Any) -> bytes:
+    """Return indented JSON with sorted keys."""
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

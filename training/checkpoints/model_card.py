@@ -1,4 +1,4 @@
-"""The README.md of a base model, and the description of its registered version: only what it was told."""
+"""The model card (README.md) of a base model, and the description of its registered version."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pipelines.dataset.data_card import one_line, table
 from training.checkpoints.bundle import TrainingProvenance
 from training.config import InitialModel, TrainConfig
-from training.episodes.source import Facts
+from training.episodes.source import SourceDescription
 from training.tracking.tracker import flattened
 
 CARD = "README.md"
 FILES_HEADING = "## Files"
-"""What `files_section` begins with."""
+"""First line of `files_section`."""
 _MOTION = {
     "clips": "partly that of a few real films, recombined, and partly made up",
     "procedural": "made up too",
@@ -23,31 +23,35 @@ _NETWORKS = (("embedder", "E"), ("generator", "G"), ("discriminator", "D"))
 
 @dataclass(frozen=True)
 class Training:
-    """How a model came about, as far as it is known."""
+    """What is known of how a model was trained."""
 
     preset: str
     command: str
-    """The line that makes it again."""
+    """The command that repeats the training."""
     code_version: str
     starts: tuple[str, ...] = ()
-    """When the command was started, and started again (UTC)."""
+    """Times at which the command was started, restarts included (UTC)."""
     finished: str = ""
     """When training ended (UTC)."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of the last steps."""
+    """Means over the last logged steps."""
     hardware: Mapping[str, str] = field(default_factory=dict)
     """See training.meta_training.system_metrics.describe; may be empty."""
     num_parameters: Mapping[str, int] = field(default_factory=dict)
-    """Of each network."""
+    """Number of parameters by network."""
 
 
 def model_card(
-    config: TrainConfig, origin: TrainingProvenance, data: Facts, training: Training, hashes: Mapping[str, str]
+    config: TrainConfig,
+    origin: TrainingProvenance,
+    data: SourceDescription,
+    training: Training,
+    hashes: Mapping[str, str],
 ) -> str:
-    """Markdown, the same for the same arguments.
+    """Return the card as Markdown; deterministic.
 
     Args:
-        data: of the pictures that the model was trained on, such as a data set's manifest.
+        data: description of the training data, such as a data set's manifest.
         hashes: sha256 of each file of the bundle.
     """
     sections = (
@@ -56,15 +60,15 @@ def model_card(
         _metrics(training.metrics),
         _use(),
         _people(config),
-        _again(origin, data, training),
+        _reproduction(origin, data, training),
         _config(config),
         files_section(hashes),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def summary(config: TrainConfig, origin: TrainingProvenance, data: Facts, training: Training) -> str:
-    """The first section alone: short enough for MLflow's registry."""
+def summary(config: TrainConfig, origin: TrainingProvenance, data: SourceDescription, training: Training) -> str:
+    """Return the first section, which is short enough for MLflow's registry."""
     form = (
         "a warp of the portrait, and a network that moves it further and paints what no motion can do"
         if config.model.warp_prior
@@ -89,11 +93,11 @@ talking heads (arXiv 1905.08233), preset `{training.preset}`. Made by `sfumato m
 - Data set: {one_line(data.source)}, licence {one_line(data.licence)}, {_amount(data)}digest `{data.digest}`"""
 
 
-def _amount(data: Facts) -> str:
+def _amount(data: SourceDescription) -> str:
     return f"{data.counts['done']:,} clips, " if "done" in data.counts else ""
 
 
-def _training(origin: TrainingProvenance, training: Training, beginning: InitialModel | None) -> str:
+def _training(origin: TrainingProvenance, training: Training, initial: InitialModel | None) -> str:
     first, *more = training.starts
     lines = [f"- Started: {first} UTC", f"- Finished: {training.finished} UTC"]
     if more:
@@ -101,10 +105,8 @@ def _training(origin: TrainingProvenance, training: Training, beginning: Initial
     names = {"device": "Device", "workers": "Workers", "machine": "Machine of the first worker"}
     lines += [f"- {names[name]}: {one_line(value)}" for name, value in training.hardware.items() if name in names]
     lines.append(f"- Data: {one_line(origin.dataset)}")
-    if beginning is not None:
-        lines.append(
-            f"- Began with: base model `{beginning.version[:12]}`, {beginning.images_seen:,} of the images seen"
-        )
+    if initial is not None:
+        lines.append(f"- Began with: base model `{initial.version[:12]}`, {initial.images_seen:,} of the images seen")
     return "## How it was trained\n\n" + "\n".join(lines)
 
 
@@ -148,21 +150,21 @@ this model: train again.
 {_MARKED}"""
 
 
-def _where(origin: TrainingProvenance, data: Facts) -> str:
-    """A data set has to be at hand to train again; people drawn while training come from the command alone."""
+def _data_location(origin: TrainingProvenance, data: SourceDescription) -> str:
+    """Name the data set that repeating the training needs; synthetic people need none."""
     if "done" not in data.counts:
         return ""
     return f" and the data set of digest `{data.digest}` (it lay at\n{one_line(origin.dataset)})"
 
 
-def _again(origin: TrainingProvenance, data: Facts, training: Training) -> str:
+def _reproduction(origin: TrainingProvenance, data: SourceDescription, training: Training) -> str:
     return f"""## How to make it again
 
 ```
 {training.command}
 ```
 
-With version {training.code_version} of the code{_where(origin, data)}."""
+With version {training.code_version} of the code{_data_location(origin, data)}."""
 
 
 def _config(config: TrainConfig) -> str:
@@ -171,6 +173,6 @@ def _config(config: TrainConfig) -> str:
 
 
 def files_section(hashes: Mapping[str, str]) -> str:
-    """The last section: names and sha256."""
+    """Return the last section: names of files and their sha256."""
     rows = [(name, f"`{digest}`") for name, digest in sorted(hashes.items())]
     return f"{FILES_HEADING}\n\n" + table(("file", "sha256"), rows)

@@ -1,6 +1,6 @@
-"""Where a base model named on the command line is: a bundle's path or URL, or a name in the MLflow registry.
+"""Find the base model named on the command line: the bundled one, a path or URL, or a model in the MLflow registry.
 
-With `training.tracking.mlflow_client` the only place that knows MLflow.
+Only this module and `training.tracking.mlflow_client` import MLflow.
 """
 
 from __future__ import annotations
@@ -10,33 +10,44 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipelines import storage
+from training.checkpoints.shipped import named_or_shipped
 
 _REGISTRY = "models:/"
 _DEFAULT_DATABASE = "mlflow.db"
 _MANIFEST = "manifest.json"
 
 
-def resolve(model: str) -> str:
-    """The path or URL of the bundle that `model` names; a registered one is downloaded first.
+def locate(model: str | None) -> str:
+    """Return the path or URL of the bundle that `model` names, without reading it.
 
     Args:
-        model: a folder's path or URL, or models:/NAME@ALIAS or models:/NAME/VERSION.
+        model: path or URL of a folder; `shipped` or None for the bundled model; or `models:/NAME@ALIAS` or
+            `models:/NAME/VERSION`, which is downloaded.
 
     Raises:
-        FileNotFoundError: there is nothing at that path.
+        ValueError: the registry has no such model or cannot be reached.
+    """
+    named = named_or_shipped(model)
+    return _download(named, _tracking_uri()) if named.startswith(_REGISTRY) else named
+
+
+def resolve(model: str) -> str:
+    """Like `locate`, and check that a bundle is there.
+
+    Raises:
+        FileNotFoundError: the path does not exist.
         ValueError: it is no bundle, or the registry has no such model or cannot be reached.
     """
-    if model.startswith(_REGISTRY):
-        return _download(model, _tracking_uri())
-    if not storage.exists(model):
+    url = locate(model)
+    if not storage.exists(url):
         raise FileNotFoundError(f"{model} does not exist")
-    if not storage.exists(storage.join(model, _MANIFEST)):
+    if not storage.exists(storage.join(url, _MANIFEST)):
         raise ValueError(f"{model} is no base model: it holds no {_MANIFEST} (which is written last)")
-    return model
+    return url
 
 
 def _tracking_uri() -> str:
-    """The server that MLFLOW_TRACKING_URI names, else the database in this folder, which must exist."""
+    """Return MLFLOW_TRACKING_URI, else the database in the working directory, which must exist."""
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not named and not Path(_DEFAULT_DATABASE).exists():
         raise ValueError(f"MLFLOW_TRACKING_URI is not set and there is no {_DEFAULT_DATABASE} here: which registry?")
@@ -45,7 +56,7 @@ def _tracking_uri() -> str:
 
 @lru_cache(maxsize=8)
 def _download(model: str, tracking_uri: str) -> str:
-    """A registered model's files in a local folder, kept while the process lives."""
+    """Download a registered model to a local folder; cached for the life of the process."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 

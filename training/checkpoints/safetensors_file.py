@@ -1,4 +1,4 @@
-"""Safetensors files from outside: their sizes have to be possible, and their tensors those that are wanted."""
+"""Validation of untrusted safetensors files: consistent sizes, expected tensors."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from torch import Tensor
 from pipelines import storage
 
 SUFFIX = ".safetensors"
-_MAX_HEADER_BYTES = 10_000_000  # ours have some ten thousand
+_MAX_HEADER_BYTES = 10_000_000  # headers of our networks have about 10,000
 
 
 def check_size(url: str) -> None:
-    """Refuse a file whose header does not describe it. Reads nothing but the header.
+    """Check that a file's size matches its header. Reads only the header.
 
     Raises:
-        ValueError: the file is cut off, has more than its tensors, or is none; the message names it.
+        ValueError: the file is truncated, has trailing data, or is no safetensors; the message names it.
     """
     size = storage.size(url)
     if size < 8:
@@ -37,20 +37,20 @@ def check_size(url: str) -> None:
 
 
 def read(data: bytes, name: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the names and shapes of `like`.
+    """Parse safetensors that must have the names and shapes of `like`.
 
     Raises:
-        ValueError: no safetensors, or others; the message says `name` and what differs.
+        ValueError: it is no safetensors, or names or shapes differ; the message names the file and the differences.
     """
     try:
         found: dict[str, Tensor] = safetensors.torch.load(data)
     except SafetensorError as error:
         raise ValueError(f"{name} is no safetensors file: {error}") from None
-    theirs, ours = ({key: tuple(value.shape) for key, value in each.items()} for each in (found, like))
+    stored, expected = ({key: tuple(value.shape) for key, value in each.items()} for each in (found, like))
     different = [
-        f"{key}: {theirs.get(key)} -> {ours.get(key)}"
-        for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
+        f"{key}: {stored.get(key)} -> {expected.get(key)}"
+        for key in sorted(stored.keys() | expected.keys())
+        if stored.get(key) != expected.get(key)
     ]
     if different:
         raise ValueError(f"{name} does not fit this architecture: {'; '.join(different)}"[:300])

@@ -1,11 +1,11 @@
-"""The base model that comes with Sfumato; its card lies beside it. `make base-model` makes it anew."""
+"""The bundled base model. Its folder holds a model card; `make base-model` trains it again."""
 
 from pathlib import Path
 
 SHIPPED = str(Path(__file__).parent / "data" / "base_model")
-"""Its folder."""
+"""Folder of the bundled base model."""
 
 
 def named_or_shipped(model: str | None) -> str:
-    """What a command takes that was given no model or `shipped`; an empty name is a mistake of the caller, not none."""
+    """Return the bundled model's folder for None or `shipped`, else `model`; an empty string is passed through."""
     return SHIPPED if model is None or model == "shipped" else model

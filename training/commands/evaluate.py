@@ -1,4 +1,4 @@
-"""`sfumato evaluate MODEL --data ROOT --shots 1 8 32 -o OUT`: the published protocol, baselines in the same table."""
+"""`sfumato evaluate MODEL --data ROOT --shots 1 8 32 -o OUT`: run the published protocol, with baselines."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from pipelines.faces.detectors import create_detector
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel
 from training.episodes.source import check_fits
-from training.evaluation.cross_reenactment import choose_cross_pairs, evaluate_cross_pair, motions_of
-from training.evaluation.evaluate import EvaluationContext, evaluate_pair, evaluate_video, kept
+from training.evaluation.cross_reenactment import choose_cross_pairs, evaluate_cross_pair, list_motions
+from training.evaluation.evaluate import EvaluationContext, evaluate_pair, evaluate_video, load_or_compute
 from training.evaluation.method_list import OURS, STILL, all_methods, load_models
 from training.evaluation.methods import TRUE_FRAME, form
+from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION
 from training.evaluation.metrics.frechet import feature_network, frechet_distance
-from training.evaluation.metrics.judge import Judge
 from training.evaluation.metrics.lpips import load_lpips
-from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION
+from training.evaluation.metrics.metric_networks import MetricNetworks
 from training.evaluation.metrics.sface import FaceRecogniser
 from training.evaluation.protocol import (
     ProtocolConfig,
@@ -46,74 +46,75 @@ RENAMED_FLAGS = {"--cross": "--num-cross-pairs", "--also": "--compare"}
 
 @dataclass(frozen=True)
 class Options:
-    """Measure a base model beside its baselines on people it was not trained on."""
+    """Evaluate a base model and baselines on people that it was not trained on."""
 
     model: tyro.conf.Positional[str]
-    """Base model: the folder or URL that `sfumato meta-train` wrote; `shipped` is the one that comes along."""
+    """Base model: folder or URL that `sfumato meta-train` wrote, models:/NAME@ALIAS in the MLflow registry, or
+    `shipped` for the bundled one."""
     data: str
     """Data set made by `sfumato preprocess`: a path or URL."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
-    """Where the report goes: a folder or URL. The same command goes on where it was cut short."""
+    """Folder or URL to write the report to. The same command resumes an interrupted evaluation."""
     shots: tuple[int, ...] = (1, 8, 32)
-    """T: how many frames of the person a method is given."""
+    """T: numbers of frames of the person that methods get."""
     split: Literal["test", "val", "train", "all"] = "test"
-    """`train` measures hold-out frames of videos that the model was trained on: whether it learns at all. `all` is for
-    data sets that the model was not trained on."""
+    """Split to measure. `train` uses hold-out frames of training videos, to see whether the model learns at all. `all`
+    is for data sets that the model was not trained on."""
     videos: int = 50
-    """Videos at most."""
+    """Maximum number of videos."""
     frames: int = 32
-    """Hold-out frames of a video at most; a T that leaves fewer than 8 is not measured on that video."""
+    """Maximum number of hold-out frames per video; a video is skipped for a T that leaves fewer than 8."""
     num_cross_pairs: int = 0
-    """Portraits driven by the frames of somebody else, so many pairs."""
+    """Number of pairs in which a portrait is driven by the frames of another person."""
     paired: bool = False
-    """The data set shows the same motions on every person: measure driving one with another against the truth. Takes
-    up to --videos true clips, and is made instead of the tables of single videos."""
+    """For data sets that show the same motions on every person: drive one person with another and compare with the
+    truth. Uses up to --videos true clips, and replaces the tables of single videos."""
     compare: tuple[str, ...] = ()
     """Further base models for the same tables: NAME=PATH, such as published=runs/published."""
     fine_tune: bool = False
-    """Fine-tune each model on the shots as well, in rows of its own."""
+    """Also fine-tune each model on the shots, in separate rows."""
     num_steps: int | None = None
-    """Updates of fine-tuning; by default its own stop rule."""
+    """Number of fine-tuning updates; default: its own stopping rule."""
     fid_weights: str | None = None
-    """FID's Inception weights (pt_inception-2015-12-05, .pth or .safetensors): path or URL. Without them the Fréchet
-    distance is that of VGG16 features."""
+    """Inception weights of the FID (pt_inception-2015-12-05, .pth or .safetensors): path or URL. Without them the
+    Fréchet distance is that of VGG16 features."""
     size: int | None = None
-    """Side of the frames that are drawn and measured, pixels: by default that of the model. At a larger one it is shown
-    as `animate` shows it, a correction of the picture's own warp; models of other sizes can then be compared."""
+    """Height and width at which frames are generated and measured, pixels; default: the model's. At a larger size
+    output is upsampled as in `animate`, so that models of different sizes can be compared."""
     lpips: Literal["alexnet", "vgg16"] = "alexnet"
     """Network of LPIPS."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run; auto takes a CUDA device where there is one."""
+    """Device of the networks; auto: a CUDA device if there is one."""
     seed: int = 0
-    """Of the choice of videos and frames."""
+    """Random seed of the choice of videos and frames."""
     mlflow: str | None = None
-    """MLflow tracking URI to log to; by default nothing is logged."""
+    """MLflow tracking URI to log to; default: no logging."""
     experiment: str = "sfumato"
-    """MLflow experiment, where the model's own run is not there."""
+    """MLflow experiment to log to if the model's own run is not on that server."""
 
     def __post_init__(self) -> None:
         if self.paired and self.num_cross_pairs:
             raise ValueError("--num-cross-pairs drives portraits without a truth, --paired with one: give one of them")
 
     def protocol(self) -> ProtocolConfig:
-        """Raises ValueError for numbers out of range."""
+        """Return the protocol. Raises ValueError for numbers out of range."""
         shots = tuple(sorted(set(self.shots)))
         return ProtocolConfig(self.split, self.videos, self.frames, shots, self.num_cross_pairs, self.seed)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be measured, by name; each piece of work takes the bench."""
+    """What to measure: functions of the context by name."""
 
     videos: Mapping[str, Callable[[EvaluationContext], VideoResult]]
     pairs: Mapping[str, Callable[[EvaluationContext], VideoResult]]
-    """Portraits driven without a truth."""
+    """Portraits driven by another person, without a truth."""
     skipped: Mapping[int, int]
-    """For each T those with too few frames."""
+    """For each T, the number of videos with too few frames."""
 
 
 def run(options: Options) -> CommandResult:
-    """Measure, and write the report."""
+    """Run the evaluation and write the report."""
     started = time.monotonic()
     config, device = options.protocol(), _device(options.device)
     models = load_models(options.model, options.compare, same_size=options.size is None)
@@ -122,10 +123,10 @@ def run(options: Options) -> CommandResult:
     if not videos:
         raise ValueError(f"{options.data} has no videos in the split {config.split}; choose another --split")
     plan = (_plan_paired if options.paired else _plan_videos)(config, dataset, videos)
-    bench = _bench(options, models, dataset, config, device)
-    parts = storage.join(options.out, _PARTS, _digest(options, models, bench))
-    results, driven = _measure(plan.videos, bench, parts), _measure(plan.pairs, bench, parts)
-    evaluation = _evaluation(options, models, bench, results, driven, plan.skipped)
+    context = _context(options, models, dataset, config, device)
+    parts = storage.join(options.out, _PARTS, _digest(options, models, context))
+    results, driven = _measure(plan.videos, context, parts), _measure(plan.pairs, context, parts)
+    evaluation = _evaluation(options, models, context, results, driven, plan.skipped)
     made, notes = write_report(evaluation, options.out, options.model, options.mlflow, options.experiment)
     if len(driven) < config.num_pairs:
         notes.append(f"{len(driven)} of {config.num_pairs} pairs: each takes a video and another person's")
@@ -154,17 +155,17 @@ def _plan_videos(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence
 
 def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence[SourceVideo]) -> _Plan:
     affines = {key: affine for split in config.splits for key, affine in dataset.crop_affines(split).items()}
-    crossings = choose_cross_pairs(motions_of(videos, affines), config)
-    if not crossings:
+    cross_pairs = choose_cross_pairs(list_motions(videos, affines), config)
+    if not cross_pairs:
         people = len({video.identity for video in videos})
         raise ValueError(
             f"{dataset.root} has no pairs: among the {people} people of the split {config.split} no two do the same "
             "two motions with frames of equal numbers"
         )
     return _Plan(
-        {each.name: partial(evaluate_cross_pair, crossing=each) for each in crossings},
+        {each.name: partial(evaluate_cross_pair, cross_pair=each) for each in cross_pairs},
         {},
-        {shots: sum(shots > each.num_shots for each in crossings) for shots in config.shots},
+        {shots: sum(shots > each.num_shots for each in cross_pairs) for shots in config.shots},
     )
 
 
@@ -188,7 +189,7 @@ def _open_data(options: Options, models: Mapping[str, BaseModel]) -> ShardDatase
     return dataset
 
 
-def _bench(
+def _context(
     options: Options,
     models: Mapping[str, BaseModel],
     dataset: ShardDataset,
@@ -198,7 +199,7 @@ def _bench(
     model = models[OURS].config.model
     tuning = FineTuneConfig(options.num_steps, options.seed) if options.fine_tune else None
     methods = all_methods(models, tuning, device)
-    judge = Judge(
+    networks = MetricNetworks(
         create_detector(model.detector, device=device.type),
         FaceRecogniser(),
         load_lpips(options.lpips),
@@ -206,37 +207,37 @@ def _bench(
         device,
     )
     driven = [method for method in methods if method.name not in STILL]
-    return EvaluationContext(dataset, options.size or model.image_size, methods, driven, judge, config)
+    return EvaluationContext(dataset, options.size or model.image_size, methods, driven, networks, config)
 
 
-def _digest(options: Options, models: Mapping[str, BaseModel], bench: EvaluationContext) -> str:
-    """Of all that a video's result depends on."""
-    network = bench.judge.feature_network
+def _digest(options: Options, models: Mapping[str, BaseModel], context: EvaluationContext) -> str:
+    """Return a digest of all that a video's result depends on."""
+    network = context.metric_networks.feature_network
     tuned = (options.fine_tune, options.num_steps)
     versions = sorted((name, model.version) for name, model in models.items())
     return digest(
-        replace(bench.config, num_videos=1, num_pairs=0),
-        bench.dataset.manifest.digest,
+        replace(context.config, num_videos=1, num_pairs=0),
+        context.dataset.manifest.digest,
         versions,
         tuned,
         options.lpips,
         network.name,
         network.weights_sha256,
         *(["paired"] if options.paired else []),
-        *([bench.size] if options.size else []),
+        *([context.size] if options.size else []),
     )
 
 
 def _measure(
-    work: Mapping[str, Callable[[EvaluationContext], VideoResult]], bench: EvaluationContext, parts: str
+    work: Mapping[str, Callable[[EvaluationContext], VideoResult]], context: EvaluationContext, parts: str
 ) -> list[VideoResult]:
-    """The result of each piece of work, by its name: kept from an earlier start, or made now."""
+    """Return the results, loading those that an interrupted evaluation has stored."""
     results = []
     with progress() as bar:
         task = bar.add_task("evaluate", total=len(work))
         for name, make in work.items():
             bar.update(task, description=f"evaluate  {name}")
-            results.append(kept(storage.join(parts, f"{part_name(name)}.npz"), partial(make, bench)))
+            results.append(load_or_compute(storage.join(parts, f"{part_name(name)}.npz"), partial(make, context)))
             bar.advance(task)
     return results
 
@@ -244,30 +245,33 @@ def _measure(
 def _evaluation(
     options: Options,
     models: Mapping[str, BaseModel],
-    bench: EvaluationContext,
+    context: EvaluationContext,
     results: Sequence[VideoResult],
     driven: Sequence[VideoResult],
     skipped: Mapping[int, int],
 ) -> Evaluation:
-    network, driven_tables = bench.judge.feature_network, make_tables(driven, [metric.key for metric in DRIVING])
+    network, driven_tables = (
+        context.metric_networks.feature_network,
+        make_tables(driven, [metric.key for metric in DRIVING]),
+    )
     angles = [f"head_motion_{angle}" for angle in ("yaw", "pitch", "roll")]
     return Evaluation(
         model=options.model,
         model_form=form(models[OURS]),
         also={
-            name: f"{word.partition('=')[2]} ({form(models[name])})"
-            for word in options.compare
-            if (name := word.partition("=")[0])
+            name: f"{argument.partition('=')[2]} ({form(models[name])})"
+            for argument in options.compare
+            if (name := argument.partition("=")[0])
         },
         dataset=options.data,
-        dataset_digest=bench.dataset.manifest.digest,
-        image_size=bench.size,
-        detector=bench.judge.detector.name,
-        recogniser=bench.judge.recogniser.name,
+        dataset_digest=context.dataset.manifest.digest,
+        image_size=context.size,
+        detector=context.metric_networks.detector.name,
+        recogniser=context.metric_networks.recogniser.name,
         lpips_network=options.lpips,
         frechet_name=network.name,
         fid_weights_sha256=network.weights_sha256,
-        protocol=bench.config,
+        protocol=context.config,
         skipped={str(shots): number for shots, number in skipped.items()},
         videos=tuple(results),
         pairs=tuple(driven),

@@ -1,4 +1,4 @@
-"""`sfumato export MODEL -o OUT`: a base model without what only training needs, in half precision."""
+"""`sfumato export MODEL -o OUT`: write the part of a base model that inference needs, in half precision."""
 
 import time
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from training.checkpoints.export import export_bundle
 
 @dataclass(frozen=True)
 class Options:
-    """Make a base model small enough to hand on: a fifth of its size, for fine-tuning, animating and serving."""
+    """Reduce a base model to what fine-tuning, animating and serving need: about a fifth of its size."""
 
     model: tyro.conf.Positional[str]
-    """Base model or checkpoint: the folder or URL that `sfumato meta-train` wrote."""
+    """Base model or checkpoint: folder or URL that `sfumato meta-train` wrote."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
-    """Where the small one goes: a folder or URL."""
+    """Folder or URL to write the exported model to."""
     card: str | None = None
-    """Markdown file with a model card in place of the one beside MODEL; the list of files is put at its end."""
+    """Markdown file to use as the model card instead of MODEL's README.md; the list of files is appended."""
 
 
 def run(options: Options) -> CommandResult:
-    """Export.
+    """Export the model.
 
     Raises:
         FileNotFoundError: the model or the card does not exist.
-        ValueError: the model is none, or damaged.
+        ValueError: MODEL is no base model, or is damaged.
     """
     started = time.monotonic()
     card = None

@@ -1,4 +1,4 @@
-"""`sfumato fine-tune PORTRAIT… --model M -o AVATAR`: one or a few pictures of one person -> an avatar."""
+"""`sfumato fine-tune PORTRAIT… --model M -o AVATAR`: make an avatar from one or a few pictures of a person."""
 
 import json
 import time
@@ -17,34 +17,36 @@ from training.avatars.avatar import Avatar, load_avatar, save_avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
 from training.checkpoints.bundle import MANIFEST, load_bundle
-from training.checkpoints.shipped import named_or_shipped
+from training.checkpoints.model_registry import locate
 from training.losses.perceptual_files import PerceptualFiles
 
 
 @dataclass(frozen=True)
 class Options:
-    """Make an avatar of one person from one or a few pictures."""
+    """Make an avatar from one or a few pictures of a person."""
 
     portraits: tyro.conf.Positional[tuple[str, ...]]
     """Pictures of the person: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
-    """Where the avatar goes: a folder or URL."""
+    """Folder or URL to write the avatar to."""
     model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
-    """Base model: the folder or URL that `sfumato meta-train` or `export` wrote; default: the one that comes along."""
+    """Base model: folder or URL that `sfumato meta-train` or `export` wrote, or models:/NAME@ALIAS in the MLflow
+    registry; default: the bundled one."""
     num_steps: int | None = None
-    """Updates; 0 is feed-forward. By default they stop when held-out pictures get no better, and there are none for a
-    model with a warp prior and fewer than four frames of one film: no picture tells then when to stop. 25 make most
-    photographs a little better, and drawn people worse."""
+    """Number of updates; 0 is feed-forward. By default training stops when held-out pictures no longer improve; a model
+    with a warp prior and fewer than four frames of one clip makes no updates, since nothing can be held out. 25 updates
+    improve most photographs slightly and make paintings worse."""
     face: int | None = None
-    """Which face, counted from 0 for the largest, when a picture shows several."""
+    """Index of the face when a picture shows several; 0 is the largest."""
     consent: str | None = None
-    """A statement that the person shown agrees, or why none is needed; kept with the avatar."""
+    """Statement that the person shown agrees, or why no consent is needed; stored in the avatar."""
     vgg19: str | None = None
-    """Weights of Caffe's VGG19, a path or URL, for a model that was trained with them; those of a URL are kept in the
-    cache, where they are found without the flag."""
+    """Weights of Caffe's VGG19 (path or URL), for a model that was trained with them. Weights from a URL are cached;
+    later runs find them without this flag."""
     vggface: str | None = None
-    """Weights of Caffe's VGGFace, likewise."""
+    """Weights of Caffe's VGGFace; see --vgg19."""
     seed: int = 0
+    """Random seed."""
 
     def __post_init__(self) -> None:
         if not self.portraits:
@@ -52,11 +54,11 @@ class Options:
 
 
 def run(options: Options) -> CommandResult:
-    """Fine-tune and save."""
+    """Fine-tune and write the avatar, unless the output already holds the same one."""
     started = time.monotonic()
-    model = load_bundle(named_or_shipped(options.model))
-    if (made := _made_before(options, model.version)) is not None:
-        return _outcome(options, made, started, "already made: nothing to do")
+    model = load_bundle(locate(options.model))
+    if (existing := _existing_avatar(options, model.version)) is not None:
+        return _result(options, existing, started, "already made: nothing to do")
     portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=options.face)
     with progress() as bar:
         task = bar.add_task("fine-tune", total=None)
@@ -67,15 +69,15 @@ def run(options: Options) -> CommandResult:
         files = PerceptualFiles.named(options.vgg19, options.vggface)
         avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step, files)
     save_avatar(avatar, options.out, options.consent)
-    stayed = options.num_steps is None and avatar.steps == 0
-    notes = ("no updates were made: feed-forward; --num-steps asks for some",) if stayed else ()
-    return _outcome(options, avatar, started, *notes)
+    unchanged = options.num_steps is None and avatar.steps == 0
+    notes = ("no updates were made: feed-forward; --num-steps asks for some",) if unchanged else ()
+    return _result(options, avatar, started, *notes)
 
 
-def _made_before(options: Options, version: str) -> Avatar | None:
-    """The avatar at the output, if the same model made it of the same pictures with the same options.
+def _existing_avatar(options: Options, version: str) -> Avatar | None:
+    """Return the avatar at the output if it has the same model, pictures and options, else None.
 
-    An avatar does not say which face and seed it was made with: any but the default is made again.
+    The avatar's manifest does not record face and seed: with values other than the defaults it is made again.
     """
     manifest = storage.join(options.out, MANIFEST)
     if options.face is not None or options.seed != 0 or not storage.exists(manifest):
@@ -89,7 +91,7 @@ def _made_before(options: Options, version: str) -> Avatar | None:
     return avatar if same and same_steps else None
 
 
-def _outcome(options: Options, avatar: Avatar, started: float, *notes: str) -> CommandResult:
+def _result(options: Options, avatar: Avatar, started: float, *notes: str) -> CommandResult:
     return CommandResult(
         made=(Artefact("avatar", options.out),),
         counts={"portraits": len(avatar.portraits), "steps": avatar.steps},

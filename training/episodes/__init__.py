@@ -1,1 +1,1 @@
-"""Training batches: K shots and a target of one video, from shards or drawn online."""
+"""Training batches of episodes (K shots and a target of one video), from shards or from synthetic people."""

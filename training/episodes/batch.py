@@ -1,4 +1,4 @@
-"""Episodes -> one batch of tensors."""
+"""Convert decoded episodes to a batch of tensors on the training device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from torch.nn import functional as F
 
 from pipelines.faces.landmark_image import rasterize_batch
 from training.config import ModelConfig
-from training.episodes.augmentation import Draws, augment_frames, augment_landmarks, augment_mattes
+from training.episodes.augmentation import AugmentationDraws, augment_frames, augment_landmarks, augment_mattes
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
 from training.models.identity_rows import IdentityRows
+from training.warp.apply import WarpedShot, warp_shot
+from training.warp.control_points import control_points, unit_points
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpedShot, control_points, unit_points, warp_shot
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Episodes on the device that trains: K shots and a target of one video each. Pictures in [-1, 1]."""
+    """Episodes on the training device: K shots and a target of one video each. Frames are in [-1, 1]."""
 
     rows: Int[Tensor, "batch"]
     shots: Float[Tensor, "batch shots 3 h w"]
@@ -35,7 +36,7 @@ class Batch:
         return len(self.rows)
 
     def split(self, most: int | None) -> Sequence["Batch"]:
-        """Parts of `most` episodes each, the last perhaps of fewer; without it one part."""
+        """Split into parts of `most` episodes, the last possibly smaller; None: one part."""
         if most is None or most >= len(self):
             return [self]
         return [self._part(slice(first, first + most)) for first in range(0, len(self), most)]
@@ -48,15 +49,19 @@ class Batch:
 
 
 def to_batch(
-    decoded: DecodedEpisodes, table: IdentityRows, config: ModelConfig, device: torch.device, draws: Draws | None = None
+    decoded: DecodedEpisodes,
+    table: IdentityRows,
+    config: ModelConfig,
+    device: torch.device,
+    draws: AugmentationDraws | None = None,
 ) -> Batch:
-    """Move a decoded batch to the device; augment it as drawn, draw landmark images and warp there."""
+    """Move decoded episodes to the device; augment them, rasterise landmark images and warp there."""
     size, fine_size = config.image_size, config.frame_size
     batch, per_episode = decoded.images.shape[:2]
     fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
     landmarks = decoded.landmarks
     if draws is not None:
-        # Unless the camera moves, all frames of an episode are changed alike, and the nearest shot remains so.
+        # Without camera augmentation, all frames of an episode change alike, so the nearest shot remains the nearest.
         fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
     landmarks = resize_points(landmarks, size / fine_size)
     frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))

@@ -1,4 +1,6 @@
-"""Memory for batches of pictures: what is fresh the kernel clears first, at the price of reading the batch."""
+"""Reuse buffers of decoded batches: a fresh allocation is zero-filled by the kernel, which costs about as much as
+reading the batch.
+"""
 
 import math
 import weakref
@@ -8,13 +10,13 @@ import numpy as np
 
 
 class BufferPool:
-    """Hands out arrays of bytes, and again the memory of those that nobody holds any more, whole or in part."""
+    """Allocates byte arrays, and reuses the memory of an array once it and all its views are garbage-collected."""
 
     def __init__(self) -> None:
         self._free: list[Any] = []
 
     def take(self, *shape: int) -> Any:
-        """An array of uint8 with any content."""
+        """Return an array of uint8 with arbitrary content."""
         size = math.prod(shape)
         try:
             memory = self._free.pop()
@@ -22,7 +24,7 @@ class BufferPool:
             memory = np.empty(size, np.uint8)
         if len(memory) != size:
             memory = np.empty(size, np.uint8)
-        # Through a memoryview, this array is the base of all its views: it dies with the last of them.
+        # Created through a memoryview, this array is the base of all its views and is collected after the last of them.
         array = np.frombuffer(memoryview(memory), np.uint8)
         weakref.finalize(array, self._free.append, memory).atexit = False
         return array.reshape(shape)

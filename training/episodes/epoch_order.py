@@ -1,4 +1,4 @@
-"""In which order an epoch visits the videos: a pure function of seed and epoch."""
+"""The order in which an epoch visits the videos: a pure function of seed and epoch."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,14 +8,14 @@ from jaxtyping import Int
 
 
 class VideoOrder:
-    """All videos of the data set in one shuffle: every episode may lie in any shard."""
+    """One shuffle of all videos; consecutive episodes may come from any shards."""
 
     def __init__(self, num_videos: int, seed: int) -> None:
         self.num_videos, self.seed = num_videos, seed
         self.epoch = lru_cache(maxsize=4)(self._epoch)
 
     def video(self, number: int) -> int:
-        """The video of episode `number`, counted from the first of the first epoch."""
+        """Return the video of episode `number`, counted over epochs from 0."""
         epoch, position = divmod(number, self.num_videos)
         return int(self.epoch(epoch)[position])
 
@@ -24,7 +24,7 @@ class VideoOrder:
 
 
 class RepeatedOrder(VideoOrder):
-    """All videos in one shuffle, and each step's again in the steps after it: `reuse` times in all."""
+    """One shuffle of all videos, in which `reuse` consecutive steps show the same videos."""
 
     def __init__(self, num_videos: int, seed: int, episodes_per_step: int, reuse: int) -> None:
         super().__init__(num_videos, seed)
@@ -34,33 +34,33 @@ class RepeatedOrder(VideoOrder):
         return super().video(self.first_showing(number))
 
     def first_showing(self, number: int) -> int:
-        """Which appearance this is, counted without repetitions; equal for the episodes that show the same."""
+        """Return the number of the first episode that shows the same, counted without repetitions."""
         step, place = divmod(number, self.episodes_per_step)
         return step // self.reuse * self.episodes_per_step + place
 
 
 class WindowOrder(VideoOrder):
-    """Shards in a shuffle, and videos in one only among those of `window_shards` neighbouring shards.
+    """A shuffle of shards, and within each window of `window_shards` consecutive shards a shuffle of their videos.
 
-    Whoever reads the episodes in order needs only the shards of a window or two at a time, each once per epoch.
+    Reading episodes in order needs the shards of one or two windows at a time, each once per epoch.
     """
 
     def __init__(self, shard_of_video: Sequence[str], window_shards: int, seed: int) -> None:
         super().__init__(len(shard_of_video), seed)
         self.window_shards = window_shards
-        # Numbered in the order of their names, so that where the data set lies does not change the order.
+        # Numbered in the order of names, so that the location of the data set does not matter.
         names, self._shards = np.unique(np.array(shard_of_video, dtype=np.dtypes.StringDType()), return_inverse=True)
         self._names = [str(name) for name in names]
         self.num_windows = -(-len(self._names) // window_shards)
         self._ends = lru_cache(maxsize=4)(self._window_ends)
 
     def window(self, number: int) -> int:
-        """The window that episode `number` lies in; windows are counted through all epochs."""
+        """Return the window of episode `number`; windows are counted over all epochs."""
         epoch, position = divmod(number, self.num_videos)
         return epoch * self.num_windows + int(np.searchsorted(self._ends(epoch), position, side="right"))
 
     def shards(self, window: int) -> tuple[str, ...]:
-        """The shards of a window."""
+        """Return the shards of a window."""
         epoch, place = divmod(window, self.num_windows)
         order = self._shard_order(epoch)[place * self.window_shards : (place + 1) * self.window_shards]
         return tuple(self._names[shard] for shard in order)

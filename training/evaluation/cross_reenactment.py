@@ -1,17 +1,18 @@
-"""Driving another person's face, held against the truth: every person of a paired data set does every motion.
+"""Cross-reenactment with a truth: drive one person with another, on a data set in which every person does every motion.
 
-A paired data set is what `sfumato preprocess` makes of a corpus in which identity is the person and video the motion,
-frame for frame alike, and in which a person's camera, light and background are the same in all motions. Then, with
-person i, driver j and motions a and b,
+Such a paired data set is what `sfumato preprocess` makes of a corpus in which the identity is the person and the video
+is the motion, frames of equal numbers show the same moment of it, and a person's camera, light and background are the
+same in all motions. For person i, driver j and motions a and b it has
 
     truth       frames of i doing b
     driver      the same frames of j
     portrait    the most neutral frame of i doing any other motion a
-    reference   the frame of j that does what the portrait shows: same number, motion a
+    reference   the frame of j with the portrait's number in motion a
 
-exist side by side. Retargeting takes the driver's change since the reference, so that no guess at a neutral frame is
-measured along. Everything is drawn in the portrait's crop; the truth is brought there through the crops' places in the
-film. What of the portrait's crop lies outside the truth's is not known and not measured: every row has the truth there.
+Retargeting uses the driver's change since the reference, so that the choice of a neutral frame does not affect the
+result. Frames are generated in the portrait's crop; the truth is transformed to it by way of the positions of both
+crops in the video. Where the portrait's crop extends beyond the truth's, the truth is unknown; every row shows the
+truth's padding there, so that it does not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,23 +23,23 @@ from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
-from training.animation.retarget import MotionOptions, neutral_frame, retarget
-from training.evaluation.evaluate import EvaluationContext, pictures_of, places_of
+from training.animation.retarget import MotionOptions, find_neutral_frame, retarget
+from training.evaluation.evaluate import EvaluationContext, shown_frame_indices, to_webp
 from training.evaluation.method_list import STILL
 from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.frame_metrics import MetricValues, Reference, reconstruction_metrics
 from training.evaluation.metrics.landmark_motion import landmark_error
-from training.evaluation.metrics.measures import Reference, Values, reconstruction
-from training.evaluation.protocol import ProtocolConfig, draw_number, read_faces, take_turns
+from training.evaluation.protocol import ProtocolConfig, draw_number, interleave, read_faces
 from training.evaluation.results import Row, VideoResult
 
 RAW = ", raw landmarks"
-"""Behind the name of a method that was given the driver's own face shape."""
+"""Suffix of a method's name for the driver's landmarks without retargeting."""
 LANDMARKS = "landmarks alone"
-"""Not a method: how far what a method is asked for lies from the truth."""
+"""Name of the row that measures the target landmarks themselves instead of a method."""
 SHARED_AREA = "shared_area"
-"""Percent of the portrait's crop that the truth's holds; among each row's values."""
-_FPS = 25.0  # of no meaning without smoothing
+"""Key of the percentage of the portrait's crop that the truth's crop covers."""
+_FPS = 25.0  # has no effect without smoothing
 _SHOWN_SHOTS = 8
 _NO_FEATURES = np.zeros((0, 0), np.float32)
 
@@ -47,15 +48,15 @@ Affine = Float64[np.ndarray, "2 3"]
 
 @dataclass(frozen=True, eq=False)
 class PersonMotion:
-    """One person doing one motion."""
+    """One person doing one motion: a clip of a paired data set."""
 
     identity: str
     motion: str
     """Video and clip."""
     frames: Mapping[int, FrameRef]
-    """By the frame's number in the film: motions are compared by it."""
+    """By the frame's number in the video, which identifies the moment of the motion."""
     affine: Affine
-    """Stored crop -> film, pixels."""
+    """Stored crop -> video, pixels."""
 
     @property
     def name(self) -> str:
@@ -63,13 +64,13 @@ class PersonMotion:
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where a portrait may come from: person and driver doing one other motion."""
+class PortraitSource:
+    """A clip that the portrait may be taken from, and the driver's clip of the same motion."""
 
     portrait: PersonMotion
     reference: PersonMotion
     numbers: tuple[int, ...]
-    """Frames that both have, rising."""
+    """Numbers of frames that both have, ascending."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class CrossPair:
     truth: PersonMotion
     driver: PersonMotion
     numbers: tuple[int, ...]
-    """Frames that both have, rising."""
-    starts: tuple[Start, ...]
-    """In the order of the motions' names."""
+    """Numbers of frames that both have, ascending."""
+    starts: tuple[PortraitSource, ...]
+    """Sorted by the motion's name."""
 
     @property
     def name(self) -> str:
@@ -89,58 +90,58 @@ class CrossPair:
 
     @property
     def num_shots(self) -> int:
-        """The most shots that there are of the person, whichever the portrait comes from."""
+        """Number of shots that every possible portrait clip has."""
         return min(len(start.portrait.frames) for start in self.starts)
 
 
-def motions_of(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[PersonMotion]:
-    """The clips of a paired data set; `affines` by video id and clip."""
-    takes = []
+def list_motions(videos: Sequence[SourceVideo], affines: Mapping[tuple[str, str], Affine]) -> list[PersonMotion]:
+    """List the clips of a paired data set; `affines` is keyed by video id and clip."""
+    person_motions = []
     for video in videos:
         clips: dict[str, dict[int, FrameRef]] = {}
         for frame in video.frames:
             clips.setdefault(frame.clip, {})[frame.frame_index] = frame
         motion = video.video_id.removeprefix(f"{video.identity}/")
-        takes += [
+        person_motions += [
             PersonMotion(video.identity, f"{motion}/{clip}", frames, affines[video.video_id, clip])
             for clip, frames in clips.items()
         ]
-    return takes
+    return person_motions
 
 
-def choose_cross_pairs(takes: Sequence[PersonMotion], config: ProtocolConfig) -> list[CrossPair]:
-    """Up to `num_videos` of them, each with a truth of its own: a pure function of seed and names.
+def choose_cross_pairs(person_motions: Sequence[PersonMotion], config: ProtocolConfig) -> list[CrossPair]:
+    """Choose up to `num_videos` pairs, each with a different truth, by seed and names.
 
-    People take turns as whose face is driven. The driver of a truth is drawn among those with frames in common, of
-    which `num_frames` at most are taken, evenly.
+    Persons alternate. The driver is drawn among those with frames in common with the truth, of which at most
+    `num_frames`, evenly spaced, are used.
     """
     people: dict[str, dict[str, PersonMotion]] = {}
-    for take in sorted(takes, key=lambda take: take.name):
-        people.setdefault(take.identity, {})[take.motion] = take
+    for person_motion in sorted(person_motions, key=lambda each: each.name):
+        people.setdefault(person_motion.identity, {})[person_motion.motion] = person_motion
     chosen = []
-    for truth in takes:
+    for truth in person_motions:
         found = [
-            crossing
+            cross_pair
             for name, other in people.items()
             if name != truth.identity and truth.motion in other
-            if (crossing := _crossing(truth, people[truth.identity], other, config.num_frames)) is not None
+            if (cross_pair := _find_cross_pair(truth, people[truth.identity], other, config.num_frames)) is not None
         ]
         if found:
-            chosen.append(min(found, key=lambda crossing: draw_number(config.seed, crossing.name)))
-    turns = take_turns(chosen, lambda each: each.truth.identity, lambda each: each.truth.name, config.seed)
-    return turns[: config.num_videos]
+            chosen.append(min(found, key=lambda cross_pair: draw_number(config.seed, cross_pair.name)))
+    ordered = interleave(chosen, lambda each: each.truth.identity, lambda each: each.truth.name, config.seed)
+    return ordered[: config.num_videos]
 
 
-def _crossing(
+def _find_cross_pair(
     truth: PersonMotion, own: Mapping[str, PersonMotion], other: Mapping[str, PersonMotion], most: int
 ) -> CrossPair | None:
-    """Of a truth and all takes of its person and of a driver; None where they lack frames in common."""
+    """Pair a truth with a driver, given all motions of both persons; None without frames in common."""
     driver = other[truth.motion]
-    numbers = _in_common(driver, truth)
+    numbers = _common_frames(driver, truth)
     starts = tuple(
-        Start(portrait, other[motion], common)
+        PortraitSource(portrait, other[motion], common)
         for motion, portrait in own.items()
-        if motion != truth.motion and motion in other and (common := _in_common(portrait, other[motion]))
+        if motion != truth.motion and motion in other and (common := _common_frames(portrait, other[motion]))
     )
     if not starts or not numbers:
         return None
@@ -148,92 +149,94 @@ def _crossing(
     return CrossPair(truth, driver, tuple(numbers[place] for place in places), starts)
 
 
-def _in_common(one: PersonMotion, other: PersonMotion) -> tuple[int, ...]:
+def _common_frames(one: PersonMotion, other: PersonMotion) -> tuple[int, ...]:
     return tuple(sorted(one.frames.keys() & other.frames.keys()))
 
 
-def evaluate_cross_pair(bench: EvaluationContext, crossing: CrossPair) -> VideoResult:
-    """Every method for every T, with retargeted landmarks, and those that draw with raw ones too."""
-    setting = Setting.of(bench, crossing)
-    judge, truth = bench.judge, setting.truth
-    places = places_of(len(truth))
+def evaluate_cross_pair(context: EvaluationContext, cross_pair: CrossPair) -> VideoResult:
+    """Measure every method for every T with retargeted landmarks, and generative methods also with raw ones."""
+    frames = CrossPairFrames.of(context, cross_pair)
+    networks, truth = context.metric_networks, frames.truth
+    places = shown_frame_indices(len(truth))
     rows = []
-    for number in (number for number in bench.config.shots if number <= crossing.num_shots):
-        given = setting.shots.first(number)
-        reference = Reference.of(judge, truth, given.faces)
-        for name, images in {TRUE_FRAME: truth.images, **_drawn(bench.methods, given, setting)}.items():
-            shown = setting.within(images)
-            values = reconstruction(judge, shown, reference) | {SHARED_AREA: setting.shared_area}
-            rows.append(Row(number, name, values, judge.features(shown), pictures_of(shown[places])))
-        for suffix, targets in (("", setting.targets), (RAW, setting.raw)):
-            error: Values = {"landmark_error": float(landmark_error(targets, truth.landmarks).mean())}
+    for number in (number for number in context.config.shots if number <= cross_pair.num_shots):
+        given = frames.shots.first(number)
+        reference = Reference.of(networks, truth, given.faces)
+        for name, images in {TRUE_FRAME: truth.images, **_drawn(context.methods, given, frames)}.items():
+            shown = frames.within(images)
+            values = reconstruction_metrics(networks, shown, reference) | {SHARED_AREA: frames.shared_area}
+            rows.append(Row(number, name, values, networks.features(shown), to_webp(shown[places])))
+        for suffix, targets in (("", frames.targets), (RAW, frames.raw)):
+            error: MetricValues = {"landmark_error": float(landmark_error(targets, truth.landmarks).mean())}
             rows.append(Row(number, LANDMARKS + suffix, error, _NO_FEATURES, ()))
     return VideoResult(
-        name=setting.portrait.name,
-        driver=crossing.driver.name,
+        name=frames.portrait.name,
+        driver=cross_pair.driver.name,
         num_frames=len(truth),
-        shots=pictures_of(setting.shots.faces.images[:_SHOWN_SHOTS]),
-        targets=pictures_of(setting.driver.images[places]),
+        shots=to_webp(frames.shots.faces.images[:_SHOWN_SHOTS]),
+        targets=to_webp(frames.driver.images[places]),
         rows=tuple(rows),
     )
 
 
 def _drawn(
-    methods: Sequence[Method], given: Shots, setting: "Setting"
+    methods: Sequence[Method], given: Shots, frames: "CrossPairFrames"
 ) -> dict[str, UInt8[np.ndarray, "frames size size 3"]]:
     drawn = {}
     for method in methods:
         if method.name == MeanFrame.name:
             continue
         if method.name in (*STILL, StaticPortrait.name):
-            drawn[method.name] = method.draw(given, setting.targets)
+            drawn[method.name] = method.draw(given, frames.targets)
             continue
-        # At once, since a method may be fine-tuned for it.
-        both = method.draw(given, np.concatenate([setting.targets, setting.raw]))
+        # In one call, since a method may fine-tune in it.
+        both = method.draw(given, np.concatenate([frames.targets, frames.raw]))
         drawn[method.name], drawn[method.name + RAW] = np.split(both, 2)
     return drawn
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A crossing's frames, read, in pixels of the portrait's crop at the networks' size."""
+class CrossPairFrames:
+    """The frames of a pair, in pixels of the portrait's crop at the size that is measured."""
 
     portrait: PersonMotion
     shots: Shots
-    """The portrait first."""
+    """The portrait is the first."""
     driver: Faces
-    """In its own crop."""
+    """In the driver's own crop."""
     truth: Faces
     known: Bool[np.ndarray, "size size"]
-    """Pixels that the truth's crop holds."""
+    """Pixels that the truth's crop covers."""
     targets: Float[np.ndarray, "frames 68 2"]
     raw: Float[np.ndarray, "frames 68 2"]
 
     @classmethod
-    def of(cls, bench: EvaluationContext, crossing: CrossPair) -> "Setting":
-        size = bench.size
-        start, number = _portrait(bench, crossing)
+    def of(cls, context: EvaluationContext, cross_pair: CrossPair) -> "CrossPairFrames":
+        size = context.size
+        start, number = _portrait(context, cross_pair)
         portrait = start.portrait
-        order = _shot_order(crossing, portrait, number, bench.config)
-        shots = Shots(read_faces(bench.dataset, order), size)
-        there = _between(portrait.affine, crossing.truth.affine, shots.stored.size, size)
-        found = read_faces(bench.dataset, [crossing.truth.frames[each] for each in crossing.numbers])
-        truth = Faces(np.stack([crop(image, there, size) for image in found.images]), to_crop(found.landmarks, there))
-        moved = [crossing.driver.frames[each] for each in crossing.numbers]
-        driver = read_faces(bench.dataset, moved)
-        (reference,) = read_faces(bench.dataset, [start.reference.frames[number]]).landmarks
+        order = _shot_order(cross_pair, portrait, number, context.config)
+        shots = Shots(read_faces(context.dataset, order), size)
+        to_truth = _between(portrait.affine, cross_pair.truth.affine, shots.stored.size, size)
+        found = read_faces(context.dataset, [cross_pair.truth.frames[each] for each in cross_pair.numbers])
+        truth = Faces(
+            np.stack([crop(image, to_truth, size) for image in found.images]), to_crop(found.landmarks, to_truth)
+        )
+        moved = [cross_pair.driver.frames[each] for each in cross_pair.numbers]
+        driver = read_faces(context.dataset, moved)
+        (reference,) = read_faces(context.dataset, [start.reference.frames[number]]).landmarks
         motion = np.concatenate(
-            [to_source(reference[None], start.reference.affine), to_source(driver.landmarks, crossing.driver.affine)]
+            [to_source(reference[None], start.reference.affine), to_source(driver.landmarks, cross_pair.driver.affine)]
         )
         own = shots.faces.landmarks[0]
         return cls(
             portrait,
             shots,
-            read_faces(bench.dataset, moved, size),
+            read_faces(context.dataset, moved, size),
             truth,
-            _inside(there, shots.stored.size, size),
+            _covered(to_truth, shots.stored.size, size),
             retarget(own, motion, _FPS, MotionOptions(smoothing=0.0, neutral_frame=0))[1:],
-            placed(motion, own, bench.dataset.manifest.crop_rule, size)[1:],
+            crop_like_portrait(motion, own, context.dataset.manifest.crop_rule, size)[1:],
         )
 
     @property
@@ -241,39 +244,39 @@ class Setting:
         return 100 * float(self.known.mean())
 
     def within(self, images: UInt8[np.ndarray, "frames size size 3"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        """The pictures, with the truth where nobody knows it."""
+        """Replace pixels outside the truth's crop by the truth's padding, so that they do not count."""
         shown: np.ndarray = np.where(self.known[:, :, None], images, self.truth.images)
         return shown
 
 
-def placed(
+def crop_like_portrait(
     motion: Float[np.ndarray, "frames 68 2"], own: Float[np.ndarray, "68 2"], rule: CropRule, size: int
 ) -> Float[np.ndarray, "frames 68 2"]:
-    """Raw landmarks where the portrait's face is: cropped by the rule around the first frame, as its picture is.
+    """Place raw landmarks at the portrait's face: by the crop rule around the first frame, as for its picture.
 
-    The driver's face shape remains; only place and scale are the portrait's. This is what the original method feeds.
+    Only position and scale are the portrait's; the driver's face shape remains, as in the original method.
     """
-    there, here = crop_affine(motion[:1], rule, size), crop_affine(own[None], rule, size)
-    return to_source(to_crop(motion, there), here)
+    driver_crop, portrait_crop = crop_affine(motion[:1], rule, size), crop_affine(own[None], rule, size)
+    return to_source(to_crop(motion, driver_crop), portrait_crop)
 
 
-def _portrait(bench: EvaluationContext, crossing: CrossPair) -> tuple[Start, int]:
-    """The most neutral of the person's frames whose number the driver has too: as people choose portraits."""
-    pool = [(start, number) for start in crossing.starts for number in start.numbers]
-    faces = read_faces(bench.dataset, [start.portrait.frames[number] for start, number in pool])
-    return pool[neutral_frame(faces.landmarks)]
+def _portrait(context: EvaluationContext, cross_pair: CrossPair) -> tuple[PortraitSource, int]:
+    """Return the person's most neutral frame whose number the driver has too, as users choose portraits."""
+    pool = [(start, number) for start in cross_pair.starts for number in start.numbers]
+    faces = read_faces(context.dataset, [start.portrait.frames[number] for start, number in pool])
+    return pool[find_neutral_frame(faces.landmarks)]
 
 
-def _shot_order(crossing: CrossPair, portrait: PersonMotion, first: int, config: ProtocolConfig) -> list[FrameRef]:
-    """The portrait, then others of its clip in an order drawn from seed and name; as many as the largest T takes."""
+def _shot_order(cross_pair: CrossPair, portrait: PersonMotion, first: int, config: ProtocolConfig) -> list[FrameRef]:
+    """Return the portrait, then frames of its clip in random order, as many as the largest T needs."""
     others = sorted(portrait.frames.keys() - {first})
-    random = np.random.default_rng(draw_number(config.seed, crossing.name))
+    random = np.random.default_rng(draw_number(config.seed, cross_pair.name))
     order = [first, *random.permutation(others).tolist()]
     return [portrait.frames[number] for number in order[: config.shots[-1]]]
 
 
 def _between(portrait: Affine, truth: Affine, stored: int, size: int) -> Affine:
-    """Pixels of the portrait's crop at `size` -> pixels of the truth's crop as it is stored."""
+    """Return the transform from the portrait's crop at `size` to the truth's stored crop, in pixels."""
     ratio = stored / size
     scale = portrait[0, 0] / truth[0, 0]
     shift = (portrait[:, 2] - truth[:, 2]) / truth[0, 0]
@@ -281,8 +284,10 @@ def _between(portrait: Affine, truth: Affine, stored: int, size: int) -> Affine:
     return np.array([[scale * ratio, 0, origin[0]], [0, scale * ratio, origin[1]]])
 
 
-def _inside(there: Affine, stored: int, size: int) -> Bool[np.ndarray, "size size"]:
-    """Which pixels of the portrait's crop have their middle in the truth's."""
-    places = there[0, 0] * np.arange(size)
-    across, down = ((place >= -0.5) & (place <= stored - 0.5) for place in (places + there[0, 2], places + there[1, 2]))
+def _covered(to_truth: Affine, stored: int, size: int) -> Bool[np.ndarray, "size size"]:
+    """Return which pixels of the portrait's crop have their centre in the truth's."""
+    offsets = to_truth[0, 0] * np.arange(size)
+    across, down = (
+        (place >= -0.5) & (place <= stored - 0.5) for place in (offsets + to_truth[0, 2], offsets + to_truth[1, 2])
+    )
     return np.asarray(down[:, None] & across[None])

@@ -1,6 +1,6 @@
-"""The protocol, run: every method on the same frames of the same videos, and portraits driven by somebody else.
+"""Run the protocol: measure every method on the same frames of the same videos, and on driven portraits.
 
-What a video gave is kept before the next one starts, so that an evaluation that was cut short goes on where it was.
+The result of each video is stored before the next one starts, so that an interrupted evaluation can resume.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,108 +14,107 @@ from pipelines.dataset.reader import ShardDataset
 from pipelines.media.images import encode_webp
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
-from training.evaluation.metrics.judge import Judge, Look
-from training.evaluation.metrics.measures import Reference, driving, following, reconstruction
+from training.evaluation.metrics.frame_metrics import Reference, driving_metrics, motion_metrics, reconstruction_metrics
+from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.metrics.sface import unit
 from training.evaluation.protocol import Pair, ProtocolConfig, Selection, read_faces
 from training.evaluation.results import Row, VideoResult, pack, unpack
 
 MOTION_ASKED_FOR = "motion asked for"
-"""Not a method: the retargeted landmarks themselves."""
-_PICTURES = 4
-_PICTURE_PX, _WEBP_QUALITY = 256, 90
+"""Name of the row that measures the retargeted landmarks themselves instead of a method."""
+_NUM_SHOWN_FRAMES = 4
 _SHOWN_SHOTS = 8
 _NO_FEATURES = np.zeros((0, 0), np.float32)
 
-# Frames of a data set are taken evenly from a clip: they are too far apart for a filter meant for video.
+# No temporal smoothing: a data set samples frames of a clip evenly, too far apart for it.
 _MOTION = MotionOptions(smoothing=0.0)
 
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What all videos of one evaluation share."""
+    """What all videos of an evaluation have in common."""
 
     dataset: ShardDataset
     size: int
-    """Side of the frames in pixels."""
+    """Height and width of frames, pixels."""
     methods: Sequence[Method]
     driven: Sequence[Method]
-    """Those that can move a portrait, and what they are held against."""
-    judge: Judge
+    """Methods for driven portraits."""
+    metric_networks: MetricNetworks
     config: ProtocolConfig
 
 
-def evaluate_video(bench: EvaluationContext, selection: Selection) -> VideoResult:
-    """Every method on one video, for every T that it has shots for."""
-    judge, frames = bench.judge, selection.video.frames
-    truth = read_faces(bench.dataset, [frames[i] for i in selection.held_out], bench.size)
-    shots = Shots(read_faces(bench.dataset, [frames[i] for i in selection.shots]), bench.size)
-    places = places_of(len(truth))
+def evaluate_video(context: EvaluationContext, selection: Selection) -> VideoResult:
+    """Measure every method on one video, for every T that the video has enough shots for."""
+    networks, frames = context.metric_networks, selection.video.frames
+    truth = read_faces(context.dataset, [frames[i] for i in selection.held_out], context.size)
+    shots = Shots(read_faces(context.dataset, [frames[i] for i in selection.shots]), context.size)
+    places = shown_frame_indices(len(truth))
     rows = []
-    for number in (number for number in bench.config.shots if number <= len(selection.shots)):
+    for number in (number for number in context.config.shots if number <= len(selection.shots)):
         given = shots.first(number)
-        reference = Reference.of(judge, truth, given.faces)
+        reference = Reference.of(networks, truth, given.faces)
         drawn = {TRUE_FRAME: truth.images}
-        drawn |= {method.name: method.draw(given, truth.landmarks) for method in bench.methods}
+        drawn |= {method.name: method.draw(given, truth.landmarks) for method in context.methods}
         for name, images in drawn.items():
-            values = reconstruction(judge, images, reference)
-            rows.append(Row(number, name, values, judge.features(images), pictures_of(images[places])))
+            values = reconstruction_metrics(networks, images, reference)
+            rows.append(Row(number, name, values, networks.features(images), to_webp(images[places])))
     return VideoResult(
         name=selection.video.video_id,
         driver="",
         num_frames=len(truth),
-        shots=pictures_of(shots.faces.images[:_SHOWN_SHOTS]),
-        targets=pictures_of(truth.images[places]),
+        shots=to_webp(shots.faces.images[:_SHOWN_SHOTS]),
+        targets=to_webp(truth.images[places]),
         rows=tuple(rows),
     )
 
 
-def evaluate_pair(bench: EvaluationContext, pair: Pair) -> VideoResult:
-    """Every method that moves a portrait, driven by somebody else's frames."""
-    judge = bench.judge
-    portrait = Shots(read_faces(bench.dataset, [pair.portrait]), bench.size)
-    driver = read_faces(bench.dataset, pair.driver, bench.size)
+def evaluate_pair(context: EvaluationContext, pair: Pair) -> VideoResult:
+    """Measure methods on a portrait driven by the frames of another person."""
+    networks = context.metric_networks
+    portrait = Shots(read_faces(context.dataset, [pair.portrait]), context.size)
+    driver = read_faces(context.dataset, pair.driver, context.size)
     targets = retarget(portrait.faces.landmarks[0], driver.landmarks, 25.0, _MOTION)
-    portrait_embedding = judge.recognise(portrait.faces)[0]
-    driver_embedding = unit(judge.recognise(driver).mean(axis=0))
-    places = places_of(len(driver))
-    rows = [Row(1, MOTION_ASKED_FOR, following(_as_seen(targets), driver), _NO_FEATURES, ())]
-    for method in bench.driven:
+    portrait_embedding = networks.embed(portrait.faces)[0]
+    driver_embedding = unit(networks.embed(driver).mean(axis=0))
+    places = shown_frame_indices(len(driver))
+    rows = [Row(1, MOTION_ASKED_FOR, motion_metrics(_as_detected(targets), driver), _NO_FEATURES, ())]
+    for method in context.driven:
         images = method.draw(portrait, targets)
-        values = driving(judge, images, driver, portrait_embedding, driver_embedding)
-        rows.append(Row(1, method.name, values, _NO_FEATURES, pictures_of(images[places])))
+        values = driving_metrics(networks, images, driver, portrait_embedding, driver_embedding)
+        rows.append(Row(1, method.name, values, _NO_FEATURES, to_webp(images[places])))
     return VideoResult(
         name=pair.portrait_video.video_id,
         driver=pair.driver_video.video_id,
         num_frames=len(driver),
-        shots=pictures_of(portrait.faces.images),
-        targets=pictures_of(driver.images[places]),
+        shots=to_webp(portrait.faces.images),
+        targets=to_webp(driver.images[places]),
         rows=tuple(rows),
     )
 
 
-def kept(url: str, make: Callable[[], VideoResult]) -> VideoResult:
-    """The result kept at `url`; made and kept first where there is none, or a broken one."""
+def load_or_compute(url: str, make: Callable[[], VideoResult]) -> VideoResult:
+    """Return the result stored at `url`; if there is none, or it is invalid, compute and store it."""
     if storage.exists(url):
         try:
             return unpack(storage.read_bytes(url))
         except ValueError:
-            pass  # written by another version: made again
+            pass  # written by another version: compute it again
     result = make()
     storage.write_bytes(url, pack(result))
     return result
 
 
-def _as_seen(landmarks: Float[np.ndarray, "frames 68 2"]) -> Look:
-    """Landmarks as if a detector had found them."""
-    return Look(np.ones(len(landmarks), bool), landmarks, np.zeros((len(landmarks), 128), np.float32))
+def _as_detected(landmarks: Float[np.ndarray, "frames 68 2"]) -> DetectedFaces:
+    """Wrap landmarks as detected faces without embeddings."""
+    return DetectedFaces(np.ones(len(landmarks), bool), landmarks, np.zeros((len(landmarks), 128), np.float32))
 
 
-def places_of(total: int) -> list[int]:
-    """A few of so many frames, spread evenly: those that are shown."""
-    return sorted({round(place) for place in np.linspace(0, total - 1, min(_PICTURES, total))})
+def shown_frame_indices(total: int) -> list[int]:
+    """Return evenly spaced indices of the frames to show in the report."""
+    return sorted({round(index) for index in np.linspace(0, total - 1, min(_NUM_SHOWN_FRAMES, total))})
 
 
-def pictures_of(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
-    """Frames as a page shows them: WebP of 256 pixels at most."""
-    return tuple(encode_webp(image, max_side=_PICTURE_PX, quality=_WEBP_QUALITY) for image in images)
+def to_webp(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
+    """Encode frames for the report, as WebP of at most 256 pixels."""
+    return tuple(webp(image) for image in images)

@@ -1,4 +1,4 @@
-"""Who is compared: the model, those beside it, and the baselines that need none."""
+"""The methods of an evaluation: the model, further models, and the baselines, which need no model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import torch
 
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel, load_bundle
-from training.checkpoints.shipped import named_or_shipped
+from training.checkpoints.model_registry import locate
 from training.evaluation.methods import (
     TRUE_FRAME,
     FeedForward,
@@ -20,31 +20,32 @@ from training.evaluation.methods import (
 )
 
 OURS = "ours"
-"""The row of the model that is evaluated."""
+"""Row name of the evaluated model."""
 STILL = (MeanFrame.name, NearestFrame.name)
-"""Baselines that are the static portrait again where one portrait is driven."""
+"""Baselines that equal the static portrait if there is only one shot, as for driven portraits."""
 _BASELINES = (TRUE_FRAME, StaticPortrait.name, WarpAlone.name, WarpOfPerson.name, *STILL)
 
 
-def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> dict[str, BaseModel]:
-    """The model and those beside it, by the names of their rows; all draw the same frames.
+def load_models(model: str, compare: Sequence[str], *, same_size: bool = True) -> dict[str, BaseModel]:
+    """Load the model and further ones, by row name.
 
     Args:
-        model: path or URL of a bundle, or `shipped`.
-        also: NAME=PATH of further ones.
-        same_size: whether they have to draw pictures of one size.
+        model: path or URL of a bundle, models:/NAME@ALIAS, or `shipped`.
+        compare: NAME=PATH of further models.
+        same_size: whether all must have the same image size.
 
     Raises:
-        FileNotFoundError, ValueError: one is not there or no model, two have one name, or they do not fit together.
+        FileNotFoundError, ValueError: a model does not exist or is invalid, a name is used twice, or the models have
+            different crop rules, landmark detectors or (with `same_size`) image sizes.
     """
-    models = {OURS: load_bundle(named_or_shipped(model))}
-    for word in also:
-        name, _, path = word.partition("=")
+    models = {OURS: load_bundle(locate(model))}
+    for argument in compare:
+        name, _, path = argument.partition("=")
         if not name or not path:
-            raise ValueError(f"--compare takes NAME=PATH, got {word!r}")
+            raise ValueError(f"--compare takes NAME=PATH, got {argument!r}")
         if name in models or name in _BASELINES:
-            raise ValueError(f"--compare {word}: there is a row {name!r} already")
-        models[name] = load_bundle(named_or_shipped(path))
+            raise ValueError(f"--compare {argument}: there is a row {name!r} already")
+        models[name] = load_bundle(locate(path))
     wanted = models[OURS].config.model
     for name, other in models.items():
         for field in ("crop", "detector", *(["image_size"] if same_size else [])):
@@ -57,10 +58,10 @@ def load_models(model: str, also: Sequence[str], *, same_size: bool = True) -> d
 def all_methods(
     models: Mapping[str, BaseModel], tuning: FineTuneConfig | None, device: torch.device
 ) -> tuple[Method, ...]:
-    """The rows of the tables below the true frame: baselines, then each model, feed-forward and fine-tuned.
+    """Return the methods in the order of the tables' rows: baselines, then each model, feed-forward and fine-tuned.
 
     Args:
-        tuning: how to fine-tune; None leaves those rows out.
+        tuning: configuration of fine-tuning; None: no fine-tuned rows.
     """
     networks: list[Method] = []
     for name, model in models.items():

@@ -1,4 +1,4 @@
-"""What is compared: ways to draw a person's face with landmarks moved, given T shots. None sees a hold-out frame."""
+"""Methods and baselines: each generates frames of a person for target landmarks, given T shots."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter, resize_matte
-from training.animation.upsample import corrected, enlarged
+from training.animation.upsample import apply_correction, enlarge
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
@@ -21,30 +21,32 @@ from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.metrics.faces import Faces
 from training.images import resize_points, to_images, to_tensor
 from training.models.generator import Generator
+from training.warp.apply import WarpedShot, warp_full_resolution, warp_with_field
+from training.warp.control_points import control_points
+from training.warp.field import WarpField, spline_field, warp_field
 from training.warp.matted_shot import to_shots
 from training.warp.source_choice import nearest_frames
-from training.warp.warp import WarpedShot, WarpField, control_points, spline_field, warp_at, warp_field, warp_finely
 
 _BATCH = 16
 TRUE_FRAME = "true frame"
-"""Not a method: what a perfect one would get, in the same table."""
+"""Name of the row of the true frames, the upper bound for methods."""
 
 
 @dataclass(frozen=True)
 class Shots:
-    """T frames of a person as they are stored, and at the size that is measured."""
+    """T frames of a person, at their stored size and at the size that is measured."""
 
     stored: Faces
     size: int
 
     @cached_property
     def faces(self) -> Faces:
-        """At the size that is measured."""
+        """The frames at the size that is measured."""
         return self.stored.resized(self.size)
 
     @cached_property
     def mattes(self) -> UInt8[np.ndarray, "shots size size"]:
-        """How much of each stored pixel is a person."""
+        """Mattes of the person at the stored size."""
         segmenter = _segmenter()
         return np.stack([segmenter.matte(*f) for f in zip(self.stored.images, self.stored.landmarks, strict=True)])
 
@@ -53,19 +55,19 @@ class Shots:
 
 
 class Method(Protocol):
-    """One row of the tables."""
+    """A method, one row of the tables."""
 
     @property
     def name(self) -> str: ...
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        """One frame for each of the target landmarks (pixels at the size of `shots.faces`)."""
+        """Generate one frame for each of the target landmarks (pixels at the size of `shots.faces`)."""
         ...
 
 
 @dataclass(frozen=True)
 class StaticPortrait:
-    """The first shot, whatever is asked for."""
+    """Baseline: the first shot, for any target."""
 
     name: str = "static portrait"
 
@@ -75,7 +77,7 @@ class StaticPortrait:
 
 @dataclass(frozen=True)
 class MeanFrame:
-    """The mean of the shots."""
+    """Baseline: the mean of the shots."""
 
     name: str = "mean frame"
 
@@ -86,9 +88,9 @@ class MeanFrame:
 
 @dataclass(frozen=True)
 class NearestFrame:
-    """The shot whose landmarks lie nearest to the target's: mean distance of the 68 points.
+    """Baseline: the shot whose landmarks are nearest to the target's, by the mean distance of the 68 points.
 
-    Place and scale count: the frame is shown as it is, so that a face elsewhere is another picture.
+    Position and scale are not normalised, since the frame is shown unchanged.
     """
 
     name: str = "nearest frame"
@@ -101,7 +103,7 @@ class NearestFrame:
 
 @dataclass(frozen=True)
 class WarpAlone:
-    """The nearest shot, bent to the target's landmarks by a spline, all of it."""
+    """Baseline: the nearest shot, the whole frame warped to the target's landmarks by a spline."""
 
     config: ModelConfig
     device: torch.device
@@ -110,17 +112,17 @@ class WarpAlone:
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
         warps = (self._warp(shots, batch) for batch in _batches(targets))
         own_size = shots.size == self.config.image_size
-        return np.concatenate([to_images(w.seen.frame[:, :3] if own_size else w.shown(w.seen.field)) for w in warps])
+        return np.concatenate([to_images(w.small.frame[:, :3] if own_size else w.shown(w.small.field)) for w in warps])
 
     def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
-        everything = np.full_like(shots.stored.images[..., 0], 255)
-        how = partial(spline_field, size=self.config.image_size)
-        return _warp_shots(shots, targets, everything, self.config, self.device, how)
+        whole_frame = np.full_like(shots.stored.images[..., 0], 255)
+        make_field = partial(spline_field, size=self.config.image_size)
+        return _warp_shots(shots, targets, whole_frame, self.config, self.device, make_field)
 
 
 @dataclass(frozen=True)
 class WarpOfPerson(WarpAlone):
-    """What a generator with the warp prior starts from: only the person is bent, lids and lips by ways of their own."""
+    """Baseline: the warp prior's output, with only the person warped, and eyes and mouth treated separately."""
 
     name: str = "warp of the person"
 
@@ -129,7 +131,7 @@ class WarpOfPerson(WarpAlone):
 
 
 class FeedForward:
-    """A base model with nothing tuned: the mean embedding of the shots."""
+    """A base model without fine-tuning, with the mean embedding of the shots."""
 
     def __init__(self, name: str, model: BaseModel, device: torch.device) -> None:
         self.name, self.config, self.device = name, model.config.model, device
@@ -137,10 +139,10 @@ class FeedForward:
         self.generator = deepcopy(model.generator).to(device).eval()
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        seen = shots.faces.resized(self.config.image_size)
+        faces = shots.faces.resized(self.config.image_size)
         with torch.inference_mode():
-            frames = to_tensor(seen.images, self.device)
-            images = _landmark_images(seen.landmarks, self.config, self.device)
+            frames = to_tensor(faces.images, self.device)
+            images = _landmark_images(faces.landmarks, self.config, self.device)
             adain = self.generator.adain_values(self.embedder.embed_shots(frames[None], images[None]))
         return _generate(self.generator, adain, shots, targets, self.config, self.device)
 
@@ -160,7 +162,7 @@ class FineTuned:
 
 
 def form(model: BaseModel) -> str:
-    """Which network a base model is."""
+    """Describe a base model's architecture."""
     return "with the warp prior" if model.config.model.warp_prior else "published form"
 
 
@@ -173,33 +175,33 @@ def _generate(
     config: ModelConfig,
     device: torch.device,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """Frames of the shots' size: as the network draws them where it is its own, else as `Animator` shows them."""
-    drawn, size = [], shots.size
+    """Generate frames at the shots' size; if that is not the network's, upsample them like `Animator`."""
+    frames, size = [], shots.size
     for batch in _batches(targets):
-        seen = resize_points(batch, config.image_size / size)
-        images, values = _landmark_images(seen, config, device), adain.expand(len(batch), -1)
+        small = resize_points(batch, config.image_size / size)
+        images, values = _landmark_images(small, config, device), adain.expand(len(batch), -1)
         warped = _warp_shots(shots, batch, shots.mattes, config, device) if config.warp_prior else None
-        generated = generator(images, values, warped and warped.seen)
+        generated = generator(images, values, warped and warped.small)
         frame = generated.frame
         if config.image_size != size:
             if warped is None:
-                frame = enlarged(frame, size)
+                frame = enlarge(frame, size)
             else:
-                frame = corrected(warped.shown(generated.parts.field), frame, generated.parts.moved)
-        drawn.append(to_images(frame))
-    return np.concatenate(drawn)
+                frame = apply_correction(warped.shown(generated.parts.field), frame, generated.parts.moved)
+        frames.append(to_images(frame))
+    return np.concatenate(frames)
 
 
 @dataclass(frozen=True)
 class _Warped:
-    """Shots bent to targets: as the network sees them, and as they are shown where that is larger."""
+    """Shots warped to targets at the network's size, and the shots at the size that is measured."""
 
-    seen: WarpedShot
+    small: WarpedShot
     shots: Float[Tensor, "batch 7 H W"]
 
     def shown(self, field: WarpField) -> Float[Tensor, "batch 3 H W"]:
-        """The shots at the size that is measured, bent as the warp says or otherwise."""
-        return warp_finely(self.shots, field)
+        """Warp the shots at the size that is measured."""
+        return warp_full_resolution(self.shots, field)
 
 
 @torch.inference_mode()
@@ -209,26 +211,26 @@ def _warp_shots(
     mattes: UInt8[np.ndarray, "shots size size"],
     config: ModelConfig,
     device: torch.device,
-    how: Callable[..., WarpField] = warp_field,
+    make_field: Callable[..., WarpField] = warp_field,
 ) -> _Warped:
-    """For each target the nearest shot, bent to it, as in training; all in pixels of the shots' size.
+    """Warp the nearest shot to each target, as in training; landmarks are in pixels of the shots' size.
 
     Args:
-        mattes: what is bent of each shot as it is stored.
+        mattes: the part of each stored shot that is warped.
     """
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
-    ours, wanted = (
+    source_points, target_points = (
         torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks[source], targets)
     )
-    # As finely for a model of the published form: the row of the warp is the same beside any. But nothing is enlarged.
+    # Supersampled for all models, so that the warp's row does not depend on the model; but shots are never enlarged.
     fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
     images = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
     small, large = (
         to_shots(faces.images[source], np.stack([resize_matte(mattes[shot], faces.size) for shot in source]), device)
         for faces in (fine, shots.faces)
     )
-    return _Warped(warp_at(small, images, how(ours, wanted)), large)
+    return _Warped(warp_with_field(small, images, make_field(source_points, target_points)), large)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an evaluation: the tables, and pictures of its best, middle and worst video."""
+"""The HTML report of an evaluation, one self-contained page: tables, and frames of the best, median and worst video."""
 
 import base64
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ import jinja2
 from markupsafe import Markup
 
 from training.evaluation import report
-from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION, Metric
+from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION, Metric
 from training.evaluation.report import Evaluation
 from training.evaluation.results import Row, Table, VideoResult
 
-_JUDGED_BY = "ours"
-_MOST_PAIRS = 8
+_RANKED_METHOD = "ours"
+_MAX_PAIRS = 8
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of pictures: whose, a figure beside it, and the pictures as WebP."""
+    """A row of frames (WebP) with a label and a note."""
 
     label: str
     note: str
@@ -28,16 +28,16 @@ class Strip:
 
 @dataclass(frozen=True)
 class Case:
-    """One video as it is shown."""
+    """The frames of one video."""
 
     title: str
     name: str
     sets: tuple[tuple[str, tuple[Strip, ...]], ...]
-    """For each T a caption and the strips."""
+    """A caption and the strips for each T."""
 
 
 def render(evaluation: Evaluation) -> str:
-    """The page. The same evaluation gives the same text."""
+    """Return the page; deterministic."""
     style = resources.files("training.evaluation").joinpath("data", "evaluation.css").read_text()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("training.evaluation", "data"),
@@ -54,11 +54,11 @@ def render(evaluation: Evaluation) -> str:
         driven=_table(evaluation.driven, DRIVING, None, "videos") if evaluation.driven else None,
         meanings=report.meanings(evaluation),
         cases=_cases(evaluation.videos),
-        pairs=[_pair(pair) for pair in evaluation.pairs[:_MOST_PAIRS]],
+        pairs=[_pair(pair) for pair in evaluation.pairs[:_MAX_PAIRS]],
         num_pairs=len(evaluation.pairs),
         published=report.PUBLISHED,
         warning=report.WARNING,
-        style=Markup(style),  # a file of this package
+        style=Markup(style),  # trusted: a file of this package
     )
 
 
@@ -73,7 +73,7 @@ def _table(table: Table, metrics: Sequence[Metric], frechet_name: str | None, un
 
 
 def _cases(videos: Sequence[VideoResult]) -> list[Case]:
-    """The video that the model draws best, the one in the middle, and the worst, by LPIPS with the most shots."""
+    """Return the model's best, median and worst video by LPIPS, at the largest T."""
     ranked = sorted(videos, key=_lpips)
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     titles: dict[int, list[str]] = {}
@@ -83,7 +83,7 @@ def _cases(videos: Sequence[VideoResult]) -> list[Case]:
 
 
 def _lpips(video: VideoResult) -> float:
-    return [row.values["lpips"] for row in video.rows if row.method == _JUDGED_BY][-1]
+    return [row.values["lpips"] for row in video.rows if row.method == _RANKED_METHOD][-1]
 
 
 def _case(title: str, video: VideoResult) -> Case:

@@ -1,6 +1,6 @@
-"""Which videos and frames are measured: the protocol of arXiv 1905.08233, section 4, as pure functions of a seed.
+"""The choice of videos and frames: the protocol of arXiv 1905.08233, section 4, as pure functions of a seed.
 
-50 videos of people never trained on; T shots and 32 hold-out frames of the same video, none of them in both.
+50 videos of people that were not trained on; T shots and 32 other, hold-out frames of the same video.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """What is measured."""
+    """Parameters of the protocol."""
 
     split: str = "test"
     num_videos: int = 50
-    """Videos at most, of as many identities as there are."""
+    """Maximum number of videos, of as many identities as possible."""
     num_frames: int = 32
-    """Hold-out frames of a video at most."""
+    """Maximum number of hold-out frames per video."""
     shots: tuple[int, ...] = (1, 8, 32)
-    """T: how many frames of the person a method is given."""
+    """T: numbers of frames of the person that methods get."""
     num_pairs: int = 0
-    """Portraits driven by the frames of somebody else."""
+    """Number of portraits driven by the frames of another person."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,29 +47,29 @@ class ProtocolConfig:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of the data set that are measured."""
+        """The data set's splits to measure."""
         return SPLITS if self.split == "all" else (self.split,)
 
     @property
     def fewest_held_out(self) -> int:
-        """A T that leaves fewer hold-out frames in a video is not measured there."""
+        """Minimum number of hold-out frames; a video is skipped for a T that leaves fewer."""
         return min(self.num_frames, _FEWEST_HELD_OUT)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames of one video by their position in it."""
+    """Frames of one video, by position in it."""
 
     video: SourceVideo
     held_out: tuple[int, ...]
-    """In the order of time; the same for every T."""
+    """In temporal order; the same for every T."""
     shots: tuple[int, ...]
-    """For the largest T; a smaller one takes the first of them."""
+    """For the largest T; a smaller T uses the first of them."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A portrait of one person and a driver clip of another, in the order of time."""
+    """A portrait of one person and a driver clip of another, in temporal order."""
 
     portrait: FrameRef
     portrait_video: SourceVideo
@@ -82,26 +82,26 @@ class Pair:
 
 
 def choose_videos(videos: Sequence[SourceVideo], number: int, seed: int) -> list[SourceVideo]:
-    """`number` of them at most: one of each identity in turn, in an order that depends on seed and ids alone."""
-    return take_turns(videos, lambda video: video.identity, lambda video: video.video_id, seed)[:number]
+    """Choose at most `number` videos, interleaving identities, in an order that depends only on seed and ids."""
+    return interleave(videos, lambda video: video.identity, lambda video: video.video_id, seed)[:number]
 
 
-def take_turns(
+def interleave(
     items: Sequence[Item], owner: Callable[[Item], str], name: Callable[[Item], str], seed: int
 ) -> list[Item]:
-    """All of them: one of each owner in turn, in an order that depends on seed and names alone."""
-    turn: Counter[str] = Counter()
-    turns: list[tuple[int, int, Item]] = []
+    """Order items so that owners alternate (round robin), depending only on seed and names."""
+    num_of_owner: Counter[str] = Counter()
+    ranked: list[tuple[int, int, Item]] = []
     for item in sorted(items, key=lambda item: draw_number(seed, name(item))):
-        turns.append((turn[owner(item)], len(turns), item))
-        turn[owner(item)] += 1
-    return [item for _, _, item in sorted(turns, key=lambda place: place[:2])]
+        ranked.append((num_of_owner[owner(item)], len(ranked), item))
+        num_of_owner[owner(item)] += 1
+    return [item for _, _, item in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def choose_frames(video: SourceVideo, config: ProtocolConfig) -> Selection | None:
-    """The frames of one video: a pure function of seed and video id. None where it has too few for the smallest T.
+    """Choose shots and hold-out frames of a video by seed and video id; None if it has too few for the smallest T.
 
-    The largest T that leaves enough hold-out frames takes its shots, the rest are held out, up to the number asked for.
+    The largest T that leaves enough hold-out frames determines the shots; up to `num_frames` others are held out.
     """
     total = len(video.frames)
     possible = [shots for shots in config.shots if total - shots >= config.fewest_held_out]
@@ -117,7 +117,7 @@ def choose_frames(video: SourceVideo, config: ProtocolConfig) -> Selection | Non
 
 
 def choose_pairs(videos: Sequence[SourceVideo], config: ProtocolConfig) -> list[Pair]:
-    """Up to `num_pairs` of them; each video's first shot, driven by the longest clip of the next other person."""
+    """Choose up to `num_pairs` pairs: each video's first shot, driven by the longest clip of the next other person."""
     pairs: list[Pair] = []
     for place, video in enumerate(videos):
         others = [*videos[place + 1 :], *videos[:place]]
@@ -130,17 +130,17 @@ def choose_pairs(videos: Sequence[SourceVideo], config: ProtocolConfig) -> list[
 
 
 def _longest_clip(video: SourceVideo, num_frames: int) -> tuple[FrameRef, ...]:
-    """The first frames of the clip that has most, in the order of time."""
+    """Return the first frames of the clip with the most frames, in temporal order."""
     clip, _ = Counter(frame.clip for frame in video.frames).most_common(1)[0]
     frames = sorted((frame for frame in video.frames if frame.clip == clip), key=lambda frame: frame.frame_index)
     return tuple(frames[:num_frames])
 
 
 def read_faces(dataset: ShardDataset, frames: Sequence[FrameRef], size: int | None = None) -> Faces:
-    """Frames at the size that a network sees, or as they are stored.
+    """Read frames, resized to `size` pixels if given.
 
     Raises:
-        ValueError, OSError: a frame is damaged or gone.
+        ValueError, OSError: a frame is damaged or missing.
     """
     read = dataset.read(frames)
     images = np.stack([decode_jpeg(jpeg) for jpeg, _ in read])
@@ -149,15 +149,15 @@ def read_faces(dataset: ShardDataset, frames: Sequence[FrameRef], size: int | No
 
 
 def part_name(name: str) -> str:
-    """A file's name for a video's: names of videos never become paths."""
+    """Return a safe file name for the name of a video."""
     return hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
 def digest(config: ProtocolConfig, *facts: object) -> str:
-    """What a result depends on, as 16 letters."""
+    """Return 16 hex digits that identify what a result depends on."""
     return hashlib.sha256(repr((sorted(asdict(config).items()), facts)).encode()).hexdigest()[:16]
 
 
 def draw_number(seed: int, name: str) -> int:
-    """A number for a name, the same on every machine."""
+    """Return a pseudorandom number for a name, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big")

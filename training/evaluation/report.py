@@ -1,4 +1,4 @@
-"""An evaluation as JSON and as Markdown. The schema of the JSON stands in docs/evaluation.md."""
+"""The JSON and Markdown reports of an evaluation. docs/evaluation.md documents the JSON's schema."""
 
 import json
 import math
@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.evaluation.cross_reenactment import SHARED_AREA
+from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION, Metric
 from training.evaluation.metrics.frechet import FID
-from training.evaluation.metrics.measures import DRIVING, RECONSTRUCTION, Metric
 from training.evaluation.protocol import ProtocolConfig
 from training.evaluation.results import SCHEMA_VERSION, Figure, Table, TableRow, VideoResult
 
@@ -30,13 +30,13 @@ _SIGNS = {"higher": "↑", "lower": "↓", "near 1": "→1"}
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that a report says."""
+    """The content of a report."""
 
     model: str
     model_form: str
-    """Which network the model is: with the warp prior or the published form."""
+    """The model's architecture: with the warp prior, or the published form."""
     also: Mapping[str, str]
-    """Further models: name -> where and which form."""
+    """Further models: name -> location and architecture."""
     dataset: str
     dataset_digest: str
     image_size: int
@@ -47,29 +47,28 @@ class Evaluation:
     fid_weights_sha256: str | None
     protocol: ProtocolConfig
     skipped: Mapping[str, int]
-    """For each T the videos chosen that have too few frames for it."""
+    """For each T, the number of chosen videos with too few frames."""
     videos: tuple[VideoResult, ...]
     pairs: tuple[VideoResult, ...]
     tables: tuple[Table, ...]
     driven: Table | None
     paired: bool = False
-    """Whether the tables are of one person driven by another, held against the truth
-    (training.evaluation.cross_reenactment)."""
+    """Whether the tables are of cross-reenactment with a truth (training.evaluation.cross_reenactment)."""
 
     @property
     def unit(self) -> str:
-        """What a table's means are over."""
+        """What the tables' means are taken over."""
         return "pairs" if self.paired else "videos"
 
     @property
     def shared_area(self) -> float | None:
-        """Mean percent of a pair's pictures that is measured."""
+        """Mean percentage of a pair's frames that is measured."""
         shares = [video.rows[0].values[SHARED_AREA] for video in self.videos if self.paired]
         return sum(shares) / len(shares) if shares else None
 
     @property
     def unseen(self) -> str:
-        """Whom the frames show."""
+        """Description of the people in the frames."""
         if self.protocol.split == "train":
             return "hold-out frames of training videos: people and videos that the model was trained on"
         if self.protocol.split == "all":
@@ -78,7 +77,7 @@ class Evaluation:
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """Readable JSON; what could not be measured is null."""
+    """Return indented JSON; what could not be measured is null."""
     plain = {
         "schema_version": SCHEMA_VERSION,
         **{name: getattr(evaluation, name) for name in ("model", "model_form", "dataset", "dataset_digest")},
@@ -130,7 +129,7 @@ def _plain_video(video: VideoResult) -> dict[str, Any]:
 
 
 def flat(evaluation: Evaluation) -> dict[str, float]:
-    """Every mean as one number with a name for MLflow: `evaluation/T8/warp_alone/lpips`."""
+    """Return every mean by its name in MLflow, such as `evaluation/T8/warp_alone/lpips`."""
     named: dict[str, float] = {}
     kind = "paired/" if evaluation.paired else ""
     groups = [(f"{kind}T{table.num_shots}", table) for table in evaluation.tables]
@@ -146,7 +145,7 @@ def flat(evaluation: Evaluation) -> dict[str, float]:
 
 
 def to_markdown(evaluation: Evaluation) -> str:
-    """The tables for people."""
+    """Return the tables as Markdown."""
     lines = [
         "# Evaluation",
         "",
@@ -178,7 +177,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 
 def facts(evaluation: Evaluation) -> list[str]:
-    """One line each: the model, the data, what measured."""
+    """Return one line each on the model, the data and the metric networks."""
     protocol = evaluation.protocol
     lines = [
         f"Model: {evaluation.model} ({evaluation.model_form})",
@@ -206,12 +205,12 @@ def _paired_facts(evaluation: Evaluation) -> list[str]:
 
 
 def caption(table: Table, unit: str) -> str:
-    """How much lies behind a table; `unit` is the plural."""
+    """Return the numbers of videos and frames behind a table; `unit` is the plural."""
     return f"{table.num_videos} {unit.removesuffix('s') if table.num_videos == 1 else unit}, {table.num_frames} frames."
 
 
 def columns(metrics: Sequence[Metric], frechet_name: str | None) -> list[str]:
-    """The headers of a table behind its first."""
+    """Return the headers of a table, except the first."""
     frechet = [] if frechet_name is None else [f"{frechet_name} ↓"]
     return [
         *frechet,
@@ -220,7 +219,7 @@ def columns(metrics: Sequence[Metric], frechet_name: str | None) -> list[str]:
 
 
 def cells(row: TableRow, metrics: Sequence[Metric], *, with_frechet: bool) -> list[str]:
-    """One method's figures as text; – where there is none."""
+    """Return a method's figures as text, – for a missing one."""
     frechet = [] if not with_frechet else ["–" if row.frechet is None else f"{row.frechet:.3f}"]
     return [*frechet, *(_figure(row.figures.get(metric.key), metric.digits) for metric in metrics)]
 
@@ -239,7 +238,7 @@ def _markdown_table(table: Table, metrics: Sequence[Metric], frechet_name: str |
 
 
 def meanings(evaluation: Evaluation) -> list[str]:
-    """What each column is, one line each."""
+    """Return one line of explanation per column."""
     frames = min((table.num_frames for table in evaluation.tables), default=0)
     lines = [f"{evaluation.frechet_name}: of the frames' features from the true frames', over {frames} frames or more"]
     lines += [f"{metric.label}: {metric.meaning}" for metric in RECONSTRUCTION]

@@ -1,4 +1,4 @@
-"""What was measured: rows of videos, figures of tables, and the JSON of both."""
+"""Results of an evaluation: values per video, their means in tables, and (de)serialisation."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.metrics.measures import Values
+from training.evaluation.metrics.frame_metrics import MetricValues
 
 SCHEMA_VERSION = 1
 
@@ -23,35 +23,35 @@ _NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one video, given T shots."""
+    """Metrics of one method on one video, given T shots."""
 
     num_shots: int
     method: str
-    values: Values
+    values: MetricValues
     features: np.ndarray
-    """(frames, features), for the Fréchet distance; empty where there is no truth to compare with."""
+    """(frames, features) for the Fréchet distance; empty without a truth."""
     pictures: tuple[bytes, ...]
-    """A few of its frames as WebP, at the same places in every row."""
+    """A few of its frames as WebP, the same frames in every row."""
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """One video, or one portrait and its driver."""
+    """Results of one video, or of one portrait and its driver."""
 
     name: str
     driver: str
-    """The driver's video; empty where a video is reconstructed."""
+    """The driver's video; empty if a video is reconstructed."""
     num_frames: int
     shots: tuple[bytes, ...]
     """The first of the shots as WebP."""
     targets: tuple[bytes, ...]
-    """The true or the driver's frames, at the rows' places."""
+    """The true or the driver's frames that correspond to the rows' pictures."""
     rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over videos, with half the width of its 95 % interval where there are two or more."""
+    """A mean over videos, and half the width of its 95 % interval if there are two or more."""
 
     mean: float
     half_width: float | None
@@ -59,7 +59,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Figure | None":
-        """None when no value is finite."""
+        """Return the mean of the finite values, or None if there are none."""
         finite = [value for value in values if math.isfinite(value)]
         if not finite:
             return None
@@ -69,7 +69,7 @@ class Figure:
 
 
 def student_t(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t: what a 95 % interval of a mean takes, in standard errors."""
+    """Return the 97.5 % quantile of Student's t: half of a 95 % interval, in standard errors."""
     if degrees <= len(_T):
         return _T[degrees - 1]
     z = _NORMAL
@@ -79,7 +79,7 @@ def student_t(degrees: int) -> float:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One method of one table."""
+    """One method in a table."""
 
     method: str
     figures: Mapping[str, Figure | None]
@@ -104,17 +104,18 @@ def make_tables(
     truth: str | None = None,
     distance: Callable[[np.ndarray, np.ndarray], float] | None = None,
 ) -> tuple[Table, ...]:
-    """One table per T.
+    """Return one table per T.
 
     Args:
-        truth: the row whose features the Fréchet distance compares the others with.
-        distance: that distance.
+        keys: metrics of the table's columns.
+        truth: the row whose features are the reference of the Fréchet distance.
+        distance: the Fréchet distance.
     """
     tables = []
     for num_shots in sorted({row.num_shots for result in results for row in result.rows}):
-        having = [result for result in results if any(row.num_shots == num_shots for row in result.rows)]
+        selected = [result for result in results if any(row.num_shots == num_shots for row in result.rows)]
         by_method: dict[str, list[Row]] = {}
-        for result in having:
+        for result in selected:
             for row in result.rows:
                 if row.num_shots == num_shots:
                     by_method.setdefault(row.method, []).append(row)
@@ -131,12 +132,12 @@ def make_tables(
                     len(features),
                 )
             )
-        tables.append(Table(num_shots, len(having), sum(result.num_frames for result in having), tuple(rows)))
+        tables.append(Table(num_shots, len(selected), sum(result.num_frames for result in selected), tuple(rows)))
     return tuple(tables)
 
 
 def pack(result: VideoResult) -> bytes:
-    """A result as the bytes of an .npz: numbers and pictures, nothing that runs."""
+    """Serialise a result as an .npz of numbers and encoded pictures, without pickles."""
     facts = {
         "schema_version": SCHEMA_VERSION,
         "name": result.name,
@@ -157,10 +158,10 @@ def pack(result: VideoResult) -> bytes:
 
 
 def unpack(data: bytes) -> VideoResult:
-    """The inverse of `pack`.
+    """Deserialise the output of `pack`.
 
     Raises:
-        ValueError: the bytes are something else.
+        ValueError: `data` is no result, or of another schema version.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""Where an evaluation goes: three files, and MLflow."""
+"""Write an evaluation's reports (JSON, Markdown, HTML) and log them to MLflow."""
 
 import json
 
@@ -7,22 +7,22 @@ from pipelines.cli import Artefact
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation
 from training.meta_training import run_record
-from training.tracking.target import target_of
+from training.tracking.target import make_target
 
 
 def write_report(
     evaluation: Evaluation, out: str, model: str, mlflow: str | None, experiment: str
 ) -> tuple[list[Artefact], list[str]]:
-    """The three files, and what goes to MLflow; the page last, as it shows that all is there.
+    """Write the three files, the HTML page last, then log to MLflow.
 
     Args:
-        out: a folder or URL.
-        model: the bundle that is evaluated.
-        mlflow: tracking URI to log to.
-        experiment: where the model's own run is not there.
+        out: folder or URL.
+        model: the evaluated bundle.
+        mlflow: tracking URI to log to; None: do not log.
+        experiment: experiment to log to if the model's own run is not on that server.
 
     Returns:
-        What was made, and notes for the user.
+        The artefacts written, and notes for the user.
     """
     texts = {
         "report.json": report.to_json(evaluation),
@@ -40,7 +40,7 @@ def write_report(
     if mlflow is not None:
         from training.tracking.mlflow_client import log_evaluation  # MLflow takes seconds to import
 
-        target = target_of(mlflow, None, experiment, "evaluation")
+        target = make_target(mlflow, None, experiment, "evaluation")
         run_id = log_evaluation(
             target.uri,
             run_of(model),
@@ -54,7 +54,7 @@ def write_report(
 
 
 def run_of(model: str) -> str | None:
-    """The MLflow run that trained a bundle, as its folder says; None where it does not."""
+    """Return the MLflow run that trained a bundle, from its run.json; None if there is none."""
     url = storage.join(model, run_record.FILE)
     if not storage.exists(url):
         return None

@@ -1,1 +1,1 @@
-"""What the networks are trained by: adversarial, perceptual, identity and pixel losses."""
+"""Loss terms of meta-training and fine-tuning, and the frozen networks that they use."""

@@ -1,7 +1,8 @@
-"""Whose face it is, as a loss: a recogniser's activations on the generated and on the true face.
+"""The face recogniser of the identity loss: dlib's residual network of 29 convolutions (Davis King, 2017; public
+domain).
 
-The paper has a VGG16 trained on faces for this, which no package registry carries. This is dlib's recogniser, a
-residual network of 29 convolutions (Davis King, 2017; public domain). CSIM is measured with another one.
+The paper uses a VGG16 trained on faces instead, which no package registry has. The metric CSIM uses another
+recogniser, so that it does not measure what was trained.
 """
 
 import math
@@ -19,22 +20,22 @@ from pipelines import assets
 WEIGHTS = "dlib_recogniser"
 SIDE = 150
 _MEAN = (122.782, 117.001, 104.298)  # RGB, 0..255
-# Outer and inner corner of either eye, that at the picture's right first, and the nose's base: dlib's five points, and
-# where they lie in its aligned face, with a margin of a quarter around it.
+# dlib's five points (outer and inner corner of each eye, the eye at the image's right first, and the base of the nose),
+# and their positions in its aligned face, which has a margin of a quarter around it.
 _FIVE = [45, 42, 36, 39, 33]
 _MARGIN = 0.25
 _TEMPLATE = ((0.8596, 0.2135), (0.6461, 0.2290), (0.1206, 0.2137), (0.3341, 0.2291), (0.4901, 0.6278))
-# Residual blocks of each stage; those that are True halve the size.
+# Residual blocks of each stage; True: the block halves height and width.
 _STAGES = ((False,) * 3, (True, False, False, False), (True, False, False), (True, False, False, True))
-# In dlib's file a name stands before what belongs to a layer.
+# In dlib's file the name of a layer precedes its parameters.
 _LAYER = re.compile(rb"\x05con_4|\x07affine_|\x04fc_2")
 
 
 class FaceRecogniser(nn.Module):
-    """Aligned faces -> activations of four stages and an embedding. Frozen."""
+    """A frozen network from faces to the activations of four stages and an embedding."""
 
     def __init__(self, weights: Iterator[Float[Tensor, "..."]]) -> None:
-        """`weights` are those of all layers, in the order in which a face passes them."""
+        """Build the network from the weights of all layers, in forward order."""
         super().__init__()
         self.stem = _Convolution(weights, 3, stride=2, padding=0)
         channels, stages = self.stem.channels, []
@@ -54,7 +55,7 @@ class FaceRecogniser(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
     ) -> list[Float[Tensor, "..."]]:
-        """Activations after each stage and, last, the embedding of 128 numbers.
+        """Return the activations after each stage and, last, the embedding of 128 numbers.
 
         Args:
             frames: in [-1, 1], RGB.
@@ -71,22 +72,22 @@ class FaceRecogniser(nn.Module):
     def align(
         self, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
     ) -> Float[Tensor, "batch 3 side side"]:
-        """Faces turned, scaled and moved so that their five points lie on the template's, by least squares."""
+        """Align faces to the template by the least-squares similarity transform of their five points."""
         template, points = self.get_buffer("template"), landmarks[:, _FIVE]
         middle = template.mean(dim=0), points.mean(dim=1)
         (x, y), (to_x, to_y) = (template - middle[0]).unbind(-1), (points - middle[1][:, None]).unbind(-1)
-        spread = (x * x + y * y).sum()
-        cosine, sine = (x * to_x + y * to_y).sum(dim=1) / spread, (x * to_y - y * to_x).sum(dim=1) / spread
-        turn = torch.stack([torch.stack([cosine, -sine], dim=-1), torch.stack([sine, cosine], dim=-1)], dim=1)
-        shift = middle[1] - turn @ middle[0]
-        affine = torch.cat([turn, shift[..., None]], dim=2)
+        variance = (x * x + y * y).sum()
+        cosine, sine = (x * to_x + y * to_y).sum(dim=1) / variance, (x * to_y - y * to_x).sum(dim=1) / variance
+        rotation = torch.stack([torch.stack([cosine, -sine], dim=-1), torch.stack([sine, cosine], dim=-1)], dim=1)
+        shift = middle[1] - rotation @ middle[0]
+        affine = torch.cat([rotation, shift[..., None]], dim=2)
         grid = F.affine_grid(affine, [len(frames), 3, SIDE, SIDE], align_corners=False)
         aligned: Tensor = F.grid_sample(frames, grid.to(frames.dtype), padding_mode="border", align_corners=False)
         return aligned
 
 
 class _Convolution(nn.Module):
-    """A convolution and the scale that follows it, as one."""
+    """A convolution with the affine scaling after it folded into its kernel and bias."""
 
     def __init__(
         self, weights: Iterator[Float[Tensor, "..."]], in_channels: int, *, stride: int = 1, padding: int = 1
@@ -105,7 +106,7 @@ class _Convolution(nn.Module):
 
 
 class _Block(nn.Module):
-    """A residual block. One that halves the size may have more channels, and fills up with zeros what it adds to."""
+    """A residual block. One that halves the size may add channels; its skip is then padded with zeros."""
 
     def __init__(self, weights: Iterator[Float[Tensor, "..."]], channels: int, *, halves: bool) -> None:
         super().__init__()
@@ -124,22 +125,22 @@ class _Block(nn.Module):
 
 
 def load_recogniser() -> FaceRecogniser:
-    """The weights are fetched on first use.
+    """Load the recogniser; its weights are downloaded on first use.
 
     Raises:
-        AssetError, OSError: they cannot be had.
+        AssetError, OSError: the weights are not available.
     """
     return FaceRecogniser(_layers(assets.fetch(WEIGHTS).read_bytes()))
 
 
 def _layers(data: bytes) -> Iterator[Float[Tensor, "rows columns"]]:
-    """What each layer of a serialised dlib network has learned."""
+    """Yield the parameters of each layer of a serialised dlib network."""
     for layer in _LAYER.finditer(data):
-        # A projection names its sizes first; then its array's version and four sizes follow, as for all layers.
+        # Each layer has its array's version and four sizes; a fully connected layer has two more numbers before them.
         start, num_numbers = layer.end(), 7 if layer.group().endswith(b"fc_2") else 5
         numbers = []
         for _ in range(num_numbers):
-            # One byte says how many the next number has, the lowest first.
+            # One byte holds the length of the next number, which is little-endian.
             end = start + 1 + data[start]
             numbers.append(int.from_bytes(data[start + 1 : end], "little"))
             start = end

@@ -1,10 +1,10 @@
-"""Perceptual networks of the content loss: activations of a classifier as a measure of likeness.
+"""Perceptual networks of the content loss: classifiers whose activations are compared.
 
-The published terms are those of two Caffe networks that see 0..255 in BGR order, less a mean (`vgg19_vggface`). Their
-weights are on no package registry, so that the default is VGG16 as trained on ImageNet by torchvision (`vgg16`), which
-sees pictures divided by their standard deviation; its activations are multiplied by that deviation on the 0..255 scale,
-so that the published weights mean the same (with [0, 1] inputs and unscaled activations the content loss vanishes: a
-known cause of failed reproductions).
+The published loss uses two Caffe networks, whose input is BGR in 0..255 minus a mean (`vgg19_vggface`). No package
+registry has their weights, so the default is torchvision's VGG16, trained on ImageNet (`vgg16`), whose input is divided
+by its standard deviation. Its activations are multiplied by that deviation on the 0..255 scale, so that the published
+loss weights apply; with [0, 1] inputs and unscaled activations the content loss vanishes, a known cause of failed
+reproductions.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from pipelines.assets import weights
 from training.config import PerceptualNet, TrainConfig
 from training.losses.perceptual_files import PerceptualFiles
-from training.losses.perceptual_weights import TORCHVISION_VGG19, carried_weights, pick_layer, read_state_dict
+from training.losses.perceptual_weights import TORCHVISION_VGG19, packaged_weights, pick_layer, read_state_dict
 
-# ImageNet mean and standard deviation of RGB in [0, 1], as torchvision's networks were trained with.
+# ImageNet mean and standard deviation of RGB in [0, 1], with which torchvision's networks were trained.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 CAFFE_SCALE = 255 * sum(_STD) / 3
@@ -29,13 +29,13 @@ CAFFE_SCALE = 255 * sum(_STD) / 3
 _VGG19_MEAN = (103.939, 116.779, 123.680)
 _VGGFACE_MEAN = (93.594, 104.7624, 129.1863)
 
-# (in, out, kernel, stride, padding) convolves and rectifies, an int max-pools by that window and stride 2, "tap" keeps
-# the activations.
+# (in, out, kernel, stride, padding) is a convolution and ReLU, an int a max-pooling of that window and stride 2, "tap"
+# stores the activations.
 _Step = tuple[int, int, int, int, int] | int | Literal["tap"]
 
 
 def _vgg(*depths: int) -> tuple[_Step, ...]:
-    """So many 3x3 convolutions a block, up to the first of the fifth; relu1_1, 2_1, 3_1, 4_1, 5_1 are tapped."""
+    """Return a VGG with `depths` 3x3 convolutions per block, up to relu5_1; relu1_1, 2_1, 3_1, 4_1, 5_1 are tapped."""
     steps: list[_Step] = []
     channels = 3
     for block, depth in enumerate((*depths, 1)):
@@ -63,7 +63,7 @@ _ALEXNET: tuple[_Step, ...] = (
 
 @dataclass(frozen=True)
 class _Input:
-    """What a classifier sees: pictures of 0..255, less `mean`, over `std`; and how loud its activations then are."""
+    """A classifier's input, `(x - mean) / std` of x in 0..255, and the factor applied to its activations."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -83,7 +83,7 @@ def _caffe(mean: tuple[float, float, float]) -> _Input:
     return _Input(mean, (1.0, 1.0, 1.0), bgr=True, scale=1.0)
 
 
-# The loss term that each classifier serves.
+# The classifiers of each perceptual network, by loss term.
 _CLASSIFIERS: Mapping[PerceptualNet, Mapping[str, tuple[tuple[_Step, ...], _Input]]] = {
     "vgg16": {"content": (_VGG16, _TORCHVISION)},
     "alexnet": {"content": (_ALEXNET, _TORCHVISION)},
@@ -92,29 +92,29 @@ _CLASSIFIERS: Mapping[PerceptualNet, Mapping[str, tuple[tuple[_Step, ...], _Inpu
 
 
 class Classifier(nn.Module):
-    """A frozen classifier's activations at five depths, on the scale of a Caffe network that sees 0..255."""
+    """A frozen classifier's activations at five depths, on the scale of a Caffe network with 0..255 inputs."""
 
-    def __init__(self, steps: tuple[_Step, ...], sees: _Input) -> None:
+    def __init__(self, steps: tuple[_Step, ...], expected: _Input) -> None:
         super().__init__()
-        self.steps, self.sees = steps, sees
+        self.steps, self.expected = steps, expected
         self.convs = nn.ModuleList(
             nn.Conv2d(step[0], step[1], step[2], stride=step[3], padding=step[4])
             for step in self.steps
             if isinstance(step, tuple)
         )
-        self.register_buffer("mean", torch.tensor(sees.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(sees.std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(expected.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(expected.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
 
     def forward(self, frames: Float[Tensor, "batch 3 h w"]) -> list[Tensor]:
-        """Activations of frames in [-1, 1], RGB."""
+        """Return the activations of frames in [-1, 1], RGB."""
         x = (frames + 1) * 127.5
-        x = ((x.flip(1) if self.sees.bgr else x) - self.get_buffer("mean")) / self.get_buffer("std")
+        x = ((x.flip(1) if self.expected.bgr else x) - self.get_buffer("mean")) / self.get_buffer("std")
         convs = iter(self.convs)
         taps = []
         for step in self.steps:
             if step == "tap":
-                taps.append(x * self.sees.scale if self.sees.scale != 1 else x)
+                taps.append(x * self.expected.scale if self.expected.scale != 1 else x)
             elif isinstance(step, int):
                 x = F.max_pool2d(x, step, stride=2)
             else:
@@ -122,7 +122,8 @@ class Classifier(nn.Module):
         return taps
 
     def layer_names(self) -> list[tuple[str, ...]]:
-        """What files call each convolution: its place in torchvision's `features`, or Caffe's block and number."""
+        """Return the names each convolution may have in files: torchvision's `features.N`, or Caffe's block and
+        number."""
         names: list[tuple[str, ...]] = []
         place, block, number = 0, 1, 1
         for step in self.steps:
@@ -135,16 +136,16 @@ class Classifier(nn.Module):
 
 
 class PerceptualNetwork(nn.Module):
-    """The classifiers of a content loss: one, or the published two."""
+    """The classifiers of a content loss: one, or the two of the published loss."""
 
     def __init__(self, architecture: PerceptualNet) -> None:
         super().__init__()
         self.classifiers = nn.ModuleDict(
-            {term: Classifier(steps, sees) for term, (steps, sees) in _CLASSIFIERS[architecture].items()}
+            {term: Classifier(steps, expected) for term, (steps, expected) in _CLASSIFIERS[architecture].items()}
         )
 
     def forward(self, frames: Float[Tensor, "batch 3 h w"]) -> dict[str, list[Tensor]]:
-        """Activations of frames in [-1, 1], by the loss term they serve: `content`, and `content_face` if there is."""
+        """Return activations of frames in [-1, 1] by loss term: `content` and, if there is one, `content_face`."""
         return {term: classifier(frames) for term, classifier in self.classifiers.items()}
 
     def classifier(self, term: str) -> Classifier:
@@ -154,45 +155,45 @@ class PerceptualNetwork(nn.Module):
 
 
 def load_perceptual(config: TrainConfig, files: PerceptualFiles | None = None) -> PerceptualNetwork:
-    """The network that a configuration asks for with its weights, which are fetched on first use.
+    """Load a configuration's perceptual network; weights are downloaded on first use.
 
     Args:
-        files: where the weights of `vgg19_vggface` lie; not needed where the cache holds those that the config names.
+        files: where the weights of `vgg19_vggface` are; not needed if the cache holds those that the config names.
 
     Raises:
-        FileNotFoundError: one is not there.
-        ValueError: no files are given and they are needed; or one is damaged, of another network, or has another
-            sha256 than the config names.
-        OSError: one cannot be downloaded.
+        FileNotFoundError: a file does not exist.
+        ValueError: files are needed and none are given; or one is damaged, of another network, or its sha256 differs
+            from the config's.
+        OSError: a file cannot be downloaded.
     """
     network = PerceptualNetwork(config.perceptual)
     if config.perceptual == "vgg19_vggface":
-        for term, what, url, sha256 in (
+        for term, name, url, sha256 in (
             ("content", "VGG19", None if files is None else files.vgg19, config.vgg19_sha256),
             ("content_face", "VGGFace", None if files is None else files.vggface, config.vggface_sha256),
         ):
-            _load_caffe(network.classifier(term), what, url, sha256)
+            _load_caffe(network.classifier(term), name, url, sha256)
     else:
-        state = carried_weights(config.perceptual)
+        state = packaged_weights(config.perceptual)
         for index, conv in enumerate(network.classifier("content").convs):
             _fill(conv, state[f"convs.{index}.weight"], state[f"convs.{index}.bias"])
     return network.eval()
 
 
-def _load_caffe(classifier: Classifier, what: str, url: str | None, sha256: str | None) -> None:
+def _load_caffe(classifier: Classifier, name: str, url: str | None, sha256: str | None) -> None:
     if url is None:
         cached = sha256 and weights.cached(sha256)
         if not cached:
             named = f" of sha256 {sha256[:12]}…" if sha256 else ""
-            raise ValueError(f"the weights of {what}{named} are needed: name them with --{what.lower()} PATH_OR_URL")
+            raise ValueError(f"the weights of {name}{named} are needed: name them with --{name.lower()} PATH_OR_URL")
         url = str(cached)
     path, found = weights.fetch(url, sha256)
-    if what == "VGG19" and found.startswith(TORCHVISION_VGG19):
+    if name == "VGG19" and found.startswith(TORCHVISION_VGG19):
         raise ValueError(f"{url} is torchvision's VGG19; the published loss is that of Caffe's")
     state = read_state_dict(path, url)
     for names, conv in zip(classifier.layer_names(), classifier.convs, strict=True):
         shape = tuple(conv.get_parameter("weight").shape)
-        _fill(conv, *pick_layer(state, names, shape, what, url))
+        _fill(conv, *pick_layer(state, names, shape, name, url))
 
 
 def _fill(conv: nn.Module, weight: Tensor, bias: Tensor) -> None:

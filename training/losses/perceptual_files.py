@@ -1,4 +1,4 @@
-"""Where the weights of the published content loss lie, which no registry carries."""
+"""Locations of the weights of the published content loss, which the user supplies. Needs no torch."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from pipelines import storage
 
 @dataclass(frozen=True)
 class PerceptualFiles:
-    """Where the weights lie that no registry carries: paths or URLs, absolute where workers read them."""
+    """Paths (absolute: workers have other working directories) or URLs of the weights of both networks."""
 
     vgg19: str
     vggface: str
 
     @classmethod
     def named(cls, vgg19: str | None, vggface: str | None) -> "PerceptualFiles | None":
-        """Those that two flags name, or None where neither is given.
+        """Return the files that the two flags name, or None if neither is given.
 
         Raises:
-            ValueError: one of the two alone.
+            ValueError: only one of the two is given.
         """
         if vgg19 is None and vggface is None:
             return None

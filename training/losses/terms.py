@@ -11,8 +11,10 @@ from training.config import LossWeights
 
 
 def distances(generated: Mapping[str, Sequence[Tensor]], real: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """Between what critics see in generated and in real frames, by the term that it serves: `identity`, and for all
-    others the L1 between activations, mean over each layer, summed over layers."""
+    """Return the distance between loss networks' activations of generated and real frames, by loss term.
+
+    `identity` has its own distance; all others are the L1 between activations, averaged per layer, summed over layers.
+    """
     return {
         term: identity(activations, real[term]) if term == "identity" else _summed_l1(activations, real[term])
         for term, activations in generated.items()
@@ -20,39 +22,39 @@ def distances(generated: Mapping[str, Sequence[Tensor]], real: Mapping[str, Sequ
 
 
 def feature_matching(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """L1 between the discriminator's activations: mean over each block, summed over blocks."""
+    """L1 between the discriminator's activations, averaged per block, summed over blocks."""
     return _summed_l1(generated, real)
 
 
 def adversarial(score_fake: Float[Tensor, "batch"]) -> Float[Tensor, ""]:
-    """The generator's side of the hinge: `-D(x_hat)`."""
+    """The generator's adversarial loss, `-D(x_hat)`."""
     return -score_fake.mean()
 
 
 def discriminator_hinge(score_real: Float[Tensor, "batch"], score_fake: Float[Tensor, "batch"]) -> Float[Tensor, ""]:
-    """`max(0, 1 + D(x_hat)) + max(0, 1 - D(x))`."""
+    """The discriminator's hinge loss, `max(0, 1 + D(x_hat)) + max(0, 1 - D(x))`."""
     return F.relu(1 + score_fake).mean() + F.relu(1 - score_real).mean()
 
 
 def embedding_match(embedding: Float[Tensor, "batch size"], rows: Float[Tensor, "batch size"]) -> Float[Tensor, ""]:
-    """L1 between e_hat_i and W_i, mean over the vector."""
+    """L1 between e_hat_i and W_i, averaged over the vector."""
     return F.l1_loss(embedding, rows)
 
 
 def identity(generated: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """Of a recogniser's activations: L1 of each stage, its mean summed over stages, a third of it; and the squared
-    distance of embeddings, which come last."""
+    """Squared distance of a face recogniser's embeddings, which come last, plus a third of the L1 between activations,
+    averaged per stage, summed over stages."""
     distance = (generated[-1] - real[-1].detach()).square().sum(dim=1).mean()
     return distance + _summed_l1(generated[:-1], real[:-1]) / 3
 
 
 def pixel(generated: Float[Tensor, "batch 3 h w"], real: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, ""]:
-    """L1 between pictures in [-1, 1], mean over pixels and channels (pix2pix, arXiv 1611.07004, section 3.1)."""
+    """L1 between frames in [-1, 1], averaged over pixels and channels (pix2pix, arXiv 1611.07004, section 3.1)."""
     return F.l1_loss(generated, real)
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: LossWeights) -> Float[Tensor, ""]:
-    """Each term times the weight of its name, summed."""
+    """Return the sum of the terms, each times the weight of its name."""
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
 
 

@@ -1,1 +1,1 @@
-"""The training loop, its state across restarts, and its workers on Ray Train."""
+"""Meta-training: step, loop, checkpoints, and workers on Ray Train."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: save, resume, begin from another model's weights."""
+"""Training checkpoints: save, resume, and initialise from another model's weights."""
 
 import io
 import pickle
@@ -30,11 +30,11 @@ from training.checkpoints.bundle import (
 from training.meta_training.step import Learner
 
 MAY_CHANGE = {"num_steps", "engine"}
-"""Fields of TrainConfig that may be others when a run resumes."""
+"""Fields of TrainConfig that may change when a run resumes."""
 
 
 def save_bundle(url: str, learner: Learner, origin: TrainingProvenance) -> None:
-    """Write a bundle; the manifest last."""
+    """Write a bundle with the state of training, the manifest last."""
     video_ids, rows = learner.table.learned()
     files = {
         CONFIG: json_bytes(
@@ -53,10 +53,10 @@ def save_bundle(url: str, learner: Learner, origin: TrainingProvenance) -> None:
 
 
 def resume(url: str, learner: Learner) -> TrainingProvenance:
-    """Bring a fresh learner to the state of a bundle; rows of W are found by video id.
+    """Load a checkpoint into a new learner; rows of W are matched by video id.
 
     Raises:
-        ValueError: the bundle was trained with another configuration; the message shows the fields that differ.
+        ValueError: the checkpoint has another configuration (the message shows the differences), or is damaged.
     """
     files = read_with_manifest(url, CONFIG, "optimizer.pt", "identity_rows.parquet")
     config, origin = read_config(url, files[CONFIG])
@@ -80,16 +80,16 @@ def resume(url: str, learner: Learner) -> TrainingProvenance:
     return origin
 
 
-def begin_from(url: str, learner: Learner) -> None:
-    """Give a fresh learner the averaged E and G, and D, of the base model that its configuration names.
+def initialize_from(url: str, learner: Learner) -> None:
+    """Load the averaged E and G, and D, of the base model that the configuration names into a new learner.
 
-    Optimisers and rows of W begin anew: they are those of other videos.
+    Optimisers and rows of W keep their initial state: the model's belong to other videos.
 
     Raises:
-        ValueError: another model lies there than the configuration means.
+        ValueError: the model at `url` is not the one that the configuration names.
     """
-    model, beginning = load_bundle(url), learner.config.start_from
-    if beginning is None or model.version != beginning.version:
+    model, initial = load_bundle(url), learner.config.start_from
+    if initial is None or model.version != initial.version:
         raise ValueError(f"{url} is not the model that this run began with: it was altered since")
     for name, network in learner.networks().items():
         network.load_state_dict(getattr(model, name).state_dict())
@@ -98,7 +98,7 @@ def begin_from(url: str, learner: Learner) -> None:
 
 
 def _load_optimizers(learner: Learner, data: bytes, name: str) -> None:
-    if not zipfile.is_zipfile(io.BytesIO(data)):  # the format torch had before is a bare pickle
+    if not zipfile.is_zipfile(io.BytesIO(data)):  # torch's legacy format is a bare pickle
         raise ValueError(f"{name} is refused, nothing of it was run: it is no file of ours")
     try:
         state = torch.load(io.BytesIO(data), map_location=learner.device, weights_only=True)

@@ -1,7 +1,7 @@
-"""What workers tell each other in a step: one flat all-reduce per phase, and the rows of W that were touched.
+"""Communication between workers in a step: one flat all-reduce per phase, and an all-gather of updated rows of W.
 
-Workers divide the episodes of a step among them, evenly or nearly so. Each weighs its loss by its share, so that the
-sum over workers is the mean over the step's episodes, whatever their number.
+Workers divide a step's episodes among themselves as evenly as possible. Each weights its loss by its share, so that the
+sum over workers is the mean over the step's episodes for any number of workers.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,28 +17,29 @@ from training.episodes.sampler import share
 
 
 class Exchange(Protocol):
-    """The world as a training step sees it."""
+    """The collective operations that a training step uses."""
 
     rank: int
     world_size: int
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
-        """Replace gradients by their sum over workers; return its Euclidean norm (not finite if any was not)."""
+        """Replace gradients by their sum over workers; return its Euclidean norm, which is not finite if any gradient
+        is not."""
 
     def gather_rows(
         self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"], num_episodes: int
     ) -> tuple[Int[Tensor, "world_batch"], Float[Tensor, "world_batch size"]]:
-        """The touched rows of all `num_episodes` episodes and their gradients, in rank order."""
+        """Return the row indices of all `num_episodes` episodes and their gradients, in rank order."""
 
     def sum_values(self, values: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
-        """The sum over workers of a few numbers."""
+        """Return the sum of a few numbers over workers."""
 
     def broadcast_from_rank0(self, choose: Callable[[], str | None]) -> str | None:
-        """What the first worker chooses, told to all."""
+        """Return the value that `choose` gives on rank 0, on all workers."""
 
 
 class SingleProcess:
-    """No other workers."""
+    """A single worker."""
 
     rank = 0
     world_size = 1
@@ -62,7 +63,7 @@ class SingleProcess:
 
 
 class ProcessGroup:
-    """torch.distributed, gloo or NCCL, already initialised."""
+    """Workers of an initialised torch.distributed process group (gloo or NCCL)."""
 
     def __init__(self) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
@@ -82,7 +83,7 @@ class ProcessGroup:
         shares = [share(num_episodes, rank, self.world_size) for rank in range(self.world_size)]
         sizes = [each.stop - each.start for each in shares]
         assert len(indices) == sizes[self.rank]
-        # Every worker has to send as much: shares that are one short are filled up, and cut again.
+        # all_gather needs equal sizes: shares that are one short are padded, and cut after.
         all_indices = [indices.new_empty(max(sizes)) for _ in sizes]
         all_gradients = [gradients.new_empty(max(sizes), gradients.shape[1]) for _ in sizes]
         missing = max(sizes) - len(indices)

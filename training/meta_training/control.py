@@ -1,4 +1,4 @@
-"""What passes between the command and its workers while they train; needs no Ray."""
+"""State that the command and its workers exchange during training; plain Python, run as a Ray actor by ray_train."""
 
 from collections.abc import Mapping
 
@@ -6,18 +6,19 @@ from training.tracking.records import Record
 
 
 class Control:
-    """An actor between the command and the workers: progress out, the wish to stop in."""
+    """Passes progress and records from the workers to the command, and a request to stop to the workers."""
 
     def __init__(self) -> None:
         self.step, self.metrics = 0, dict[str, float]()
-        self.stop_wanted, self.stop_step, self.asked = False, -1, -1
+        self.stop_requested, self.stop_step, self.last_step_asked = False, -1, -1
         self.records: list[Record] = []
 
     def record(self, record: Record) -> None:
-        """Keep a record until the command fetches it, which alone speaks to MLflow."""
+        """Keep a record until the command fetches it; only the command connects to MLflow."""
         self.records.append(record)
 
     def take_records(self) -> list[Record]:
+        """Return and clear the records."""
         taken, self.records = self.records, []
         return taken
 
@@ -28,11 +29,14 @@ class Control:
         return self.step, self.metrics
 
     def request_stop(self) -> None:
-        self.stop_wanted = True
+        self.stop_requested = True
 
     def stop(self, step: int) -> bool:
-        """The same answer to every worker that asks about a step: the first to ask after the wish decides."""
-        if self.stop_wanted and self.stop_step < 0 and step > self.asked:
+        """Return whether to stop after `step`, with the same answer for every worker.
+
+        The first step that a worker asks about after the request, and that none asked about before it, is the last.
+        """
+        if self.stop_requested and self.stop_step < 0 and step > self.last_step_asked:
             self.stop_step = step
-        self.asked = max(self.asked, step)
+        self.last_step_asked = max(self.last_step_asked, step)
         return self.stop_step == step

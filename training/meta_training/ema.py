@@ -1,18 +1,22 @@
-"""Exponential moving average of weights: what is evaluated, shipped and fine-tuned."""
+"""Exponential moving average of weights: the weights that are evaluated, published and fine-tuned.
+
+Not torch.optim.swa_utils.AveragedModel: it copies the weights at its first update instead of averaging them, and its
+EMA has a constant decay.
+"""
 
 import torch
 from torch import Tensor, nn
 
 
 class EMA:
-    """Shadow copy of a module's parameters and buffers.
+    """Averaged parameters and copied buffers of a module.
 
-    Buffers are copied, not averaged: the mean of two unit vectors of spectral norm is no unit vector, and the weights
-    they divide would grow.
+    Buffers are not averaged: the mean of two unit vectors of spectral norm is no unit vector, so that the normalised
+    weights would grow.
 
     Args:
-        warm_up: let the decay begin as `min(decay, (1 + n) / (10 + n))`, so that a short run is not averaged with its
-            random start.
+        warm_up: use the decay `min(decay, (1 + n) / (10 + n))` at update n, so that a short run does not keep its
+            random initial weights.
     """
 
     def __init__(self, module: nn.Module, decay: float, *, warm_up: bool = True) -> None:
@@ -23,14 +27,15 @@ class EMA:
         self.start_at(module)
 
     def start_at(self, module: nn.Module) -> None:
-        """Forget what was averaged: the module as it is now."""
+        """Restart the average at the module's present state."""
         self.shadow = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
+        """Average in the module's present state."""
         self.num_updates += 1
-        early = (1 + self.num_updates) / (10 + self.num_updates)
-        decay = min(self.decay, early) if self.warm_up else self.decay
+        warm_up_decay = (1 + self.num_updates) / (10 + self.num_updates)
+        decay = min(self.decay, warm_up_decay) if self.warm_up else self.decay
         for name, value in module.state_dict().items():
             if name in self._averaged:
                 self.shadow[name].lerp_(value, 1 - decay)

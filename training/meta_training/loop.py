@@ -1,4 +1,4 @@
-"""The meta-training loop in plain PyTorch: needs no Ray, no MLflow and no files of its own."""
+"""The meta-training loop in plain PyTorch, independent of Ray and MLflow."""
 
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -11,43 +11,43 @@ from torch import Tensor
 
 from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
-from training.episodes.augmentation import draw
+from training.episodes.augmentation import draw_augmentation
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes
 from training.episodes.sampler import Episode
 from training.episodes.source import Loader, Source
 from training.images import to_images
-from training.losses import terms as losses
 from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training.checkpoint import begin_from, resume
+from training.losses.terms import distances
+from training.meta_training.checkpoint import initialize_from, resume
 from training.meta_training.collectives import Exchange
 from training.meta_training.metrics import Meter
-from training.meta_training.nan_guard import Guard
+from training.meta_training.nan_guard import NanGuard
 from training.meta_training.step import Learner
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.identity_rows import IdentityRows
 
 _NUM_SAMPLES = 6
-_MOST_DECODERS = 4  # threads; a 256 px frame takes half a millisecond
+_MAX_DECODER_THREADS = 4  # decoding a 256 px frame takes half a millisecond
 
 
 class Request(Enum):
-    """What the world outside wants of the loop."""
+    """What the observer asks the loop to do after a step."""
 
     NOTHING = auto()
     CHECKPOINT = auto()
-    """A checkpoint now: a machine is about to be taken away."""
+    """Write a checkpoint now, since a machine is about to be reclaimed."""
     STOP = auto()
-    """A checkpoint, and then the end."""
+    """Write a checkpoint and stop."""
 
 
 class Observer(Protocol):
-    """Who is told how training goes. Every worker calls every method, at the same steps."""
+    """Receives metrics, samples and checkpoints. Every worker calls every method at the same steps."""
 
     def request(self, step: int) -> Request:
-        """Asked after each log; all workers get the same answer for a step."""
+        """Called after each log; returns the same for all workers at a step."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -56,7 +56,7 @@ class Observer(Protocol):
     def checkpoint(
         self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
-        """Write one; if `urgent`, it has to lie in its place when this returns."""
+        """Write a checkpoint; if `urgent`, it must be complete when this returns."""
 
 
 def train(
@@ -69,15 +69,16 @@ def train(
     perceptual_files: PerceptualFiles | None = None,
     start_from: str | None = None,
 ) -> None:
-    """Train to `config.num_steps`, from a checkpoint if there is one.
+    """Train to `config.num_steps`, resuming from a checkpoint if one is given.
 
     Args:
-        perceptual_files: where weights lie that the config asks for and no registry carries.
-        start_from: where the base model of `config.start_from` lies; not read where there is a checkpoint.
+        checkpoint: path or URL of the checkpoint to resume from.
+        perceptual_files: where the weights of the published content loss are, if the config uses it.
+        start_from: path or URL of the base model of `config.start_from`; not read when resuming.
 
     Raises:
-        ValueError: the checkpoint belongs to another configuration.
-        NotFiniteError: gradients stayed not finite, however often training went back to its last checkpoint.
+        ValueError: the checkpoint has another configuration.
+        NotFiniteError: gradients were still not finite after the maximum number of rollbacks.
     """
     table = IdentityRows(
         source.video_ids,
@@ -87,9 +88,9 @@ def train(
     )
     learner = Learner(config, table, load_loss_networks(config, perceptual_files), exchange, device)
     if checkpoint is None and start_from is not None:
-        begin_from(start_from, learner)
+        initialize_from(start_from, learner)
     origin = None if checkpoint is None else resume(checkpoint, learner)
-    threads = min(torch.get_num_threads(), _MOST_DECODERS)
+    threads = min(torch.get_num_threads(), _MAX_DECODER_THREADS)
     with source.open_loader(
         config, rank=exchange.rank, world_size=exchange.world_size, threads=threads, device=device
     ) as loader:
@@ -99,15 +100,15 @@ def train(
 def _steps(
     learner: Learner, source: Source, observer: Observer, loader: Loader, origin: TrainingProvenance | None
 ) -> None:
-    """The steps after `origin`'s to the last."""
+    """Make the steps after `origin.step`, up to the last."""
     config, table, device = learner.config, learner.table, learner.device
     first = 0 if origin is None else origin.step
     samples = to_batch(_sample_episodes(loader), table, config.model, device)
-    meter, guard = Meter(learner.exchange), Guard(learner, origin)
+    meter, guard = Meter(learner.exchange), NanGuard(learner, origin)
     metrics: dict[str, float] = {}
     for step, decoded in enumerate(meter.waiting(loader.steps(first, config.num_steps)), first + 1):
         # Fetch, update
-        draws = draw(config.augmentation, config.seed, decoded.numbers, config.num_shots + 1)
+        draws = draw_augmentation(config.augmentation, config.seed, decoded.numbers, config.num_shots + 1)
         batch = to_batch(decoded, table, config.model, device, draws)
         meter.add(guard.step(batch))
         # Log
@@ -120,7 +121,7 @@ def _steps(
         # Sample
         if step % config.sample_every == 0 or last:
             drawn = draw_samples(learner, samples)
-            # A step's own content loss says more of its episodes than of the model; these are always the same.
+            # Fixed episodes make this content loss comparable between steps, unlike that of a step's own episodes.
             fixed = {f"{term}_fixed_episodes": loss for term, loss in _content(learner, samples, drawn).items()}
             observer.sample(step, sample_grid(samples, drawn), fixed)
         # Checkpoint
@@ -134,7 +135,7 @@ def _steps(
 
 @torch.no_grad()
 def draw_samples(learner: Learner, batch: Batch) -> Float[Tensor, "batch 3 h w"]:
-    """x_hat of the averaged E and G."""
+    """Return x_hat of the averaged E and G."""
     embedder, generator = Embedder(learner.config.model), Generator(learner.config.model)
     embedder.load_state_dict(learner.embedder_ema.shadow)
     generator.load_state_dict(learner.generator_ema.shadow)
@@ -145,7 +146,7 @@ def draw_samples(learner: Learner, batch: Batch) -> Float[Tensor, "batch 3 h w"]
 
 
 def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Rows of pictures, one an episode: a shot, the landmarks, the warp if there is one, what was drawn, the truth."""
+    """Return a grid with one row per episode: a shot, the landmark image, the warped shot if any, x_hat, the target."""
     columns: list[Tensor] = [batch.shots[:, 0], batch.target_landmark_image, drawn, batch.target]
     if batch.warped is not None:
         columns.insert(2, batch.warped.frame[:, :3])
@@ -155,13 +156,13 @@ def sample_grid(batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> UInt8[np.n
 
 @torch.no_grad()
 def _content(learner: Learner, batch: Batch, drawn: Float[Tensor, "batch 3 h w"]) -> dict[str, float]:
-    perceptual = learner.critics.perceptual
-    terms = losses.distances(perceptual(drawn), perceptual(batch.target))
+    perceptual = learner.loss_networks.perceptual
+    terms = distances(perceptual(drawn), perceptual(batch.target))
     return {term: float(loss) for term, loss in terms.items()}
 
 
 def _sample_episodes(loader: Loader) -> DecodedEpisodes:
-    """One episode of each of the first videos, the same in every run on the same data."""
+    """Return one episode of each of the first videos, the same in every run on the same data."""
     episodes: dict[int, Episode] = {}
     number = 0
     while len(episodes) < min(_NUM_SAMPLES, len(loader.sampler.num_frames)):

@@ -1,4 +1,4 @@
-"""Means of metrics between two logs, and where the time went."""
+"""Means of metrics between two logs, throughput, and the share of time spent waiting for data."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from training.meta_training.collectives import Exchange
 
 
 class Meter:
-    """Adds up what each step says; nothing is read from the device before `flush`."""
+    """Accumulates metrics of steps on their device; only `flush` synchronises with it."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -24,17 +24,17 @@ class Meter:
         self._since = time.perf_counter()
 
     def waiting(self, batches: Iterator[DecodedEpisodes]) -> Iterator[DecodedEpisodes]:
-        """The same batches; the time it took to get each is waited time."""
+        """Yield the batches, and count the time spent waiting for them."""
         while True:
-            asked = time.perf_counter()
+            started = time.perf_counter()
             batch = next(batches, None)
-            self._waited += time.perf_counter() - asked
+            self._waited += time.perf_counter() - started
             if batch is None:
                 return
             yield batch
 
     def add(self, metrics: Mapping[str, Tensor] | None) -> None:
-        """A step's metrics, as this worker's part of their sum over workers; None for a step that was skipped."""
+        """Add a step's metrics, as this worker's summand of the sum over workers; None for a skipped step."""
         self._steps += 1
         if metrics is not None:
             self._updates += 1
@@ -42,7 +42,7 @@ class Meter:
                 self._sums[name] = self._sums.get(name, 0.0) + value
 
     def flush(self, images_per_step: int) -> dict[str, float]:
-        """The means since the last flush, the same on every worker but for times; starts anew."""
+        """Return the means since the last flush and reset. Apart from times they are equal on all workers."""
         means: dict[str, float] = {}
         if self._sums:
             stacked = torch.stack([value.float() for value in self._sums.values()])

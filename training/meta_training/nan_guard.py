@@ -1,4 +1,4 @@
-"""What happens when gradients are not finite: the step is skipped and counted; if it goes on, training goes back."""
+"""Handling of non-finite gradients: skip and count the step; after several in a row, roll back to a checkpoint."""
 
 import logging
 
@@ -11,10 +11,10 @@ from training.meta_training.step import Learner, NotFiniteError
 logger = logging.getLogger(__name__)
 
 
-class Guard:
-    """Makes a learner's steps, and holds a copy of its last checkpoint in memory to go back to.
+class NanGuard:
+    """Makes a learner's steps, and keeps a copy of its last checkpoint in memory for rollbacks.
 
-    Workers see the same gradients, so they skip and go back alike, without a word between them.
+    Workers see the same summed gradients, so they skip and roll back alike without communication.
     """
 
     def __init__(self, learner: Learner, origin: TrainingProvenance | None) -> None:
@@ -26,19 +26,19 @@ class Guard:
 
     @property
     def in_trouble(self) -> bool:
-        """Whether the last step was skipped: the state is not one to come back to."""
+        """Whether the last step was skipped; such a state is not to be saved."""
         return self._skipped_in_a_row > 0
 
     def keep(self) -> None:
-        """This is the state to go back to."""
+        """Make the present state the one to roll back to."""
         self._snapshot = self._learner.snapshot()
         self._rollbacks_in_a_row = 0
 
     def step(self, batch: Batch) -> dict[str, Tensor] | None:
-        """One step; None where it was skipped.
+        """Make one step and return its metrics, or None if it was skipped.
 
         Raises:
-            NotFiniteError: going back has not helped `max_rollbacks` times.
+            NotFiniteError: after `max_rollbacks` rollbacks gradients are still not finite.
         """
         config = self._learner.config
         try:
@@ -47,12 +47,12 @@ class Guard:
             self._skipped += 1
             self._skipped_in_a_row += 1
             if self._skipped_in_a_row >= config.max_bad_steps:
-                self._go_back(error)
+                self._roll_back(error)
             return None
         self._skipped_in_a_row = 0
         return metrics
 
-    def _go_back(self, error: NotFiniteError) -> None:
+    def _roll_back(self, error: NotFiniteError) -> None:
         config = self._learner.config
         if self._rollbacks_in_a_row == config.max_rollbacks:
             raise NotFiniteError(
@@ -66,11 +66,11 @@ class Guard:
         self._skipped_in_a_row = 0
 
     def counts(self) -> dict[str, float]:
-        """Since the beginning of the run, restarts included."""
+        """Return totals since the start of the run, over restarts."""
         return {"skipped_steps": float(self._skipped), "rollbacks": float(self._rollbacks)}
 
     def origin(self, step: int, dataset: str, digest: str) -> TrainingProvenance:
-        """What a checkpoint of now has to say of itself."""
+        """Return the provenance of a checkpoint written now."""
         config = self._learner.config
         before = 0 if config.start_from is None else config.start_from.images_seen
         images = before + step * config.episodes_per_step

@@ -1,4 +1,4 @@
-"""Ray Train around the loop: workers, checkpoints on any storage, progress, Ctrl-C. The only home of ray here."""
+"""Run the loop on Ray Train: workers, checkpoints, progress, Ctrl-C. No other module of training imports ray."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.cli import console
-from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_whole
+from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_intact
 from training.config import TrainConfig
 from training.episodes.source import open_source
 from training.losses.perceptual_files import PerceptualFiles
@@ -31,28 +31,28 @@ from training.meta_training.collectives import Exchange, ProcessGroup, SinglePro
 from training.meta_training.control import Control
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Learner
-from training.meta_training.system_metrics import Load, describe
-from training.tracking.records import Metrics, Record, Tags, sample
+from training.meta_training.system_metrics import SystemMetrics, describe
+from training.tracking.records import Metrics, Record, Tags, sample_picture
 from training.tracking.tracker import Tracker
 
 _OBJECT_STORE_BYTES = 150 * 2**20
 _POLL_SECONDS = 0.5
-_SECONDS_TO_STOP = 600.0  # the step that runs, and a checkpoint of gigabytes on its way to a store
+_SECONDS_TO_STOP = 600.0  # for the running step, and for uploading a checkpoint of gigabytes
 _NAME = "meta-train"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where training runs."""
+    """Resources to train on."""
 
     num_workers: int
     gpus: bool
     address: str | None
-    """Of a running Ray cluster; None starts one here."""
+    """Address of a running Ray cluster; None: start one on this machine."""
     min_workers: int | None = None
-    """Go on with as few when machines are lost, and grow again when they return; None for always `num_workers`."""
+    """Continue with at least this many when machines are lost, and grow again; None: always `num_workers`."""
     max_failures: int = 16
-    """Workers or machines that may be lost, one after the other, before the run fails. Announced losses are free."""
+    """Failures of workers or machines to tolerate before the run fails; announced preemptions do not count."""
 
     def scaling(self) -> ScalingConfig:
         fixed = self.min_workers is None or self.min_workers == self.num_workers
@@ -62,13 +62,13 @@ class Cluster:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs; plain data, so that no module is pickled."""
+    """Arguments of a worker; plain data, so that no module is pickled."""
 
     config: TrainConfig
     dataset: str
     checkpoints: str
     control: Any
-    scratch: str | None
+    shard_cache: str | None
     perceptual_files: PerceptualFiles | None
     start_from: str | None
 
@@ -80,38 +80,36 @@ def fit(
     cluster: Cluster,
     tracker: Tracker,
     on_progress: Callable[[int, Mapping[str, float]], None],
-    scratch: str | None = None,
+    shard_cache: str | None = None,
     perceptual_files: PerceptualFiles | None = None,
     start_from: str | None = None,
 ) -> str:
-    """Train on a Ray cluster; returns the URL of the last checkpoint. Run again with the same `run`, it resumes.
+    """Train on a Ray cluster and return the URL of the last checkpoint; with an existing `run`, resume it.
 
     Args:
-        dataset: path or URL of the shards; absolute, since workers have folders of their own. Not read
-            where people are drawn online.
+        dataset: absolute path or URL of the shards; not read with synthetic people.
         run: path or URL of the run; checkpoints go below it.
-        scratch: absolute path of the workers' folder for copies of shards; see `open_data`.
-        perceptual_files: where every worker finds weights that no registry carries.
-        start_from: absolute path or URL of the base model that the configuration begins with.
         on_progress: called about twice a second with the last logged step and its metrics.
+        shard_cache: absolute path of the workers' folder for copies of shards; see `open_dataset`.
+        perceptual_files: where every worker finds the weights of the published content loss.
+        start_from: absolute path or URL of the initial base model.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been written.
-        ValueError, OSError: the worker's own, such as a shard that is damaged or missing.
+        ValueError, OSError: raised by a worker, such as for a damaged or missing shard.
         RuntimeError: training failed otherwise; the message is the worker's.
     """
-    ours = not ray.is_initialized()
+    is_own_cluster = not ray.is_initialized()
     start_ray(cluster)
     try:
-        # Beside this process: on a machine that may be taken away it would take the run along.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        control = ray.remote(num_cpus=0, scheduling_strategy=here)(Control).remote()
+        # On this process's node: the actor must not be lost with a preempted machine.
+        this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        control = ray.remote(num_cpus=0, scheduling_strategy=this_node)(Control).remote()
         filesystem, path = storage.arrow_filesystem(storage.join(run, "checkpoints"))
+        job = _Job(config, dataset, checkpoints_of(run), control, shard_cache, perceptual_files, start_from)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={
-                "job": _Job(config, dataset, checkpoints_of(run), control, scratch, perceptual_files, start_from)
-            },
+            train_loop_config={"job": job},
             scaling_config=cluster.scaling(),
             run_config=RunConfig(
                 name=_NAME,
@@ -122,29 +120,29 @@ def fit(
             ),
         )
 
-        def on_news(step: int, metrics: Mapping[str, float]) -> None:
+        def on_poll(step: int, metrics: Mapping[str, float]) -> None:
             _fetch_records(control, tracker)
             on_progress(step, metrics)
 
         try:
-            _watch(trainer, control, on_news)
+            _fit_in_thread(trainer, control, on_poll)
         finally:
             _fetch_records(control, tracker)
-        checkpoint, _ = newest_whole(checkpoints_of(run))
-        assert checkpoint is not None  # the last step has written it
+        checkpoint, _ = newest_intact(checkpoints_of(run))
+        assert checkpoint is not None  # written by the last step
         return checkpoint
     finally:
-        if ours:
+        if is_own_cluster:
             ray.shutdown()
 
 
 def checkpoints_of(run: str) -> str:
-    """The folder of a run's checkpoints."""
+    """Return the folder of a run's checkpoints."""
     return storage.join(run, "checkpoints", _NAME)
 
 
 def start_ray(cluster: Cluster) -> None:
-    """Join a cluster, or start a small one on loopback. What SIGTERM does stays as it was: Ray would set its own."""
+    """Join a cluster, or start a local one on loopback. Keeps the handler of SIGTERM, which Ray would replace."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
     _init_ray(cluster)
     if threading.current_thread() is threading.main_thread():
@@ -159,9 +157,9 @@ def _init_ray(cluster: Cluster) -> None:
         return
     for tries_left in (2, 1, 0):
         try:
-            # A worker more than cores: the controller and the data threads mostly wait.
+            # One CPU more than there are cores: the controller and the data threads mostly wait.
             ray.init(
-                "local",  # not some other cluster of this machine
+                "local",  # do not join another cluster on this machine
                 num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
@@ -170,22 +168,22 @@ def _init_ray(cluster: Cluster) -> None:
             )
             return
         except Exception as error:
-            # On a busy machine its daemon can take longer than the half minute it is given.
+            # On a busy machine Ray's daemon can exceed its startup timeout of 30 s.
             if not tries_left or "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
 
 
 def _fetch_records(control: Any, tracker: Tracker) -> None:
-    with suppress(ray.exceptions.RayError):  # the log must not hide why training ended
+    with suppress(ray.exceptions.RayError):  # a failure here must not hide why training ended
         for record in ray.get(control.take_records.remote()):
             tracker.put(record)
 
 
-def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapping[str, float]], None]) -> None:
-    """Run `fit` beside the main thread, which shows progress and takes Ctrl-C."""
+def _fit_in_thread(trainer: TorchTrainer, control: Any, on_poll: Callable[[int, Mapping[str, float]], None]) -> None:
+    """Run `trainer.fit` in a thread, while the main thread reports progress and handles Ctrl-C."""
     errors: list[Exception] = []
-    # Not the thread's own `join`: interrupted by Ctrl-C, Python 3.11 and 3.12 then take a running thread for finished.
+    # Not `Thread.join`: interrupted by Ctrl-C, Python 3.11 and 3.12 take a running thread for finished.
     finished = threading.Event()
 
     def run() -> None:
@@ -201,7 +199,7 @@ def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapp
     while not finished.is_set():
         try:
             finished.wait(_POLL_SECONDS)
-            on_progress(*ray.get(control.progress.remote()))
+            on_poll(*ray.get(control.progress.remote()))
         except KeyboardInterrupt:
             if interrupted_at is not None:
                 raise
@@ -217,38 +215,38 @@ def _watch(trainer: TorchTrainer, control: Any, on_progress: Callable[[int, Mapp
 
 
 def _last_line(error: Exception) -> str:
-    """What the worker said: Ray pastes its traceback into the message."""
+    """Return the worker's error line: Ray's message contains the whole traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def _worker_error(line: str) -> Exception:
-    """What a worker raised, of its kind where the user can do something about it, such as a damaged shard."""
+    """Rebuild a worker's exception if the user can act on it, such as for a damaged shard; else a RuntimeError."""
     kind, _, message = line.partition(": ")
     kinds = {"ValueError": ValueError, "OSError": OSError, "FileNotFoundError": OSError, "PermissionError": OSError}
     return kinds[kind](message) if kind in kinds and message else RuntimeError(line)
 
 
 def _work(settings: Mapping[str, Any]) -> None:
-    """One worker, from Ray's point of view."""
+    """The function that Ray Train runs on each worker."""
     job: _Job = settings["job"]
     context = ray.train.get_context()
     torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
     exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
     device = ray.train.torch.get_device()
     observer = _RayObserver(job, exchange, device)
-    source = open_source(job.dataset, job.config, job.scratch)
-    # Not Ray's own record of the newest: it does not know whether that is damaged.
-    checkpoint = exchange.broadcast_from_rank0(lambda: newest_whole(job.checkpoints)[0])
+    source = open_source(job.dataset, job.config, job.shard_cache)
+    # Not Ray's own record of the newest checkpoint, which may be damaged.
+    checkpoint = exchange.broadcast_from_rank0(lambda: newest_intact(job.checkpoints)[0])
     train(job.config, source, observer, exchange, device, checkpoint, job.perceptual_files, job.start_from)
 
 
 class _RayObserver:
-    """Passes the loop's news on: metrics and pictures from the first worker, checkpoints from all at once."""
+    """Reports metrics and samples from the first worker, and checkpoints from all workers."""
 
     def __init__(self, job: _Job, exchange: Exchange, device: torch.device) -> None:
-        self.job, self.is_first, self._load = job, exchange.rank == 0, Load(device)
-        self._heeded: list[str] = []
+        self.job, self.is_first, self._load = job, exchange.rank == 0, SystemMetrics(device)
+        self._handled_nodes: list[str] = []
         self._record(Tags(describe(device, exchange.world_size)))
 
     def _record(self, record: Record) -> None:
@@ -260,9 +258,9 @@ class _RayObserver:
             return Request.STOP
         notice = ray.train.get_preemption_info()
         leaving = [] if notice is None else notice.preempted_node_ids
-        if leaving == self._heeded:
+        if leaving == self._handled_nodes:
             return Request.NOTHING
-        self._heeded = leaving
+        self._handled_nodes = leaving
         return Request.CHECKPOINT if leaving else Request.NOTHING
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -271,14 +269,14 @@ class _RayObserver:
             self._record(Metrics(step, {**metrics, **self._load()}, time.time_ns() // 1_000_000))
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
-        self._record(sample(step, grid))
+        self._record(sample_picture(step, grid))
         self._record(Metrics(step, dict(metrics), time.time_ns() // 1_000_000))
 
     def checkpoint(
         self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
-        # Reporting is a barrier: every worker reports, the first one with the files. Those of an ordinary checkpoint
-        # are on their way while the next steps are made.
+        # Reporting is a barrier: every worker reports, the first one with the files. Unless urgent, they are uploaded
+        # during the next steps.
         mode = CheckpointUploadMode.SYNC if urgent else CheckpointUploadMode.ASYNC
         if not self.is_first:
             ray.train.report(dict(metrics), checkpoint_upload_mode=mode)
@@ -288,14 +286,14 @@ class _RayObserver:
         ray.train.report(
             dict(metrics),
             checkpoint=Checkpoint.from_directory(folder),
-            checkpoint_dir_name=f"step-{origin.step:08d}-{time.time_ns()}",  # a step may come again after a failure
+            checkpoint_dir_name=f"step-{origin.step:08d}-{time.time_ns()}",  # a step may repeat after a failure
             checkpoint_upload_mode=mode,
             checkpoint_upload_fn=self._upload,
             delete_local_checkpoint_after_upload=True,
         )
 
     def _upload(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
-        """Ray's own way has no second try, and may write the manifest before the files it vouches for."""
+        """Upload with retries, the manifest last; Ray's own upload does neither."""
         copy_bundle(checkpoint.path, storage.join(self.job.checkpoints, name))
-        ours = ray.train.get_context().get_storage()
-        return Checkpoint(f"{ours.experiment_fs_path}/{name}", ours.storage_filesystem)
+        target = ray.train.get_context().get_storage()
+        return Checkpoint(f"{target.experiment_fs_path}/{name}", target.storage_filesystem)

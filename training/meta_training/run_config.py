@@ -1,4 +1,4 @@
-"""What a run's configuration takes from its data and from the weights it is given."""
+"""Fields of a run's configuration that depend on its data and on given weights."""
 
 from dataclasses import asdict, replace
 
@@ -11,10 +11,9 @@ from training.losses.perceptual_files import PerceptualFiles
 
 
 def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
-    """The config for a model of the landmarks that the data set has.
+    """Return the config with the landmark detector of a data set.
 
-    The checkpoint records whose they are, and whatever is made with the model asks for the same; a run cannot go on
-    with those of another detector.
+    The model records it: avatars and drivers need landmarks of the same detector, and so does resuming a run.
 
     Raises:
         ValueError: there is no data set.
@@ -23,10 +22,10 @@ def with_detector_of(config: TrainConfig, data_root: str) -> TrainConfig:
 
 
 def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> TrainConfig:
-    """The config with the published content loss, of exactly these weights; they are read once to see that they fit.
+    """Return the config with the published content loss and the sha256 of these weights, after loading them once.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: as `load_perceptual` does.
+        FileNotFoundError, ValueError, OSError: see `load_perceptual`.
     """
     _, vgg19 = weights.fetch(files.vgg19)
     _, vggface = weights.fetch(files.vggface)
@@ -35,12 +34,13 @@ def with_published_perceptual(config: TrainConfig, files: PerceptualFiles) -> Tr
     return config
 
 
-def starting_from(config: TrainConfig, url: str) -> TrainConfig:
-    """The config of a run that begins with the weights of a base model.
+def with_initial_model(config: TrainConfig, url: str) -> TrainConfig:
+    """Return the config of a run that starts from the weights of a base model.
 
     Raises:
-        FileNotFoundError: nothing is at `url`.
-        ValueError: it is no base model, or of another architecture, crop or detector; the message says what differs.
+        FileNotFoundError: there is nothing at `url`.
+        ValueError: it is no base model, or has another architecture, crop or detector; the message shows the
+            differences.
     """
     model = load_bundle(url)
     different = differences(asdict(model.config.model), asdict(config.model), ignore=set())

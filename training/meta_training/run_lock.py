@@ -1,4 +1,4 @@
-"""One process trains a run: a file below it says who, and is renewed while they live."""
+"""A lock on a run: a file names the process that trains it, which renews the file while it lives."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _SETTLE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class RunLock:
-    """Who trains a run."""
+    """The process that trains a run."""
 
     owner: str
     """Unique to one start of the command."""
@@ -32,44 +32,45 @@ class RunLock:
     """Unix time, seconds."""
 
     def is_held(self, now: float) -> bool:
-        """Whether its owner seems to live: heard of within a minute, and on this machine a process that exists."""
-        if self.host == socket.gethostname() and not _lives(self.pid):
+        """Return whether the owner seems to live: renewed within a minute and, on this machine, an existing process."""
+        if self.host == socket.gethostname() and not _process_exists(self.pid):
             return False
         return now - self.renewed < STALE_SECONDS
 
 
 @contextlib.contextmanager
 def hold(run: str, on_lost: Callable[[], None]) -> Iterator[None]:
-    """Be the one who trains `run` for the time of the block.
+    """Hold the lock of a run during the block.
 
     Args:
         run: path or URL of the run.
-        on_lost: called, from another thread, when somebody else took over: this process slept for too long.
+        on_lost: called from another thread when another process took the lock, after this one was suspended for too
+            long.
 
     Raises:
-        ValueError: somebody else trains it.
+        ValueError: another process holds the lock.
     """
     url = storage.join(run, FILE)
-    mine = RunLock(uuid.uuid4().hex, socket.gethostname(), os.getpid(), time.time())
-    _take(run, url, mine)
+    own = RunLock(uuid.uuid4().hex, socket.gethostname(), os.getpid(), time.time())
+    _acquire(run, url, own)
     done = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(url, mine, done, on_lost), daemon=True)
+    renewer = threading.Thread(target=_renew, args=(url, own, done, on_lost), daemon=True)
     renewer.start()
     try:
         yield
     finally:
         done.set()
         renewer.join()
-        with contextlib.suppress(OSError):  # it gets old by itself
-            if _is_ours(url, mine):
+        with contextlib.suppress(OSError):  # a lock that is not removed goes stale
+            if _is_ours(url, own):
                 storage.remove(url)
 
 
-def _take(run: str, url: str, mine: RunLock) -> None:
-    if storage.create(url, _encode(mine)):
+def _acquire(run: str, url: str, own: RunLock) -> None:
+    if storage.create(url, _encode(own)):
         return
     other = _read(url)
-    if other is None:  # perhaps it was just being written, or given back
+    if other is None:  # it may be in the middle of being written or released
         time.sleep(_SETTLE_SECONDS)
         other = _read(url)
     if other is not None and other.is_held(time.time()):
@@ -78,41 +79,41 @@ def _take(run: str, url: str, mine: RunLock) -> None:
             f"{run} is being trained by process {other.pid} on {other.host}, last heard of {ago:.0f} s ago: "
             "wait for it or stop it, or choose another -o"
         )
-    storage.write_bytes(url, _encode(mine))
-    time.sleep(_SETTLE_SECONDS)  # of several who found it abandoned, the last to write has it
-    if not _is_ours(url, mine):
+    storage.write_bytes(url, _encode(own))
+    time.sleep(_SETTLE_SECONDS)  # if several processes take a stale lock, the last to write has it
+    if not _is_ours(url, own):
         raise ValueError(f"{run} was just taken up by another process: wait for it, or choose another -o")
 
 
-def _renew(url: str, mine: RunLock, done: threading.Event, on_lost: Callable[[], None]) -> None:
+def _renew(url: str, own: RunLock, done: threading.Event, on_lost: Callable[[], None]) -> None:
     while not done.wait(RENEW_SECONDS):
-        # A store that is away for a moment takes nothing from anybody.
+        # A failed storage request does not lose the lock: try again at the next renewal.
         with contextlib.suppress(OSError):
             other = _read(url)
-            if other is not None and other.owner != mine.owner:
+            if other is not None and other.owner != own.owner:
                 on_lost()
                 return
-            storage.write_bytes(url, _encode(RunLock(mine.owner, mine.host, mine.pid, time.time())))
+            storage.write_bytes(url, _encode(RunLock(own.owner, own.host, own.pid, time.time())))
 
 
-def _is_ours(url: str, mine: RunLock) -> bool:
-    now = _read(url)
-    return now is not None and now.owner == mine.owner
+def _is_ours(url: str, own: RunLock) -> bool:
+    stored = _read(url)
+    return stored is not None and stored.owner == own.owner
 
 
 def _read(url: str) -> RunLock | None:
-    """The lease at `url`; None where there is none that can be read."""
+    """Return the lock at `url`, or None if there is none or it cannot be read."""
     try:
         return TypeAdapter(RunLock).validate_json(storage.read_bytes(url))
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def _encode(lease: RunLock) -> bytes:
-    return json.dumps(asdict(lease)).encode()
+def _encode(lock: RunLock) -> bytes:
+    return json.dumps(asdict(lock)).encode()
 
 
-def _lives(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""run.json: a run's own notes, so that a restart continues it in MLflow too, and where it logs to."""
+"""run.json: a run's configuration, starts and MLflow run, with which a restart continues it."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from pipelines import storage
 from training.checkpoints.bundle import differences
 from training.config import TrainConfig
 from training.meta_training.checkpoint import MAY_CHANGE
-from training.tracking.journal import Journal
+from training.tracking.pending_records import PendingRecords
 from training.tracking.target import Target
 from training.tracking.tracker import Tracker
 
@@ -20,16 +20,16 @@ FILE = "run.json"
 
 
 def read_record(out: str, config: TrainConfig) -> dict[str, Any]:
-    """The run's own notes, if it was started before.
+    """Return the content of run.json, or an empty dict for a new run.
 
     Raises:
-        ValueError: it was started with another configuration; the difference is shown.
+        ValueError: the run was started with another configuration; the message shows the differences.
     """
     path = storage.join(out, FILE)
     if not storage.exists(path):
         return {}
     record: dict[str, Any] = json.loads(storage.read_bytes(path))
-    # A field that came after the run was started had its default then.
+    # A field that did not exist when the run was started has its default.
     before = TypeAdapter(TrainConfig).validate_python(record["config"])
     different = differences(asdict(before), asdict(config), ignore=MAY_CHANGE)
     if different:
@@ -38,23 +38,28 @@ def read_record(out: str, config: TrainConfig) -> dict[str, Any]:
 
 
 def write_record(run: str, tracker: Tracker, starts: Sequence[str], config: TrainConfig) -> None:
-    """How to find the run in MLflow, when it was started, and what it was asked for."""
-    notes = {"mlflow_run": tracker.run_id, "mlflow_key": tracker.target.key, "starts": starts, "config": asdict(config)}
-    storage.write_bytes(storage.join(run, FILE), json.dumps(notes, indent=1).encode())
+    """Write run.json: the ids of the MLflow run, the times of all starts, and the configuration."""
+    record = {
+        "mlflow_run": tracker.run_id,
+        "mlflow_key": tracker.target.key,
+        "starts": starts,
+        "config": asdict(config),
+    }
+    storage.write_bytes(storage.join(run, FILE), json.dumps(record, indent=1).encode())
 
 
-def journal_of(run: str) -> str:
-    """The folder that keeps records while MLflow is away."""
+def pending_records_url(run: str) -> str:
+    """Return the folder that holds records until MLflow has accepted them."""
     return storage.join(run, "mlflow-journal")
 
 
-def send_kept(target: Target, run: str) -> str:
-    """Send what an outage of MLflow left behind; one line about it, if there was something."""
-    if not len(Journal(journal_of(run))):
+def send_pending(target: Target, run: str) -> str:
+    """Send records that an earlier start could not; return a one-line note, empty if there were none."""
+    if not len(PendingRecords(pending_records_url(run))):
         return ""
-    return Tracker(target, journal_of(run)).finish(None) or "the log that was kept is in MLflow now"
+    return Tracker(target, pending_records_url(run)).finish(None) or "the log that was kept is in MLflow now"
 
 
 def utc_now() -> str:
-    """For people: 2026-11-24 10:00:00."""
+    """Return the present time in UTC as 2026-11-24 10:00:00."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())

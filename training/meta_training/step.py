@@ -1,6 +1,5 @@
-"""One step of meta-learning: discriminator phases, generator phase, identity rows, moving averages.
-
-Section 3.2 of arXiv 1905.08233. The step knows nothing of files, workers' start-up or logging.
+"""One step of meta-learning (arXiv 1905.08233, section 3.2): discriminator phases, generator phase, identity rows,
+moving averages.
 """
 
 import copy
@@ -15,8 +14,16 @@ from torch.utils._pytree import tree_map_only
 
 from training.config import TrainConfig
 from training.episodes.batch import Batch
-from training.losses import terms as losses
 from training.losses.loss_networks import LossNetworks
+from training.losses.terms import (
+    adversarial,
+    discriminator_hinge,
+    distances,
+    embedding_match,
+    feature_matching,
+    pixel,
+    weighted_sum,
+)
 from training.meta_training.collectives import Exchange
 from training.meta_training.ema import EMA
 from training.models.discriminator import Discriminator
@@ -29,21 +36,21 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 class NotFiniteError(ArithmeticError):
-    """A gradient was not a number; the phase was skipped and no weight changed by it."""
+    """A gradient was not finite; the phase changed no weights."""
 
 
 @dataclass(frozen=True)
-class _Drawing:
-    """What E and G make of episodes."""
+class _Generated:
+    """Outputs of E and G for a batch."""
 
     embedding: Float[Tensor, "batch size"]
-    generated: GeneratedFrame
+    output: GeneratedFrame
 
 
 class Learner:
-    """The networks, their optimisers and W, and how one batch changes them.
+    """The networks, their optimisers and W, with the update for one batch.
 
-    The networks stay in evaluation mode: spectral norm's power iterations are made here, once per phase, and not with
+    The networks stay in evaluation mode: `step` makes spectral norm's power iterations, once per phase rather than in
     every forward pass.
     """
 
@@ -51,17 +58,17 @@ class Learner:
         self,
         config: TrainConfig,
         table: IdentityRows,
-        critics: LossNetworks,
+        loss_networks: LossNetworks,
         exchange: Exchange,
         device: torch.device,
     ) -> None:
         self.config, self.exchange, self.device = config, exchange, device
-        # Every worker starts from the same weights without a broadcast.
+        # The seed gives every worker the same initial weights without a broadcast.
         torch.manual_seed(config.seed)
         self.embedder = self._prepare(Embedder(config.model))
         self.generator = self._prepare(Generator(config.model))
         self.discriminator = self._prepare(Discriminator(config.model))
-        self.critics = self._prepare(critics)
+        self.loss_networks = self._prepare(loss_networks)
         self.table = table.to(device)
         betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
@@ -82,40 +89,41 @@ class Learner:
         return network
 
     def step(self, batch: Batch, num_episodes: int | None = None) -> dict[str, Tensor]:
-        """Update everything once.
+        """Update all networks, W and the averages once.
 
         Args:
             batch: this worker's episodes.
-            num_episodes: those of all workers; by default as many from each.
+            num_episodes: number of episodes of all workers; default: the same number on each.
 
         Returns:
-            Unweighted loss terms and more by name: the mean over this worker's episodes times its share of the step,
-            so that the sum over workers is the mean over the step. On the device; reading one waits for it.
+            Unweighted loss terms and other metrics by name: the mean over this worker's episodes times its share of the
+            step, so that the sum over workers is the mean over the step. They are on the device; reading one waits.
 
         Raises:
-            NotFiniteError: a gradient was not finite on some worker; all workers raise alike.
+            NotFiniteError: a gradient was not finite on some worker; all workers raise it.
         """
         total = num_episodes or len(batch) * self.exchange.world_size
         parts = batch.split(self.config.engine.micro_batch)
         advance_spectral_norms(self.embedder)
         advance_spectral_norms(self.generator)
-        # A whole batch is drawn once, for all phases. Of its parts only one is held with all that backward needs.
-        drawing = self._draw(batch) if len(parts) == 1 else None
+        # A batch in one part is generated once for all phases. With several parts, each is generated again in the
+        # generator phase, so that the activations of only one are in memory.
+        generated = self._generate(batch) if len(parts) == 1 else None
         with torch.no_grad():
-            fakes = [(drawing or self._draw(part)).generated.frame.detach() for part in parts]
+            fakes = [(generated or self._generate(part)).output.frame.detach() for part in parts]
         metrics: dict[str, Tensor] = {}
         for _ in range(self.config.discriminator_updates):
             metrics |= self._discriminator_phase(parts, fakes, total)
-        metrics |= self._generator_phase(parts, drawing, total)
+        metrics |= self._generator_phase(parts, generated, total)
         self.embedder_ema.update(self.embedder)
         self.generator_ema.update(self.generator)
         return metrics
 
-    def _draw(self, batch: Batch) -> _Drawing:
+    def _generate(self, batch: Batch) -> _Generated:
         with normalised_once(self.embedder, self.generator), self._autocast():
             embedding = self.embedder.embed_shots(batch.shots, batch.shot_landmark_images)
             values = self.generator.adain_values(embedding)
-            return _Drawing(embedding, self.generator(batch.target_landmark_image, values, batch.warped))
+            return _Generated(embedding, self.generator(batch.target_landmark_image, values, batch.warped))
 
     def _discriminator_phase(
         self, parts: Sequence[Batch], fakes: Sequence[Float[Tensor, "..."]], total: int
@@ -127,14 +135,14 @@ class Learner:
         for part, fake in zip(parts, fakes, strict=True):
             rows = self.table.gather(part.rows)
             with normalised_once(self.discriminator), self._autocast():
-                # One pass over real and generated frames together; W learns from the real score alone.
-                verdict = self.discriminator(
+                # One pass over real and generated frames; W gets gradients from the real score only.
+                output = self.discriminator(
                     torch.cat([part.target, fake]),
                     part.target_landmark_image.repeat(2, 1, 1, 1),
                     torch.cat([rows, rows.detach()]),
                 )
-            score_real, score_fake = verdict.score.chunk(2)
-            loss = losses.discriminator_hinge(score_real, score_fake)
+            score_real, score_fake = output.score.chunk(2)
+            loss = discriminator_hinge(score_real, score_fake)
             (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms = {"discriminator": loss, "score_real": score_real.mean(), "score_fake": score_fake.mean()}
@@ -143,45 +151,47 @@ class Learner:
         self._update(self.discriminator_optimizer, norm, parts, gradients, total)
         return metrics | {"gradient_norm_discriminator": norm * (sum(map(len, parts)) / total)}
 
-    def _generator_phase(self, parts: Sequence[Batch], drawing: _Drawing | None, total: int) -> dict[str, Tensor]:
+    def _generator_phase(self, parts: Sequence[Batch], generated: _Generated | None, total: int) -> dict[str, Tensor]:
         self.generator_optimizer.zero_grad(set_to_none=True)
         advance_spectral_norms(self.discriminator)
-        # The discriminator's own gradients would be thrown away: do not compute them.
+        # The generator's loss needs no gradients of the discriminator's weights.
         self.discriminator.requires_grad_(False)
         metrics: dict[str, Tensor] = {}
         gradients = []
         for part in parts:
             rows = self.table.gather(part.rows)
-            drawn = drawing or self._draw(part)
-            terms = self._generator_terms(part, drawn, rows)
-            loss = losses.weighted_sum(terms, self.config.losses)
+            outputs = generated or self._generate(part)
+            terms = self._generator_terms(part, outputs, rows)
+            loss = weighted_sum(terms, self.config.losses)
             (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms["generator"] = loss
-            if drawn.generated.parts is not None:
-                terms["painted_share"] = 1 - drawn.generated.parts.alpha.mean()
+            if outputs.output.parts is not None:
+                terms["painted_share"] = 1 - outputs.output.parts.alpha.mean()
             _add(metrics, terms, len(part) / total)
         self.discriminator.requires_grad_(True)
         norm = self.exchange.sum_gradients(self.generator_parameters)
         self._update(self.generator_optimizer, norm, parts, gradients, total)
         return metrics | {"gradient_norm_generator": norm * (sum(map(len, parts)) / total)}
 
-    def _generator_terms(self, batch: Batch, drawn: _Drawing, rows: Float[Tensor, "batch size"]) -> dict[str, Tensor]:
-        """What E and G are trained on, by the names of LossWeights."""
-        frame, landmark_image = drawn.generated.frame, batch.target_landmark_image
+    def _generator_terms(
+        self, batch: Batch, generated: _Generated, rows: Float[Tensor, "batch size"]
+    ) -> dict[str, Tensor]:
+        """Return the unweighted loss terms of E and G, by the names of LossWeights."""
+        frame, landmark_image = generated.output.frame, batch.target_landmark_image
         with normalised_once(self.discriminator), self._autocast():
             with torch.no_grad():
-                real = self.critics(batch.target, batch.target_landmarks)
+                real = self.loss_networks(batch.target, batch.target_landmarks)
                 real_features = self.discriminator(batch.target, landmark_image, rows).features
-            verdict = self.discriminator(frame, landmark_image, rows.detach())
+            output = self.discriminator(frame, landmark_image, rows.detach())
             terms = {
-                **losses.distances(self.critics(frame, batch.target_landmarks), real),
-                "adversarial": losses.adversarial(verdict.score),
-                "feature_matching": losses.feature_matching(verdict.features, real_features),
-                "embedding_match": losses.embedding_match(drawn.embedding, rows),
+                **distances(self.loss_networks(frame, batch.target_landmarks), real),
+                "adversarial": adversarial(output.score),
+                "feature_matching": feature_matching(output.features, real_features),
+                "embedding_match": embedding_match(generated.embedding, rows),
             }
         if self.config.losses.pixel:
-            terms["pixel"] = losses.pixel(frame, batch.target)
+            terms["pixel"] = pixel(frame, batch.target)
         return terms
 
     def _update(
@@ -204,7 +214,7 @@ class Learner:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16)
 
     def learning_rates(self) -> dict[str, float]:
-        """Of both optimisers, as they are now; the names are the config's."""
+        """Return the present learning rates of both optimisers, by the names of the config's fields."""
         optimizers = {"": self.generator_optimizer, "_discriminator": self.discriminator_optimizer}
         return {f"learning_rate{name}": float(o.param_groups[0]["lr"]) for name, o in optimizers.items()}
 
@@ -212,7 +222,7 @@ class Learner:
         return {"embedder": self.embedder, "generator": self.generator, "discriminator": self.discriminator}
 
     def optimizer_state(self) -> dict[str, Any]:
-        """What a resume needs beside the weights: optimisers and the averages' counts."""
+        """Return what resuming needs in addition to weights: optimisers, and the number of EMA updates."""
         return {
             "generator": self.generator_optimizer.state_dict(),
             "discriminator": self.discriminator_optimizer.state_dict(),
@@ -225,7 +235,7 @@ class Learner:
         self.embedder_ema.num_updates = self.generator_ema.num_updates = state["ema_updates"]
 
     def snapshot(self) -> "Snapshot":
-        """All that a step changes, copied to the host."""
+        """Copy all that a step changes to host memory."""
         state = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "averages": (self.embedder_ema.shadow, self.generator_ema.shadow),
@@ -235,7 +245,7 @@ class Learner:
         return Snapshot(tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state))
 
     def restore(self, snapshot: "Snapshot") -> None:
-        """Back to what a snapshot holds; it stays as it is."""
+        """Restore a snapshot's state; the snapshot itself is not changed."""
         state = snapshot.state
         for name, network in self.networks().items():
             network.load_state_dict(state["networks"][name])
@@ -247,7 +257,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A learner's state in host memory; opaque to all but the learner."""
+    """A learner's state in host memory, for `Learner.restore`."""
 
     state: Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""What a worker trains on, and how busy it is. Metrics have the names that MLflow shows as system metrics."""
+"""A worker's hardware and its utilisation, under the names that MLflow uses for system metrics."""
 
 import psutil
 import torch
@@ -9,21 +9,21 @@ _MEGABYTE = 1e6
 
 
 def describe(device: torch.device, num_workers: int) -> dict[str, str]:
-    """The device, how many workers have one, the processor and the versions."""
+    """Return the device, the number of workers, the processor and the versions of software."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {"device": name, "workers": str(num_workers), "machine": in_words(describe_machine("torch"))}
 
 
-class Load:
-    """How busy this machine is since the last look."""
+class SystemMetrics:
+    """Utilisation of this machine since the last call."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._process = psutil.Process()
-        psutil.cpu_percent()  # the first call only begins to count
+        psutil.cpu_percent()  # the first call starts the measurement
 
     def __call__(self) -> dict[str, float]:
-        """Shares in percent, memory in megabytes; the GPU's only where there is one."""
+        """Return utilisation in percent and memory in megabytes, of the GPU too if the device is one."""
         memory = psutil.virtual_memory()
         values = {
             "system/cpu_utilization_percentage": psutil.cpu_percent(),

@@ -1,1 +1,1 @@
-"""Embedder, generator, discriminator and the warp prior (arXiv 1905.08233, section 3)."""
+"""Embedder, generator, discriminator and identity rows (arXiv 1905.08233, section 3)."""

@@ -1,4 +1,4 @@
-"""D: is this frame real, does it fit its landmarks, is it this person? (arXiv 1905.08233, section 3.1)."""
+"""D: scores realism, match with the landmarks and match with the identity (arXiv 1905.08233, section 3.1)."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ from training.models.layers import ResidualBlock, SelfAttention
 
 @dataclass(frozen=True)
 class DiscriminatorOutput:
-    """D's score per frame (unbounded) and its activations after each residual block, for feature matching."""
+    """D's unbounded score per frame, and its activations after each residual block, for feature matching."""
 
     score: Float[Tensor, "batch"]
     features: list[Tensor]
 
 
 class Discriminator(nn.Module):
-    """`score = v . (W_i + w0) + b`; the identity rows W_i come from outside (training.models.identity_rows)."""
+    """`score = v . (W_i + w0) + b`; the caller passes the identity rows W_i (training.models.identity_rows)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
         features = []
         for block in self.blocks:
             x = block(x)
-            # Attention starts as the identity: its output too would count one resolution twice.
+            # Not after self-attention: it starts as the identity, so that resolution would count twice.
             if not isinstance(block, SelfAttention):
                 features.append(x)
         vector = F.relu(x.float().sum(dim=(2, 3)))  # as in the embedder

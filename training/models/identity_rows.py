@@ -1,8 +1,8 @@
-"""W: one embedding row per training video, of which a step touches only the batch's.
+"""W: one embedding row per training video; a step updates only the rows of its batch.
 
-VoxCeleb2 has 145,569 rows; a dense parameter would put 298 MB through every optimiser step and all-reduce. Here the
-rows of the batch are gathered as a leaf, their gradients exchanged as (id, gradient) pairs, and Adam keeps a step count
-per row: with beta1 = 0 a shared count would move a rarely seen row about thirty times too far on its first visit.
+VoxCeleb2 has 145,569 rows; as a dense parameter they would add 298 MB to every optimiser step and all-reduce. Instead,
+the batch's rows are gathered as a leaf tensor, workers exchange (id, gradient) pairs, and Adam keeps a step count per
+row: with beta1 = 0, a shared count would make the first update of a rarely seen row about thirty times too large.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ _ADAM_EPS = 1e-8
 
 
 class IdentityRows:
-    """Rows keyed by video id, with row-wise Adam (beta1 = 0, so there is no first moment to keep).
+    """Rows keyed by video id, with row-wise Adam (beta1 = 0, hence no first moment).
 
     Args:
-        video_ids: one per row; the order is the table's own and means nothing to the outside.
+        video_ids: one per row; their order has no meaning outside this object.
         size: N, the embedding's size.
     """
 
@@ -44,14 +44,14 @@ class IdentityRows:
         return torch.tensor([self._index[video_id] for video_id in video_ids], device=self.rows.device)
 
     def gather(self, indices: Int[Tensor, "batch"]) -> Float[Tensor, "batch size"]:
-        """The batch's rows as a leaf: call backward, then hand `leaf.grad` to `apply`."""
+        """Return the batch's rows as a leaf tensor; after backward, pass its `grad` to `apply`."""
         return self.rows[indices].clone().requires_grad_(True)
 
     def apply(self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"]) -> None:
-        """One Adam step on the rows named; gradients of a row named twice add up."""
+        """Make one Adam step on the given rows; gradients of a repeated row are summed."""
         unique, inverse = torch.unique(indices, return_inverse=True)
         summed = torch.zeros(len(unique), gradients.shape[1], device=gradients.device, dtype=self.rows.dtype)
-        # index_add_ in a fixed order keeps the sum the same on every machine and worker count.
+        # index_add_ in a fixed order gives the same sum on every machine and for any number of workers.
         summed.index_add_(0, inverse, gradients.to(self.rows.dtype))
         steps = self.steps[unique] + 1
         moments = self.beta2 * self.second_moments[unique] + (1 - self.beta2) * summed.square()
@@ -63,18 +63,18 @@ class IdentityRows:
         return {"rows": self.rows, "second_moments": self.second_moments, "steps": self.steps}
 
     def learned(self) -> tuple[list[str], dict[str, Tensor]]:
-        """Ids and state of the rows that a step has touched; the others stand where the seed put them.
+        """Return ids and state of the rows that were updated; the seed determines the others.
 
-        A checkpoint needs no more. A run of a thousand steps on a hundred thousand videos has seen few of them.
+        Checkpoints store only these: a run of a thousand steps on a hundred thousand videos has updated few rows.
         """
         rows = torch.nonzero(self.steps).flatten()
         return [self.video_ids[row] for row in rows.tolist()], {name: t[rows] for name, t in self.state().items()}
 
     def load(self, video_ids: Sequence[str], state: dict[str, Tensor]) -> None:
-        """Take over rows by video id: the order may differ, unknown videos are left out, new ones keep their start."""
+        """Load rows by video id, in any order. Unknown videos are skipped; rows not given keep their initial value."""
         known = [(self._index[video_id], row) for row, video_id in enumerate(video_ids) if video_id in self._index]
         if not known:
             return
-        here, there = (torch.tensor(column) for column in zip(*known, strict=True))
-        for name, mine in self.state().items():
-            mine[here.to(mine.device)] = state[name][there].to(mine.device, mine.dtype)
+        own_rows, loaded_rows = (torch.tensor(column) for column in zip(*known, strict=True))
+        for name, own in self.state().items():
+            own[own_rows.to(own.device)] = state[name][loaded_rows].to(own.device, own.dtype)

@@ -1,4 +1,4 @@
-"""The building blocks the three networks share: residual blocks, AdaIN, self-attention, spectral norm everywhere."""
+"""Building blocks of the three networks: residual blocks, AdaIN and self-attention, all with spectral norm."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -13,26 +13,27 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from training.models.fused_resampling import convolve_and_halve, double_and_convolve
 
-EPS = 1e-4  # of spectral norm and of AdaIN alike
+EPS = 1e-4  # of spectral norm, instance norm and AdaIN
 
 Resample = Literal["none", "down", "up"]
 
 
 def sn_conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Module:
-    """A convolution that keeps height and width, its weight divided by its largest singular value."""
+    """Return a convolution with spectral norm that keeps height and width."""
     return spectral_norm(nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2), eps=EPS)
 
 
 def sn_linear(in_features: int, out_features: int) -> nn.Module:
+    """Return a linear layer with spectral norm."""
     return spectral_norm(nn.Linear(in_features, out_features), eps=EPS)
 
 
 @torch.no_grad()
 def advance_spectral_norms(network: nn.Module) -> None:
-    """One power iteration on every weight of a network that is in evaluation mode, where forward passes make none.
+    """Make one power iteration on every weight of a network in evaluation mode, where forward passes make none.
 
-    torch iterates with every forward pass in training mode; then the weights would depend on how many passes a batch is
-    cut into, and so on the number of workers.
+    In training mode torch iterates in every forward pass; the weights would then depend on the number of passes per
+    batch, and so on the number of workers.
     """
     for module in network.modules():
         if isinstance(module, parametrize.ParametrizationList):
@@ -43,7 +44,7 @@ def advance_spectral_norms(network: nn.Module) -> None:
 
 @contextlib.contextmanager
 def normalised_once(*networks: nn.Module) -> Iterator[None]:
-    """Within the block every weight is divided by its norm once, in float32, whatever autocast does to the passes."""
+    """Within the block, divide every weight by its spectral norm once, in float32 even under autocast."""
     with parametrize.cached():
         for network in networks:
             with torch.autocast(next(network.parameters()).device.type, enabled=False):
@@ -53,10 +54,11 @@ def normalised_once(*networks: nn.Module) -> Iterator[None]:
         yield
 
 
-def resample(x: Float[Tensor, "batch channels h w"], how: Resample) -> Float[Tensor, "batch channels h2 w2"]:
-    if how == "up":
+def resample(x: Float[Tensor, "batch channels h w"], direction: Resample) -> Float[Tensor, "batch channels h2 w2"]:
+    """Double height and width (nearest neighbour), halve them (mean), or return `x`."""
+    if direction == "up":
         return F.interpolate(x, scale_factor=2, mode="nearest")
-    return F.avg_pool2d(x, 2) if how == "down" else x
+    return F.avg_pool2d(x, 2) if direction == "down" else x
 
 
 def adain(
@@ -64,19 +66,19 @@ def adain(
     scale: Float[Tensor, "batch channels"],
     bias: Float[Tensor, "batch channels"],
 ) -> Float[Tensor, "batch channels h w"]:
-    """`scale * (x - mean) / sqrt(var + eps) + bias` per picture and channel (arXiv 1703.06868).
+    """Return `scale * (x - mean) / sqrt(var + eps) + bias` per image and channel (arXiv 1703.06868).
 
-    Not `std + eps`: its gradient is infinite where a channel is constant.
+    Not `std + eps`, whose gradient is infinite where a channel is constant.
     """
     normalised = F.instance_norm(x, eps=EPS)
     return scale[:, :, None, None] * normalised + bias[:, :, None, None]
 
 
 class StemBlock(nn.Module):
-    """The first block of each network: no pre-activation, no norm, half the size."""
+    """The first block of each network: no pre-activation, no norm; halves height and width."""
 
-    merged = True
-    """Whether a convolution and its resampling are one pass (training.models.fused_resampling): the same function."""
+    fused = True
+    """Whether to fuse a convolution with its resampling (training.models.fused_resampling); computes the same."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -86,22 +88,22 @@ class StemBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
         body = F.relu(self.conv1(x))
-        if not self.merged:
+        if not self.fused:
             return F.avg_pool2d(self.conv2(body), 2) + F.avg_pool2d(self.skip(x), 2)
-        # A 1x1 convolution commutes with both kinds of resampling, and costs a quarter where the picture is small.
+        # A 1x1 convolution commutes with resampling and costs a quarter at the smaller size.
         halved: Tensor = convolve_and_halve(self.conv2, body) + self.skip(F.avg_pool2d(x, 2))
         return halved
 
 
 class ResidualBlock(nn.Module):
-    """`[norm] -> ReLU -> [up] -> conv3x3 -> [norm] -> ReLU -> conv3x3 -> [down]` beside a skip.
+    """`[norm] -> ReLU -> conv3x3 -> [norm] -> ReLU -> conv3x3 -> resampling`, plus a skip connection.
 
     Args:
-        norm: affine instance norm before each activation, or none.
-        resampling: "down" halves, "up" doubles height and width.
+        norm: whether there is affine instance norm before each activation.
+        resampling: "down" halves height and width, "up" doubles them.
     """
 
-    merged = True
+    fused = True
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: bool, resampling: Resample) -> None:
         super().__init__()
@@ -115,16 +117,16 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
         body = F.relu(self.norm2(self.conv1(F.relu(self.norm1(x)))))
-        if self.resampling == "down" and self.merged:
+        if self.resampling == "down" and self.fused:
             halved: Tensor = convolve_and_halve(self.conv2, body) + self.skip(F.avg_pool2d(x, 2))
             return halved
         return resample(self.conv2(body), self.resampling) + resample(self.skip(x), self.resampling)
 
 
 class AdaINResidualBlock(nn.Module):
-    """A residual block whose two norms take scale and bias from outside (`num_adain_values` of them)."""
+    """A residual block whose two norms take scale and bias as inputs (`num_adain_values` of them)."""
 
-    merged = True
+    fused = True
 
     def __init__(self, in_channels: int, out_channels: int, *, up: bool) -> None:
         super().__init__()
@@ -144,17 +146,17 @@ class AdaINResidualBlock(nn.Module):
         sizes = [self.in_channels, self.in_channels, self.out_channels, self.out_channels]
         scale1, bias1, scale2, bias2 = adain_values.split(sizes, dim=1)
         body = F.relu(adain(x, scale1, bias1))
-        if self.resampling == "up" and self.merged:
+        if self.resampling == "up" and self.fused:
             body = double_and_convolve(self.conv1, body)
         else:
             body = self.conv1(resample(body, self.resampling))
         body = self.conv2(F.relu(adain(body, scale2, bias2)))
-        drawn: Tensor = body + resample(self.skip(x), self.resampling)
-        return drawn
+        summed: Tensor = body + resample(self.skip(x), self.resampling)
+        return summed
 
 
 class SelfAttention(nn.Module):
-    """SAGAN's self-attention (arXiv 1805.08318): `x + gamma * attention(x)`, gamma = 0 at the start."""
+    """SAGAN's self-attention (arXiv 1805.08318): `x + gamma * attention(x)`, with gamma initialised to 0."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -173,12 +175,12 @@ class SelfAttention(nn.Module):
 def downsampling_blocks(
     image_size: int, in_channels: int, channels: Sequence[int], *, attention_size: int, norm: bool
 ) -> list[nn.Module]:
-    """The downsampling part of every network: a stem, then residual blocks, each halving height and width.
+    """Return the downsampling part of a network: a stem, then residual blocks, each halving height and width.
 
     Args:
         channels: output channels of each block, the stem's first.
-        attention_size: height after whose block self-attention follows, pixels; 0 for nowhere.
-        norm: affine instance norm in the residual blocks.
+        attention_size: height of the feature map with self-attention, pixels; 0 for none.
+        norm: whether the residual blocks have affine instance norm.
     """
     blocks: list[nn.Module] = []
     size = image_size
@@ -194,4 +196,5 @@ def downsampling_blocks(
 
 
 def num_parameters(module: nn.Module) -> int:
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,1 +1,1 @@
-"""What a training tells MLflow, and how that survives MLflow's absence."""
+"""Logging of training runs to MLflow, with a queue on disk for outages."""

@@ -1,7 +1,7 @@
-"""A training's run in MLflow: found or made, and given its records; the only home of mlflow in training.
+"""A training run in MLflow: find or create it, and deliver records to it.
 
-Whatever is delivered twice is there once: points of a metric by name and step, everything else by name, a registered
-version by the hash of its bundle.
+Delivery is idempotent: points of a metric are identified by name and step, a registered version by the hash of its
+bundle, all else by name.
 """
 
 import json
@@ -28,12 +28,12 @@ _MAX_PARAM_LENGTH = 500
 _MAX_TAG_LENGTH = 5000
 _MAX_DESCRIPTION_LENGTH = 5000
 _PARAMS_AT_ONCE = 100
-_METRICS_PER_CALL = 500  # the server takes a thousand
+_METRICS_PER_CALL = 500  # the server's limit is 1000
 _FINISHED_TAG, _VERSION_TAG = "finished_ms", "bundle_version"
 
 
 def connect(target: Target) -> "MlflowRun":
-    """The training's run; made when there is none. Raises training.tracking.sender.Unreachable."""
+    """Find or create the run of a training. Raises training.tracking.sender.Unreachable."""
     try:
         run: MlflowRun = _attempt(lambda: MlflowRun(_client(target.uri), target))
     except Refused as error:
@@ -42,7 +42,7 @@ def connect(target: Target) -> "MlflowRun":
 
 
 class MlflowRun:
-    """A run that the server knows."""
+    """A run that exists on the server."""
 
     def __init__(self, client: MlflowClient, target: Target) -> None:
         self._client = client
@@ -53,16 +53,16 @@ class MlflowRun:
         self._params = dict(run.data.params)
 
     def deliver(self, records: Sequence[Record]) -> None:
-        """See training.tracking.sender."""
+        """Log one record, or several metrics; see training.tracking.sender.Destination."""
         first = records[0]
         if isinstance(first, Metrics):
             metrics = [record for record in records if isinstance(record, Metrics)]
-            _attempt(lambda: self._metrics(metrics))
+            _attempt(lambda: self._log_metrics(metrics))
         else:
-            _attempt(lambda: self._one(first))
+            _attempt(lambda: self._log_record(first))
 
-    def _metrics(self, records: Sequence[Metrics]) -> None:
-        # A restart repeats the steps since its checkpoint: they are in the log already.
+    def _log_metrics(self, records: Sequence[Metrics]) -> None:
+        # A restart repeats the steps since its checkpoint, which are logged already.
         points: dict[tuple[str, int], Metric] = {}
         for record in records:
             for name, value in record.values.items():
@@ -73,7 +73,7 @@ class MlflowRun:
         for name, step in points:
             self._last_step[name] = max(step, self._last_step.get(name, -1))
 
-    def _one(self, record: Record) -> None:
+    def _log_record(self, record: Record) -> None:
         client = self._client
         match record:
             case Tags(values):
@@ -82,7 +82,7 @@ class MlflowRun:
             case Params(values):
                 self._log_params(values)
             case Lineage(url, digest):
-                # The digest is cut to the 36 characters MLflow's table holds; the tag has them all.
+                # MLflow's column holds 36 characters of the digest; a tag has all of it.
                 name = "online" if url.startswith("online:") else "shards"
                 entity = Dataset(name, digest[:36], source_type="fsspec", source=json.dumps({"uri": url}))
                 client.log_inputs(self.id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
@@ -100,7 +100,7 @@ class MlflowRun:
                 client.update_run(self.id, status=status)
 
     def _log_params(self, values: Mapping[str, str]) -> None:
-        # The first values stay: a resume may train for longer, and `starts/` says what each start was asked for.
+        # MLflow's params are immutable; a resumed run may have other values, which `starts/` records.
         new = [Param(k, v[:_MAX_PARAM_LENGTH]) for k, v in values.items() if k not in self._params]
         for start in range(0, len(new), _PARAMS_AT_ONCE):
             self._client.log_batch(self.id, params=new[start : start + _PARAMS_AT_ONCE])
@@ -122,7 +122,7 @@ class MlflowRun:
 
 
 def _find(client: MlflowClient, target: Target) -> str | None:
-    """The training's run, by its id, else by its key: the answer to a creation may have been lost."""
+    """Find the run by its id, else by its key: if the response to its creation was lost, the id is unknown."""
     if target.run_id is not None:
         try:
             run = client.get_run(target.run_id)
@@ -145,14 +145,14 @@ def _create(client: MlflowClient, target: Target) -> str:
 
 
 def _client(uri: str) -> MlflowClient:
-    """A client that gives up in seconds: by default MLflow asks a server that is away for minutes."""
+    """Create a client that gives up within seconds; MLflow's default is to retry for minutes."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     return MlflowClient(uri)
 
 
 def _experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
-    """The id of the experiment of that name, made where there is none."""
+    """Return the id of an experiment, creating it if needed."""
     found = client.get_experiment_by_name(name)
     return str(found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_root))
 
@@ -170,14 +170,14 @@ def _register(client: MlflowClient, run_id: str, record: Registration) -> None:
         tags = {**record.tags, _VERSION_TAG: record.version, _FINISHED_TAG: str(record.timestamp_ms)}
         text = record.description[:_MAX_DESCRIPTION_LENGTH]
         made = client.create_model_version(REGISTERED_MODEL, source, run_id=run_id, tags=tags, description=text)
-    # A log that was kept for days must not put an old model before a newer one.
+    # A record delivered after a long outage must not move the alias from a newer model.
     newest = max((int(version.tags.get(_FINISHED_TAG, 0)) for version in versions), default=0)
     if record.timestamp_ms >= newest:
         client.set_registered_model_alias(REGISTERED_MODEL, ALIAS, made.version)
 
 
 def _attempt(action: Callable[[], Any]) -> Any:
-    """What `action` gets from MLflow, its errors told apart: the record is wrong, or the server is not there."""
+    """Call `action`, and classify MLflow's errors: Refused for an invalid record, else Unreachable."""
     try:
         return action()
     except Refused:
@@ -187,7 +187,7 @@ def _attempt(action: Callable[[], Any]) -> Any:
         if error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
             raise Refused(reason) from error
         raise Unreachable(reason) from error
-    except Exception as error:  # each artifact store has errors of its own, and none may end the thread
+    except Exception as error:  # artifact stores raise many types, and none may end the sender's thread
         raise Unreachable(f"{type(error).__name__}: {error}".partition("\n")[0][:200]) from error
 
 
@@ -200,15 +200,15 @@ def log_evaluation(
     metrics: Mapping[str, float],
     texts: Mapping[str, str],
 ) -> str:
-    """Log an evaluation's means and its report into the run that trained the model; returns the run's id.
+    """Log an evaluation's means and report into the run that trained the model; return the run's id.
 
     Args:
-        run_id: that run; where it is None or not on this server, a run of its own is made in `experiment`.
-        artifact_root: where a new experiment keeps its files; None leaves it to the server.
-        texts: the report's files by name, kept below `evaluation/`.
+        run_id: that run; if it is None or not on this server, a new run is created in `experiment`.
+        artifact_root: artifact location of a new experiment; None: the server's choice.
+        texts: the report's files by name, logged below `evaluation/`.
 
     Raises:
-        ValueError: the server cannot be reached, or refuses; the report itself is written by then.
+        ValueError: the server cannot be reached or rejects the evaluation.
     """
     client = _client(tracking_uri)
     try:

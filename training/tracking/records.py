@@ -1,4 +1,4 @@
-"""What training has to say to its log, as plain data: workers make records, a journal keeps them, MLflow gets them."""
+"""Records of a training run, as plain data: created by workers, queued on disk, delivered to MLflow."""
 
 import base64
 import io
@@ -20,13 +20,13 @@ class Metrics:
     step: int
     values: Mapping[str, float]
     timestamp_ms: int
-    """When they were measured, milliseconds since 1970."""
+    """Time of measurement, milliseconds since 1970."""
     kind: Literal["metrics"] = "metrics"
 
 
 @dataclass(frozen=True)
 class Tags:
-    """Facts of the whole run; a later one replaces an earlier one of the same name."""
+    """Tags of the run; a later one replaces an earlier one of the same name."""
 
     values: Mapping[str, str]
     kind: Literal["tags"] = "tags"
@@ -42,7 +42,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Lineage:
-    """The data set a run learns from."""
+    """The data set of a run."""
 
     url: str
     digest: str
@@ -69,31 +69,31 @@ class Picture:
 
     @staticmethod
     def of(file: str, image: UInt8[np.ndarray, "height width 3"]) -> "Picture":
-        """From pixels."""
+        """Encode an image as PNG."""
         sink = io.BytesIO()
         Image.fromarray(image).save(sink, "PNG")
         return Picture(file, base64.b64encode(sink.getvalue()).decode())
 
     def image(self) -> Image.Image:
-        """Back to a picture."""
+        """Decode the PNG."""
         return Image.open(io.BytesIO(base64.b64decode(self.png)), formats=("PNG",))
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files of the run that lie somewhere safe, by name: a record holds no weights."""
+    """Files to log by name; they must stay where they are until delivery, as a record does not hold their content."""
 
     folder: str
     """Path or URL."""
     names: tuple[str, ...]
     artifact: str
-    """Folder they have in the run."""
+    """Folder of the run's artifacts to put them in."""
     kind: Literal["files"] = "files"
 
 
 @dataclass(frozen=True)
 class Registration:
-    """The run's bundle becomes a version of the registered model."""
+    """Registers the run's bundle as a version of the registered model."""
 
     artifact: str
     version: str
@@ -101,13 +101,13 @@ class Registration:
     description: str
     tags: Mapping[str, str]
     timestamp_ms: int
-    """When it was finished: the newest one is the champion."""
+    """When the run finished: the alias `champion` points to the newest version."""
     kind: Literal["registration"] = "registration"
 
 
 @dataclass(frozen=True)
 class Status:
-    """How the run is."""
+    """Status of the run."""
 
     status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
     timestamp_ms: int
@@ -118,21 +118,21 @@ Record = Metrics | Tags | Params | Lineage | Text | Picture | Files | Registrati
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
-def sample(step: int, image: UInt8[np.ndarray, "height width 3"]) -> Picture:
-    """A grid of the fixed episodes; files sort by step."""
+def sample_picture(step: int, image: UInt8[np.ndarray, "height width 3"]) -> Picture:
+    """Return the record of a grid of samples; names of files sort by step."""
     return Picture.of(f"samples/step-{step:07d}.png", image)
 
 
 def encode(records: Iterable[Record]) -> bytes:
-    """One line of JSON a record; NaN and infinity stay what they are."""
+    """Encode records as JSON lines; NaN and infinity are preserved."""
     return "".join(json.dumps(asdict(record)) + "\n" for record in records).encode()
 
 
 def decode(data: bytes, name: str) -> list[Record]:
-    """The records that `encode` wrote.
+    """Decode the output of `encode`.
 
     Raises:
-        ValueError: these are no records; the message says `name`.
+        ValueError: `data` holds no records; the message contains `name`.
     """
     try:
         return [_ADAPTER.validate_python(json.loads(line)) for line in data.splitlines()]

@@ -1,7 +1,7 @@
-"""A thread that brings records to the log in order, and keeps them in a journal as long as the log is away.
+"""A thread that delivers records to MLflow in order, and keeps them on disk while MLflow is unreachable.
 
-Every record is in the journal before it is sent, so a kill loses none that the thread had taken. A record may be sent
-twice, by a kill between the log's yes and the journal's: whoever delivers makes that harmless (see
+Every record is on disk before it is sent, so that a killed process loses none that the thread has taken. If it is
+killed between delivery and removal from disk, the record is sent again; delivery is idempotent (see
 training.tracking.mlflow_client).
 """
 
@@ -12,55 +12,56 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from training.tracking.journal import Journal
+from training.tracking.pending_records import PendingRecords
 from training.tracking.records import Metrics, Record
 
 RETRY_SECONDS = 15.0
 _GATHER_SECONDS = 0.5
-_MOST_POINTS = 1000  # of one request: MLflow's limit
+_MAX_POINTS = 1000  # per request; MLflow's limit
 _PATIENCE_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 class Unreachable(Exception):
-    """The log did not take a record now; later it may."""
+    """Delivery failed, and may succeed later."""
 
 
 class Refused(Exception):
-    """The log will never take this record."""
+    """The record is invalid: delivery will never succeed."""
 
 
 class Destination(Protocol):
-    """Where records go."""
+    """Receiver of records."""
 
     def deliver(self, records: Sequence[Record]) -> None:
-        """Take one record, or several metrics at once. Raises Unreachable or Refused."""
+        """Log one record, or several metrics at once. Raises Unreachable or Refused."""
 
 
 class Sender:
-    """Takes records from any thread without waiting."""
+    """Delivers records in a background thread; `put` never waits and may be called from any thread."""
 
     def __init__(
-        self, journal: Journal, connect: Callable[[], Destination], retry_seconds: float = RETRY_SECONDS
+        self, pending: PendingRecords, connect: Callable[[], Destination], retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        """Begin.
+        """Start the thread.
 
         Args:
-            connect: the first contact; raises Unreachable. Tried again until it succeeds.
-            retry_seconds: pause after the log was away.
+            pending: the queue on disk; what it holds is sent first.
+            connect: opens the destination, or raises Unreachable; retried until it succeeds.
+            retry_seconds: pause between two attempts.
         """
-        self.journal, self._connect, self._retry_seconds = journal, connect, retry_seconds
+        self.pending, self._connect, self._retry_seconds = pending, connect, retry_seconds
         self._inbox: queue.SimpleQueue[Record] = queue.SimpleQueue()
         self._unwritten: list[Record] = []
         self._destination: Destination | None = None
         self._closing = threading.Event()
         self._progressed_at = time.monotonic()
         self._next_try = 0.0
-        self.away = ""
-        """Why the log does not take records at present; empty while it does."""
+        self.outage = ""
+        """Why records cannot be delivered at present; empty while they can."""
         self.tried = threading.Event()
-        """The first contact succeeded or failed."""
+        """Set after the first attempt to connect, whether it succeeded or failed."""
         self.num_refused = 0
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._thread.start()
@@ -69,70 +70,70 @@ class Sender:
         self._inbox.put(record)
 
     def close(self, patience_seconds: float = _PATIENCE_SECONDS) -> int:
-        """Send what there is; returns the number of records that the journal keeps.
+        """Send the remaining records; return the number that could not be delivered.
 
-        Waits as long as the log takes records, and no longer than `patience_seconds` for one of them.
+        Waits while records are being delivered, but at most `patience_seconds` for any one of them.
         """
         self._progressed_at = time.monotonic()
         self._closing.set()
         while self._thread.is_alive() and time.monotonic() - self._progressed_at < patience_seconds:
             self._thread.join(0.1)
-        return self.journal.count() + len(self._unwritten) + self._inbox.qsize()
+        return self.pending.count() + len(self._unwritten) + self._inbox.qsize()
 
     def _run(self) -> None:
         while True:
             closing = self._closing.is_set()
-            self._keep(self._taken(0.0 if closing else _GATHER_SECONDS))
+            self._store(self._receive(0.0 if closing else _GATHER_SECONDS))
             if closing or time.monotonic() >= self._next_try:
                 self._send()
                 self.tried.set()
             if closing and self._inbox.empty():
                 return
 
-    def _taken(self, wait_seconds: float) -> list[Record]:
-        """What has come in; waits for the first."""
-        taken: list[Record] = []
+    def _receive(self, wait_seconds: float) -> list[Record]:
+        """Return the records that were put, waiting for the first."""
+        received: list[Record] = []
         try:
-            taken.append(self._inbox.get(timeout=wait_seconds) if wait_seconds else self._inbox.get_nowait())
+            received.append(self._inbox.get(timeout=wait_seconds) if wait_seconds else self._inbox.get_nowait())
             while True:
-                taken.append(self._inbox.get_nowait())
+                received.append(self._inbox.get_nowait())
         except queue.Empty:
-            return taken
+            return received
 
-    def _keep(self, records: Sequence[Record]) -> None:
+    def _store(self, records: Sequence[Record]) -> None:
         self._unwritten += records
         if not self._unwritten:
             return
         try:
-            self.journal.add(self._unwritten)
+            self.pending.add(self._unwritten)
             self._unwritten = []
         except OSError as error:
-            # They stay in memory, and the next records bring the next try.
-            logger.warning("the journal does not take records: %s", error)
+            # They stay in memory; the next records trigger the next attempt.
+            logger.warning("pending records for MLflow cannot be written: %s", error)
 
     def _send(self) -> None:
         try:
             if self._destination is None:
                 self._destination = self._connect()
-            while len(self.journal):
+            while len(self.pending):
                 self._send_first()
-                self.journal.drop_first()
+                self.pending.drop_first()
             self._deliver(self._unwritten)
             self._unwritten = []
-            if self.away:
+            if self.outage:
                 logger.warning("MLflow is back: what was kept has been sent")
-            self.away = ""
+            self.outage = ""
         except (Unreachable, OSError) as error:
-            if not self.away:
+            if not self.outage:
                 logger.warning("MLflow is away, training goes on and the log is kept: %s", error)
-            self.away = str(error) or type(error).__name__
+            self.outage = str(error) or type(error).__name__
             self._next_try = time.monotonic() + self._retry_seconds
 
     def _send_first(self) -> None:
         try:
-            records = self.journal.first()
+            records = self.pending.first()
         except ValueError as error:
-            logger.warning("%s; set aside: %s", error, self.journal.copy_first_aside())
+            logger.warning("%s; set aside: %s", error, self.pending.copy_first_aside())
             return
         self._deliver(records)
 
@@ -143,22 +144,22 @@ class Sender:
                 self._destination.deliver(batch)
             except Refused as error:
                 self.num_refused += len(batch)
-                logger.warning("MLflow refuses a record (%s); set aside: %s", error, self.journal.set_aside(batch))
+                logger.warning("MLflow refuses a record (%s); set aside: %s", error, self.pending.set_aside(batch))
             self._progressed_at = time.monotonic()
 
 
 def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
-    """One by one, but neighbouring metrics together: after an outage there are thousands."""
+    """Split records into single ones, but combine neighbouring metrics: after an outage there are thousands."""
     batch: list[Record] = []
     points = 0
     for record in records:
-        more = len(record.values) if isinstance(record, Metrics) else 0
-        if batch and (not more or points + more > _MOST_POINTS):
+        added = len(record.values) if isinstance(record, Metrics) else 0
+        if batch and (not added or points + added > _MAX_POINTS):
             yield batch
             batch, points = [], 0
-        if more:
+        if added:
             batch.append(record)
-            points += more
+            points += added
         else:
             yield [record]
     if batch:

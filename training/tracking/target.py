@@ -1,4 +1,4 @@
-"""Which run of which MLflow server a training logs to."""
+"""The MLflow server and run that a training logs to."""
 
 import uuid
 from collections.abc import Mapping
@@ -7,38 +7,35 @@ from pathlib import Path
 from typing import Any
 
 REGISTERED_MODEL = "sfumato-base"
-
-
 ALIAS = "champion"
-
-
-@dataclass(frozen=True)
-class Target:
-    """Which run of which server. Plain data."""
-
-    uri: str
-    artifact_root: str | None
-    """Where a new experiment keeps its files; None leaves it to the server."""
-    experiment: str
-    name: str
-    key: str
-    """Unique to the training: with it the run is found again when nobody could note its id."""
-    run_id: str | None = None
-    """Of a run that was begun before."""
-
 
 _SQLITE = "sqlite:///"
 
 
-def target_of(
+@dataclass(frozen=True)
+class Target:
+    """The server and run to log to; plain data."""
+
+    uri: str
+    artifact_root: str | None
+    """Artifact location of a new experiment; None: the server's choice."""
+    experiment: str
+    name: str
+    key: str
+    """Unique id of the training, by which its run is found if MLflow's id is unknown."""
+    run_id: str | None = None
+    """MLflow's id of an existing run."""
+
+
+def make_target(
     uri: str, artifact_root: str | None, experiment: str, name: str, record: Mapping[str, Any] | None = None
 ) -> Target:
-    """The MLflow run of a training.
+    """Describe the MLflow run of a training.
 
     Args:
-        uri: MLflow's address; the path of an SQLite file becomes absolute.
-        artifact_root: where a new experiment keeps its files; by default `mlartifacts` beside an SQLite file.
-        record: what run.json says, if the run was started before.
+        uri: MLflow's address; the path of an SQLite file is made absolute and its folder created.
+        artifact_root: artifact location of a new experiment; default: `mlartifacts` beside an SQLite file.
+        record: content of run.json, if the run was started before.
     """
     record = record or {}
     if uri.startswith(_SQLITE):

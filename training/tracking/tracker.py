@@ -1,8 +1,7 @@
-"""The log of one training: one MLflow run across restarts, kept in a journal while MLflow is away.
+"""Log a training to one MLflow run across restarts, with a queue on disk while MLflow is unreachable.
 
-Only the command's own process speaks to MLflow, from one thread (training.tracking.sender); workers make records
-(training.tracking.records). MLflow itself is imported in that thread, by training.tracking.mlflow_client: it takes
-seconds.
+Only the command's process connects to MLflow, from one thread (training.tracking.sender); workers create records
+(training.tracking.records). That thread imports MLflow (training.tracking.mlflow_client), which takes seconds.
 """
 
 import json
@@ -17,8 +16,19 @@ from jaxtyping import UInt8
 
 from pipelines import storage
 from training.config import TrainConfig
-from training.tracking.journal import Journal
-from training.tracking.records import Files, Lineage, Metrics, Params, Record, Registration, Status, Tags, Text, sample
+from training.tracking.pending_records import PendingRecords
+from training.tracking.records import (
+    Files,
+    Lineage,
+    Metrics,
+    Params,
+    Record,
+    Registration,
+    Status,
+    Tags,
+    Text,
+    sample_picture,
+)
 from training.tracking.sender import Sender
 from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
 
@@ -30,19 +40,19 @@ _SERVERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 
 class Tracker:
-    """One training's log. Nothing here waits for MLflow but `finish`."""
+    """The log of a training. Only `wait_for_contact` and `finish` wait for MLflow."""
 
-    def __init__(self, target: Target, journal: str) -> None:
-        """Begin to send, first of all what an earlier start left in the journal.
+    def __init__(self, target: Target, pending: str) -> None:
+        """Start sending, beginning with records left by an earlier start.
 
         Args:
-            journal: path or URL of the folder that keeps records while MLflow is away.
+            pending: path or URL of the folder that holds records until MLflow has accepted them.
         """
         self.target = target
         self._run: MlflowRun | None = None
         self.tags: dict[str, str] = {}
-        """Facts told so far."""
-        self._sender = Sender(Journal(journal), self._connect)
+        """Tags logged by workers so far."""
+        self._sender = Sender(PendingRecords(pending), self._connect)
 
     def _connect(self) -> "MlflowRun":
         from training.tracking.mlflow_client import connect
@@ -52,85 +62,86 @@ class Tracker:
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id; None as long as there was no contact."""
+        """MLflow's id; None until the run has been found or created."""
         return self._run.id if self._run else self.target.run_id
 
     def wait_for_contact(self, seconds: float = _FIRST_CONTACT_SECONDS) -> None:
-        """Until the server answered or did not."""
+        """Wait for the first attempt to connect."""
         self._sender.tried.wait(seconds)
 
     def put(self, record: Record) -> None:
-        """Log what a worker recorded."""
+        """Log a record."""
         if isinstance(record, Tags):
             self.tags |= record.values
         self._sender.put(record)
 
     def log_metrics(self, step: int, metrics: Mapping[str, float], timestamp_ms: int) -> None:
+        """Log metrics of a step."""
         self.put(Metrics(step, dict(metrics), timestamp_ms))
 
     def log_samples(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """A grid of sample pictures."""
-        self.put(sample(step, image))
+        """Log a grid of samples."""
+        self.put(sample_picture(step, image))
 
     def log_files(self, folder: str, names: Sequence[str], artifact: str) -> None:
-        """Files of a folder that stays where it is: they are read when MLflow takes them, in this order.
+        """Log files of a folder, which must not move: they are read on delivery, in this order.
 
         Args:
-            artifact: folder they have in the run.
+            artifact: folder of the run's artifacts to put them in.
         """
         self.put(Files(storage.absolute(folder), tuple(names), artifact))
 
     def register(self, artifact: str, version: str, description: str, tags: Mapping[str, str]) -> str:
-        """Register the bundle logged as `artifact` as the newest version of the base model; returns `models:/…`.
+        """Register the bundle logged as `artifact` as the newest version of the base model; return `models:/…`.
 
         Args:
             version: sha256 of the bundle's manifest.
-            description: Markdown; what MLflow has no room for is cut.
+            description: Markdown; truncated to MLflow's limit.
         """
         self.put(Registration(artifact, version, description, dict(tags), _now_ms()))
         return f"models:/{REGISTERED_MODEL}@{ALIAS}"
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] | None) -> str:
-        """Send what is left and end; one line when MLflow did not take it all, else nothing.
+        """Send the remaining records and stop; return a one-line note if some could not be delivered, else "".
 
         Args:
-            status: None sends what an earlier start left, and lets the status be.
+            status: the run's final status; None: leave it unchanged.
         """
         if status is not None:
             self.put(Status(status, _now_ms()))
         left = self._sender.close()
         if left:
-            reason = without_password(self._sender.away or "it takes its time")
+            reason = without_password(self._sender.outage or "it takes its time")
             return (
                 f"{left} records for MLflow at {without_password(self.target.uri)} are kept in "
-                f"{self._sender.journal.url}; the same command sends them ({reason})"
+                f"{self._sender.pending.url}; the same command sends them ({reason})"
             )
         if self._sender.num_refused:
-            return f"MLflow refused {self._sender.num_refused} records: see {self._sender.journal.url}/refused"
+            return f"MLflow refused {self._sender.num_refused} records: see {self._sender.pending.url}/refused"
         return ""
 
 
 def start_run(
     target: Target,
-    journal: str,
+    pending: str,
     *,
     config: TrainConfig,
     dataset: str,
     dataset_digest: str,
     facts: Mapping[str, str] | None = None,
 ) -> Tracker:
-    """Open a run, or take up the one of an earlier start; MLflow may be away.
+    """Start a run, or continue the run of an earlier start; MLflow may be unreachable.
 
     Args:
-        journal: path or URL of the folder that keeps records while it is.
-        dataset: where the training data lie, or what they are.
+        pending: path or URL of the folder that holds records until MLflow has accepted them.
+        dataset: URL or description of the training data.
         facts: further tags, such as the command line and the version of the code.
 
     Raises:
-        ValueError: no MLflow server or database can have this address.
+        ValueError: `target.uri` is no address of an MLflow server or database.
     """
     _check_address(target.uri)
-    tracker = Tracker(target, journal)
+    tracker = Tracker(target, pending)
     tracker.put(Status("RUNNING", _now_ms()))
     plain = asdict(config)
     tracker.put(Params(flattened(plain)))
@@ -152,7 +163,7 @@ def _check_address(uri: str) -> None:
 
 
 def without_password(text: str) -> str:
-    """`text` with the user and password of its URLs left out: they do not belong into a log."""
+    """Remove user names and passwords from URLs in `text`."""
     return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
@@ -161,7 +172,7 @@ def _now_ms() -> int:
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """The leaves of nested fields, by path."""
+    """Return the leaves of nested mappings as strings, keyed by dotted path."""
     flat: dict[str, str] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""The warp prior: source images bent so that their landmarks follow the driver's."""
+"""The warp prior: warp a source frame so that its landmarks match the target's."""

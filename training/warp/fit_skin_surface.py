@@ -1,7 +1,7 @@
-"""How the skin between the landmarks lies, learned from pictures of faces: the map of `training.warp.skin_surface`.
+"""Fit the map of `training.warp.skin_surface` from landmarks to points of the skin.
 
-`python -m training.warp.fit_skin_surface DATA_SET` finds it anew in a preprocessed data set of synthetic people and
-writes it into the package.
+`python -m training.warp.fit_skin_surface DATA_SET` fits it on a preprocessed data set of synthetic people and writes it
+into the package.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from training.images import resize_square
 from training.warp.skin_surface import SURFACE_FILE
 
 _FRAMES_PER_VIDEO = 6
-_SIZE = 256  # MediaPipe sees what is smaller worse
-# What a landmark trembles by, in eyes' distances, and what is to be taken for it: 2.2 pixels of a face whose eyes are
-# 69 pixels apart. Twice as much gives a little more likeness, and brows that follow a driver a little less.
-_TREMBLING = 0.0324
+_SIZE = 256  # pixels; MediaPipe is less accurate on smaller frames
+# Standard deviation of a landmark's jitter in eye distances: 2.2 pixels with eyes 69 pixels apart. Twice as much
+# preserves identity slightly better, but brows follow a driver slightly less.
+_JITTER = 0.0324
 _NUM_MESH_POINTS = 468
-# Eyes' distances from the middle of the face. Where the face ends its skin turns away from who looks on: a spline that
-# followed it there folded the far cheek of a head that turns from one side to the other.
-_CHEEKS = 0.816
+# Distance from the face's centre, in eye distances, beyond which points of the skin are not used: near the outline a
+# spline through them would fold the far cheek of a head that turns from one side to the other.
+_MAX_DISTANCE = 0.816
 
 
 def read_meshes(root: str) -> Iterator[Float[np.ndarray, "478 2"]]:
-    """MediaPipe's points of some frames of every video of a data set, in pixels."""
+    """Yield MediaPipe's mesh for some frames of every video of a data set, in pixels."""
     dataset, reader = ShardDataset(root), MeshReader()
     for video in (video for split in SPLITS for video in dataset.videos(split)):
         step = max(len(video.frames) // _FRAMES_PER_VIDEO, 1)
@@ -41,36 +41,36 @@ def read_meshes(root: str) -> Iterator[Float[np.ndarray, "478 2"]]:
                 yield mesh.astype(np.float64)
 
 
-def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], trembling: float) -> dict[str, np.ndarray]:
-    """The fields of a `SurfaceMap`: ridge regression of the skin's points on the landmarks, alike for both halves.
+def fit_surface(meshes: Float[np.ndarray, "faces 478 2"], jitter: float) -> dict[str, np.ndarray]:
+    """Return the fields of a `SurfaceMap`: a ridge regression of skin on landmarks, symmetric for both halves.
 
     Args:
-        trembling: standard deviation of what is not to be followed, in eyes' distances.
+        jitter: standard deviation of the landmarks' noise, in eye distances; determines the ridge penalty.
     """
-    from scipy.optimize import linear_sum_assignment  # of the development environment
+    from scipy.optimize import linear_sum_assignment  # installed in the development environment only
 
     skin, landmarks = skin_points(), meshes[:, MEDIAPIPE_TO_IBUG]
     both = np.concatenate([landmarks, _mirrored(landmarks, np.array(MIRRORED))])
     reference = _upright(both[[0, len(landmarks)]].mean(axis=0))
-    for _ in range(3):  # until the mean face is the mean of faces brought onto it
-        reference = _upright(_moved(both, both, reference).mean(axis=0))
-    surface = _moved(landmarks, meshes[:, skin], reference).mean(axis=0)
-    inner = np.abs(surface[:, 0]) < _CHEEKS
+    for _ in range(3):  # iterate until the reference is the mean of faces aligned to it
+        reference = _upright(_aligned(both, both, reference).mean(axis=0))
+    surface = _aligned(landmarks, meshes[:, skin], reference).mean(axis=0)
+    inner = np.abs(surface[:, 0]) < _MAX_DISTANCE
     surface, skin = surface[inner], skin[inner]
     _, partners = linear_sum_assignment(np.linalg.norm(surface[:, None] * (-1, 1) - surface, axis=-1))
     skins = np.concatenate([meshes[:, skin], _mirrored(meshes[:, skin], partners)])
-    asked = (_moved(both, both, reference) - reference).reshape(len(both), -1)
-    found = _moved(both, skins, reference)
+    inputs = (_aligned(both, both, reference) - reference).reshape(len(both), -1)
+    found = _aligned(both, skins, reference)
     surface = found.mean(axis=0)
-    answers = (found - surface).reshape(len(both), -1)
-    asked = asked - asked.mean(axis=0)
-    ridge = len(both) * trembling**2 * np.eye(asked.shape[1])
-    weights = np.linalg.solve(asked.T @ asked + ridge, asked.T @ answers)
+    outputs = (found - surface).reshape(len(both), -1)
+    inputs = inputs - inputs.mean(axis=0)
+    ridge = len(both) * jitter**2 * np.eye(inputs.shape[1])
+    weights = np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ outputs)
     return {"reference": reference, "surface": surface, "weights": weights}
 
 
 def skin_points() -> Int[np.ndarray, "points"]:
-    """Of MediaPipe's mesh, all points but those on the outlines of eyes and lips, which move by ways of their own."""
+    """Return the points of MediaPipe's mesh except those on the outlines of eyes and lips, which move separately."""
     from mediapipe.tasks.python.vision import FaceLandmarksConnections as Outlines
 
     lines = Outlines.FACE_LANDMARKS_LIPS, Outlines.FACE_LANDMARKS_LEFT_EYE, Outlines.FACE_LANDMARKS_RIGHT_EYE
@@ -83,7 +83,7 @@ def _complex(points: Float[np.ndarray, "*batch points 2"]) -> Complex128[np.ndar
 
 
 def _upright(face: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
-    """A face about its middle, its eyes level and one apart."""
+    """Normalise a face: centred, its eyes level and at a distance of one."""
     points = _complex(face - face.mean(axis=0))
     points = points / (points[42:48].mean() - points[36:42].mean())
     return np.stack([points.real, points.imag], axis=-1)
@@ -95,21 +95,21 @@ def _mirrored(
     return np.asarray(points[:, partners] * (-1, 1))
 
 
-def _moved(
+def _aligned(
     faces: Float[np.ndarray, "faces 68 2"],
     points: Float[np.ndarray, "faces points 2"],
     reference: Float[np.ndarray, "68 2"],
 ) -> Float[np.ndarray, "faces points 2"]:
-    """Points of faces, turned, scaled and moved as brings each face's landmarks onto the reference."""
+    """Transform points of faces by the similarity that aligns each face's landmarks with the reference."""
     middle = faces.mean(axis=1, keepdims=True)
-    seen, wanted = _complex(faces - middle), _complex(reference)
-    factor = (seen.conj() * wanted).sum(axis=1) / (np.abs(seen) ** 2).sum(axis=1)
-    moved = _complex(points - middle) * factor[:, None]
-    return np.stack([moved.real, moved.imag], axis=-1)
+    source, target = _complex(faces - middle), _complex(reference)
+    factor = (source.conj() * target).sum(axis=1) / (np.abs(source) ** 2).sum(axis=1)
+    aligned = _complex(points - middle) * factor[:, None]
+    return np.stack([aligned.real, aligned.imag], axis=-1)
 
 
 def main() -> None:
-    """Find the map and write it."""
+    """Fit the map and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="a preprocessed data set of synthetic people")
     root = parser.parse_args().data
@@ -117,7 +117,7 @@ def main() -> None:
         meshes = np.stack(list(read_meshes(root)))
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    fields = fit_surface(meshes, _TREMBLING)
+    fields = fit_surface(meshes, _JITTER)
     np.savez(SURFACE_FILE, allow_pickle=False, **{name: values.astype(np.float16) for name, values in fields.items()})
     console().print(f"faces: {len(meshes)}\nmap: {SURFACE_FILE}")
 

@@ -1,10 +1,9 @@
-"""The skin between the landmarks: where it lies, by what faces have in common.
+"""Predict points of the skin between the landmarks by a linear map.
 
-A detector's points tremble by a percent of the eyes' distance, each on its own, and a spline through them bends what is
-between: the shape of brows, nose and cheeks, by which a person is known. Skin is not so free. Where 388 points of
-MediaPipe's face mesh lie, all but those on the outlines of eyes and lips, the 68 landmarks all but tell, linearly. The
-map is a ridge regression on synthetic people that takes much of the trembling out; `training.warp.fit_skin_surface`
-finds it anew.
+A detector's points jitter independently by a percent of the eye distance; a spline through them would distort brows,
+nose and cheeks, by which a person is recognised. The 68 landmarks determine the positions of 388 points of MediaPipe's
+face mesh (all except the outlines of eyes and lips) almost linearly. The map is a ridge regression on synthetic people,
+which removes much of the jitter; `training.warp.fit_skin_surface` fits it.
 """
 
 from dataclasses import dataclass
@@ -16,37 +15,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_LEAST_ALIKE = 0.25  # squared correlation of a face with the reference
+_MIN_CORRELATION = 0.25  # squared correlation of a face with the reference, to which the inverse transform is bounded
 
 SURFACE_FILE = Path(__file__).parent / "data" / "surface.npz"
 
 
 @dataclass(frozen=True)
 class SurfaceMap:
-    """The linear map, for landmarks turned, scaled and moved onto the reference; places are across and down."""
+    """The linear map, for landmarks aligned with the reference by a similarity transform; points are (x, y)."""
 
     reference: Float[Tensor, "68 2"]
-    """The mean face, its middle at 0."""
+    """Landmarks of the mean face, centred at 0."""
     surface: Float[Tensor, "points 2"]
-    """Its skin."""
+    """Points of its skin."""
     weights: Float[Tensor, "68*2 points*2"]
-    """How far the skin moves when landmarks do."""
+    """Displacement of the skin per displacement of the landmarks."""
 
 
 def surface_points(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch points 2"]:
-    """Points all over a face but its eyes and lips, in the landmarks' unit; see above."""
+    """Return points of the skin, except eyes and lips, in the landmarks' unit."""
     face = _load(landmarks.device)
     middle = landmarks.mean(dim=1, keepdim=True)
     reference, seen = (torch.view_as_complex(points.contiguous()) for points in (face.reference, landmarks - middle))
-    # The similarity that brings the face onto the reference is one complex number, by least squares.
+    # The least-squares similarity transform to the reference is multiplication by a complex number.
     alike = (seen.conj() * reference).sum(dim=1)
     seen_size = seen.abs().square().sum(dim=1).clamp_min(1e-12)
     size = reference.abs().square().sum()
     factor = alike / seen_size
     offsets = torch.view_as_real(seen * factor[:, None] - reference).flatten(1)
     found = face.surface + (offsets @ face.weights).unflatten(1, (-1, 2))
-    # Its inverse, but bounded: points that are no face, or all one, have their skin among them.
-    inverse = alike.conj() / size / (alike.abs().square() / (seen_size * size)).clamp_min(_LEAST_ALIKE)
+    # Its inverse, bounded: for points that are no face, or coincide, the skin stays near them.
+    inverse = alike.conj() / size / (alike.abs().square() / (seen_size * size)).clamp_min(_MIN_CORRELATION)
     back = torch.view_as_complex(found.contiguous()) * inverse[:, None]
     return middle + torch.view_as_real(back)
 

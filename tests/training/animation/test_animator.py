@@ -15,7 +15,7 @@ from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
-from training.warp.warp import REACH
+from training.warp.control_points import REACH
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pipelines.faces.head_pose import (
     fit_pose,
     mouth_openness,
 )
-from training.animation.retarget import MotionOptions, neutral_frame, retarget
+from training.animation.retarget import MotionOptions, find_neutral_frame, retarget
 from training.animation.smoothing import fill_gaps, one_euro
 
 MakeFace = Callable[..., np.ndarray]
@@ -173,8 +173,8 @@ def test_who_leans_aside_or_comes_nearer_is_followed(source: np.ndarray, face: M
 
 
 def test_neutral_is_frontal_with_open_eyes_and_a_shut_mouth(driver: np.ndarray, face: MakeFace) -> None:
-    assert neutral_frame(driver) == 0
-    assert neutral_frame(driver[::-1]) == 5
+    assert find_neutral_frame(driver) == 0
+    assert find_neutral_frame(driver[::-1]) == 5
     # A blink and an open mouth that are more frontal than rest.
     frames = [
         face(yaw=2),
@@ -183,12 +183,12 @@ def test_neutral_is_frontal_with_open_eyes_and_a_shut_mouth(driver: np.ndarray, 
         face(yaw=2.5),
         face(head=head(smile=0.7)),
     ]
-    assert neutral_frame(np.stack(frames)) in (0, 3)
+    assert find_neutral_frame(np.stack(frames)) in (0, 3)
 
 
 def test_neutral_has_open_eyes_though_they_are_shut_most_of_the_time(face: MakeFace) -> None:
     shut = [face(yaw=yaw / 10, head=head(eyes=0.1)) for yaw in range(9)]
-    assert neutral_frame(np.stack([*shut[:5], face(yaw=3), *shut[5:]])) == 5
+    assert find_neutral_frame(np.stack([*shut[:5], face(yaw=3), *shut[5:]])) == 5
 
 
 def test_a_neutral_frame_that_is_none_is_refused(source: np.ndarray, driver: np.ndarray) -> None:

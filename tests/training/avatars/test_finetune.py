@@ -10,14 +10,14 @@ from pipelines.faces.landmark_image import rasterize_batch
 from training.avatars import finetune, training_frames
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
-from training.avatars.training_frames import bend_face
+from training.avatars.training_frames import random_expression
 from training.checkpoints.bundle import BaseModel
 from training.images import to_tensor
 from training.losses import loss_networks
 from training.losses.face_identity import FaceRecogniser
 from training.losses.perceptual import PerceptualNetwork, load_perceptual
 from training.losses.perceptual_files import PerceptualFiles
-from training.warp.warp import WarpedShot, warp_shot
+from training.warp.apply import WarpedShot, warp_shot
 
 MakeModel = Callable[..., BaseModel]
 MakePortrait = Callable[..., Portrait]
@@ -106,7 +106,7 @@ def test_with_a_warp_prior_weights_go_part_of_the_way_that_was_learned(
     all of it."""
 
     def way(share: float, *, warp_prior: bool) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr(finetune, "_SHARE_OF_TUNED", share)
+        monkeypatch.setattr(finetune, "_TUNED_FRACTION", share)
         model = base_model(warp_prior=warp_prior)
         avatar = fine_tune(model, [portrait()], FineTuneConfig(2))
         before = fine_tune(model, [portrait()], FineTuneConfig(0))
@@ -135,7 +135,7 @@ class _Watching(FaceRecogniser):
 
 
 @pytest.mark.parametrize("warp_prior", [True, False])
-@pytest.mark.parametrize("pictures", [1, 4])  # variants of one, and pairs of a film's
+@pytest.mark.parametrize("pictures", [1, 4])  # variants of one, and pairs of a clip's
 def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
     pictures: int, warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +169,7 @@ def test_by_default_it_stops_when_held_out_variants_get_no_better(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([9.0, 5.0, *[6.0] * finetune._PATIENCE, 1.0])  # before any step, then every ten
-    monkeypatch.setattr(finetune._Tuner, "error", lambda self, frames: next(errors))
+    monkeypatch.setattr(finetune._Trainer, "error", lambda self, frames: next(errors))
     steps: list[int] = []
     avatar = fine_tune(base_model(), [portrait()], FineTuneConfig(), lambda step, most, terms: steps.append(step))
     assert avatar.steps == 10
@@ -179,7 +179,7 @@ def test_by_default_it_stops_when_held_out_variants_get_no_better(
 def test_a_model_that_gets_no_better_at_all_stays_feed_forward(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune._Tuner, "error", lambda self, frames: 1.0)
+    monkeypatch.setattr(finetune._Trainer, "error", lambda self, frames: 1.0)
     model = base_model()
     avatar = fine_tune(model, [portrait()], FineTuneConfig())
     assert avatar.steps == 0
@@ -218,8 +218,8 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
     model = base_model(warp_prior=True)
-    film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    frames = training_frames.training_frames(model.config.model, film, np.random.default_rng(0), None)
+    clip = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
+    frames = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), None)
     assert frames is not None
     train, held_out = frames
     # Three targets of three others each; the fourth is a target of the check alone.
@@ -229,14 +229,14 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     assert train.warped is not None
     assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
     # Whoever says how many steps needs no check: all are trained on.
-    everything = training_frames.training_frames(model.config.model, film, np.random.default_rng(0), 5)
+    everything = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), 5)
     assert everything is not None
     assert [len(part.target) for part in everything] == [12, 0]
     # What a warp of another frame loses is more than what one of the same frame would.
     lost = (train.warped.frame[:, :3] - train.target).abs().mean(dim=(1, 2, 3))
     assert 0.01 < float(lost.min()) < float(lost.max()) < 0.2
     steps: list[int] = []
-    fine_tune(model, film, FineTuneConfig(), lambda step, *_: steps.append(step))
+    fine_tune(model, clip, FineTuneConfig(), lambda step, *_: steps.append(step))
     assert steps[:10] == [*range(1, 11)]
 
 
@@ -249,9 +249,9 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
         asked.append((source, target))
         return warp_shot(frame, image, source, target)
 
-    monkeypatch.setattr(training_frames, "warp_shot", watch)
-    film = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
-    training_frames.training_frames(base_model(warp_prior=True).config.model, film, np.random.default_rng(0), None)
+    monkeypatch.setattr(finetune, "warp_shot", watch)
+    clip = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
+    training_frames.make_training_frames(base_model(warp_prior=True).config.model, clip, np.random.default_rng(0), None)
     ((sources, targets),) = asked
     points = list(targets[::3])
     found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
@@ -274,19 +274,19 @@ def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
     config = base_model(warp_prior=True).config.model
-    film = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    larger = dataclasses.replace(film[0], image=np.pad(film[0].image, ((0, 9), (0, 0), (0, 0))))
-    night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(film)]
-    for pictures, trained in (([larger, *film[1:]], 24), (night, 24), (film[:3], 18)):
-        frames = training_frames.training_frames(config, pictures, np.random.default_rng(0), 5)
+    clip = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
+    larger = dataclasses.replace(clip[0], image=np.pad(clip[0].image, ((0, 9), (0, 0), (0, 0))))
+    night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(clip)]
+    for pictures, trained in (([larger, *clip[1:]], 24), (night, 24), (clip[:3], 18)):
+        frames = training_frames.make_training_frames(config, pictures, np.random.default_rng(0), 5)
         assert frames is not None
         assert len(frames[0].target) == trained  # six bent ones of each picture
 
 
 def test_a_bent_face_is_the_same_face_in_another_mood(face: Callable[..., np.ndarray]) -> None:
     landmarks = face(60, 60, 60, yaw=5)
-    bent = np.stack([bend_face(landmarks, np.random.default_rng(seed)) for seed in range(40)])
-    assert np.array_equal(bent[0], bend_face(landmarks, np.random.default_rng(0)))
+    bent = np.stack([random_expression(landmarks, np.random.default_rng(seed)) for seed in range(40)])
+    assert np.array_equal(bent[0], random_expression(landmarks, np.random.default_rng(0)))
     assert np.isfinite(bent).all()
     openness = eye_openness(bent).mean(axis=1)
     assert openness.min() < 0.5 * eye_openness(landmarks).mean()

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipelines.faces.crop import CropRule
 from pipelines.faces.face import Face, make_face
-from training.avatars.portraits import Portrait, find_portraits, scaled
+from training.avatars.portraits import Portrait, find_portraits, shrink_portrait
 from training.config import ModelConfig
 
 MakeFace = Callable[..., np.ndarray]
@@ -51,7 +51,7 @@ def test_a_portrait_keeps_the_whole_picture_its_name_and_its_hash(pictures: list
 def test_a_portrait_keeps_where_it_looks_at_any_size(pictures: list[str], face: MakeFace) -> None:
     gaze = np.array([[0.4, 0.1], [0.45, 0.12]], np.float32)
     (portrait,) = find_portraits(pictures[:1], Finder(face(), gaze=gaze))
-    for one in (portrait, scaled(portrait, 40)):
+    for one in (portrait, shrink_portrait(portrait, 40)):
         assert one.gaze is not None
         assert np.array_equal(one.gaze, gaze)
     assert find_portraits(pictures[:1], Finder(face()))[0].gaze is None
@@ -102,7 +102,7 @@ def test_a_crop_brings_its_landmarks_along(
 
 def test_scaling_keeps_landmarks_on_the_face(portrait: Callable[..., Portrait]) -> None:
     picture = portrait()
-    small = scaled(picture, 75)
+    small = shrink_portrait(picture, 75)
     assert small.image.shape == (75, 60, 3)
-    assert scaled(picture, 150) is picture
+    assert shrink_portrait(picture, 150) is picture
     assert np.allclose(small.landmarks, (picture.landmarks + 0.5) * [60 / 121, 0.5] - 0.5, atol=1e-3)

@@ -22,7 +22,7 @@ from training.benchmarks.reference_step import ReferenceData, ReferenceStep, wri
 from training.benchmarks.step_variants import CountingExchange, ReferenceVariant, SfumatoStep
 from training.benchmarks.train import _ratios
 from training.config import TrainConfig
-from training.episodes.source import open_data, open_loader
+from training.episodes.source import open_dataset, open_loader
 from training.images import to_images
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
@@ -43,7 +43,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch, tiny_train: MakeTrain) -> None:
 @pytest.fixture
 def ours(make_dataset: MakeDataset, tiny_train: MakeTrain) -> Iterator[SfumatoStep]:
     config = tiny_train(warp_prior=True)
-    data = open_data(make_dataset("ann/v1", "bob/v1").root, config)
+    data = open_dataset(make_dataset("ann/v1", "bob/v1").root, config)
     with open_loader(config, data) as loader:
         yield SfumatoStep(config, data, loader, 1_500, CPU)
 
@@ -67,7 +67,7 @@ class Passes:
 
 def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(ours: SfumatoStep) -> None:
     learner = ours.learner
-    passes = Passes(**learner.networks(), perceptual=learner.critics.perceptual)
+    passes = Passes(**learner.networks(), perceptual=learner.loss_networks.perceptual)
     step, alone = passes.of(lambda: ours.step(ours.many)), passes.of(ours.networks)
     assert step == alone
     # E and G once; D twice on eight frames to learn, once on the real and once on the generated ones.
@@ -157,7 +157,7 @@ def test_the_usual_way_sees_the_same_videos_and_has_no_warp(
     make_dataset: MakeDataset, tiny_train: MakeTrain, tmp_path: Path
 ) -> None:
     config = tiny_train(warp_prior=True)
-    data = open_data(make_dataset("ann/v1", "bob/v1").root, config)
+    data = open_dataset(make_dataset("ann/v1", "bob/v1").root, config)
     usual = ReferenceVariant(config, data, 1_000, CPU, tmp_path / "files")
     rows, frames, images = usual.feed()
     assert set(rows.tolist()) <= {0, 1}

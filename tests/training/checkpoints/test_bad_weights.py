@@ -5,8 +5,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,6 @@ from pipelines import assets, storage
 from pipelines.assets import cache
 from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle
 from training.config import TrainConfig
-from training.losses.loss_networks import LossNetworks
-from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import resume, save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
@@ -30,19 +26,6 @@ PICTURE = str(Path(assets.__file__).parent / "data" / "mona_lisa.jpg")
 
 ORIGIN = TrainingProvenance(7, 28, "set", "d" * 64)
 EIGHT_EXABYTES = struct.pack("<Q", 2**63 - 1) + b"{}"
-
-
-@pytest.fixture
-def learner(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., TrainConfig]) -> Learner:
-    config = tiny_train()
-    table = IdentityRows(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    return Learner(config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu"))
-
-
-@pytest.fixture
-def bundle(learner: Learner, tmp_path: Path) -> Path:
-    save_bundle(str(tmp_path / "model"), learner, ORIGIN)
-    return tmp_path / "model"
 
 
 def replaced(folder: Path, name: str, data: bytes) -> None:
@@ -178,7 +161,7 @@ def test_64_a_network_of_face_alignment_that_runs_a_command_is_refused(
 def test_64_another_file_under_a_perceptual_networks_name_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_train: Callable[..., TrainConfig]
 ) -> None:
-    """The carrier's file is a pickle: its sha256 is checked first, and the reader takes arrays alone."""
+    """The package's file is a pickle: its sha256 is checked first, and the reader takes arrays alone."""
     from training.losses.perceptual import load_perceptual
 
     marker = tmp_path / "marker"
@@ -240,7 +223,7 @@ def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
         **{**vars(config), "model": type(config.model)(**{**vars(config.model), "embedder_channels": (4, 16)})}
     )
     table = IdentityRows(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
-    other = Learner(config, table, learner.critics, SingleProcess(), torch.device("cpu"))
+    other = Learner(config, table, learner.loss_networks, SingleProcess(), torch.device("cpu"))
     save_bundle(str(tmp_path / "other"), other, ORIGIN)
     data = (tmp_path / "other" / name).read_bytes()
     replaced(bundle, name, data if name != "optimizer.pt" else b"no zip file")
@@ -263,7 +246,7 @@ def test_66_a_header_of_eight_exabytes_is_refused_unread(
 def test_66_a_file_that_is_not_as_long_as_its_header_says_is_not_read(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Terabytes of nothing after the tensors cost no memory: only the header is looked at."""
+    """Terabytes of nothing after the tensors cost no memory: only the header is read."""
     path = bundle / "embedder.safetensors"
     os.truncate(path, 2**41)
     read: list[str] = []
@@ -286,58 +269,3 @@ def test_66_what_is_no_header_is_refused_in_one_line(data: bytes, bundle: Path) 
     replaced(bundle, "generator.safetensors", data)
     with pytest.raises(ValueError, match=r"/generator\.safetensors is damaged"):
         load_bundle(str(bundle))
-
-
-SAVE = """
-import resource, sys
-from training.checkpoints.bundle import load_bundle, write_with_manifest, read_with_manifest
-source, target = sys.argv[1:]
-files = {name: data for name, data in read_with_manifest(source).items() if name != "manifest.json"}
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-import sfumato
-try:
-    write_with_manifest(target, files)
-except OSError as error:
-    print(sfumato._explain("meta-train", error)[0])
-"""
-
-
-def test_68_a_disk_without_room_leaves_the_checkpoint_before_whole(bundle: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for it: the write fails in the middle, as on a full disk."""
-    newer = tmp_path / "newer"
-    command = [sys.executable, "-c", SAVE, str(bundle), str(newer)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(sfumato.__file__).parent)
-    assert done.returncode == 0, done.stderr
-    name = done.stdout.rpartition("/")[2].partition(":")[0]
-    assert done.stdout == f"{newer / name}: File too large\n"
-    assert name.endswith((".safetensors", ".pt"))
-    written = {path.name for path in newer.iterdir()}
-    assert not any(each.startswith(".partial") for each in written)
-    assert name not in written
-    assert MANIFEST not in written
-    load_bundle(str(bundle))
-
-
-def test_68_no_space_left_names_the_file_and_leaves_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "weights"
-    storage.write_bytes(str(target), b"old")
-    monkeypatch.setattr(os, "fsync", lambda handle: _raise(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left on device") as caught:
-        storage.write_bytes(str(target), b"new")
-    assert caught.value.filename == str(target)
-    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
-    assert target.read_bytes() == b"old"
-
-
-def test_68_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target, seen = tmp_path / "weights", list[bool]()
-    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(target.exists()))
-    storage.write_bytes(str(target), b"new")
-    assert seen == [False]
-    assert target.read_bytes() == b"new"
-
-
-def _raise(error: Exception) -> None:
-    raise error

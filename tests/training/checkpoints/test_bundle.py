@@ -20,9 +20,9 @@ from training.checkpoints.bundle import (
 from training.config import InitialModel, TrainConfig
 from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
-from training.meta_training.checkpoint import begin_from, resume, save_bundle
+from training.meta_training.checkpoint import initialize_from, resume, save_bundle
 from training.meta_training.collectives import SingleProcess
-from training.meta_training.run_config import starting_from
+from training.meta_training.run_config import with_initial_model
 from training.meta_training.step import Learner
 from training.models.generator import Generator
 from training.models.identity_rows import IdentityRows
@@ -81,12 +81,12 @@ def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., L
     save_bundle(url, old, ORIGIN)
     new = make_learner(seed=1)
     assert not torch.equal(new.generator.state_dict()["head.bias"], old.generator_ema.shadow["head.bias"])
-    config = starting_from(new.config, url)
+    config = with_initial_model(new.config, url)
     assert config == dataclasses.replace(
         new.config, start_from=InitialModel(load_bundle(url).version, ORIGIN.images_seen)
     )
     new.config = config
-    begin_from(url, new)
+    initialize_from(url, new)
     for name, value in old.generator_ema.shadow.items():
         assert torch.equal(new.generator.state_dict()[name], value)
         assert torch.equal(new.generator_ema.shadow[name], value)
@@ -94,7 +94,7 @@ def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., L
         assert torch.equal(new.discriminator.state_dict()[name], value)
     save_bundle(url, new, ORIGIN)
     with pytest.raises(ValueError, match="model is not the model that this run began with"):
-        begin_from(url, new)
+        initialize_from(url, new)
 
 
 def test_a_bundle_lives_on_any_storage(make_learner: Callable[..., Learner], tmp_path: Path) -> None:

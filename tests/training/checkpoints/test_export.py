@@ -21,7 +21,7 @@ from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows
-from training.warp.warp import WarpedShot
+from training.warp.apply import WarpedShot
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_what_is_too_large_for_one_file_becomes_several_and_is_read_back(
 ) -> None:
     whole, small, again = (tmp_path / name for name in ("whole", "small", "again"))
     export_bundle(str(base_bundle), str(whole))
-    monkeypatch.setattr(export, "_LARGEST_FILE", 12_000)
+    monkeypatch.setattr(export, "_MAX_FILE_BYTES", 12_000)
     export_bundle(str(base_bundle), str(small))
     export_bundle(str(small), str(again))  # from parts as from one file
     names = sorted(path.name for path in small.glob("*.safetensors"))

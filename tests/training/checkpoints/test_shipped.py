@@ -1,4 +1,4 @@
-"""The base model that comes along: whole, small, as its card says, and what the commands take by default."""
+"""The bundled base model: complete, small, as its card says, and the default of the commands."""
 
 import hashlib
 import json

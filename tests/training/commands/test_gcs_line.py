@@ -12,7 +12,7 @@ import pytest
 from pipelines import assets, storage
 from pipelines.dataset.reader import ShardDataset
 from training.config import TrainConfig
-from training.episodes.source import open_data, open_loader
+from training.episodes.source import open_dataset, open_loader
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -59,7 +59,7 @@ def test_films_become_shards_and_a_model_without_leaving_the_store(
 
     # A window of local copies gives what byte ranges give.
     config = tiny_train(read_order="shards", window_shards=1, episodes_per_step=2)
-    data = open_data(root, config, str(tmp_path / "scratch"))
+    data = open_dataset(root, config, str(tmp_path / "scratch"))
     with open_loader(config, data) as loader:
         steps = [*loader.steps(0, 4)]
         assert [*(tmp_path / "scratch").glob("*.parquet")]

@@ -15,9 +15,9 @@ from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.shipped import SHIPPED
 from training.commands.meta_train import Options
 from training.config import Augmentation, SyntheticConfig
-from training.episodes.source import open_data
+from training.episodes.source import open_dataset
 from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training.run_config import starting_from, with_detector_of, with_published_perceptual
+from training.meta_training.run_config import with_detector_of, with_initial_model, with_published_perceptual
 from training.meta_training.run_record import read_record
 from training.presets import base, demo
 
@@ -68,7 +68,7 @@ def test_what_a_run_cannot_start_from_is_one_line(
 def test_a_run_goes_on_from_the_same_beginning_only(
     make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = starting_from(base(), SHIPPED)
+    config = with_initial_model(base(), SHIPPED)
     (tmp_path / "run.json").write_text(json.dumps({"mlflow_run": "x", "config": asdict(config)}))
     assert read_record(str(tmp_path), config)["mlflow_run"] == "x"
     assert sfumato.main(["meta-train", "base", "--data", make_dataset("ann/v1").root, "-o", str(tmp_path)]) == 1
@@ -118,7 +118,7 @@ def test_a_number_of_workers_that_cannot_be_is_refused_before_anything_starts(
 
 def test_more_shots_than_every_clip_holds_are_said_in_one_line(make_dataset: MakeDataset) -> None:
     dataset = make_dataset("ann/v1", "bob/v1", "cyd/v1", num_frames=[4, 9, 5])
-    data = open_data(dataset.root, replace(demo(), num_shots=4))
+    data = open_dataset(dataset.root, replace(demo(), num_shots=4))
     assert [video.video_id for video in data.videos] == ["bob/v1", "cyd/v1"]
     assert data.shortfall(4) == (
         f"K = 4 is more than the 3 shots that every clip of {dataset.root} holds: "
@@ -131,8 +131,8 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
     make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = make_dataset("ann/v1").root
-    assert open_data(root, demo()).scratch == assets.cache_folder() / "shards"
-    assert open_data(root, demo(), "/disk").scratch == Path("/disk")
+    assert open_dataset(root, demo()).scratch == assets.cache_folder() / "shards"
+    assert open_dataset(root, demo(), "/disk").scratch == Path("/disk")
     monkeypatch.chdir(tmp_path)
     assert Options("demo", "run", "set", shard_cache="here").absolute_shard_cache == str(tmp_path / "here")
 

@@ -15,12 +15,12 @@ import pytest
 import tyro
 
 from pipelines.dataset.reader import ShardDataset
-from training.checkpoints.bundle import load_bundle, newest_whole
+from training.checkpoints.bundle import load_bundle, newest_intact
 from training.commands.meta_train import Options
 from training.meta_training.ray_train import checkpoints_of
 from training.meta_training.run_record import write_record
 from training.tracking.sender import Unreachable
-from training.tracking.target import target_of
+from training.tracking.target import make_target
 from training.tracking.tracker import Tracker
 
 NOBODY = "http://127.0.0.1:9"
@@ -49,10 +49,10 @@ def test_no_password_is_on_the_card() -> None:
 
 def test_an_sqlite_file_keeps_its_pictures_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    target = target_of("sqlite:///logs/m.db", None, "e", "n")
+    target = make_target("sqlite:///logs/m.db", None, "e", "n")
     assert target.uri == f"sqlite:///{tmp_path}/logs/m.db"
     assert target.artifact_root == f"file://{tmp_path}/logs/mlartifacts"
-    assert target_of("http://host", None, "e", "n").artifact_root is None
+    assert make_target("http://host", None, "e", "n").artifact_root is None
 
 
 def test_a_restart_finds_its_run_by_the_key_it_noted(
@@ -62,11 +62,11 @@ def test_a_restart_finds_its_run_by_the_key_it_noted(
         raise Unreachable("away")
 
     monkeypatch.setattr(Tracker, "_connect", connect)
-    tracker = Tracker(target_of(NOBODY, None, "e", "n"), str(tmp_path / "journal"))
+    tracker = Tracker(make_target(NOBODY, None, "e", "n"), str(tmp_path / "journal"))
     write_record(str(tmp_path), tracker, ("then",), tiny_train())
     tracker.finish(None)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert target_of(NOBODY, None, "e", "n", record).key == tracker.target.key
+    assert make_target(NOBODY, None, "e", "n", record).key == tracker.target.key
     assert (record["mlflow_run"], record["starts"]) == (None, ["then"])
 
 
@@ -94,7 +94,7 @@ def test_sigterm_ends_the_command_with_a_checkpoint_and_exit_code_130(
         said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert "stopping at the next checkpoint" in said
-    newest, damage = newest_whole(checkpoints_of(out))
+    newest, damage = newest_intact(checkpoints_of(out))
     assert damage == []
     assert newest is not None
     assert load_bundle(newest).origin.step >= 1

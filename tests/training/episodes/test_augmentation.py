@@ -10,28 +10,31 @@ from pipelines.faces.head_pose import CANONICAL_LANDMARKS, MIRRORED, fit_pose
 from pipelines.faces.landmark_image import RasterConfig, rasterize
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import Augmentation, ModelConfig
-from training.episodes.augmentation import Draws, augment_frames, augment_landmarks, draw
+from training.episodes.augmentation import AugmentationDraws, augment_frames, augment_landmarks, draw_augmentation
 from training.episodes.batch import to_batch
 from training.episodes.loader import EpisodeLoader
 from training.episodes.sampler import EpisodeSampler
 from training.images import to_images, to_tensor
 from training.models.identity_rows import IdentityRows
+from training.warp.apply import warp_shot
+from training.warp.control_points import control_points
 from training.warp.matted_shot import make_shot
-from training.warp.warp import control_points, warp_shot
 
 CPU = torch.device("cpu")
 MOVES = ("angle", "scale", "shift")
 ALL = Augmentation(flip=True, colour=0.3, affine=0.2, camera=0.4)
 
 
-def make_draws(batch: int = 1, frames: int = 1, **changes: object) -> Draws:
+def make_draws(batch: int = 1, frames: int = 1, **changes: object) -> AugmentationDraws:
     """Nothing happens, but for the changes: one value, the same for the whole batch of two frames each."""
     still = {"flip": False, "brightness": 0.0, "contrast": 1.0, "saturation": 1.0}
     values = {name: np.full(batch, changes.get(name, value)) for name, value in still.items()}
     moves = {
         name: np.full((batch, frames), changes.get(name, value)) for name, value in (("angle", 0.0), ("scale", 1.0))
     }
-    return Draws(**values, **moves, shift=np.tile(np.array(changes.get("shift", (0.0, 0.0))), (batch, frames, 1)))
+    return AugmentationDraws(
+        **values, **moves, shift=np.tile(np.array(changes.get("shift", (0.0, 0.0))), (batch, frames, 1))
+    )
 
 
 def test_the_two_sides_are_those_of_a_symmetric_head() -> None:
@@ -129,14 +132,14 @@ def test_colours_by_hand() -> None:
 
 
 def test_draws_are_a_function_of_seed_and_episode() -> None:
-    whole = draw(ALL, 3, range(40), 3)
+    whole = draw_augmentation(ALL, 3, range(40), 3)
     assert whole is not None
     for numbers in ([7], [30, 7, 12]):
-        part = draw(ALL, 3, numbers, 3)
+        part = draw_augmentation(ALL, 3, numbers, 3)
         assert part is not None
         for name in vars(part):
             assert np.array_equal(getattr(part, name), getattr(whole, name)[numbers])
-    other = draw(ALL, 4, range(40), 3)
+    other = draw_augmentation(ALL, 4, range(40), 3)
     assert other is not None
     assert not np.array_equal(other.angle, whole.angle)
     assert 10 < whole.flip.sum() < 30
@@ -146,7 +149,7 @@ def test_draws_are_a_function_of_seed_and_episode() -> None:
 
 
 def test_half_of_the_cameras_move_each_frame_of_its_own_and_mostly_little() -> None:
-    draws = draw(Augmentation(camera=0.3), 0, range(400), 5)
+    draws = draw_augmentation(Augmentation(camera=0.3), 0, range(400), 5)
     assert draws is not None
     nearer = np.log(draws.scale)
     moves = np.ptp(nearer, axis=1) > 0
@@ -158,22 +161,22 @@ def test_half_of_the_cameras_move_each_frame_of_its_own_and_mostly_little() -> N
     assert np.abs(draws.shift).max() == pytest.approx(0.1, abs=0.02)
     assert np.abs(draws.angle).max() == pytest.approx(0.075, abs=0.02)
     assert not draws.flip.any()
-    others = draw(Augmentation(affine=0.2), 0, range(400), 5)
+    others = draw_augmentation(Augmentation(affine=0.2), 0, range(400), 5)
     assert others is not None
     assert (np.ptp(others.scale, axis=1) == 0).all()
 
 
 def test_one_kind_of_change_does_not_depend_on_the_others() -> None:
-    both, flips = draw(ALL, 0, range(20), 3), draw(Augmentation(flip=True), 0, range(20), 3)
+    both, flips = draw_augmentation(ALL, 0, range(20), 3), draw_augmentation(Augmentation(flip=True), 0, range(20), 3)
     assert both is not None
     assert flips is not None
     assert np.array_equal(both.flip, flips.flip)
     assert (flips.scale == 1).all()
-    colours = draw(Augmentation(colour=0.3), 0, range(20), 3)
+    colours = draw_augmentation(Augmentation(colour=0.3), 0, range(20), 3)
     assert colours is not None
     assert np.array_equal(colours.contrast, both.contrast)
     assert not colours.flip.any()
-    assert draw(Augmentation(), 0, range(20), 3) is None
+    assert draw_augmentation(Augmentation(), 0, range(20), 3) is None
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     decoded = loader.load(3)
     assert decoded.numbers == (12, 13, 14, 15)
     config, table = tiny_model(warp_prior=True), IdentityRows(["ann/v1", "bob/v1"], 8, learning_rate=0.1)
-    draws = draw(ALL, 0, decoded.numbers, 3)
+    draws = draw_augmentation(ALL, 0, decoded.numbers, 3)
     assert draws is not None
     batch = to_batch(decoded, table, config, CPU, draws)
     landmarks = ((augment_landmarks(decoded.landmarks, draws, 64) + 0.5) / 2 - 0.5).astype(np.float32)
@@ -208,7 +211,7 @@ def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
         # The same change to the target and to each shot, but for the camera.
         for place, frame in enumerate((batch.target[episode], *batch.shots[episode])):
             alone = to_tensor(decoded.images[episode, place][None], CPU)[None]
-            one = Draws(**{name: value[episode : episode + 1] for name, value in vars(draws).items()})
+            one = AugmentationDraws(**{name: value[episode : episode + 1] for name, value in vars(draws).items()})
             one = replace(one, **{name: getattr(one, name)[:, place : place + 1] for name in MOVES})
             fine = augment_frames(alone, one)[0, 0]
             assert torch.allclose(frame, fine.unflatten(2, (32, 2)).unflatten(1, (32, 2)).mean(dim=(2, 4)), atol=1e-6)
@@ -244,6 +247,6 @@ def test_workers_see_their_share_of_the_same_pictures(
         sampler = EpisodeSampler([5, 5], 2, 4, seed=0)
         loader = EpisodeLoader(dataset, videos, sampler, 32, rank=rank, world_size=world_size)
         decoded = loader.load(1)
-        batch = to_batch(decoded, table, tiny_model(), CPU, draw(ALL, 0, decoded.numbers, 3))
+        batch = to_batch(decoded, table, tiny_model(), CPU, draw_augmentation(ALL, 0, decoded.numbers, 3))
         targets.append(batch.target)
     assert torch.allclose(torch.cat(targets[1:]), targets[0], atol=1e-6)

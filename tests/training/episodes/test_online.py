@@ -1,7 +1,7 @@
-"""People drawn while training, with a studio of flat cartoons in place of the renderer."""
+"""Episodes of synthetic people, with cartoons in place of the renderer."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,95 +10,26 @@ import pytest
 import torch
 
 from pipelines.faces.crop import crop, crop_affine, to_crop
-from training.checkpoints.bundle import TrainingProvenance, load_bundle
-from training.checkpoints.model_card import Training, model_card
 from training.config import SyntheticConfig, TrainConfig
 from training.episodes import online
-from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource, SyntheticPeople
+from training.episodes.online import FIRST_IDENTITY, OnlineLoader, OnlineSource
 from training.episodes.source import open_source
-from training.losses import loss_networks
-from training.losses.perceptual import PerceptualNetwork
-from training.meta_training.checkpoint import save_bundle
-from training.meta_training.collectives import SingleProcess
-from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
 
 
-@dataclasses.dataclass(frozen=True)
-class Motion:
-    fps: float
-    yaw: np.ndarray
-    number: np.ndarray
-    """Of the frame in the whole motion."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    images: torch.Tensor
-    points: torch.Tensor
-
-
-class Cartoons:
-    """Renders a face whose shade is the person's, whose place is the scene's."""
-
-    def __init__(self, size: int, draw: Callable[..., np.ndarray], face: Callable[..., np.ndarray]) -> None:
-        self.size, self.draw, self.face = size, draw, face
-        self.asked: list[tuple[Any, Any, Motion]] = []
-
-    def frames(self, people: Sequence[int], scenes: Sequence[float], motions: Sequence[Motion]) -> Pictures:
-        triples = [*zip(people, scenes, motions, strict=True)]
-        self.asked += triples
-        side = self.size
-        points = [self.face(side * 0.4, side / 2 + place, side / 2, yaw=float(m.yaw[0])) for _, place, m in triples]
-        images = [self.draw(each, side, side, shade) for each, (shade, _, _) in zip(points, triples, strict=True)]
-        return Pictures(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(points)))
-
-
-class Cast:
-    """A studio, and what was asked of it."""
-
-    def __init__(self, draw: Callable[..., np.ndarray], face: Callable[..., np.ndarray]) -> None:
-        self.renderers: list[Cartoons] = []
-        self.people: list[tuple[int, int]] = []
-
-        def renderer(size: int, device: str, at_once: int) -> Cartoons:
-            self.renderers.append(Cartoons(size, draw, face))
-            return self.renderers[-1]
-
-        def person(seed: int, identity: int) -> int:
-            self.people.append((seed, identity))
-            return int(np.random.default_rng((seed, identity)).integers(100, 240))
-
-        self.studio = SyntheticPeople(person, self._scene, self._motion, renderer, "e" * 64)
-
-    @staticmethod
-    def _scene(seed: int, identity: int, video: int) -> float:
-        return float(np.random.default_rng((seed, identity, video)).normal())
-
-    @staticmethod
-    def _motion(random: np.random.Generator, num_frames: int, fps: float) -> Motion:
-        return Motion(fps, 12 * random.standard_normal(num_frames), np.arange(num_frames))
-
-
 @pytest.fixture
-def cast(draw: Callable[..., np.ndarray], face: Callable[..., np.ndarray]) -> Cast:
-    return Cast(draw, face)
+def config(online_config: TrainConfig) -> TrainConfig:
+    return online_config
 
 
-@pytest.fixture
-def config(tiny_train: MakeTrain) -> TrainConfig:
-    return tiny_train(warp_prior=True, online=SyntheticConfig(5, seconds=6.0, reuse=1))
+def _loader(config: TrainConfig, fake_people: Any, rank: int = 0, world_size: int = 1) -> OnlineLoader:
+    return OnlineLoader(config, fake_people.people, rank=rank, world_size=world_size, device=CPU)
 
 
-def _loader(config: TrainConfig, cast: Cast, rank: int = 0, world_size: int = 1) -> OnlineLoader:
-    return OnlineLoader(config, cast.studio, rank=rank, world_size=world_size, device=CPU)
-
-
-def test_a_step_is_a_function_of_the_seed_and_its_number(config: TrainConfig, cast: Cast) -> None:
-    first, again = _loader(config, cast), _loader(config, cast)
+def test_a_step_is_a_function_of_the_seed_and_its_number(config: TrainConfig, fake_people: Any) -> None:
+    first, again = _loader(config, fake_people), _loader(config, fake_people)
     steps = [*first.steps(0, 3)]
     for step in (2, 0, 1):
         batch = again.load(step)
@@ -106,21 +37,23 @@ def test_a_step_is_a_function_of_the_seed_and_its_number(config: TrainConfig, ca
         assert torch.equal(torch.as_tensor(batch.images), torch.as_tensor(steps[step].images))
         assert np.array_equal(batch.landmarks, steps[step].landmarks)
         assert np.array_equal(batch.warp_sources, steps[step].warp_sources)
-    other = _loader(dataclasses.replace(config, seed=1), cast).load(0)
+    other = _loader(dataclasses.replace(config, seed=1), fake_people).load(0)
     assert not torch.equal(torch.as_tensor(other.images), torch.as_tensor(steps[0].images))
 
 
-def test_workers_share_a_step_in_rank_order(config: TrainConfig, cast: Cast) -> None:
-    whole = _loader(config, cast).load(3)
-    parts = [_loader(config, cast, rank, 3).load(3) for rank in range(3)]
+def test_workers_share_a_step_in_rank_order(config: TrainConfig, fake_people: Any) -> None:
+    whole = _loader(config, fake_people).load(3)
+    parts = [_loader(config, fake_people, rank, 3).load(3) for rank in range(3)]
     assert sum((part.video_ids for part in parts), ()) == whole.video_ids
     assert torch.equal(torch.cat([torch.as_tensor(part.images) for part in parts]), torch.as_tensor(whole.images))
     with pytest.raises(ValueError, match="4 episodes per step are too few for 5 workers"):
-        _loader(config, cast, 0, 5)
+        _loader(config, fake_people, 0, 5)
 
 
-def test_everybody_is_met_before_one_is_met_again_and_never_in_the_same_motion(config: TrainConfig, cast: Cast) -> None:
-    loader = _loader(config, cast)
+def test_everybody_is_met_before_one_is_met_again_and_never_in_the_same_motion(
+    config: TrainConfig, fake_people: Any
+) -> None:
+    loader = _loader(config, fake_people)
     batches = [loader.load(step) for step in range(5)]  # twenty episodes, five people
     met = [name for batch in batches for name in batch.video_ids]
     assert [sorted(set(met[i : i + 5])) for i in range(0, 20, 5)] == [sorted(set(met))] * 4
@@ -130,15 +63,15 @@ def test_everybody_is_met_before_one_is_met_again_and_never_in_the_same_motion(c
     assert all(len({bytes(np.asarray(image)) for image in seen}) == 4 for seen in images.values())
 
 
-def test_people_are_none_of_a_corpus_of_the_same_seed(config: TrainConfig, cast: Cast) -> None:
-    _loader(config, cast).load(0)
-    assert {seed for seed, _ in cast.people} == {config.seed}
-    assert min(identity for _, identity in cast.people) >= FIRST_IDENTITY > 1_000_000
+def test_people_are_none_of_a_corpus_of_the_same_seed(config: TrainConfig, fake_people: Any) -> None:
+    _loader(config, fake_people).load(0)
+    assert {seed for seed, _ in fake_people.drawn} == {config.seed}
+    assert min(identity for _, identity in fake_people.drawn) >= FIRST_IDENTITY > 1_000_000
 
 
-def test_an_episode_is_one_person_in_one_scene_at_moments_far_apart(config: TrainConfig, cast: Cast) -> None:
-    loader = _loader(config, cast)
-    (renderer,) = cast.renderers
+def test_an_episode_is_one_person_in_one_scene_at_moments_far_apart(config: TrainConfig, fake_people: Any) -> None:
+    loader = _loader(config, fake_people)
+    (renderer,) = fake_people.renderers
     for step in range(20):
         renderer.asked.clear()
         loader.load(step)
@@ -151,23 +84,23 @@ def test_an_episode_is_one_person_in_one_scene_at_moments_far_apart(config: Trai
             assert all(len(motion.yaw) == len(motion.number) == 1 for motion in motions)
 
 
-def test_pictures_are_cropped_by_the_models_rule_from_their_true_points(config: TrainConfig, cast: Cast) -> None:
-    batch = _loader(config, cast).load(0)
-    (renderer,) = cast.renderers
+def test_pictures_are_cropped_by_the_models_rule_from_their_true_points(config: TrainConfig, fake_people: Any) -> None:
+    batch = _loader(config, fake_people).load(0)
+    (renderer,) = fake_people.renderers
     assert renderer.size == 48  # half as much again as the networks'
-    drawn = Cartoons(48, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
+    drawn = type(renderer)(48, renderer.draw, renderer.face).frames(*zip(*renderer.asked[:3], strict=True))
     points = drawn.points.numpy()
     affine = crop_affine(points, config.model.crop, 64)
-    episode = _loader(config, cast).sampler.episodes(0)[0]
+    episode = _loader(config, fake_people).sampler.episodes(0)[0]
     order = [episode.target, *episode.shots]
     assert np.allclose(batch.landmarks[0], to_crop(points[order], affine))
     for ours, image in zip(np.asarray(batch.images[0]), drawn.images.numpy()[order], strict=True):
         assert np.abs(ours.astype(int) - crop(image, affine, 64)).mean() < 6
 
 
-def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig, cast: Cast) -> None:
-    loader = _loader(dataclasses.replace(config, num_shots=4), cast)
-    (renderer,) = cast.renderers
+def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig, fake_people: Any) -> None:
+    loader = _loader(dataclasses.replace(config, num_shots=4), fake_people)
+    (renderer,) = fake_people.renderers
     chosen = set()
     for step in range(6):
         renderer.asked.clear()
@@ -183,11 +116,11 @@ def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig,
 
 
 def test_pictures_are_seen_in_some_steps_in_a_row_each_with_a_target_of_its_own(
-    config: TrainConfig, cast: Cast
+    config: TrainConfig, fake_people: Any
 ) -> None:
     config = dataclasses.replace(config, num_shots=4, online=SyntheticConfig(5, seconds=6.0, reuse=3))
-    loader = _loader(config, cast)
-    (renderer,) = cast.renderers
+    loader = _loader(config, fake_people)
+    (renderer,) = fake_people.renderers
     batches, asked = [], []
     for step in range(7):
         batches.append(loader.load(step))
@@ -203,87 +136,13 @@ def test_pictures_are_seen_in_some_steps_in_a_row_each_with_a_target_of_its_own(
     assert len(targets) > 2
     assert len({number for batch in batches for number in batch.numbers}) == 7 * 4  # so that augmentation differs
     # A resume in the middle of them draws them again.
-    again = _loader(config, cast).load(5)
+    again = _loader(config, fake_people).load(5)
     assert torch.equal(torch.as_tensor(again.images), torch.as_tensor(batches[5].images))
     assert np.array_equal(again.warp_sources, batches[5].warp_sources)
 
 
-class Recorder:
-    """Keeps what the loop logs; writes bundles."""
-
-    def __init__(self, folder: Path, stop_at: int | None = None) -> None:
-        self.folder, self.stop_at = folder, stop_at
-        self.losses: list[float] = []
-        self.origins: list[TrainingProvenance] = []
-
-    def request(self, step: int) -> Request:
-        return Request.STOP if step == self.stop_at else Request.NOTHING
-
-    def log(self, step: int, metrics: Any) -> None:
-        self.losses.append(metrics["generator"])
-
-    def sample(self, step: int, grid: np.ndarray, metrics: Any) -> None:
-        assert grid.shape == (5 * 32, 5 * 32, 3)  # five people, five columns
-
-    def checkpoint(self, learner: Learner, origin: TrainingProvenance, metrics: Any, *, urgent: bool) -> None:
-        self.origins.append(origin)
-        save_bundle(str(self.folder / str(origin.step)), learner, origin)
-
-
-@pytest.fixture
-def run(
-    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualNetwork
-) -> Callable[..., Recorder]:
-    """`run(config, "name", stop_at=..., checkpoint=...)`: the loop; its recorder."""
-    monkeypatch.setattr(loss_networks, "load_perceptual", lambda config, files: random_perceptual)
-
-    def make(config: TrainConfig, name: str, stop_at: int | None = None, checkpoint: str | None = None) -> Recorder:
-        recorder = Recorder(tmp_path / name, stop_at)
-        train(config, OnlineSource(config, cast.studio), recorder, SingleProcess(), CPU, checkpoint)
-        return recorder
-
-    return make
-
-
-def test_an_interrupted_run_ends_with_the_very_same_weights_and_losses(
-    config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
-) -> None:
-    config = dataclasses.replace(config, num_steps=4, online=SyntheticConfig(5, seconds=6.0, reuse=3))
-    whole = run(config, "whole")
-    first = run(config, "first", stop_at=2)
-    second = run(config, "second", checkpoint=str(tmp_path / "first" / "2"))
-    assert first.losses + second.losses == whole.losses
-    for file in sorted(path.name for path in (tmp_path / "whole" / "4").iterdir()):
-        if file not in ("manifest.json", "optimizer.pt"):
-            paths = [tmp_path / name / "4" / file for name in ("whole", "second")]
-            assert paths[0].read_bytes() == paths[1].read_bytes(), file
-
-
-def test_a_checkpoint_says_who_was_drawn_and_keeps_only_rows_that_were_met(
-    config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
-) -> None:
-    import pyarrow.parquet as pq
-
-    config = dataclasses.replace(config, num_steps=1)
-    recorder = run(config, "run")
-    model = load_bundle(str(tmp_path / "run" / "1"))
-    assert model.config.online == config.online
-    assert model.config.model.detector == "mediapipe"
-    assert recorder.origins[0].dataset == "online:people=5,seed=0,motion=clips"
-    assert len(pq.read_table(tmp_path / "run" / "1" / "identity_rows.parquet")) == 4  # of five, in four episodes
-
-
-def test_another_number_of_people_is_another_run(
-    config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
-) -> None:
-    run(dataclasses.replace(config, num_steps=1), "run")
-    more = dataclasses.replace(config, num_steps=2, online=SyntheticConfig(6, seconds=6.0, reuse=1))
-    with pytest.raises(ValueError, match=r"another configuration: online.num_people: 5 -> 6"):
-        run(more, "more", checkpoint=str(tmp_path / "run" / "1"))
-
-
-def test_the_source_says_what_it_is_made_of(config: TrainConfig, cast: Cast) -> None:
-    source = OnlineSource(config, cast.studio)
+def test_the_source_says_what_it_is_made_of(config: TrainConfig, fake_people: Any) -> None:
+    source = OnlineSource(config, fake_people.people)
     assert len(set(source.video_ids)) == 5
     assert source.counts == {"people": 5}
     others = [
@@ -291,23 +150,23 @@ def test_the_source_says_what_it_is_made_of(config: TrainConfig, cast: Cast) -> 
         dataclasses.replace(config, online=SyntheticConfig(6, seconds=6.0)),
         dataclasses.replace(config, online=SyntheticConfig(5, seconds=6.0, motion="procedural")),
     ]
-    digests = {source.facts.digest, *(OnlineSource(other, cast.studio).facts.digest for other in others)}
-    studio = dataclasses.replace(cast.studio, digest="f" * 64)
-    digests.add(OnlineSource(config, studio).facts.digest)
+    digests = {source.facts.digest, *(OnlineSource(other, fake_people.people).facts.digest for other in others)}
+    people = dataclasses.replace(fake_people.people, digest="f" * 64)
+    digests.add(OnlineSource(config, people).facts.digest)
     assert len(digests) == 5
-    assert OnlineSource(config, cast.studio).facts == source.facts
+    assert OnlineSource(config, fake_people.people).facts == source.facts
 
 
-def test_a_model_of_them_reads_mediapipes_landmarks_and_no_others(config: TrainConfig, cast: Cast) -> None:
+def test_a_model_of_them_reads_mediapipes_landmarks_and_no_others(config: TrainConfig, fake_people: Any) -> None:
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib"))
     with pytest.raises(ValueError, match="people drawn online have the landmarks of mediapipe, not of dlib"):
-        OnlineSource(other, cast.studio)
+        OnlineSource(other, fake_people.people)
 
 
 def test_a_run_without_a_data_set_takes_its_episodes_from_them(
-    config: TrainConfig, cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    config: TrainConfig, fake_people: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(online, "synthetic_people", lambda config: cast.studio)
+    monkeypatch.setattr(online, "synthetic_people", lambda config: fake_people.people)
     source = open_source("", config)
     assert isinstance(source, OnlineSource)
     with source.open_loader(config, rank=0, world_size=1, threads=1, device=CPU) as loader:
@@ -316,22 +175,11 @@ def test_a_run_without_a_data_set_takes_its_episodes_from_them(
         open_source(str(tmp_path), dataclasses.replace(config, online=None))
 
 
-def test_too_many_people_for_the_steps_are_said_in_one_line(config: TrainConfig, cast: Cast) -> None:
-    source = OnlineSource(config, cast.studio)
+def test_too_many_people_for_the_steps_are_said_in_one_line(config: TrainConfig, fake_people: Any) -> None:
+    source = OnlineSource(config, fake_people.people)
     (note,) = source.notes(dataclasses.replace(config, num_steps=3))  # 12 episodes
     assert note.startswith("each of 5 people is met 2.4 times: fewer --synthetic-identities")
     assert source.notes(dataclasses.replace(config, num_steps=20)) == []
-
-
-def test_the_card_of_such_a_model_names_no_data_set_to_go_back_to(config: TrainConfig, cast: Cast) -> None:
-    facts = OnlineSource(config, cast.studio).facts
-    training = Training("demo", "sfumato meta-train demo --synthetic -o run", "9.8.7", ("then",), "now")
-    card = model_card(config, TrainingProvenance(3, 12, "online:people=5", facts.digest), facts, training, {})
-    assert "5 synthetic people, drawn while training from seed 0, licence CC0" in card
-    assert "Nobody's face was shown in training" in card
-    assert "With version 9.8.7 of the code." in card
-    assert "sfumato forget" not in card
-    assert "clips, digest" not in card
 
 
 @pytest.mark.parametrize(

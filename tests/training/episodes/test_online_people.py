@@ -40,10 +40,10 @@ def test_mediapipe_finds_the_landmarks_that_a_model_of_them_is_trained_on(
 @pytest.mark.slow
 def test_the_real_renderer_draws_the_same_for_any_number_of_workers(tiny_train: Callable[..., TrainConfig]) -> None:
     config = tiny_train(online=SyntheticConfig(1000, motion="procedural"), num_shots=1, episodes_per_step=2)
-    studio = OnlineSource(config).studio
+    people = OnlineSource(config).people
 
     def load(rank: int, world_size: int) -> torch.Tensor:
-        loader = OnlineLoader(config, studio, rank=rank, world_size=world_size, device=torch.device("cpu"))
+        loader = OnlineLoader(config, people, rank=rank, world_size=world_size, device=torch.device("cpu"))
         return torch.as_tensor(loader.load(1).images)
 
     whole, parts = load(0, 1), [load(0, 2), load(1, 2)]

@@ -10,12 +10,18 @@ import torch
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop
 from pipelines.faces.head_pose import fit_pose
-from training.evaluation.cross_reenactment import Setting, choose_cross_pairs, evaluate_cross_pair, motions_of, placed
+from training.evaluation.cross_reenactment import (
+    CrossPairFrames,
+    choose_cross_pairs,
+    crop_like_portrait,
+    evaluate_cross_pair,
+    list_motions,
+)
 from training.evaluation.evaluate import EvaluationContext
 from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
-from training.evaluation.metrics.judge import Judge, Look
 from training.evaluation.metrics.landmark_motion import landmark_error
+from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.protocol import ProtocolConfig, read_faces
 from training.images import resize_points
 
@@ -25,13 +31,13 @@ SIZE = 32
 
 
 def _takes(dataset: ShardDataset) -> Any:
-    return motions_of(dataset.videos("train"), dataset.crop_affines("train"))
+    return list_motions(dataset.videos("train"), dataset.crop_affines("train"))
 
 
-def _bench(
-    dataset: ShardDataset, methods: Sequence[Any] = (), judge: Any = None, config: Any = CONFIG
+def _context(
+    dataset: ShardDataset, methods: Sequence[Any] = (), networks: Any = None, config: Any = CONFIG
 ) -> EvaluationContext:
-    return EvaluationContext(dataset, SIZE, methods, (), judge, config)
+    return EvaluationContext(dataset, SIZE, methods, (), networks, config)
 
 
 def test_a_crossing_is_two_people_and_two_motions(make_paired: MakePaired) -> None:
@@ -85,23 +91,23 @@ def test_without_a_counterpart_there_are_no_pairs(
     assert choose_cross_pairs(_takes(make_paired(people, motions, kept)), CONFIG) == []
 
 
-def _settings(dataset: ShardDataset) -> list[tuple[Any, Setting]]:
-    return [(each, Setting.of(_bench(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
+def _settings(dataset: ShardDataset) -> list[tuple[Any, CrossPairFrames]]:
+    return [(each, CrossPairFrames.of(_context(dataset), each)) for each in choose_cross_pairs(_takes(dataset), CONFIG)]
 
 
 def test_the_truth_is_seen_in_the_portraits_crop(make_paired: MakePaired, take: Callable[..., Any]) -> None:
     dataset = make_paired(2, 2)
     for crossing, setting in _settings(dataset):
         person, motion = int(crossing.truth.identity[2:]), int(crossing.truth.motion[1:5])
-        film = take(person, motion, range(10))
+        clip = take(person, motion, range(10))
         own, _ = take(person, 1 - motion, range(10))
         stored = crop_affine(own, CropRule(), 48)  # of the portrait's clip
-        wanted = resize_points(to_crop(film[0], stored), SIZE / 48)
+        wanted = resize_points(to_crop(clip[0], stored), SIZE / 48)
         assert np.allclose(setting.truth.landmarks, wanted, atol=1e-3)
         affine = crop_affine(own, CropRule(), SIZE)
-        for ours, image in zip(setting.truth.images, film[1], strict=True):
+        for ours, image in zip(setting.truth.images, clip[1], strict=True):
             difference = np.abs(ours.astype(int) - crop(image, affine, SIZE))[setting.known]
-            assert difference.mean() < 12  # cut from a crop, not from the film: a little softer
+            assert difference.mean() < 12  # cut from a crop, not from the clip: a little softer
 
 
 def test_the_portrait_is_the_most_neutral_frame_that_the_driver_has_too(make_paired: MakePaired) -> None:
@@ -125,10 +131,10 @@ def test_what_the_truths_crop_does_not_hold_is_not_measured(make_paired: MakePai
     for crossing, setting in _settings(make_paired(2, 2)):
         portrait, truth = setting.portrait.affine, crossing.truth.affine
         for axis, line in ((0, setting.known.any(axis=0)), (1, setting.known.any(axis=1))):
-            # Middles of the 32 pixels across the portrait's crop, in the film; then the truth's first and last edge.
-            film = portrait[axis, 2] + portrait[0, 0] * ((np.arange(SIZE) + 0.5) * 48 / SIZE - 0.5)
+            # Middles of the 32 pixels across the portrait's crop, in the clip; then the truth's first and last edge.
+            clip = portrait[axis, 2] + portrait[0, 0] * ((np.arange(SIZE) + 0.5) * 48 / SIZE - 0.5)
             low, high = (truth[axis, 2] + truth[0, 0] * edge for edge in (-0.5, 47.5))
-            assert line.tolist() == ((film >= low) & (film <= high)).tolist()
+            assert line.tolist() == ((clip >= low) & (clip <= high)).tolist()
         assert setting.shared_area == pytest.approx(100 * setting.known.mean())
         assert 50 < setting.shared_area <= 100
         black = np.zeros_like(setting.truth.images)
@@ -151,7 +157,7 @@ def test_retargeted_landmarks_are_the_truths_and_raw_ones_are_the_drivers_face(m
 def test_raw_landmarks_keep_their_shape_and_lie_where_the_portrait_does(face: Callable[..., np.ndarray]) -> None:
     motion = np.stack([face(50, 60, 62), face(50, 64, 62, yaw=10.0)])
     own = face(25, 16, 17)
-    first, second = placed(motion, own, CropRule(), SIZE)
+    first, second = crop_like_portrait(motion, own, CropRule(), SIZE)
     assert np.allclose(first, own, atol=1e-3)  # the same face at half the size
     assert np.allclose(second - first, (motion[1] - motion[0]) / 2, atol=1e-3)
 
@@ -166,22 +172,22 @@ class _Echo:
         return np.broadcast_to(flat[:, None, None, None], (len(targets), SIZE, SIZE, 3)).copy()
 
 
-class _Judge(Judge):
+class _Networks(MetricNetworks):
     """Sees no faces; distances are of pixels."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
 
-    def look(self, frames: np.ndarray) -> Look:
-        return Look(np.zeros(len(frames), bool), np.zeros((len(frames), 68, 2)), np.zeros((len(frames), 128)))
+    def detect(self, frames: np.ndarray) -> DetectedFaces:
+        return DetectedFaces(np.zeros(len(frames), bool), np.zeros((len(frames), 68, 2)), np.zeros((len(frames), 128)))
 
-    def recognise(self, faces: Faces) -> np.ndarray:
+    def embed(self, faces: Faces) -> np.ndarray:
         return np.ones((len(faces), 128))
 
     def features(self, frames: np.ndarray) -> np.ndarray:
         return frames.reshape(len(frames), -1)[:, :2].astype(np.float32)
 
-    def distance(self, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def lpips(self, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return np.abs(frames.astype(float) - truth).mean(axis=(1, 2, 3))
 
 
@@ -190,14 +196,14 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
     config = ProtocolConfig("train", num_videos=1, num_frames=5, shots=(1, 4, 11))
     (crossing,) = choose_cross_pairs(_takes(dataset), config)
     methods = [StaticPortrait(), MeanFrame(), NearestFrame(), _Echo()]
-    result = evaluate_cross_pair(_bench(dataset, methods, _Judge(), config), crossing)
+    result = evaluate_cross_pair(_context(dataset, methods, _Networks(), config), crossing)
     names = [
         "true frame", "static portrait", "nearest frame", "echo", "echo, raw landmarks",
         "landmarks alone", "landmarks alone, raw landmarks",
     ]  # fmt: skip
     assert [(row.num_shots, row.method) for row in result.rows] == [(t, name) for t in (1, 4) for name in names]
     assert (result.name, result.driver, result.num_frames) == (
-        Setting.of(_bench(dataset, config=config), crossing).portrait.name,
+        CrossPairFrames.of(_context(dataset, config=config), crossing).portrait.name,
         crossing.driver.name,
         5,
     )
@@ -207,7 +213,7 @@ def test_rows_are_drawn_with_retargeted_and_with_raw_landmarks(make_paired: Make
     assert rows[1, "nearest frame"].values["lpips"] == rows[1, "static portrait"].values["lpips"]
     assert rows[4, "nearest frame"].values["lpips"] < rows[4, "static portrait"].values["lpips"]
     assert rows[1, "echo"].values["lpips"] != rows[1, "echo, raw landmarks"].values["lpips"]
-    setting = Setting.of(_bench(dataset, config=config), crossing)
+    setting = CrossPairFrames.of(_context(dataset, config=config), crossing)
     shown = setting.within(_Echo().draw(setting.shots, setting.raw))
     assert rows[1, "echo, raw landmarks"].values["psnr"] == pytest.approx(_psnr(shown, setting.truth.images))
     assert rows[1, "landmarks alone"].values["landmark_error"] < 3 < rows[1, names[-1]].values["landmark_error"]

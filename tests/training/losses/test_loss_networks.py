@@ -1,7 +1,7 @@
 import torch
 
 from training.config import LossWeights
-from training.losses.loss_networks import MOUTH_SIDE, LossNetworks, cut_out_mouths
+from training.losses.loss_networks import MOUTH_SIDE, LossNetworks, crop_mouths
 from training.losses.perceptual import PerceptualNetwork
 
 SIZE = 96
@@ -19,14 +19,14 @@ def test_a_mouth_is_cut_out_upright_and_enlarged() -> None:
     """Of lips from 30 to 60 the square is 1.6 times as wide, 48 pixels, so that pixels fall on pixels."""
     rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
     picture = torch.stack([rows, columns, rows])[None] / SIZE
-    mouth = cut_out_mouths(picture, _landmarks(30, 40, 60, 60))
+    mouth = crop_mouths(picture, _landmarks(30, 40, 60, 60))
     assert mouth.shape == (1, 3, MOUTH_SIDE, MOUTH_SIDE)
     torch.testing.assert_close(mouth, picture[:, :, 26:74, 21:69], atol=1e-5, rtol=0)
 
 
 def test_a_mouth_at_the_edge_of_a_picture_is_cut_out_too() -> None:
     picture = torch.rand(1, 3, SIZE, SIZE)
-    assert torch.isfinite(cut_out_mouths(picture, _landmarks(-10, 80, 40, 110))).all()
+    assert torch.isfinite(crop_mouths(picture, _landmarks(-10, 80, 40, 110))).all()
 
 
 def test_critics_see_what_the_losses_ask_for(random_perceptual: PerceptualNetwork) -> None:

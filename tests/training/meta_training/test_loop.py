@@ -11,7 +11,7 @@ from pipelines.faces.crop import CropRule
 from training.checkpoints.bundle import TrainingProvenance, load_bundle
 from training.config import TrainConfig
 from training.episodes.batch import Batch
-from training.episodes.source import open_data
+from training.episodes.source import open_dataset
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
@@ -68,7 +68,7 @@ def run(make_dataset: MakeDataset, tmp_path: Path) -> Callable[..., Recorder]:
         config: TrainConfig, *, stop_at: int | None = None, checkpoint: Path | None = None, name: str = "run"
     ) -> Recorder:
         recorder = Recorder(tmp_path / name, stop_at)
-        data = open_data(dataset.root, config)
+        data = open_dataset(dataset.root, config)
         train(config, data, recorder, SingleProcess(), CPU, checkpoint and str(checkpoint))
         return recorder
 
@@ -200,7 +200,7 @@ def test_a_notice_brings_a_checkpoint_that_is_in_its_place_before_the_next_step(
     config = tiny_train(num_steps=6, checkpoint_every=4, log_every=1)
     recorder = Recorder(tmp_path / "run")
     recorder.requests = {2: Request.CHECKPOINT}
-    train(config, open_data(make_dataset("ann/v1").root, config), recorder, SingleProcess(), CPU, None)
+    train(config, open_dataset(make_dataset("ann/v1").root, config), recorder, SingleProcess(), CPU, None)
     assert recorder.urgent == {2: True, 4: False, 6: True}
     assert list(recorder.logged) == [1, 2, 3, 4, 5, 6]
 
@@ -222,15 +222,15 @@ def test_a_data_set_that_does_not_fit_is_refused_by_name(
     root = make_dataset("ann/v1", num_frames=4).root
     config = tiny_train()
     with pytest.raises(ValueError, match=r"landmark detector mediapipe, the model wants dlib"):
-        open_data(root, dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib")))
+        open_dataset(root, dataclasses.replace(config, model=dataclasses.replace(config.model, detector="dlib")))
     with pytest.raises(ValueError, match="crop rule"):
-        open_data(root, dataclasses.replace(config, model=dataclasses.replace(config.model, crop=CropRule(1.5))))
+        open_dataset(root, dataclasses.replace(config, model=dataclasses.replace(config.model, crop=CropRule(1.5))))
     with pytest.raises(ValueError, match=r"none of the 1 training videos of .* has K \+ 1 = 5 frames"):
-        open_data(root, tiny_train(num_shots=4))
+        open_dataset(root, tiny_train(num_shots=4))
     with pytest.raises(ValueError, match=r"no dataset\.json"):
-        open_data(str(tmp_path), config)
+        open_dataset(str(tmp_path), config)
 
 
 def test_videos_with_too_few_frames_are_left_out(make_dataset: MakeDataset, tiny_train: MakeTrain) -> None:
-    data = open_data(make_dataset("ann/v1", "bob/v1", num_frames=3).root, tiny_train())
+    data = open_dataset(make_dataset("ann/v1", "bob/v1", num_frames=3).root, tiny_train())
     assert [video.video_id for video in data.videos] == ["ann/v1", "bob/v1"]

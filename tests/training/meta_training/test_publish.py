@@ -18,7 +18,7 @@ from training.meta_training.collectives import SingleProcess
 from training.meta_training.publish import publish
 from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows
-from training.tracking.journal import Journal
+from training.tracking.pending_records import PendingRecords
 from training.tracking.records import Files, Record, Registration
 from training.tracking.sender import Unreachable
 from training.tracking.target import Target
@@ -71,7 +71,7 @@ def test_the_newest_checkpoint_becomes_the_model_with_its_card(
     assert f"generator (G) {sizes:.2f} M" in card
     for name in FILES - {"README.md"}:
         assert hashlib.sha256(Path(out, name).read_bytes()).hexdigest() in card
-    records: list[Record] = Journal(str(tmp_path / "journal")).first()
+    records: list[Record] = PendingRecords(str(tmp_path / "journal")).first()
     files, registration = records[0], records[1]
     assert isinstance(files, Files)
     assert (files.folder, {*files.names}, files.names[-1]) == (out, FILES, MANIFEST)

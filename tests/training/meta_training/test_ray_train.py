@@ -84,7 +84,7 @@ def test_ctrl_c_waits_for_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Non
     seen: list[tuple[int, Mapping[str, float]]] = []
     with pytest.raises(KeyboardInterrupt):
         _interrupted(
-            lambda: ray_train._watch(trainer, Control(trainer), lambda *news: seen.append(news)), seen, pressed
+            lambda: ray_train._fit_in_thread(trainer, Control(trainer), lambda *news: seen.append(news)), seen, pressed
         )
     assert trainer.finished
 

@@ -5,7 +5,7 @@ import psutil
 import pytest
 import torch
 
-from training.meta_training.system_metrics import Load, describe
+from training.meta_training.system_metrics import SystemMetrics, describe
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def test_the_machine_is_said_in_words() -> None:
 
 
 def test_a_busy_processor_shows() -> None:
-    load = Load(CPU)
+    load = SystemMetrics(CPU)
     end = time.process_time() + 0.1
     while time.process_time() < end:
         pass
@@ -35,9 +35,9 @@ def test_a_busy_processor_shows() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_shows_its_memory_and_load() -> None:
     device = torch.device("cuda")
-    values = Load(device)()
+    values = SystemMetrics(device)()
     held = torch.zeros(256, 1_000_000, device=device)  # 1 GB
-    after = Load(device)()
+    after = SystemMetrics(device)()
     grown = after["system/gpu_0_memory_usage_megabytes"] - values["system/gpu_0_memory_usage_megabytes"]
     assert grown >= held.numel() * 4 / 1e6
     assert 0 <= after["system/gpu_0_utilization_percentage"] <= 100

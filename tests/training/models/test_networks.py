@@ -13,8 +13,9 @@ from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.layers import SelfAttention, num_parameters
 from training.presets import PRESETS, paper
+from training.warp.apply import WarpedShot, warp_with_field
+from training.warp.field import WarpField
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpedShot, WarpField, warp_at
 
 MakeModel = Callable[..., ModelConfig]
 _CPU = torch.device("cpu")
@@ -122,14 +123,14 @@ def test_the_score_is_v_times_row_plus_w0_plus_b(tiny_model: MakeModel) -> None:
     seen: list[Tensor] = []
     discriminator.blocks[-1].register_forward_hook(lambda module, args, out: seen.append(out))
     frame, image, rows = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32), torch.randn(2, 8)
-    verdict = discriminator(frame, image, rows)
+    output = discriminator(frame, image, rows)
     for number in range(2):
         vector = [max(float(channel.sum()), 0.0) for channel in seen[0][number]]
         weights = [float(row + w0) for row, w0 in zip(rows[number], discriminator.w0, strict=True)]
         by_hand = sum(v * w for v, w in zip(vector, weights, strict=True)) + 0.25
-        assert float(verdict.score[number]) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
+        assert float(output.score[number]) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
     # Two halvings and the last residual block; the attention between them is none.
-    assert [feature.shape[1:] for feature in verdict.features] == [(4, 16, 16), (8, 8, 8), (8, 8, 8)]
+    assert [feature.shape[1:] for feature in output.features] == [(4, 16, 16), (8, 8, 8), (8, 8, 8)]
     assert len(discriminator.blocks) == 4
 
 
@@ -176,7 +177,7 @@ def test_what_stands_still_is_shown_where_the_shot_has_it(tiny_model: MakeModel)
     generator = Generator(tiny_model(warp_prior=True))
     generator.motion.get_parameter("bias").copy_(torch.tensor([1e3, 0.0, 0.0]))  # still, further in x and in y
     shot = torch.rand(1, 3, 64, 64) * 2 - 1
-    warped = warp_at(_all_person(shot), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent() + 2 * 2 / 32))
+    warped = warp_with_field(_all_person(shot), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent() + 2 * 2 / 32))
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
     assert float((warped.frame[:, :3] - F.avg_pool2d(shot, 2)).abs().mean()) > 0.1
@@ -188,7 +189,9 @@ def test_what_stands_still_is_shown_where_the_shot_has_it(tiny_model: MakeModel)
 def test_the_network_moves_a_place_beyond_the_warp_by_a_tenth_of_the_crops_half_at_most(tiny_model: MakeModel) -> None:
     generator = Generator(tiny_model(warp_prior=True))
     generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, -1e3]))
-    warped = warp_at(_all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent()))
+    warped = warp_with_field(
+        _all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent())
+    )
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
     further = drawn.parts.field.spline[0]
@@ -202,7 +205,9 @@ def test_a_place_does_not_move_alone(tiny_model: MakeModel, monkeypatch: pytest.
     alone = torch.zeros(1, 3, 8, 8)
     alone[0, 1, 4, 4] = 1e3  # one place as far to the right as can be, which is 0.1 for all at once
     monkeypatch.setattr(generator.motion, "forward", lambda _: alone)
-    warped = warp_at(_all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent()))
+    warped = warp_with_field(
+        _all_person(torch.rand(1, 3, 64, 64)), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent())
+    )
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     assert drawn.parts is not None
     further = drawn.parts.field.spline[0, :, :, 0]
@@ -215,7 +220,7 @@ def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: 
     """A slope a pixel too far left: the gradient says to look further left."""
     generator = Generator(tiny_model(warp_prior=True))
     slope = (torch.arange(64) / 64).expand(1, 3, 64, 64)
-    warped = warp_at(_all_person(slope), torch.zeros(1, 3, 32, 32), WarpField.smooth(_unbent()))
+    warped = warp_with_field(_all_person(slope), torch.zeros(1, 3, 32, 32), WarpField.spline_only(_unbent()))
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     F.l1_loss(drawn.frame, warped.frame[:, :3] - 1 / 32).backward()
     gradient = generator.motion.get_parameter("bias").grad
@@ -270,7 +275,7 @@ def test_what_is_behind_the_person_does_not_move_with_the_network_either(tiny_mo
     generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, 0.0]))  # as far to the right as can be
     shot, person = torch.rand(1, 3, 64, 64) * 1.9 - 0.95, torch.zeros(1, 64, 64)
     person[:, :, :32] = 1
-    warped = warp_at(make_shot(shot, person), torch.rand(1, 3, 32, 32), WarpField.smooth(_unbent()))
+    warped = warp_with_field(make_shot(shot, person), torch.rand(1, 3, 32, 32), WarpField.spline_only(_unbent()))
     drawn = generator(warped.landmark_image, generator.adain_values(torch.rand(1, 8)), warped)
     small = F.avg_pool2d(shot, 2)
     # A tenth of a half are 1.6 of 32 pixels; the outline is as soft.

@@ -16,7 +16,7 @@ from training.tracking.records import (
     Text,
     decode,
     encode,
-    sample,
+    sample_picture,
 )
 
 ALL: list[Record] = [
@@ -52,6 +52,6 @@ def test_what_is_no_record_is_refused_by_name(data: bytes) -> None:
 
 def test_a_sample_is_a_png_named_by_its_step() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    record = sample(31, image)
+    record = sample_picture(31, image)
     assert record.file == "samples/step-0000031.png"
     assert np.array_equal(np.asarray(record.image()), image)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
-from training.tracking.journal import Journal
+from training.tracking.pending_records import PendingRecords
 from training.tracking.records import Metrics, Record, Tags, Text
 from training.tracking.sender import Refused, Sender, Unreachable
 
@@ -67,7 +67,7 @@ def wait_until(condition: object) -> None:
 
 def test_records_arrive_in_order_and_leave_nothing_behind(tmp_path: Path) -> None:
     log = Log()
-    sender = Sender(Journal(str(tmp_path / "journal")), log.connect)
+    sender = Sender(PendingRecords(str(tmp_path / "journal")), log.connect)
     names = [str(number) for number in range(20)]
     for name in names:
         sender.put(tag(name))
@@ -78,11 +78,11 @@ def test_records_arrive_in_order_and_leave_nothing_behind(tmp_path: Path) -> Non
 
 def test_neighbouring_metrics_go_together_up_to_a_thousand_points(tmp_path: Path) -> None:
     log = Log(up=False)
-    sender = Sender(Journal(str(tmp_path)), log.connect, retry_seconds=0.0)
+    sender = Sender(PendingRecords(str(tmp_path)), log.connect, retry_seconds=0.0)
     metrics = [Metrics(step, {f"m{i}": 1.0 for i in range(40)}, step) for step in range(30)]
     for record in (*metrics, tag("between"), metrics[0]):
         sender.put(record)
-    wait_until(lambda: sender.away)
+    wait_until(lambda: sender.outage)
     log.up = True
     assert sender.close() == 0
     assert [len(batch) for batch in log.got] == [25, 5, 1, 1]
@@ -92,14 +92,14 @@ def test_neighbouring_metrics_go_together_up_to_a_thousand_points(tmp_path: Path
 def test_67_a_log_that_is_away_gets_all_of_it_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = Log(up=False)
     with caplog.at_level(logging.WARNING, "training.tracking.sender"):
-        sender = Sender(Journal(str(tmp_path)), log.connect, retry_seconds=0.01)
+        sender = Sender(PendingRecords(str(tmp_path)), log.connect, retry_seconds=0.01)
         sender.put(tag("a"))
         wait_until(lambda: log.contacts >= 2)
         log.up = True
-        wait_until(lambda: log.got and not sender.away)
+        wait_until(lambda: log.got and not sender.outage)
         log.up = False
         sender.put(tag("b"))
-        wait_until(lambda: sender.away)
+        wait_until(lambda: sender.outage)
         log.up = True
         sender.put(tag("c"))
         assert sender.close() == 0
@@ -116,7 +116,7 @@ def test_67_a_log_that_is_away_gets_all_of_it_later(tmp_path: Path, caplog: pyte
 def test_67_putting_a_record_does_not_wait_for_a_log_that_hangs(tmp_path: Path) -> None:
     log = Log()
     log.hold.clear()
-    sender = Sender(Journal(str(tmp_path)), log.connect)
+    sender = Sender(PendingRecords(str(tmp_path)), log.connect)
     for number in range(100):
         sender.put(tag(str(number)))  # it would hang here
     assert sender.close(patience_seconds=0.05) == 100  # nor does the end wait for ever
@@ -126,13 +126,13 @@ def test_67_putting_a_record_does_not_wait_for_a_log_that_hangs(tmp_path: Path) 
 
 def test_67_what_is_left_at_the_end_is_sent_by_the_next_start(tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}"
-    first = Sender(Journal(url), Log(up=False).connect)
+    first = Sender(PendingRecords(url), Log(up=False).connect)
     first.put(tag("a"))
     first.put(tag("b"))
     assert first.close() == 2
-    assert first.away == "nobody listens"
+    assert first.outage == "nobody listens"
     log = Log()
-    second = Sender(Journal(url), log.connect)
+    second = Sender(PendingRecords(url), log.connect)
     second.put(tag("c"))
     assert second.close() == 0
     assert log.flat == [tag("a"), tag("b"), tag("c")]
@@ -140,9 +140,9 @@ def test_67_what_is_left_at_the_end_is_sent_by_the_next_start(tmp_path: Path) ->
 
 def test_a_log_that_is_away_is_not_asked_at_every_record(tmp_path: Path) -> None:
     log = Log(up=False)
-    sender = Sender(Journal(str(tmp_path)), log.connect, retry_seconds=60.0)
+    sender = Sender(PendingRecords(str(tmp_path)), log.connect, retry_seconds=60.0)
     sender.put(tag("a"))
-    wait_until(lambda: sender.away)
+    wait_until(lambda: sender.outage)
     for name in "bc":
         sender.put(tag(name))
         time.sleep(0.02)
@@ -154,7 +154,7 @@ def test_a_log_that_is_away_is_not_asked_at_every_record(tmp_path: Path) -> None
 def test_a_record_that_is_refused_is_set_aside_and_blocks_nothing(tmp_path: Path) -> None:
     log = Log()
     log.refused = [Text("x", "long")]
-    sender = Sender(Journal(str(tmp_path)), log.connect)
+    sender = Sender(PendingRecords(str(tmp_path)), log.connect)
     for record in (tag("a"), Text("x", "long"), tag("b")):
         sender.put(record)
     assert sender.close() == 0
@@ -165,11 +165,11 @@ def test_a_record_that_is_refused_is_set_aside_and_blocks_nothing(tmp_path: Path
 
 
 def test_a_damaged_segment_is_set_aside_and_blocks_nothing(tmp_path: Path) -> None:
-    Journal(str(tmp_path)).add([tag("a")])
+    PendingRecords(str(tmp_path)).add([tag("a")])
     (segment,) = tmp_path.iterdir()
     segment.write_text("{")
     log = Log()
-    sender = Sender(Journal(str(tmp_path)), log.connect)
+    sender = Sender(PendingRecords(str(tmp_path)), log.connect)
     sender.put(tag("b"))
     assert sender.close() == 0
     assert log.flat == [tag("b")]
@@ -178,7 +178,7 @@ def test_a_damaged_segment_is_set_aside_and_blocks_nothing(tmp_path: Path) -> No
 
 def test_a_journal_that_takes_nothing_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk beside a log that is there; then beside one that is away."""
-    journal = Journal(str(tmp_path))
+    journal = PendingRecords(str(tmp_path))
 
     def full(records: Sequence[Record]) -> None:
         raise OSError(28, "No space left on device", "journal")
@@ -187,7 +187,7 @@ def test_a_journal_that_takes_nothing_loses_nothing(tmp_path: Path, monkeypatch:
     log = Log(up=False)
     sender = Sender(journal, log.connect, retry_seconds=0.0)
     sender.put(tag("a"))
-    wait_until(lambda: sender.away)
+    wait_until(lambda: sender.outage)
     log.up = True
     sender.put(tag("b"))
     assert sender.close() == 0

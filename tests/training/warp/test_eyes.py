@@ -6,9 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.warp.apply import warp_person
+from training.warp.control_points import control_points
 from training.warp.eyes import Gaze
+from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import make_shot
-from training.warp.warp import WarpField, control_points, warp, warp_field, warp_person
+from training.warp.spline import warp
 
 SIZE = 256
 WIDTH, HEIGHT = 40, 14  # pixels of the eyes

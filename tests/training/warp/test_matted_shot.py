@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.warp.matted_shot import behind, make_shot
+from training.warp.matted_shot import make_shot, uncovered_background
 
 SIZE = 64
 
@@ -47,7 +47,7 @@ def test_pictures_of_any_size_are_filled() -> None:
 
 def test_around_a_person_who_did_not_move_the_picture_stands() -> None:
     matte, picture = _person(24, 40), torch.rand(1, 3, SIZE, SIZE)
-    seen = behind(make_shot(picture, matte), matte[:, None])
+    seen = uncovered_background(make_shot(picture, matte), matte[:, None])
     outside = matte.expand(3, -1, -1)[None] == 0
     assert torch.equal(seen[outside], picture[outside])
 
@@ -58,7 +58,7 @@ def test_nothing_of_a_person_who_moved_stays_behind() -> None:
     picture[..., 23:41] = 0.9
     matte = _person(24, 40)
     shot, nobody = make_shot(picture, matte), torch.zeros(1, 1, SIZE, SIZE)
-    seen = behind(shot, nobody)
+    seen = uncovered_background(shot, nobody)
     assert float(seen[..., 24:40].max()) < -0.2
     assert float(seen.max()) < 0.2
 
@@ -73,7 +73,7 @@ def test_what_is_uncovered_has_the_grain_beside_it(person: tuple[int, int], behi
     chequers = (0.2 * ((rows + columns) % 2) - 0.1).expand(1, 3, SIZE, SIZE)
     matte = _person(*person)
     picture = torch.where(matte[:, None] > 0, 0.9, chequers - 0.5)
-    uncovered = behind(make_shot(picture, matte), torch.zeros(1, 1, SIZE, SIZE))[0, 0, :, behind_it]
+    uncovered = uncovered_background(make_shot(picture, matte), torch.zeros(1, 1, SIZE, SIZE))[0, 0, :, behind_it]
     assert abs(float(uncovered.mean()) + 0.5) < 0.02
     assert 0.06 < float(uncovered.std()) < 0.12
 
@@ -83,5 +83,5 @@ def test_edges_are_not_taken_for_grain() -> None:
     matte, picture = _person(24, 40), torch.full((1, 3, SIZE, SIZE), -0.5)
     picture += 0.02 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
     picture[..., 16:18] = 0.9
-    seen = behind(make_shot(picture, matte), torch.zeros(1, 1, SIZE, SIZE))
+    seen = uncovered_background(make_shot(picture, matte), torch.zeros(1, 1, SIZE, SIZE))
     assert float(seen[..., 26:38].max()) < 0

@@ -7,9 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.warp.apply import warp_person
+from training.warp.control_points import control_points
+from training.warp.field import find_openings, warp_field
 from training.warp.matted_shot import make_shot
-from training.warp.openings import in_order, settled_landmarks, settled_places
-from training.warp.warp import control_points, find_openings, identity_grid, warp, warp_field, warp_person
+from training.warp.openings import landmarks_at_source_openness, pixels_at_source_openness, uncross_edges
+from training.warp.spline import identity_grid, warp
 
 SIZE = 128
 RIGHT_EYE = ((37, 41), (38, 40))
@@ -73,15 +76,15 @@ def test_between_equal_openings_nothing_moves(wide_open: np.ndarray) -> None:
     face = _tensor(wide_open)
     openings = find_openings(face, face)
     places = identity_grid(SIZE, torch.device("cpu"))
-    assert torch.equal(settled_places(places, 1.0, openings)[0], places)
-    assert torch.equal(settled_landmarks(face, openings), face)
+    assert torch.equal(pixels_at_source_openness(places, 1.0, openings)[0], places)
+    assert torch.equal(landmarks_at_source_openness(face, openings), face)
 
 
 def test_landmarks_are_settled_where_the_source_has_them(wide_open: np.ndarray) -> None:
     """The corners of all openings are where they were, so that is the source's own places."""
     shut = _moved(_moved(wide_open, LIDS, 0.5), LIPS, 0.5)
     source, target = _tensor(wide_open), _tensor(shut)
-    settled = settled_landmarks(target, find_openings(source, target))
+    settled = landmarks_at_source_openness(target, find_openings(source, target))
     torch.testing.assert_close(settled, source, atol=0.2 * 2 / SIZE, rtol=0)  # pixels: an eye's corners slope a little
 
 
@@ -96,10 +99,10 @@ def test_an_open_eye_shuts(gap: float, wide_open: np.ndarray) -> None:
 
 
 def test_lids_that_are_found_crossed_are_shut_ones(wide_open: np.ndarray) -> None:
-    ordered = in_order(_tensor(_moved(wide_open, LIDS, -2.0)))
+    ordered = uncross_edges(_tensor(_moved(wide_open, LIDS, -2.0)))
     touching = _tensor(_moved(wide_open, LIDS, 0.0))
     torch.testing.assert_close(ordered, touching, atol=0.1 * 2 / SIZE, rtol=0)
-    assert torch.equal(in_order(_tensor(wide_open)), _tensor(wide_open))
+    assert torch.equal(uncross_edges(_tensor(wide_open)), _tensor(wide_open))
     for upper, lower in LIDS:
         assert float(ordered[0, upper, 1]) < float(ordered[0, lower, 1])
 
@@ -243,7 +246,7 @@ def test_no_place_of_an_opening_passes_another() -> None:
     random = torch.Generator().manual_seed(0)
     places = identity_grid(48, torch.device("cpu"))
     for _ in range(20):
-        source, target = (in_order(torch.rand(3, 68, 2, generator=random) * 2 - 1) for _ in range(2))
+        source, target = (uncross_edges(torch.rand(3, 68, 2, generator=random) * 2 - 1) for _ in range(2))
         for opening in find_openings(source, target):
             asked = places.reshape(1, -1, 2).expand(3, -1, -1)
             shift = opening.shift(asked)
@@ -265,7 +268,7 @@ def test_nothing_moves_outside_the_block_that_is_computed(extent: float, wide_op
     everywhere = places.reshape(1, -1, 2)
     expected = everywhere + sum(opening.shift(everywhere) for opening in openings)
     torch.testing.assert_close(
-        settled_places(places, extent, openings), expected.view(1, SIZE, SIZE, 2), atol=1e-6, rtol=0
+        pixels_at_source_openness(places, extent, openings), expected.view(1, SIZE, SIZE, 2), atol=1e-6, rtol=0
     )
     assert float((expected - everywhere).abs().max()) > 0.01
 
@@ -274,4 +277,4 @@ def test_a_face_outside_the_picture_is_no_matter(wide_open: np.ndarray) -> None:
     far = wide_open + np.array([3 * SIZE, -2 * SIZE])
     source, target = _tensor(far), _tensor(_moved(far, LIDS, 0.0))
     places = identity_grid(SIZE, torch.device("cpu"))
-    assert torch.equal(settled_places(places, 1.0, find_openings(source, target))[0], places)
+    assert torch.equal(pixels_at_source_openness(places, 1.0, find_openings(source, target))[0], places)

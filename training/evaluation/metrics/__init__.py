@@ -1,1 +1,1 @@
-"""Image, identity and motion metrics."""
+"""Image, identity and motion metrics, and the networks that they use."""

@@ -1,4 +1,4 @@
-"""Faces found in pictures that a method drew."""
+"""Frames of a video with their landmarks."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from training.images import resize_points, resize_square
 
 @dataclass(frozen=True)
 class Faces:
-    """Frames of one video: RGB 0..255, and their true landmarks in pixels."""
+    """Frames of one video (RGB 0..255) and their true landmarks (pixels)."""
 
     images: UInt8[np.ndarray, "frames size size 3"]
     landmarks: Float[np.ndarray, "frames 68 2"]
@@ -26,7 +26,7 @@ class Faces:
         return int(self.images.shape[1])
 
     def resized(self, size: int) -> "Faces":
-        """The same with pictures of `size` pixels."""
+        """Resize frames and landmarks to `size` pixels."""
         if size == self.size:
             return self
         images = np.stack([resize_square(image, size) for image in self.images])

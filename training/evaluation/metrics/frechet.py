@@ -1,7 +1,7 @@
-"""The Fréchet distance of two sets of pictures, as Gaussians of a classifier's features (Heusel et al., 1706.08500).
+"""The Fréchet distance between two sets of frames, as Gaussians of a classifier's features (Heusel et al., 1706.08500).
 
-With the Inception network of the first implementation it is the FID. That network's weights are in no registry, so by
-default VGG16's features are compared: a measure of its own, comparable within one report and with no published number.
+With the original Inception network it is the FID. No package registry has that network's weights, so the default is
+VGG16's features, whose distances are comparable within one report but not with published numbers.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ VGG16_DISTANCE = "Fréchet distance, VGG16 features"
 
 
 class Features(Protocol):
-    """Frames in [-1, 1] -> one vector each."""
+    """Maps frames in [-1, 1] to one feature vector each."""
 
     def __call__(self, frames: Float[Tensor, "batch 3 h w"], /) -> Float[Tensor, "batch features"]: ...
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """What is compared, under the name that the report gives the distance."""
+    """A feature extractor, and the name of its distance in reports."""
 
     name: str
     extract: Features
@@ -36,7 +36,7 @@ class FeatureNetwork:
 
 
 class _VggFeatures(nn.Module):
-    """The mean over the picture of relu5_1: 512 numbers, in ImageNet's units."""
+    """The spatial mean of relu5_1: 512 features, without the content loss's scale."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class _VggFeatures(nn.Module):
 
 
 def feature_network(fid_weights: str | None, device: torch.device) -> FeatureNetwork:
-    """Inception where its weights are given, else VGG16.
+    """Return Inception if its weights are given, else VGG16.
 
     Raises:
-        FileNotFoundError, ValueError: the weights are not there, or another network's.
+        FileNotFoundError, ValueError: the weights do not exist, or belong to another network.
     """
     if fid_weights is None:
         return FeatureNetwork(VGG16_DISTANCE, _VggFeatures().eval().to(device))
@@ -60,34 +60,34 @@ def feature_network(fid_weights: str | None, device: torch.device) -> FeatureNet
 
 
 def frechet_distance(ours: Float[np.ndarray, "ours features"], true: Float[np.ndarray, "true features"]) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), at least 0; lower is better.
+    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), at least 0; lower is better.
 
-    With fewer samples than features the covariances are of low rank and the distance comes out too large: compare
-    values of equal numbers of samples only.
+    With fewer samples than features the covariances have low rank and the distance is biased upwards: compare only
+    distances of equal numbers of samples.
 
     Raises:
-        ValueError: a set has fewer than two samples: it has no covariance.
+        ValueError: a set has fewer than two samples and so no covariance.
     """
     if min(len(ours), len(true)) < 2:
         raise ValueError(f"a Fréchet distance needs two samples of each, got {len(ours)} and {len(true)}")
     means = [features.mean(axis=0, dtype=np.float64) for features in (ours, true)]
-    # tr (C1 C2)^(1/2) is the sum of singular values of X1 X2^T for centred samples: no root of a matrix that rounding
-    # has made indefinite, and small where there are fewer samples than features.
+    # tr (C1 C2)^(1/2) is the sum of the singular values of X1 X2^T for centred samples X. This avoids the root of a
+    # matrix that rounding has made indefinite, and is cheap with fewer samples than features.
     centred = [
         (features - mean) / np.sqrt(len(features) - 1) for features, mean in zip((ours, true), means, strict=True)
     ]
-    spread = sum(float(np.square(samples).sum()) for samples in centred)
-    shared = float(np.linalg.svd(_cross(centred[0], centred[1]), compute_uv=False).sum())
-    return max(float(np.square(means[0] - means[1]).sum()) + spread - 2 * shared, 0.0)
+    traces = sum(float(np.square(samples).sum()) for samples in centred)
+    root_trace = float(np.linalg.svd(_cross(centred[0], centred[1]), compute_uv=False).sum())
+    return max(float(np.square(means[0] - means[1]).sum()) + traces - 2 * root_trace, 0.0)
 
 
 def _cross(
     ours: Float[np.ndarray, "ours features"], true: Float[np.ndarray, "true features"]
 ) -> Float[np.ndarray, "_rows _columns"]:
-    """A matrix with the singular values of X1 X2^T, of at most as many rows and columns as there are features."""
+    """Return a matrix with the singular values of X1 X2^T, with at most as many rows and columns as features."""
     return np.asarray(_small(ours) @ _small(true).T)
 
 
 def _small(samples: Float[np.ndarray, "samples features"]) -> Float[np.ndarray, "_rows features"]:
-    """X, or where it is taller than wide the R of its QR: X^T X = R^T R."""
+    """Return X or, if it has more rows than columns, R of its QR decomposition: X^T X = R^T R."""
     return samples if len(samples) <= samples.shape[1] else np.asarray(np.linalg.qr(samples, mode="r"))

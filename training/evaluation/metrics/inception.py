@@ -1,8 +1,8 @@
-"""The Inception network of the FID: Inception-v3 (arXiv 1512.00567) as TensorFlow's file of 2015-12-05 has it.
+"""The Inception network of the FID: Inception-v3 (arXiv 1512.00567) as in TensorFlow's file of 2015-12-05.
 
-Modules bear the names of the weights' well-known PyTorch port (`pt_inception-2015-12-05-6726825d.pth`), so that its
-file loads as it is. Three things differ from other Inceptions: average pools do not count the padding, the last block
-pools by maximum, and the classifier has 1,008 classes.
+Modules are named as in the weights' common PyTorch port (`pt_inception-2015-12-05-6726825d.pth`), so that its file
+loads unchanged. There are three differences from other versions of Inception-v3: average pooling does not count the
+padding, the last block uses max pooling, and the classifier has 1,008 classes.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pipelines import storage
 NUM_FEATURES = 2048
 _SIDE = 299
 _Kernel = int | tuple[int, int]
-# What torch and safetensors raise when a file is another thing than they expect.
+# Exceptions of torch and safetensors for files that are no weights of this network.
 _NOT_WEIGHTS = (
     SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
 )  # fmt: skip
@@ -44,7 +44,7 @@ def _average(x: Tensor) -> Tensor:
 
 
 class _MixedA(nn.Module):
-    """35 x 35."""
+    """Block at 35 x 35."""
 
     def __init__(self, inputs: int, pooled: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _MixedA(nn.Module):
 
 
 class _MixedB(nn.Module):
-    """35 x 35 to 17 x 17."""
+    """Block from 35 x 35 to 17 x 17."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _MixedB(nn.Module):
 
 
 class _MixedC(nn.Module):
-    """17 x 17, with kernels of 1 x 7 and 7 x 1."""
+    """Block at 17 x 17, with kernels of 1 x 7 and 7 x 1."""
 
     def __init__(self, inputs: int, inner: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _MixedC(nn.Module):
 
 
 class _MixedD(nn.Module):
-    """17 x 17 to 8 x 8."""
+    """Block from 17 x 17 to 8 x 8."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _MixedD(nn.Module):
 
 
 class _MixedE(nn.Module):
-    """8 x 8; the last one pools by maximum."""
+    """Block at 8 x 8; the last one uses max pooling."""
 
     def __init__(self, inputs: int, *, is_last: bool) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class _MixedE(nn.Module):
 
 
 class Inception(nn.Module):
-    """Frames in [-1, 1], enlarged to 299 x 299 -> the 2,048 numbers of the last average pool."""
+    """Maps frames in [-1, 1], resized to 299 x 299, to the 2,048 features of the last average pooling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Inception(nn.Module):
         self.Mixed_7a = _MixedD(768)
         self.Mixed_7b = _MixedE(1280, is_last=False)
         self.Mixed_7c = _MixedE(2048, is_last=True)
-        self.fc = nn.Linear(NUM_FEATURES, 1008)  # not used, but in the file
+        self.fc = nn.Linear(NUM_FEATURES, 1008)  # unused, but part of the file
         self.requires_grad_(False)
 
     def forward(self, frames: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 2048"]:
@@ -178,14 +178,14 @@ class Inception(nn.Module):
 
 
 def load_inception(path: str) -> tuple[Inception, str]:
-    """The network with the weights of a .pth or .safetensors file, and the file's sha256.
+    """Load weights from a .pth or .safetensors file; return the network and the file's sha256.
 
     Args:
-        path: path or URL. A .pth is read without running anything that it holds.
+        path: path or URL. A .pth is read by torch's restricted unpickler, which runs no code.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no state dict, or another network's.
+        ValueError: it holds no state dict, or one of another network.
     """
     if not storage.exists(path):
         raise FileNotFoundError(f"{path} does not exist")
@@ -197,15 +197,7 @@ def load_inception(path: str) -> tuple[Inception, str]:
         else:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         network.load_state_dict(state)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except _NOT_WEIGHTS as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} holds no weights of the FID's Inception network: {reason}") from None
     return network.eval(), hashlib.sha256(data).hexdigest()

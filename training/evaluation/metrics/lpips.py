@@ -1,4 +1,4 @@
-"""LPIPS, the perceptual distance of Zhang et al. (arXiv 1801.03924), version 0.1 of its authors' weights."""
+"""LPIPS, the perceptual distance of Zhang et al. (arXiv 1801.03924), with version 0.1 of the authors' weights."""
 
 from typing import Literal
 
@@ -14,11 +14,12 @@ from training.losses.perceptual_weights import read_numpy_pickle
 
 Backbone = Literal["alexnet", "vgg16"]
 
-# The authors' own normalisation of [-1, 1]; it is ImageNet's mean and deviation, moved to that range.
+# The authors' normalisation of inputs in [-1, 1]: ImageNet's mean and standard deviation in that range.
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _EPS = 1e-10
-# (out, kernel, stride, padding) convolves and rectifies, an int max-pools by that window and stride 2, "tap" compares.
+# (out, kernel, stride, padding) is a convolution and ReLU, an int a max-pooling of that window and stride 2, "tap"
+# compares activations.
 _Step = tuple[int, int, int, int] | int | Literal["tap"]
 _ALEXNET: tuple[_Step, ...] = (
     (64, 11, 4, 2), "tap", 3, (192, 5, 1, 2), "tap", 3,
@@ -35,9 +36,9 @@ _STEPS: dict[Backbone, tuple[_Step, ...]] = {"alexnet": _ALEXNET, "vgg16": _VGG1
 
 
 class Lpips(nn.Module):
-    """The distance of pairs of pictures in [-1, 1]: 0 for equal ones, about 0.7 for unlike ones; lower is better.
+    """Distance between pairs of frames in [-1, 1]: 0 for equal frames, about 0.7 for unrelated ones; lower is better.
 
-    Unlike the perceptual network of the content loss, VGG16 is compared after the last convolution of each stage.
+    Unlike in the content loss, VGG16's activations are compared after the last convolution of each stage.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -80,12 +81,12 @@ class Lpips(nn.Module):
 
 
 def _unit(x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
-    """Every place's activations at length one."""
+    """Normalise the activations at each position to length one."""
     return x / (x.square().sum(dim=1, keepdim=True).sqrt() + _EPS)
 
 
 def load_lpips(backbone: Backbone) -> Lpips:
-    """The network with its ImageNet weights and its authors' heads, fetched on first use."""
+    """Load the network with ImageNet weights and the authors' heads, which are downloaded on first use."""
     network = Lpips(backbone)
     tree = read_numpy_pickle(assets.fetch(f"lpips_{backbone}").read_bytes())
     # {"VGG16_0": {"Conv_0": {"kernel": (h, w, in, out), "bias": (out,)}, …}, "NetLinLayer_0": …}
@@ -106,6 +107,6 @@ def lpips(
     truth: UInt8[np.ndarray, "batch h w 3"],
     device: torch.device,
 ) -> Float64[np.ndarray, "batch"]:
-    """The distance of pictures of 0..255, pair by pair. `network` lies on `device`."""
+    """Return the distance of each pair of frames in 0..255. `network` must be on `device`."""
     values: np.ndarray = network(to_tensor(frames, device), to_tensor(truth, device)).double().cpu().numpy()
     return values

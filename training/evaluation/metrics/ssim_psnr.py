@@ -1,4 +1,4 @@
-"""How near a drawn frame is to the true one, pixel by pixel: SSIM, PSNR, and the sharpness of the mouth."""
+"""Pixelwise metrics of a generated frame against the true one: SSIM, PSNR, and the sharpness of the mouth."""
 
 import math
 
@@ -15,18 +15,18 @@ _PEAK = 255.0
 # Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004, section III-C.
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
-_MOUTH_MARGIN = 0.2  # of the mouth's width, around the lips: their outline belongs to what is sharp or not
+_MOUTH_MARGIN = 0.2  # margin of the mouth's box, in widths of the mouth, so that it contains the lips' outline
 
 
 def ssim(
     frames: UInt8[np.ndarray, "batch h w 3"], truth: UInt8[np.ndarray, "batch h w 3"], device: torch.device
 ) -> Float64[np.ndarray, "batch"]:
-    """Structural similarity in [-1, 1], 1 for equal pictures; higher is better.
+    """Return the structural similarity in [-1, 1], 1 for equal frames; higher is better.
 
-    The mean over the three channels, each with an 11 x 11 Gaussian window (sigma 1.5) where it lies in the picture.
+    The mean over the three channels, with an 11 x 11 Gaussian window (sigma 1.5) that stays within the frame.
 
     Raises:
-        ValueError: the pictures are smaller than the window.
+        ValueError: the frames are smaller than the window.
     """
     if min(frames.shape[1:3]) < _WINDOW:
         raise ValueError(f"SSIM needs pictures of {_WINDOW} px, got {frames.shape[2]}x{frames.shape[1]}")
@@ -42,7 +42,7 @@ def ssim(
 
 
 def _planes(pictures: UInt8[np.ndarray, "batch h w 3"], device: torch.device) -> Float[Tensor, "batch 3 h w"]:
-    # Variances are small differences of large squares: float32 would lose the last digits of a flat background.
+    # In float64: variances are small differences of large squares, inaccurate in float32 for a flat background.
     return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).double()
 
 
@@ -57,7 +57,7 @@ def _blurred(planes: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 
 def psnr(
     frames: UInt8[np.ndarray, "batch h w 3"], truth: UInt8[np.ndarray, "batch h w 3"]
 ) -> Float64[np.ndarray, "batch"]:
-    """Peak signal to noise ratio in dB over all channels; higher is better, and equal pictures have infinity."""
+    """Return the peak signal-to-noise ratio in dB over all channels; higher is better, infinite for equal frames."""
     error = np.square(frames.astype(np.float64) - truth).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
         return np.asarray(10 * np.log10(_PEAK**2 / error))
@@ -66,10 +66,10 @@ def psnr(
 def mouth_detail(
     frames: UInt8[np.ndarray, "batch h w 3"], landmarks: Float[np.ndarray, "batch 68 2"]
 ) -> Float64[np.ndarray, "batch"]:
-    """Variance of the Laplacian of the grey values (0..255) in the mouth's box, per frame.
+    """Return the variance of the Laplacian of grey values (0..255) in the mouth's box, per frame.
 
     Args:
-        landmarks: the true ones (pixels): the place where the mouth has to be, whatever was drawn.
+        landmarks: the true ones (pixels), where the mouth should be.
     """
     return np.array([_detail(frame, points) for frame, points in zip(frames, landmarks, strict=True)], np.float64)
 
@@ -80,6 +80,6 @@ def _detail(frame: UInt8[np.ndarray, "h w 3"], landmarks: Float[np.ndarray, "68 
     left, top = (max(math.floor(float(low) - margin), 0) for low in lips.min(axis=0))
     right, bottom = (math.ceil(float(high) + margin) + 1 for high in lips.max(axis=0))
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    # Of the whole picture first: at the border of a cut-out the Laplacian would see a mirror image.
+    # Filter the whole frame, not the box, whose border OpenCV would mirror.
     laplacian = cv2.Laplacian(grey, cv2.CV_32F)[top:bottom, left:right]
     return float(laplacian.var()) if laplacian.size else 0.0

@@ -65,7 +65,7 @@ def test_distance_with_the_real_weights_is_numpys(astronaut: np.ndarray) -> None
 
 
 def _in_numpy(frame: np.ndarray, truth: np.ndarray) -> float:
-    """AlexNet in the carrier's own layout (height, width, in, out), in double precision."""
+    """AlexNet in the package's layout (height, width, in, out), in double precision."""
     tree = read_numpy_pickle(assets.fetch("lpips_alexnet").read_bytes())
     total = 0.0
     activations = [(picture / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225] for picture in (frame, truth)]

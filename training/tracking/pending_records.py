@@ -1,4 +1,4 @@
-"""Records on disk until the log has taken them: a folder of small files, in order, below the run's own folder."""
+"""Records not yet accepted by MLflow: an ordered queue of small files in the run's folder."""
 
 import contextlib
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pipelines import storage
 from training.tracking.records import Record, decode, encode
 
-_SEGMENT_BYTES = 256 * 1024  # an object is written whole: this bounds what one more record costs
+_SEGMENT_BYTES = 256 * 1024  # a segment is rewritten for each record added: this bounds the cost
 _SUFFIX = ".jsonl"
 _REFUSED = "refused"
 
 
-class Journal:
-    """Records in the order they were added, on any storage. One process at a time.
+class PendingRecords:
+    """A first-in, first-out queue of records on any storage, for one process at a time.
 
-    Each segment is written whole and atomically: a kill leaves the old segment or the new one.
+    Segments are written whole and atomically: a killed process leaves the old segment or the new one.
     """
 
     def __init__(self, url: str) -> None:
@@ -23,23 +23,23 @@ class Journal:
         self._segments = [name for name in files if storage.parent(name) == url.rstrip("/")]
         self._next = 1 + max((_number(name) for name in files), default=0)
         self._tail: list[Record] = []
-        """What the last segment holds, if this object began it."""
+        """Content of the last segment, if this object created it."""
         self._tail_bytes = 0
 
     def add(self, records: Sequence[Record]) -> None:
-        """Keep records. Raises OSError when the storage refuses."""
+        """Append records. Raises OSError if writing fails."""
         size = len(encode(records))
-        joins = bool(self._tail) and self._tail_bytes + size <= _SEGMENT_BYTES
-        segment = self._segments[-1] if joins else storage.join(self.url, f"{self._next:09d}{_SUFFIX}")
-        tail = [*self._tail, *records] if joins else [*records]
+        fits = bool(self._tail) and self._tail_bytes + size <= _SEGMENT_BYTES
+        segment = self._segments[-1] if fits else storage.join(self.url, f"{self._next:09d}{_SUFFIX}")
+        tail = [*self._tail, *records] if fits else [*records]
         storage.write_bytes(segment, encode(tail))
-        if not joins:
+        if not fits:
             self._segments.append(segment)
             self._next += 1
-        self._tail, self._tail_bytes = tail, self._tail_bytes * joins + size
+        self._tail, self._tail_bytes = tail, self._tail_bytes * fits + size
 
     def first(self) -> list[Record]:
-        """The records of the oldest segment; none when all is taken.
+        """Return the records of the oldest segment; none if the queue is empty.
 
         Raises:
             ValueError: the segment is damaged.
@@ -47,31 +47,31 @@ class Journal:
         return decode(storage.read_bytes(self._segments[0]), self._segments[0]) if self._segments else []
 
     def drop_first(self) -> None:
-        """Forget the oldest segment: its records are where they belong."""
+        """Remove the oldest segment, after its records were delivered."""
         storage.remove(self._segments.pop(0))
         if not self._segments:
             self._tail, self._tail_bytes = [], 0
 
     def set_aside(self, records: Sequence[Record]) -> str:
-        """Keep records that the log refuses where they block nothing; returns where."""
+        """Write records that MLflow rejects to a separate folder; return the file's path or URL."""
         url = storage.join(self.url, _REFUSED, f"{self._next:09d}{_SUFFIX}")
         self._next += 1
         storage.write_bytes(url, encode(records))
         return url
 
     def copy_first_aside(self) -> str:
-        """Keep the oldest segment, which cannot be read, before it is dropped; returns where."""
+        """Copy the oldest segment, which is damaged, to a separate folder; return the copy's path or URL."""
         segment = self._segments[0]
         url = storage.join(self.url, _REFUSED, segment.rpartition("/")[2])
         storage.write_bytes(url, storage.read_bytes(segment))
         return url
 
     def __len__(self) -> int:
-        """Segments not yet taken."""
+        """Number of segments."""
         return len(self._segments)
 
     def count(self) -> int:
-        """Records not yet taken. Reads them; another thread may take some meanwhile."""
+        """Count the records by reading all segments; another thread may remove some meanwhile."""
         number = 0
         for segment in [*self._segments]:
             with contextlib.suppress(FileNotFoundError):

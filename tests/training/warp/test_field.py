@@ -8,21 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
+from training.warp.apply import warp_person, warp_shot, warp_with_field
+from training.warp.control_points import REACH, control_points
+from training.warp.field import WarpField, spline_field, warp_field
 from training.warp.matted_shot import make_shot
-from training.warp.warp import (
-    REACH,
-    WarpField,
-    control_points,
-    displacement,
-    identity_grid,
-    sampling_grid,
-    spline_field,
-    warp,
-    warp_at,
-    warp_field,
-    warp_person,
-    warp_shot,
-)
+from training.warp.spline import displacement, identity_grid, sampling_grid, warp
 
 SIZE = 64
 CPU = torch.device("cpu")
@@ -213,9 +203,9 @@ def test_a_larger_frame_is_bent_at_its_own_size_and_averaged(points: Callable[..
     stripes = torch.ones(1, 3, 2 * SIZE, 2 * SIZE)
     stripes[..., 1::4] = stripes[..., 2::4] = -1
     stripes = _all_person(stripes)
-    half_a_pixel = WarpField.smooth(torch.full((1, SIZE, SIZE, 2), 1 / SIZE))
-    moved = warp_at(stripes, image, half_a_pixel)
-    small = warp_at(_all_person(F.avg_pool2d(stripes[:, :3], 2)), image, half_a_pixel)
+    half_a_pixel = WarpField.spline_only(torch.full((1, SIZE, SIZE, 2), 1 / SIZE))
+    moved = warp_with_field(stripes, image, half_a_pixel)
+    small = warp_with_field(_all_person(F.avg_pool2d(stripes[:, :3], 2)), image, half_a_pixel)
     assert float(moved.frame[:, :3, :, 1:-1].abs().min()) > 0.9
     assert float(small.frame[:, :3, :, 1:-1].abs().max()) < 0.1
 
@@ -225,7 +215,7 @@ def test_only_the_person_is_bent_and_what_is_behind_stands_still() -> None:
     picture = (torch.arange(16) / 100).expand(1, 3, 16, 16)
     person = torch.zeros(1, 16, 16)
     person[..., 5:8] = 1
-    bent = warp_person(make_shot(picture, person), WarpField.smooth(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
+    bent = warp_person(make_shot(picture, person), WarpField.spline_only(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
     columns = (bent[0, 0, 8] * 100).round().int().tolist()
     # 7 to 9: the person. 5 and 6, where they stood: between what is left and right of them. The rest stands.
     assert columns[:4] + columns[7:] == [0, 1, 2, 3, 5, 6, 7, 10, 11, 12, 13, 14, 15]
@@ -236,7 +226,7 @@ def test_only_the_person_is_bent_and_what_is_behind_stands_still() -> None:
 def test_half_a_person_is_bent_by_half() -> None:
     picture = (torch.arange(16) / 100).expand(1, 3, 16, 16)
     shot = make_shot(picture, torch.full((1, 16, 16), 0.5))
-    bent = warp_person(shot, WarpField.smooth(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
+    bent = warp_person(shot, WarpField.spline_only(torch.full((1, 16, 16, 2), -2 * 2 / 16)))
     torch.testing.assert_close(bent[0, :3, :, 2:], picture[0, :, :, 2:] - 0.01, atol=3e-3, rtol=0)
 
 
@@ -247,8 +237,8 @@ def _all_person(pictures: Tensor) -> Tensor:
 def test_a_spline_is_sampled_at_any_size() -> None:
     matrix, shift = torch.tensor([[0.05, 0.02], [-0.03, 0.04]]), torch.tensor([0.1, -0.2])
     coarse, fine = (identity_grid(size, CPU)[None] for size in (8, 32))
-    sampled = WarpField.smooth(coarse @ matrix + shift).grid(32)
+    sampled = WarpField.spline_only(coarse @ matrix + shift).grid(32)
     # Beyond the outermost coarse pixel centres bilinear interpolation has nothing to go by.
     inner = slice(2, -2)
     assert torch.allclose(sampled[:, inner, inner], (fine + fine @ matrix + shift)[:, inner, inner], atol=1e-6)
-    assert torch.equal(WarpField.smooth(torch.zeros(1, 8, 8, 2)).grid(32), fine)
+    assert torch.equal(WarpField.spline_only(torch.zeros(1, 8, 8, 2)).grid(32), fine)

@@ -1,4 +1,4 @@
-"""The numbers of the tables: name, unit, which way is better, and how a video gets its value."""
+"""Metrics of the tables: name, unit, direction, and their computation for a video's frames."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,19 +9,19 @@ from jaxtyping import Float, UInt8
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from training.evaluation.metrics import landmark_motion, ssim_psnr
 from training.evaluation.metrics.faces import Faces
-from training.evaluation.metrics.judge import Judge, Look
+from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.metrics.sface import NAME as RECOGNISER
 from training.evaluation.metrics.sface import unit
 
-Values = dict[str, float]
-"""One video's, by metric; NaN where it cannot be measured."""
+MetricValues = dict[str, float]
+"""Values of one video by metric; NaN if not measurable."""
 
 Better = Literal["higher", "lower", "near 1"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One column."""
+    """A column of a table."""
 
     key: str
     label: str
@@ -119,70 +119,72 @@ DRIVING = (
 
 @dataclass(frozen=True)
 class Reference:
-    """What one video's drawn frames are held against."""
+    """The truth that a video's generated frames are compared with."""
 
     truth: Faces
     true_embeddings: Float[np.ndarray, "frames 128"]
     source_embedding: Float[np.ndarray, "128"]
-    """The mean of the shots', at length one."""
+    """Normalised mean of the shots' embeddings."""
 
     @classmethod
-    def of(cls, judge: Judge, truth: Faces, shots: Faces) -> "Reference":
-        return cls(truth, judge.recognise(truth), unit(judge.recognise(shots).mean(axis=0)))
+    def of(cls, networks: MetricNetworks, truth: Faces, shots: Faces) -> "Reference":
+        return cls(truth, networks.embed(truth), unit(networks.embed(shots).mean(axis=0)))
 
 
-def reconstruction(judge: Judge, frames: UInt8[np.ndarray, "frames size size 3"], reference: Reference) -> Values:
-    """Frames of one video against the true ones."""
+def reconstruction_metrics(
+    networks: MetricNetworks, frames: UInt8[np.ndarray, "frames size size 3"], reference: Reference
+) -> MetricValues:
+    """Compare frames of one video with the true ones."""
     truth = reference.truth
-    look = judge.look(frames)
-    found = look.found
+    detected = networks.detect(frames)
+    found = detected.found
     detail = [float(ssim_psnr.mouth_detail(images, truth.landmarks).sum()) for images in (frames, truth.images)]
-    motions = _head_motion(look.landmarks[found], truth.landmarks[found])
+    motions = _head_motion(detected.landmarks[found], truth.landmarks[found])
     return {
-        "ssim": _mean(ssim_psnr.ssim(frames, truth.images, judge.device)),
+        "ssim": _mean(ssim_psnr.ssim(frames, truth.images, networks.device)),
         "psnr": _mean(ssim_psnr.psnr(frames, truth.images)),
-        "lpips": _mean(judge.distance(frames, truth.images)),
-        "csim_source": _mean(look.embeddings[found] @ reference.source_embedding),
-        "csim_truth": _mean((look.embeddings * reference.true_embeddings).sum(axis=1)[found]),
-        "landmark_error": _mean(landmark_motion.landmark_error(look.landmarks[found], truth.landmarks[found])),
+        "lpips": _mean(networks.lpips(frames, truth.images)),
+        "csim_source": _mean(detected.embeddings[found] @ reference.source_embedding),
+        "csim_truth": _mean((detected.embeddings * reference.true_embeddings).sum(axis=1)[found]),
+        "landmark_error": _mean(landmark_motion.landmark_error(detected.landmarks[found], truth.landmarks[found])),
         "mouth_sharpness": detail[0] / detail[1] if detail[1] > 0 else float("nan"),
         **motions,
         "without_face": float((~found).sum()),
     }
 
 
-def driving(
-    judge: Judge,
+def driving_metrics(
+    networks: MetricNetworks,
     frames: UInt8[np.ndarray, "frames size size 3"],
     driver: Faces,
     portrait_embedding: Float[np.ndarray, "128"],
     driver_embedding: Float[np.ndarray, "128"],
-) -> Values:
-    """Frames of a portrait that a driver moves: there is no true one."""
-    look = judge.look(frames)
-    embeddings = look.embeddings[look.found]
+) -> MetricValues:
+    """Measure frames of a driven portrait, for which there is no truth."""
+    detected = networks.detect(frames)
+    embeddings = detected.embeddings[detected.found]
     return {
         "csim_source": _mean(embeddings @ portrait_embedding),
         "csim_driver": _mean(embeddings @ driver_embedding),
-        **following(look, driver),
+        **motion_metrics(detected, driver),
     }
 
 
-def following(look: Look, driver: Faces) -> Values:
-    """How a face in motion follows a driver's landmarks."""
-    found = look.found
-    ours, theirs = look.landmarks[found], driver.landmarks[found]
+def motion_metrics(detected: DetectedFaces, driver: Faces) -> MetricValues:
+    """Measure how a moving face follows a driver's landmarks."""
+    found = detected.found
+    ours, theirs = detected.landmarks[found], driver.landmarks[found]
     return {
         "mouth": landmark_motion.correlation(mouth_openness(ours), mouth_openness(theirs)),
         "eyes": landmark_motion.correlation(eye_openness(ours).mean(axis=-1), eye_openness(theirs).mean(axis=-1)),
         "yaw": landmark_motion.correlation(fit_pose(ours).yaw, fit_pose(theirs).yaw),
         **_head_motion(ours, theirs),
-        "jitter": landmark_motion.jitter(look.landmarks, found),
+        "jitter": landmark_motion.jitter(detected.landmarks, found),
         "without_face": float((~found).sum()),
     }
 
 
-def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarray, "frames 68 2"]) -> Values:
+def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarray, "frames 68 2"]) -> MetricValues:
     if len(found) < 2:
         return {"head_motion": float("nan")}
     ratios = landmark_motion.head_motion(found, wanted)
@@ -191,5 +193,5 @@ def _head_motion(found: Float[np.ndarray, "frames 68 2"], wanted: Float[np.ndarr
 
 
 def _mean(values: Float[np.ndarray, "values"]) -> float:
-    """NaN of nothing."""
+    """Return the mean, NaN if there are no values."""
     return float(values.mean()) if len(values) else float("nan")

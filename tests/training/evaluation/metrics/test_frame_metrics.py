@@ -8,10 +8,10 @@ import torch
 
 from pipelines.faces.face import Candidates, Face, make_face
 from training.evaluation.metrics.faces import Faces
+from training.evaluation.metrics.frame_metrics import Reference, reconstruction_metrics
 from training.evaluation.metrics.frechet import FeatureNetwork
-from training.evaluation.metrics.judge import Judge
 from training.evaluation.metrics.lpips import Lpips
-from training.evaluation.metrics.measures import Reference, reconstruction
+from training.evaluation.metrics.metric_networks import MetricNetworks
 from training.evaluation.metrics.sface import FaceRecogniser
 
 CPU = torch.device("cpu")
@@ -55,23 +55,25 @@ def test_numbers_are_of_frames_with_a_face_and_the_others_are_counted(wanted: np
     seen = (wanted + np.array([0.5, 0.5 + 3.2])) * 4 - 0.5
     detector = BrightFaces(seen.astype(np.float32))
     network = FeatureNetwork("mean", lambda frames: frames.mean(dim=(2, 3)))
-    judge = Judge(detector, Shades(), Lpips("alexnet"), network, CPU)
+    networks = MetricNetworks(detector, Shades(), Lpips("alexnet"), network, CPU)
     truth = Faces(np.full((4, 64, 64, 3), 100, np.uint8), np.repeat(wanted[None], 4, axis=0))
     drawn = truth.images.copy()
     drawn[1], drawn[2:] = 150, 0
-    values = reconstruction(judge, drawn, Reference.of(judge, truth, truth.first(2)))
+    values = reconstruction_metrics(networks, drawn, Reference.of(networks, truth, truth.first(2)))
     assert values["without_face"] == 2
     assert values["landmark_error"] == pytest.approx(10, rel=1e-4)  # 3.2 of 32 px
     assert values["csim_source"] == values["csim_truth"] == pytest.approx(0.5)  # one is the person, one another
     assert values["lpips"] == 0  # heads of zero weigh nothing
-    assert detector.calls == 3  # equal pictures are looked at once
-    np.testing.assert_allclose(judge.features(drawn)[0], 100 / 127.5 - 1, rtol=1e-5)
+    assert detector.calls == 3  # equal frames are detected once
+    np.testing.assert_allclose(networks.features(drawn)[0], 100 / 127.5 - 1, rtol=1e-5)
 
 
 def test_without_any_face_there_is_nothing_to_measure(wanted: np.ndarray) -> None:
-    judge = Judge(BrightFaces(wanted), Shades(), Lpips("alexnet"), FeatureNetwork("none", torch.flatten), CPU)
+    networks = MetricNetworks(
+        BrightFaces(wanted), Shades(), Lpips("alexnet"), FeatureNetwork("none", torch.flatten), CPU
+    )
     truth = Faces(np.full((2, 64, 64, 3), 100, np.uint8), np.repeat(wanted[None], 2, axis=0))
-    values = reconstruction(judge, np.zeros_like(truth.images), Reference.of(judge, truth, truth))
+    values = reconstruction_metrics(networks, np.zeros_like(truth.images), Reference.of(networks, truth, truth))
     assert values["without_face"] == 2
     assert all(np.isnan(values[key]) for key in ("csim_source", "landmark_error", "head_motion", "mouth_sharpness"))
     assert np.isfinite(values["ssim"])

@@ -1,0 +1,79 @@
+"""Apply a warp field to a shot: only the person is warped, over the background (`training.warp.matted_shot`)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.warp.field import WarpField, warp_field
+from training.warp.matted_shot import uncovered_background
+from training.warp.spline import warp
+
+
+@dataclass(frozen=True)
+class WarpedShot:
+    """A shot, the field to warp it with, and the results; frames are in [-1, 1], mattes in [0, 1]."""
+
+    shot: Float[Tensor, "batch 7 fine fine"]
+    field: WarpField
+    frame: Float[Tensor, "batch 4 h w"]
+    """The warped frame and matte."""
+    landmark_image: Float[Tensor, "batch 3 h w"]
+    """The shot's landmark image, warped: it shows what was stretched."""
+
+    def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
+        return WarpedShot(self.shot[index], self.field[index], self.frame[index], self.landmark_image[index])
+
+
+def warp_person(
+    shot: Float[Tensor, "batch 7 size size"], field: WarpField, mode: Literal["bilinear", "bicubic"] = "bilinear"
+) -> Float[Tensor, "batch 4 size size"]:
+    """Warp the person in a shot over its static background; return the frame and its matte.
+
+    Where eyes and mouth show what the shot hides, they are painted (`WarpField.paint_openings`).
+    """
+    size = shot.shape[-1]
+    person, matte = warp(shot[:, :4], field.grid(size), mode).split([3, 1], dim=1)
+    matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
+    person = field.paint_openings(person, shot[:, :3])
+    background = uncovered_background(shot, matte)
+    return torch.cat([background + matte * (person - background), matte], dim=1)
+
+
+def warp_full_resolution(
+    shot: Float[Tensor, "batch 7 size size"], field: WarpField
+) -> Float[Tensor, "batch 3 size size"]:
+    """Warp a shot at its own size with bicubic sampling, for display."""
+    return warp_person(shot, field, "bicubic")[:, :3]
+
+
+def warp_shot(
+    shot: Float[Tensor, "batch 7 fine fine"],
+    landmark_image: Float[Tensor, "batch 3 h w"],
+    source_points: Float[Tensor, "batch points 2"],
+    target_points: Float[Tensor, "batch points 2"],
+) -> WarpedShot:
+    """Warp a shot and its landmark image so that `source_points` move to `target_points`; see `warp_with_field`."""
+    return warp_with_field(shot, landmark_image, warp_field(source_points, target_points))
+
+
+def warp_with_field(
+    shot: Float[Tensor, "batch 7 fine fine"], landmark_image: Float[Tensor, "batch 3 h w"], field: WarpField
+) -> WarpedShot:
+    """Warp a shot and its landmark image; the shot may be larger, see `warp_and_downsample`."""
+    size = landmark_image.shape[-1]
+    return WarpedShot(shot, field, warp_and_downsample(shot, field, size), warp(landmark_image, field.grid(size)))
+
+
+def warp_and_downsample(
+    shot: Float[Tensor, "batch 7 fine fine"], field: WarpField, size: int
+) -> Float[Tensor, "batch 4 h w"]:
+    """Warp a shot whose side is a multiple of `size`, then average down to `size`.
+
+    Sampling between the pixels of a small image would blur it, and the network would have to learn to undo that.
+    """
+    fine = shot.shape[-1]
+    return F.avg_pool2d(warp_person(shot, field), fine // size)

@@ -1,0 +1,162 @@
+"""The warp prior's field: where each target pixel is sampled in a shot.
+
+Eyes and mouth are opened or closed first (`training.warp.openings`); then a thin-plate spline moves all else. The
+spline's control points are the landmarks of eyes and mouth, points of the skin that follow from all 68
+(`training.warp.skin_surface`), points of the skull, and a frame of fixed points (`training.warp.control_points`).
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipelines.faces.head_pose import LIPS, NUM_LANDMARKS, SKULL_POINTS
+from training.warp.control_points import num_fixed_points
+from training.warp.eyes import Gaze, find_eyes
+from training.warp.mouth import find_mouth
+from training.warp.openings import (
+    Opening,
+    landmarks_at_source_openness,
+    per_sample,
+    pixels_at_source_openness,
+    points_at_source_openness,
+    uncross_edges,
+)
+from training.warp.skin_surface import surface_points
+from training.warp.spline import displacement, identity_grid, sampling_grid, warp
+
+# Regularisation of the spline, in units of the squared half-size of the crop: trades the misfit at control points for
+# smoothness. Without it, points that coincide in the target but not in the source would fold the spline.
+_SMOOTHING = 3.5e-4
+# For points that move with the head (eyes, skin, skull): a detector's landmarks jitter by a percent of the eyes'
+# distance, and a spline that met each would distort the features that a person is recognised by (docs/evaluation.md).
+_HEAD_SMOOTHING = 1e-2
+_SPLINE_SIZE = 48  # the spline is smooth, so it is evaluated at this many points across the crop and interpolated
+_EYES = slice(36, 48)
+_SKULL = slice(NUM_LANDMARKS, NUM_LANDMARKS + len(SKULL_POINTS))  # of the control points, after the landmarks
+
+
+@dataclass(frozen=True)
+class WarpField:
+    """Sampling positions of targets in shots: lids and lips first (`training.warp.openings`), then a spline.
+
+    The spline is smooth and may be interpolated to any size; the displacement of openings is computed per pixel. Both
+    are in units in which the crop spans [-1, 1].
+    """
+
+    spline: Float[Tensor, "batch h w 2"]
+    """Displacements of pixels that span [-extent, extent]."""
+    source: Float[Tensor, "batch 68 2"]
+    target: Float[Tensor, "batch 68 2"]
+    """Landmarks; eyes and mouth are moved where they differ in openness."""
+    extent: float = 1.0
+    """Half of the shot's side; 1: the shot is the crop."""
+    gaze: Gaze | None = None
+    """Turn of the eyes; None: the shot's gaze."""
+
+    def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
+        """Return the sampling position of each of `size` x `size` target pixels; the shot's edges are at -1 and 1."""
+        opened = pixels_at_source_openness(self._places(size), self.extent, self._openings) / self.extent
+        displacement = warp(self.spline.permute(0, 3, 1, 2), opened).permute(0, 2, 3, 1)
+        return opened + displacement / self.extent
+
+    def paint_openings(
+        self, person: Float[Tensor, "batch 3 size size"], picture: Float[Tensor, "batch 3 size size"]
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """Paint the warped person where eyes and mouth show what the shot's frame hides; all in [-1, 1]."""
+        size, places, painted = picture.shape[-1], self._places(picture.shape[-1]), person.clone()
+        for opening in (opening for opening in self._openings if opening.paints):
+            rows, columns = opening.block(size, self.extent)
+            layers = per_sample(opening.paint_coverage, places[rows, columns], len(picture)).unbind(3)
+            for paint, layer in zip(opening.paints, layers, strict=True):
+                share, light = layer[:, None].unbind(-1)
+                own = warp(picture, paint.at[:, None] / self.extent).mean(dim=3, keepdim=True)
+                grey = own.mean(dim=1, keepdim=True)
+                colour = light * (grey + paint.saturation * (own - grey) + 1) - 1
+                block = painted[..., rows, columns]
+                painted[..., rows, columns] = block + share * (colour - block)
+        return painted
+
+    @cached_property
+    def _openings(self) -> list[Opening]:
+        return find_openings(self.source, self.target, self.gaze)
+
+    def _places(self, size: int) -> Float[Tensor, "size size 2"]:
+        return self.extent * identity_grid(size, self.spline.device)
+
+    @property
+    def border(self) -> int:
+        """Number of the spline's pixels beyond each edge of the crop."""
+        size = self.spline.shape[1]
+        return (size - round(size / self.extent)) // 2
+
+    @property
+    def inner(self) -> "WarpField":
+        """The field restricted to the crop."""
+        within = slice(self.border, self.spline.shape[1] - self.border)
+        return replace(self, spline=self.spline[:, within, within], extent=1.0)
+
+    @classmethod
+    def spline_only(cls, spline: Float[Tensor, "batch h w 2"]) -> "WarpField":
+        """Return a field without separate motion of eyes and mouth."""
+        same = spline.new_zeros(len(spline), 68, 2)
+        return cls(spline, same, same)
+
+    def __getitem__(self, index: Tensor | slice) -> "WarpField":
+        gaze = None if self.gaze is None else self.gaze[index]
+        return WarpField(self.spline[index], self.source[index], self.target[index], self.extent, gaze)
+
+
+def find_openings(
+    source: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], gaze: Gaze | None = None
+) -> list[Opening]:
+    """Return both eyes and the mouth, from landmarks after `uncross_edges`, in any unit."""
+    return [*find_eyes(source, target, gaze), find_mouth(source, target)]
+
+
+def warp_field(
+    source: Float[Tensor, "batch points 2"],
+    target: Float[Tensor, "batch points 2"],
+    *,
+    extent: float = 1.0,
+    gaze: Gaze | None = None,
+) -> WarpField:
+    """Return the field that warps shots to targets, given the `control_points` of both."""
+    faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
+    skins = surface_points(faces[0]), surface_points(faces[1])
+    ordered = uncross_edges(faces[0]), uncross_edges(faces[1])
+    openings = find_openings(*ordered)
+    ours = _spline_points(ordered[0], skins[0], source)
+    wanted = _spline_points(
+        landmarks_at_source_openness(ordered[1], openings), points_at_source_openness(skins[1], openings), target
+    )
+    smoothing = ours.new_full((ours.shape[1],), _HEAD_SMOOTHING)
+    smoothing[-num_fixed_points() - (LIPS.stop - LIPS.start) :] = _SMOOTHING
+    grid = sampling_grid(ours, wanted, round(_SPLINE_SIZE * extent), extent=extent, smoothing=smoothing)
+    return WarpField(displacement(grid, extent), *ordered, extent, gaze)
+
+
+def _spline_points(
+    landmarks: Float[Tensor, "batch 68 2"],
+    skin: Float[Tensor, "batch skin 2"],
+    control: Float[Tensor, "batch points 2"],
+) -> Float[Tensor, "batch bending 2"]:
+    """Return the spline's control points: first those with `_HEAD_SMOOTHING`, then lips and fixed points."""
+    fixed = control[:, -num_fixed_points() :]
+    return torch.cat([landmarks[:, _EYES], skin, control[:, _SKULL], landmarks[:, LIPS], fixed], dim=1)
+
+
+def spline_field(
+    source: Float[Tensor, "batch points 2"], target: Float[Tensor, "batch points 2"], size: int
+) -> WarpField:
+    """Return a field of a spline only, evaluated at `size` x `size` points; eyes and mouth follow the spline."""
+    source, target = (_uncross(points) for points in (source, target))
+    smoothing = source.new_full((source.shape[1],), _SMOOTHING)
+    smoothing[: _EYES.start] = smoothing[_SKULL] = _HEAD_SMOOTHING
+    return WarpField.spline_only(displacement(sampling_grid(source, target, size, smoothing=smoothing)))
+
+
+def _uncross(points: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
+    return torch.cat([uncross_edges(points[:, :NUM_LANDMARKS]), points[:, NUM_LANDMARKS:]], dim=1)
