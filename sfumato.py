@@ -35,15 +35,11 @@ VERBS = {
     ),
     "preprocess": Verb("pipelines.commands.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
     "validate": Verb("pipelines.commands.validate", "", "read every file of a data set and check its contents"),
-    "inspect": Verb(
-        "pipelines.commands.inspect", "", "write an HTML preview of a data set: faces, rejects, counts"
-    ),
+    "inspect": Verb("pipelines.commands.inspect", "", "write an HTML preview of a data set: faces, rejects, counts"),
     "retry": Verb("pipelines.commands.retry", "pipelines", "process again the clips that failed for outside reasons"),
     "forget": Verb("pipelines.commands.forget", "", "remove a person from a data set"),
     "meta-train": Verb("training.commands.meta_train", "training", "shards or synthetic people -> base model"),
-    "evaluate": Verb(
-        "training.commands.evaluate", "training", "compare a base model with baselines: tables, a page"
-    ),
+    "evaluate": Verb("training.commands.evaluate", "training", "compare a base model with baselines: tables, a page"),
     "export": Verb("training.commands.export", "training", "base model -> a small bundle for inference"),
     "fine-tune": Verb("training.commands.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "animate": Verb("serving.commands.animate", "serving", "avatars or pictures x driver videos -> videos"),
@@ -54,7 +50,7 @@ VERBS = {
     "bench loader": Verb("training.benchmarks.loader", "training", "episodes per second, against JPEG decoding alone"),
     "bench train": Verb("training.benchmarks.train", "training", "time of a training step, against its networks alone"),
     "bench landmarks": Verb(
-        "pipelines.benchmarks.landmarks", "", "error of landmark detectors on synthetic faces"
+        "pipelines.benchmarks.landmarks", "", "error of landmark detectors against known landmarks"
     ),
 }
 
