@@ -119,7 +119,7 @@ def places(tmp_path: Path, bundle: Path) -> dict[str, str]:
     videos.mkdir()
     text = videos / "text.mp4"
     text.write_text("this is no video\n")
-    picture = ROOT / "pipelines" / "data" / "mona_lisa.jpg"
+    picture = ROOT / "pipelines" / "assets" / "data" / "mona_lisa.jpg"
     names = {"missing": tmp_path / "missing", "out": tmp_path / "out", "videos": videos, "text": text}
     return {name: str(path) for name, path in {**names, "bundle": bundle, "picture": picture}.items()}
 

@@ -29,7 +29,7 @@ def test_videos_of_a_paired_corpus_are_motions() -> None:
 
 
 def test_no_identity_has_the_name_of_one_of_voxcelebs() -> None:
-    published = Path("pipelines/data/voxceleb_test_identities.txt").read_text().split()
+    published = Path("pipelines/planning/data/voxceleb_test_identities.txt").read_text().split()
     names = {spec.key.identity for spec in plan_clips(CorpusConfig(identities=12_000, videos=1))}
     assert len(names) == 12_000
     assert not names & set(published)
