@@ -20,7 +20,7 @@ OPTIONS = {"enable_backward": False, "fuse_fp": False}
 """Of every module with kernels."""
 wp.set_module_options(OPTIONS)
 
-NOTHING = torch.iinfo(torch.int64).max
+NO_TRIANGLE = torch.iinfo(torch.int64).max
 """What `cover` leaves where no triangle is."""
 _STEPS = 1 << 30  # of depth
 _LEAST_AREA = 1e-6  # square pixels, doubled

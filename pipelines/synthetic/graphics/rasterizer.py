@@ -46,9 +46,9 @@ def rasterize(
     """
     corners, faces = corners.contiguous(), faces.contiguous()
     frames, device = len(corners), corners.device
-    nearest = torch.full((frames * height * width,), kernels.NOTHING, device=device)
+    nearest = torch.full((frames * height * width,), kernels.NO_TRIANGLE, device=device)
     kernels.launch(kernels.cover, (frames, len(faces)), corners, faces, two_sided, height, width, nearest)
-    pixels = (nearest != kernels.NOTHING).nonzero()[:, 0]
+    pixels = (nearest != kernels.NO_TRIANGLE).nonzero()[:, 0]
     triangles = nearest[pixels] & 0xFFFFFFFF
     weights = torch.empty(len(pixels), 3, device=device)
     inverse_depth = torch.empty(len(pixels), device=device)

@@ -19,11 +19,11 @@ from torch.nn import functional
 from pipelines.synthetic.graphics.grids import grid_faces
 from pipelines.synthetic.graphics.noise import smoothstep
 from pipelines.synthetic.head import hair
-from pipelines.synthetic.head.arkit_actions import ACTIONS, place_of
+from pipelines.synthetic.head.arkit_actions import ACTIONS, action_index
 from pipelines.synthetic.head.head_model import load_head_model
 from pipelines.synthetic.head.person import Person
-from pipelines.synthetic.head.skin import beard_mask
-from pipelines.synthetic.head.teeth import Bite
+from pipelines.synthetic.head.skin import beard_masks
+from pipelines.synthetic.head.teeth import TeethPlacement
 
 EYES, HAIR, BUN, GLASSES = range(4, 8)
 """Parts beside those of `head_model`."""
@@ -78,17 +78,17 @@ class HeadMesh:
         parts = [model.parts.cpu(), *(torch.full((len(faces),), part) for faces, part, _ in blocks)]
         self.parts: Int64[Tensor, " triangles"] = torch.cat(parts).to(device)
         self.coordinates: Float32[Tensor, "vertices 4"] = self._coordinates().to(device)
-        beard, moustache = beard_mask(model.template[:, 0], model.template[:, 2], model.template[:, 1])
+        beard, moustache = beard_masks(model.template[:, 0], model.template[:, 2], model.template[:, 1])
         self._beard, self._moustache = beard, moustache
         torso = smoothstep(
             _NECKLINE, _NECKLINE - 0.01, model.template[:, 2] + 0.35 * (model.template[:, 1] + 0.02).abs()
         )
         self._dressed = torso * (model.turns < 0.6)
-        self._bite = Bite(model)
+        self._bite = TeethPlacement(model)
         self._actions = self._bite.follow(model.actions).flatten(1)
         # The model's jaw goes down less far than those that MediaPipe calls as open: per 1 of jawOpen lips part by .74
         # to .92 of the eyes' distance in the real clips, by .48 to .56 in the model. The lips shut over it as far.
-        self._actions[[place_of("jawOpen"), place_of("mouthClose")]] *= _JAW
+        self._actions[[action_index("jawOpen"), action_index("mouthClose")]] *= _JAW
 
     def _coordinates(self) -> Float32[Tensor, "vertices 4"]:
         """What shading knows of a vertex: its place on the template (and 1 in the mouth), in an eye or in the hair."""

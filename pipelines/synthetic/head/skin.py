@@ -51,7 +51,7 @@ def _layout() -> Float32[Tensor, "3 size size"]:
     return texels.T.reshape(3, SIZE, SIZE)
 
 
-def beard_mask(x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def beard_masks(x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Where a beard and a moustache grow, 0..1, by the template's coordinates."""
     side = x.abs()
     cheek = 0.668 + 0.055 * smoothstep(0.045, 0.068, side)  # the line from the mouth's corner up to the ear
@@ -142,7 +142,7 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
     ends = smoothstep(-0.08, 0.06, along) * smoothstep(1.08, 0.85, along)
     brow = smoothstep(1.25, 0.45, (z - middle).abs() / half.clamp(min=1e-4)) * ends
     brow = brow * (0.55 + 0.35 * skin.brow) * (1 + 0.2 * strokes).clamp(0.3, 1.4)
-    jaw, lip = beard_mask(x, z, y)
+    jaw, lip = beard_masks(x, z, y)
     grown = jaw * max(skin.beard, 0.0) + lip * max(skin.moustache, skin.beard * 0.8)
     stubble = torch.maximum(jaw, lip) * 0.42 * skin.stubble * (1 + 0.6 * speckle).clamp(0, 2)
     beard = (grown * (1.15 + 0.22 * strokes)).clamp(0, 0.95)

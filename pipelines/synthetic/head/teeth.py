@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from pipelines.synthetic.head.arkit_actions import place_of
+from pipelines.synthetic.head.arkit_actions import action_index
 from pipelines.synthetic.head.head_model import SKIN, TEETH, TONGUE, HeadModel
 from pipelines.synthetic.head.skin import MOUTH
 
@@ -19,11 +19,11 @@ _NEAR_LIPS = 0.006  # metres around where lips meet
 _JAW = 1.2
 
 
-class Bite:
+class TeethPlacement:
     """Both rows of teeth and the tongue of a head, and the lips that they are seen between."""
 
     def __init__(self, model: HeadModel) -> None:
-        opens = -model.actions[place_of("jawOpen"), :, 2]
+        opens = -model.actions[action_index("jawOpen"), :, 2]
         teeth = model.faces[model.parts == TEETH].unique()
         hangs = opens[teeth] > _WITH_THE_JAW
         self._upper, self._lower = teeth[~hangs], teeth[hangs]
@@ -49,5 +49,5 @@ class Bite:
     def follow(self, actions: Float32[Tensor, "52 vertices 3"]) -> Float32[Tensor, "52 vertices 3"]:
         """The actions, the lower teeth and the tongue going as far with the jaw as the lip before them."""
         followed = actions.clone()
-        followed[place_of("jawOpen"), self._jaw] *= _JAW
+        followed[action_index("jawOpen"), self._jaw] *= _JAW
         return followed

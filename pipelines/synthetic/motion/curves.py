@@ -53,7 +53,7 @@ def wander(rng: np.random.Generator, num_frames: int, channels: int, sigma: floa
     return np.asarray(slow * np.sqrt(2 * max(sigma, 0.3) * np.sqrt(np.pi)))
 
 
-def softened(
+def soft_limit(
     values: Float[np.ndarray, "*shape"], limit: float | Float[np.ndarray, " channels"]
 ) -> Float[np.ndarray, "*shape"]:
     """`values` as they are up to 60 % of `limit`, bent beyond so that none passes it: no motion stops at a wall."""
@@ -62,7 +62,7 @@ def softened(
     return np.asarray(np.sign(values) * (np.minimum(np.abs(values), knee) + (limit - knee) * np.tanh(beyond)))
 
 
-def slowed(values: Float[np.ndarray, "frames channels"], most: Float[np.ndarray, " channels"]) -> np.ndarray:
+def limit_speed(values: Float[np.ndarray, "frames channels"], most: Float[np.ndarray, " channels"]) -> np.ndarray:
     """`values` with no step from frame to frame larger than `most`: what is too fast arrives late."""
     steps = np.diff(values, axis=0)
     if not (np.abs(steps) > most).any():

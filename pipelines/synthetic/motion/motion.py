@@ -10,8 +10,8 @@ from jaxtyping import Float, Float32
 
 from pipelines.synthetic.head.arkit_actions import ACTIONS as ACTIONS
 from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, MIRRORED, MOUTH, NUM_ACTIONS
-from pipelines.synthetic.motion.curves import ease, slowed, softened
-from pipelines.synthetic.motion.idle import blinks, gaze, head_motion, idle_face, with_expressions
+from pipelines.synthetic.motion.curves import ease, limit_speed, soft_limit
+from pipelines.synthetic.motion.procedural import blinks, gaze, head_motion, mood_expression, with_expressions
 from pipelines.synthetic.motion.real_tracks import TRACK_FPS, Track
 from pipelines.synthetic.motion.speech import speech
 
@@ -60,18 +60,21 @@ def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: i
     times = np.arange(num_frames) / fps
     spoken, accents = speech(rng, times) if rng.random() < 0.92 else (np.zeros((num_frames, NUM_ACTIONS)), [])
     if tracks and rng.random() < 0.6:
-        angles, travel = _replayed_pose(rng, tracks, times)
+        angles, travel = _replay_pose(rng, tracks, times)
     else:
         angles, travel = head_motion(rng, times, accents)
-    angles, travel = softened(angles + _attitude(rng), np.array(MOST_DEGREES)), softened(travel, np.array(MOST_TRAVEL))
+    angles, travel = (
+        soft_limit(angles + _attitude(rng), np.array(MOST_DEGREES)),
+        soft_limit(travel, np.array(MOST_TRAVEL)),
+    )
     if tracks and rng.random() < 0.7:
-        actions = _replayed_face(rng, tracks, times)
+        actions = _replay_face(rng, tracks, times)
         if rng.random() < 0.5:
             actions[:, MOUTH] = spoken[:, MOUTH]
         if rng.random() < 0.5:
             actions[:, GAZE] = gaze(rng, times, angles)[:, GAZE]
     else:
-        actions = spoken + idle_face(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
+        actions = spoken + mood_expression(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
     actions = with_expressions(rng, times, np.clip(actions, 0, 1))
     return _bounded(fps, actions, angles, travel)
 
@@ -116,7 +119,7 @@ def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.n
             return
 
 
-def _replayed_face(
+def _replay_face(
     rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
 ) -> Float[np.ndarray, "frames 52"]:
     actions = np.zeros((len(times), NUM_ACTIONS))
@@ -128,7 +131,7 @@ def _replayed_face(
     return actions
 
 
-def _replayed_pose(
+def _replay_pose(
     rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
 ) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 3"]]:
     pose = np.zeros((len(times), 6))
@@ -149,7 +152,7 @@ def _bounded(
     speeds[GAZE], speeds[LIDS] = GAZE_PER_S, LIDS_PER_S
     return Motion(
         fps,
-        np.clip(slowed(actions, speeds / fps), 0, 1).astype(np.float32),
-        slowed(angles, np.full(3, DEGREES_PER_S / fps)).astype(np.float32),
-        slowed(travel, np.full(3, TRAVEL_PER_S / fps)).astype(np.float32),
+        np.clip(limit_speed(actions, speeds / fps), 0, 1).astype(np.float32),
+        limit_speed(angles, np.full(3, DEGREES_PER_S / fps)).astype(np.float32),
+        limit_speed(travel, np.full(3, TRAVEL_PER_S / fps)).astype(np.float32),
     )

@@ -19,7 +19,14 @@ from pipelines.dataset.schema import digest_of
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, JAW, fit_pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
 from pipelines.media import video
-from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, NUM_ACTIONS, from_looks, place_of, to_looks
+from pipelines.synthetic.head.arkit_actions import (
+    GAZE,
+    LIDS,
+    NUM_ACTIONS,
+    action_index,
+    actions_to_gaze,
+    gaze_to_actions,
+)
 from pipelines.synthetic.motion.curves import smooth
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
@@ -60,7 +67,7 @@ class Reading:
     points: Float[np.ndarray, "68 2"]
 
 
-def tracks_of_clips(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
+def load_tracks(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
     """The tracks of real clips, by the names of their assets; measured on first use (40 s of one core), then cached.
 
     Raises:
@@ -111,7 +118,7 @@ def _read(path: Path, reader: BlendshapeReader, advance: Callable[[], None]) -> 
         actions = np.zeros(NUM_ACTIONS)
         for name, score in shapes.items():
             if name != "_neutral":
-                actions[place_of(name)] = score
+                actions[action_index(name)] = score
         yield Reading(frame.pts_us / 1e6, actions, face.landmarks)
 
 
@@ -138,13 +145,13 @@ def _make_track(name: str, actions: Float[np.ndarray, "frames 52"], steered: Flo
     # MediaPipe trembles from frame to frame. Lids are left as they are: a blink is a few frames long.
     calm, steady = smooth(freed, 0.7), smooth(steered, 1.0)
     calm[:, LIDS] = np.clip(freed[:, LIDS] / _SHUT, 0, 1)
-    calm[:, GAZE] = to_looks(steered[:, 6:])[:, GAZE]
+    calm[:, GAZE] = gaze_to_actions(steered[:, 6:])[:, GAZE]
     angles, travel = steady[:, :3], steady[:, 3:6]
-    travel[:, :2] -= _carried(angles)
+    travel[:, :2] -= _neck_travel(angles)
     return Track(name, *(part.astype(np.float32) for part in (calm, angles, travel)))
 
 
-def _carried(angles: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 2"]:
+def _neck_travel(angles: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 2"]:
     """How far a head's middle travels because it turns on its neck, 10 cm below and 3 cm behind it."""
     yaw, pitch, roll = np.sin(np.radians(angles)).T
     below, behind = (centimetres / _HEAD_WIDTH_CM for centimetres in _NECK_CM)
@@ -174,7 +181,7 @@ def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"],
     actions = np.stack([reading.actions for reading in piece])
     place = pose.translation / np.median(pose.scale * _HEAD_WIDTH_CM)
     head = np.stack([pose.yaw, pose.pitch, pose.roll, *place.T, np.log(pose.scale)], axis=-1)
-    columns = [actions, head, from_looks(actions)]
+    columns = [actions, head, actions_to_gaze(actions)]
     seconds = np.array([reading.seconds for reading in piece])
     grid = np.arange(seconds[0], seconds[-1] + 1e-6, 1 / TRACK_FPS)
     even = np.stack([np.interp(grid, seconds, column) for column in np.concatenate(columns, axis=1).T], axis=-1)

@@ -36,7 +36,7 @@ _DOUBLE = torch.tensor([[LASHES], [HAIR], [BUN]])
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RenderedFrames:
     """Frames and what is true of them."""
 
     images: UInt8[Tensor, "frames height width 3"]
@@ -45,7 +45,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class _Cast:
+class SceneBatch:
     """People in scenes, ready to be filmed: pictures of each pair, and the numbers of each frame's."""
 
     row: Int64[Tensor, " frames"]  # which pair a frame shows
@@ -63,12 +63,12 @@ class _Cast:
     camera: Float32[Tensor, "frames 4"]  # distance, head's height, right, down
     sensor: Float32[Tensor, "frames 6"]  # exposure, contrast, saturation, blur, grain, vignette
 
-    def of(self, row: Int64[Tensor, " frames"]) -> _Cast:
+    def of(self, row: Int64[Tensor, " frames"]) -> SceneBatch:
         """The pairs of these frames."""
         pictures = {name: getattr(self, name) for name in ("skin", "cloth", "hair", "backgrounds")}
         numbers = ("irises", "glasses", "lashes", "bears", "softness", "camera", "sensor")
         lights = Lights(**{name: value[row] for name, value in vars(self.lights).items()})
-        return _Cast(
+        return SceneBatch(
             row, **pictures, rest=self.rest[row], lights=lights, **{name: getattr(self, name)[row] for name in numbers}
         )
 
@@ -98,9 +98,9 @@ class Renderer:
         layered = (parts == _DOUBLE.to(device)).any(dim=0)
         self._solid, self._layer = (_Part(self._mesh.faces[chosen], parts[chosen]) for chosen in (~layered, layered))
 
-    def film(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Pictures]:
+    def render_clip(self, person: Person, scene: Scene, motion: Motion) -> Iterator[RenderedFrames]:
         """A clip, some frames at a time."""
-        cast = self._cast([person], [scene])
+        cast = self._scene_batch([person], [scene])
         for start in range(0, len(motion), self._at_once):
             frames = range(start, min(start + self._at_once, len(motion)))
             rows = torch.zeros(len(frames), dtype=torch.long, device=self._device)
@@ -108,13 +108,13 @@ class Renderer:
             part = slice(frames.start, frames.stop)
             yield self._draw(cast.of(rows), motion.actions[part], motion.angles[part], motion.travel[part], seeds)
 
-    def frames(self, people: Sequence[Person], scenes: Sequence[Scene], motions: Sequence[Motion]) -> Pictures:
+    def frames(self, people: Sequence[Person], scenes: Sequence[Scene], motions: Sequence[Motion]) -> RenderedFrames:
         """One frame of each person in each scene: the first of each motion."""
         pairs = list(dict.fromkeys((person.seed, scene.seed) for person, scene in zip(people, scenes, strict=True)))
         place = {pair: row for row, pair in enumerate(pairs)}
         rows = [place[person.seed, scene.seed] for person, scene in zip(people, scenes, strict=True)]
         first = [rows.index(row) for row in range(len(pairs))]
-        cast = self._cast([people[index] for index in first], [scenes[index] for index in first])
+        cast = self._scene_batch([people[index] for index in first], [scenes[index] for index in first])
         moves = [np.concatenate([values[:1] for values in of]) for of in zip(*map(_values, motions), strict=True)]
         pictures = []
         for start in range(0, len(people), self._at_once):
@@ -122,14 +122,14 @@ class Renderer:
             batch = cast.of(torch.tensor(rows[part], device=self._device))
             seeds = [(*scene.seed, index) for index, scene in enumerate(scenes[part], start)]
             pictures.append(self._draw(batch, moves[0][part], moves[1][part], moves[2][part], seeds))
-        return Pictures(torch.cat([p.images for p in pictures]), torch.cat([p.points for p in pictures]))
+        return RenderedFrames(torch.cat([p.images for p in pictures]), torch.cat([p.points for p in pictures]))
 
-    def template_at(
+    def template_points_at(
         self, person: Person, scene: Scene, motion: Motion, points: Float32[Tensor, "points 2"]
     ) -> Float32[Tensor, "points 4"]:
         """What the first frame shows at these pixels: the place on the head model's template, and how squarely it is
         seen (0 edge-on, 1 face-on; 0 where there is no skin)."""
-        cast = self._cast([person], [scene])
+        cast = self._scene_batch([person], [scene])
         vertices = self._mesh.move(cast.rest, torch.from_numpy(motion.actions[:1]), torch.from_numpy(motion.angles[:1]))
         corners, eye = self._project(cast, vertices, torch.from_numpy(motion.travel[:1]))
         skin = self._mesh.faces[self._mesh.parts == SKIN]
@@ -145,7 +145,7 @@ class Renderer:
         column, row = ((points + 0.5) * side / self._size).long().clamp(0, side - 1).unbind(-1)
         return grid[row * side + column]
 
-    def _cast(self, people: Sequence[Person], scenes: Sequence[Scene]) -> _Cast:
+    def _scene_batch(self, people: Sequence[Person], scenes: Sequence[Scene]) -> SceneBatch:
         device, mesh = self._device, self._mesh
 
         def rows(values: Sequence[object]) -> Tensor:
@@ -165,7 +165,7 @@ class Renderer:
         for row, person in enumerate(people):
             worn = (down < hair.edge(person) + 3) & (person.hair.style != "bald")
             bears[row, mesh.block[HAIR]] = worn.reshape(-1).float()
-        return _Cast(
+        return SceneBatch(
             torch.arange(len(people), device=device),
             pictures([paint_skin(person) for person in people]),
             pictures([paint_clothes(scene) for scene in scenes]),
@@ -183,8 +183,13 @@ class Renderer:
         )
 
     def _draw(
-        self, cast: _Cast, actions: np.ndarray, angles: np.ndarray, travel: np.ndarray, seeds: Sequence[tuple[int, ...]]
-    ) -> Pictures:
+        self,
+        cast: SceneBatch,
+        actions: np.ndarray,
+        angles: np.ndarray,
+        travel: np.ndarray,
+        seeds: Sequence[tuple[int, ...]],
+    ) -> RenderedFrames:
         mesh, side = self._mesh, self._fine
         actions_, angles_, travel_ = (
             torch.from_numpy(np.asarray(values, np.float32)).to(self._device) for values in (actions, angles, travel)
@@ -208,9 +213,9 @@ class Renderer:
         colour[pixels] = torch.lerp(colour[pixels], over, cover[:, None])
         images = self._develop(cast, colour.reshape(-1, side, side, 3), seeds)
         points = self._project_points(cast, true_points(vertices), travel_)
-        return Pictures(images, points * (self._size / side) - 0.5)
+        return RenderedFrames(images, points * (self._size / side) - 0.5)
 
-    def _project(self, cast: _Cast, vertices: Tensor, travel: Tensor) -> tuple[Tensor, Tensor]:
+    def _project(self, cast: SceneBatch, vertices: Tensor, travel: Tensor) -> tuple[Tensor, Tensor]:
         """Corners for the rasteriser, and where the camera is."""
         middle = self._middle(cast)
         distance = _distance(cast, travel)
@@ -219,7 +224,7 @@ class Renderer:
         eye = middle - torch.stack([torch.zeros_like(distance), distance, torch.zeros_like(distance)], dim=-1)
         return torch.cat([flat, (_NEAR / depth.clamp(min=_NEAR))[..., None]], dim=-1), eye
 
-    def _project_points(self, cast: _Cast, points: Tensor, travel: Tensor) -> Float32[Tensor, "frames points 2"]:
+    def _project_points(self, cast: SceneBatch, points: Tensor, travel: Tensor) -> Float32[Tensor, "frames points 2"]:
         """Pixels of the fine picture."""
         middle, side = self._middle(cast), self._fine
         distance, height, right, down = cast.camera[:, :, None].unbind(1)
@@ -230,7 +235,7 @@ class Renderer:
         y = -focal * (points[..., 2] - middle[:, None, 2]) / depth + down * side + step[:, 1]
         return torch.stack([x, y], dim=-1)
 
-    def _middle(self, cast: _Cast) -> Float32[Tensor, "frames 3"]:
+    def _middle(self, cast: SceneBatch) -> Float32[Tensor, "frames 3"]:
         return cast.rest.eyes[:, :, :3].mean(dim=1) + torch.tensor(_MIDDLE, device=self._device)
 
     def _gather(
@@ -239,7 +244,9 @@ class Renderer:
         """Values of vertices at the fragments."""
         return interpolate(found, faces, values, self._fine**2)
 
-    def _paint_solid(self, cast: _Cast, found: Fragments, known: Tensor, colour: Float32[Tensor, "pixels 3"]) -> None:
+    def _paint_solid(
+        self, cast: SceneBatch, found: Fragments, known: Tensor, colour: Float32[Tensor, "pixels 3"]
+    ) -> None:
         """Paint what hides what is behind it: all but hair and lashes."""
         frames, number, _ = known.shape
         frame = torch.arange(frames, device=known.device).repeat_interleave(number)
@@ -267,7 +274,7 @@ class Renderer:
         surface = _surface(eyes.pixels // self._fine**2, self._gather(eyes, faces, known))
         colour[eyes.pixels] = self._eyes(cast, surface, self._gather(eyes, faces, place))
 
-    def _eyes(self, cast: _Cast, surface: Surface, place: Tensor) -> Tensor:
+    def _eyes(self, cast: SceneBatch, surface: Surface, place: Tensor) -> Tensor:
         albedo = shading.paint_eye(functional.normalize(place[:, :3], dim=-1), cast.irises[surface.frame])
         under = 1 - 0.55 * smoothstep(0.0, 0.42, surface.normal[:, 2])  # the lid's shadow
         under = under - 0.35 * smoothstep(0.3, 0.8, surface.normal[:, 0].abs())
@@ -277,7 +284,7 @@ class Renderer:
         return 0.9 * albedo * diffuse + 0.06 * sheen + 0.84 * glint
 
     def _layer_colour(
-        self, cast: _Cast, found: Fragments, known: Tensor
+        self, cast: SceneBatch, found: Fragments, known: Tensor
     ) -> tuple[Int64[Tensor, " shown"], Float32[Tensor, "shown 3"], Float32[Tensor, " shown"]]:
         """Pixels, colour and cover of hair and lashes."""
         faces, side = self._layer.faces, self._fine
@@ -300,7 +307,7 @@ class Renderer:
         return found.pixels, colour, cover[shown]
 
     def _develop(
-        self, cast: _Cast, light: Float32[Tensor, "frames side side 3"], seeds: Sequence[tuple[int, ...]]
+        self, cast: SceneBatch, light: Float32[Tensor, "frames side side 3"], seeds: Sequence[tuple[int, ...]]
     ) -> UInt8[Tensor, "frames size size 3"]:
         """Lens and sensor: linear light to 8-bit sRGB."""
         size, device = self._size, self._device
@@ -321,7 +328,7 @@ class Renderer:
         return picture.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _distance(cast: _Cast, travel: Float32[Tensor, "frames 3"]) -> Float32[Tensor, " frames"]:
+def _distance(cast: SceneBatch, travel: Float32[Tensor, "frames 3"]) -> Float32[Tensor, " frames"]:
     """From the camera to the head, metres: at half of it a head is seen at twice its size."""
     return cast.camera[:, 0] * torch.exp(-travel[:, 2])
 

@@ -40,7 +40,7 @@ class Scene:
     pattern: float
     background: str
     distance: float
-    """Camera to head, metres."""
+    """FrameRenderer to head, metres."""
     head: float
     """Height of the head in the picture, of its height."""
     centre: Float32[np.ndarray, 2]

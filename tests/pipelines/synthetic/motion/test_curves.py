@@ -1,7 +1,7 @@
 import numpy as np
 import scipy.ndimage
 
-from pipelines.synthetic.motion.curves import ease, pulse, slowed, smooth, softened, through, wander
+from pipelines.synthetic.motion.curves import ease, limit_speed, pulse, smooth, soft_limit, through, wander
 
 
 def test_ease_rests_at_both_ends() -> None:
@@ -37,14 +37,14 @@ def test_wander_has_the_variance_and_slowness_that_it_says() -> None:
 
 
 def test_softened_leaves_the_middle_and_never_passes_the_limit() -> None:
-    np.testing.assert_array_equal(softened(np.array([-6.0, 0.0, 5.9]), 10.0), [-6, 0, 5.9])
-    bent = softened(np.linspace(6, 1000, 200), 10.0)
+    np.testing.assert_array_equal(soft_limit(np.array([-6.0, 0.0, 5.9]), 10.0), [-6, 0, 5.9])
+    bent = soft_limit(np.linspace(6, 1000, 200), 10.0)
     assert (np.diff(bent) >= 0).all()
     assert bent.max() <= 10
-    np.testing.assert_allclose(softened(np.array([[1e3, -1e3]]), np.array([40.0, 20.0])), [[40, -20]])
+    np.testing.assert_allclose(soft_limit(np.array([[1e3, -1e3]]), np.array([40.0, 20.0])), [[40, -20]])
 
 
 def test_slowed_bounds_every_step_and_arrives_late() -> None:
     jump = np.array([[0.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.2]])
-    np.testing.assert_allclose(slowed(jump, np.array([0.4, 0.4])), [[0, 0], [0.4, 0.1], [0.8, 0.2], [1, 0.2]])
-    np.testing.assert_array_equal(slowed(jump, np.array([1.0, 1.0])), jump)
+    np.testing.assert_allclose(limit_speed(jump, np.array([0.4, 0.4])), [[0, 0], [0.4, 0.1], [0.8, 0.2], [1, 0.2]])
+    np.testing.assert_array_equal(limit_speed(jump, np.array([1.0, 1.0])), jump)

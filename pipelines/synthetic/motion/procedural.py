@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.synthetic.head.arkit_actions import LIDS, MIRRORED, MOUTH, NUM_ACTIONS, to_looks, vector
-from pipelines.synthetic.motion.curves import ease, pulse, softened, wander
+from pipelines.synthetic.head.arkit_actions import LIDS, MIRRORED, MOUTH, NUM_ACTIONS, gaze_to_actions, vector
+from pipelines.synthetic.motion.curves import ease, pulse, soft_limit, wander
 
 BLINK_EVERY_S = (2.0, 6.0)
 BLINK_DOWN_S = (0.1, 0.15)
@@ -87,7 +87,7 @@ def gaze(
         looks = looks * (1 - share) + target * share
         first = False
         now += float(rng.uniform(0.3, 2.5))
-    return to_looks(softened(looks, EYE_DEGREES) / EYE_DEGREES)
+    return gaze_to_actions(soft_limit(looks, EYE_DEGREES) / EYE_DEGREES)
 
 
 def head_motion(
@@ -110,7 +110,7 @@ def head_motion(
     return angles, travel
 
 
-def idle_face(
+def mood_expression(
     rng: np.random.Generator, times: Float[np.ndarray, " frames"], accents: Sequence[float]
 ) -> Float[np.ndarray, "frames 52"]:
     """A mood that hardly changes, and brows that go up with some accents."""
