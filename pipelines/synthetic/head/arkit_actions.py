@@ -1,4 +1,4 @@
-"""The 52 ARKit facial actions: their order, their places by name, and what a mirror makes of them."""
+"""The 52 ARKit facial actions (blendshapes): order, indices by name, mirroring, and gaze."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ACTIONS: tuple[str, ...] = (
 # fmt: on
 NUM_ACTIONS = len(ACTIONS)
 
-_INDEX = {name: place for place, name in enumerate(ACTIONS)}
+_INDEX = {name: index for index, name in enumerate(ACTIONS)}
 
 LIDS = [_INDEX["eyeBlinkLeft"], _INDEX["eyeBlinkRight"]]
 GAZE = [place for name, place in _INDEX.items() if name.startswith("eyeLook")]
@@ -35,12 +35,12 @@ MOUTH = [place for name, place in _INDEX.items() if name.startswith(("jaw", "mou
 
 
 def action_index(name: str) -> int:
-    """The column of an action. Raises KeyError for a name that is none."""
+    """Return the column of an action. Raises KeyError for an unknown name."""
     return _INDEX[name]
 
 
 def _other_side(name: str) -> str:
-    """`jawLeft` for `jawRight`, and the other way round; a name without a side is its own."""
+    """Return `jawLeft` for `jawRight` and vice versa; a name without a side is returned unchanged."""
     for side, other in (("Left", "Right"), ("Right", "Left")):
         if name.endswith(side):
             return name.removesuffix(side) + other
@@ -48,11 +48,11 @@ def _other_side(name: str) -> str:
 
 
 MIRRORED: Int[np.ndarray, " actions"] = np.array([_INDEX[_other_side(name)] for name in ACTIONS])
-"""Column of the action that a mirror makes of each: `actions[:, MIRRORED]` is the mirrored face."""
+"""Column of each action's mirror image: `actions[:, MIRRORED]` is the mirrored face."""
 
 
 def vector(weights: Mapping[str, float]) -> Float32[np.ndarray, " actions"]:
-    """One face from a few actions by name; a name without its side (`mouthSmile`) stands for both."""
+    """Return the weights of all actions from a few by name; a name without its side (`mouthSmile`) sets both sides."""
     face = np.zeros(NUM_ACTIONS, np.float32)
     for name, weight in weights.items():
         for full in (name,) if name in _INDEX else (f"{name}Left", f"{name}Right"):
@@ -60,7 +60,7 @@ def vector(weights: Mapping[str, float]) -> Float32[np.ndarray, " actions"]:
     return face
 
 
-# Actions of both eyes that turn them to the picture's right and to its left, up and down.
+# Actions of both eyes that turn the gaze to the picture's right and left, and up and down.
 _GAZE_ACTIONS = (
     (("eyeLookOutLeft", "eyeLookInRight"), ("eyeLookInLeft", "eyeLookOutRight")),
     (("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight")),
@@ -68,7 +68,7 @@ _GAZE_ACTIONS = (
 
 
 def gaze_to_actions(gaze: Float[np.ndarray, "frames 2"]) -> Float[np.ndarray, "frames 52"]:
-    """The actions that turn both eyes together: to the picture's right and up, -1..1 each; all others 0."""
+    """Return the actions that turn both eyes by a gaze (to the picture's right, up; -1..1 each); all others are 0."""
     actions = np.zeros((len(gaze), NUM_ACTIONS))
     for column, (more, less) in enumerate(_GAZE_ACTIONS):
         for name in more:
@@ -79,7 +79,7 @@ def gaze_to_actions(gaze: Float[np.ndarray, "frames 2"]) -> Float[np.ndarray, "f
 
 
 def actions_to_gaze(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "frames 2"]:
-    """How far both eyes are turned to the picture's right and up, -1..1: the mean of the two."""
+    """Return the mean gaze of both eyes (to the picture's right, up; -1..1 each)."""
     columns = [
         sum(actions[:, _INDEX[name]] for name in more) - sum(actions[:, _INDEX[name]] for name in less)
         for more, less in _GAZE_ACTIONS

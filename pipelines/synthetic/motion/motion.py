@@ -1,4 +1,4 @@
-"""How a head moves in one clip: pieces of real tracks, recombined, and procedural motion around and instead of them."""
+"""The motion of a head in one clip: recombined pieces of real tracks, procedural motion, or both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_DEGREES = (40.0, 22.0, 20.0)
 """Bounds of yaw, pitch and roll, either way."""
 MOST_TRAVEL = (0.35, 0.35, 0.22)
 """Bounds of travel either way: right, down and nearer, units as in `Motion.travel`."""
-# Bounds of speed. Lids and eyes are the quickest things in a face: a blink comes down in 0.1 s.
+# Speed limits. Lids and eyes are the fastest parts of a face: a blink closes in 0.1 s.
 ACTIONS_PER_S = 8.0
 GAZE_PER_S = 12.0
 LIDS_PER_S = 16.0
@@ -34,7 +34,7 @@ _MIRRORED_POSE = np.array([-1.0, 1.0, -1.0, -1.0, 1.0, 1.0])  # yaw, pitch, roll
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """What a head does in each frame of a clip."""
+    """Actions and pose of a head in each frame of a clip."""
 
     fps: float
     actions: Float32[np.ndarray, "frames 52"]
@@ -42,18 +42,18 @@ class Motion:
     angles: Float32[np.ndarray, "frames 3"]
     """Yaw, pitch, roll in degrees, with the signs of `head.Pose`."""
     travel: Float32[np.ndarray, "frames 3"]
-    """Of the person against the picture, besides what the head's turns on the neck bring: right and down in widths of
-    the head, and nearer in natural logarithms of the size at which it is seen."""
+    """Translation of the head without what its rotation on the neck causes: right and down in head widths, nearer in
+    natural logarithms of its apparent size."""
 
     def __len__(self) -> int:
         return len(self.actions)
 
 
 def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: int, fps: float) -> Motion:
-    """A motion: the pose of some tracks, the expression of others, or procedural ones; without tracks all procedural.
+    """Draw a motion. Pose and expression each come from tracks or are procedural; without tracks both are procedural.
 
     Raises:
-        ValueError: no frame, or a frame rate that is not positive.
+        ValueError: `num_frames` is 0 or `fps` is not positive.
     """
     if num_frames < 1 or fps <= 0:
         raise ValueError(f"a motion needs a frame and a positive rate, got {num_frames} frames at {fps} per second")
@@ -64,7 +64,7 @@ def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: i
     else:
         angles, travel = head_motion(rng, times, accents)
     angles, travel = (
-        soft_limit(angles + _attitude(rng), np.array(MOST_DEGREES)),
+        soft_limit(angles + _mean_pose(rng), np.array(MOST_DEGREES)),
         soft_limit(travel, np.array(MOST_TRAVEL)),
     )
     if tracks and rng.random() < 0.7:
@@ -76,18 +76,18 @@ def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: i
     else:
         actions = spoken + mood_expression(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
     actions = with_expressions(rng, times, np.clip(actions, 0, 1))
-    return _bounded(fps, actions, angles, travel)
+    return _limited(fps, actions, angles, travel)
 
 
-def _attitude(rng: np.random.Generator) -> Float[np.ndarray, " angles"]:
-    """How the head is held throughout a clip: mostly to the camera, at times in three-quarter view."""
+def _mean_pose(rng: np.random.Generator) -> Float[np.ndarray, " angles"]:
+    """Draw the mean pose of a clip: mostly towards the camera, in a quarter of the clips up to three-quarter view."""
     yaw = rng.uniform(-32, 32) if rng.random() < 0.25 else rng.normal(0, 9)
     return np.array([yaw, rng.normal(0, 4), rng.normal(0, 3)])
 
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A stretch of a track as a motion replays it: where in the track each frame is, and how much it counts there."""
+    """A piece of a track to replay: the position in the track and the blending weight of each frame."""
 
     track: Track
     mirrored: bool
@@ -102,8 +102,8 @@ class _Piece:
 
 
 def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]) -> Iterator[_Piece]:
-    """Pieces that fade into each other; their weights sum to 1 in every frame."""
-    chances = np.sqrt([len(track) for track in tracks])  # the longest are the calmest
+    """Yield pieces that cross-fade; their weights sum to 1 in every frame."""
+    chances = np.sqrt([len(track) for track in tracks])  # prefer long tracks, which are the calmest
     begin, weight = float(times[0]), np.ones(len(times))
     while True:
         track = tracks[int(rng.choice(len(tracks), p=chances / chances.sum()))]
@@ -142,7 +142,7 @@ def _replay_pose(
     return pose[:, :3], pose[:, 3:]
 
 
-def _bounded(
+def _limited(
     fps: float,
     actions: Float[np.ndarray, "frames 52"],
     angles: Float[np.ndarray, "frames 3"],

@@ -1,7 +1,7 @@
 import numpy as np
 import scipy.ndimage
 
-from pipelines.synthetic.motion.curves import ease, limit_speed, pulse, smooth, soft_limit, through, wander
+from pipelines.synthetic.motion.curves import ease, ease_through, limit_speed, pulse, random_drift, smooth, soft_limit
 
 
 def test_ease_rests_at_both_ends() -> None:
@@ -15,9 +15,9 @@ def test_pulse_rises_holds_and_falls() -> None:
 
 
 def test_curve_goes_through_its_knots_and_stays_outside() -> None:
-    curve = through(np.array([0.0, 1.0, 1.5, 2.0, 3.0]), [1.0, 2.0], np.array([[0.0, 4.0], [2.0, 0.0]]))
+    curve = ease_through(np.array([0.0, 1.0, 1.5, 2.0, 3.0]), [1.0, 2.0], np.array([[0.0, 4.0], [2.0, 0.0]]))
     np.testing.assert_allclose(curve, [[0, 4], [0, 4], [1, 2], [2, 0], [2, 0]], atol=1e-12)
-    np.testing.assert_allclose(through(np.array([0.0, 1.0]), [0.5], np.array([[3.0]])), [[3], [3]])
+    np.testing.assert_allclose(ease_through(np.array([0.0, 1.0]), [0.5], np.array([[3.0]])), [[3], [3]])
 
 
 def test_smooth_is_scipys_gaussian() -> None:
@@ -29,7 +29,7 @@ def test_smooth_is_scipys_gaussian() -> None:
 
 
 def test_wander_has_the_variance_and_slowness_that_it_says() -> None:
-    values = wander(np.random.default_rng(1), 20_000, 2, 10.0)
+    values = random_drift(np.random.default_rng(1), 20_000, 2, 10.0)
     np.testing.assert_allclose(values.std(axis=0), 1, atol=0.1)
     # Smoothed noise correlates as exp(-lag^2 / 4 sigma^2).
     lagged = (values[20:] * values[:-20]).mean(axis=0) / values.var(axis=0)
