@@ -60,9 +60,10 @@ def parse(
             raise UsageError(message)
 
     with on_parse_error(fail):
-        options, unknown = tyro.cli(
+        parsed: tuple[Any, list[str]] = tyro.cli(
             options_type, prog=f"sfumato {verb}", args=arguments, config=_config(), return_unknown_args=True
         )
+    options, unknown = parsed
     if not unknown:
         return options
     flag = next((argument for argument in unknown if argument.startswith("-")), None)

@@ -26,7 +26,7 @@ class TeethPlacement:
     def __init__(self, model: HeadModel) -> None:
         opens = -model.actions[action_index("jawOpen"), :, 2]
         teeth = model.faces[model.parts == TEETH].unique()
-        on_jaw = opens[teeth] > _MOVES_WITH_JAW_GAIN
+        on_jaw = opens[teeth] > _MOVES_WITH_JAW
         self._upper, self._lower = teeth[~on_jaw], teeth[on_jaw]
         self._jaw = torch.cat([self._lower, model.faces[model.parts == TONGUE].unique()])
         x, y, z = model.template.T
