@@ -58,11 +58,11 @@ def test_a_lid_that_mediapipe_calls_two_thirds_shut_is_shut() -> None:
     assert track.actions[:, LID].max() == 1
 
 
-def test_usual_gaze_and_pose_become_zero() -> None:
+def test_resting_gaze_and_pose_become_zero() -> None:
     looks = dict.fromkeys(("eyeLookOutLeft", "eyeLookInRight"), 0.3)
-    usual = [reading(i / 25, yaw=10.0, right=30.0, **looks) for i in range(100)]
+    resting = [reading(i / 25, yaw=10.0, right=30.0, **looks) for i in range(100)]
     other = [reading(4 + i / 25, yaw=16.0, right=30.0 + 15.3) for i in range(50)]
-    (track,) = make_tracks("a", iter([*usual, *other]))
+    (track,) = make_tracks("a", iter([*resting, *other]))
     np.testing.assert_allclose(track.angles[50], 0, atol=1e-3)
     np.testing.assert_allclose(track.angles[-1], [6, 0, 0], atol=1e-2)
     # A head is 15.3 cm wide, 153 px here; 3 cm before its neck it goes 3 sin(6 degrees) = 0.31 cm along as it turns.
@@ -73,8 +73,8 @@ def test_usual_gaze_and_pose_become_zero() -> None:
 
 
 def test_who_comes_nearer_is_seen_larger() -> None:
-    usual, near = [reading(i / 25) for i in range(100)], [reading(4 + i / 25, size=1.1) for i in range(50)]
-    (track,) = make_tracks("a", iter([*usual, *near]))
+    resting, near = [reading(i / 25) for i in range(100)], [reading(4 + i / 25, size=1.1) for i in range(50)]
+    (track,) = make_tracks("a", iter([*resting, *near]))
     np.testing.assert_allclose(track.travel[[50, -1], 2], [0, np.log(1.1)], atol=1e-4)
 
 

@@ -13,9 +13,9 @@ def test_jaw_opens_three_to_seven_times_a_second_while_a_phrase_lasts(seed: int)
     times = np.arange(6000) / 100
     jaw = speech(np.random.default_rng(seed), times)[0][:, JAW]
     peaks, _ = find_peaks(jaw, prominence=0.02)
-    usual = float(np.median(np.diff(times[peaks])))  # from one syllable to the next: pauses are few
+    median = float(np.median(np.diff(times[peaks])))  # from one syllable to the next: pauses are few
     assert len(peaks) > 100
-    assert SYLLABLES_PER_S[0] <= 1 / usual <= SYLLABLES_PER_S[1]
+    assert SYLLABLES_PER_S[0] <= 1 / median <= SYLLABLES_PER_S[1]
 
 
 def test_pauses_part_the_phrases_and_lips_rest_in_them() -> None:

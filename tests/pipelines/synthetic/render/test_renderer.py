@@ -12,12 +12,10 @@ from pipelines.faces.detectors import create_detector
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from pipelines.synthetic.head.person import Person, generator
 from pipelines.synthetic.motion.motion import ACTIONS, Motion, draw_motion
-from pipelines.synthetic.render.renderer import RenderedFrames, Renderer
+from pipelines.synthetic.render.renderer import Renderer
 from pipelines.synthetic.render.scene import Scene
 
 pytestmark = pytest.mark.slow
-
-Film = Callable[..., RenderedFrames]
 
 
 @pytest.fixture(scope="module")
