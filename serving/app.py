@@ -1,4 +1,4 @@
-"""`sfumato serve`: the HTTP service on Ray Serve. `build` is also the import path of a Serve config file."""
+"""The Ray Serve application of the HTTP service. Serve config files name it as `serving.app:build`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-_SHARE_OF_CPU = 0.1  # replicas are scheduled by this share; what they use is up to the operating system
-OBJECT_STORE_BYTES = 150 * 1024 * 1024  # nothing but small messages passes through Ray
+_CPUS_PER_REPLICA = 0.1  # for Ray's scheduler only; it does not limit what a replica uses
+OBJECT_STORE_BYTES = 150 * 1024 * 1024  # only small messages pass through Ray
 _MAX_ONGOING_REQUESTS = 32
 _MAX_QUEUED_REQUESTS = 64
 REQUEST_TIMEOUT_S = 600.0
 
 
 def build(args: Mapping[str, Any]) -> Application:
-    """The Serve application of a configuration: `import_path: serving.app:build` with `args` = ServiceConfig's fields.
+    """Build the application of a Serve config file, whose `args` are the fields of ServiceConfig.
 
     Raises:
-        ValueError: an unknown key or a wrong value.
+        ValueError: an unknown key or an invalid value.
     """
     return build_application(parse_config(dict(args)))
 
 
 def build_application(config: ServiceConfig) -> Application:
-    """Ingress in front, workers behind; they meet in the jobs table only, so either may be lost and come back."""
+    """Build an HTTP ingress and two kinds of workers. They share only the jobs table, so each can restart by itself."""
     from ray import serve
     from ray.serve.config import BackpressureConfig
 
@@ -36,7 +36,7 @@ def build_application(config: ServiceConfig) -> Application:
     from serving.service.renderer import Renderer
     from serving.service.routes import Ingress
 
-    workers = {"num_cpus": _SHARE_OF_CPU, "num_gpus": config.num_gpus}
+    workers = {"num_cpus": _CPUS_PER_REPLICA, "num_gpus": config.num_gpus}
     common: dict[str, Any] = {"health_check_period_s": 5, "graceful_shutdown_timeout_s": 10}
     fine_tuner = serve.deployment(
         FineTuner, name="fine-tuner", num_replicas=config.num_finetuners, ray_actor_options=workers, **common
@@ -50,7 +50,7 @@ def build_application(config: ServiceConfig) -> Application:
         max_ongoing_requests=_MAX_ONGOING_REQUESTS,
         max_queued_requests=_MAX_QUEUED_REQUESTS,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=config.queue.retry_after_s),
-        ray_actor_options={"num_cpus": _SHARE_OF_CPU},
+        ray_actor_options={"num_cpus": _CPUS_PER_REPLICA},
         **common,
     )
     application: Application = ingress.bind(config, fine_tuner.bind(config), renderer.bind(config))

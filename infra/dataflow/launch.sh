@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Preprocess a trove of videos on Dataflow:
+# Preprocess a large collection of videos on Dataflow:
 #   PROJECT=my-project REGION=europe-west4 BUCKET=my-bucket infra/dataflow/launch.sh gs://my-videos/vox2 gs://my-bucket/vox2
 # With face-alignment on a GPU in each worker (its weights in a bucket):
 #   ... launch.sh SRC OUT --detector face-alignment --detector-weights gs://my-bucket/weights --device cuda \
 #       --accelerator 'type:nvidia-tesla-t4;count:1;install-nvidia-driver' --experiments no_use_multiple_sdk_containers
-# Run it from the pipelines image (or an environment with the extra `dataflow`), so that launcher and workers hold the
-# same code. Run again with the same arguments, it continues: only shards that are not done become work.
+# Run it from the pipelines image (or an environment with the extra `dataflow`), so that launcher and workers have the
+# same code. A second run with the same arguments resumes: it processes only the missing shards.
 set -euo pipefail
 
 : "${PROJECT:?set PROJECT to the Google Cloud project}"
@@ -22,8 +22,8 @@ fi
 src=$1 out=$2
 shift 2
 
-# The image is the workers' container, with the weights in it; no package is installed at start-up. Decoding and
-# landmarks are one thread each, so one process a core, and machines with little memory a core do.
+# The image is the workers' container and holds the weights; no package is installed at start-up. Decoding and landmark
+# detection use one thread each, so one process per core and machines with little memory per core are enough.
 exec sfumato preprocess "$src" "$out" \
     --detector mediapipe \
     "$@" \

@@ -5,7 +5,7 @@ FROM apache/beam_python3.11_sdk:2.77.0
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 
-# MediaPipe loads EGL and GLESv2, OpenCV loads GL and GLib; wheels do not carry them.
+# MediaPipe loads EGL and GLESv2, OpenCV loads GL and GLib; wheels do not include them.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libegl1 libgles2 libgl1 libglib2.0-0 \
@@ -14,7 +14,7 @@ RUN apt-get update \
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 WORKDIR /opt/sfumato
 COPY requirements.lock ./
-# Versions and hashes of the lock file; torch apart, because each build of it has its own index.
+# Versions and hashes of the lock file; torch separately, because each of its builds has its own index.
 RUN pip install --no-cache-dir uv==0.13.9 \
     && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
 COPY pyproject.toml README.md LICENSE sfumato.py ./
@@ -23,7 +23,7 @@ COPY training ./training
 COPY serving ./serving
 RUN uv pip install --system --no-cache --compile-bytecode --constraints requirements.lock ".[dataflow]"
 
-# The weights are part of the image: a thousand workers must not fetch them at once, and the data set records their
+# The weights are part of the image, so that a thousand workers do not fetch them at once. The data set records their
 # hashes.
 ENV SFUMATO_CACHE=/opt/sfumato/cache \
     MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
@@ -32,6 +32,6 @@ RUN sfumato assets fetch face_landmarker yunet \
     && chmod -R a+rX /opt/sfumato
 
 # Root, unlike the other images: Dataflow mounts the folder that boot writes into (/var/opt/google) for root only. The
-# VM runs nothing else. Elsewhere (Flink, as a launcher) start it with --user 65532:65532.
+# VM runs nothing else. On other runners (Flink, as a launcher) start it with --user 65532:65532.
 WORKDIR /tmp
 ENTRYPOINT ["/opt/apache/beam/boot"]

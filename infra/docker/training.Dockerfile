@@ -16,7 +16,7 @@ RUN apt-get update \
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cu128
 WORKDIR /opt/sfumato
 COPY requirements.lock ./
-# Versions and hashes of the lock file; torch apart, because each build of it has its own index.
+# Versions and hashes of the lock file; torch separately, because each of its builds has its own index.
 RUN pip install --no-cache-dir uv==0.13.9 \
     && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
 COPY pyproject.toml README.md LICENSE sfumato.py ./
@@ -30,7 +30,7 @@ ENV SFUMATO_CACHE=/opt/sfumato/cache \
     RAY_AUTH_MODE=token \
     MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
     PYTHONUNBUFFERED=1
-# Loading the perceptual network once converts its weights, which the user below could not write.
+# Load the perceptual network once: that converts its weights, which the user below cannot write.
 RUN sfumato assets fetch face_landmarker selfie_segmenter dlib_recogniser lpips_vgg16 \
     && python -c "from training.config import TrainConfig; from training.losses.perceptual import load_perceptual; load_perceptual(TrainConfig())" \
     && useradd --uid 1000 --create-home sfumato \

@@ -1,2 +1,2 @@
--- Users and permissions live beside the runs, in a database of their own: both keep an alembic_version table.
+-- Users and permissions need a database of their own: both they and the runs have an alembic_version table.
 CREATE DATABASE mlflow_auth;

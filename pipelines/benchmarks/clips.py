@@ -47,12 +47,12 @@ def given_clips(paths: Sequence[str], folder: Path, seconds: float) -> tuple[lis
 
 
 def synthesize_clips(number: int, folder: Path, seconds: float) -> tuple[list[Path], list[str]]:
-    """Render a clip of each of `number` synthetic people into `folder`; return them, and no notes."""
-    from pipelines.synthetic.corpus.filming import Assignment, film_clips
+    """Films of as many synthetic people in `folder`, the first of a corpus without tracks, and no notes."""
+    from pipelines.synthetic.corpus.render_clips import RenderSettings, render_clips
     from pipelines.synthetic.render.renderer import Renderer  # loads the head model's data: not for `--help`
 
     config = CorpusConfig(identities=number, videos=1, seconds=seconds, motion="procedural")
-    filmed = film_clips(plan_clips(config), Assignment(str(folder), config, (), Renderer), 1)
+    filmed = render_clips(plan_clips(config), RenderSettings(str(folder), config, (), Renderer), 1)
     films = [Path(clip.spec.url(str(folder))).rename(folder / f"{clip.spec.key.identity}.mp4") for clip in filmed]
     return films, []
 

@@ -14,7 +14,7 @@ from pipelines.faces.boxes import overlap
 from pipelines.faces.face import LandmarkDetector, make_face
 from pipelines.faces.face_detectors import FaceDetector
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
-from pipelines.synthetic.corpus.filming import cast
+from pipelines.synthetic.corpus.render_clips import draw_clip
 from pipelines.synthetic.motion.motion import Motion
 
 FRAMES_OF_EACH = 2
@@ -48,8 +48,8 @@ def render_known_faces(num_people: int) -> Iterator[list[KnownFace]]:
     renderer = Renderer(_SIZE)
     config = CorpusConfig(identities=max(1, num_people), videos=1, size=_SIZE, motion="procedural")
     for spec, _ in zip(plan_clips(config), range(num_people), strict=False):
-        person, scene, motion = cast(spec, config, ())
-        # A quarter and three quarters into the clip, which differ in pose and expression.
+        person, scene, motion = draw_clip(spec, config, ())
+        # A quarter and three quarters into the clip: two expressions and poses of their own.
         moments = [_moment(motion, len(motion) * (1 + 2 * part) // 4) for part in range(FRAMES_OF_EACH)]
         drawn = renderer.frames([person] * FRAMES_OF_EACH, [scene] * FRAMES_OF_EACH, moments)
         pairs = zip(drawn.images.numpy(), drawn.points.double().numpy(), strict=True)

@@ -15,15 +15,15 @@ from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.synthetic.corpus.corpus import (
     MANIFEST,
     CorpusConfig,
-    begin,
-    finish,
+    complete_clips,
     plan_clips,
-    settings_of,
-    whole_clips,
+    read_settings,
+    start_corpus,
+    write_manifest,
 )
 
 if TYPE_CHECKING:
-    from pipelines.synthetic.corpus.filming import Camera
+    from pipelines.synthetic.corpus.render_clips import FrameRenderer
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,22 @@ def run(options: Options) -> CommandResult:
     """
     begun = time.monotonic()
     config, out = options.corpus_config(), storage.absolute(options.out)
-    settings_of(out)  # raises for an unusable OUT before anything is fetched
+    read_settings(out)  # what cannot go there is refused before anything is fetched or measured
     from pipelines.synthetic.corpus.contact_sheet import SHEET, write_sheet
-    from pipelines.synthetic.corpus.filming import Assignment, film_clips
-    from pipelines.synthetic.motion.real_tracks import tracks_digest, tracks_of_clips
+    from pipelines.synthetic.corpus.render_clips import RenderSettings, render_clips
+    from pipelines.synthetic.motion.real_tracks import load_tracks, tracks_digest
 
-    tracks = tracks_of_clips() if config.motion == "clips" else ()
-    begin(out, config, tracks_digest(tracks))
-    whole = whole_clips(out)
+    tracks = load_tracks() if config.motion == "clips" else ()
+    start_corpus(out, config, tracks_digest(tracks))
+    whole = complete_clips(out)
     todo = [spec for spec in plan_clips(config) if spec.url(out) not in whole]
     num_frames, started = 0, time.monotonic()
     with progress() as bars:
         bar = bars.add_task("synthesize", total=config.num_clips, completed=config.num_clips - len(todo))
         try:
-            for clip in film_clips(todo, Assignment(out, config, tracks, make_camera), min(options.workers, len(todo))):
+            for clip in render_clips(
+                todo, RenderSettings(out, config, tracks, make_renderer), min(options.workers, len(todo))
+            ):
                 num_frames += clip.num_frames
                 rate = num_frames / (time.monotonic() - started)
                 bars.update(bar, advance=1, description=f"synthesize, {rate:.1f} frames/s")
@@ -106,7 +108,7 @@ def run(options: Options) -> CommandResult:
             raise
     seconds = time.monotonic() - started
     write_sheet(out, config)
-    manifest = finish(out, config, num_frames_now=num_frames, seconds=seconds)
+    manifest = write_manifest(out, config, num_frames_now=num_frames, seconds=seconds)
     counts = {**manifest["counts"], "clips filmed now": len(todo)}
     speed = f"{num_frames / seconds:.1f} frames a second" if num_frames else "all clips were there already"
     made = (
@@ -117,8 +119,8 @@ def run(options: Options) -> CommandResult:
     return CommandResult(made, counts, time.monotonic() - begun, notes=(speed,))
 
 
-def make_camera(size: int) -> Camera:
-    """Return the CPU renderer."""
+def make_renderer(size: int) -> FrameRenderer:
+    """The renderer on this machine's CPU."""
     from pipelines.synthetic.render.renderer import Renderer
 
     return Renderer(size)

@@ -1,1 +1,1 @@
-"""Many portraits by many drivers: inputs, work folder, reports."""
+"""`animate`: many portraits by many drivers. Inputs, workspace, rendering, sidecars."""

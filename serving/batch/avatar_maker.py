@@ -1,4 +1,4 @@
-"""Sources -> avatars -> videos with the real networks: what `animate` works with. Loads a model only when needed."""
+"""Sources -> avatars -> videos, for `animate`. torch and the base model are loaded only when an avatar is needed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
 from serving.batch.inputs import Input
-from serving.batch.sidecars import key_of
+from serving.batch.sidecars import cache_key
 from serving.batch.workspace import Workspace
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
-if TYPE_CHECKING:  # torch loads when the first avatar is needed: a second run that finds all done never does
+if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
@@ -26,8 +26,8 @@ OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One video to make, with local paths."""
+class VideoFiles:
+    """Local paths of one video to render."""
 
     driver: Path
     out: Path
@@ -35,46 +35,51 @@ class Shot:
 
 
 class AvatarMaker(Protocol):
-    """Makes avatars and videos."""
+    """Makes avatars and renders videos of them."""
 
     def version(self, source: Input) -> str:
-        """What, besides the source itself, decides its avatar: the base model and how it is fine-tuned."""
+        """Return a key of the base model and the fine-tuning options, which decide a picture's avatar."""
         ...
 
     def avatar(self, source: Input, on_step: OnStep) -> Avatar:
-        """The avatar of a source; of a picture, made now. ValueError or OSError: it cannot be had."""
+        """Load the avatar of a source, or fine-tune it for a picture.
+
+        Raises:
+            ValueError, OSError: the source cannot be used.
+        """
         ...
 
-    def film(self, avatar: Avatar, shot: Shot, options: RenderOptions, on_frame: OnStep) -> RenderReport:
-        """Write the videos of a shot. ValueError: the driver cannot be used."""
+    def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+        """Render the videos of one driver. Raises ValueError when the driver cannot be used."""
         ...
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How pictures become avatars."""
+class AvatarOptions:
+    """How avatars are made of pictures."""
 
     model: str
-    """Base model."""
+    """Base model: a bundle's path or URL, or models:/NAME@ALIAS."""
     num_steps: int | None = None
-    """None: the stop rule decides."""
+    """Fine-tuning steps; None: the stop rule decides."""
     face: int | None = None
+    """Index of the face in the picture, from 0 for the largest; None: the largest."""
     perceptual_files: PerceptualFiles | None = None
-    """Weights that the base model was trained with and no registry carries."""
+    """Weights of the perceptual networks, for a base model that was trained with weights that cannot be fetched."""
 
 
 class ModelAvatarMaker:
-    """The studio with the real networks. Avatars of pictures are kept below `avatars/` of the workspace's folder.
+    """Makes avatars with a base model. Avatars of pictures are kept below `avatars/` of the workspace's folder.
 
     Raises:
         FileNotFoundError: the base model does not exist.
-        ValueError: it is none.
+        ValueError: it is not a base model.
     """
 
-    def __init__(self, recipe: Recipe, workspace: Workspace) -> None:
-        self._recipe = recipe
+    def __init__(self, options: AvatarOptions, workspace: Workspace) -> None:
+        self._options = options
         self._workspace = workspace
-        self._model_url = resolve(recipe.model)
+        self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
 
     @cached_property
@@ -89,15 +94,15 @@ class ModelAvatarMaker:
 
     def version(self, source: Input) -> str:
         if source.kind == "avatar":
-            return ""  # its manifest's hash covers everything
-        return key_of(self._model_version, str(self._recipe.num_steps), str(self._recipe.face))
+            return ""  # the hash of its manifest covers everything
+        return cache_key(self._model_version, str(self._options.num_steps), str(self._options.face))
 
     def avatar(self, source: Input, on_step: OnStep) -> Avatar:
         from training.avatars.avatar import load_avatar, save_avatar
 
         if source.kind == "avatar":
             return load_avatar(source.url)
-        key = key_of(source.sha256, self.version(source))
+        key = cache_key(source.sha256, self.version(source))
         kept = storage.join(self._workspace.out, "avatars", f"{source.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
@@ -110,23 +115,23 @@ class ModelAvatarMaker:
         from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([str(self._workspace.input(source.url))], detector, face=self._recipe.face)
+        portraits = find_portraits([str(self._workspace.input(source.url))], detector, face=self._options.face)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
 
-        config = FineTuneConfig(num_steps=self._recipe.num_steps)
-        return fine_tune(self._model, portraits, config, report, self._recipe.perceptual_files)
+        config = FineTuneConfig(num_steps=self._options.num_steps)
+        return fine_tune(self._model, portraits, config, report, self._options.perceptual_files)
 
-    def film(self, avatar: Avatar, shot: Shot, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         from training.animation.render import render
 
         return render(
             avatar,
-            shot.driver,
-            shot.out,
+            files.driver,
+            files.out,
             options,
             detector=self._detector(avatar.config.detector),
-            side_by_side=shot.side_by_side,
+            side_by_side=files.side_by_side,
             on_frame=on_frame,
         )

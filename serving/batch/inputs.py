@@ -1,4 +1,4 @@
-"""What `sfumato animate` is given: paths, URLs, folders and globs, turned into named sources and drivers."""
+"""Arguments of `sfumato animate` (paths, URLs, folders, globs) -> named sources and drivers."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Input:
-    """A source or a driver: where it is, what it is, and the name it has in the results' file names."""
+    """A source or a driver. `name` is its part of the results' file names."""
 
     kind: Kind
     url: str
     name: str
     sha256: str
-    """Of the file; of an avatar its manifest, which holds the hashes of the rest."""
+    """Of the file; for an avatar, of its manifest, which holds the hashes of its other files."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Inputs that can be tried, and one line for each that cannot."""
+class FoundInputs:
+    """Readable inputs, and one line for each input that cannot be read."""
 
     inputs: tuple[Input, ...]
     problems: tuple[str, ...]
 
 
-def find_sources(arguments: Sequence[str]) -> Found:
-    """Avatar folders, pictures, and folders of either, in the order given, each once.
+def find_sources(arguments: Sequence[str]) -> FoundInputs:
+    """Find avatar folders, pictures, and folders of either, in the given order without repeats.
 
     Raises:
         FileNotFoundError: a path that does not exist, a pattern that matches nothing.
@@ -51,8 +51,8 @@ def find_sources(arguments: Sequence[str]) -> Found:
     return _collect(arguments, _sources_in)
 
 
-def find_drivers(arguments: Sequence[str]) -> Found:
-    """Driver videos and folders of them, in the order given, each once.
+def find_drivers(arguments: Sequence[str]) -> FoundInputs:
+    """Find driver videos and folders of them, in the given order without repeats.
 
     Raises:
         FileNotFoundError: a path that does not exist, a pattern that matches nothing.
@@ -65,7 +65,7 @@ def _sources_in(path: str) -> list[tuple[Kind, str]]:
         return [("picture", path)]
     avatars = [url.rpartition("/")[0] for url in storage.list(path) if url.endswith("/" + _MANIFEST)]
     found: list[tuple[Kind, str]] = [("avatar", url) for url in avatars]
-    if not storage.exists(storage.join(path, _MANIFEST)):  # an avatar's own pictures are not further sources
+    if not storage.exists(storage.join(path, _MANIFEST)):  # the pictures inside an avatar are not sources
         found += [("picture", url) for url in _files(path, PICTURE_SUFFIXES)]
     if not found:
         raise ValueError(f"{path} holds neither avatars nor pictures ({', '.join(PICTURE_SUFFIXES)})")
@@ -79,25 +79,25 @@ def _drivers_in(path: str) -> list[tuple[Kind, str]]:
     return [("driver", url) for url in files]
 
 
-def _collect(arguments: Sequence[str], look_in: Callable[[str], list[tuple[Kind, str]]]) -> Found:
+def _collect(arguments: Sequence[str], list_inputs: Callable[[str], list[tuple[Kind, str]]]) -> FoundInputs:
     inputs: list[Input] = []
     problems: list[str] = []
     for path in _expand(arguments):
         try:
-            for kind, url in look_in(path):
+            for kind, url in list_inputs(path):
                 try:
                     inputs.append(_input(kind, url))
                 except (ValueError, OSError) as error:
                     problems.append(error_line(error))
         except ValueError as error:
-            problems.append(error_line(error))
-    return Found(tuple(_named_apart(inputs)), tuple(problems))
+            problems.append(one_line(error))
+    return FoundInputs(tuple(_unique_names(inputs)), tuple(problems))
 
 
 def _expand(arguments: Sequence[str]) -> list[str]:
     paths: list[str] = []
     for argument in arguments:
-        if storage.exists(argument):  # first: a file may be called "take[1].mp4"
+        if storage.exists(argument):  # before globbing: a file may be named "take[1].mp4"
             paths.append(argument)
         elif storage.is_local(argument) and has_magic(argument) and (matches := _matches(argument)):
             paths += matches
@@ -126,22 +126,22 @@ def _input(kind: Kind, url: str) -> Input:
     return Input(kind, url, safe_name(path.name if kind == "avatar" else path.stem), digest.hexdigest())
 
 
-def error_line(error: BaseException) -> str:
-    """An error's message, or its kind where it has none, on one line."""
-    return one_line(error) or type(error).__name__
+def one_line(error: BaseException) -> str:
+    """Return the error's message on one line, or its class name when it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def safe_name(text: str) -> str:
-    """`text` as a part of a file name: letters, digits, spaces and ._- only, not too long, no leading dash or dot."""
+    """Make `text` safe in a file name: letters, digits, spaces and ._- only, 80 bytes, no leading dash or dot."""
     name = re.sub(r"[^\w .\-]", "_", text).strip()
     name = re.sub(r"^[-.]+", "_", name) or "_"
     return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
-def _named_apart(inputs: Sequence[Input]) -> list[Input]:
-    """Each input once; those that share a name get some digits of their hash."""
+def _unique_names(inputs: Sequence[Input]) -> list[Input]:
+    """Drop repeated inputs and append 8 digits of the hash to names that several inputs share."""
     unique = list({(item.url.rstrip("/")): item for item in inputs}.values())
     uses = Counter(item.name for item in unique)
-    apart = [replace(item, name=f"{item.name}-{item.sha256[:8]}") if uses[item.name] > 1 else item for item in unique]
-    by_name = {item.name: item for item in apart}  # the same file under two paths: once is enough
+    renamed = [replace(item, name=f"{item.name}-{item.sha256[:8]}") if uses[item.name] > 1 else item for item in unique]
+    by_name = {item.name: item for item in renamed}  # drops the same file under two paths
     return list(by_name.values())

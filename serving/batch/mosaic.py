@@ -1,4 +1,4 @@
-"""Several videos in a row, as one: the same portrait driven by different people."""
+"""Join several videos side by side into one: the same portrait driven by different people."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def write_mosaic(
 ) -> int:
     """Write `videos` side by side to `out` and return the number of frames.
 
-    `on_frame` is called with (frames done, about how many there will be).
+    All videos are scaled to the height of the smallest (at most 720 pixels, and at most 4096 pixels of total width).
+    The frame rate is exactly the highest among them, so that no video loses frames. At each time stamp a video shows
+    its current frame, and after its end its last one. The mosaic is as long as the longest video. Sound comes from the
+    first video that has any. Videos are decoded frame by frame, so memory does not grow with length.
 
-    All are scaled to the smallest one's height (at most 720 pixels, and at most 4096 in a row). The frame rate is the
-    highest among them, exactly, so that no video loses frames: each shows its frame of that moment, and its last one
-    once it is over. The mosaic lasts as long as the longest. Sound is that of the first video that has any. Memory
-    does not grow with length.
+    Args:
+        on_frame: called with the number of frames done and the expected total.
 
     Raises:
-        ValueError: no videos, or one that cannot be decoded.
+        ValueError: there are no videos, or one cannot be decoded.
     """
     if not videos:
         raise ValueError("a mosaic needs at least one video, got none")
@@ -46,8 +47,8 @@ def write_mosaic(
     expected = max(int(info.num_frames / info.fps * fps) for info in infos)
     sound = next((video for video, info in zip(videos, infos, strict=True) if info.has_audio), None)
     with ExitStack() as stack:
-        tracks = [
-            _Track(stack.enter_context(closing(_images(video))), info.fps, (width, height))
+        readers = [
+            _FrameReader(stack.enter_context(closing(_images(video))), info.fps, (width, height))
             for video, info, width in zip(videos, infos, widths, strict=True)
         ]
         writer = stack.enter_context(
@@ -56,8 +57,8 @@ def write_mosaic(
         number = 0
         while True:
             time = number / fps
-            images = [track.at(time) for track in tracks]
-            if all(track.over(time) for track in tracks):
+            images = [reader.at(time) for reader in readers]
+            if all(reader.ended(time) for reader in readers):
                 return number
             writer.write(np.concatenate(images, axis=1))
             number += 1
@@ -70,8 +71,8 @@ def _images(video: Path) -> Generator[UInt8[np.ndarray, "height width 3"], None,
         yield frame.image
 
 
-class _Track:
-    """One video, read forwards: its picture at a moment, scaled."""
+class _FrameReader:
+    """Reads one video forwards and returns its scaled frame at a time stamp."""
 
     def __init__(
         self, images: Iterator[UInt8[np.ndarray, "height width 3"]], fps: Fraction, size: tuple[int, int]
@@ -82,7 +83,7 @@ class _Track:
         self._ended = False
 
     def at(self, time: Fraction) -> UInt8[np.ndarray, "height width 3"]:
-        """The picture shown at `time` seconds; the last one when the video is over. Times never go back."""
+        """Return the frame shown at `time` seconds, after the end the last one. Times must not decrease."""
         wanted = int(time * self._fps)  # frame n is shown from n / fps until the next
         while self._num_read <= wanted and not self._ended:
             image = next(self._images, None)
@@ -94,8 +95,8 @@ class _Track:
         assert self._shown is not None, "decode yields at least one frame or raises"
         return np.asarray(cv2.resize(self._shown, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
-    def over(self, time: Fraction) -> bool:
-        """Whether all its frames were shown before `time`."""
+    def ended(self, time: Fraction) -> bool:
+        """Return whether the video ends at or before `time`."""
         return self._ended and time >= self._num_read / self._fps
 
 

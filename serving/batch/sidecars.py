@@ -1,4 +1,4 @@
-"""The JSON report beside each video: what it was made of, and the mark that it is done."""
+"""The JSON sidecar of each video: its inputs and options. Its presence marks the video as complete."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class SidecarSource:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """Written after the videos it describes; while `key` fits the inputs, they need not be made again."""
+    """Describes finished videos. While `key` matches the inputs, they are not rendered again."""
 
     key: str
-    """sha256 over everything that decides the result: hashes of the inputs, model, options."""
+    """sha256 of everything that decides the result: hashes of the inputs, model version, options."""
     generated_by: str
     files: tuple[str, ...]
-    """The videos, by name, in the sidecar's folder."""
+    """File names of the videos, in the sidecar's folder."""
     sources: tuple[SidecarSource, ...]
     drivers: tuple[SidecarSource, ...]
     model: str
@@ -44,7 +44,7 @@ class Sidecar:
     height: int
     has_audio: bool
     seconds: float
-    """What the making took."""
+    """Time that rendering took."""
     network_ms_per_frame: float | None = None
     notes: tuple[str, ...] = ()
     format: int = field(default=FORMAT)
@@ -53,18 +53,18 @@ class Sidecar:
 _SIDECAR: TypeAdapter[Sidecar] = TypeAdapter(Sidecar)
 
 
-def key_of(*parts: str | Sequence[str] | Mapping[str, object]) -> str:
-    """sha256 of the parts, in order."""
+def cache_key(*parts: str | Sequence[str] | Mapping[str, object]) -> str:
+    """Return the sha256 of the parts, in order, and the sidecar format."""
     return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def write_sidecar(url: str, sidecar: Sidecar) -> None:
-    """Write it, complete or not at all."""
+    """Write a sidecar atomically."""
     storage.write_bytes(url, _SIDECAR.dump_json(sidecar, indent=2) + b"\n")
 
 
 def read_sidecar(url: str) -> Sidecar | None:
-    """The sidecar at `url`; None when there is none, or none of ours."""
+    """Read the sidecar at `url`; None when there is no file or it is not a sidecar."""
     if not storage.exists(url):
         return None
     try:
@@ -74,7 +74,7 @@ def read_sidecar(url: str) -> Sidecar | None:
 
 
 def find_done(folder: str, name: str, key: str) -> Sidecar | None:
-    """The sidecar `name`.json in `folder` if it has this key and its videos are still there."""
+    """Return the sidecar `name`.json in `folder` if it has this key and all its videos exist."""
     sidecar = read_sidecar(storage.join(folder, f"{name}.json"))
     if sidecar is None or sidecar.key != key:
         return None

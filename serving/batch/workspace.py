@@ -1,4 +1,4 @@
-"""Local files for work whose inputs and outputs may be URLs: what is remote is copied here and back."""
+"""Local copies of inputs and outputs that may be URLs: remote files are downloaded before use and uploaded after."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines import storage
 
 
 class Workspace:
-    """Reads inputs and writes results below `out` (a folder's path or URL) as if all were local."""
+    """Local paths for inputs anywhere and results below `out` (a folder's path or URL)."""
 
     def __init__(self, out: str, scratch: Path) -> None:
         self.out = out
@@ -22,7 +22,7 @@ class Workspace:
         self._inputs: dict[str, Path] = {}
 
     def input(self, url: str) -> Path:
-        """A local path to read `url` from; a remote file is copied once."""
+        """Return a local path to read `url` from; a remote file is downloaded once."""
         if storage.is_local(url):
             return storage.local_path(url)
         if url not in self._inputs:
@@ -32,12 +32,12 @@ class Workspace:
         return self._inputs[url]
 
     def output(self, name: str) -> Path:
-        """The local path to write result `name` to; `publish` it afterwards."""
+        """Return the local path to write result `name` to. Call `publish` afterwards."""
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / name
 
     def publish(self, name: str) -> str:
-        """Put a written result where it belongs; returns its path or URL."""
+        """Upload a written result when `out` is remote; return its path or URL."""
         target = storage.join(self.out, name)
         if self._local is None:
             with (self._folder / name).open("rb") as source, storage.atomic_write(target) as sink:
@@ -45,7 +45,7 @@ class Workspace:
         return target
 
     def result(self, name: str) -> Path:
-        """A local path to read an earlier result from."""
+        """Return a local path to read an earlier result from."""
         path = self.output(name)
         if not path.exists():
             _download(storage.join(self.out, name), path)
@@ -53,11 +53,11 @@ class Workspace:
 
 
 @contextmanager
-def workspace(out: str) -> Iterator[Workspace]:
-    """A workspace for `out`, its copies of remote files removed at the end.
+def open_workspace(out: str) -> Iterator[Workspace]:
+    """Yield a workspace for `out`; remove its copies of remote files at the end.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: the temporary folder cannot be created.
     """
     with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
         yield Workspace(out, Path(scratch))

@@ -1,1 +1,1 @@
-"""The verbs of the command line that animate and serve: one module each."""
+"""Verbs of the command line that animate and serve: one module each."""

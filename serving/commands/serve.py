@@ -24,38 +24,38 @@ from training.checkpoints.shipped import named_or_shipped
 
 @dataclass(frozen=True)
 class Options:
-    """Serve portraits over HTTP: pictures -> avatar, avatar + driver -> video. Ctrl-C ends it."""
+    """Run the HTTP service: pictures -> avatar, avatar + driver -> video. Ctrl-C stops it."""
 
     model: str | None = None
-    """Base model: a bundle's path or URL, or models:/sfumato-base@champion; default: the one that comes along."""
+    """Base model: a bundle's path or URL, or models:/sfumato-base@champion; default: the bundled one."""
     data_dir: str = "sfumato-data"
-    """Folder of the jobs table, uploads and results; jobs that were waiting go on after a restart."""
+    """Folder of the jobs table, uploads and results; waiting jobs continue after a restart."""
     avatars: str | None = None
-    """Path or URL where avatars are kept; default: a folder in the data folder."""
+    """Path or URL of the avatars' folder; default: a folder in the data folder."""
     host: str = "127.0.0.1"
-    """Address to listen on; any but loopback needs an API key."""
+    """Address to listen on; an address other than loopback needs an API key."""
     port: int = 8000
     """Port to listen on."""
     api_key_file: str | None = None
-    """File with the API key that clients send as `Authorization: Bearer KEY`; else the variable SFUMATO_API_KEY."""
+    """File with the API key that clients send as `Authorization: Bearer KEY`; default: the variable SFUMATO_API_KEY."""
     num_finetuners: int = 1
-    """Avatars made at the same time."""
+    """Number of fine-tuning workers."""
     num_renderers: int = 1
-    """Videos rendered at the same time."""
+    """Number of rendering workers."""
     num_gpus: float = 0.0
-    """GPUs of each of them; a fraction shares one."""
+    """GPUs per worker; with a fraction, workers share one."""
     num_steps: int | None = None
-    """Fine-tuning steps of an avatar; 0 for feed-forward only; default: the stop rule decides."""
+    """Fine-tuning steps per avatar; 0 for feed-forward only; default: the stop rule decides."""
     vgg19: str | None = None
-    """Weights of Caffe's VGG19, a path or URL, for a base model that was trained with them."""
+    """Path or URL of the Caffe VGG19 weights, for a base model that was trained with them."""
     vggface: str | None = None
-    """Weights of Caffe's VGGFace, likewise."""
+    """Path or URL of the Caffe VGGFace weights, for a base model that was trained with them."""
     ray_address: Annotated[str | None, tyro.conf.arg(name="ray-address")] = None
-    """A running Ray cluster to serve on ("auto" for the one of this machine); default: a private local one."""
+    """Address of a running Ray cluster ("auto" for the one on this machine); default: start a private local one."""
 
 
 def to_config(options: Options) -> ServiceConfig:
-    """The deployments' configuration. Paths become absolute: replicas run in folders of their own.
+    """Return the deployments' configuration. Paths become absolute, because replicas have other working folders.
 
     Raises:
         FileNotFoundError: the API key file does not exist.
@@ -68,18 +68,18 @@ def to_config(options: Options) -> ServiceConfig:
     config = ServiceConfig(
         model=_absolute(named_or_shipped(options.model)),
         data_dir=_absolute(options.data_dir),
-        avatars=_absolute_if_any(options.avatars),
+        avatars=_absolute_or_none(options.avatars),
         num_steps=options.num_steps,
-        vgg19=_absolute_if_any(options.vgg19),
-        vggface=_absolute_if_any(options.vggface),
-        api_key_file=_absolute_if_any(options.api_key_file),
+        vgg19=_absolute_or_none(options.vgg19),
+        vggface=_absolute_or_none(options.vggface),
+        api_key_file=_absolute_or_none(options.api_key_file),
         open=keyless,
         allowed_hosts=LOOPBACK_HOSTS if loopback else ("*",),
         num_finetuners=options.num_finetuners,
         num_renderers=options.num_renderers,
         num_gpus=options.num_gpus,
     )
-    read_api_key(config)  # a missing or empty key is said here, not in a replica's log
+    read_api_key(config)  # report a missing or empty key here, not in a replica's log
     return config
 
 
@@ -96,18 +96,18 @@ def _absolute(path: str) -> str:
     return path if "://" in path or path.startswith("models:/") else os.path.abspath(os.path.expanduser(path))  # noqa: PTH100,PTH111
 
 
-def _absolute_if_any(path: str | None) -> str | None:
+def _absolute_or_none(path: str | None) -> str | None:
     return None if path is None else _absolute(path)
 
 
 @contextmanager
 def running(options: Options) -> Iterator[str]:
-    """The service while the block lasts; yields its base URL.
+    """Run the service while the block lasts; yield its base URL.
 
     Raises:
-        FileNotFoundError: the model, the key file or weights that are named do not exist.
-        ValueError: the model is broken, weights that it was trained with are not named, the port is taken, the options
-            contradict each other.
+        FileNotFoundError: the model, the key file or a weights file does not exist.
+        ValueError: the model is broken, the weights that it was trained with are not given, the port is in use, or the
+            options contradict each other.
     """
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
@@ -116,12 +116,12 @@ def running(options: Options) -> Iterator[str]:
     config = to_config(options)
     model = resolve(config.model)
     _require_free_port(options.host, options.port)
-    # A broken model, and weights that fine-tuning needs and that no registry carries, are said here, not in a job.
+    # Report a broken model and missing perceptual weights here, not in a job.
     trained = load_bundle(model).config
     if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
         load_perceptual(trained, config.perceptual_files)
     cli.console().print("starting Ray Serve ...")
-    # Set before Ray is imported: it reads them then.
+    # Ray reads these variables when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray
@@ -139,8 +139,8 @@ def running(options: Options) -> Iterator[str]:
         host = f"[{options.host}]" if ":" in options.host else options.host
         yield f"http://{host}:{options.port}"
     finally:
-        # Only the application ends in good order, which puts running jobs back into the queue; Ray goes as a whole.
-        # (serve.shutdown would take seconds more and complain about the controller that it killed itself.)
+        # Deleting the application puts running jobs back into the queue. serve.shutdown would take seconds longer and
+        # log errors about the controller that it stops itself; ray.shutdown stops everything.
         serve.delete("sfumato")
         ray.shutdown()
 
@@ -157,7 +157,7 @@ def _start_ray(options: Options) -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",  # Ray's own ports stay on loopback, whatever the HTTP port listens on
+        _node_ip_address="127.0.0.1",  # keep Ray's own ports on loopback, whatever `host` is
     )
 
 
@@ -172,15 +172,15 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 def run(options: Options) -> cli.CommandResult:
-    """Serve until Ctrl-C or SIGTERM, which end it by KeyboardInterrupt after a clean shutdown (exit code 130)."""
+    """Serve until Ctrl-C or SIGTERM, then shut down cleanly and raise KeyboardInterrupt (exit code 130)."""
     screen = cli.console()
     with running(options) as url:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # now: Ray has set its own at its start
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray has installed its own handler
         screen.print(_welcome(url, options), markup=False)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            screen.print("stopping; waiting jobs go on at the next start")
+            screen.print("stopping; waiting jobs continue at the next start")
             raise
     raise AssertionError("unreachable: only an interrupt ends the wait")
 
@@ -197,6 +197,6 @@ def _welcome(url: str, options: Options) -> str:
             f"  curl{key} -F driver=@driver.mp4 {url}/v1/avatars/AVATAR/videos  # -> job",
             f"  curl{key} -o video.mp4 {url}/v1/jobs/JOB/result",
             "",
-            "Ctrl-C ends it.",
+            "Ctrl-C stops it.",
         ]
     )

@@ -1,1 +1,1 @@
-"""The HTTP service: routes, job queue, workers, storage."""
+"""The HTTP service: routes, job queue, workers, files."""

@@ -1,4 +1,4 @@
-"""What the service needs to know to start: one frozen dataclass, checked, the same for every deployment."""
+"""Configuration of the service: one validated dataclass that all deployments share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """How much a client may send. Sizes in bytes."""
+    """Limits of uploads. Sizes in bytes."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -28,31 +28,31 @@ class UploadLimits:
     max_picture: int = 32 * MIB
     """Largest picture file."""
     max_pictures: int = 32
-    """Most pictures of one avatar."""
+    """Maximum number of pictures of one avatar."""
     max_field: int = 16 * 1024
     """Longest text field (the consent statement)."""
     max_fields: int = 16
-    """Most text fields of one form."""
+    """Maximum number of text fields in one form."""
     idle_timeout_s: float = 30.0
-    """A client that sends nothing for so long is dropped."""
+    """An upload fails when nothing arrives for this many seconds."""
 
 
 @dataclass(frozen=True)
 class QueueRules:
-    """How jobs wait, run and are tried again. Times in seconds."""
+    """Limits and timing of the job queue. Times in seconds."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     max_waiting: int = 64
-    """Jobs that may wait; more are refused with 429."""
+    """Maximum number of waiting jobs; further ones are refused with 429."""
     retry_after_s: int = 10
-    """What a refused client is told to wait."""
+    """Value of the Retry-After header of such a refusal."""
     max_attempts: int = 3
-    """A job is given up when this many workers were lost while running it."""
+    """A job fails when this many workers were lost while running it."""
     lease_s: float = 15.0
-    """A worker silent for so long has lost its job to the next."""
+    """A job passes to another worker when its worker has not renewed the lease for this long."""
     poll_s: float = 0.25
-    """How often an idle worker looks for work."""
+    """Polling interval of an idle worker."""
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1 or self.max_waiting < 1:
@@ -63,32 +63,32 @@ class QueueRules:
 
 @dataclass(frozen=True)
 class ServiceConfig:
-    """Everything the deployments share. Plain values only: it travels to other processes."""
+    """Settings that all deployments share. Plain values only: Ray sends it to other processes."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     model: str
     """Base model: a bundle's path or URL, or models:/NAME@ALIAS."""
     data_dir: str
-    """Folder of the jobs table, the uploads and the results; local to the machine that serves."""
+    """Folder of the jobs table, uploads and results, on a local disk."""
     avatars: str | None = None
-    """Path or URL below which avatars are kept; default: a folder in `data_dir`."""
+    """Path or URL of the avatars' folder; default: a folder in `data_dir`."""
     num_steps: int | None = None
     """Fine-tuning steps of an avatar; None: the stop rule decides, 0: feed-forward only."""
     vgg19: str | None = None
-    """Path or URL of Caffe's VGG19, for a base model that was trained with it; all fine-tuners read it."""
+    """Path or URL of the Caffe VGG19 weights, for a base model that was trained with them; read by all workers."""
     vggface: str | None = None
-    """Of Caffe's VGGFace, likewise."""
+    """Path or URL of the Caffe VGGFace weights, for a base model that was trained with them."""
     api_key_file: str | None = None
     """File that holds the API key. Without it, the variable SFUMATO_API_KEY."""
     open: bool = False
     """Serve without an API key (only sensible on loopback)."""
     allowed_hosts: tuple[str, ...] = ("*",)
-    """Values of the Host header that are answered; "*": any."""
+    """Accepted values of the Host header; "*": any."""
     num_finetuners: int = 1
     num_renderers: int = 1
     num_gpus: float = 0.0
-    """GPUs of each worker (a fraction shares one)."""
+    """GPUs per worker; with a fraction, workers share one."""
     limits: UploadLimits = field(default_factory=UploadLimits)
     queue: QueueRules = field(default_factory=QueueRules)
 
@@ -98,16 +98,16 @@ class ServiceConfig:
                 raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}")
         if "://" in self.data_dir:
             raise ValueError(f"data_dir must be a local folder (it holds the jobs table): got {self.data_dir}")
-        PerceptualFiles.named(self.vgg19, self.vggface)  # both or none
+        PerceptualFiles.named(self.vgg19, self.vggface)  # raises unless both or neither are given
 
     @property
     def perceptual_files(self) -> PerceptualFiles | None:
-        """Both of them, or none."""
+        """VGG19 and VGGFace, or None."""
         return PerceptualFiles.named(self.vgg19, self.vggface)
 
 
 def parse_config(values: object) -> ServiceConfig:
-    """A ServiceConfig from the `args` of a Serve config file. Unknown keys are refused (ValueError)."""
+    """Make a ServiceConfig of a Serve config file's `args`. Raises ValueError for unknown keys and invalid values."""
     adapter: TypeAdapter[ServiceConfig] = TypeAdapter(ServiceConfig)
     try:
         return adapter.validate_python(values)
@@ -118,13 +118,13 @@ def parse_config(values: object) -> ServiceConfig:
 
 
 def read_api_key(config: ServiceConfig) -> str | None:
-    """The API key, from its file or from SFUMATO_API_KEY; None when the service is open.
+    """Read the API key from its file or from SFUMATO_API_KEY; None when the service is open.
 
-    Read where it is needed, so that the key never travels through Ray.
+    Each process that needs the key reads it, so that it never passes through Ray.
 
     Raises:
         FileNotFoundError: the key file is missing.
-        ValueError: no key although one is required, or one too short to be a secret.
+        ValueError: a required key is missing, or the key is too short.
     """
     if config.api_key_file is not None:
         key = Path(config.api_key_file).read_text(encoding="utf-8").strip()

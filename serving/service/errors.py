@@ -1,21 +1,21 @@
-"""Every error of the service, and the one place where each becomes an HTTP status.
+"""All errors of the service and their HTTP statuses.
 
     ServiceError
     ├── BadRequest          400   the request itself is malformed
-    ├── Unauthorized        401   no API key, or another one
-    ├── Forbidden           403   a web page of another origin asks
+    ├── Unauthorized        401   missing or wrong API key
+    ├── Forbidden           403   request from a web page of another origin
     ├── NotFound            404   no such job, avatar or result
     ├── UploadTimeout       408   the client stopped sending
-    ├── Conflict            409   not in the state that the request needs
+    ├── Conflict            409   wrong state for the request
     ├── TooLarge            413   more bytes, files or fields than allowed
     ├── UnsupportedMedia    415   not the content type that the route takes
-    ├── BadInput            422   the upload is no picture or no video, or a field is wrong
-    ├── QueueFull           429   too many jobs wait
-    ├── Internal            500   ours
+    ├── BadInput            422   the upload is not a picture or video, or a field is invalid
+    ├── QueueFull           429   too many waiting jobs
+    ├── Internal            500   a fault of the server
     └── StorageFull         507   the disk is full
 
-Messages are for clients: they never hold a stack, a server path or an address. `public_reason` makes such a message
-of an exception that was raised elsewhere.
+Messages are for clients: they never hold a traceback, a server path or an address. `public_reason` makes such a message
+from any other exception.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 _MAX_REASON = 300
-# An absolute path of two or more parts, a URL, or host:port: none of it is a client's business.
+# An absolute path of two or more parts, a URL, or an IP address, which messages must not disclose.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+|(?<![\w.])(?:/[^\s'\":,;]+){2,}|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")
 
 
 class ServiceError(Exception):
-    """An error with a status and a message that a client may read."""
+    """An error with an HTTP status and a message for the client."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -110,16 +110,16 @@ _BY_STATUS: Mapping[int, type[ServiceError]] = {
 
 
 class JobCancelled(Exception):
-    """Raised inside a job's work when its lease is gone: the client cancelled it, or another worker has it."""
+    """Raised inside a job when its lease is lost: the client cancelled it, or another worker has it."""
 
 
 def code_for_status(status: int) -> str:
-    """The error code shown for a status that a framework raised by itself (405 of the router, for example)."""
+    """Return the error code for a status that a framework raised by itself, such as the router's 405."""
     return _BY_STATUS[status].code if status in _BY_STATUS else f"http_{status}"
 
 
 def as_service_error(error: BaseException) -> ServiceError:
-    """`error` as one that may be shown: itself, a full disk as such, anything else as a bare internal error."""
+    """Convert an exception to one for clients: a ServiceError as it is, a full disk, or a generic internal error."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -128,12 +128,12 @@ def as_service_error(error: BaseException) -> ServiceError:
 
 
 def public_reason(error: BaseException, names: Mapping[str, str]) -> str:
-    """One line saying why, fit for a client.
+    """Describe an exception in one line for the client.
 
-    Only a ValueError explains a user's input; any other exception becomes "internal error".
+    Only a ValueError is about the client's input; any other exception becomes "internal error".
 
     Args:
-        error: what was raised.
+        error: the exception.
         names: server path -> the name that the client knows the file by ("picture 1").
     """
     if not isinstance(error, ValueError):

@@ -1,4 +1,4 @@
-"""Pictures -> avatar: the work of one job, and the Serve replica that takes such jobs from the table."""
+"""Fine-tuning jobs (pictures -> avatar), and the Serve replica that runs them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def run_fine_tune(
     num_steps: int | None = None,
     perceptual_files: PerceptualFiles | None = None,
 ) -> Facts:
-    """Make and save the avatar of an avatar job; returns what the client may know of it.
+    """Make and save the avatar of a job; return facts for the client.
 
     Raises:
         ValueError: the pictures cannot be used (no face, several people ...); the message names the file.
-        JobCancelled: the lease is gone.
+        JobCancelled: the lease is lost.
     """
     from training.avatars.avatar import save_avatar
     from training.avatars.finetune import FineTuneConfig, fine_tune
@@ -51,7 +51,7 @@ def run_fine_tune(
 
 
 class FineTuner(Replica):
-    """Makes avatars with one base model and one detector, loaded once."""
+    """Makes avatars with one base model and one detector, which are loaded once."""
 
     def __init__(self, config: ServiceConfig) -> None:
         from pipelines.faces.detectors import create_detector

@@ -1,7 +1,7 @@
-"""The jobs table: SQLite, one row per job, safe under many threads and processes.
+"""The job queue: an SQLite table with one row per job, safe for many threads and processes.
 
-A worker claims a job for a lease and renews it while it works. A worker that is lost stops renewing, and the job
-goes to the next one; a claim's attempt number fences off a worker that comes back late.
+A worker claims a job with a lease and renews it while it works. When a worker is lost, its lease expires and the job
+goes to another worker; the attempt number of a claim prevents the late worker from changing the job.
 
     queued ──claim──▶ running ──▶ done | failed | cancelled
        ▲                 │
@@ -56,7 +56,7 @@ _BUSY_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class AvatarRequest:
-    """Make an avatar of these uploaded pictures (names inside the job's upload folder)."""
+    """Make an avatar of uploaded pictures (file names in the job's upload folder)."""
 
     pictures: tuple[str, ...]
     consent: str | None = None
@@ -65,7 +65,7 @@ class AvatarRequest:
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """Render the job's avatar with this uploaded driver (a name inside the job's upload folder)."""
+    """Render the job's avatar with an uploaded driver (a file name in the job's upload folder)."""
 
     driver: str
     kind: Literal["video"] = "video"
@@ -77,7 +77,7 @@ _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discrimina
 
 @dataclass(frozen=True)
 class Job:
-    """One row. Times are seconds since the epoch; `attempts` counts the workers that claimed it."""
+    """One row. Times are seconds since the epoch; `attempts` is the number of claims."""
 
     id: str
     state: JobState
@@ -95,7 +95,7 @@ class Job:
 
 
 class JobQueue:
-    """The table at `path`, created when missing. Methods open their own connection, so any thread may call them."""
+    """The table at `path`, created when missing. Each method opens its own connection, so any thread may call it."""
 
     def __init__(self, path: Path, rules: QueueRules, now: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -113,7 +113,7 @@ class JobQueue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction. IMMEDIATE: the write lock is taken before the first read, so a claim is atomic."""
+        """Open a write transaction. IMMEDIATE takes the write lock before the first read, so a claim is atomic."""
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -132,11 +132,11 @@ class JobQueue:
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
     ) -> tuple[Job, bool]:
-        """Queue a job. Returns it and True, or the job that already has this idempotency key and False.
+        """Queue a job. Return it and True, or the job that already has this idempotency key and False.
 
         Raises:
-            QueueFull: too many jobs wait.
-            BadInput: the key belongs to another upload (its fingerprint differs).
+            QueueFull: too many jobs are waiting.
+            BadInput: the key was used for an upload with another fingerprint.
         """
         with self._transaction() as connection:
             if idempotency_key is not None:
@@ -145,7 +145,7 @@ class JobQueue:
                     if first.fingerprint != fingerprint:
                         raise BadInput("this Idempotency-Key was used for another upload")
                     return first, False
-            self._refuse_when_full(connection)
+            self._require_capacity(connection)
             connection.execute(
                 "INSERT INTO jobs (id, kind, avatar_id, request, idempotency_key, fingerprint, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -161,34 +161,34 @@ class JobQueue:
             )
             return self._get(connection, job_id), True
 
-    def refuse_when_full(self) -> None:
-        """Raise QueueFull when no further job may wait: asked before an upload is read."""
+    def require_capacity(self) -> None:
+        """Raise QueueFull when the queue is full; called before an upload is read."""
         with self._connection() as connection:
-            self._refuse_when_full(connection)
+            self._require_capacity(connection)
 
-    def _refuse_when_full(self, connection: sqlite3.Connection) -> None:
+    def _require_capacity(self, connection: sqlite3.Connection) -> None:
         (waiting,) = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
         if waiting >= self._rules.max_waiting:
             raise QueueFull(f"{waiting} jobs are waiting already", retry_after_s=self._rules.retry_after_s)
 
     def get(self, job_id: str) -> Job:
-        """The job; NotFound when there is none."""
+        """Return a job. Raises NotFound."""
         with self._connection() as connection:
             return self._get(connection, job_id)
 
     def by_key(self, idempotency_key: str) -> Job | None:
-        """The job that was submitted with this idempotency key."""
+        """Return the job that was submitted with this idempotency key, or None."""
         with self._connection() as connection:
             return self._by_key(connection, idempotency_key)
 
-    def unended(self) -> frozenset[str]:
-        """Ids of the jobs that wait or run."""
+    def active_ids(self) -> frozenset[str]:
+        """Return the ids of waiting and running jobs."""
         with self._connection() as connection:
             rows = connection.execute("SELECT id FROM jobs WHERE state IN ('queued', 'running')").fetchall()
         return frozenset(row["id"] for row in rows)
 
-    def of_avatar(self, avatar_id: str) -> Job:
-        """The job that makes this avatar; NotFound when there is none."""
+    def avatar_job(self, avatar_id: str) -> Job:
+        """Return the job that makes this avatar. Raises NotFound."""
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT * FROM jobs WHERE avatar_id = ? AND kind = 'avatar'", (avatar_id,)
@@ -198,11 +198,11 @@ class JobQueue:
         return _job(row)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel a waiting or running job (its worker notices within a third of its lease). Cancelling twice is fine.
+        """Cancel a waiting or running job, whose worker notices within a third of its lease. Idempotent.
 
         Raises:
             NotFound: there is no such job.
-            Conflict: it has ended already.
+            Conflict: the job has ended.
         """
         with self._transaction() as connection:
             connection.execute(
@@ -216,7 +216,7 @@ class JobQueue:
         return job
 
     def claim(self, kind: JobKind, worker: str) -> Job | None:
-        """Take the oldest job of this kind that waits or whose worker was lost; None when there is none."""
+        """Claim the oldest job of this kind that waits or whose lease has expired; None when there is none."""
         now = self._now()
         with self._transaction() as connection:
             connection.execute(
@@ -233,34 +233,34 @@ class JobQueue:
                 "  ORDER BY created_at, rowid LIMIT 1) RETURNING id",
                 (worker, now + self._rules.lease_s, now, kind, now),
             ).fetchone()
-            # Read again: RETURNING hands out whole-numbered REALs as integers.
+            # Read the row again: RETURNING yields whole-numbered REALs as integers.
             return None if row is None else self._get(connection, row["id"])
 
     def renew(self, job: Job, done: int, total: int) -> bool:
-        """Renew the lease and note the progress. False: the job was cancelled or given to another worker."""
+        """Renew the lease and store the progress. Return False when this claim no longer holds the job."""
         until = self._now() + self._rules.lease_s
-        return self._settle(job, "lease_until = ?, done = ?, total = ?", (until, done, total))
+        return self._update_claimed(job, "lease_until = ?, done = ?, total = ?", (until, done, total))
 
     def finish(self, job: Job, facts: Facts) -> bool:
-        """Mark as done. False when the job is no longer ours: then the result is void."""
-        return self._settle(
+        """Mark a job as done. Return False when this claim no longer holds it; its result is then ignored."""
+        return self._update_claimed(
             job,
             "state = 'done', facts = ?, finished_at = ?, lease_until = NULL, done = total",
             (json.dumps(dict(facts)), self._now()),
         )
 
     def fail(self, job: Job, reason: str) -> bool:
-        """Mark as failed for a reason that a client may read."""
-        return self._settle(
+        """Mark a job as failed, with a reason for the client."""
+        return self._update_claimed(
             job, "state = 'failed', error = ?, finished_at = ?, lease_until = NULL", (reason, self._now())
         )
 
     def release(self, job: Job) -> bool:
-        """Put a running job back into the queue: its worker stops in good order, so this attempt does not count."""
-        return self._settle(job, "state = 'queued', attempts = attempts - 1, lease_until = NULL", ())
+        """Put a running job back into the queue when its worker stops; this attempt does not count."""
+        return self._update_claimed(job, "state = 'queued', attempts = attempts - 1, lease_until = NULL", ())
 
-    def _settle(self, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
-        """Change the row only while this very claim holds it."""
+    def _update_claimed(self, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
+        """Update the row if this claim still holds it; return whether it did."""
         with self._transaction() as connection:
             cursor = connection.execute(
                 f"UPDATE jobs SET {assignments} WHERE id = ? AND state = 'running' AND attempts = ?",

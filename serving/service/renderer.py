@@ -1,4 +1,4 @@
-"""Avatar + driver -> video: the work of one job, and the Serve replica that takes such jobs from the table."""
+"""Rendering jobs (avatar + driver -> video), and the Serve replica that runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ing
     from pipelines.faces.face import LandmarkDetector
     from training.avatars.avatar import Avatar
 
-_AVATARS_KEPT = 4
+_NUM_CACHED_AVATARS = 4
 
 
 def run_render(
@@ -27,11 +27,11 @@ def run_render(
     load: Callable[[str], Avatar],
     create_detector: Callable[[str], LandmarkDetector],
 ) -> Facts:
-    """Render the video of a video job; returns what the client may know of it.
+    """Render the video of a job; return facts for the client.
 
     Raises:
         ValueError: the driver cannot be used (no face, no frames ...); the message names the file.
-        JobCancelled: the lease is gone.
+        JobCancelled: the lease is lost.
     """
     from training.animation.render import Cancelled, RenderOptions, render
 
@@ -65,14 +65,14 @@ def run_render(
 
 
 class Renderer(Replica):
-    """Renders with the detector that each avatar's model was trained with; the last avatars stay loaded."""
+    """Renders videos with the detector of each avatar's model. Keeps the last avatars in memory."""
 
     def __init__(self, config: ServiceConfig) -> None:
         from pipelines.faces.detectors import create_detector
         from training.avatars.avatar import load_avatar
 
         store = Store.create(config.data_dir, config.avatars)
-        load, detector = lru_cache(_AVATARS_KEPT)(load_avatar), cache(create_detector)
+        load, detector = lru_cache(_NUM_CACHED_AVATARS)(load_avatar), cache(create_detector)
 
         def work(job: Job, lease: JobLease) -> Facts:
             return run_render(job, lease, store=store, load=load, create_detector=detector)

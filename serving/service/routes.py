@@ -1,4 +1,4 @@
-"""The HTTP interface: routes check a request, put a job into the table and read it back. The only home of FastAPI."""
+"""The HTTP interface, in FastAPI: routes validate requests, queue jobs and return their state."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FILES = {"type": "string", "format": "binary"}
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes work with."""
+    """Objects that the routes use."""
 
     jobs: JobQueue
     store: Store
@@ -44,15 +44,15 @@ class Service:
 
 
 class Ingress:
-    """The Serve replica in front: builds the service from the shared configuration and hands Serve its ASGI app.
+    """The Serve replica that answers HTTP requests: creates the ASGI app from the shared configuration.
 
-    Takes the workers' handles only so that Serve starts them: they find their jobs in the table.
+    Takes the workers' handles only so that Serve starts them; they take their jobs from the queue.
     """
 
     def __init__(self, config: ServiceConfig, *_workers: object) -> None:
         store = Store.create(config.data_dir, config.avatars)
         jobs = JobQueue(store.jobs_table, config.queue)
-        store.sweep_uploads(jobs.unended())
+        store.remove_stale_uploads(jobs.active_ids())
         key = read_api_key(config)
         self._service = Service(jobs, store, config.limits, key, config.allowed_hosts)
 
@@ -61,7 +61,7 @@ class Ingress:
 
 
 def create_api(service: Service) -> FastAPI:
-    """The application; everything it needs is in `service`, so a test runs it without Ray."""
+    """Create the application. It depends on `service` only, so tests run it without Ray."""
     api = FastAPI(title="Sfumato", summary="Brings portraits to life.", version="1", docs_url=None, redoc_url=None)
     api.include_router(Routes(service).router())
     for kind in (errors.ServiceError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
@@ -71,7 +71,7 @@ def create_api(service: Service) -> FastAPI:
 
 
 class Routes:
-    """One method a route; what is not about HTTP happens in the jobs table and the store."""
+    """One method per route. Everything but HTTP is in the job queue and the store."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -101,8 +101,8 @@ class Routes:
     async def create_avatar(
         self, request: Request, response: Response, key: Annotated[str | None, _IDEMPOTENCY_KEY] = None
     ) -> JobView:
-        """Upload pictures of one person; the job makes an avatar of them."""
-        await run_in_threadpool(self._refuse_when_full, key)
+        """Upload pictures of one person; the job makes an avatar."""
+        await run_in_threadpool(self._require_capacity, key)
         async with _form(request, self._limits) as form:
             return await run_in_threadpool(self._take_avatar, form, response, key)
 
@@ -113,20 +113,20 @@ class Routes:
         response: Response,
         key: Annotated[str | None, _IDEMPOTENCY_KEY] = None,
     ) -> JobView:
-        """Upload a driver; the job renders the avatar moving like it."""
+        """Upload a driver; the job renders the avatar with its motion."""
         await run_in_threadpool(self._require_ready, avatar_id)
-        await run_in_threadpool(self._refuse_when_full, key)
+        await run_in_threadpool(self._require_capacity, key)
         async with _form(request, self._limits) as form:
             return await run_in_threadpool(self._take_video, avatar_id, form, response, key)
 
     def get_avatar(self, avatar_id: str) -> AvatarView:
-        return avatar_view(self._jobs.of_avatar(checked_id(avatar_id, "avatar")))
+        return avatar_view(self._jobs.avatar_job(checked_id(avatar_id, "avatar")))
 
     def get_job(self, job_id: str) -> JobView:
         return job_view(self._jobs.get(checked_id(job_id, "job")))
 
     def get_result(self, job_id: str) -> Response:
-        """The video of a video job (mp4), the avatar's description of an avatar job."""
+        """Return the video of a video job (mp4), or the description of an avatar."""
         job = self._jobs.get(checked_id(job_id, "job"))
         if job.state != "done":
             why = f": {job.error}" if job.error else ""
@@ -139,15 +139,15 @@ class Routes:
         return FileResponse(path, media_type="video/mp4", filename=f"{job.id}.mp4")
 
     def cancel_job(self, job_id: str) -> JobView:
-        """Cancel a job; what it was given is forgotten."""
+        """Cancel a job and delete its uploads."""
         before = self._jobs.get(checked_id(job_id, "job"))
         job = self._jobs.cancel(job_id)
-        if before.state == "queued":  # of a running job the worker takes leave itself
-            self._store.forget_uploads(job_id)
+        if before.state == "queued":  # the worker removes those of a running job
+            self._store.remove_uploads(job_id)
         return job_view(job)
 
     def health(self) -> HealthView:
-        self._jobs.unended()
+        self._jobs.active_ids()
         return HealthView()
 
     def _take_avatar(self, form: FormData, response: Response, key: str | None) -> JobView:
@@ -187,21 +187,21 @@ class Routes:
         response: Response,
         key: str | None,
     ) -> JobView:
-        """Queue the job, or find the one that this idempotency key made before."""
+        """Queue the job, or return the one that has this idempotency key."""
         fingerprint = hashlib.sha256("\n".join([request.kind, *content]).encode()).hexdigest()
         job, created = self._jobs.submit(job_id, avatar_id, request, idempotency_key=key, fingerprint=fingerprint)
         if not created:
-            self._store.forget_uploads(job_id)
+            self._store.remove_uploads(job_id)
             response.headers["Idempotent-Replayed"] = "true"
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return job_view(job)
 
-    def _refuse_when_full(self, key: str | None) -> None:
+    def _require_capacity(self, key: str | None) -> None:
         if key is None or self._jobs.by_key(key) is None:
-            self._jobs.refuse_when_full()
+            self._jobs.require_capacity()
 
     def _require_ready(self, avatar_id: str) -> Job:
-        job = self._jobs.of_avatar(checked_id(avatar_id, "avatar"))
+        job = self._jobs.avatar_job(checked_id(avatar_id, "avatar"))
         if job.state != "done":
             raise errors.Conflict(f"the avatar is not ready: its job is {job.state}")
         return job
@@ -218,7 +218,7 @@ class Routes:
     async def _check_origin(
         self, host: Annotated[str, Header()] = "", origin: Annotated[str | None, Header()] = None
     ) -> None:
-        """Refuse what a web page of elsewhere makes a browser send to this service (CSRF, DNS rebinding)."""
+        """Refuse requests that a foreign web page makes a browser send (CSRF, DNS rebinding)."""
         allowed = self._service.allowed_hosts
         if "*" in allowed:
             return
@@ -229,7 +229,7 @@ class Routes:
 
 
 def _form_schema(*, avatar: bool) -> dict[str, Any]:
-    """The OpenAPI body of an upload: the routes read the form themselves, under our limits, so FastAPI sees none."""
+    """Return the OpenAPI body of an upload, which FastAPI cannot infer: the routes read the form themselves."""
     fields: dict[str, Any] = (
         {"pictures": {"type": "array", "items": _FILES}, "consent": {"type": "string"}}
         if avatar
@@ -242,16 +242,20 @@ def _form_schema(*, avatar: bool) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _form(request: Request, limits: UploadLimits) -> AsyncIterator[FormData]:
-    """The request's multipart form, its spooled files closed afterwards. Raises what `errors` lists."""
+    """Yield the request's multipart form and close its files afterwards.
+
+    Raises:
+        UnsupportedMedia, TooLarge, BadRequest: the content type, the size or the form is invalid.
+    """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise errors.UnsupportedMedia("send the files as multipart/form-data")
     declared = request.headers.get("content-length", "")
-    uploads.refuse_body(int(declared) if declared.isdecimal() else 0, limits)
+    uploads.check_body_size(int(declared) if declared.isdecimal() else 0, limits)
     try:
         content = await request.form(
             max_files=limits.max_pictures + 1, max_fields=limits.max_fields, max_part_size=limits.max_field
         )
-    except HTTPException as error:  # Starlette tells its limits and a malformed body apart only by words
+    except HTTPException as error:  # Starlette distinguishes its limits from a malformed body only by the message
         too_much = error.detail.startswith(("Too many", "Part exceeded"))
         raise (errors.TooLarge if too_much else errors.BadRequest)(error.detail) from error
     try:
@@ -261,7 +265,7 @@ async def _form(request: Request, limits: UploadLimits) -> AsyncIterator[FormDat
 
 
 def _files(form: FormData, names: Sequence[str], text_fields: Sequence[str] = ()) -> list[UploadFile]:
-    """The files under `names`. Raises BadInput for none, for text in their place, and for fields that mean nothing."""
+    """Return the files of the fields `names`. Raises BadInput for missing files, text instead, and unknown fields."""
     if unknown := sorted(set(form.keys()) - {*names, *text_fields}):
         raise errors.BadInput(f"unknown field {unknown[0][:40]!r}; known: {', '.join([names[0], *text_fields])}")
     found = [value for name in names for value in form.getlist(name)]
@@ -272,7 +276,7 @@ def _files(form: FormData, names: Sequence[str], text_fields: Sequence[str] = ()
 
 
 async def _answer(_request: Request, error: Exception) -> JSONResponse:
-    """Any error as JSON with its status."""
+    """Answer an error as JSON with its status."""
     headers: dict[str, str] = {}
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]

@@ -1,4 +1,4 @@
-"""What the HTTP interface answers, as pydantic models: the only place where they exist."""
+"""Response bodies of the HTTP interface, as pydantic models."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _time(seconds: float | None) -> datetime | None:
 
 
 def job_view(job: Job) -> JobView:
-    """A job as clients see it: no server path, no worker."""
+    """Return the public view of a job, without server paths and workers."""
     url = f"/v1/jobs/{job.id}"
     return JobView(
         id=job.id,
@@ -80,7 +80,7 @@ def job_view(job: Job) -> JobView:
 
 
 def avatar_view(job: Job) -> AvatarView:
-    """An avatar as clients see it, from the job that makes it."""
+    """Return the public view of an avatar, from the job that makes it."""
     request = job.request
     assert request.kind == "avatar"
     base_model, num_steps = job.facts.get("base_model"), job.facts.get("num_steps")

@@ -1,4 +1,4 @@
-"""Taking files from clients: bytes counted while they stream in, then checked for being what they claim to be."""
+"""Uploads: size limits while they stream in, then checks of their contents."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-# Pure ASGI's own types, spelled out: this module needs no web framework.
+# ASGI types, so that this module needs no web framework.
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _COPY_CHUNK = MIB
 
 
 class LimitBody:
-    """ASGI middleware that counts a request's bytes as they arrive, and waits for none for ever.
+    """ASGI middleware that limits the size of a request's body and the time between its parts.
 
-    The reader of the body gets TooLarge or UploadTimeout out of its own `receive`, so the rest of the body is never
-    read, whatever Content-Length said (a chunked request has none).
+    `receive` raises TooLarge or UploadTimeout, so the rest of the body is never read. It does not rely on
+    Content-Length, which chunked requests lack.
     """
 
     def __init__(self, app: AsgiApp, limits: UploadLimits) -> None:
@@ -46,7 +46,7 @@ class LimitBody:
 
         async def counted() -> Message:
             nonlocal received, more
-            if not more:  # afterwards `receive` waits for the client to hang up, which may take long
+            if not more:  # after the body, `receive` waits for the client to disconnect
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), self._limits.idle_timeout_s)
@@ -55,23 +55,23 @@ class LimitBody:
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 more = bool(message.get("more_body", False))
-            refuse_body(received, self._limits)
+            check_body_size(received, self._limits)
             return message
 
         return counted
 
 
-def refuse_body(num_bytes: int, limits: UploadLimits) -> None:
-    """Raise TooLarge when a body of so many bytes is over the limit."""
+def check_body_size(num_bytes: int, limits: UploadLimits) -> None:
+    """Raise TooLarge when a body of `num_bytes` exceeds the limit."""
     if num_bytes > limits.max_body:
         raise TooLarge(f"the request is larger than {limits.max_body / MIB:.4g} MiB")
 
 
 def save(source: BinaryIO, target: Path, *, max_bytes: int, what: str) -> str:
-    """Copy an upload to `target`; returns its sha256.
+    """Copy an upload to `target` and return its sha256.
 
     Raises:
-        TooLarge: it has more than `max_bytes`.
+        TooLarge: it exceeds `max_bytes`.
         BadInput: it is empty.
     """
     digest = hashlib.sha256()
@@ -89,13 +89,13 @@ def save(source: BinaryIO, target: Path, *, max_bytes: int, what: str) -> str:
 
 
 def suffix(client_name: str | None) -> str:
-    """The picture suffix of a client's file name, one of a fixed set, or none: all that is kept of the name."""
+    """Return the suffix of a client's file name if it is a known picture suffix, else "". The rest is discarded."""
     ending = Path(client_name or "").suffix.lower()
     return ending if ending in _SUFFIXES else ""
 
 
 def check_picture(path: Path, what: str) -> None:
-    """Raise BadInput, naming `what` and the reason, unless the file is a picture that can be read."""
+    """Raise BadInput, naming `what` and the reason, unless the file is a readable picture."""
     try:
         read_image(path)
     except ValueError as error:
@@ -103,7 +103,7 @@ def check_picture(path: Path, what: str) -> None:
 
 
 def check_video(path: Path, what: str) -> None:
-    """Raise BadInput, naming `what` and the reason, unless the file has the header of a video. Decodes nothing."""
+    """Raise BadInput, naming `what` and the reason, unless the file has a video's header. Decodes no frame."""
     try:
         probe(path)
     except ValueError as error:

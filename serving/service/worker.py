@@ -1,4 +1,4 @@
-"""The loop of a worker: claim a job, keep its lease while it runs, settle it. Knows neither Ray nor HTTP."""
+"""The worker loop: claim a job, renew its lease while it runs, store its result. Independent of Ray and HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class JobLease:
-    """What a running job holds: it reports progress here and asks whether to go on."""
+    """The lease of a running job, to which it reports progress and which tells it to stop."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
@@ -25,13 +25,13 @@ class JobLease:
         self.total = 0
 
     def progress(self, done: int, total: int) -> None:
-        """Note the progress. Raises JobCancelled when the job should stop."""
+        """Store the progress. Raises JobCancelled when the job should stop."""
         self.done, self.total = done, total
         if self.cancelled():
             raise JobCancelled
 
     def cancelled(self) -> bool:
-        """True once the job was cancelled, given to another worker, or the service stops."""
+        """Return True when the job was cancelled or given to another worker, or the service stops."""
         return self._lost.is_set() or self._stopping.is_set()
 
     def lose(self) -> None:
@@ -49,10 +49,10 @@ class Worker:
     """Runs jobs of one kind, one at a time, in a background thread.
 
     Args:
-        work: does the job and returns its facts. ValueError: the input's fault, told to the client; JobCancelled:
-            it obeyed its lease; anything else: our fault, logged.
-        names: server path -> the client's name for it, for messages about this job.
-        ended: called when a job needs its inputs no longer.
+        work: runs the job and returns its facts. Its ValueError is about the input and is reported to the client;
+            JobCancelled means that it stopped because of its lease; any other exception is logged.
+        names: returns server path -> the client's name for it, for messages about a job.
+        ended: called when a job no longer needs its inputs.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 worked = self.run_one()
-            except Exception:  # a locked or full table must not end the worker: it tries again
+            except Exception:  # a locked or full table must not end the worker
                 log.exception("the %s worker could not reach the jobs table", self._kind)
                 worked = False
             if not worked:
                 self._stopping.wait(self._rules.poll_s)
 
     def run_one(self) -> bool:
-        """Claim and run one job. False when none waits."""
+        """Claim and run one job. Return False when none is waiting."""
         job = self._jobs.claim(self._kind, self._name)
         if job is None:
             return False
@@ -107,7 +107,7 @@ class Worker:
             facts = self._work(job, lease)
         except JobCancelled:
             self._put_back(job, lease)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job must get its end and the worker go on
+        except Exception as error:  # noqa: BLE001 - the job must end and the worker continue
             self._fail(job, lease, error)
         else:
             if self._jobs.finish(job, facts):
@@ -118,11 +118,11 @@ class Worker:
         return True
 
     def _renew(self, job: Job, lease: JobLease, over: threading.Event) -> None:
-        """Keep the lease until `over`. Three tries fit into one lease, so that one slow write does not lose it."""
+        """Renew the lease until `over`, at least three times per lease, so that one slow write does not lose it."""
         while not over.wait(min(self._rules.lease_s / 3, 1.0)):
             try:
                 held = self._jobs.renew(job, lease.done, lease.total)
-            except Exception:  # tried again at the next beat; the lease bears it
+            except Exception:  # tried again before the lease expires
                 log.exception("the lease of job %s could not be renewed", job.id)
                 continue
             if not held:
@@ -136,7 +136,7 @@ class Worker:
             self._jobs.release(job)
 
     def _fail(self, job: Job, lease: JobLease, error: Exception) -> None:
-        if lease.cancelled():  # what breaks while a job is being torn down is no finding about its input
+        if lease.cancelled():  # errors of a job that is being stopped say nothing about its input
             self._put_back(job, lease)
             return
         if not isinstance(error, ValueError):
@@ -145,13 +145,13 @@ class Worker:
             self._ended(job)
 
     def _end_if_cancelled(self, job: Job) -> None:
-        """A cancelled job's inputs may go; those of a job that another worker took may not."""
+        """Release the inputs of a cancelled job, but not of one that another worker has claimed."""
         if self._jobs.get(job.id).state == "cancelled":
             self._ended(job)
 
 
 def client_names(store: Store, job: Job) -> dict[str, str]:
-    """Server path -> what the client knows the upload by."""
+    """Return server path -> the client's name of each upload."""
     request = job.request
     if request.kind == "video":
         return {str(store.upload(job.id, request.driver)): "driver"}
@@ -159,7 +159,7 @@ def client_names(store: Store, job: Job) -> dict[str, str]:
 
 
 class Replica:
-    """A Serve replica that is never called: it takes its work from the jobs table."""
+    """A Serve replica that receives no calls: it takes its work from the job queue."""
 
     def __init__(self, config: ServiceConfig, store: Store, kind: JobKind, work: JobWork) -> None:
         self._worker = Worker(
@@ -169,7 +169,7 @@ class Replica:
             config.queue,
             name=f"{kind}-{os.getpid()}",
             names=lambda job: client_names(store, job),
-            ended=lambda job: store.forget_uploads(job.id),
+            ended=lambda job: store.remove_uploads(job.id),
         )
         self._worker.start()
 
@@ -179,5 +179,5 @@ class Replica:
             raise RuntimeError("the worker's loop has ended")
 
     def __del__(self) -> None:
-        if hasattr(self, "_worker"):  # a constructor that raised has none
+        if hasattr(self, "_worker"):  # missing when the constructor raised
             self._worker.stop()

@@ -1,4 +1,4 @@
-"""Small media files for the tests of serving."""
+"""Small media files and a tiny base model for the tests of serving."""
 
 from __future__ import annotations
 
@@ -56,3 +56,36 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "portrait.png"
     Image.new("RGB", (16, 16), (200, 150, 100)).save(path)
     return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A tiny base model with random weights; its warp prior animates pictures without training."""
+    import torch
+
+    from training.checkpoints.bundle import TrainingProvenance
+    from training.config import ModelConfig, TrainConfig
+    from training.losses.loss_networks import LossNetworks
+    from training.losses.perceptual import PerceptualNetwork
+    from training.meta_training.checkpoint import save_bundle
+    from training.meta_training.collectives import SingleProcess
+    from training.meta_training.step import Learner
+    from training.models.identity_rows import IdentityRows
+
+    config = TrainConfig(
+        model=ModelConfig(
+            image_size=32,
+            generator_channels=(8, 16),
+            embedder_channels=(8, 16, 16),
+            num_bottleneck_blocks=1,
+            attention_size_down=0,
+            attention_size_up=0,
+            warp_prior=True,
+        )
+    )
+    table = IdentityRows(["someone/video"], 16, learning_rate=1e-4)
+    learner = Learner(
+        config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
+    )
+    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "none", "0" * 64))
+    return tmp_path / "model"

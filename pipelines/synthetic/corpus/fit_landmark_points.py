@@ -1,6 +1,6 @@
-"""Where landmark detectors see the 68 points on parametric heads: to place the true points.
+"""Fit the 68 landmarks of the head model to where a landmark detector finds them on rendered heads.
 
-`python -m pipelines.synthetic.corpus.fit_landmark_points` finds the points anew and writes them into the package.
+`python -m pipelines.synthetic.corpus.fit_landmark_points` repeats the fit and writes the points into the package.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from pipelines.cli import console
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import LandmarkDetector
 from pipelines.faces.head_pose import MIRRORED
+from pipelines.synthetic.head.landmark_points import POINTS_FILE
 from pipelines.synthetic.head.person import Person, generator
 from pipelines.synthetic.motion.motion import ACTIONS, Motion
 from pipelines.synthetic.render.renderer import Renderer
@@ -25,11 +25,11 @@ from pipelines.synthetic.render.scene import Scene
 
 _INNER_LIP = range(60, 68)
 _JAW_ANGLES = (3, 13)
-"""Only ever seen at grazing angles, where a pixel spans a centimetre of skin, and then too far in front."""
+"""Visible only at grazing angles, where a pixel spans a centimetre of skin and the fitted point is too far in front."""
 
 
 def bare_faces(num_people: int) -> Iterator[tuple[Person, Scene, Motion, bool]]:
-    """Shaven, bald people at rest, their heads turned this way and that; the last says whether the mouth is open."""
+    """Yield bald, beardless people with neutral faces and turned heads, and whether the mouth is open."""
     for identity in range(num_people):
         rng = generator(identity, "study")
         person = Person.draw(1, identity)
@@ -45,10 +45,10 @@ def bare_faces(num_people: int) -> Iterator[tuple[Person, Scene, Motion, bool]]:
 
 
 def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.ndarray, "68 3"]:
-    """The template's place of each point: the mean of where the detector sees it on the skin, made symmetric.
+    """Return each landmark's mean position on the template where the detector finds it, made symmetric.
 
-    Squarely seen places count more; the inner lips are taken from open mouths, all else from shut ones; the jaw's
-    angles lie halfway between their neighbours.
+    Positions are weighted by the cosine between skin normal and view. The inner lips are fitted on open mouths, all
+    other points on closed ones. The jaw angles are set halfway between their neighbours.
     """
     renderer = Renderer(512)
     total, weight = np.zeros((68, 3)), np.zeros((68, 1))
@@ -57,10 +57,10 @@ def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.nd
         faces = detector.detect(renderer.frames([person], [scene], [motion]).images[0].numpy())
         if not faces:
             continue
-        seen = renderer.template_at(person, scene, motion, torch.from_numpy(faces[0].landmarks).float()).numpy()
-        worth = seen[:, 3:] * (inner == is_open)[:, None]
-        total += seen[:, :3] * worth
-        weight += worth
+        seen = renderer.template_points_at(person, scene, motion, torch.from_numpy(faces[0].landmarks).float()).numpy()
+        sample_weight = seen[:, 3:] * (inner == is_open)[:, None]
+        total += seen[:, :3] * sample_weight
+        weight += sample_weight
     points = total / np.maximum(weight, 1e-9)
     for angle in _JAW_ANGLES:
         points[angle] = (points[angle - 1] + points[angle + 1]) / 2
@@ -68,11 +68,10 @@ def find_points(detector: LandmarkDetector, num_people: int = 60) -> Float[np.nd
 
 
 def main() -> None:
-    """Find the points and write them."""
+    """Fit the points and write them."""
     points = find_points(create_detector("mediapipe"))
-    path = Path(__file__).parents[1] / "head" / "data" / "landmarks.json"
-    path.write_text(json.dumps(points.round(5).tolist()) + "\n")
-    console().print(f"points: {path}")
+    POINTS_FILE.write_text(json.dumps(points.round(5).tolist()) + "\n")
+    console().print(f"points: {POINTS_FILE}")
 
 
 if __name__ == "__main__":

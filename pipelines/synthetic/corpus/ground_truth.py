@@ -1,4 +1,4 @@
-"""The truth beside a synthetic clip: the 68 points, the pose and the facial actions that each frame was drawn from."""
+"""Ground truth of a synthetic clip, per frame: the 68 landmarks, head pose and ARKit action weights."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ TRUTH_SCHEMA = pa.schema(
     ],
     metadata={"sfumato_truth_version": TRUTH_VERSION, "actions": json.dumps(ACTIONS)},
 )
-# Columns of floats that change little from frame to frame: their bytes apart, zstd takes two thirds of the room.
-_SMOOTH = ["yaw", "pitch", "roll", *(f"{name}.list.element" for name in ("points", "travel", "blendshapes"))]
+# Float columns that change little from frame to frame: byte stream split saves a third after zstd.
+_BYTE_STREAM_SPLIT = ["yaw", "pitch", "roll", *(f"{name}.list.element" for name in ("points", "travel", "blendshapes"))]
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is true of each frame of a clip; units as in TRUTH_SCHEMA."""
+    """Ground truth of a clip's frames; units as in TRUTH_SCHEMA."""
 
     points: Float32[np.ndarray, "frames 68 2"]
     angles: Float32[np.ndarray, "frames 3"]
@@ -64,15 +64,15 @@ class Truth:
 
 
 def truth_url(clip_url: str) -> str:
-    """Where the truth of a clip lies."""
+    """Return the path or URL of a clip's ground truth."""
     return f"{clip_url.removesuffix('.mp4')}.parquet"
 
 
-def truth_of(clip_url: str) -> Truth:
-    """The truth of the clip at `clip_url`.
+def read_truth(clip_url: str) -> Truth:
+    """Read the ground truth of the clip at `clip_url`.
 
     Raises:
-        FileNotFoundError: the clip has none: it is not synthetic, or was not finished.
+        FileNotFoundError: the clip is not synthetic, or not complete.
         ValueError: the file beside the clip is broken or something else.
     """
     url = truth_url(clip_url)
@@ -85,7 +85,7 @@ def truth_of(clip_url: str) -> Truth:
 
 
 def write_truth(clip_url: str, truth: Truth, about: Mapping[str, str]) -> None:
-    """Write the truth beside its clip, in one piece: from now on the clip counts as whole. `about` goes into the
+    """Write the ground truth beside its clip atomically, which marks the clip as complete. `about` is added to the
     file's metadata."""
     table = pa.table(
         [
@@ -98,7 +98,7 @@ def write_truth(clip_url: str, truth: Truth, about: Mapping[str, str]) -> None:
         schema=TRUTH_SCHEMA.with_metadata({**TRUTH_SCHEMA.metadata, **about}),
     )
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False, use_byte_stream_split=_SMOOTH)
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, use_byte_stream_split=_BYTE_STREAM_SPLIT)
     storage.write_bytes(truth_url(clip_url), sink.getvalue().to_pybytes())
 
 

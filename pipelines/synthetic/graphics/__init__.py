@@ -1,1 +1,1 @@
-"""Rasterisation kernels, noise and grids that the renderer is made of."""
+"""Graphics primitives of the renderer: rasterizer, Warp kernels, noise, grids."""

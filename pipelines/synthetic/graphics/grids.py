@@ -1,4 +1,4 @@
-"""Triangles of surfaces whose vertices are a grid, numbered row by row."""
+"""Triangles of surfaces whose vertices form a grid, numbered row by row."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def grid_faces(rows: int, columns: int, *, closed: bool = False, ring: bool = False) -> Int64[Tensor, "triangles 3"]:
-    """Two triangles for each cell.
+    """Return two triangles per cell.
 
     Args:
-        closed: whether the last column is joined with the first: a tube.
-        ring: whether the last row is joined with the first as well: a tube that bites its tail.
+        closed: join the last column with the first: a tube.
+        ring: join the last row with the first as well: a torus.
     """
     index = torch.arange(rows * columns).reshape(rows, columns)
     if ring:

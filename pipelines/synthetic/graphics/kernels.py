@@ -14,30 +14,30 @@ from torch import Tensor
 from pipelines.native_logs import quiet_native_logs
 
 wp.config.log_level = wp.LOG_ERROR
-with quiet_native_logs():  # no word about a missing CUDA driver
+with quiet_native_logs():  # hides warnings about a missing CUDA driver
     wp.init()
 OPTIONS = {"enable_backward": False, "fuse_fp": False}
-"""Of every module with kernels."""
+"""Warp options of every module with kernels."""
 wp.set_module_options(OPTIONS)
 
-NOTHING = torch.iinfo(torch.int64).max
-"""What `cover` leaves where no triangle is."""
-_STEPS = 1 << 30  # of depth
-_LEAST_AREA = 1e-6  # square pixels, doubled
+NO_TRIANGLE = torch.iinfo(torch.int64).max
+"""Key of pixels that no triangle covers."""
+_STEPS = 1 << 30  # resolution of depth
+_MIN_DOUBLE_AREA = 1e-6  # square pixels; thinner triangles are not drawn
 
 
 def kernel(source: Callable[..., None]) -> Any:
-    """Warp compiles a function's source: it must get the function itself, not one that checks types before it."""
+    """Make a Warp kernel of the unwrapped function; Warp would compile the source of the tests' type checker."""
     return wp.kernel(inspect.unwrap(source))
 
 
 def function(source: Callable[..., Any]) -> Any:
-    """What kernels call."""
+    """Make a Warp function, which kernels can call."""
     return wp.func(inspect.unwrap(source))
 
 
 def launch(kernel: Any, shape: int | tuple[int, ...], *arguments: Tensor | int | float) -> None:
-    """Run a kernel on the device of its tensors, `shape` times."""
+    """Run a kernel over `shape` on the device of its tensors."""
     device = next(value.device for value in arguments if isinstance(value, Tensor))
     values = [wp.from_torch(value, return_ctype=True) if isinstance(value, Tensor) else value for value in arguments]
     stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
@@ -45,7 +45,7 @@ def launch(kernel: Any, shape: int | tuple[int, ...], *arguments: Tensor | int |
 
 
 @kernel
-def cover(
+def z_buffer(
     corners: wp.array3d[float],
     faces: wp.array2d[wp.int64],
     two_sided: bool,
@@ -53,14 +53,14 @@ def cover(
     width: int,
     nearest: wp.array[wp.int64],
 ) -> None:
-    """Per frame and triangle: into each pixel's place whose centre it covers, the least of depth and number."""
+    """Per frame and triangle: store the minimum of (depth, triangle index) in each pixel whose centre it covers."""
     frame, triangle = wp.tid()  # type: ignore[misc]
     a, b, c = int(faces[triangle, 0]), int(faces[triangle, 1]), int(faces[triangle, 2])
     x0, y0, d0 = corners[frame, a, 0], corners[frame, a, 1], corners[frame, a, 2]
     x1, y1, d1 = corners[frame, b, 0], corners[frame, b, 1], corners[frame, b, 2]
     x2, y2, d2 = corners[frame, c, 0], corners[frame, c, 1], corners[frame, c, 2]
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    if d0 <= 0.0 or d1 <= 0.0 or d2 <= 0.0 or wp.abs(area) <= _LEAST_AREA or (area > 0.0 and not two_sided):
+    if d0 <= 0.0 or d1 <= 0.0 or d2 <= 0.0 or wp.abs(area) <= _MIN_DOUBLE_AREA or (area > 0.0 and not two_sided):
         return
     left = int(wp.ceil(wp.clamp(wp.min(x0, wp.min(x1, x2)), 0.0, float(width)) - 0.5))
     right = int(wp.floor(wp.clamp(wp.max(x0, wp.max(x1, x2)), 0.0, float(width)) - 0.5))
@@ -80,7 +80,7 @@ def cover(
 
 
 @kernel
-def resolve(
+def barycentric_weights(
     pixels: wp.array[wp.int64],
     triangles: wp.array[wp.int64],
     corners: wp.array3d[float],
@@ -90,7 +90,7 @@ def resolve(
     weights: wp.array2d[float],
     inverse_depth: wp.array[float],
 ) -> None:
-    """Per fragment: the weights of its triangle's corners, corrected for perspective, and 1 / depth."""
+    """Per fragment: perspective-correct barycentric weights of its triangle's corners, and 1 / depth."""
     fragment = wp.tid()
     pixel, triangle = int(pixels[fragment]), int(triangles[fragment])
     frame = pixel // (height * width)
@@ -111,10 +111,10 @@ def resolve(
 
 
 @function
-def mixed(
+def interpolate_vertices(
     table: wp.array3d[float], faces: wp.array2d[wp.int64], triangle: int, frame: int, shares: wp.vec3, channel: int
 ) -> float:
-    """A value of the vertices between a triangle's corners."""
+    """Interpolate one channel of the vertices within a triangle."""
     total = float(0.0)  # noqa: UP018 (a variable, for Warp)
     for corner in range(3):
         total = total + table[frame, int(faces[triangle, corner]), channel] * shares[corner]
@@ -131,18 +131,18 @@ def interpolate(
     pixels_per_frame: int,
     result: wp.array2d[float],
 ) -> None:
-    """Per fragment: values of the vertices, between its triangle's corners."""
+    """Per fragment: interpolate all channels of the vertices."""
     fragment = wp.tid()
     triangle = int(triangles[fragment])
     frame = int(pixels[fragment]) // pixels_per_frame
     shares = wp.vec3(weights[fragment, 0], weights[fragment, 1], weights[fragment, 2])
     for channel in range(values.shape[2]):
-        result[fragment, channel] = mixed(values, faces, triangle, frame, shares, channel)
+        result[fragment, channel] = interpolate_vertices(values, faces, triangle, frame, shares, channel)
 
 
 @function
-def between(pictures: wp.array4d[float], row: int, x: float, y: float, channel: int) -> float:
-    """Bilinear look-up at texel (x, y), see `texel`."""
+def bilinear(pictures: wp.array4d[float], row: int, x: float, y: float, channel: int) -> float:
+    """Bilinear look-up at texel (x, y); see `texel_coordinate`."""
     left, top = int(x), int(y)
     upper = wp.lerp(pictures[row, top, left, channel], pictures[row, top, left + 1, channel], x - float(left))
     lower = wp.lerp(pictures[row, top + 1, left, channel], pictures[row, top + 1, left + 1, channel], x - float(left))
@@ -150,8 +150,8 @@ def between(pictures: wp.array4d[float], row: int, x: float, y: float, channel: 
 
 
 @function
-def texel(share: float, texels: int) -> float:
-    """Where a share of the way across a picture lies; beyond, the edge."""
+def texel_coordinate(share: float, texels: int) -> float:
+    """Return the texel coordinate of a position in 0..1, clamped to the picture."""
     return float(wp.clamp(share * float(texels) - 0.5, 0.0, float(texels) - 1.001))
 
 
@@ -163,16 +163,16 @@ def sample(
     v: wp.array[float],
     result: wp.array2d[float],
 ) -> None:
-    """Per point: bilinear look-up in one of the pictures at (u, v) in 0..1, the edge beyond."""
+    """Per point: bilinear look-up in one of the pictures at (u, v) in 0..1; outside, the edge is repeated."""
     point = wp.tid()
     row = int(rows[point])
-    x, y = texel(u[point], pictures.shape[2]), texel(v[point], pictures.shape[1])
+    x, y = texel_coordinate(u[point], pictures.shape[2]), texel_coordinate(v[point], pictures.shape[1])
     for channel in range(pictures.shape[3]):
-        result[point, channel] = between(pictures, row, x, y, channel)
+        result[point, channel] = bilinear(pictures, row, x, y, channel)
 
 
 @kernel
-def reach(
+def light_visibility(
     depth: wp.array3d[float],
     seen: wp.array3d[float],
     limit: wp.array2d[float],
@@ -180,8 +180,8 @@ def reach(
     spread: wp.array[float],
     result: wp.array2d[float],
 ) -> None:
-    """Per frame and vertex: the share of taps around its place `seen` in a light's view, `spread` pixels wide, where
-    nothing is nearer to the light than `limit`."""
+    """Per frame and vertex: the share of samples around its position `seen` in a shadow map, within `spread` pixels, at
+    which nothing is nearer to the light than `limit` (percentage-closer filtering)."""
     frame, vertex = wp.tid()  # type: ignore[misc]
     free = float(0.0)  # noqa: UP018 (a variable, for Warp)
     for tap in range(taps.shape[0]):
@@ -193,12 +193,12 @@ def reach(
 
 
 @kernel
-def shrink(
+def area_downsample(
     fine: wp.array2d[float], starts: wp.array[wp.int64], ends: wp.array[wp.int64], side: int, result: wp.array2d[float]
 ) -> None:
-    """Per frame and row: means of pixels `starts` to `ends` of a square picture `side` pixels wide, along either side.
+    """Per frame and row: means over pixels `starts` to `ends` in both directions of a square picture of width `side`.
 
-    Channels go first: rows of the result are those of the first frame's red, its green, its blue, the next one's red.
+    The result is channel-first: rows of the first frame's red, its green, its blue, then the next frame's red.
     """
     frame, row = wp.tid()  # type: ignore[misc]
     size = starts.shape[0]

@@ -1,4 +1,4 @@
-"""Smooth random pictures: the raw material of skin, hair, cloth and backgrounds."""
+"""Smooth noise for the textures of skin, hair, cloth and backgrounds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn import functional
 def smooth_noise(
     rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int], octaves: int = 1
 ) -> Float32[Tensor, "height width"]:
-    """Noise of mean 0 and standard deviation about 1.
+    """Return smooth noise with mean 0 and standard deviation about 1.
 
     Args:
-        cells: how many independent values lie along height and width; each octave doubles them at half the strength.
+        cells: independent values along height and width; each further octave doubles them at half the amplitude.
     """
     height, width = size
     total = torch.zeros(size)
@@ -28,11 +28,11 @@ def smooth_noise(
 
 
 def smoothstep(low: float, high: float, value: Tensor) -> Tensor:
-    """0 below `low`, 1 above `high` (or the other way round), smooth between."""
+    """Hermite step: 0 at `low`, 1 at `high`; `low` may be above `high`."""
     t = ((value - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def to_linear(srgb: Tensor) -> Tensor:
-    """sRGB, 0..1, to linear light (gamma 2.2)."""
+    """Convert sRGB in 0..1 to linear light (gamma 2.2)."""
     return srgb.clamp(min=0) ** 2.2

@@ -1,6 +1,6 @@
-"""A z-buffer: which triangle each pixel of each frame shows, on CPU or GPU, bit for bit the same.
+"""A z-buffer rasterizer for CPU and GPU with bit-identical results.
 
-The nearest triangle wins through an integer minimum, so the order of execution does not matter.
+The nearest triangle of a pixel is an atomic integer minimum, so the result does not depend on the order of execution.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pipelines.synthetic.graphics import kernels
 
 @dataclass(frozen=True)
 class Fragments:
-    """The pixels that show something, in order of frame, row and column."""
+    """Covered pixels, in order of frame, row and column."""
 
     pixels: Int64[Tensor, " fragments"]
     """(frame * height + row) * width + column."""
     triangles: Int64[Tensor, " fragments"]
     weights: Float32[Tensor, "fragments 3"]
-    """Of the triangle's corners, corrected for perspective."""
+    """Barycentric weights of the triangle's corners, corrected for perspective."""
     inverse_depth: Float32[Tensor, " fragments"]
 
-    def of(self, chosen: Int64[Tensor, " chosen"]) -> Fragments:
-        """Some of them."""
+    def select(self, chosen: Int64[Tensor, " chosen"]) -> Fragments:
+        """Return the fragments at these indices."""
         return Fragments(*(value[chosen] for value in vars(self).values()))
 
 
@@ -38,22 +38,31 @@ def rasterize(
     *,
     two_sided: bool = False,
 ) -> Fragments:
-    """Find the nearest triangle of each pixel's centre.
+    """Find the nearest triangle at each pixel centre.
 
     Args:
         corners: x right and y down in pixels (the first pixel's centre is at 0.5), and 1 / depth, in (0, 1].
-        two_sided: triangles seen from behind (clockwise in the picture) count too.
+        two_sided: also draw back faces (clockwise in the picture).
     """
     corners, faces = corners.contiguous(), faces.contiguous()
     frames, device = len(corners), corners.device
-    nearest = torch.full((frames * height * width,), kernels.NOTHING, device=device)
-    kernels.launch(kernels.cover, (frames, len(faces)), corners, faces, two_sided, height, width, nearest)
-    pixels = (nearest != kernels.NOTHING).nonzero()[:, 0]
+    nearest = torch.full((frames * height * width,), kernels.NO_TRIANGLE, device=device)
+    kernels.launch(kernels.z_buffer, (frames, len(faces)), corners, faces, two_sided, height, width, nearest)
+    pixels = (nearest != kernels.NO_TRIANGLE).nonzero()[:, 0]
     triangles = nearest[pixels] & 0xFFFFFFFF
     weights = torch.empty(len(pixels), 3, device=device)
     inverse_depth = torch.empty(len(pixels), device=device)
     kernels.launch(
-        kernels.resolve, len(pixels), pixels, triangles, corners, faces, height, width, weights, inverse_depth
+        kernels.barycentric_weights,
+        len(pixels),
+        pixels,
+        triangles,
+        corners,
+        faces,
+        height,
+        width,
+        weights,
+        inverse_depth,
     )
     return Fragments(pixels, triangles, weights, inverse_depth)
 
@@ -64,7 +73,7 @@ def interpolate(
     values: Float32[Tensor, "frames vertices channels"],
     pixels_per_frame: int,
 ) -> Float32[Tensor, "fragments channels"]:
-    """Values of vertices at the fragments."""
+    """Interpolate vertex values at the fragments."""
     result = torch.empty(len(found.pixels), values.shape[2], device=values.device)
     kernels.launch(
         kernels.interpolate,
@@ -86,7 +95,7 @@ def sample(
     u: Float32[Tensor, " points"],
     v: Float32[Tensor, " points"],
 ) -> Float32[Tensor, "points channels"]:
-    """Bilinear look-up in one of the pictures per point, at (u, v) in 0..1; beyond, the edge."""
+    """Sample one picture per point bilinearly at (u, v) in 0..1; outside, the edge is repeated."""
     result = torch.empty(len(rows), pictures.shape[3], device=pictures.device)
     kernels.launch(kernels.sample, len(rows), pictures.contiguous(), rows, u.contiguous(), v.contiguous(), result)
     return result

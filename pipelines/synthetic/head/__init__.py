@@ -1,1 +1,1 @@
-"""The geometry of a synthetic person: head model, skin, hair, teeth, landmarks."""
+"""The geometry and textures of a synthetic person: head model, skin, hair, teeth, glasses, landmarks."""

@@ -1,4 +1,4 @@
-"""The 52 ARKit facial actions: their order, their places by name, and what a mirror makes of them."""
+"""The 52 ARKit facial actions (blendshapes): order, indices by name, mirroring, and gaze."""
 
 from __future__ import annotations
 
@@ -27,61 +27,61 @@ ACTIONS: tuple[str, ...] = (
 # fmt: on
 NUM_ACTIONS = len(ACTIONS)
 
-_PLACES = {name: place for place, name in enumerate(ACTIONS)}
+_INDEX = {name: index for index, name in enumerate(ACTIONS)}
 
-LIDS = [_PLACES["eyeBlinkLeft"], _PLACES["eyeBlinkRight"]]
-GAZE = [place for name, place in _PLACES.items() if name.startswith("eyeLook")]
-MOUTH = [place for name, place in _PLACES.items() if name.startswith(("jaw", "mouth", "tongue", "cheekPuff"))]
+LIDS = [_INDEX["eyeBlinkLeft"], _INDEX["eyeBlinkRight"]]
+GAZE = [place for name, place in _INDEX.items() if name.startswith("eyeLook")]
+MOUTH = [place for name, place in _INDEX.items() if name.startswith(("jaw", "mouth", "tongue", "cheekPuff"))]
 
 
-def place_of(name: str) -> int:
-    """The column of an action. Raises KeyError for a name that is none."""
-    return _PLACES[name]
+def action_index(name: str) -> int:
+    """Return the column of an action. Raises KeyError for an unknown name."""
+    return _INDEX[name]
 
 
 def _other_side(name: str) -> str:
-    """`jawLeft` for `jawRight`, and the other way round; a name without a side is its own."""
+    """Return `jawLeft` for `jawRight` and vice versa; a name without a side is returned unchanged."""
     for side, other in (("Left", "Right"), ("Right", "Left")):
         if name.endswith(side):
             return name.removesuffix(side) + other
     return name
 
 
-MIRRORED: Int[np.ndarray, " actions"] = np.array([_PLACES[_other_side(name)] for name in ACTIONS])
-"""Column of the action that a mirror makes of each: `actions[:, MIRRORED]` is the mirrored face."""
+MIRRORED: Int[np.ndarray, " actions"] = np.array([_INDEX[_other_side(name)] for name in ACTIONS])
+"""Column of each action's mirror image: `actions[:, MIRRORED]` is the mirrored face."""
 
 
 def vector(weights: Mapping[str, float]) -> Float32[np.ndarray, " actions"]:
-    """One face from a few actions by name; a name without its side (`mouthSmile`) stands for both."""
+    """Return the weights of all actions from a few by name; a name without its side (`mouthSmile`) sets both sides."""
     face = np.zeros(NUM_ACTIONS, np.float32)
     for name, weight in weights.items():
-        for full in (name,) if name in _PLACES else (f"{name}Left", f"{name}Right"):
-            face[_PLACES[full]] = weight
+        for full in (name,) if name in _INDEX else (f"{name}Left", f"{name}Right"):
+            face[_INDEX[full]] = weight
     return face
 
 
-# Actions of both eyes that turn them to the picture's right and to its left, up and down.
-_LOOKS = (
+# Actions of both eyes that turn the gaze to the picture's right and left, and up and down.
+_GAZE_ACTIONS = (
     (("eyeLookOutLeft", "eyeLookInRight"), ("eyeLookInLeft", "eyeLookOutRight")),
     (("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight")),
 )
 
 
-def to_looks(gaze: Float[np.ndarray, "frames 2"]) -> Float[np.ndarray, "frames 52"]:
-    """The actions that turn both eyes together: to the picture's right and up, -1..1 each; all others 0."""
+def gaze_to_actions(gaze: Float[np.ndarray, "frames 2"]) -> Float[np.ndarray, "frames 52"]:
+    """Return the actions that turn both eyes by a gaze (to the picture's right, up; -1..1 each); all others are 0."""
     actions = np.zeros((len(gaze), NUM_ACTIONS))
-    for column, (more, less) in enumerate(_LOOKS):
+    for column, (more, less) in enumerate(_GAZE_ACTIONS):
         for name in more:
-            actions[:, _PLACES[name]] = np.clip(gaze[:, column], 0, 1)
+            actions[:, _INDEX[name]] = np.clip(gaze[:, column], 0, 1)
         for name in less:
-            actions[:, _PLACES[name]] = np.clip(-gaze[:, column], 0, 1)
+            actions[:, _INDEX[name]] = np.clip(-gaze[:, column], 0, 1)
     return actions
 
 
-def from_looks(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "frames 2"]:
-    """How far both eyes are turned to the picture's right and up, -1..1: the mean of the two."""
+def actions_to_gaze(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "frames 2"]:
+    """Return the mean gaze of both eyes (to the picture's right, up; -1..1 each)."""
     columns = [
-        sum(actions[:, _PLACES[name]] for name in more) - sum(actions[:, _PLACES[name]] for name in less)
-        for more, less in _LOOKS
+        sum(actions[:, _INDEX[name]] for name in more) - sum(actions[:, _INDEX[name]] for name in less)
+        for more, less in _GAZE_ACTIONS
     ]
     return np.asarray(np.stack(columns, axis=-1) / 2)

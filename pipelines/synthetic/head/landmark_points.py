@@ -1,7 +1,7 @@
-"""The 68 landmarks of a parametric head: points fixed to its skin, so that they are true whatever the face does.
+"""The 68 landmarks of the head model: points bound to its skin, so that they follow every shape and expression.
 
-iBUG's points have no definition in 3D. Here they lie where MediaPipe, on the mean over many heads and poses, sees them
-on the skin; `find_points` repeats that, and its result is kept with the package as places on the head model's template.
+iBUG's points have no definition in 3D. Here they are the mean positions, over many heads and poses, at which MediaPipe
+finds them on the skin: see `corpus.fit_landmark_points`, whose result is stored as points on the template.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from torch import Tensor
 
 from pipelines.synthetic.head.head_model import SKIN, HeadModel, load_head_model
 
-_FILE = Path(__file__).parent / "data" / "landmarks.json"
-_CANDIDATES = 40  # triangles whose middles are nearest
+POINTS_FILE = Path(__file__).parent / "data" / "landmarks.json"
+_CANDIDATES = 40  # triangles with the nearest centroids
 _SAME_DISTANCE = 1e-9  # metres
 
 
 def true_points(vertices: Float32[Tensor, "frames vertices 3"]) -> Float32[Tensor, "frames 68 3"]:
-    """The 68 points of moved heads (`mesh.HeadMesh.move`), in metres."""
+    """Return the 68 points of posed heads (`mesh.HeadMesh.move`), in metres."""
     corners, weights = _binding()
     return torch.einsum("fpcx,pc->fpx", vertices[:, corners.to(vertices.device)], weights.to(vertices.device))
 
 
 @lru_cache(maxsize=1)
 def _binding() -> tuple[Int64[Tensor, "68 3"], Float32[Tensor, "68 3"]]:
-    return bind(load_head_model(), torch.tensor(json.loads(_FILE.read_text()), dtype=torch.float64))
+    return bind(load_head_model(), torch.tensor(json.loads(POINTS_FILE.read_text()), dtype=torch.float64))
 
 
 def bind(
     model: HeadModel, points: Float[Tensor, "points 3"]
 ) -> tuple[Int64[Tensor, "points 3"], Float32[Tensor, "points 3"]]:
-    """The nearest places on the skin of the template: corners of a triangle and their weights.
+    """Find the nearest points on the template's skin, as triangle corners and barycentric weights.
 
-    The inside of the mouth is left out.
+    The inside of the mouth is excluded.
     """
     skin = model.faces[(model.parts == SKIN) & (model.cavity[model.faces].amax(dim=1) < 0.5)]
     triangles, weights = nearest_in_triangles(points.double(), model.template[skin].double())
@@ -47,10 +47,11 @@ def bind(
 def nearest_in_triangles(
     points: Float64[Tensor, "points 3"], corners: Float64[Tensor, "triangles 3 3"]
 ) -> tuple[Int64[Tensor, " points"], Float64[Tensor, "points 3"]]:
-    """The triangle nearest to each point, and the weights of its corners at its nearest place (Ericson, Real-Time
-    Collision Detection, 5.1.5).
+    """Find the nearest triangle of each point and the barycentric weights of the nearest point on it (Ericson,
+    Real-Time Collision Detection, 5.1.5).
 
-    Of those equally near, as a face's two halves are to a point between them, the first: rounding must not choose.
+    Among triangles whose distances differ by less than `_SAME_DISTANCE`, as for a point on the symmetry plane, the
+    first is taken, so that rounding does not decide.
     """
     apart = (corners.mean(dim=1) - points[:, None]).norm(dim=-1)
     near = apart.topk(min(_CANDIDATES, len(corners)), largest=False).indices.sort().values

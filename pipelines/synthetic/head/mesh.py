@@ -1,7 +1,7 @@
-"""All of a head's geometry: skin, eyes, teeth, hair, glasses; how it is put together for a person and how it moves.
+"""The mesh of a whole head: skin, eyes, teeth, hair, glasses; its shape for a person, its expressions and pose.
 
-The triangles are the same for everybody, so that frames of different people are one batch. What a person does not wear
-is folded into a point.
+The triangles are the same for everybody, so that frames of different people form one batch. Parts that a person does
+not have are collapsed into a point.
 """
 
 from __future__ import annotations
@@ -18,38 +18,37 @@ from torch.nn import functional
 
 from pipelines.synthetic.graphics.grids import grid_faces
 from pipelines.synthetic.graphics.noise import smoothstep
-from pipelines.synthetic.head import hair
-from pipelines.synthetic.head.arkit_actions import ACTIONS, place_of
+from pipelines.synthetic.head import glasses, hair
+from pipelines.synthetic.head.arkit_actions import ACTIONS, action_index
 from pipelines.synthetic.head.head_model import load_head_model
 from pipelines.synthetic.head.person import Person
-from pipelines.synthetic.head.skin import beard_mask
-from pipelines.synthetic.head.teeth import Bite
+from pipelines.synthetic.head.skin import beard_masks
+from pipelines.synthetic.head.teeth import TeethPlacement
 
 EYES, HAIR, BUN, GLASSES = range(4, 8)
-"""Parts beside those of `head_model`."""
+"""Parts in addition to those of `head_model`."""
 
-_RINGS, _SECTORS = 9, 16  # of an eyeball's front
-_RIM, _WIRE = 24, 5  # corners round a lens, corners round its wire
+_RINGS, _SECTORS = 9, 16  # of an eyeball's front half
 _GAZE = {"In": 38.0, "Out": 38.0, "Up": 28.0, "Down": 30.0}  # degrees at full action
-_NECKLINE = 0.585  # metres of the template; below it there are clothes
-_JAW = 1.5  # times as wide as the model opens it
-_PIVOT = (0.0, 0.10, -0.085)  # of the head's turn, from between the eyes
+_NECKLINE = 0.585  # height on the template in metres; clothes are below
+_JAW_GAIN = 1.5
+_PIVOT = (0.0, 0.10, -0.085)  # centre of head rotation in metres, relative to the midpoint of the eyes
 
 
 @dataclass(frozen=True)
 class Rest:
-    """Heads of people at rest, all vertices, in metres."""
+    """Heads of people with a neutral expression, facing forwards; metres."""
 
     vertices: Float32[Tensor, "people vertices 3"]
-    eyes: Float32[Tensor, "people 2 4"]  # middle and radius of each eyeball
-    turns: Float32[Tensor, "people vertices"]
+    eyes: Float32[Tensor, "people 2 4"]  # centre and radius of each eyeball
+    turns: Float32[Tensor, "people vertices"]  # share of the head's rotation that a vertex takes
 
     def __getitem__(self, rows: Tensor) -> Rest:
         return Rest(self.vertices[rows], self.eyes[rows], self.turns[rows])
 
 
 class HeadMesh:
-    """The triangles of a head and its motion."""
+    """Triangles of all heads, and functions that shape and pose their vertices."""
 
     def __init__(self, device: str = "cpu") -> None:
         model = load_head_model().to(device)
@@ -57,10 +56,10 @@ class HeadMesh:
         self.num_head = len(model.template)
         directions, ball = _half_ball()
         self._directions = directions.to(device)
-        self._scalp = hair.bind(load_head_model())
+        self._scalp = hair.bind_scalp(load_head_model())
         bun, round_bun = _ball(8, 12)
         self._bun = bun.to(device)
-        wire = _glasses_faces()
+        wire = glasses.faces()
         blocks: list[tuple[Tensor, int, int]] = []
         start = self.num_head
         self.block: dict[int, slice] = {}
@@ -68,7 +67,7 @@ class HeadMesh:
             (EYES, 2 * len(directions), torch.cat([ball, ball + len(directions)])),
             (HAIR, hair.NUM_VERTICES, hair.faces()),
             (BUN, len(bun), round_bun),
-            (GLASSES, _NUM_GLASSES, wire),
+            (GLASSES, glasses.NUM_VERTICES, wire),
         ):
             self.block[part] = slice(start, start + number)
             blocks.append((faces + start, part, number))
@@ -78,20 +77,20 @@ class HeadMesh:
         parts = [model.parts.cpu(), *(torch.full((len(faces),), part) for faces, part, _ in blocks)]
         self.parts: Int64[Tensor, " triangles"] = torch.cat(parts).to(device)
         self.coordinates: Float32[Tensor, "vertices 4"] = self._coordinates().to(device)
-        beard, moustache = beard_mask(model.template[:, 0], model.template[:, 2], model.template[:, 1])
+        beard, moustache = beard_masks(model.template[:, 0], model.template[:, 2], model.template[:, 1])
         self._beard, self._moustache = beard, moustache
         torso = smoothstep(
             _NECKLINE, _NECKLINE - 0.01, model.template[:, 2] + 0.35 * (model.template[:, 1] + 0.02).abs()
         )
         self._dressed = torso * (model.turns < 0.6)
-        self._bite = Bite(model)
-        self._actions = self._bite.follow(model.actions).flatten(1)
-        # The model's jaw goes down less far than those that MediaPipe calls as open: per 1 of jawOpen lips part by .74
-        # to .92 of the eyes' distance in the real clips, by .48 to .56 in the model. The lips shut over it as far.
-        self._actions[[place_of("jawOpen"), place_of("mouthClose")]] *= _JAW
+        self._teeth = TeethPlacement(model)
+        self._actions = self._teeth.fit_actions(model.actions).flatten(1)
+        # The model's jaw opens less than MediaPipe's jawOpen means: in the real clips, jawOpen 1 parts the lips by 0.74
+        # to 0.92 of the distance between the eyes, in the model by 0.48 to 0.56. mouthClose has to close the same gap.
+        self._actions[[action_index("jawOpen"), action_index("mouthClose")]] *= _JAW_GAIN
 
     def _coordinates(self) -> Float32[Tensor, "vertices 4"]:
-        """What shading knows of a vertex: its place on the template (and 1 in the mouth), in an eye or in the hair."""
+        """Return texture coordinates: position on the template (and 1 in the mouth), in an eye or in the hair."""
         values = torch.zeros(self.num_vertices, 4)
         values[: self.num_head, :3] = self.model.template.cpu()
         values[: self.num_head, 3] = self.model.cavity.cpu()
@@ -101,7 +100,7 @@ class HeadMesh:
         return values
 
     def rest(self, people: Sequence[Person]) -> Rest:
-        """Put people together."""
+        """Build the heads of people at rest."""
         model = self.model
         phenotype = torch.from_numpy(np.stack([person.phenotype for person in people])).to(self.device)
         local = torch.from_numpy(np.stack([person.local(list(model.local_labels)) for person in people])).to(
@@ -114,20 +113,20 @@ class HeadMesh:
         turns = torch.ones(len(people), self.num_vertices, device=self.device)
         turns[:, : self.num_head] = model.turns
         for row, person in enumerate(people):
-            self._bite.place(head[row], *person.teeth)
+            self._teeth.place(head[row], *person.teeth)
             length = 0.008 * person.skin.beard * self._beard + 0.004 * person.skin.moustache * self._moustache
             vertices[row, : self.num_head] = head[row] + normals[row] * (length + 0.006 * self._dressed)[:, None]
-            grown, held = hair.grow(person, head[row], normals[row], self._scalp)
+            grown, held = hair.place_hair(person, head[row], normals[row], self._scalp)
             vertices[row, self.block[HAIR]], turns[row, self.block[HAIR]] = grown, held
-            vertices[row, self.block[BUN]] = hair.bun(person, grown, self._bun)
-            vertices[row, self.block[GLASSES]] = _glasses(person, eyes[row], head[row], model.template)
+            vertices[row, self.block[BUN]] = hair.place_bun(person, grown, self._bun)
+            vertices[row, self.block[GLASSES]] = glasses.wires(person, eyes[row], head[row], model.template)
         vertices[:, self.block[EYES]] = self._eye_vertices(eyes, torch.zeros(len(people), 2, 2, device=self.device))
         return Rest(vertices, eyes, turns)
 
     def move(
         self, rest: Rest, actions: Float32[Tensor, "frames 52"], angles: Float32[Tensor, "frames 3"]
     ) -> Float32[Tensor, "frames vertices 3"]:
-        """Make faces and turn heads.
+        """Apply expressions, gaze and head pose.
 
         Args:
             rest: one person for each frame.
@@ -143,7 +142,7 @@ class HeadMesh:
     def _eye_vertices(
         self, eyes: Float32[Tensor, "frames 2 4"], looks: Float32[Tensor, "frames 2 2"]
     ) -> Float32[Tensor, "frames vertices 3"]:
-        """Eyeballs turned by (yaw, pitch) of the gaze, radians, to the person's left and up."""
+        """Rotate the eyeballs by the gaze: yaw to the person's left and pitch upwards, radians."""
         (sy, sp), (cy, cp) = torch.sin(looks).unbind(-1), torch.cos(looks).unbind(-1)
         x, y, z = self._directions.T
         pitched_y, pitched_z = y * cp[..., None] + z * sp[..., None], z * cp[..., None] - y * sp[..., None]
@@ -155,7 +154,7 @@ class HeadMesh:
 
 
 def gaze(actions: Float32[Tensor, "frames 52"]) -> Float32[Tensor, "frames 2 2"]:
-    """Yaw (to the person's left) and pitch (up) of the left and the right eye, radians."""
+    """Return yaw (to the person's left) and pitch (up) of the left and the right eye, radians."""
     value = {name: actions[:, index] for index, name in enumerate(ACTIONS)}
     rows = []
     for side, outwards in (("Left", 1.0), ("Right", -1.0)):
@@ -168,7 +167,7 @@ def gaze(actions: Float32[Tensor, "frames 52"]) -> Float32[Tensor, "frames 2 2"]
 def vertex_normals(
     vertices: Float32[Tensor, "frames vertices 3"], faces: Int64[Tensor, "triangles 3"]
 ) -> Float32[Tensor, "frames vertices 3"]:
-    """Unit normals, triangles weighted by area, outwards."""
+    """Return outward unit normals, with triangles weighted by area."""
     corners = vertices[:, faces]
     normals = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
     total = torch.zeros_like(vertices)
@@ -178,7 +177,7 @@ def vertex_normals(
 
 
 def _turn(vertices: Tensor, turns: Tensor, angles: Float[Tensor, "frames 3"], pivot: Tensor) -> Tensor:
-    """Rotate each vertex by its share, about the axis of the whole turn (Rodrigues)."""
+    """Rotate each vertex by its share of the head's rotation, about the rotation's axis (Rodrigues' formula)."""
     axis = _axis(torch.deg2rad(angles))
     whole = axis.norm(dim=-1, keepdim=True)
     unit = (axis / whole.clamp(min=1e-8))[:, None]
@@ -191,9 +190,9 @@ def _turn(vertices: Tensor, turns: Tensor, angles: Float[Tensor, "frames 3"], pi
 
 
 def _axis(angles: Float[Tensor, "frames 3"]) -> Tensor:
-    """Axis times angle of roll after yaw after pitch, in the head's axes."""
+    """Return the rotation vector (axis times angle) of pitch, then yaw, then roll, in the head's axes."""
     yaw, pitch, roll = angles.double().unbind(-1)
-    # Seen in the picture, x of the head points to the right, y away from the camera and z up.
+    # In the picture, the head's x points to the right, y away from the camera and z up.
     about = [_rotation(2, yaw), _rotation(0, -pitch), _rotation(1, roll)]
     matrix = about[2] @ about[0] @ about[1]
     cosine = ((matrix.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
@@ -220,7 +219,7 @@ def _rotation(axis: int, angle: Tensor) -> Tensor:
 def _eyeballs(
     head: Float32[Tensor, "people vertices 3"], rings: Int64[Tensor, "2 ring"]
 ) -> Float32[Tensor, "people 2 4"]:
-    """Middle and radius, from the mesh's own eyes, whose corneas bulge forwards."""
+    """Return centre and radius of the eyeballs, without the bulging corneas of the mesh's own eyes."""
     points = head[:, rings]  # people 2 ring 3
     low, high = points.amin(dim=2), points.amax(dim=2)
     radius = ((high - low)[..., 0] + (high - low)[..., 2]) / 4
@@ -230,7 +229,7 @@ def _eyeballs(
 
 
 def _half_ball() -> tuple[Float32[Tensor, "vertices 3"], Int64[Tensor, "triangles 3"]]:
-    """Unit directions within 110 degrees of straight ahead (-y), and triangles seen from outside."""
+    """Return unit directions within 110 degrees of straight ahead (-y), and triangles that face outwards."""
     polar = torch.linspace(0, math.radians(110), _RINGS)
     around = torch.arange(_SECTORS) * (2 * math.pi / _SECTORS)
     x = torch.sin(polar)[:, None] * torch.cos(around)
@@ -245,64 +244,3 @@ def _ball(rings: int, sectors: int) -> tuple[Tensor, Tensor]:
     x, y = torch.sin(polar)[:, None] * torch.cos(around), torch.sin(polar)[:, None] * torch.sin(around)
     z = torch.cos(polar)[:, None].expand_as(x)
     return torch.stack([x, y, z], dim=-1).reshape(-1, 3), grid_faces(rings, sectors, closed=True)
-
-
-_NUM_GLASSES = 2 * _RIM * _WIRE + 3 * 2 * _WIRE  # two rims, a bridge and two temples
-
-
-def _glasses_faces() -> Int64[Tensor, "triangles 3"]:
-    rim, straight = grid_faces(_RIM, _WIRE, closed=True, ring=True), grid_faces(2, _WIRE, closed=True)
-    faces, start = [], 0
-    for wire, rows in ((rim, _RIM), (rim, _RIM), *[(straight, 2)] * 3):
-        faces.append(wire + start)
-        start += rows * _WIRE
-    return torch.cat(faces)
-
-
-def _glasses(
-    person: Person,
-    eyes: Float32[Tensor, "2 4"],
-    head: Float32[Tensor, "vertices 3"],
-    template: Float32[Tensor, "vertices 3"],
-) -> Float32[Tensor, "wires 3"]:
-    """Wires of rims, bridge and temples; a point inside the head where there are none."""
-    middle = eyes[:, :3].mean(dim=0)
-    if person.glasses <= 0:
-        return (middle + torch.tensor([0.0, 0.06, 0.0], device=eyes.device)).expand(_NUM_GLASSES, 3)
-    front = float(head[:, 1][(template[:, 2] - 0.7284).abs() < 0.006].amin()) - 0.004  # the nose's bridge
-    height, round_ = person.glasses / 2, person.glasses_round
-    half = float((eyes[0, 0] - eyes[1, 0]) / 2) * 0.8
-    around = torch.arange(_RIM, device=eyes.device) * (2 * math.pi / _RIM)
-    power = 0.55 + 0.45 * round_
-    shape = torch.stack([torch.cos(around), torch.sin(around)], dim=-1)
-    shape = shape.sign() * shape.abs() ** power
-    width = half * (1 - round_) + max(height, half * 0.8) * round_
-    curves = []
-    for eye in eyes:
-        x = eye[0] + shape[:, 0] * width
-        z = eye[2] - 0.003 + shape[:, 1] * height
-        y = front + 2.2 * (x - middle[0]) ** 2
-        curves.append(torch.stack([x, y, z], dim=-1))
-    radius = 0.0011 + 0.0009 * (1 - round_)
-    wires = [_tube(curve, radius, closed=True) for curve in curves]
-    inner = [curves[0][_RIM // 2], curves[1][0]]
-    ears = [curve.clone() for curve in (curves[0][0], curves[1][_RIM // 2])]
-    widest = float(head[:, 0][(template[:, 2] - 0.74).abs() < 0.01].abs().amax())
-    ends = [
-        torch.stack([middle[0] + side * widest * 0.93, middle[1] + 0.09, ear[2] + 0.004])
-        for side, ear in zip((1, -1), ears, strict=True)
-    ]
-    straight = [torch.stack(inner), torch.stack([ears[0], ends[0]]), torch.stack([ears[1], ends[1]])]
-    return torch.cat([*wires, *(_tube(line, radius, closed=False) for line in straight)])
-
-
-def _tube(curve: Float32[Tensor, "points 3"], radius: float, *, closed: bool) -> Float32[Tensor, "vertices 3"]:
-    ahead = curve.roll(-1, 0) - curve.roll(1, 0) if closed else (curve[-1:] - curve[:1]).expand_as(curve)
-    ahead = functional.normalize(ahead, dim=-1)
-    up = functional.normalize(
-        torch.linalg.cross(ahead, torch.tensor([[0.05, 1.0, 0.08]], device=curve.device).expand_as(ahead)), dim=-1
-    )
-    side = torch.linalg.cross(ahead, up)
-    around = torch.arange(_WIRE, device=curve.device) * (2 * math.pi / _WIRE)
-    offset: Tensor = up[:, None] * torch.cos(around)[:, None] + side[:, None] * torch.sin(around)[:, None]
-    return (curve[:, None] + radius * offset).reshape(-1, 3)

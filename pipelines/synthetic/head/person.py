@@ -1,4 +1,4 @@
-"""Who a parametric head is: shape, skin, hair and glasses of one identity, drawn from a seed."""
+"""One synthetic identity, drawn from a seed: shape, skin, hair, teeth and glasses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Float32
 
 from pipelines.synthetic.head.head_model import AXES
 
-# Local changes of the face and how far they spread (standard deviation; 1 is MakeHuman's own extreme). Both sides of a
-# pair get nearly the same.
-_SPREAD = {
+# Standard deviation of the local changes of the face; 1 is MakeHuman's extreme. Both sides of a pair get nearly
+# the same value.
+_FEATURE_STD = {
     "cheek-trans": 0.3, "cheek-volume": 0.35, "cheek-inner": 0.3, "cheek-bones": 0.35,
     "chin-jaw-drop": 0.25, "chin-height": 0.3, "chin-prominent": 0.3, "chin-bones": 0.35, "chin-width": 0.35,
     "chin-cleft": 0.3, "chin-prognathism": 0.15,
@@ -35,8 +35,8 @@ _SPREAD = {
     "nose-width2": 0.4, "nose-width3": 0.4, "nose-septumangle": 0.3, "nose-base-up": 0.3, "nose-compression": 0.25,
     "nose-volume": 0.35, "measure-shoulder-dist": 0.3,
 }  # fmt: skip
-_MOST = 0.85  # of MakeHuman's extreme: further, meshes fold
-_ASYMMETRY = 0.15  # of a change's spread
+_MAX_FEATURE = 0.85  # of MakeHuman's extreme; meshes fold beyond
+_ASYMMETRY = 0.15  # of a feature's standard deviation
 
 _TONES = np.array(
     [(246, 214, 196), (234, 190, 164), (214, 164, 132), (184, 130, 98), (142, 94, 68), (104, 66, 47), (72, 46, 35)]
@@ -47,14 +47,14 @@ _HAIR = np.array(
 _EYES = np.array([(52, 30, 18), (84, 52, 28), (112, 84, 44), (92, 106, 66), (84, 112, 138), (128, 148, 160)])
 _GREY = np.array((186, 184, 180))
 
-# Millimetres of the upper and the lower incisors that are seen where lips part at rest, at 13 and at 60 years; women,
-# men; and how far people of one age differ. da Motta et al., Display of the incisors as functions of age and gender,
+# Visible millimetres of the upper and lower incisors with parted lips at rest, at 13 and 60 years, of women and men,
+# and their standard deviation at one age. da Motta et al., Display of the incisors as functions of age and gender,
 # Australian Orthodontic Journal 26, 2010.
 _TEETH_YEARS = (13.0, 60.0)
 _UPPER_MM = ((4.45, 1.32), (3.35, 0.57))
 _LOWER_MM = ((0.47, 2.22), (0.61, 3.05))
-_TEETH_SPREAD_MM = 1.2
-_YEARS = (25.0, 90.0)  # MakeHuman's young and old
+_TEETH_STD_MM = 1.2
+_YEARS = (25.0, 90.0)  # MakeHuman's ages `young` and `old`
 
 STYLES = ("bald", "buzz", "short", "side", "curly", "bob", "long", "bun", "afro", "fringe")
 """Hair styles."""
@@ -67,10 +67,10 @@ class Hair:
     style: str
     colour: Float32[np.ndarray, 3]  # sRGB, 0..1
     thickness: float
-    hairline: float  # height above the usual one
+    hairline: float  # height above the average
     parting: float  # -1 (the person's right) to 1
-    fall: float  # how far it hangs below the ears' middle
-    fringe: float  # how far it falls over the forehead
+    fall: float  # length below the middle of the ears
+    fringe: float  # length over the forehead
     frame: float  # 0 behind the ears, 1 beside the eyes, where it is long
     curl: float  # 0 straight, 1 frizzy
     grey: float
@@ -78,7 +78,7 @@ class Hair:
 
 @dataclass(frozen=True)
 class Skin:
-    """Paint of the skin. Amounts 0..1."""
+    """Colours and textures of the skin. Amounts are in 0..1."""
 
     tone: Float32[np.ndarray, 3]  # sRGB, 0..1
     red: float
@@ -104,7 +104,7 @@ class Person:
     phenotype: Float32[np.ndarray, " axes"]
     """Weights of `head_model.AXES`."""
     features: dict[str, float]
-    """Local changes by the first words of their names, -1 to 1."""
+    """Local changes by the prefix of their names, -1 to 1."""
     skin: Skin
     hair: Hair
     iris: Float32[np.ndarray, 3]
@@ -113,22 +113,22 @@ class Person:
     glasses_round: float
     glasses_colour: Float32[np.ndarray, 3]
     teeth: tuple[float, float]
-    """How far the upper and the lower incisors reach beyond their lip's edge at rest, in metres; below 0 not at all."""
+    """Metres by which the upper and lower incisors extend beyond the lips' edges at rest; negative: hidden."""
 
     @classmethod
     def draw(cls, seed: int, identity: int) -> Person:
-        """A person, a pure function of both numbers."""
+        """Draw a person: a pure function of both numbers. Another order of random draws needs a new corpus version."""
         rng = generator(seed, identity, "person")
         woman, age = float(rng.random() < 0.5), float(rng.beta(1.3, 1.8))
         race = rng.dirichlet([0.35, 0.35, 0.35])
         phenotype = _phenotype(rng, race, woman, age)
         melanin = float(np.clip(race @ (0.78, 0.34, 0.2) + rng.normal(0, 0.1), 0, 1))
-        features = {name: _bounded(rng, spread) for name, spread in _SPREAD.items()}
+        features = {name: _bounded(rng, spread) for name, spread in _FEATURE_STD.items()}
         hair = _hair(rng, woman, age, melanin)
         return cls(
             (seed, identity),
             phenotype,
-            features | {f"{name}|tilt": _bounded(rng, spread * _ASYMMETRY) for name, spread in _SPREAD.items()},
+            features | {f"{name}|tilt": _bounded(rng, spread * _ASYMMETRY) for name, spread in _FEATURE_STD.items()},
             _skin(rng, woman, age, melanin),
             hair,
             _colour(rng, _EYES, float(rng.uniform(0, 1.2 if melanin > 0.45 else 5)), 0.06),
@@ -141,19 +141,19 @@ class Person:
         )
 
     def local(self, labels: list[str]) -> Float32[np.ndarray, " labels"]:
-        """The value of each of the head model's local changes."""
+        """Return the value of each of the head model's local changes."""
         values = np.zeros(len(labels), np.float32)
         for index, label in enumerate(labels):
             side, plain = (label[0], label[2:]) if label[:2] in ("l-", "r-") else ("", label)
-            for name in _SPREAD:
+            for name in _FEATURE_STD:
                 if plain.startswith(name):
                     tilt = self.features[f"{name}|tilt"] * {"l": 1, "r": -1, "": 0}[side]
-                    values[index] = np.clip(self.features[name] + tilt, -_MOST, _MOST)
+                    values[index] = np.clip(self.features[name] + tilt, -_MAX_FEATURE, _MAX_FEATURE)
         return values
 
 
 def generator(*words: int | str) -> np.random.Generator:
-    """Random numbers that depend on these words alone."""
+    """Return a random generator that is seeded by these words alone."""
     return np.random.default_rng([word if isinstance(word, int) else int.from_bytes(word.encode()) for word in words])
 
 
@@ -171,7 +171,7 @@ def _phenotype(rng: np.random.Generator, race: np.ndarray, woman: float, age: fl
 def _teeth(rng: np.random.Generator, woman: float, age: float) -> tuple[float, float]:
     years = _YEARS[0] + (_YEARS[1] - _YEARS[0]) * age
     upper, lower = (
-        np.interp(years, _TEETH_YEARS, by_sex[0 if woman else 1]) + rng.normal(0, _TEETH_SPREAD_MM)
+        np.interp(years, _TEETH_YEARS, by_sex[0 if woman else 1]) + rng.normal(0, _TEETH_STD_MM)
         for by_sex in (_UPPER_MM, _LOWER_MM)
     )
     return float(upper) / 1000, float(lower) / 1000
@@ -228,11 +228,11 @@ def _skin(rng: np.random.Generator, woman: float, age: float, melanin: float) ->
 
 
 def _colour(rng: np.random.Generator, scale: np.ndarray, at: float, spread: float) -> np.ndarray:
-    """A colour of the scale, interpolated, and moved a little."""
+    """Interpolate a colour on the scale and add noise."""
     channels = [np.interp(at, np.arange(len(scale)), scale[:, channel]) for channel in range(3)]
     colour = np.array(channels) / 255 * (1 + rng.normal(0, spread)) + rng.normal(0, spread / 3, 3)
     return np.clip(colour, 0.02, 1).astype(np.float32)
 
 
 def _bounded(rng: np.random.Generator, spread: float) -> float:
-    return float(np.clip(rng.normal(0, spread), -_MOST, _MOST))
+    return float(np.clip(rng.normal(0, spread), -_MAX_FEATURE, _MAX_FEATURE))

@@ -1,7 +1,7 @@
-"""The skin's picture of one person: albedo, relief and gloss on an unrolled head.
+"""The skin texture of one person: albedo, relief and gloss on an unrolled head.
 
-The atlas is the head model's template seen from its axis: columns are the angle round the head, rows the height. Paint
-is placed by the template's own coordinates, so that it follows every shape and every expression.
+The atlas is a cylindrical projection of the head model's template: columns are the angle around the head, rows the
+height. Features are placed in template coordinates, so that they follow every shape and expression.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from pipelines.synthetic.head.head_model import SKIN, load_head_model
 from pipelines.synthetic.head.person import Person, generator
 
 SIZE = 512
-AXIS_Y = -0.03  # metres behind the template's origin
+AXIS_Y = -0.03  # y of the cylinder's axis, metres
 REACH = math.radians(120)  # to either side of the nose
-LOW, HIGH = 0.555, 0.862  # metres of the template: below the chin, the crown
-_EYE = (0.0308, 0.7284)  # x and z of the eyeballs' middles
+LOW, HIGH = 0.555, 0.862  # heights on the template in metres: below the chin, the crown
+_EYE = (0.0308, 0.7284)  # x and z of the eyeballs' centres
 MOUTH = (0.0245, 0.6603)  # half its width, and the height of the lips' line
 NUM_CHANNELS = 6
 """Red, green and blue (linear), slope along columns and rows, gloss."""
 
 
 def atlas_coordinates(template: Float[Tensor, "*points 3"]) -> tuple[Tensor, Tensor]:
-    """Column and row, 0..1 inside the atlas, of points given by their place on the template."""
+    """Return the atlas column and row, 0..1 inside the atlas, of points on the template."""
     around = torch.atan2(template[..., 0], AXIS_Y - template[..., 1])
     return around / (2 * REACH) + 0.5, (HIGH - template[..., 2]) / (HIGH - LOW)
 
 
 @lru_cache(maxsize=1)
 def _layout() -> Float32[Tensor, "3 size size"]:
-    """Template coordinates of every texel."""
+    """Return the template coordinates of every texel."""
     model = load_head_model()
     faces = model.faces[model.parts == SKIN]
     u, v = atlas_coordinates(model.template)
     radius = torch.hypot(model.template[:, 0], model.template[:, 1] - AXIS_Y)
     corners = torch.stack([u * SIZE, v * SIZE, radius.clamp(1e-3, 0.3) / 0.3], dim=-1)[None]
-    whole = (u[faces].amax(dim=1) - u[faces].amin(dim=1)) < 0.4  # else it crosses the seam behind
+    whole = (u[faces].amax(dim=1) - u[faces].amin(dim=1)) < 0.4  # drops triangles that cross the seam at the back
     found = rasterize(corners, faces[whole], SIZE, SIZE, two_sided=True)
     texels = torch.tensor([0.0, 0.2, LOW]).repeat(SIZE * SIZE, 1)
     corner = faces[whole][found.triangles]
@@ -51,8 +51,8 @@ def _layout() -> Float32[Tensor, "3 size size"]:
     return texels.T.reshape(3, SIZE, SIZE)
 
 
-def beard_mask(x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a beard and a moustache grow, 0..1, by the template's coordinates."""
+def beard_masks(x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masks in 0..1 of beard and moustache, by template coordinates."""
     side = x.abs()
     cheek = 0.668 + 0.055 * smoothstep(0.045, 0.068, side)  # the line from the mouth's corner up to the ear
     jaw = smoothstep(0.006, -0.006, z - cheek) * smoothstep(0.598, 0.612, z) * smoothstep(0.02, -0.01, y)
@@ -66,7 +66,7 @@ def beard_mask(x: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paint_skin(person: Person) -> Float32[Tensor, "channels size size"]:
-    """The atlas of a person, `NUM_CHANNELS` deep."""
+    """Paint the atlas of a person, with `NUM_CHANNELS` channels."""
     x, y, z = _layout()
     rng = generator(*person.seed, "skin")
     skin, hair = person.skin, person.hair
@@ -105,7 +105,7 @@ def paint_skin(person: Person) -> Float32[Tensor, "channels size size"]:
 
 
 def _lips(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """The red of the lips, whose line is at rest on one height."""
+    """Return the mask of the lips."""
     across = (x / MOUTH[0]).abs()
     bow = 0.0009 * torch.exp(-((x / 0.0035) ** 2))  # the dip of Cupid's bow
     top = 0.0092 * (1 - across.clamp(max=1) ** 2.2) ** 0.8 - bow
@@ -116,7 +116,7 @@ def _lips(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def _redden(albedo: Tensor, x: Tensor, z: Tensor, amount: float, mottle: Tensor) -> Tensor:
-    """Blood under the skin of cheeks, nose, ears and lids."""
+    """Redden cheeks, nose, ears and lids."""
     cheeks = torch.exp(-(((x.abs() - 0.043) / 0.02) ** 2) - ((z - 0.698) / 0.017) ** 2)
     nose = torch.exp(-((x / 0.016) ** 2) - ((z - 0.694) / 0.013) ** 2)
     ears = smoothstep(0.066, 0.072, x.abs()) * smoothstep(0.67, 0.69, z) * smoothstep(0.76, 0.74, z)
@@ -126,7 +126,7 @@ def _redden(albedo: Tensor, x: Tensor, z: Tensor, amount: float, mottle: Tensor)
 
 
 def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """How much of a texel is hair: brows, stubble, beard, moustache and what is shorn on the head."""
+    """Return each texel's share of hair: brows, stubble, beard, moustache and shaved scalp."""
     skin, hair = person.skin, person.hair
     side, front = x.abs(), (y < -0.05).float()
     speckle = smooth_noise(rng, (SIZE, SIZE), (170, 256))
@@ -142,7 +142,7 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
     ends = smoothstep(-0.08, 0.06, along) * smoothstep(1.08, 0.85, along)
     brow = smoothstep(1.25, 0.45, (z - middle).abs() / half.clamp(min=1e-4)) * ends
     brow = brow * (0.55 + 0.35 * skin.brow) * (1 + 0.2 * strokes).clamp(0.3, 1.4)
-    jaw, lip = beard_mask(x, z, y)
+    jaw, lip = beard_masks(x, z, y)
     grown = jaw * max(skin.beard, 0.0) + lip * max(skin.moustache, skin.beard * 0.8)
     stubble = torch.maximum(jaw, lip) * 0.42 * skin.stubble * (1 + 0.6 * speckle).clamp(0, 2)
     beard = (grown * (1.15 + 0.22 * strokes)).clamp(0, 0.95)
@@ -153,7 +153,7 @@ def _hairs(rng: np.random.Generator, person: Person, x: Tensor, y: Tensor, z: Te
 
 
 def _wrinkles(rng: np.random.Generator, amount: float, x: Tensor, z: Tensor) -> Tensor:
-    """Lines of forehead, eyes and cheeks, in metres of relief."""
+    """Return the relief of wrinkles on forehead, eyes and cheeks, in metres."""
     bend = 0.0025 * smooth_noise(rng, (SIZE, SIZE), (5, 9))
     forehead = (
         torch.cos((z + bend + 0.12 * x**2) * 2 * math.pi / 0.0085)
@@ -173,7 +173,7 @@ def _wrinkles(rng: np.random.Generator, amount: float, x: Tensor, z: Tensor) -> 
 
 
 def _slopes(relief: Tensor) -> Float32[Tensor, "2 size size"]:
-    """Rise per metre along columns and rows of the atlas, held below one."""
+    """Return the slope along columns and rows of the atlas, clamped to 0.8."""
     columns = 2 * REACH * 0.09 / SIZE  # metres per texel at the face
     rows = (HIGH - LOW) / SIZE
     down, right = torch.gradient(relief, spacing=1.0)

@@ -1,1 +1,1 @@
-"""How a synthetic head moves: procedural motion and recombined tracks of real clips."""
+"""Motion of a synthetic head: procedural motion and recombined tracks of real clips."""

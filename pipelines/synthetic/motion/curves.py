@@ -1,4 +1,4 @@
-"""Smooth curves over time: the forms that all motion here is made of."""
+"""Smooth curves over time, the building blocks of motion."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from jaxtyping import Float
 
 
 def ease(progress: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Raised cosine from 0 to 1 while `progress` goes from 0 to 1, and flat outside."""
+    """Return a raised cosine from 0 to 1 while `progress` goes from 0 to 1, constant outside."""
     return np.asarray((1 - np.cos(np.pi * np.clip(progress, 0, 1))) / 2)
 
 
 def pulse(times: Float[np.ndarray, " frames"], start: float, rise: float, hold: float, fall: float) -> np.ndarray:
-    """0, from `start` on up to 1 in `rise` seconds, `hold` seconds of 1, and down to 0 in `fall` seconds."""
+    """Return a pulse: from `start`, up to 1 in `rise` seconds, 1 for `hold` seconds, down to 0 in `fall` seconds."""
     return np.asarray(ease((times - start) / rise) - ease((times - start - rise - hold) / fall))
 
 
-def through(
+def ease_through(
     times: Float[np.ndarray, " frames"], knots: Sequence[float], values: Float[np.ndarray, "knots channels"]
 ) -> Float[np.ndarray, "frames channels"]:
-    """A curve that rests at each knot and eases to the next. Before the first and after the last knot it stays.
+    """Return a curve that rests at each knot and eases to the next; it is constant before the first and after the last.
 
-    `knots` are seconds, rising.
+    `knots` are ascending seconds.
     """
     at = np.asarray(knots, np.float64)
     if len(at) == 1:
@@ -34,7 +34,7 @@ def through(
 
 
 def smooth(values: Float[np.ndarray, "frames channels"], sigma: float) -> Float[np.ndarray, "frames channels"]:
-    """Gaussian average over time, `sigma` in frames; the first and last frames are repeated beyond the ends."""
+    """Smooth over time with a Gaussian of `sigma` frames; the first and last frames are repeated beyond the ends."""
     if sigma <= 0:
         return values
     reach = max(1, round(3 * sigma))
@@ -44,8 +44,10 @@ def smooth(values: Float[np.ndarray, "frames channels"], sigma: float) -> Float[
     return np.stack([np.convolve(channel, weights, mode="valid") for channel in padded.T], axis=-1)
 
 
-def wander(rng: np.random.Generator, num_frames: int, channels: int, sigma: float) -> Float[np.ndarray, "frames n"]:
-    """Slow random motion with mean 0 and variance 1, without jumps; `sigma` in frames says how slow."""
+def random_drift(
+    rng: np.random.Generator, num_frames: int, channels: int, sigma: float
+) -> Float[np.ndarray, "frames n"]:
+    """Return smooth random motion with mean 0 and variance 1; `sigma` is its time scale in frames."""
     margin = round(3 * sigma)
     noise = rng.standard_normal((num_frames + 2 * margin, channels))
     slow = smooth(noise, sigma)[margin : margin + num_frames]
@@ -53,17 +55,17 @@ def wander(rng: np.random.Generator, num_frames: int, channels: int, sigma: floa
     return np.asarray(slow * np.sqrt(2 * max(sigma, 0.3) * np.sqrt(np.pi)))
 
 
-def softened(
+def soft_limit(
     values: Float[np.ndarray, "*shape"], limit: float | Float[np.ndarray, " channels"]
 ) -> Float[np.ndarray, "*shape"]:
-    """`values` as they are up to 60 % of `limit`, bent beyond so that none passes it: no motion stops at a wall."""
+    """Keep `values` up to 60 % of `limit` and compress them beyond with tanh, so that none exceeds the limit."""
     knee = 0.6 * limit
     beyond = np.maximum(np.abs(values) - knee, 0) / (limit - knee)
     return np.asarray(np.sign(values) * (np.minimum(np.abs(values), knee) + (limit - knee) * np.tanh(beyond)))
 
 
-def slowed(values: Float[np.ndarray, "frames channels"], most: Float[np.ndarray, " channels"]) -> np.ndarray:
-    """`values` with no step from frame to frame larger than `most`: what is too fast arrives late."""
+def limit_speed(values: Float[np.ndarray, "frames channels"], most: Float[np.ndarray, " channels"]) -> np.ndarray:
+    """Limit the step from frame to frame to `most`; faster motion arrives late."""
     steps = np.diff(values, axis=0)
     if not (np.abs(steps) > most).any():
         return values

@@ -1,4 +1,4 @@
-"""How a head moves in one clip: pieces of real tracks, recombined, and procedural motion around and instead of them."""
+"""The motion of a head in one clip: recombined pieces of real tracks, procedural motion, or both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jaxtyping import Float, Float32
 
 from pipelines.synthetic.head.arkit_actions import ACTIONS as ACTIONS
 from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, MIRRORED, MOUTH, NUM_ACTIONS
-from pipelines.synthetic.motion.curves import ease, slowed, softened
-from pipelines.synthetic.motion.idle import blinks, gaze, head_motion, idle_face, with_expressions
+from pipelines.synthetic.motion.curves import ease, limit_speed, soft_limit
+from pipelines.synthetic.motion.procedural import blinks, gaze, head_motion, mood_expression, with_expressions
 from pipelines.synthetic.motion.real_tracks import TRACK_FPS, Track
 from pipelines.synthetic.motion.speech import speech
 
@@ -19,7 +19,7 @@ MOST_DEGREES = (40.0, 22.0, 20.0)
 """Bounds of yaw, pitch and roll, either way."""
 MOST_TRAVEL = (0.35, 0.35, 0.22)
 """Bounds of travel either way: right, down and nearer, units as in `Motion.travel`."""
-# Bounds of speed. Lids and eyes are the quickest things in a face: a blink comes down in 0.1 s.
+# Speed limits. Lids and eyes are the fastest parts of a face: a blink closes in 0.1 s.
 ACTIONS_PER_S = 8.0
 GAZE_PER_S = 12.0
 LIDS_PER_S = 16.0
@@ -34,7 +34,7 @@ _MIRRORED_POSE = np.array([-1.0, 1.0, -1.0, -1.0, 1.0, 1.0])  # yaw, pitch, roll
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """What a head does in each frame of a clip."""
+    """Actions and pose of a head in each frame of a clip."""
 
     fps: float
     actions: Float32[np.ndarray, "frames 52"]
@@ -42,49 +42,52 @@ class Motion:
     angles: Float32[np.ndarray, "frames 3"]
     """Yaw, pitch, roll in degrees, with the signs of `head.Pose`."""
     travel: Float32[np.ndarray, "frames 3"]
-    """Of the person against the picture, besides what the head's turns on the neck bring: right and down in widths of
-    the head, and nearer in natural logarithms of the size at which it is seen."""
+    """Translation of the head without what its rotation on the neck causes: right and down in head widths, nearer in
+    natural logarithms of its apparent size."""
 
     def __len__(self) -> int:
         return len(self.actions)
 
 
 def draw_motion(rng: np.random.Generator, tracks: Sequence[Track], num_frames: int, fps: float) -> Motion:
-    """A motion: the pose of some tracks, the expression of others, or procedural ones; without tracks all procedural.
+    """Draw a motion. Pose and expression each come from tracks or are procedural; without tracks both are procedural.
 
     Raises:
-        ValueError: no frame, or a frame rate that is not positive.
+        ValueError: `num_frames` is 0 or `fps` is not positive.
     """
     if num_frames < 1 or fps <= 0:
         raise ValueError(f"a motion needs a frame and a positive rate, got {num_frames} frames at {fps} per second")
     times = np.arange(num_frames) / fps
     spoken, accents = speech(rng, times) if rng.random() < 0.92 else (np.zeros((num_frames, NUM_ACTIONS)), [])
     if tracks and rng.random() < 0.6:
-        angles, travel = _replayed_pose(rng, tracks, times)
+        angles, travel = _replay_pose(rng, tracks, times)
     else:
         angles, travel = head_motion(rng, times, accents)
-    angles, travel = softened(angles + _attitude(rng), np.array(MOST_DEGREES)), softened(travel, np.array(MOST_TRAVEL))
+    angles, travel = (
+        soft_limit(angles + _mean_pose(rng), np.array(MOST_DEGREES)),
+        soft_limit(travel, np.array(MOST_TRAVEL)),
+    )
     if tracks and rng.random() < 0.7:
-        actions = _replayed_face(rng, tracks, times)
+        actions = _replay_face(rng, tracks, times)
         if rng.random() < 0.5:
             actions[:, MOUTH] = spoken[:, MOUTH]
         if rng.random() < 0.5:
             actions[:, GAZE] = gaze(rng, times, angles)[:, GAZE]
     else:
-        actions = spoken + idle_face(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
+        actions = spoken + mood_expression(rng, times, accents) + blinks(rng, times) + gaze(rng, times, angles)
     actions = with_expressions(rng, times, np.clip(actions, 0, 1))
-    return _bounded(fps, actions, angles, travel)
+    return _limited(fps, actions, angles, travel)
 
 
-def _attitude(rng: np.random.Generator) -> Float[np.ndarray, " angles"]:
-    """How the head is held throughout a clip: mostly to the camera, at times in three-quarter view."""
+def _mean_pose(rng: np.random.Generator) -> Float[np.ndarray, " angles"]:
+    """Draw the mean pose of a clip: mostly towards the camera, in a quarter of the clips up to three-quarter view."""
     yaw = rng.uniform(-32, 32) if rng.random() < 0.25 else rng.normal(0, 9)
     return np.array([yaw, rng.normal(0, 4), rng.normal(0, 3)])
 
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A stretch of a track as a motion replays it: where in the track each frame is, and how much it counts there."""
+    """A piece of a track to replay: the position in the track and the blending weight of each frame."""
 
     track: Track
     mirrored: bool
@@ -99,8 +102,8 @@ class _Piece:
 
 
 def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]) -> Iterator[_Piece]:
-    """Pieces that fade into each other; their weights sum to 1 in every frame."""
-    chances = np.sqrt([len(track) for track in tracks])  # the longest are the calmest
+    """Yield pieces that cross-fade; their weights sum to 1 in every frame."""
+    chances = np.sqrt([len(track) for track in tracks])  # prefer long tracks, which are the calmest
     begin, weight = float(times[0]), np.ones(len(times))
     while True:
         track = tracks[int(rng.choice(len(tracks), p=chances / chances.sum()))]
@@ -116,7 +119,7 @@ def _pieces(rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.n
             return
 
 
-def _replayed_face(
+def _replay_face(
     rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
 ) -> Float[np.ndarray, "frames 52"]:
     actions = np.zeros((len(times), NUM_ACTIONS))
@@ -128,7 +131,7 @@ def _replayed_face(
     return actions
 
 
-def _replayed_pose(
+def _replay_pose(
     rng: np.random.Generator, tracks: Sequence[Track], times: Float[np.ndarray, " frames"]
 ) -> tuple[Float[np.ndarray, "frames 3"], Float[np.ndarray, "frames 3"]]:
     pose = np.zeros((len(times), 6))
@@ -139,7 +142,7 @@ def _replayed_pose(
     return pose[:, :3], pose[:, 3:]
 
 
-def _bounded(
+def _limited(
     fps: float,
     actions: Float[np.ndarray, "frames 52"],
     angles: Float[np.ndarray, "frames 3"],
@@ -149,7 +152,7 @@ def _bounded(
     speeds[GAZE], speeds[LIDS] = GAZE_PER_S, LIDS_PER_S
     return Motion(
         fps,
-        np.clip(slowed(actions, speeds / fps), 0, 1).astype(np.float32),
-        slowed(angles, np.full(3, DEGREES_PER_S / fps)).astype(np.float32),
-        slowed(travel, np.full(3, TRAVEL_PER_S / fps)).astype(np.float32),
+        np.clip(limit_speed(actions, speeds / fps), 0, 1).astype(np.float32),
+        limit_speed(angles, np.full(3, DEGREES_PER_S / fps)).astype(np.float32),
+        limit_speed(travel, np.full(3, TRAVEL_PER_S / fps)).astype(np.float32),
     )

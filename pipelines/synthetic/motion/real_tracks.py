@@ -1,4 +1,4 @@
-"""Motion from life: what faces in the real clips of the assets do, measured once and kept in the assets' cache."""
+"""Motion tracks of the faces in the assets' real clips, measured once and kept in the assets' cache."""
 
 from __future__ import annotations
 
@@ -19,27 +19,34 @@ from pipelines.dataset.schema import digest_of
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, JAW, fit_pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
 from pipelines.media import video
-from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, NUM_ACTIONS, from_looks, place_of, to_looks
+from pipelines.synthetic.head.arkit_actions import (
+    GAZE,
+    LIDS,
+    NUM_ACTIONS,
+    action_index,
+    actions_to_gaze,
+    gaze_to_actions,
+)
 from pipelines.synthetic.motion.curves import smooth
 
 CLIPS = ("clip_langer", "clip_single_face", "clip_carphone", "clip_cap12", "clip_cap13")
 TRACK_FPS = 25.0
 
-_VERSION = 3  # of the way tracks are measured: a new one is measured again
-_LEAST_SECONDS = 1.0
-_CUT = 0.25  # widths of the face by which points jump from one frame to the next only when it is another scene
+_VERSION = 3  # changes when tracks are measured differently, which invalidates the cache
+_MIN_SECONDS = 1.0
+_CUT = 0.25  # mean landmark displacement between frames, in face widths, that means a scene cut
 _REST_PERCENTILE = 5.0
-_SHUT = 0.62  # what MediaPipe says of a shut eye: at 0.6 to 0.7 the lids of the clips are 80 to 95 % closed
+_SHUT = 0.62  # MediaPipe's eyeBlink of a closed eye: at 0.6 to 0.7 the lids in the clips are 80 to 95 % closed
 _NECK_CM = (10.0, 3.0)
 _HEAD_WIDTH_CM = float(np.ptp(CANONICAL_LANDMARKS[JAW, 0]))
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """What one face did for a while, at 25 frames a second, as deviations from how it usually was.
+    """The motion of one face at 25 frames per second, relative to its resting expression and median pose.
 
     Actions are 0..1 and 0 at rest; angles (yaw, pitch, roll) in degrees with the signs of `head.Pose`; travel as
-    `motion.Motion` has it.
+    in `motion.Motion`.
     """
 
     name: str
@@ -53,15 +60,15 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One frame of a clip as MediaPipe sees it: seconds, blendshapes in the order of ACTIONS, the 68 points."""
+    """MediaPipe's result for one frame: time, blendshapes in the order of ACTIONS, 68 landmarks."""
 
     seconds: float
     actions: Float[np.ndarray, " actions"]
     points: Float[np.ndarray, "68 2"]
 
 
-def tracks_of_clips(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
-    """The tracks of real clips, by the names of their assets; measured on first use (40 s of one core), then cached.
+def load_tracks(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
+    """Return the tracks of real clips, by asset name; measured on first use (40 s on one core), then cached.
 
     Raises:
         AssetError: a clip or MediaPipe's landmarker cannot be fetched.
@@ -72,7 +79,7 @@ def tracks_of_clips(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
         try:
             return _unpack(file.read_bytes())
         except (FileNotFoundError, ValueError):
-            pass  # measured for the first time, or the file is damaged
+            pass  # not measured yet, or the file is damaged
         paths = assets.fetch_many([*names, "face_landmarker"])
         tracks = _measure({name: paths[name] for name in names})
         storage.write_bytes(str(file), _pack(tracks))
@@ -80,7 +87,7 @@ def tracks_of_clips(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
 
 
 def tracks_digest(tracks: Sequence[Track]) -> str:
-    """Hex sha256 of what the tracks hold: equal digests give equal motion."""
+    """Return the hex sha256 of the tracks' values: equal digests give equal motion."""
     digest = hashlib.sha256()
     for track in tracks:
         for part in (track.actions, track.angles, track.travel):
@@ -111,17 +118,17 @@ def _read(path: Path, reader: BlendshapeReader, advance: Callable[[], None]) -> 
         actions = np.zeros(NUM_ACTIONS)
         for name, score in shapes.items():
             if name != "_neutral":
-                actions[place_of(name)] = score
+                actions[action_index(name)] = score
         yield Reading(frame.pts_us / 1e6, actions, face.landmarks)
 
 
 def make_tracks(name: str, readings: Iterator[Reading | None]) -> list[Track]:
-    """The tracks of one clip: cut where no face is found or the scene changes, freed of the face's own resting values.
+    """Make the tracks of one clip. Tracks end where no face is found or the scene changes.
 
-    Blendshapes of a neutral face are rarely 0: the low percentile of each action in the clip becomes 0. People mostly
-    look at the camera and hold their head somewhere: the median gaze, pose and place become 0.
+    Blendshapes of a neutral face are rarely 0, so the 5th percentile of each action in the clip becomes 0. The median
+    gaze, pose and position become 0.
     """
-    pieces = [piece for piece in _pieces(readings) if piece[-1].seconds - piece[0].seconds >= _LEAST_SECONDS]
+    pieces = [piece for piece in _pieces(readings) if piece[-1].seconds - piece[0].seconds >= _MIN_SECONDS]
     if not pieces:
         return []
     resampled = [_resample(piece) for piece in pieces]
@@ -134,18 +141,18 @@ def make_tracks(name: str, readings: Iterator[Reading | None]) -> list[Track]:
 
 
 def _make_track(name: str, actions: Float[np.ndarray, "frames 52"], steered: Float[np.ndarray, "frames 8"]) -> Track:
-    freed = np.clip(actions, 0, 1)
-    # MediaPipe trembles from frame to frame. Lids are left as they are: a blink is a few frames long.
-    calm, steady = smooth(freed, 0.7), smooth(steered, 1.0)
-    calm[:, LIDS] = np.clip(freed[:, LIDS] / _SHUT, 0, 1)
-    calm[:, GAZE] = to_looks(steered[:, 6:])[:, GAZE]
+    rested = np.clip(actions, 0, 1)
+    # Smooth MediaPipe's jitter, except on the lids: a blink lasts only a few frames.
+    calm, steady = smooth(rested, 0.7), smooth(steered, 1.0)
+    calm[:, LIDS] = np.clip(rested[:, LIDS] / _SHUT, 0, 1)
+    calm[:, GAZE] = gaze_to_actions(steered[:, 6:])[:, GAZE]
     angles, travel = steady[:, :3], steady[:, 3:6]
-    travel[:, :2] -= _carried(angles)
+    travel[:, :2] -= _neck_travel(angles)
     return Track(name, *(part.astype(np.float32) for part in (calm, angles, travel)))
 
 
-def _carried(angles: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 2"]:
-    """How far a head's middle travels because it turns on its neck, 10 cm below and 3 cm behind it."""
+def _neck_travel(angles: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 2"]:
+    """Return the translation of the head's centre by its rotation on the neck, 10 cm below and 3 cm behind it."""
     yaw, pitch, roll = np.sin(np.radians(angles)).T
     below, behind = (centimetres / _HEAD_WIDTH_CM for centimetres in _NECK_CM)
     return np.stack([below * roll + behind * yaw, -behind * pitch], axis=-1)
@@ -169,12 +176,12 @@ def _jumped(before: Reading, after: Reading) -> bool:
 
 
 def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"], Float[np.ndarray, "frames 8"]]:
-    """Actions; and yaw, pitch, roll, right, down, nearer, gaze to the picture's right, gaze up; all interpolated."""
+    """Resample at 25 fps: actions; and yaw, pitch, roll, right, down, nearer, gaze to the picture's right, gaze up."""
     pose = fit_pose(np.stack([reading.points for reading in piece]).astype(np.float64))
     actions = np.stack([reading.actions for reading in piece])
     place = pose.translation / np.median(pose.scale * _HEAD_WIDTH_CM)
     head = np.stack([pose.yaw, pose.pitch, pose.roll, *place.T, np.log(pose.scale)], axis=-1)
-    columns = [actions, head, from_looks(actions)]
+    columns = [actions, head, actions_to_gaze(actions)]
     seconds = np.array([reading.seconds for reading in piece])
     grid = np.arange(seconds[0], seconds[-1] + 1e-6, 1 / TRACK_FPS)
     even = np.stack([np.interp(grid, seconds, column) for column in np.concatenate(columns, axis=1).T], axis=-1)
@@ -182,7 +189,7 @@ def _resample(piece: Sequence[Reading]) -> tuple[Float[np.ndarray, "frames 52"],
 
 
 def _pack(tracks: Sequence[Track]) -> bytes:
-    """The tracks in numpy's container, numbers and names only."""
+    """Pack the tracks into an npz file without pickles."""
     sink = io.BytesIO()
     parts = {
         f"{number}.{part}": getattr(track, part)
@@ -194,7 +201,7 @@ def _pack(tracks: Sequence[Track]) -> bytes:
 
 
 def _unpack(data: bytes) -> tuple[Track, ...]:
-    """Raises ValueError for what is no such container, or a damaged one."""
+    """Unpack an npz file of tracks. Raises ValueError when it is damaged."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as parts:
             return tuple(

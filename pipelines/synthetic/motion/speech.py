@@ -1,4 +1,4 @@
-"""A mouth that seems to speak: phrases of syllables at 3 to 7 a second, with pauses between."""
+"""Procedural speech: phrases of 3 to 7 syllables per second, with pauses between them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.synthetic.head.arkit_actions import NUM_ACTIONS, vector
-from pipelines.synthetic.motion.curves import through
+from pipelines.synthetic.motion.curves import ease_through
 
-# Mouth forms as ARKit actions; a name without a side is both sides.
+# Visemes as ARKit actions; a name without a side sets both sides.
 _VOWELS = np.stack(
     [
         vector({"jawOpen": 0.55, "mouthLowerDown": 0.35, "mouthUpperUp": 0.15}),  # father
@@ -37,19 +37,18 @@ PAUSE_S = (0.25, 1.2)
 def speech(
     rng: np.random.Generator, times: Float[np.ndarray, " frames"]
 ) -> tuple[Float[np.ndarray, "frames 52"], list[float]]:
-    """Actions of the mouth over `times` (seconds, rising), and the times of the syllables that carry an accent.
+    """Return the actions of the mouth at `times` (ascending seconds), and the times of accented syllables.
 
-    A syllable is a consonant and a vowel; the quicker it is, the smaller, as tongues and jaws have mass. Between
-    phrases the lips rest.
+    A syllable is a consonant and a vowel; faster syllables have smaller amplitudes. Between phrases the lips rest.
     """
     knots, forms, accents = [float(times[0]) - 1.0], [np.zeros(NUM_ACTIONS)], []
-    now = float(times[0]) + float(rng.uniform(-1.5, 0.5))  # some clips begin in the middle of a phrase
-    usual_rate, loudness = rng.uniform(*SYLLABLES_PER_S), rng.uniform(0.7, 1.5)
+    now = float(times[0]) + float(rng.uniform(-1.5, 0.5))  # some clips start within a phrase
+    mean_rate, loudness = rng.uniform(*SYLLABLES_PER_S), rng.uniform(0.7, 1.5)
     while now < times[-1]:
         end = now + rng.uniform(*PHRASE_S)
         accent = int(rng.integers(0, 3))
         while now < end:
-            rate = float(np.clip(usual_rate * rng.uniform(0.8, 1.25), *SYLLABLES_PER_S))
+            rate = float(np.clip(mean_rate * rng.uniform(0.8, 1.25), *SYLLABLES_PER_S))
             size = loudness * np.sqrt(4.0 / rate) * rng.uniform(0.7, 1.15)
             knots += [now, now + 0.5 / rate]
             forms += [size * rng.choice(_CONSONANTS), size * rng.choice(_VOWELS)]
@@ -62,6 +61,6 @@ def speech(
         knots += [now, now + 0.6 * pause]
         forms += [np.zeros(NUM_ACTIONS), np.zeros(NUM_ACTIONS)]
         now += pause
-    first = sum(knot <= times[0] - 1.0 for knot in knots[1:])  # the phrase may have begun before the first knot
+    first = sum(knot <= times[0] - 1.0 for knot in knots[1:])  # the phrase may have started before the first knot
     del knots[1 : 1 + first], forms[1 : 1 + first]
-    return np.clip(through(times, knots, np.stack(forms)), 0, 1), accents
+    return np.clip(ease_through(times, knots, np.stack(forms)), 0, 1), accents

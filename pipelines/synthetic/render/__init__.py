@@ -1,1 +1,1 @@
-"""A synthetic person in a scene -> pictures with true landmarks."""
+"""Rendering of synthetic people in scenes, with ground-truth landmarks."""

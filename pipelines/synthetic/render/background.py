@@ -1,4 +1,4 @@
-"""What is around a head: clothes and background, as pictures."""
+"""Textures of clothes and background."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipelines.synthetic.head.person import generator
 from pipelines.synthetic.render.scene import Scene
 
 CLOTH = (128, 192)
-"""Rows and columns of the picture of the clothes, seen from the front."""
+"""Rows and columns of the clothes texture, a projection from the front."""
 CLOTH_X, CLOTH_LOW, CLOTH_HIGH = 0.27, 0.41, 0.63
-"""Its reach on the head model's template, in metres."""
+"""Extent of the clothes texture on the head model's template in metres: half width, lower and upper edge."""
 
 
 def paint_clothes(scene: Scene) -> Float32[Tensor, "4 rows columns"]:
-    """Linear red, green, blue and cover of the clothes, over x and height of the template."""
+    """Paint the clothes: linear red, green, blue and opacity, over x and height of the template."""
     rng = generator(*scene.seed, "clothes")
     height, width = CLOTH
     x = torch.linspace(-CLOTH_X, CLOTH_X, width)[None]
@@ -33,7 +33,7 @@ def paint_clothes(scene: Scene) -> Float32[Tensor, "4 rows columns"]:
         colour = torch.lerp(
             colour, inner.expand_as(colour), (smoothstep(0.2, 0.5, stripes) * scene.pattern).expand(height, width)
         )
-    opening = {  # where the neck begins
+    opening = {  # height of the neckline at a distance from the middle
         "crew": 0.555 + 0.055 * (side / 0.07) ** 2,
         "vest": 0.52 + 0.085 * (side / 0.085) ** 2.5,
         "v-neck": 0.515 + 0.095 * side / 0.068,
@@ -59,7 +59,7 @@ def paint_clothes(scene: Scene) -> Float32[Tensor, "4 rows columns"]:
 
 
 def paint_background(scene: Scene, size: int) -> Float32[Tensor, "3 size size"]:
-    """The background, out of focus, linear."""
+    """Paint the background, blurred, in linear light."""
     rng = generator(*scene.seed, "background")
     down = torch.linspace(0, 1, size)[:, None].expand(size, size)
     right = down.T
@@ -105,7 +105,7 @@ def paint_background(scene: Scene, size: int) -> Float32[Tensor, "3 size size"]:
 
 
 def _boxes(picture: Tensor, rng: np.random.Generator, right: Tensor, down: Tensor, *, bright: bool) -> Tensor:
-    """Things on shelves, or the panes of a window."""
+    """Paint books on shelves, or a bright window."""
     if bright:
         left, top, wide, high = (
             rng.uniform(-0.2, 0.7),

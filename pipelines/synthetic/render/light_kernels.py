@@ -1,4 +1,4 @@
-"""Light on points of a head, as Warp kernels; what they compute is told in `shading`."""
+"""Warp kernels that light points of a head; `shading` describes the model."""
 
 import warp as wp
 
@@ -22,7 +22,7 @@ def illuminate(
     wrap: wp.array[float],
     result: wp.array2d[float],
 ) -> None:
-    """Per point: diffuse light (3), highlight (3), and the change of the first per slope to the left and upwards."""
+    """Per point: diffuse light (3), highlight (3), and relative change of diffuse light per slope left and up (2)."""
     point = wp.tid()
     frame, normal, view = int(frames[point]), _vector(normals, point), _vector(views, point)
     ambient = wp.lerp(_vector(ground, frame), _vector(sky, frame), normal[2] * 0.5 + 0.5)
@@ -67,7 +67,7 @@ def shade_hair(
     strands: wp.array[float],
     result: wp.array2d[float],
 ) -> None:
-    """Per point: the light that strands reflect which run down the head."""
+    """Per point: light reflected by strands that run down the head."""
     point = wp.tid()
     frame, normal, view = int(frames[point]), _vector(normals, point), _vector(views, point)
     along = wp.normalize(wp.vec3(0.0, 0.0, -1.0) + normal * normal[2])

@@ -1,4 +1,4 @@
-"""What light reaches a vertex: soft shadows of the key light, and openness to light from all round."""
+"""Light that reaches a vertex: soft shadows of the key light, and ambient occlusion."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipelines.synthetic.graphics.rasterizer import rasterize
 from pipelines.synthetic.head.head_model import LASHES, TEETH, TONGUE
 from pipelines.synthetic.head.mesh import BUN, GLASSES, HAIR, HeadMesh, vertex_normals
 
-_SIDE = 112  # pixels of a light's view
-_REACH = 0.19  # metres it sees to either side of the head's middle
+_SIDE = 112  # pixels of a shadow map
+_REACH = 0.19  # metres that a shadow map covers on either side of the head's centre
 _BIAS = 0.004  # metres
 _TAPS = 12
 
@@ -26,11 +26,11 @@ def key_light(
     softness: Float32[Tensor, " frames"],
     bears: Float32[Tensor, "frames vertices"],
 ) -> Float32[Tensor, "frames vertices"]:
-    """How much of the key light each vertex sees, 0..1.
+    """Return the visibility of the key light at each vertex, 0..1.
 
     Args:
-        softness: width of a shadow's edge, metres.
-        bears: 0 for vertices that cast no shadow: hair that is not there.
+        softness: width of the shadows' edges, metres.
+        bears: 0 for hair vertices beyond the hairline, which cast no shadow.
     """
     seen, place, far = _view(vertices, towards)
     casts = (mesh.parts != LASHES) & (mesh.parts != GLASSES)
@@ -39,17 +39,17 @@ def key_light(
     seen, _, far = _view(probe, towards)
     own = (1 - far * 0.5) * 0.9
     spread = softness / (2 * _REACH) * _SIDE
-    tap = torch.arange(_TAPS, device=vertices.device)  # a sunflower
+    tap = torch.arange(_TAPS, device=vertices.device)  # sunflower (Vogel) spiral
     radius, around = ((tap + 0.5) / _TAPS).sqrt(), tap * 2.39996
     taps = torch.stack([radius * torch.cos(around), radius * torch.sin(around)], dim=-1)
     lit = torch.empty_like(own)
     limit = own + 0.45 * _BIAS / _REACH
-    kernels.launch(kernels.reach, own.shape, depth, seen, limit, taps, spread, lit)
+    kernels.launch(kernels.light_visibility, own.shape, depth, seen, limit, taps, spread, lit)
     return lit
 
 
 def openness(mesh: HeadMesh) -> Float32[Tensor, " vertices"]:
-    """Share of the sky that each vertex of the template sees, 0..1, weighted by its slope."""
+    """Return the ambient openness of each vertex of the template, 0..1: cosine-weighted share of free directions."""
     head = mesh.model.template
     faces = mesh.model.faces[mesh.model.parts != LASHES]
     normals = vertex_normals(head[None], mesh.model.faces)[0]
@@ -69,7 +69,7 @@ def openness(mesh: HeadMesh) -> Float32[Tensor, " vertices"]:
     result = torch.ones(mesh.num_vertices, device=head.device)
     result[: mesh.num_head] = (0.1 + 0.9 * share) ** 0.8
     inside = mesh.model.faces[(mesh.model.parts == TEETH) | (mesh.model.parts == TONGUE)].unique()
-    result[inside] = 0.6  # the template's mouth is shut; how deep they lie is in their paint
+    result[inside] = 0.6  # the template's mouth is closed; their texture darkens with depth
     result[: mesh.num_head][mesh.model.cavity > 0.5] = 0.6
     result[mesh.block[HAIR]] = 0.8
     result[mesh.block[BUN]] = 0.8
@@ -79,7 +79,7 @@ def openness(mesh: HeadMesh) -> Float32[Tensor, " vertices"]:
 def _view(
     vertices: Float32[Tensor, "frames vertices 3"], towards: Float32[Tensor, "frames 3"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels in the light's view, the vertices themselves, and their depth: 0 nearest to the light, 2 farthest."""
+    """Return pixel positions in the shadow map, the vertices, and their depth: 0 nearest to the light, 2 farthest."""
     about = torch.zeros_like(towards)
     about[:, 2] = 1.0
     about[towards[:, 2].abs() > 0.95] = torch.tensor([0.0, 1.0, 0.0], device=towards.device)
@@ -95,7 +95,7 @@ def _view(
 
 
 def _depths(corners: Float32[Tensor, "frames vertices 3"], faces: Tensor) -> Float32[Tensor, "frames side side"]:
-    """Nearness to the light of what each pixel sees; 0 for nothing."""
+    """Render a shadow map: nearness to the light, 0 where there is nothing."""
     found = rasterize(corners, faces, _SIDE, _SIDE)
     depth = torch.zeros(len(corners) * _SIDE * _SIDE, device=corners.device)
     depth[found.pixels] = found.inverse_depth

@@ -1,10 +1,18 @@
-"""What a pixel shows of skin, cloth, the mouth and glasses: the loop that takes most of a picture's time, as a Warp
-kernel. Eyes, hair and lashes are few pixels, or are better said in torch; see `renderer`.
+"""Warp kernel that shades pixels of skin, clothes, mouth and glasses, which takes most of the rendering time.
+
+Eyes, hair and lashes cover few pixels and are shaded in torch: see `renderer`.
 """
 
 import warp as wp
 
-from pipelines.synthetic.graphics.kernels import OPTIONS, between, function, kernel, mixed, texel
+from pipelines.synthetic.graphics.kernels import (
+    OPTIONS,
+    bilinear,
+    function,
+    interpolate_vertices,
+    kernel,
+    texel_coordinate,
+)
 from pipelines.synthetic.head.head_model import SKIN, TEETH
 from pipelines.synthetic.head.mesh import EYES, GLASSES
 from pipelines.synthetic.head.skin import AXIS_Y, HIGH, LOW, REACH
@@ -14,7 +22,7 @@ wp.set_module_options(OPTIONS)
 
 _GLASSES_GLOSS = 0.4
 _SKIN_GLOSS = 0.28
-_MOST_RELIEF = 0.6  # of the light: fine relief neither blackens nor doubles it
+_MAX_RELIEF = 0.6  # largest relative change of light by fine relief
 
 
 @kernel
@@ -32,11 +40,11 @@ def paint(
     glasses: wp.array2d[float],
     colour: wp.array2d[float],
 ) -> None:
-    """Per fragment that is no eye's: its colour, in linear light, into its pixel's place.
+    """Per fragment except eyes: store its colour, in linear light, in its pixel.
 
-    `table` is of vertices: diffuse light (3), highlight (3), relief (2: change of the light per slope), and the place
-    on the head model's template (3) with 1 in the mouth. `parts` are the triangles'; `rows` say which pictures of
-    `skin` and `cloth` a frame shows.
+    `table` holds vertex values: diffuse light (3), highlight (3), relief (2: change of light per slope), position on
+    the template (3) and 1 in the mouth. `parts` belong to triangles; `rows` are the indices of a frame's `skin` and
+    `cloth` textures.
     """
     fragment = wp.tid()
     triangle = int(triangles[fragment])
@@ -55,24 +63,26 @@ def paint(
         row = int(rows[frame])
         x, y, z = place[0], place[1], place[2]
         # As `skin.atlas_coordinates`.
-        across = texel(wp.atan2(x, AXIS_Y - y) / (2.0 * REACH) + 0.5, skin.shape[2])
-        down = texel((HIGH - z) / (HIGH - LOW), skin.shape[1])
+        across = texel_coordinate(wp.atan2(x, AXIS_Y - y) / (2.0 * REACH) + 0.5, skin.shape[2])
+        down = texel_coordinate((HIGH - z) / (HIGH - LOW), skin.shape[1])
         albedo = _colour(skin, row, across, down)
-        slope = wp.vec2(between(skin, row, across, down, 3), between(skin, row, across, down, 4))
-        gloss = between(skin, row, across, down, 5) * _SKIN_GLOSS
+        slope = wp.vec2(bilinear(skin, row, across, down, 3), bilinear(skin, row, across, down, 4))
+        gloss = bilinear(skin, row, across, down, 5) * _SKIN_GLOSS
         if z < 0.64:
-            across = texel(x / (2.0 * CLOTH_X) + 0.5, cloth.shape[2])
-            down = texel((CLOTH_HIGH - z - 0.35 * wp.abs(y + 0.02)) / (CLOTH_HIGH - CLOTH_LOW), cloth.shape[1])
-            worn = between(cloth, row, across, down, 3) * wp.smoothstep(0.64, 0.62, z)
+            across = texel_coordinate(x / (2.0 * CLOTH_X) + 0.5, cloth.shape[2])
+            down = texel_coordinate(
+                (CLOTH_HIGH - z - 0.35 * wp.abs(y + 0.02)) / (CLOTH_HIGH - CLOTH_LOW), cloth.shape[1]
+            )
+            worn = bilinear(cloth, row, across, down, 3) * wp.smoothstep(0.64, 0.62, z)
             albedo = wp.lerp(albedo, _colour(cloth, row, across, down), worn)
             gloss = gloss * (1.0 - 0.9 * worn)
             slope = slope * (1.0 - worn)
-        within = mixed(table, faces, triangle, frame, shares, 11)
+        within = interpolate_vertices(table, faces, triangle, frame, shares, 11)
         if within > 0.25:
             albedo = wp.lerp(albedo, _throat(y), wp.smoothstep(0.25, 0.75, within))
-        change = slope[0] * mixed(table, faces, triangle, frame, shares, 6)
-        change = change + slope[1] * mixed(table, faces, triangle, frame, shares, 7)
-        albedo = albedo * (1.0 + wp.clamp(change, -_MOST_RELIEF, _MOST_RELIEF))
+        change = slope[0] * interpolate_vertices(table, faces, triangle, frame, shares, 6)
+        change = change + slope[1] * interpolate_vertices(table, faces, triangle, frame, shares, 7)
+        albedo = albedo * (1.0 + wp.clamp(change, -_MAX_RELIEF, _MAX_RELIEF))
     elif part != GLASSES:
         albedo = _throat(place[1])
         if part == TEETH:
@@ -87,32 +97,32 @@ def _three(
     table: wp.array3d[float], faces: wp.array2d[wp.int64], triangle: int, frame: int, shares: wp.vec3, channel: int
 ) -> wp.vec3:
     return wp.vec3(
-        mixed(table, faces, triangle, frame, shares, channel),
-        mixed(table, faces, triangle, frame, shares, channel + 1),
-        mixed(table, faces, triangle, frame, shares, channel + 2),
+        interpolate_vertices(table, faces, triangle, frame, shares, channel),
+        interpolate_vertices(table, faces, triangle, frame, shares, channel + 1),
+        interpolate_vertices(table, faces, triangle, frame, shares, channel + 2),
     )
 
 
 @function
 def _colour(pictures: wp.array4d[float], row: int, x: float, y: float) -> wp.vec3:
-    return wp.vec3(between(pictures, row, x, y, 0), between(pictures, row, x, y, 1), between(pictures, row, x, y, 2))
+    return wp.vec3(bilinear(pictures, row, x, y, 0), bilinear(pictures, row, x, y, 1), bilinear(pictures, row, x, y, 2))
 
 
 @function
 def _deep(y: float) -> float:
-    """How much light reaches a place in the mouth: less the further back."""
+    """Return the share of light that reaches a depth in the mouth."""
     return float(wp.exp(-30.0 * wp.max(y + 0.146, 0.0)))
 
 
 @function
 def _throat(y: float) -> wp.vec3:
-    """Albedo of tongue, palate and cheeks."""
+    """Return the albedo of tongue, palate and cheeks."""
     return wp.vec3(0.42, 0.13, 0.12) * wp.max(_deep(y), 0.03)
 
 
 @function
 def _teeth(place: wp.vec3) -> wp.vec3:
-    """Albedo of teeth, the gaps between them, and gums."""
+    """Return the albedo of teeth, gaps and gums."""
     tooth = place[0] / 0.0072
     gap = wp.abs(tooth - wp.floor(tooth) - 0.5)
     white = wp.vec3(0.74, 0.69, 0.58) * (1.0 - 0.45 * wp.smoothstep(0.42, 0.5, gap))

@@ -1,4 +1,4 @@
-"""Where and how a person is filmed: light, clothes, background, camera and sensor of one video."""
+"""The scene of one video: lights, clothes, background, camera and sensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOTHES = ("crew", "v-neck", "shirt", "suit", "polo", "turtleneck", "vest")
 
 @dataclass(frozen=True)
 class Light:
-    """A light from far away."""
+    """A directional light."""
 
     towards: Float32[np.ndarray, 3]  # unit vector from the head to the light, in the head model's axes
     colour: Float32[np.ndarray, 3]  # linear
@@ -25,41 +25,40 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """One video of one person."""
+    """The scene of one video of one person. Colours are linear unless noted."""
 
     seed: tuple[int, int, int]
     lights: tuple[Light, ...]
-    """The key light, which casts shadows, and two others."""
+    """Key light, which casts shadows, fill light and rim light."""
     sky: Float32[np.ndarray, 3]
     ground: Float32[np.ndarray, 3]
     softness: float
-    """Of the shadows' edges, in centimetres."""
+    """Width of the shadows' edges in centimetres."""
     clothes: str
     cloth: Float32[np.ndarray, "2 3"]
     """Colours of the outer and the inner cloth, sRGB."""
     pattern: float
     background: str
     distance: float
-    """Camera to head, metres."""
+    """FrameRenderer to head, metres."""
     head: float
-    """Height of the head in the picture, of its height."""
+    """Height of the head as a share of the picture's height."""
     centre: Float32[np.ndarray, 2]
-    """Where the head's middle is, of the picture: right, down."""
-    """Yaw, pitch and roll in degrees that the person rests at."""
+    """Position of the head's centre as a share of the picture: right, down."""
     exposure: float
     contrast: float
     saturation: float
     blur: float
-    """Of the lens, in pixels at 256."""
+    """Standard deviation of the lens blur in pixels at a picture size of 256."""
     grain: float
-    """Standard deviation of the sensor's noise, of full scale."""
+    """Standard deviation of the sensor noise as a share of full scale."""
     vignette: float
     crf: int
-    """Quality of the H.264 file: 18 good, 30 poor."""
+    """H.264 constant rate factor: 18 is good, 30 is poor."""
 
     @classmethod
     def draw(cls, seed: int, identity: int, video: int) -> Scene:
-        """A scene, a pure function of the three numbers."""
+        """Draw a scene: a pure function of the three numbers."""
         rng = generator(seed, identity, video, "scene")
         warmth = rng.normal(0, 0.1)
         key = Light(_towards(rng, 75.0, (0.0, 55.0)), _tint(warmth) * rng.uniform(1.1, 2.1))

@@ -1,8 +1,8 @@
-"""Light on a head: skin, eyes, teeth, cloth and hair, in linear light.
+"""Shading of skin, eyes, teeth, cloth and hair, in linear light.
 
-Local models only: diffuse light wrapped round the edge per colour (blood scatters red furthest), Blinn-Phong and
-Kajiya-Kay highlights, and a hemisphere of ambient light. Skin and cloth are lit per vertex, a few millimetres apart,
-which is ten times cheaper than per pixel; relief smaller than that enters through the light's change with the slope.
+Local models only: wrapped diffuse light per colour (skin scatters red furthest), Blinn-Phong and Kajiya-Kay highlights,
+and hemispheric ambient light. Skin and cloth are lit per vertex, a few millimetres apart, which takes a tenth of the
+time of lighting per pixel; finer relief is added through the derivative of light with respect to slope.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WRAP = (0.38, 0.2, 0.14)  # how far light of each colour reaches round an edge 
 
 @dataclass(frozen=True)
 class Lights:
-    """Light of each frame."""
+    """Lights of each frame."""
 
     towards: Float32[Tensor, "frames 3 3"]
     colours: Float32[Tensor, "frames 3 3"]
@@ -32,7 +32,7 @@ class Lights:
 
 @dataclass(frozen=True)
 class Surface:
-    """Points of surfaces: vertices or fragments."""
+    """Surface points: vertices or fragments."""
 
     frame: Int64[Tensor, " points"]
     normal: Float32[Tensor, "points 3"]
@@ -44,13 +44,13 @@ class Surface:
 def illuminate(
     surface: Surface, lights: Lights, sharpness: float, *, wrap: bool = True
 ) -> tuple[Float32[Tensor, "points 3"], Float32[Tensor, "points 3"], Float32[Tensor, "points 2"]]:
-    """Light to be multiplied by albedo, light to be multiplied by gloss, and relief.
+    """Return diffuse light (to multiply by albedo), highlights (to multiply by gloss), and relief.
 
-    Relief is how much the first changes, as a share, per slope of the surface to the left and upwards.
+    Relief is the relative change of diffuse light per slope of the surface to the left and upwards.
 
     Args:
         sharpness: exponent of the highlights.
-        wrap: let light reach round edges, as skin does.
+        wrap: let light reach past the terminator, as in skin.
     """
     reach = torch.tensor(_WRAP if wrap else (0.0, 0.0, 0.0), device=surface.normal.device)
     result = torch.empty(len(surface.frame), 8, device=reach.device)
@@ -65,7 +65,7 @@ def shade_hair(
     albedo: Float32[Tensor, "points 3"],
     strands: Float32[Tensor, " points"],
 ) -> Float32[Tensor, "points 3"]:
-    """Reflected light of strands that run down the head (Kajiya and Kay 1989)."""
+    """Return the light reflected by strands that run down the head (Kajiya and Kay 1989)."""
     result = torch.empty(len(albedo), 3, device=albedo.device)
     kernels.launch(
         light_kernels.shade_hair,
@@ -79,12 +79,12 @@ def shade_hair(
 
 
 def _seen(surface: Surface, lights: Lights) -> list[Tensor]:
-    """The arguments that both kernels begin with."""
+    """Return the arguments that both kernels share."""
     return [value.contiguous() for value in (*vars(surface).values(), *vars(lights).values())]
 
 
 def paint_eye(direction: Float32[Tensor, "points 3"], iris: Float32[Tensor, "points 3"]) -> Float32[Tensor, "points 3"]:
-    """Albedo of an eyeball by the direction from its middle; the pupil looks along -y."""
+    """Return the albedo of an eyeball by the direction from its centre; the pupil points along -y."""
     around = torch.atan2(direction[:, 2], direction[:, 0])
     angle = torch.arccos((-direction[:, 1]).clamp(-1, 1))
     fibres = 1 + 0.22 * torch.sin(around * 23 + 3 * torch.sin(around * 7)) * smoothstep(0.14, 0.3, angle)

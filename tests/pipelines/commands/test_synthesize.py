@@ -17,7 +17,7 @@ import sfumato
 from pipelines.commands import synthesize
 from pipelines.media.video import probe
 from pipelines.planning.sources import Source, find_sources
-from pipelines.synthetic.corpus.ground_truth import truth_of
+from pipelines.synthetic.corpus.ground_truth import read_truth
 
 ROOT = Path(sfumato.__file__).parent
 CAMERAS = ROOT / "tests" / "pipelines" / "synthetic"
@@ -25,13 +25,13 @@ SMALL = ["--identities", "3", "--videos", "2", "--seconds", "0.48", "--size", "6
 
 
 @pytest.fixture
-def cameras(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The tests' cameras; the command uses one that videos at once."""
+def renderers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The tests' renderers; the command uses one that films at once."""
     monkeypatch.syspath_prepend(str(CAMERAS))
-    import moving_square
+    import square_renderer
 
-    monkeypatch.setattr(synthesize, "make_camera", moving_square.MovingSquare)
-    return moving_square
+    monkeypatch.setattr(synthesize, "make_renderer", square_renderer.SquareRenderer)
+    return square_renderer
 
 
 def run(capsys: pytest.CaptureFixture[str], out: Path | str, *flags: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_command_makes_a_corpus_and_says_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = run(capsys, tmp_path / "corpus")
     counts = {"identities": 3, "videos": 6, "clips": 6, "frames": 72, "clips filmed now": 6}
@@ -69,7 +69,7 @@ def test_command_makes_a_corpus_and_says_what(tmp_path: Path, capsys: pytest.Cap
     assert manifest["last_run"]["frames_per_second"] > 0
 
 
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_fewer_pictures_a_second_of_a_longer_motion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = run(capsys, tmp_path / "corpus", "--seconds", "6", "--fps", "2")
     assert outcome["counts"]["frames"] == 6 * 12
@@ -77,7 +77,7 @@ def test_fewer_pictures_a_second_of_a_longer_motion(tmp_path: Path, capsys: pyte
     assert (info.fps, info.num_frames) == (2, 12)
 
 
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_preprocess_finds_the_clips_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, tmp_path)
     found = list(find_sources(str(tmp_path)))
@@ -85,8 +85,8 @@ def test_preprocess_finds_the_clips_and_nothing_else(tmp_path: Path, capsys: pyt
     assert all(isinstance(item, Source) for item in found)
 
 
-@pytest.mark.usefixtures("cameras")
-def test_run_again_it_renders_what_is_missing_and_nothing_else(
+@pytest.mark.usefixtures("renderers")
+def test_run_again_it_films_what_is_missing_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "corpus"
@@ -105,16 +105,16 @@ def test_run_again_it_renders_what_is_missing_and_nothing_else(
     assert changed == [out / "id20002/v0001/00001.mp4"]
 
 
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_paired_corpus_holds_every_identity_in_every_motion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, tmp_path, "--paired")
     clips = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.mp4"))
     assert clips == [f"id2000{i}/m000{m}/00001.mp4" for i in (1, 2, 3) for m in (1, 2)]
-    one, other = (truth_of(f"{tmp_path}/id2000{i}/m0001/00001.mp4") for i in (1, 3))
+    one, other = (read_truth(f"{tmp_path}/id2000{i}/m0001/00001.mp4") for i in (1, 3))
     assert (one.angles == other.angles).all()
 
 
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_other_flags_in_the_same_folder_are_refused_with_the_difference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +126,7 @@ def test_other_flags_in_the_same_folder_are_refused_with_the_difference(
     assert files(tmp_path) == before
 
 
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_a_corpus_of_an_older_version_is_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, tmp_path)
     config = tmp_path / "config.json"
@@ -175,9 +175,9 @@ def test_a_folder_with_other_files_is_refused_before_anything_is_fetched(
 
 
 def test_a_full_disk_ends_the_run_and_whole_clips_stay(
-    tmp_path: Path, cameras: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, renderers: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synthesize, "make_camera", cameras.BrokenCamera)
+    monkeypatch.setattr(synthesize, "make_renderer", renderers.FailingRenderer)
     code, line = refusal(capsys, str(tmp_path), *SMALL, "--workers", "1")
     assert (code, line) == (1, "sfumato synthesize: error: clip.mp4: No space left on device\n")
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
@@ -190,8 +190,8 @@ def start(out: Path, sign: Path, camera: str) -> subprocess.Popen[str]:
     command = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
         f"sys.path.append({str(CAMERAS)!r});"
-        "import moving_square, sfumato; from pipelines.commands import synthesize;"
-        f"synthesize.make_camera = moving_square.{camera}; sys.exit(sfumato.main())"
+        "import square_renderer, sfumato; from pipelines.commands import synthesize;"
+        f"synthesize.make_renderer = square_renderer.{camera}; sys.exit(sfumato.main())"
     )
     return subprocess.Popen(
         [sys.executable, "-c", command, "synthesize", str(out), *SMALL, "--workers", "2"],
@@ -199,7 +199,7 @@ def start(out: Path, sign: Path, camera: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "SLOW_CAMERA_SAYS": str(sign), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "SLOW_RENDERER_MARKER": str(sign), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
 
@@ -226,19 +226,19 @@ def of_group(group: int) -> list[psutil.Process]:
 
 def is_gone(group: int) -> bool:
     """Whether all of a group ends by itself within half a minute: Python's own helper process ends after its parent."""
-    deadline = time.monotonic() + 30  # the cameras would take a minute
+    deadline = time.monotonic() + 30  # the renderers would take a minute
     while of_group(group) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not of_group(group)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_ctrl_c_ends_all_workers_at_once_and_the_same_command_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "corpus"
-    with start(out, tmp_path / "sign", "SlowCamera") as process:
+    with start(out, tmp_path / "sign", "SlowRenderer") as process:
         wait_for(tmp_path / "sign", process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the group
         stdout, stderr = process.communicate(timeout=30)
@@ -255,12 +255,12 @@ def test_ctrl_c_ends_all_workers_at_once_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cameras")
+@pytest.mark.usefixtures("renderers")
 def test_killed_it_takes_its_workers_along_and_half_a_file_is_never_believed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "corpus"
-    with start(out, tmp_path / "sign", "SlowCamera") as process:
+    with start(out, tmp_path / "sign", "SlowRenderer") as process:
         wait_for(tmp_path / "sign", process)
         process.kill()
         process.wait(timeout=30)

@@ -5,9 +5,9 @@ import pytest
 
 
 @pytest.fixture
-def cameras(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of the tests' cameras, on the path of processes that are spawned too."""
+def renderers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of the stub renderers, on the import path of spawned processes too."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import moving_square
+    import square_renderer
 
-    return moving_square
+    return square_renderer

@@ -1,4 +1,4 @@
-"""What `animate` and the service hand to fine-tuning."""
+"""The arguments that `animate` passes to fine-tuning."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import numpy as np
 import pytest
 
 from pipelines.faces.face import Face, make_face
-from serving.batch.avatar_maker import ModelAvatarMaker, Recipe
+from serving.batch import avatar_maker
+from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.inputs import Input
 from serving.batch.workspace import Workspace
-from serving.commands.animate import avatar_maker
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.shipped import named_or_shipped
 from training.losses.perceptual_files import PerceptualFiles
 
-PICTURE = Path("pipelines/data/mona_lisa.jpg")
+PICTURE = Path("pipelines/assets/data/mona_lisa.jpg")
 
 
-class Finder:
-    """Sees a face wherever it looks."""
+class AlwaysDetects:
+    """Detects one face in every image."""
 
     def detect(self, image: np.ndarray) -> list[Face]:
         return [make_face(np.random.default_rng(0).uniform(100, 300, (68, 2)), 1.0)]
 
 
-def test_pictures_are_tuned_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
+def test_pictures_are_fine_tuned_with_the_given_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[object] = []
 
     def fine_tune(*arguments: object) -> None:
-        asked.extend(arguments)
+        received.extend(arguments)
         raise ValueError("enough")
 
     monkeypatch.setattr("training.avatars.finetune.fine_tune", fine_tune)
-    monkeypatch.setattr(avatar_maker, "create_detector", lambda name: Finder())
+    monkeypatch.setattr(avatar_maker, "create_detector", lambda name: AlwaysDetects())
     files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
-    recipe = Recipe(named_or_shipped(None), num_steps=3, perceptual_files=files)
+    options = AvatarOptions(named_or_shipped(None), num_steps=3, perceptual_files=files)
     source = Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64)
     with pytest.raises(ValueError, match="enough"):
-        ModelAvatarMaker(recipe, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
-    model, portraits, config, _, given = asked
+        ModelAvatarMaker(options, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
+    model, portraits, config, _, given = received
     assert [portrait.name for portrait in portraits] == ["mona_lisa.jpg"]  # type: ignore[attr-defined]
     assert config == FineTuneConfig(num_steps=3)
     assert given == files

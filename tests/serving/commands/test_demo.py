@@ -10,7 +10,7 @@ from serving.commands import demo
 
 @pytest.fixture
 def paths(tmp_path: Path) -> dict[str, Path]:
-    """Stand-ins of what the assets hold; the clips that npm has could not be had."""
+    """Stand-ins for the assets, without the optional clips that need npm."""
     found = {}
     for name in (
         "clip_langer",
@@ -30,23 +30,23 @@ def stages(out: Path, paths: dict[str, Path]) -> list[tuple[str, ...]]:
     return [command for _, _, command in demo.commands(out, paths, None)]
 
 
-def filmed(out: Path, synthesize: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the `synthesize` command as it stands, its films replaced by a few bytes."""
-    from pipelines.commands import synthesize as job
+def synthesize_stub(out: Path, synthesize: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the `synthesize` command with a few bytes in place of each clip."""
+    from pipelines.commands import synthesize as synthesize_command
     from pipelines.synthetic.corpus.corpus import plan_clips
 
-    def write(options: job.Options) -> None:
+    def write(options: synthesize_command.Options) -> None:
         for spec in plan_clips(options.corpus_config()):
-            film = Path(spec.url(options.out))
-            film.parent.mkdir(parents=True, exist_ok=True)
-            film.write_bytes(str(spec.key).encode())
-        raise ValueError("filmed")
+            clip = Path(spec.url(options.out))
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            clip.write_bytes(str(spec.key).encode())
+        raise ValueError("stub")
 
-    monkeypatch.setattr(job, "run", write)
+    monkeypatch.setattr(synthesize_command, "run", write)
     assert sfumato.main([*synthesize]) == 1
 
 
-def test_the_stages_come_in_their_order(tmp_path: Path, paths: dict[str, Path]) -> None:
+def test_stages_run_in_order(tmp_path: Path, paths: dict[str, Path]) -> None:
     commands = stages(tmp_path / "demo", paths)
     assert [command[0] for command in commands] == ["synthesize", "preprocess", "meta-train", "fine-tune", "animate"]
     assert commands[0][1] == str(tmp_path / "demo" / "corpus")
@@ -55,10 +55,10 @@ def test_the_stages_come_in_their_order(tmp_path: Path, paths: dict[str, Path]) 
 def test_real_and_synthetic_clips_make_one_data_set(
     tmp_path: Path, paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two synthetic people are held out, all real ones are trained on; no two clips go by the same place."""
+    """Two synthetic people form the test split, all real people are trained on; no two clips share a path."""
     out = tmp_path / "demo"
     synthesize, preprocess, *_ = stages(out, paths)
-    filmed(out, synthesize, monkeypatch)
+    synthesize_stub(out, synthesize, monkeypatch)
     found = [source for source in find_sources(preprocess[1]) if isinstance(source, Source)]
     real = [source for source in found if not source.key.identity.startswith("id2")]
     assert [(source.key.identity, source.split) for source in real] == [
@@ -79,7 +79,7 @@ def test_real_and_synthetic_clips_make_one_data_set(
 def test_a_stage_that_fails_ends_the_demo_with_its_name(
     tmp_path: Path, paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """OUT/corpus is somebody's notes: `synthesize` says so in its own words, the demo which stage it was."""
+    """OUT/corpus is a foreign file: `synthesize` reports it, and the demo names the stage."""
     out = tmp_path / "demo"
     out.mkdir()
     (out / "corpus").write_text("notes")

@@ -20,8 +20,8 @@ def patches(num_frames: int = 30, size: int = 64) -> Iterator[UInt8[np.ndarray, 
         yield image
 
 
-def test_film_holds_every_frame_in_its_colours_at_its_rate(tmp_path: Path) -> None:
-    path = tmp_path / "film.mp4"
+def test_a_clip_holds_every_frame_in_its_colours_at_its_rate(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
     path.write_bytes(encode_clip(patches(), 64, 25, 18))
     info = probe(path)
     assert (info.width, info.height, info.fps, info.num_frames, info.codec) == (64, 64, 25, 30, "h264")
@@ -38,11 +38,11 @@ def test_film_holds_every_frame_in_its_colours_at_its_rate(tmp_path: Path) -> No
 
 def test_same_frames_give_the_same_bytes_and_crf_counts() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (10, 64, 64, 3), np.uint8)
-    film = encode_clip(iter(noise), 64, 25, 18)
-    assert film == encode_clip(iter(noise), 64, 25, 18)
-    assert len(encode_clip(iter(noise), 64, 25, 30)) < 0.7 * len(film)
+    clip = encode_clip(iter(noise), 64, 25, 18)
+    assert clip == encode_clip(iter(noise), 64, 25, 18)
+    assert len(encode_clip(iter(noise), 64, 25, 30)) < 0.7 * len(clip)
 
 
-def test_a_film_without_a_frame_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs a frame"):
+def test_a_clip_without_a_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs at least one frame"):
         encode_clip(iter(()), 64, 25, 18)

@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.synthetic.corpus.corpus import CorpusConfig, begin, finish, motion_note, plan_clips, whole_clips
+from pipelines.synthetic.corpus.corpus import (
+    CorpusConfig,
+    complete_clips,
+    motion_note,
+    plan_clips,
+    start_corpus,
+    write_manifest,
+)
 
 
 def test_clips_are_named_as_voxceleb2_names_its_own() -> None:
@@ -63,28 +70,28 @@ def test_values_out_of_range_are_shown(wrong: dict[str, int], message: str) -> N
 
 def test_other_settings_in_the_same_folder_are_refused_with_the_difference(tmp_path: Path) -> None:
     out = str(tmp_path / "corpus")
-    begin(out, CorpusConfig(identities=2), "aa")
-    begin(out, CorpusConfig(identities=2), "aa")
+    start_corpus(out, CorpusConfig(identities=2), "aa")
+    start_corpus(out, CorpusConfig(identities=2), "aa")
     with pytest.raises(ValueError, match=r"other settings: seed 0 -> 3; size 256 -> 128\. Take the same flags"):
-        begin(out, CorpusConfig(identities=2, size=128, seed=3), "aa")
+        start_corpus(out, CorpusConfig(identities=2, size=128, seed=3), "aa")
     with pytest.raises(ValueError, match="tracks_sha256 aa -> bb"):
-        begin(out, CorpusConfig(identities=2), "bb")
+        start_corpus(out, CorpusConfig(identities=2), "bb")
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "film.mp4").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"is no synthetic corpus, it holds .*film\.mp4"):
-        begin(str(tmp_path), CorpusConfig(), "")
-    with pytest.raises(ValueError, match=r"film\.mp4 is a file"):
-        begin(str(tmp_path / "film.mp4"), CorpusConfig(), "")
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"is no synthetic corpus, it holds .*clip\.mp4"):
+        start_corpus(str(tmp_path), CorpusConfig(), "")
+    with pytest.raises(ValueError, match=r"clip\.mp4 is a file"):
+        start_corpus(str(tmp_path / "clip.mp4"), CorpusConfig(), "")
     (tmp_path / "config.json").write_text('{"model": 3}')
     with pytest.raises(ValueError, match=r"config\.json is not the config of a synthetic corpus"):
-        begin(str(tmp_path), CorpusConfig(), "")
+        start_corpus(str(tmp_path), CorpusConfig(), "")
 
 
 def test_what_a_killed_start_left_is_no_other_thing(tmp_path: Path) -> None:
     (tmp_path / ".partial-abc").write_bytes(b"{")
-    begin(str(tmp_path), CorpusConfig(), "")
+    start_corpus(str(tmp_path), CorpusConfig(), "")
     assert (tmp_path / "config.json").exists()
 
 
@@ -93,14 +100,14 @@ def test_a_clip_without_truth_and_truth_without_a_clip_are_not_whole(tmp_path: P
     folder.mkdir(parents=True)
     for name in ("00001.mp4", "00001.parquet", "00002.mp4", "00003.parquet", ".partial-1"):
         (folder / name).write_bytes(b"x")
-    assert whole_clips(str(tmp_path)) == {f"{folder}/00001.mp4"}
+    assert complete_clips(str(tmp_path)) == {f"{folder}/00001.mp4"}
 
 
 def test_manifest_counts_and_is_left_alone_when_nothing_was_made(tmp_path: Path) -> None:
     config = CorpusConfig(identities=2, videos=3, clips=2, seconds=2.0, motion="procedural")
-    begin(str(tmp_path), config, "")
+    start_corpus(str(tmp_path), config, "")
     (tmp_path / ".partial-1").write_bytes(b"x")
-    manifest = finish(str(tmp_path), config, num_frames_now=600, seconds=12.0)
+    manifest = write_manifest(str(tmp_path), config, num_frames_now=600, seconds=12.0)
     assert manifest["counts"] == {"identities": 2, "videos": 6, "clips": 12, "frames": 600}
     assert manifest["film_seconds"] == 24
     assert manifest["last_run"] == {"frames": 600, "seconds": 12.0, "frames_per_second": 50.0}
@@ -109,7 +116,7 @@ def test_manifest_counts_and_is_left_alone_when_nothing_was_made(tmp_path: Path)
     assert manifest["motion"] == "procedural"
     assert not (tmp_path / ".partial-1").exists()
     assert json.loads((tmp_path / "corpus.json").read_text()) == manifest
-    assert finish(str(tmp_path), config, num_frames_now=0, seconds=0.1) == manifest
+    assert write_manifest(str(tmp_path), config, num_frames_now=0, seconds=0.1) == manifest
 
 
 def test_a_corpus_with_motion_of_clips_names_them_and_their_licences() -> None:

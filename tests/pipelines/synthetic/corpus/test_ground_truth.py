@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.synthetic.corpus.ground_truth import Truth, truth_of, write_truth
+from pipelines.synthetic.corpus.ground_truth import Truth, read_truth, write_truth
 from pipelines.synthetic.head.arkit_actions import ACTIONS
 
 
@@ -24,7 +24,7 @@ def test_truth_comes_back_as_it_was(root: str, tmp_path: Path) -> None:
     clip = (f"{tmp_path}" if root == "local" else "memory://truth") + "/id20001/v0001/00001.mp4"
     truth = small_truth()
     write_truth(clip, truth, {})
-    again = truth_of(clip)
+    again = read_truth(clip)
     for part in ("points", "angles", "travel", "actions"):
         np.testing.assert_array_equal(getattr(again, part), getattr(truth, part))
 
@@ -53,13 +53,13 @@ def test_same_truth_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_missing_broken_and_foreign_truths_are_told_apart(tmp_path: Path) -> None:
     clip = tmp_path / "a.mp4"
     with pytest.raises(FileNotFoundError, match=r"a\.parquet"):
-        truth_of(str(clip))
+        read_truth(str(clip))
     (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ValueError, match=r"a\.parquet cannot be read"):
-        truth_of(str(clip))
+        read_truth(str(clip))
     pq.write_table(pq.ParquetFile(_good(tmp_path)).read(["frame", "yaw"]), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match=r"a\.parquet is not the truth of a synthetic clip"):
-        truth_of(str(clip))
+        read_truth(str(clip))
 
 
 def _good(folder: Path) -> Path:

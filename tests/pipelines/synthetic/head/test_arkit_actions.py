@@ -1,6 +1,13 @@
 import numpy as np
 
-from pipelines.synthetic.head.arkit_actions import ACTIONS, MIRRORED, from_looks, place_of, to_looks, vector
+from pipelines.synthetic.head.arkit_actions import (
+    ACTIONS,
+    MIRRORED,
+    action_index,
+    actions_to_gaze,
+    gaze_to_actions,
+    vector,
+)
 
 
 def test_actions_are_the_52_of_arkit_in_alphabetical_order() -> None:
@@ -27,10 +34,10 @@ def test_name_without_a_side_is_both_sides() -> None:
 
 def test_both_eyes_look_to_the_same_side_and_can_be_read_back() -> None:
     gaze = np.array([[0.6, -0.3], [-0.5, 0.2]])
-    actions = to_looks(gaze)
+    actions = gaze_to_actions(gaze)
     # The picture's right is the person's left: the left eye turns out, the right one in.
-    assert actions[0, place_of("eyeLookOutLeft")] == actions[0, place_of("eyeLookInRight")] == 0.6
-    assert actions[0, place_of("eyeLookDownLeft")] == actions[0, place_of("eyeLookDownRight")] == 0.3
-    assert actions[1, place_of("eyeLookInLeft")] == actions[1, place_of("eyeLookOutRight")] == 0.5
+    assert actions[0, action_index("eyeLookOutLeft")] == actions[0, action_index("eyeLookInRight")] == 0.6
+    assert actions[0, action_index("eyeLookDownLeft")] == actions[0, action_index("eyeLookDownRight")] == 0.3
+    assert actions[1, action_index("eyeLookInLeft")] == actions[1, action_index("eyeLookOutRight")] == 0.5
     assert np.count_nonzero(actions) == 8
-    np.testing.assert_allclose(from_looks(actions), gaze)
+    np.testing.assert_allclose(actions_to_gaze(actions), gaze)

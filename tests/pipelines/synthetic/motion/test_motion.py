@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, place_of
+from pipelines.synthetic.head.arkit_actions import GAZE, LIDS, action_index
 from pipelines.synthetic.motion import motion
 from pipelines.synthetic.motion.motion import (
     ACTIONS_PER_S,
@@ -16,8 +16,8 @@ from pipelines.synthetic.motion.motion import (
 )
 from pipelines.synthetic.motion.real_tracks import Track
 
-SMILE_LEFT, SMILE_RIGHT = place_of("mouthSmileLeft"), place_of("mouthSmileRight")
-CHEEKS = [place_of("cheekSquintLeft"), place_of("cheekSquintRight")]
+SMILE_LEFT, SMILE_RIGHT = action_index("mouthSmileLeft"), action_index("mouthSmileRight")
+CHEEKS = [action_index("cheekSquintLeft"), action_index("cheekSquintRight")]
 
 
 def ramp(name: str = "ramp", num_frames: int = 400, side: int = SMILE_LEFT) -> Track:
@@ -76,8 +76,8 @@ def test_motions_blink_speak_look_about_and_turn() -> None:
     actions = np.stack([moved.actions for moved in motions])
     angles = np.stack([moved.angles for moved in motions])
     assert (actions[:, :, LIDS].min(axis=2).max(axis=1) > 0.7).mean() > 0.4  # 4 s, a blink every 2 to 6
-    assert (np.ptp(actions[:, :, place_of("jawOpen")], axis=1) > 0.15).mean() > 0.7
-    assert (np.ptp(actions[:, :, place_of("eyeLookOutLeft")], axis=1) > 0.1).mean() > 0.5
+    assert (np.ptp(actions[:, :, action_index("jawOpen")], axis=1) > 0.15).mean() > 0.7
+    assert (np.ptp(actions[:, :, action_index("eyeLookOutLeft")], axis=1) > 0.1).mean() > 0.5
     assert 8 < angles[:, :, 0].std() < 20
     assert 2 < angles[:, :, 1].std() < 9
     assert 1.5 < angles[:, :, 2].std() < 8
@@ -101,9 +101,9 @@ def test_replayed_faces_are_mirrored_half_of_the_time_and_poses_with_them() -> N
     times = np.arange(50) / 25
     smiles, turns = [], []
     for _ in range(80):
-        face = motion._replayed_face(rng, (ramp(),), times)
+        face = motion._replay_face(rng, (ramp(),), times)
         smiles.append(face[:, SMILE_LEFT].mean() > face[:, SMILE_RIGHT].mean())
-        angles, travel = motion._replayed_pose(rng, (ramp(),), times)
+        angles, travel = motion._replay_pose(rng, (ramp(),), times)
         assert np.sign(angles[:25, 0].mean()) == np.sign(angles[:25, 2].mean()) == np.sign(travel[:25, 0].mean())
         turns.append(angles[:25, 0].mean() > 0)
     assert 0.3 < np.mean(smiles) < 0.7

@@ -6,18 +6,18 @@ import pytest
 from pipelines import assets
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS, Pose
 from pipelines.faces.mediapipe_detector import BlendshapeReader
-from pipelines.synthetic.head.arkit_actions import from_looks, place_of
+from pipelines.synthetic.head.arkit_actions import action_index, actions_to_gaze
 from pipelines.synthetic.motion import real_tracks
-from pipelines.synthetic.motion.real_tracks import Reading, Track, make_tracks, tracks_digest, tracks_of_clips
+from pipelines.synthetic.motion.real_tracks import Reading, Track, load_tracks, make_tracks, tracks_digest
 
-SMILE, LID, JAW = place_of("mouthSmileLeft"), place_of("eyeBlinkLeft"), place_of("jawOpen")
+SMILE, LID, JAW = action_index("mouthSmileLeft"), action_index("eyeBlinkLeft"), action_index("jawOpen")
 
 
 def reading(seconds: float, yaw: float = 0.0, right: float = 0.0, size: float = 1.0, **actions: float) -> Reading:
     """A canonical head of 10 pixels a centimetre times `size`, 200 px from the picture's corner."""
     face = np.zeros(52)
     for name, value in actions.items():
-        face[place_of(name)] = value
+        face[action_index(name)] = value
     place = np.array([200.0 + right, 200.0])
     pose = Pose.from_angles(*(np.array(a) for a in (yaw, 0.0, 0.0, 10.0 * size)), place)
     return Reading(float(seconds), face, pose.project(CANONICAL_LANDMARKS).astype(np.float32))
@@ -58,21 +58,23 @@ def test_a_lid_that_mediapipe_calls_two_thirds_shut_is_shut() -> None:
     assert track.actions[:, LID].max() == 1
 
 
-def test_usual_gaze_and_pose_become_zero() -> None:
+def test_resting_gaze_and_pose_become_zero() -> None:
     looks = dict.fromkeys(("eyeLookOutLeft", "eyeLookInRight"), 0.3)
-    usual = [reading(i / 25, yaw=10.0, right=30.0, **looks) for i in range(100)]
+    resting = [reading(i / 25, yaw=10.0, right=30.0, **looks) for i in range(100)]
     other = [reading(4 + i / 25, yaw=16.0, right=30.0 + 15.3) for i in range(50)]
-    (track,) = make_tracks("a", iter([*usual, *other]))
+    (track,) = make_tracks("a", iter([*resting, *other]))
     np.testing.assert_allclose(track.angles[50], 0, atol=1e-3)
     np.testing.assert_allclose(track.angles[-1], [6, 0, 0], atol=1e-2)
     # A head is 15.3 cm wide, 153 px here; 3 cm before its neck it goes 3 sin(6 degrees) = 0.31 cm along as it turns.
     np.testing.assert_allclose(track.travel[-1], [0.1 - 0.31 / 15.3, 0, 0], atol=1e-3)
-    np.testing.assert_allclose(from_looks(track.actions.astype(np.float64))[[50, -1]], [[0, 0], [-0.3, 0]], atol=1e-6)
+    np.testing.assert_allclose(
+        actions_to_gaze(track.actions.astype(np.float64))[[50, -1]], [[0, 0], [-0.3, 0]], atol=1e-6
+    )
 
 
 def test_who_comes_nearer_is_seen_larger() -> None:
-    usual, near = [reading(i / 25) for i in range(100)], [reading(4 + i / 25, size=1.1) for i in range(50)]
-    (track,) = make_tracks("a", iter([*usual, *near]))
+    resting, near = [reading(i / 25) for i in range(100)], [reading(4 + i / 25, size=1.1) for i in range(50)]
+    (track,) = make_tracks("a", iter([*resting, *near]))
     np.testing.assert_allclose(track.travel[[50, -1], 2], [0, np.log(1.1)], atol=1e-4)
 
 
@@ -99,21 +101,21 @@ def one_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_tracks_are_measured_once_and_a_damaged_file_again(one_clip: list[str], tmp_path: Path) -> None:
-    first = tracks_of_clips(["clip_carphone"])
-    again = tracks_of_clips(["clip_carphone"])
+    first = load_tracks(["clip_carphone"])
+    again = load_tracks(["clip_carphone"])
     assert one_clip == ["clip_carphone"]
     assert tracks_digest(first) == tracks_digest(again)
     assert [track.name for track in again] == ["clip_carphone/0"]
     assert again[0].actions[:, JAW].max() > 0.5
     (file,) = (tmp_path / "motion").iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert tracks_digest(tracks_of_clips(["clip_carphone"])) == tracks_digest(first)
+    assert tracks_digest(load_tracks(["clip_carphone"])) == tracks_digest(first)
     assert len(one_clip) == 2
 
 
 def test_other_clips_have_tracks_of_their_own(one_clip: list[str], tmp_path: Path) -> None:
-    tracks_of_clips(["clip_carphone"])
-    tracks_of_clips(["clip_carphone", "clip_single_face"])
+    load_tracks(["clip_carphone"])
+    load_tracks(["clip_carphone", "clip_single_face"])
     assert one_clip == ["clip_carphone", "clip_carphone", "clip_single_face"]
     assert len(list((tmp_path / "motion").iterdir())) == 2
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks
 
-from pipelines.synthetic.head.arkit_actions import place_of
+from pipelines.synthetic.head.arkit_actions import action_index
 from pipelines.synthetic.motion.speech import PAUSE_S, SYLLABLES_PER_S, speech
 
-JAW = place_of("jawOpen")
+JAW = action_index("jawOpen")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -13,9 +13,9 @@ def test_jaw_opens_three_to_seven_times_a_second_while_a_phrase_lasts(seed: int)
     times = np.arange(6000) / 100
     jaw = speech(np.random.default_rng(seed), times)[0][:, JAW]
     peaks, _ = find_peaks(jaw, prominence=0.02)
-    usual = float(np.median(np.diff(times[peaks])))  # from one syllable to the next: pauses are few
+    median = float(np.median(np.diff(times[peaks])))  # from one syllable to the next: pauses are few
     assert len(peaks) > 100
-    assert SYLLABLES_PER_S[0] <= 1 / usual <= SYLLABLES_PER_S[1]
+    assert SYLLABLES_PER_S[0] <= 1 / median <= SYLLABLES_PER_S[1]
 
 
 def test_pauses_part_the_phrases_and_lips_rest_in_them() -> None:
@@ -32,8 +32,8 @@ def test_mouth_forms_are_many_and_nothing_but_the_mouth_moves() -> None:
     actions, accents = speech(np.random.default_rng(0), np.arange(3000) / 25)
     moved = actions.max(axis=0) > 0.05
     for name in ("mouthFunnel", "mouthPucker", "mouthStretchLeft", "mouthLowerDownRight", "mouthUpperUpLeft"):
-        assert moved[place_of(name)]
-    assert not moved[: place_of("jawOpen")].any()
+        assert moved[action_index(name)]
+    assert not moved[: action_index("jawOpen")].any()
     assert 0 <= actions.min() <= actions.max() <= 1
     assert len(accents) > 50
     assert (np.diff(accents) > 0).all()
@@ -41,4 +41,6 @@ def test_mouth_forms_are_many_and_nothing_but_the_mouth_moves() -> None:
 
 def test_both_sides_speak_alike() -> None:
     actions, _ = speech(np.random.default_rng(5), np.arange(100) / 25)
-    np.testing.assert_array_equal(actions[:, place_of("mouthStretchLeft")], actions[:, place_of("mouthStretchRight")])
+    np.testing.assert_array_equal(
+        actions[:, action_index("mouthStretchLeft")], actions[:, action_index("mouthStretchRight")]
+    )

@@ -1,4 +1,4 @@
-"""Filmed heads: what a stranger and a detector would see, and where the true points go."""
+"""RenderedClip heads: what a stranger and a detector would see, and where the true points go."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,12 +12,10 @@ from pipelines.faces.detectors import create_detector
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from pipelines.synthetic.head.person import Person, generator
 from pipelines.synthetic.motion.motion import ACTIONS, Motion, draw_motion
-from pipelines.synthetic.render.renderer import Pictures, Renderer
+from pipelines.synthetic.render.renderer import Renderer
 from pipelines.synthetic.render.scene import Scene
 
 pytestmark = pytest.mark.slow
-
-Film = Callable[..., Pictures]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def points(renderer: Renderer) -> Callable[[Motion], Float32[np.ndarray, "68 2"]
 def test_the_same_numbers_give_the_same_bytes_however_many_frames_are_drawn_at_once(renderer: Renderer) -> None:
     person, scene = Person.draw(3, 8), Scene.draw(3, 8, 1)
     motion = draw_motion(generator(3, "motion"), (), 5, 25.0)
-    clips = [list(camera.film(person, scene, motion)) for camera in (renderer, Renderer(128, frames_at_once=3))]
+    clips = [list(camera.render_clip(person, scene, motion)) for camera in (renderer, Renderer(128, frames_at_once=3))]
     assert [len(part.images) for part in clips[1]] == [3, 2]
     images, points = (
         [torch.cat([getattr(part, name) for part in clip]) for clip in clips] for name in ("images", "points")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks
 
-from pipelines.synthetic.head.arkit_actions import LIDS, MOUTH, from_looks, place_of
-from pipelines.synthetic.motion.idle import (
+from pipelines.synthetic.head.arkit_actions import LIDS, MOUTH, action_index, actions_to_gaze
+from pipelines.synthetic.motion.procedural import (
     BLINK_DOWN_S,
     BLINK_EVERY_S,
     BLINK_UP_S,
@@ -12,7 +12,7 @@ from pipelines.synthetic.motion.idle import (
     blinks,
     gaze,
     head_motion,
-    idle_face,
+    mood_expression,
     with_expressions,
 )
 
@@ -44,8 +44,10 @@ def test_nothing_but_the_lids_moves_in_a_blink() -> None:
 def test_eyes_jump_and_rest_and_turn_together() -> None:
     times = np.arange(0, 120, 0.01)
     actions = gaze(np.random.default_rng(0), times, np.zeros((len(times), 3)))
-    looks = from_looks(actions)
-    np.testing.assert_array_equal(actions[:, place_of("eyeLookOutLeft")], actions[:, place_of("eyeLookInRight")])
+    looks = actions_to_gaze(actions)
+    np.testing.assert_array_equal(
+        actions[:, action_index("eyeLookOutLeft")], actions[:, action_index("eyeLookInRight")]
+    )
     moving = (np.abs(np.diff(looks, axis=0)) > 1e-6).any(axis=1)
     assert 0.01 < moving.mean() < 0.15  # saccades are short, fixations long
     saccades = np.flatnonzero(np.diff(moving.astype(int)) == 1)
@@ -56,7 +58,7 @@ def test_a_look_at_the_camera_stays_there_while_the_head_turns() -> None:
     times = np.arange(0, 60, 0.04)
     yaw = 15 * np.sin(times)
     angles = np.stack([yaw, np.zeros_like(yaw), np.zeros_like(yaw)], axis=-1)
-    look = from_looks(gaze(np.random.default_rng(2), times, angles))[:, 0] * EYE_DEGREES[0]
+    look = actions_to_gaze(gaze(np.random.default_rng(2), times, angles))[:, 0] * EYE_DEGREES[0]
     at_camera = np.abs(look + yaw) < 3
     assert at_camera.mean() > 0.4
     assert np.corrcoef(look[at_camera], yaw[at_camera])[0, 1] < -0.9
@@ -91,14 +93,14 @@ def test_expressions_are_made_of_actions(name: str) -> None:
 def test_strong_expressions_come_now_and_then_and_speech_goes_small_under_a_smile() -> None:
     times = np.arange(0, 600, 0.04)
     spoken = np.zeros((len(times), 52))
-    spoken[:, place_of("mouthFunnel")] = 0.4
+    spoken[:, action_index("mouthFunnel")] = 0.4
     actions = with_expressions(np.random.default_rng(0), times, spoken)
     upper = np.delete(actions, MOUTH, axis=1)
     busy = (upper > 0.2).any(axis=1)
     assert 0.05 < busy.mean() < 0.5
-    smiling = actions[:, place_of("mouthSmileLeft")] > 0.6
+    smiling = actions[:, action_index("mouthSmileLeft")] > 0.6
     assert smiling.any()
-    assert actions[smiling, place_of("mouthFunnel")].max() < 0.3
+    assert actions[smiling, action_index("mouthFunnel")].max() < 0.3
     assert actions.max() <= 1
 
 
@@ -114,7 +116,8 @@ def test_idle_face_holds_a_mood_and_lifts_brows_with_accents() -> None:
     times = np.arange(0, 100, 0.04)
     accents = [float(a) for a in np.arange(1, 99)]
     raised = [
-        idle_face(np.random.default_rng(seed), times, accents)[:, place_of("browOuterUpLeft")] for seed in range(5)
+        mood_expression(np.random.default_rng(seed), times, accents)[:, action_index("browOuterUpLeft")]
+        for seed in range(5)
     ]
     assert all(len(find_peaks(curve, height=0.3)[0]) > 10 for curve in raised)
-    assert all(idle_face(np.random.default_rng(seed), times[:1], []).shape == (1, 52) for seed in range(5))
+    assert all(mood_expression(np.random.default_rng(seed), times[:1], []).shape == (1, 52) for seed in range(5))

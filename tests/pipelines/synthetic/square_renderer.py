@@ -1,4 +1,4 @@
-"""A camera that draws no person: a square on a ground whose colour says who and where. Workers can import it."""
+"""A stub renderer: a square on a background whose colour encodes identity and scene. Workers can import it."""
 
 import os
 import time
@@ -19,13 +19,13 @@ class Frames:
     points: torch.Tensor
 
 
-class MovingSquare:
-    """The ground's red says the identity, its green the scene; the square is where yaw and pitch put it."""
+class SquareRenderer:
+    """The background's red encodes the identity, its green the scene; yaw and pitch place the square."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def film(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
+    def render_clip(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
         for start in range(0, len(motion), 8):
             angles = torch.from_numpy(motion.angles[start : start + 8])
             middle = self.size / 2 + angles[:, :2] * self.size / 100
@@ -37,35 +37,35 @@ class MovingSquare:
             yield Frames(images, middle[:, None].expand(-1, 68, -1).contiguous())
 
 
-class BrokenCamera(MovingSquare):
+class FailingRenderer(SquareRenderer):
     """Fails in the middle of its third clip."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.clips = 0
 
-    def film(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
+    def render_clip(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
         self.clips += 1
-        for frames in super().film(person, scene, motion):
+        for frames in super().render_clip(person, scene, motion):
             yield frames
             if self.clips == 3:
                 raise OSError(28, "No space left on device", "clip.mp4")
 
 
-class DyingCamera(MovingSquare):
-    """Takes its process along, as a lack of memory does."""
+class DyingRenderer(SquareRenderer):
+    """Kills its process, as the kernel does when memory runs out."""
 
-    def film(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
+    def render_clip(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
         os._exit(9)
-        yield from super().film(person, scene, motion)
+        yield from super().render_clip(person, scene, motion)
 
 
-class SlowCamera(MovingSquare):
-    """Films the first clips at once; then says so and takes its time over each frame."""
+class SlowRenderer(SquareRenderer):
+    """Renders the first two people quickly, then touches a marker file and takes a minute per frame."""
 
-    def film(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
-        for frames in super().film(person, scene, motion):
+    def render_clip(self, person: Person, scene: Scene, motion: Motion) -> Iterator[Frames]:
+        for frames in super().render_clip(person, scene, motion):
             yield frames
             if scene.seed[1] > 2:
-                Path(os.environ["SLOW_CAMERA_SAYS"]).touch()
+                Path(os.environ["SLOW_RENDERER_MARKER"]).touch()
                 time.sleep(60)
