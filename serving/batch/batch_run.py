@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 from pipelines import cli, storage
 from pipelines.media.video import probe
 from serving.batch.avatar_maker import AvatarMaker, OnStep, VideoFiles
-from serving.batch.inputs import Input, one_line
+from serving.batch.inputs import Input, error_line
 from serving.batch.mosaic import write_mosaic
 from serving.batch.sidecars import Sidecar, SidecarSource, cache_key, find_done, write_sidecar
 from serving.batch.workspace import Workspace

@@ -90,7 +90,7 @@ def _collect(arguments: Sequence[str], list_inputs: Callable[[str], list[tuple[K
                 except (ValueError, OSError) as error:
                     problems.append(error_line(error))
         except ValueError as error:
-            problems.append(one_line(error))
+            problems.append(error_line(error))
     return FoundInputs(tuple(_unique_names(inputs)), tuple(problems))
 
 
@@ -126,9 +126,9 @@ def _input(kind: Kind, url: str) -> Input:
     return Input(kind, url, safe_name(path.name if kind == "avatar" else path.stem), digest.hexdigest())
 
 
-def one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Return the error's message on one line, or its class name when it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__
 
 
 def safe_name(text: str) -> str:

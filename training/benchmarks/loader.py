@@ -133,7 +133,7 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
         if films:
             detector, random = warm_detector(), np.random.default_rng(0)
             methods["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
-        costs = take_turns(methods, options.rounds)
+        costs = measure_interleaved(methods, options.rounds)
         bytes_read = _bytes_read(lambda: _load(loader, steps)) if storage.is_local(root) else None
     figures = Figures(
         decode=costs["decode"],

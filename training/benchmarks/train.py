@@ -153,7 +153,7 @@ def _measure(options: Options, config: TrainConfig, data: DatasetSource, device:
         if options.usual:
             reference = ReferenceVariant(config, data, options.rows, device, folder)
             acts |= {"usual step": reference.step, "usual feed": reference.feed}
-        costs = take_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
+        costs = measure_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
         exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
         flops = count_flops(lambda: ours.step(ours.many))
     used = _seconds(costs, device)

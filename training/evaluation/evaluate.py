@@ -24,6 +24,8 @@ MOTION_ASKED_FOR = "motion asked for"
 """Name of the row that measures the retargeted landmarks themselves instead of a method."""
 _NUM_SHOWN_FRAMES = 4
 _SHOWN_SHOTS = 8
+_WEBP_QUALITY = 90
+_SHOWN_PX = 256
 _NO_FEATURES = np.zeros((0, 0), np.float32)
 
 # No temporal smoothing: a data set samples frames of a clip evenly, too far apart for it.
@@ -117,4 +119,4 @@ def shown_frame_indices(total: int) -> list[int]:
 
 def to_webp(images: UInt8[np.ndarray, "frames size size 3"]) -> tuple[bytes, ...]:
     """Encode frames for the report, as WebP of at most 256 pixels."""
-    return tuple(webp(image) for image in images)
+    return tuple(encode_webp(image, max_side=_SHOWN_PX, quality=_WEBP_QUALITY) for image in images)

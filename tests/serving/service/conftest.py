@@ -20,6 +20,7 @@ from serving.service.job_queue import JobQueue
 from serving.service.routes import Service, create_api
 from serving.service.store import Store
 
+RIGHT_KEY = "an-api-key-of-some-length"
 LIMITS = UploadLimits(max_body=200_000, max_picture=50_000, max_pictures=3, max_field=200, max_fields=3)
 
 
@@ -29,10 +30,10 @@ class ApiClient:
 
     service: Service
 
-    def call(self, method: str, path: str, *, key: str | None = "", **more: Any) -> httpx.Response:
-        """Send one request. `headers` in `more` are added to the API key's; `key` "" is the right one, None is none."""
-        key = self.service.api_key if key == "" else key
-        headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more.pop("headers", {})}
+    def call(self, method: str, path: str, *, key: str | None = RIGHT_KEY, **more: Any) -> httpx.Response:
+        """Send one request. `headers` in `more` are added to the API key's; `key` None sends none."""
+        sent = {} if key is None else {"Authorization": f"Bearer {key}"}
+        headers = {**sent, **more.pop("headers", {})}
 
         async def run() -> httpx.Response:
             transport = httpx.ASGITransport(create_api(self.service), raise_app_exceptions=False)
@@ -77,7 +78,7 @@ def picture_bytes(size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
 def service(tmp_path: Path) -> Service:
     store = Store.create(str(tmp_path / "data"))
     jobs = JobQueue(store.jobs_table, QueueRules(max_waiting=3, retry_after_s=7))
-    return Service(jobs, store, LIMITS, "an-api-key-of-some-length")
+    return Service(jobs, store, LIMITS, RIGHT_KEY)
 
 
 @pytest.fixture

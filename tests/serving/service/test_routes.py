@@ -89,7 +89,7 @@ def test_the_interface_describes_its_uploads(client: Any) -> None:
     assert set(body["schema"]["properties"]) == {"pictures", "consent"}
 
 
-@pytest.mark.parametrize("key", [None, " ", "wrong", "an-api-key-of-some-lengthx"])
+@pytest.mark.parametrize("key", [None, "", " ", "wrong", "an-api-key-of-some-lengthx"])
 def test_a_missing_or_wrong_key_is_401(client: Any, refusal: Any, key: str | None) -> None:
     response = client.post_avatar(key=key)
     assert refusal(response)[:2] == (401, "unauthorized")
