@@ -115,7 +115,7 @@ class Planner:
             changed=changed,
         )
 
-    def _define(self, name: str, num_args: int, function: Callable[..., object]) -> None:
+    def _define(self, name: str, num_args: int, function: Callable[..., str | int]) -> None:
         """Make a deterministic Python function callable from SQL."""
         self._database.create_function(name, num_args, function, deterministic=True)
 

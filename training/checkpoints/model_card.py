@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from pipelines.dataset.data_card import one_line, table
+from pipelines.dataset.data_card import escape_line, table
 from training.checkpoints.bundle import TrainingProvenance
 from training.config import InitialModel, TrainConfig
 from training.episodes.source import Facts
@@ -86,7 +86,7 @@ talking heads (arXiv 1905.08233), preset `{training.preset}`. Made by `sfumato m
 - Trained: {origin.step:,} steps of {config.episodes_per_step} episodes, {origin.images_seen:,} images seen, K = \
 {config.num_shots} shots
 - Landmarks: {config.model.detector}; a picture to animate needs the same
-- Data set: {one_line(data.source)}, licence {one_line(data.licence)}, {_amount(data)}digest `{data.digest}`"""
+- Data set: {escape_line(data.source)}, licence {escape_line(data.licence)}, {_amount(data)}digest `{data.digest}`"""
 
 
 def _amount(data: Facts) -> str:
@@ -99,8 +99,8 @@ def _training(origin: TrainingProvenance, training: Training, beginning: Initial
     if more:
         lines.insert(1, f"- Started again: {len(more)} times, last {more[-1]} UTC")
     names = {"device": "Device", "workers": "Workers", "machine": "Machine of the first worker"}
-    lines += [f"- {names[name]}: {one_line(value)}" for name, value in training.hardware.items() if name in names]
-    lines.append(f"- Data: {one_line(origin.dataset)}")
+    lines += [f"- {names[name]}: {escape_line(value)}" for name, value in training.hardware.items() if name in names]
+    lines.append(f"- Data: {escape_line(origin.dataset)}")
     if beginning is not None:
         lines.append(
             f"- Began with: base model `{beginning.version[:12]}`, {beginning.images_seen:,} of the images seen"
@@ -152,7 +152,7 @@ def _where(origin: TrainingProvenance, data: Facts) -> str:
     """A data set has to be at hand to train again; people drawn while training come from the command alone."""
     if "done" not in data.counts:
         return ""
-    return f" and the data set of digest `{data.digest}` (it lay at\n{one_line(origin.dataset)})"
+    return f" and the data set of digest `{data.digest}` (it lay at\n{escape_line(origin.dataset)})"
 
 
 def _again(origin: TrainingProvenance, data: Facts, training: Training) -> str:
