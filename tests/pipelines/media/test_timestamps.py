@@ -42,7 +42,7 @@ def test_jumping_gives_the_frames_of_decoding_all(
     path = write(tmp_path / name, 400, **options)
     wanted = [0, 1, 61, 89, 90, 200, 201, 399]
     plain = list(video.decode(path, frame_indices=wanted))
-    monkeypatch.setattr(timestamps, "_LONG", 100)
+    monkeypatch.setattr(timestamps, "_MIN_FRAMES_TO_SEEK", 100)
     table = read_frame_table(path)
     assert table.can_seek
     jumped = list(video.decode(path, frame_indices=wanted, table=table))
@@ -52,7 +52,7 @@ def test_jumping_gives_the_frames_of_decoding_all(
 
 def test_a_long_video_is_not_decoded_between_distant_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "film.mp4", 900)
-    monkeypatch.setattr(timestamps, "_LONG", 100)
+    monkeypatch.setattr(timestamps, "_MIN_FRAMES_TO_SEEK", 100)
     decoded = 0
     decode_all = video._frames
 
@@ -72,7 +72,7 @@ def test_a_container_without_an_index_is_decoded_from_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "film.ts", 200)
-    monkeypatch.setattr(timestamps, "_LONG", 100)
+    monkeypatch.setattr(timestamps, "_MIN_FRAMES_TO_SEEK", 100)
     table = read_frame_table(path)
     assert len(table) == 200
     assert not table.can_seek
