@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,12 +16,8 @@ import pytest
 
 import sfumato
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(sfumato.__file__).parent
-
-
-def run_sfumato(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sfumato", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT)
 
 
 def test_installed_script_is_the_command() -> None:
@@ -38,7 +35,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     assert all(f"\n  {name} " in done.stdout for name in sfumato.VERBS)
 
 
-def test_half_a_verb_lists_its_other_halves() -> None:
+def test_half_a_verb_lists_its_other_halves(run_sfumato: Run) -> None:
     done = run_sfumato("bench")
     assert (done.returncode, done.stdout) == (2, "")
     halves = "bench preprocess, bench loader, bench train, bench landmarks"
@@ -138,7 +135,7 @@ def _error_line(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sfumato.VERBS)
-def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, str]) -> None:
+def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, str], run_sfumato: Run) -> None:
     done = run_sfumato(*name.split(), *_filled(COMPLETE[name], places), "--jsno")
     assert done.returncode == 2
     # Some verbs pass on to Beam what they do not know, and say that Beam does not know it either.
@@ -171,7 +168,9 @@ def test_misspelt_flag_is_one_line_and_exit_code_2(name: str, places: dict[str, 
     ],
     ids=" ".join,
 )
-def test_missing_path_is_named_in_one_line_with_exit_code_2(arguments: list[str], places: dict[str, str]) -> None:
+def test_missing_path_is_named_in_one_line_with_exit_code_2(
+    arguments: list[str], places: dict[str, str], run_sfumato: Run
+) -> None:
     done = run_sfumato(*_filled(arguments, places))
     assert places["missing"] in _error_line(done)
     assert done.returncode == 2
@@ -199,7 +198,9 @@ def test_missing_path_is_named_in_one_line_with_exit_code_2(arguments: list[str]
     ],
     ids=" ".join,
 )
-def test_text_named_mp4_is_refused_by_name_with_exit_code_1(arguments: list[str], places: dict[str, str]) -> None:
+def test_text_named_mp4_is_refused_by_name_with_exit_code_1(
+    arguments: list[str], places: dict[str, str], run_sfumato: Run
+) -> None:
     done = run_sfumato(*_filled(arguments, places))
     assert _error_line(done)
     assert "text.mp4" in done.stderr + done.stdout
@@ -207,7 +208,7 @@ def test_text_named_mp4_is_refused_by_name_with_exit_code_1(arguments: list[str]
 
 
 @pytest.mark.slow
-def test_json_is_the_last_line_of_the_real_command() -> None:
+def test_json_is_the_last_line_of_the_real_command(run_sfumato: Run) -> None:
     done = run_sfumato("doctor", "--json")
     assert set(json.loads(done.stdout.splitlines()[-1])) == {"ok", "made", "counts", "seconds", "notes"}
 

@@ -105,10 +105,8 @@ def _training(origin: TrainingProvenance, training: Training, initial: InitialMo
     names = {"device": "Device", "workers": "Workers", "machine": "Machine of the first worker"}
     lines += [f"- {names[name]}: {escape_line(value)}" for name, value in training.hardware.items() if name in names]
     lines.append(f"- Data: {escape_line(origin.dataset)}")
-    if beginning is not None:
-        lines.append(
-            f"- Began with: base model `{beginning.version[:12]}`, {beginning.images_seen:,} of the images seen"
-        )
+    if initial is not None:
+        lines.append(f"- Began with: base model `{initial.version[:12]}`, {initial.images_seen:,} of the images seen")
     return "## How it was trained\n\n" + "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,7 @@ import pytest
 from pipelines.benchmarks.hand_marked import MarkedPicture
 from pipelines.benchmarks.landmarks import crop_around_face
 
-
-def sfumato(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "sfumato", *arguments], capture_output=True, text=True, check=False)
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_face_is_measured_in_the_part_of_the_picture_around_it() -> None:
@@ -26,9 +24,9 @@ def test_a_face_is_measured_in_the_part_of_the_picture_around_it() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_prints_figures_within_what_is_known() -> None:
+def test_the_command_prints_figures_within_what_is_known(run_sfumato: Run) -> None:
     """On these pictures MediaPipe's map was measured before at 5.3-9.7 %, and 2.8-3.8 % from dlib on video."""
-    done = sfumato(
+    done = run_sfumato(
         "bench", "landmarks", "--detectors", "mediapipe", "dlib", "--frames", "4", "--synthetic", "2", "--json"
     )
     assert done.returncode == 0, done.stderr
@@ -51,16 +49,16 @@ def test_the_command_prints_figures_within_what_is_known() -> None:
 
 
 @pytest.mark.slow
-def test_a_detector_without_weights_is_skipped_and_named(tmp_path: Path) -> None:
+def test_a_detector_without_weights_is_skipped_and_named(tmp_path: Path, run_sfumato: Run) -> None:
     flags = ("--weights", str(tmp_path), "--frames", "2", "--synthetic", "0")
-    done = sfumato("bench", "landmarks", "--detectors", "mediapipe", "face-alignment", *flags, "--json")
+    done = run_sfumato("bench", "landmarks", "--detectors", "mediapipe", "face-alignment", *flags, "--json")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert (outcome["counts"]["detectors"], outcome["counts"]["skipped"]) == (1, 1)
     assert "heads" not in outcome["counts"]
     reason = f"face-alignment skipped: {tmp_path} holds no 2DFAN4-11f355bf06.pth.tar"
     assert outcome["notes"] == [reason]
-    alone = sfumato("bench", "landmarks", "--detectors", "face-alignment", *flags)
+    alone = run_sfumato("bench", "landmarks", "--detectors", "face-alignment", *flags)
     assert alone.returncode == 1
     assert alone.stderr == f"sfumato bench landmarks: error: {reason}\n"
 
@@ -72,7 +70,7 @@ def test_a_detector_without_weights_is_skipped_and_named(tmp_path: Path) -> None
         ("--synthetic", "-1", "--synthetic must be at least 0, got -1"),
     ],
 )
-def test_too_few_frames_or_people_are_a_usage_error(flag: str, value: str, message: str) -> None:
-    done = sfumato("bench", "landmarks", flag, value)
+def test_too_few_frames_or_people_are_a_usage_error(flag: str, value: str, message: str, run_sfumato: Run) -> None:
+    done = run_sfumato("bench", "landmarks", flag, value)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message in done.stderr

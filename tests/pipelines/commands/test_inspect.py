@@ -88,9 +88,10 @@ def test_a_browser_shows_the_page_without_complaints(root: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_says_in_one_line_what_is_wrong(
+    tmp_path: Path, run_sfumato: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     for where, code, message in ((tmp_path / "no", 2, "does not exist"), (tmp_path, 1, "is no data set")):
-        command = [sys.executable, "-m", "sfumato", "inspect", str(where), "-o", str(tmp_path / "sheet.html")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_sfumato("inspect", str(where), "-o", str(tmp_path / "sheet.html"))
         assert (done.returncode, done.stderr.count("\n"), message in done.stderr) == (code, 1, True)
     assert not (tmp_path / "sheet.html").exists()

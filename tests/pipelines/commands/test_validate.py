@@ -1,6 +1,5 @@
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,15 @@ from pipelines.commands.validate import Options, run
 Make = Callable[..., Any]
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
 def root(tmp_path: Path, make_row: Make, make_reject: Make, small_shard: Make, make_dataset: Make) -> Path:
     rejects = (make_reject("bob", "v2", "a", "no_face"),)
     shards = [small_shard((make_row("ann", "v1", "a", 9),), rejects), small_shard((make_row("cat", "v1", "a", 10),))]
     make_dataset(str(tmp_path / "set"), shards)
     return tmp_path / "set"
-
-
-def sfumato(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "sfumato", *arguments], capture_output=True, text=True, check=False)
 
 
 def test_a_sound_data_set_is_ok(root: Path) -> None:
@@ -51,17 +49,17 @@ def test_no_worker_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_exits_by_what_it_finds(root: Path, tmp_path: Path) -> None:
-    done = sfumato("validate", str(root), "--json")
+def test_the_command_exits_by_what_it_finds(root: Path, tmp_path: Path, run_sfumato: Run) -> None:
+    done = run_sfumato("validate", str(root), "--json")
     assert (done.returncode, json.loads(done.stdout)["counts"]["findings"]) == (0, 0)
     (root / "train" / "part-00001.parquet").unlink()
-    done = sfumato("validate", str(root), "--quick")
+    done = run_sfumato("validate", str(root), "--quick")
     assert done.returncode == 1
     assert "note: train/part-00001.parquet: is missing\n" in done.stdout
     assert done.stderr == f"sfumato validate: error: {root} is not sound: 1 finding in 1 file\n"
-    done = sfumato("validate", str(tmp_path / "nowhere"))
+    done = run_sfumato("validate", str(tmp_path / "nowhere"))
     assert (done.returncode, done.stderr) == (2, f"sfumato validate: error: {tmp_path}/nowhere does not exist\n")
-    done = sfumato("validate", str(tmp_path))
+    done = run_sfumato("validate", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "is no data set" in done.stderr
