@@ -13,7 +13,8 @@ _HELD_TO_PIXELS_AND_FACES = LossWeights(pixel=50.0, identity=60.0, content_mouth
 def paper() -> TrainConfig:
     """FSTH-FT: 75 epochs over VoxCeleb2 at 256 px, with the embedding match, for use with fine-tuning.
 
-    All values follow the paper except the perceptual network, whose weights the user supplies (docs/fidelity.md).
+    All values follow the paper except the perceptual network, whose weights the user supplies
+    (docs/explanation/fidelity.md).
     """
     model = ModelConfig(raster=RasterConfig(inner_lip=False))
     return TrainConfig(model=model, ema_warm_up=False, num_steps=75 * _VOXCELEB2_VIDEOS // 48)

@@ -30,7 +30,7 @@ from training.animation.smoothing import one_euro
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
 _MIN_TURN = 4.0  # degrees that a source already beyond these limits may still turn
 # Soft limits of the head's translation, in units of the face's height, and of its change of scale. With .15 and 1.15
-# leaning heads are not followed (LPIPS on synthetic pairs: docs/evaluation.md).
+# leaning heads are not followed (LPIPS on synthetic pairs: docs/experiments.md).
 _MAX_TRANSLATION = 0.3
 _MAX_ZOOM = 1.3
 _RELAXED_OPENNESS = 0.75  # minimum openness of relaxed eyes, relative to the widest in the clip

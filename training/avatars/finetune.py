@@ -22,13 +22,13 @@ from training.models.generator import Generator
 
 MAX_PORTRAITS = 64
 _FRAMES_PER_STEP = 4
-_LEARNING_RATE, _LEARNING_RATE_DISCRIMINATOR = 5e-5, 2e-4  # the paper's; higher rates are worse (docs/evaluation.md)
+_LEARNING_RATE, _LEARNING_RATE_DISCRIMINATOR = 5e-5, 2e-4  # the paper's; higher rates are worse (docs/experiments.md)
 _CHECK_EVERY = 10  # steps between two measurements of the held-out error
 _PATIENCE = 3  # checks without improvement before training stops
 _MIN_IMPROVEMENT = 0.995  # a check counts as an improvement if it lowers the error at least by this factor
 # With a warp prior, weights are interpolated between the base model's (0) and the fine-tuned ones (1): new frames are
 # better in between than at either end (Wortsman et al., Robust fine-tuning of zero-shot models, 2021;
-# docs/evaluation.md).
+# docs/experiments.md).
 _TUNED_FRACTION = 0.6
 
 
@@ -39,7 +39,7 @@ class FineTuneConfig:
     num_steps: int | None = None
     """Generator updates. Default: until the error on held-out pictures, or variants of them, stops falling; at most 125
     for one picture and 230 for thirty or more. With a warp prior and fewer than four frames of one clip, none: warped
-    copies of one picture teach the network to trust the warp, which helps real people only (docs/evaluation.md)."""
+    copies of one picture teach the network to trust the warp, which helps real people only (docs/experiments.md)."""
     seed: int = 0
 
     def __post_init__(self) -> None:

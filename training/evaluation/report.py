@@ -1,4 +1,4 @@
-"""The JSON and Markdown reports of an evaluation. docs/evaluation.md documents the JSON's schema."""
+"""The JSON and Markdown reports of an evaluation. docs/reference/evaluation-report.md documents the JSON's schema."""
 
 import json
 import math

@@ -31,7 +31,7 @@ from training.warp.spline import displacement, identity_grid, sampling_grid, war
 # smoothness. Without it, points that coincide in the target but not in the source would fold the spline.
 _SMOOTHING = 3.5e-4
 # For points that move with the head (eyes, skin, skull): a detector's landmarks jitter by a percent of the eyes'
-# distance, and a spline that met each would distort the features that a person is recognised by (docs/evaluation.md).
+# distance, and a spline that met each would distort the features that a person is recognised by (docs/experiments.md).
 _HEAD_SMOOTHING = 1e-2
 _SPLINE_SIZE = 48  # the spline is smooth, so it is evaluated at this many points across the crop and interpolated
 _EYES = slice(36, 48)

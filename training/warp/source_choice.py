@@ -24,7 +24,7 @@ def warp_distances(
 
     The sum of the differences in yaw, pitch and roll (degrees), in the head's size (percent), and in the landmarks'
     positions (twice their mean distance in percent of the crop's side). Angles alone would ignore that a head is
-    elsewhere in the frame or nearer to the camera. docs/evaluation.md has measurements.
+    elsewhere in the frame or nearer to the camera. docs/experiments.md has measurements.
 
     Args:
         candidates, targets: landmarks in pixels of one crop.

@@ -29,7 +29,7 @@ def test_a_mouth_at_the_edge_of_a_picture_is_cut_out_too() -> None:
     assert torch.isfinite(crop_mouths(picture, _landmarks(-10, 80, 40, 110))).all()
 
 
-def test_critics_see_what_the_losses_ask_for(random_perceptual: PerceptualNetwork) -> None:
+def test_networks_see_what_the_losses_ask_for(random_perceptual: PerceptualNetwork) -> None:
     """What lies around a mouth changes nothing of what is seen in it."""
     plain, careful = (LossNetworks(LossWeights(content_mouth=weight), random_perceptual) for weight in (0.0, 0.1))
     landmarks, picture = _landmarks(30, 40, 60, 60), torch.rand(1, 3, SIZE, SIZE)

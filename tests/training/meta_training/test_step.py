@@ -109,8 +109,8 @@ def test_a_loss_of_identity_is_added_where_there_is_a_recogniser(
     without = floats(make_learner(config).step(batch))
     assert "identity" not in without
     table = IdentityRows([f"v{i}" for i in range(6)], config.model.embedding_size, learning_rate=1e-3)
-    critics = LossNetworks(config.losses, random_perceptual, _Brightness())
-    held = floats(Learner(config, table, critics, SingleProcess(), CPU).step(batch))
+    loss_networks = LossNetworks(config.losses, random_perceptual, _Brightness())
+    held = floats(Learner(config, table, loss_networks, SingleProcess(), CPU).step(batch))
     # Nothing is painted before the first update: what is shown is the warp.
     assert batch.warped is not None
     darker = (batch.warped.frame[:, :3] - batch.target).mean(dim=(2, 3))
