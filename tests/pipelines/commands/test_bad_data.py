@@ -159,7 +159,7 @@ _POISON = '''
 import os, sys, threading, time
 
 def poison():
-    """Once the child has its decoder, make two films deadly to it."""
+    """Once the child has its decoder, make two videos deadly to it."""
     while "pipelines.media.decoder_worker" not in sys.modules:
         time.sleep(0.001)
         if time.monotonic() > deadline:

@@ -190,9 +190,9 @@ def test_boxes_go_to_their_clips_and_cut_whole_videos() -> None:
     assert {key: (clip.boxes, clip.is_excerpt) for key, clip in clips.items()} == {
         "id1/v/00001": ("txt/id1/v/00001.txt", False),
         "id1/v/00002": (None, False),
-        "id2/video/00007": ("txt/id2/film/00007.txt", True),
-        "id2/video/00009": ("txt/id2/film/00009.txt", True),
-        "id3/video/0": (None, False),
+        "id2/film/00007": ("txt/id2/film/00007.txt", True),
+        "id2/film/00009": ("txt/id2/film/00009.txt", True),
+        "id3/film/0": (None, False),
     }
     assert {clip.duplicate_of for clip in clips.values()} == {None}
 
