@@ -93,7 +93,7 @@ test: setup ## Run every test that needs no GPU
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that take milliseconds
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"
 
 .PHONY: test-slow
 test-slow: setup ## Run the tests with real engines and real training

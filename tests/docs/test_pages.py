@@ -129,7 +129,7 @@ def test_every_verb_has_its_line_in_the_generated_page(hooks: ModuleType) -> Non
 def test_the_configuration_page_has_every_preset_and_field(hooks: ModuleType) -> None:
     page = hooks.configuration()
     assert "| field | `paper` | `paper_ff` | `small` | `base` | `demo` |" in page
-    assert "| `episodes_per_step` | `int` | `48` | Episodes of one step" in page
+    assert "| `episodes_per_step` | `int` | `48` | Episodes" in page
     assert "### QueueRules" in page
 
 
@@ -137,7 +137,7 @@ def test_the_api_page_has_every_route_and_error(hooks: ModuleType) -> None:
     page = hooks.http_api()
     for route in ("POST /v1/avatars", "GET /v1/jobs/{job_id}/result", "DELETE /v1/jobs/{job_id}", "GET /healthz"):
         assert f"\n## {route}\n" in page
-    assert "| 429 | `queue_full` | too many jobs wait |" in page
+    assert "| 429 | `queue_full` | too many waiting jobs |" in page
 
 
 @pytest.mark.filterwarnings("ignore")  # of MkDocs' own plugins

@@ -57,9 +57,9 @@ def test_every_method_is_measured_and_reported_in_json(capsys: pytest.CaptureFix
 
 def test_each_synthetic_person_has_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "synthetic"))
-    from moving_square import MovingSquare
+    from square_renderer import SquareRenderer
 
-    monkeypatch.setattr("pipelines.synthetic.render.renderer.Renderer", MovingSquare)
+    monkeypatch.setattr("pipelines.synthetic.render.renderer.Renderer", SquareRenderer)
     videos, notes = synthesize_clips(3, tmp_path, 0.4)
     assert [video_path.name for video_path in videos] == ["id20001.mp4", "id20002.mp4", "id20003.mp4"]
     assert [probe(video_path).num_frames for video_path in videos] == [10, 10, 10]  # 25 a second

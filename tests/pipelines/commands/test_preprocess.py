@@ -231,7 +231,9 @@ def test_a_large_run_begins_with_trial_clips_and_stops_when_nothing_comes_of_it(
     done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("sfumato preprocess: error: stopped before the run: none of the 8 clips of the canary gave")
+    assert line.startswith(
+        "sfumato preprocess: error: stopped before the run: none of the 8 clips of the trial run gave"
+    )
     assert line.endswith("--trial-clips 0 runs all the same")
     assert not (tmp_path / "out" / "train").exists()
 

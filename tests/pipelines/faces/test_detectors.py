@@ -9,7 +9,7 @@ from pipelines import assets
 from pipelines.assets import catalogue
 from pipelines.assets.cache import Asset
 from pipelines.faces import requirements
-from pipelines.faces.detectors import create_detector, require_weights, resolve_detector
+from pipelines.faces.detectors import DETECTORS, create_detector, require_weights, resolve_detector
 from pipelines.faces.face import face_size, make_face
 from pipelines.storage import hashing
 

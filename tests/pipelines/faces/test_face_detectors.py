@@ -59,7 +59,7 @@ def test_yunet_finds_each_face_at_its_size(capfd: pytest.CaptureFixture[str]) ->
     both[:310, 600:800] = cv2.resize(face, (200, 310), interpolation=cv2.INTER_AREA)
     large, small = finder.find([both])[0]
     assert overlap(small, tuple((np.array(large) / 2 + [600, 0, 600, 0]).tolist())) > 0.8
-    ((_, points), _) = finder.look(both)
+    ((_, points), _) = finder.find_with_points(both)
     # Read off the picture by eye: her pupils, the tip of her nose, the corners of her mouth; 743 wide, here 400.
     expected = np.array([[305, 253], [392, 252], [343, 315], [307, 363], [380, 363]]) * 400 / 743
     assert points == pytest.approx(expected, abs=16)

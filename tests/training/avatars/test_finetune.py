@@ -188,7 +188,7 @@ def test_a_model_that_gets_no_better_at_all_stays_feed_forward(
 
 @pytest.mark.parametrize(("portraits", "most"), [(1, 125), (30, 230), (64, 230), (2, 129)])
 def test_more_pictures_take_more_steps(portraits: int, most: int) -> None:
-    assert finetune._most_steps(portraits) == most
+    assert finetune._max_steps(portraits) == most
 
 
 @pytest.mark.parametrize("number", [0, 65])
@@ -249,7 +249,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
         asked.append((source, target))
         return warp_shot(frame, image, source, target)
 
-    monkeypatch.setattr(finetune, "warp_shot", watch)
+    monkeypatch.setattr(training_frames, "warp_shot", watch)
     clip = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
     training_frames.make_training_frames(base_model(warp_prior=True).config.model, clip, np.random.default_rng(0), None)
     ((sources, targets),) = asked

@@ -131,8 +131,8 @@ def test_copies_of_shards_go_to_the_cache_folder_or_where_one_says(
     make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = make_dataset("ann/v1").root
-    assert open_dataset(root, demo()).scratch == assets.cache_folder() / "shards"
-    assert open_dataset(root, demo(), "/disk").scratch == Path("/disk")
+    assert open_dataset(root, demo()).shard_cache == assets.cache_folder() / "shards"
+    assert open_dataset(root, demo(), "/disk").shard_cache == Path("/disk")
     monkeypatch.chdir(tmp_path)
     assert Options("demo", "run", "set", shard_cache="here").absolute_shard_cache == str(tmp_path / "here")
 
