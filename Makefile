@@ -18,7 +18,7 @@ DEMO ?= demo
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 # Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
-JOBS ?= 2
+JOBS ?= 3
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ##@ Use

@@ -51,6 +51,7 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "note"),
     [

@@ -35,6 +35,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     assert all(f"\n  {name} " in done.stdout for name in sfumato.VERBS)
 
 
+@pytest.mark.slow
 def test_half_a_verb_lists_its_other_halves(run_sfumato: Run) -> None:
     done = run_sfumato("bench")
     assert (done.returncode, done.stdout) == (2, "")
@@ -42,6 +43,7 @@ def test_half_a_verb_lists_its_other_halves(run_sfumato: Run) -> None:
     assert done.stderr == f"sfumato: error: bench what? one of: {halves}\n"
 
 
+@pytest.mark.slow
 def test_reader_that_leaves_early_is_no_error() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", "import time, sys, sfumato; time.sleep(0.5); sys.exit(sfumato.main(['--help']))"],
@@ -247,6 +249,7 @@ def test_ctrl_c_says_how_to_go_on_with_exit_code_130(tmp_path: Path) -> None:
     assert not (out / "dataset.json").exists()
 
 
+@pytest.mark.slow
 def test_a_library_that_aborts_the_process_at_exit_spoils_no_result() -> None:
     """As Arrow's and gRPC's threads do now and then; Python's own exit handlers still run."""
     spoil = "libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.abort, None, None)"

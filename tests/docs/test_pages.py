@@ -83,6 +83,7 @@ def test_every_verb_make_target_and_link_exists(page: str) -> None:
     assert [path for path in places if not path.exists() and str(path.relative_to(ROOT)) not in generated] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_flag_is_one_of_a_verb(page: str, flags: set[str]) -> None:
     assert set(_FLAG.findall(text_of(page))) - flags - _OF_OTHERS == set()

@@ -79,6 +79,7 @@ def test_every_command_exists_with_all_its_flags(path: Path, command: list[str])
     assert unknown <= (FLAGS_OF_BEAM if verb == "preprocess" else set())
 
 
+@pytest.mark.slow
 def test_the_flags_left_to_beam_are_beams() -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -99,6 +100,7 @@ def test_assets_baked_into_images_are_in_the_catalogue() -> None:
             assert set(arguments[1:]) <= set(ASSETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["training", "serving"])
 def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) -> None:
     """Its user cannot write the cache, and a cluster may reach no registry."""
@@ -113,6 +115,7 @@ def test_an_image_holds_what_training_and_fine_tuning_would_fetch(stage: str) ->
     assert fetched >= {"face_landmarker", person_matte.WEIGHTS, face_identity.WEIGHTS, f"lpips_{config.perceptual}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["training", "serving"])
 def test_python_in_an_image_runs(stage: str) -> None:
     (script,) = re.findall(r'python -c "(.+)"', (INFRA / "docker" / f"{stage}.Dockerfile").read_text())
@@ -175,6 +178,7 @@ def test_compose_starts_mlflow_with_postgres_auth_and_known_hosts() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # importing MLflow warns in several places of its own
 def test_the_mlflow_server_knows_every_flag_of_compose() -> None:
     from mlflow.cli import server

@@ -114,6 +114,7 @@ def test_every_document_is_what_its_kind_allows(name: str) -> None:
         assert set(document) == {"apiVersion", "kind", "metadata", "spec"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_every_pod_template_is_valid(name: str) -> None:
     template = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": TEMPLATES[name]}
@@ -162,6 +163,7 @@ def serve_config() -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own, on import
 def test_the_serve_configuration_is_one_to_ray_serve_and_to_us() -> None:
     from ray.serve.schema import ServeDeploySchema

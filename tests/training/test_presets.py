@@ -50,6 +50,7 @@ IDENTITY_BODY = down(
 PICTURE = (3, 256, 256)
 
 
+@pytest.mark.slow
 def test_the_papers_networks_block_by_block() -> None:
     config = paper().model
     assert block_shapes(Embedder(config), PICTURE, PICTURE) == IDENTITY_BODY
@@ -68,6 +69,7 @@ def test_the_papers_networks_block_by_block() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_papers_parameters() -> None:
     config = paper().model
     embedder, generator, discriminator = Embedder(config), Generator(config), Discriminator(config)
@@ -82,6 +84,7 @@ def test_the_papers_parameters() -> None:
     assert config.embedding_size == 512
 
 
+@pytest.mark.slow
 def test_every_convolution_and_linear_layer_has_spectral_norm_of_eps_1e_4() -> None:
     config = paper().model
     layers = 0

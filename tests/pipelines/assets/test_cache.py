@@ -138,6 +138,7 @@ def test_a_package_with_another_hash_is_refused_unread(
         assets.fetch("small")
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_one_file_without_harm(
     catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_detector_without_weights_is_skipped_and_named(tmp_path: Path, run_sfu
     assert alone.stderr == f"sfumato bench landmarks: error: {reason}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [

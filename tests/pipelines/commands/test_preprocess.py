@@ -21,6 +21,7 @@ from pipelines.media.images import decode_jpeg
 Fixture = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_flags_of_beam_are_taken_and_misspelt_ones_are_not() -> None:
     options = Options("src", "out")
     assert accept_unknown(options, ["--project", "p", "--region=eu"]).beam_args == ("--project", "p", "--region=eu")
@@ -55,6 +56,7 @@ def test_a_missing_source_is_file_not_found(tmp_path: Path) -> None:
         run(Options(str(tmp_path / "nowhere"), str(tmp_path / "out")))
 
 
+@pytest.mark.slow
 def test_one_text_file_named_mp4_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.mp4 is not a readable video"):

@@ -170,6 +170,7 @@ class Stop(KeyboardInterrupt):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes_before_the_stop", range(19))
 def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_finishes(
     writes_before_the_stop: int, root: Path, never_there: Path, monkeypatch: pytest.MonkeyPatch

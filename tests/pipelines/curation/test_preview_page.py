@@ -114,6 +114,7 @@ def test_names_and_messages_that_are_code_are_text(
     assert page.text.count(HOSTILE) >= 6
 
 
+@pytest.mark.slow
 def test_the_same_data_and_seed_give_the_same_page(tmp_path: Path, shards: list[Any], make_dataset: Make) -> None:
     assert page_of(tmp_path / "a", shards, make_dataset)[0] == page_of(tmp_path / "b", shards, make_dataset)[0]
 

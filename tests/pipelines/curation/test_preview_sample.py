@@ -33,6 +33,7 @@ def shards(make_row: Make, make_reject: Make, small_shard: Make) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_clips_are_spread_over_identities_and_the_seed_decides(
     tmp_path: Path, shards: list[Any], make_dataset: Make
 ) -> None:

@@ -30,6 +30,7 @@ def test_it_works_on_any_url(shards: list[Any], make_dataset: Make, tmp_path: Pa
     assert findings(url) == [f"{INDEX}: is missing"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [PART, INDEX, REPORT, "rejects/part-00000.parquet", "plan.parquet", "README.md"])
 def test_a_missing_file_is_a_finding(name: str, root: Path) -> None:
     (root / name).unlink()
@@ -37,6 +38,7 @@ def test_a_missing_file_is_a_finding(name: str, root: Path) -> None:
     assert line.startswith(f"{name}: is missing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [PART, INDEX, REPORT, "rejects/part-00000.parquet", "plan.parquet"])
 @pytest.mark.parametrize("length", [0, 100, 0.7])
 def test_a_truncated_file_is_a_finding(name: str, length: float, root: Path) -> None:

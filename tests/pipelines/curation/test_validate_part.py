@@ -38,6 +38,7 @@ def test_flipped_landmarks_are_found(root: Path) -> None:
     assert any(line.startswith(f"{PART}: sha256: expected ") for line in findings(root))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "message"),
     [

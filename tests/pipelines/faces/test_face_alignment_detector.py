@@ -102,6 +102,7 @@ def corner(face: Face) -> list[float]:
     return [face.box[0], face.box[1]]
 
 
+@pytest.mark.slow
 def test_boxes_are_detected_in_every_fourth_frame_and_the_last(parts: Parts) -> None:
     detector, finder, _ = parts
     video_path = Film(moving(10))

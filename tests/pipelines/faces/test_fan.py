@@ -135,6 +135,7 @@ def test_hints_that_are_loose_or_tight_still_fit() -> None:
         assert fits(face, view_of(box, HINT_SCALE))
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth does not hold the weights of FAN"):

@@ -35,6 +35,7 @@ def pid_of(decoder: Decoder) -> int:
     return decoder._child.pid
 
 
+@pytest.mark.slow
 def test_frames_and_facts_are_those_of_decoding_in_process(decoder: Decoder, video_path: Path) -> None:
     info = decoder.describe(video_path)
     assert (info.width, info.height, info.fps, info.num_frames, info.first) == (64, 48, Fraction(25), 30, 0)
@@ -47,6 +48,7 @@ def test_frames_and_facts_are_those_of_decoding_in_process(decoder: Decoder, vid
     assert audio[1] == "m4a"
 
 
+@pytest.mark.slow
 def test_one_child_serves_many_files(decoder: Decoder, video_path: Path, tmp_path: Path) -> None:
     decoder.describe(video_path)
     first = pid_of(decoder)
@@ -59,6 +61,7 @@ def test_one_child_serves_many_files(decoder: Decoder, video_path: Path, tmp_pat
     assert pid_of(decoder) == first
 
 
+@pytest.mark.slow
 def test_a_span_is_a_part_of_the_video(decoder: Decoder, video_path: Path) -> None:
     span = (Fraction(10, 25), Fraction(20, 25))
     info = decoder.describe(video_path, span)
@@ -68,6 +71,7 @@ def test_a_span_is_a_part_of_the_video(decoder: Decoder, video_path: Path) -> No
         decoder.describe(video_path, (Fraction(90), Fraction(91)))
 
 
+@pytest.mark.slow
 def test_the_sound_of_a_span_is_cut_out(decoder: Decoder, video_path: Path) -> None:
     import io
 
@@ -79,6 +83,7 @@ def test_the_sound_of_a_span_is_cut_out(decoder: Decoder, video_path: Path) -> N
         assert sum(f.samples for f in container.decode(audio=0)) / 48000 == pytest.approx(0.5, abs=0.06)
 
 
+@pytest.mark.slow
 def test_a_killed_child_costs_one_clip_and_the_next_one_gets_another(decoder: Decoder, video_path: Path) -> None:
     frames = decoder.frames(video_path, range(30))
     next(frames)
@@ -89,6 +94,7 @@ def test_a_killed_child_costs_one_clip_and_the_next_one_gets_another(decoder: De
     assert decoder.describe(video_path).num_frames == 30
 
 
+@pytest.mark.slow
 def test_a_hanging_child_is_ended(video_path: Path) -> None:
     with Decoder(Limits(stall_s=1.0)) as decoder:
         decoder.describe(video_path)
@@ -99,11 +105,13 @@ def test_a_hanging_child_is_ended(video_path: Path) -> None:
         assert decoder.describe(video_path).num_frames == 30
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_too_long_is_ended_though_it_gets_on(video_path: Path) -> None:
     with Decoder(Limits(clip_s=0.0)) as decoder, pytest.raises(DecoderDied, match="longer than 0 s"):
         decoder.describe(video_path)
 
 
+@pytest.mark.slow
 def test_memory_is_limited(make_video: Fixture) -> None:
     small = make_video("small.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2)
     wide = make_video("wide.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 2)
@@ -119,6 +127,7 @@ def test_memory_is_limited(make_video: Fixture) -> None:
         assert decoder.describe(small).num_frames == 2
 
 
+@pytest.mark.slow
 def test_leaving_early_does_not_mix_up_answers(decoder: Decoder, video_path: Path) -> None:
     for frame in decoder.frames(video_path, range(30)):
         assert frame.index == 0
@@ -126,6 +135,7 @@ def test_leaving_early_does_not_mix_up_answers(decoder: Decoder, video_path: Pat
     assert decoder.describe(video_path).num_frames == 30
 
 
+@pytest.mark.slow
 def test_the_child_ends_with_its_owner(video_path: Path) -> None:
     decoder = Decoder()
     decoder.describe(video_path)

@@ -27,6 +27,7 @@ def write(path: Path, number: int, fps: Fraction, **options: Any) -> None:
             writer.write(four_colours())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25), Fraction(519168, 19667)])
 def test_rate_and_count_are_exact(fps: Fraction, tmp_path: Path) -> None:
     write(tmp_path / "out.mp4", 31, fps)
@@ -48,6 +49,7 @@ def test_colours_survive_and_are_tagged(tmp_path: Path) -> None:
         assert np.abs(image[y, x].astype(int) - colour).max() <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "name", "seconds", "expected"),
     [

@@ -34,6 +34,7 @@ def test_frames_are_counted_and_timed_without_decoding(make_video: Fixture, numb
     assert not table.can_seek  # a short video: not worth a jump
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"x264-params": "open-gop=1"}], ids=["closed", "open"])
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
 def test_jumping_gives_the_frames_of_decoding_all(

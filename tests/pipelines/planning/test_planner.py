@@ -72,6 +72,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_listing() -> None:
     assert make_plan(sources).shards == make_plan(shuffled).shards
 
 
+@pytest.mark.slow
 def test_every_clip_has_one_place_and_shards_are_numbered_through() -> None:
     made = make_plan(corpus(200), PlanConfig(shard_bytes=10_000, clip_bytes=1_000), first=5)
     assert sorted(str(clip.key) for clip in made.clips) == sorted(str(source.key) for source in corpus(200))

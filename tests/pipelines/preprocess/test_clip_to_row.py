@@ -54,6 +54,7 @@ def run(decoder: Decoder, marked_faces: Fixture) -> Callable[..., ClipRow]:
     return make
 
 
+@pytest.mark.slow
 def test_a_row_holds_crops_with_landmarks_where_the_face_is(
     make_clip: Fixture, run: Fixture, face_points: Fixture
 ) -> None:
@@ -71,6 +72,7 @@ def test_frames_without_the_face_are_left_out(make_clip: Fixture, run: Fixture) 
     assert all(i < 10 or i >= 20 for i in row.frame_index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "others", "size", "reason"),
     [
@@ -130,6 +132,7 @@ def test_a_clip_too_large_to_hold_gives_the_same_row(
     assert again.frame_index == held.frame_index
 
 
+@pytest.mark.slow
 def test_sound_is_kept_as_packets(make_video: Fixture, numbered_frame: Fixture, run: Fixture) -> None:
     for codec, name, suffix in (("aac", "a.mp4", "m4a"), ("libopus", "a.mkv", "mka")):
         path = make_video(name, [numbered_frame(10, 160, 120)] * 30, audio_codec=codec, audio_seconds=1.0)

@@ -53,6 +53,7 @@ def rejects(tmp_path: Path) -> dict[str, dict[str, Any]]:
     return {row["source"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_every_clip_of_a_shard_ends_in_exactly_one_way(
     videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:
@@ -93,6 +94,7 @@ def test_another_config_or_other_clips_are_another_shard(
         dataclasses.replace(spec, spec_sha256="another").clips()
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_decoder_is_one_failed_row(
     videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_clip_that_kills_its_decoder_is_one_failed_row(
     assert (row["message"], row["retryable"]) == ("the decoder crashed (signal SIGSEGV)", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clips_at_once", [1, 2, 5])
 def test_detecting_several_clips_at_once_changes_no_byte(
     clips_at_once: int, videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
@@ -137,6 +140,7 @@ def test_detecting_several_clips_at_once_changes_no_byte(
     assert again.sha256 == report.sha256
 
 
+@pytest.mark.slow
 def test_a_detector_that_fails_on_a_group_is_asked_for_each_clip(
     videos: Fixture, tmp_path: Path, decoder: Decoder, marked_faces: Fixture
 ) -> None:

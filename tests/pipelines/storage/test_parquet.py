@@ -26,6 +26,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         read_table(str(tmp_path / "gone.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_reading_starts_no_thread(tmp_path: Path) -> None:
     """A short program that ends beside Arrow's threads aborts now and then: with pyarrow's scanner one of four did."""

@@ -26,6 +26,7 @@ class AlwaysDetects:
         return [make_face(np.random.default_rng(0).uniform(100, 300, (68, 2)), 1.0)]
 
 
+@pytest.mark.slow
 def test_pictures_are_fine_tuned_with_the_given_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[object] = []
 

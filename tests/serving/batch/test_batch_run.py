@@ -77,6 +77,7 @@ def names(out: Path) -> list[str]:
     return sorted(path.name for path in out.iterdir())
 
 
+@pytest.mark.slow
 def test_every_source_meets_every_driver(inputs: Path) -> None:
     result = animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     assert dict(result.counts) == {"rendered": 4, "reused": 0, "failed": 0}
@@ -93,6 +94,7 @@ def test_every_source_meets_every_driver(inputs: Path) -> None:
     assert len(result.made) == 10
 
 
+@pytest.mark.slow
 def test_the_sidecar_says_what_the_video_is_made_of(inputs: Path) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     sidecar = json.loads((inputs / "out" / "anna--talk.json").read_text())
@@ -103,6 +105,7 @@ def test_the_sidecar_says_what_the_video_is_made_of(inputs: Path) -> None:
     assert sidecar["notes"] == ["no face in 1 of 2 driver frames: the motion there is filled in"]
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_needs_no_avatar(inputs: Path) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     maker = GreyAvatarMaker()
@@ -113,6 +116,7 @@ def test_a_second_run_makes_nothing_and_needs_no_avatar(inputs: Path) -> None:
     assert result.ok
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_makes_only_the_rest(inputs: Path) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     (inputs / "out" / "leo--talk.json").unlink()  # written last: without it the video counts as unfinished
@@ -122,6 +126,7 @@ def test_a_run_that_was_broken_off_makes_only_the_rest(inputs: Path) -> None:
     assert maker.rendered == ["anna--smile.mp4", "leo--talk.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["model", "options", "driver", "source"])
 def test_whatever_changes_is_made_again(inputs: Path, make_video: Any, changed: str) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
@@ -138,6 +143,7 @@ def test_whatever_changes_is_made_again(inputs: Path, make_video: Any, changed: 
     assert maker.rendered == expected.get(changed, everything)
 
 
+@pytest.mark.slow
 def test_a_bad_source_harms_no_other(inputs: Path) -> None:
     result = animate(inputs, GreyAvatarMaker(bad_sources=["anna"]), str(inputs / "out"))
     assert dict(result.counts) == {"rendered": 2, "reused": 0, "failed": 2}
@@ -158,17 +164,20 @@ def test_nothing_usable_is_not_ok(inputs: Path) -> None:
     assert not animate(inputs, GreyAvatarMaker(bad_sources=["anna", "leo"]), str(inputs / "out")).ok
 
 
+@pytest.mark.slow
 def test_the_mosaic_and_the_side_by_side_can_be_left_out(inputs: Path) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"), side_by_side=False, mosaic=False)
     assert len(names(inputs / "out")) == 4 * 2
 
 
+@pytest.mark.slow
 def test_the_mosaic_holds_the_results_in_a_row(inputs: Path) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     info = probe(inputs / "out" / "anna.mosaic.mp4")
     assert (info.width, info.height, info.num_frames) == (64, 32, 2)
 
 
+@pytest.mark.slow
 def test_results_can_go_to_a_url_and_are_found_there_again(inputs: Path) -> None:
     out = "memory://batch/out"
     animate(inputs, GreyAvatarMaker(), out)
@@ -178,6 +187,7 @@ def test_results_can_go_to_a_url_and_are_found_there_again(inputs: Path) -> None
     assert maker.rendered == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_passes_through_and_keeps_what_is_done(inputs: Path) -> None:
     maker = GreyAvatarMaker()
     render = maker.render

@@ -76,6 +76,7 @@ def test_real_and_synthetic_clips_make_one_data_set(
     }
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_ends_the_demo_with_its_name(
     tmp_path: Path, paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

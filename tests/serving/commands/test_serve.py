@@ -21,6 +21,7 @@ def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
 
 
+@pytest.mark.slow
 def test_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = to_config(Options("models:/sfumato-base@champion", "data", avatars="gs://bucket/avatars"))
@@ -55,6 +56,7 @@ def test_a_missing_key_file_and_a_missing_model_are_told_before_anything_starts(
         pass
 
 
+@pytest.mark.slow
 def test_weights_that_a_model_was_trained_with_are_asked_for_before_anything_starts(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_missing_or_wrong_key_is_401(client: Any, refusal: Any, key: str | Non
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/jobs/{}", "/v1/jobs/{}/result", "/v1/avatars/{}"])
 @pytest.mark.parametrize("id", ["0" * 32, "..%2f..%2fetc", "A" * 32, "0" * 31])
 def test_unknown_ids_are_404(client: Any, refusal: Any, path: str, id: str) -> None:

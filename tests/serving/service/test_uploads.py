@@ -52,6 +52,7 @@ def test_a_text_named_mp4_is_422_with_the_reason(client: Any, refusal: Any) -> N
     assert str(client.service.store.data_dir) not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "status"),
     [
@@ -95,6 +96,7 @@ def test_a_body_without_length_is_refused_while_it_streams(client: Any, refusal:
     assert sent <= client.service.limits.max_body + 100_000
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_sending_is_408(tmp_path: Path) -> None:
     store = Store.create(str(tmp_path / "data"))
     limits = UploadLimits(idle_timeout_s=0.05)

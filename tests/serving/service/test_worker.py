@@ -70,6 +70,7 @@ def test_our_own_fault_is_told_without_details(jobs: JobQueue) -> None:
     assert jobs.get(ID).error == "internal error; it is in the server's log"
 
 
+@pytest.mark.slow
 def test_a_long_job_keeps_its_lease_and_shows_progress(jobs: JobQueue) -> None:
     def work(job: Job, lease: JobLease) -> Facts:
         lease.progress(1, 2)

@@ -23,6 +23,7 @@ def avatar(base_model: Callable[..., BaseModel], portrait: Callable[..., Portrai
     return fine_tune(base_model(warp_prior=True), [portrait()], FineTuneConfig(0))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_the_clip(avatar: Avatar) -> None:
     """Arrays of a drawing Animator: batches come and go."""
     peaks = []
@@ -56,6 +57,7 @@ def test_pasting_the_unmoved_region_gives_the_picture_back(avatar: Avatar) -> No
     assert white[middle[1], middle[0]].tolist() == [255] * 3
 
 
+@pytest.mark.slow
 def test_what_the_network_moves_is_moved_within_its_crop_and_nowhere_else(avatar: Avatar) -> None:
     with torch.no_grad():
         avatar.generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, 0.0]))  # look right

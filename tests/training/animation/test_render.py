@@ -90,6 +90,7 @@ def read(path: Path) -> tuple[list[np.ndarray], "av.container.InputContainer"]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], container
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_the_result_has_the_drivers_rate_frames_and_sound(
     warp_prior: bool, make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
@@ -129,6 +130,7 @@ def test_the_result_has_the_drivers_rate_frames_and_sound(
     assert detector.frames == []
 
 
+@pytest.mark.slow
 def test_a_driver_without_sound_gives_none(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_driver_without_sound_gives_none(
         assert not container.streams.audio
 
 
+@pytest.mark.slow
 def test_the_face_moves_and_what_is_far_from_it_does_not(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -154,6 +157,7 @@ def test_the_face_moves_and_what_is_far_from_it_does_not(
     assert still.max() < 25  # H.264 is not exact
 
 
+@pytest.mark.slow
 def test_at_the_neutral_frame_the_portrait_is_nearly_itself(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -163,6 +167,7 @@ def test_at_the_neutral_frame_the_portrait_is_nearly_itself(
     assert np.abs(first.astype(int) - avatar.canvas.image[:150, :120]).mean() < 12
 
 
+@pytest.mark.slow
 def test_eyes_turn_as_the_drivers_do(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -186,6 +191,7 @@ def test_eyes_turn_as_the_drivers_do(
     assert np.abs(turned[[0, 3]] - without[[0, 3]])[:, eyes].mean() < 6
 
 
+@pytest.mark.slow
 def test_the_crop_alone_is_a_square_around_the_face(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -196,6 +202,7 @@ def test_the_crop_alone_is_a_square_around_the_face(
     assert 80 < report.width < 130  # twice the face of 52 x 57 pixels or so
 
 
+@pytest.mark.slow
 def test_a_large_portrait_is_shrunk(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -206,6 +213,7 @@ def test_a_large_portrait_is_shrunk(
         RenderOptions(max_size=8)
 
 
+@pytest.mark.slow
 def test_frames_without_a_face_are_bridged_and_counted(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -215,6 +223,7 @@ def test_frames_without_a_face_are_bridged_and_counted(
     assert (report.frames, report.frames_without_face) == (6, 2)
 
 
+@pytest.mark.slow
 def test_of_two_faces_the_one_followed_so_far_is_kept(
     make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
 ) -> None:
@@ -253,6 +262,7 @@ def test_landmarks_of_another_detector_are_refused(
         render(make_avatar(), make_clip(2), tmp_path / "o.mp4", RAW, detector=detector)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 2, 12])
 def test_cancelled_leaves_nothing_behind(
     after: int, make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path

@@ -25,6 +25,7 @@ def saved(avatar: Avatar, tmp_path: Path) -> Path:
     return tmp_path / "avatar"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["{tmp}/avatar", "memory://{name}/avatar"])
 def test_an_avatar_round_trips(where: str, avatar: Avatar, tmp_path: Path) -> None:
     url = where.format(tmp=tmp_path, name=tmp_path.name)
@@ -42,6 +43,7 @@ def test_an_avatar_round_trips(where: str, avatar: Avatar, tmp_path: Path) -> No
     assert not again.generator.training
 
 
+@pytest.mark.slow
 def test_gaze_is_kept_and_avatars_from_before_have_none(avatar: Avatar, saved: Path, tmp_path: Path) -> None:
     gaze = np.array([[0.4, 0.1], [0.45, 0.125]], np.float32)
     looking = dataclasses.replace(avatar.portraits[0], gaze=gaze)
@@ -64,6 +66,7 @@ def test_the_consent_is_kept(saved: Path) -> None:
     assert json.loads((saved / MANIFEST).read_bytes())["consent"] == "her own wish"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["portrait-1.png", "generator.safetensors"])
 def test_a_damaged_file_is_refused_by_name(name: str, saved: Path) -> None:
     data = bytearray((saved / name).read_bytes())
@@ -80,6 +83,7 @@ def test_what_is_no_avatar_is_refused(saved: Path, tmp_path: Path) -> None:
         load_avatar(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -99,6 +103,7 @@ def test_a_manifest_of_another_kind_is_refused(change: dict[str, object], messag
         load_avatar(str(saved))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["portrait-1.png", "generator.safetensors"])
 def test_a_file_replaced_with_its_hash_is_refused_by_name(name: str, saved: Path) -> None:
     (saved / name).write_bytes(b"something else")
@@ -109,6 +114,7 @@ def test_a_file_replaced_with_its_hash_is_refused_by_name(name: str, saved: Path
         load_avatar(str(saved))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["portrait-1.png", "generator.safetensors"])
 def test_a_manifest_that_names_too_few_files_is_refused(name: str, saved: Path) -> None:
     manifest = json.loads((saved / MANIFEST).read_bytes())

@@ -28,6 +28,7 @@ def _no_download(monkeypatch: pytest.MonkeyPatch, random_perceptual: PerceptualN
     monkeypatch.setattr(loss_networks, "load_perceptual", lambda config, files: random_perceptual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_no_steps_are_feed_forward(warp_prior: bool, base_model: MakeModel, portrait: MakePortrait) -> None:
     model, portraits = base_model(warp_prior=warp_prior), [portrait(), portrait(yaw=10.0)]
@@ -48,6 +49,7 @@ def test_no_steps_are_feed_forward(warp_prior: bool, base_model: MakeModel, port
     assert avatar.portraits == tuple(portraits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_steps_lower_the_error_on_the_pictures(
     warp_prior: bool, base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
@@ -69,6 +71,7 @@ def test_steps_lower_the_error_on_the_pictures(
     assert not avatar.adain_values.requires_grad
 
 
+@pytest.mark.slow
 def test_a_model_of_the_published_loss_is_fine_tuned_with_it(
     base_model: MakeModel, portrait: MakePortrait, published_files: PerceptualFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +102,7 @@ def test_the_base_model_is_left_as_it_was(base_model: MakeModel, portrait: MakeP
     assert not torch.equal(avatar.adain_values, fine_tune(model, [portrait()], FineTuneConfig(0)).adain_values)
 
 
+@pytest.mark.slow
 def test_with_a_warp_prior_weights_go_part_of_the_way_that_was_learned(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +138,7 @@ class _Watching(FaceRecogniser):
         return [frames[:, :, ::8, ::8], frames.mean(dim=(2, 3))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 @pytest.mark.parametrize("pictures", [1, 4])  # variants of one, and pairs of a clip's
 def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
@@ -156,6 +161,7 @@ def test_a_model_that_learned_whose_face_it_is_is_tuned_with_it(
     assert (landmarks.abs() < 1).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_avatar(base_model: MakeModel, portrait: MakePortrait) -> None:
     model = base_model(warp_prior=True)
     a, b, other = (fine_tune(model, [portrait()], FineTuneConfig(3, seed)) for seed in (1, 1, 2))
@@ -165,6 +171,7 @@ def test_the_same_seed_gives_the_same_avatar(base_model: MakeModel, portrait: Ma
     assert not torch.equal(a.adain_values, other.adain_values)
 
 
+@pytest.mark.slow
 def test_by_default_it_stops_when_held_out_variants_get_no_better(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +183,7 @@ def test_by_default_it_stops_when_held_out_variants_get_no_better(
     assert steps[-1] == 10 + 10 * finetune._PATIENCE
 
 
+@pytest.mark.slow
 def test_a_model_that_gets_no_better_at_all_stays_feed_forward(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +207,7 @@ def test_no_or_too_many_pictures_are_refused(number: int, base_model: MakeModel,
         FineTuneConfig(-1)
 
 
+@pytest.mark.slow
 def test_variants_are_split_into_those_trained_on_and_those_held_out(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
@@ -214,6 +223,7 @@ def test_variants_are_split_into_those_trained_on_and_those_held_out(
     assert shown < 0.5 * float((train.landmark_image.roll(3, dims=3) - train.landmark_image).abs().mean())
 
 
+@pytest.mark.slow
 def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
@@ -259,6 +269,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
     assert nearest == [{1, 2, 3}, {0, 2, 3}, {0, 1, 3}, {1, 2, 4}, {2, 3, 5}, {2, 3, 4}]
 
 
+@pytest.mark.slow
 def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(
     base_model: MakeModel, portrait: MakePortrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +281,7 @@ def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(
         fine_tune(model, [portrait()], FineTuneConfig(1))
 
 
+@pytest.mark.slow
 def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:

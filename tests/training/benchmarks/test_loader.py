@@ -28,6 +28,7 @@ def test_ratios_are_of_cpu_seconds_and_bytes() -> None:
     assert without.ratios == {"loader_over_decode": 1.25}
 
 
+@pytest.mark.slow
 def test_a_data_set_is_measured_and_bytes_are_counted(
     make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,7 @@ class Passes:
         return sorted(self.seen)
 
 
+@pytest.mark.slow
 def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(ours: SfumatoStep) -> None:
     learner = ours.learner
     passes = Passes(**learner.networks(), perceptual=learner.loss_networks.perceptual)
@@ -76,6 +77,7 @@ def test_the_networks_alone_make_the_passes_of_the_step_and_their_arithmetic(our
     assert count_flops(ours.networks) == count_flops(lambda: ours.step(ours.many)) > 0
 
 
+@pytest.mark.slow
 def test_the_networks_alone_change_no_weight(ours: SfumatoStep) -> None:
     before = {k: v.clone() for n in ours.learner.networks().values() for k, v in n.named_parameters()}
     ours.networks()
@@ -84,6 +86,7 @@ def test_the_networks_alone_change_no_weight(ours: SfumatoStep) -> None:
     assert all(value.grad is None and value.requires_grad for value in after.values())
 
 
+@pytest.mark.slow
 def test_a_step_with_few_rows_learns_the_same_episodes_and_tells_as_much(ours: SfumatoStep) -> None:
     assert [len(table.video_ids) for table in (ours.many, ours.few)] == [1_500, 1_000]
     told = ours.step(ours.many), ours.step(ours.few)
@@ -106,6 +109,7 @@ def test_bytes_by_hand() -> None:
     assert exchange.num_bytes == 12 + 2 * 8 + 2 * 7 * 4
 
 
+@pytest.mark.slow
 def test_each_feed_is_another_step_of_the_run(ours: SfumatoStep) -> None:
     a, b = ours.feed(), ours.feed()
     assert a.target.shape == (4, 3, 32, 32)
@@ -165,6 +169,7 @@ def test_the_usual_way_sees_the_same_videos_and_has_no_warp(
     usual.step()
 
 
+@pytest.mark.slow
 def test_arithmetic_by_hand() -> None:
     assert count_flops(lambda: torch.mm(torch.ones(2, 3), torch.ones(3, 5))) == 2 * 2 * 3 * 5
     assert 1e8 < measure_flops(CPU, "float32") < 1e14
@@ -191,12 +196,13 @@ def test_ratios_by_hand() -> None:
     assert (by_clock, bench._seconds({"step": [Cost(4.0, 3.0)]}, CPU)) == ({"step": [3.0]}, {"step": [4.0]})
 
 
-def measure(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert sfumato.main(["bench", "train", "--preset", "demo", *arguments, "--rounds", "2", "--json"]) == 0
+def measure(capsys: pytest.CaptureFixture[str], *arguments: str, rounds: int = 2) -> dict[str, Any]:
+    assert sfumato.main(["bench", "train", "--preset", "demo", *arguments, "--rounds", str(rounds), "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_way_in_every_round(
     make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,12 +227,13 @@ def test_the_command_measures_every_way_in_every_round(
     assert any(note.startswith("bytes exchanged: ") for note in found["notes"])
 
 
+@pytest.mark.slow
 def test_the_usual_way_may_be_left_out_and_precision_chosen(
     make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_dataset("ann/v1").root
     arguments = ("--data", root, "--episodes", "1", "--no-usual", "--shots", "1", "--channels-last", "--rows", "1000")
-    found = measure(capsys, *arguments, "--precision", "bfloat16")
+    found = measure(capsys, *arguments, "--precision", "bfloat16", rounds=1)
     assert found["figures"]["machine"]["precision"] == "bfloat16"
     assert found["figures"]["machine"]["channels_last"] == "true"
     assert found["ratios"].keys() == {"step_over_networks", "many_over_few_rows", "data_wait"}

@@ -82,6 +82,7 @@ def flipped(data: bytes) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [*COMMANDS])
 @pytest.mark.parametrize("damage", [truncated, flipped])
 @pytest.mark.parametrize("name", ["ema_generator.safetensors", "config.json"])
@@ -117,6 +118,7 @@ def test_63_a_flipped_bit_in_the_cache_is_found_and_mended(
         assert assets.fetch(asset.name).read_bytes() == good
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [*COMMANDS])
 @pytest.mark.parametrize("name", ["ema_generator.safetensors", "config.json", "manifest.json"])
 def test_64_a_pickle_in_the_place_of_a_file_is_not_run(
@@ -191,6 +193,7 @@ def _other_crop_field(config: dict[str, Any]) -> None:
     config["config"]["model"]["crop"]["margin_of_old"] = 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [*COMMANDS])
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -214,6 +217,7 @@ def test_65_another_architecture_schema_and_crop_rule_are_told_apart(
     assert words in refusal(COMMANDS[verb](bundle, tmp_path / "out"), capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ema_embedder.safetensors", "identity_rows.safetensors", "optimizer.pt"])
 def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
     name: str, bundle: Path, learner: Learner, tiny_train: Callable[..., TrainConfig], tmp_path: Path
@@ -234,6 +238,7 @@ def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
         assert "16" in str(caught.value)  # what differs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [*COMMANDS])
 def test_66_a_header_of_eight_exabytes_is_refused_unread(
     verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -262,6 +267,7 @@ def deep(depth: int) -> bytes:
     return struct.pack("<Q", len(header)) + header
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data", [b"", b"1234567", struct.pack("<Q", 2) + b"[]", deep(100_000), struct.pack("<Q", 7) + b'{"a":1}']
 )

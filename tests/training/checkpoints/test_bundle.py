@@ -73,6 +73,7 @@ def test_a_bundle_round_trips(make_learner: Callable[..., Learner], tmp_path: Pa
     assert model.version == hashlib.sha256((tmp_path / "model" / MANIFEST).read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     url = str(tmp_path / "model")
     old = make_learner()
@@ -126,6 +127,7 @@ def test_no_file_of_a_bundle_needs_pickle(bundle: Path) -> None:
     assert torch.load(bundle / "optimizer.pt", weights_only=True)["ema_updates"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["generator.safetensors", "config.json", "identity_rows.parquet", "optimizer.pt"])
 def test_a_flipped_bit_is_refused_naming_the_file(name: str, bundle: Path) -> None:
     data = bytearray((bundle / name).read_bytes())
@@ -189,6 +191,7 @@ def test_weights_of_another_architecture_are_refused(
         load_weights(Generator(tiny_train().model), b"no safetensors", "x")
 
 
+@pytest.mark.slow
 def test_a_resume_with_another_configuration_shows_the_difference(
     bundle: Path, make_learner: Callable[..., Learner]
 ) -> None:
@@ -198,6 +201,7 @@ def test_a_resume_with_another_configuration_shows_the_difference(
     assert resume(str(bundle), make_learner(num_steps=99)) == ORIGIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -237,6 +241,7 @@ def test_differences_are_leaves_by_path() -> None:
     assert differences(old, old, set()) == []
 
 
+@pytest.mark.slow
 def test_equal_learners_write_equal_bundles(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     for name in "ab":
         save_bundle(str(tmp_path / name), make_learner(), dataclasses.replace(ORIGIN))

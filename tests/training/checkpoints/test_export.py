@@ -48,6 +48,7 @@ def exported(base_bundle: Path, tmp_path: Path) -> Path:
     return tmp_path / "small"
 
 
+@pytest.mark.slow
 def test_it_draws_what_the_model_draws_to_a_quarter_of_an_8_bit_step_on_average(
     base_bundle: Path, exported: Path, unbent: Callable[[Tensor, Tensor], WarpedShot]
 ) -> None:
@@ -73,6 +74,7 @@ def test_only_what_drawing_and_fine_tuning_need_is_kept_and_takes_half_the_room(
         assert kinds == {True: torch.float16, False: torch.float32}
 
 
+@pytest.mark.slow
 def test_the_card_lists_the_new_files_in_place_of_the_old(exported: Path) -> None:
     card = (exported / "README.md").read_text()
     assert card.startswith("# A model\n\nOf faces.\n\n## Files\n")
@@ -87,6 +89,7 @@ def test_where_the_data_lay_on_this_machine_is_not_handed_on(exported: Path) -> 
     assert not [path.name for path in exported.iterdir() if b"/home/ann" in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_what_is_too_large_for_one_file_becomes_several_and_is_read_back(
     base_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_68_a_disk_without_room_leaves_the_checkpoint_before_whole(bundle: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for it: the write fails in the middle, as on a full disk."""
     newer = tmp_path / "newer"

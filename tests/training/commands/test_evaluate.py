@@ -44,6 +44,7 @@ def bundle(
     return make
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(
     bundle: Callable[..., str], make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

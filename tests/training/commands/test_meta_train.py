@@ -45,6 +45,7 @@ def test_both_learning_rates_follow_the_flag() -> None:
     assert (config.learning_rate, config.learning_rate_discriminator) == (1e-5, pytest.approx(4e-5))
 
 
+@pytest.mark.slow
 def test_what_a_run_cannot_start_from_is_one_line(
     make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_model_is_of_the_landmarks_of_its_data_and_takes_no_others(make_datase
         read_record(str(tmp_path), config)
 
 
+@pytest.mark.slow
 def test_published_weights_that_cannot_be_had_are_one_line(
     make_dataset: MakeDataset,
     tmp_path: Path,
@@ -208,6 +210,7 @@ def test_published_weights_that_cannot_be_had_are_one_line(
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_published_weights_only(
     make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], published_files: PerceptualFiles
 ) -> None:

@@ -55,6 +55,7 @@ def test_an_sqlite_file_keeps_its_pictures_beside_it(tmp_path: Path, monkeypatch
     assert make_target("http://host", None, "e", "n").artifact_root is None
 
 
+@pytest.mark.slow
 def test_a_restart_finds_its_run_by_the_key_it_noted(
     tmp_path: Path, tiny_train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ def test_too_much_is_refused(changes: dict[str, float], message: str) -> None:
         Augmentation(**changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_batch_is_augmented_by_episode_and_its_landmarks_along(
     make_dataset: Callable[..., ShardDataset], tiny_model: Callable[..., ModelConfig], right_half: PersonSegmenter
 ) -> None:

@@ -1,6 +1,7 @@
 import gc
 
 import numpy as np
+import pytest
 import torch
 
 from training.episodes.buffer_pool import BufferPool
@@ -10,6 +11,7 @@ def address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
 
 
+@pytest.mark.slow
 def test_memory_is_used_again_when_nobody_holds_it() -> None:
     recycler = BufferPool()
     first = recycler.take(2, 3, 4)
@@ -22,6 +24,7 @@ def test_memory_is_used_again_when_nobody_holds_it() -> None:
     assert address(recycler.take(4, 6)) == place
 
 
+@pytest.mark.slow
 def test_a_view_or_a_tensor_keeps_the_memory() -> None:
     recycler = BufferPool()
     array = recycler.take(4, 4)

@@ -114,6 +114,7 @@ def test_the_warp_only_sees_its_candidates(make_dataset: MakeDataset) -> None:
             assert 1 <= decoded.warp_sources[number] <= episode.num_warp_candidates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_a_decoded_step_becomes_a_batch(
     warp_prior: bool,
@@ -204,6 +205,7 @@ def _windowed(dataset: ShardDataset, window: int, cache: ShardCache | None, **pl
 IDS = tuple(f"id{i}/v" for i in range(12))
 
 
+@pytest.mark.slow
 def test_a_window_of_shards_is_read_whole_and_no_more_lies_on_the_disk(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

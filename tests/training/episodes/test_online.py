@@ -28,6 +28,7 @@ def _loader(config: TrainConfig, fake_people: Any, rank: int = 0, world_size: in
     return OnlineLoader(config, fake_people.people, rank=rank, world_size=world_size, device=CPU)
 
 
+@pytest.mark.slow
 def test_a_step_is_a_function_of_the_seed_and_its_number(config: TrainConfig, fake_people: Any) -> None:
     first, again = _loader(config, fake_people), _loader(config, fake_people)
     steps = [*first.steps(0, 3)]
@@ -69,6 +70,7 @@ def test_people_are_none_of_a_corpus_of_the_same_seed(config: TrainConfig, fake_
     assert min(identity for _, identity in fake_people.drawn) >= FIRST_IDENTITY > 1_000_000
 
 
+@pytest.mark.slow
 def test_an_episode_is_one_person_in_one_scene_at_moments_far_apart(config: TrainConfig, fake_people: Any) -> None:
     loader = _loader(config, fake_people)
     (renderer,) = fake_people.renderers
@@ -115,6 +117,7 @@ def test_the_warp_starts_from_the_candidate_nearest_in_pose(config: TrainConfig,
     assert len(chosen) > 1
 
 
+@pytest.mark.slow
 def test_pictures_are_seen_in_some_steps_in_a_row_each_with_a_target_of_its_own(
     config: TrainConfig, fake_people: Any
 ) -> None:

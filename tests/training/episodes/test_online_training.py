@@ -66,6 +66,7 @@ def run(
     return make
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_very_same_weights_and_losses(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_an_interrupted_run_ends_with_the_very_same_weights_and_losses(
             assert paths[0].read_bytes() == paths[1].read_bytes(), file
 
 
+@pytest.mark.slow
 def test_a_checkpoint_says_who_was_drawn_and_keeps_only_rows_that_were_met(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_checkpoint_says_who_was_drawn_and_keeps_only_rows_that_were_met(
     assert len(pq.read_table(tmp_path / "run" / "1" / "identity_rows.parquet")) == 4  # of five, in four episodes
 
 
+@pytest.mark.slow
 def test_another_number_of_people_is_another_run(
     config: TrainConfig, run: Callable[..., Recorder], tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_the_row_of_the_warp_is_the_same_beside_a_model_of_either_form(
     np.testing.assert_array_equal(with_prior, published)
 
 
+@pytest.mark.slow
 def test_an_untrained_warp_prior_shows_about_the_warp_and_the_published_form_does_not(
     shots: Shots, base_model: MakeModel, face: Callable[..., np.ndarray]
 ) -> None:
@@ -103,6 +104,7 @@ def test_an_untrained_warp_prior_shows_about_the_warp_and_the_published_form_doe
     assert near < 10 < far
 
 
+@pytest.mark.slow
 def test_larger_frames_show_the_pictures_own_detail_with_the_networks_correction(
     base_model: MakeModel, face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]
 ) -> None:
@@ -145,6 +147,7 @@ def test_larger_frames_are_sampled_where_the_network_moves_them(
     assert far > 2 * near
 
 
+@pytest.mark.slow
 def test_fine_tuning_without_steps_is_feed_forward(
     shots: Shots, base_model: MakeModel, face: Callable[..., np.ndarray]
 ) -> None:

@@ -130,6 +130,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[PerceptualFiles
     return PerceptualFiles(str(folder / "vgg19.pth"), str(folder / "vggface.safetensors")), states
 
 
+@pytest.mark.slow
 def test_the_published_pair_sees_what_the_functions_of_torch_see(
     published: tuple[PerceptualFiles, dict[str, dict[str, Tensor]]],
 ) -> None:
@@ -186,6 +187,7 @@ def test_other_weights_than_the_configs_are_refused(
         TrainConfig(vgg19_sha256="a" * 64)
 
 
+@pytest.mark.slow
 def test_a_network_of_another_shape_and_torchvisions_own_are_refused_by_name(
     published: tuple[PerceptualFiles, dict[str, dict[str, Tensor]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_network_of_another_shape_and_torchvisions_own_are_refused_by_name(
         load_perceptual(config, files)
 
 
+@pytest.mark.slow
 def test_weights_of_a_url_are_kept_and_found_without_it(
     published: tuple[PerceptualFiles, dict[str, dict[str, Tensor]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def run(make_dataset: MakeDataset, tmp_path: Path) -> Callable[..., Recorder]:
     return make
 
 
+@pytest.mark.slow
 def test_logs_samples_and_checkpoints_come_when_they_are_due(
     run: Callable[..., Recorder], tiny_train: MakeTrain
 ) -> None:
@@ -93,6 +94,7 @@ def test_logs_samples_and_checkpoints_come_when_they_are_due(
     assert 0 <= metrics["data_wait_share"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("warp_prior", "columns"), [(True, 5), (False, 4)])
 def test_samples_show_shot_landmarks_warp_drawing_and_truth(
     warp_prior: bool, columns: int, run: Callable[..., Recorder], tiny_train: MakeTrain
@@ -105,6 +107,7 @@ def test_samples_show_shot_landmarks_warp_drawing_and_truth(
     assert same == [True] * (columns - 2) + [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_an_interrupted_run_ends_with_the_very_same_weights(
     warp_prior: bool, run: Callable[..., Recorder], tiny_train: MakeTrain, tmp_path: Path
@@ -126,6 +129,7 @@ def test_an_interrupted_run_ends_with_the_very_same_weights(
                 assert torch.equal(value, states[1][name]["state"][key][field])
 
 
+@pytest.mark.slow
 def test_a_run_may_be_resumed_with_more_steps_but_no_other_change(
     run: Callable[..., Recorder], tiny_train: MakeTrain, tmp_path: Path
 ) -> None:
@@ -150,6 +154,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> list[i
     return tried
 
 
+@pytest.mark.slow
 def test_83_steps_that_are_not_finite_are_skipped_counted_and_told(
     run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -167,6 +172,7 @@ def test_83_steps_that_are_not_finite_are_skipped_counted_and_told(
     assert again.logged[7]["skipped_steps"] == 3
 
 
+@pytest.mark.slow
 def test_83_training_goes_back_to_its_last_checkpoint_and_on_with_other_episodes(
     run: Callable[..., Recorder],
     tiny_train: MakeTrain,
@@ -185,6 +191,7 @@ def test_83_training_goes_back_to_its_last_checkpoint_and_on_with_other_episodes
         assert (two / f"{name}.safetensors").read_bytes() == (six / f"{name}.safetensors").read_bytes(), name
 
 
+@pytest.mark.slow
 def test_83_a_run_that_never_recovers_ends_and_says_what_it_tried(
     run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +201,7 @@ def test_83_a_run_that_never_recovers_ends_and_says_what_it_tried(
     assert len(tried) == 1 + 3 * 3
 
 
+@pytest.mark.slow
 def test_a_notice_brings_a_checkpoint_that_is_in_its_place_before_the_next_step(
     make_dataset: MakeDataset, tiny_train: MakeTrain, tmp_path: Path
 ) -> None:
@@ -205,6 +213,7 @@ def test_a_notice_brings_a_checkpoint_that_is_in_its_place_before_the_next_step(
     assert list(recorder.logged) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_the_averaged_networks_are_what_is_loaded(
     run: Callable[..., Recorder], tiny_train: MakeTrain, tmp_path: Path
 ) -> None:
@@ -231,6 +240,7 @@ def test_a_data_set_that_does_not_fit_is_refused_by_name(
         open_dataset(str(tmp_path), config)
 
 
+@pytest.mark.slow
 def test_videos_with_too_few_frames_are_left_out(make_dataset: MakeDataset, tiny_train: MakeTrain) -> None:
     data = open_dataset(make_dataset("ann/v1", "bob/v1", num_frames=3).root, tiny_train())
     assert [video.video_id for video in data.videos] == ["ann/v1", "bob/v1"]

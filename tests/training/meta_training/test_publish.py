@@ -56,6 +56,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tracker
     tracker.finish(None)
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoint_becomes_the_model_with_its_card(
     checkpoint: Path, make_dataset: Callable[..., ShardDataset], tmp_path: Path, tracker: Tracker
 ) -> None:
@@ -80,6 +81,7 @@ def test_the_newest_checkpoint_becomes_the_model_with_its_card(
     assert registration.tags["step"] == "3"
 
 
+@pytest.mark.slow
 def test_an_older_model_that_was_half_overwritten_is_none(
     checkpoint: Path,
     make_dataset: Callable[..., ShardDataset],

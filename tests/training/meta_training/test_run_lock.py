@@ -42,6 +42,7 @@ def test_70_a_second_process_is_refused_with_the_name_of_the_first(place: str, t
         pass
 
 
+@pytest.mark.slow
 def test_another_machine_is_believed_for_a_minute(tmp_path: Path) -> None:
     write(tmp_path, renewed=time.time() - 30)
     with pytest.raises(ValueError, match="by process 5 on elsewhere, last heard of 30 s ago"):
@@ -51,18 +52,21 @@ def test_another_machine_is_believed_for_a_minute(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_killed_process_of_this_machine_holds_nothing(tmp_path: Path) -> None:
     write(tmp_path, host=socket.gethostname(), pid=a_dead_process())
     with hold(str(tmp_path), lambda: None):
         assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.slow
 def test_a_lease_that_was_cut_short_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"owner": "o')
     with hold(str(tmp_path), lambda: None):
         assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.slow
 def test_of_many_who_try_at_once_one_gets_it(tmp_path: Path) -> None:
     start, end, outcomes = threading.Barrier(8), threading.Event(), list[str]()
 

@@ -33,6 +33,7 @@ def weights(learner: Learner) -> dict[str, Tensor]:
     return named | {f"table.{k}": v.clone() for k, v in learner.table.state().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_the_same_seed_gives_the_same_loss_to_the_last_digit(
     make_batch: MakeBatch, warp_prior: bool, tiny_train: MakeTrain, make_learner: MakeLearner
@@ -49,6 +50,7 @@ def test_the_same_seed_gives_the_same_loss_to_the_last_digit(
     assert terms <= runs[0][0].keys()
 
 
+@pytest.mark.slow
 def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
     make_batch: MakeBatch, tiny_train: MakeTrain, make_learner: MakeLearner, published_files: PerceptualFiles
 ) -> None:
@@ -68,6 +70,7 @@ def test_the_published_pair_gives_two_terms_each_with_its_own_weight(
     assert alone["generator"] == pytest.approx(both["generator"] - 3 * both["content_face"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_loss_of_pixels_is_added_where_it_has_a_weight(
     make_batch: MakeBatch, tiny_train: MakeTrain, make_learner: MakeLearner
 ) -> None:
@@ -81,6 +84,7 @@ def test_a_loss_of_pixels_is_added_where_it_has_a_weight(
     assert held["generator"] == pytest.approx(without["generator"] + 50 * held["pixel"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_of_the_mouth_is_added_where_it_has_a_weight(
     make_batch: MakeBatch, tiny_train: MakeTrain, make_learner: MakeLearner
 ) -> None:
@@ -102,6 +106,7 @@ class _Brightness(FaceRecogniser):
         return [frames.mean(dim=(2, 3)), 10 * frames.mean(dim=(2, 3)) + landmarks.sum()]
 
 
+@pytest.mark.slow
 def test_a_loss_of_identity_is_added_where_there_is_a_recogniser(
     make_batch: MakeBatch, tiny_train: MakeTrain, make_learner: MakeLearner, random_perceptual: PerceptualNetwork
 ) -> None:
@@ -204,6 +209,7 @@ def test_without_the_embedding_match_rows_learn_from_the_real_score_only(
     assert float(recorder.row_gradients[-1].abs().max()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["target", "shots", "target_landmark_image"])
 def test_a_batch_with_nan_changes_nothing_that_is_saved(
     make_batch: MakeBatch, where: str, tiny_train: MakeTrain, make_learner: MakeLearner
@@ -224,6 +230,7 @@ def test_a_batch_with_nan_changes_nothing_that_is_saved(
     assert all(torch.isfinite(value) for value in metrics.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 def test_the_content_falls_on_one_batch(
     make_batch: MakeBatch, warp_prior: bool, tiny_train: MakeTrain, make_learner: MakeLearner

@@ -35,6 +35,7 @@ def steps_with(
     return learner, [float(value) for value in content]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp_prior", [True, False])
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_a_batch_in_parts_gives_the_weights_of_the_whole(
@@ -56,6 +57,7 @@ def test_a_batch_in_parts_gives_the_weights_of_the_whole(
     assert torch.equal(parts.table.steps, whole.table.steps)
 
 
+@pytest.mark.slow
 def test_memory_layout_changes_nothing_and_bfloat16_little(
     make_batch: MakeBatch, tiny_train: MakeTrain, make_learner: MakeLearner
 ) -> None:
@@ -70,6 +72,7 @@ def test_memory_layout_changes_nothing_and_bfloat16_little(
         assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_snapshot_brings_everything_back(
     make_batch: MakeBatch, tiny_train: MakeTrain, make_learner: MakeLearner
 ) -> None:

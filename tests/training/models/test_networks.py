@@ -41,6 +41,7 @@ def published() -> tuple[Embedder, Generator, Discriminator]:
     return embedder.to("meta").eval(), generator.to("meta").eval(), discriminator.to("meta").eval()
 
 
+@pytest.mark.slow
 def test_the_paper_preset_has_the_published_parameter_counts(
     published: tuple[Embedder, Generator, Discriminator],
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_paper_embedder_and_discriminator_end_at_4_pixels(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "base", "demo"])
 @torch.no_grad()
 def test_the_smaller_presets_draw_frames_of_their_size(name: str, unbent: Unbent) -> None:
@@ -228,6 +230,7 @@ def test_what_is_wrong_in_the_frame_tells_the_network_where_to_move(tiny_model: 
     assert float(gradient[1]) > 1e-4  # to look left lowers the error
 
 
+@pytest.mark.slow
 def test_detail_of_the_warp_reaches_the_paint_without_passing_the_middle(tiny_model: MakeModel, unbent: Unbent) -> None:
     """The mask of a place hangs on the warp there more than anywhere else, on the mean over some random networks."""
     felt = torch.zeros(32, 32)

@@ -76,6 +76,7 @@ def test_records_arrive_in_order_and_leave_nothing_behind(tmp_path: Path) -> Non
     assert storage.list(str(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_neighbouring_metrics_go_together_up_to_a_thousand_points(tmp_path: Path) -> None:
     log = Log(up=False)
     sender = Sender(PendingRecords(str(tmp_path)), log.connect, retry_seconds=0.0)
@@ -89,6 +90,7 @@ def test_neighbouring_metrics_go_together_up_to_a_thousand_points(tmp_path: Path
     assert log.flat == [*metrics, tag("between"), metrics[0]]
 
 
+@pytest.mark.slow
 def test_67_a_log_that_is_away_gets_all_of_it_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = Log(up=False)
     with caplog.at_level(logging.WARNING, "training.tracking.sender"):
@@ -138,6 +140,7 @@ def test_67_what_is_left_at_the_end_is_sent_by_the_next_start(tmp_path: Path) ->
     assert log.flat == [tag("a"), tag("b"), tag("c")]
 
 
+@pytest.mark.slow
 def test_a_log_that_is_away_is_not_asked_at_every_record(tmp_path: Path) -> None:
     log = Log(up=False)
     sender = Sender(PendingRecords(str(tmp_path)), log.connect, retry_seconds=60.0)

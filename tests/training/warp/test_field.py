@@ -145,6 +145,7 @@ def test_points_that_coincide_in_the_target_do_not_fold_the_picture(face: MakeFa
         assert float((grid[1:, :, 1] - grid[:-1, :, 1]).min()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0.9, 1.0])
 @pytest.mark.parametrize(
     ("before", "after"), [(0.0, -25.0), (-15.0, -30.0), (-15.0, 10.0), (-20.0, 15.0), (-20.0, -30.0)]

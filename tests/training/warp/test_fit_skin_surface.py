@@ -26,6 +26,7 @@ def _symmetric_mesh(random: np.random.Generator) -> np.ndarray:
     return mesh
 
 
+@pytest.mark.slow
 def test_a_linear_rule_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Faces of five smooth motions, seen from anywhere: what the landmarks do tells what all the skin does."""
     random = np.random.default_rng(0)

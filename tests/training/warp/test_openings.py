@@ -88,6 +88,7 @@ def test_landmarks_are_settled_where_the_source_has_them(wide_open: np.ndarray) 
     torch.testing.assert_close(settled, source, atol=0.2 * 2 / SIZE, rtol=0)  # pixels: an eye's corners slope a little
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.3, 0.0, -1.5])
 def test_an_open_eye_shuts(gap: float, wide_open: np.ndarray) -> None:
     """Even where the upper lid is found under the lower one."""
@@ -241,6 +242,7 @@ def test_an_open_mouth_shuts(wide_open: np.ndarray) -> None:
     assert after < 0.1 * before
 
 
+@pytest.mark.slow
 def test_no_place_of_an_opening_passes_another() -> None:
     """Whatever the landmarks, mirrored faces and points in any disorder included: downwards stays downwards."""
     random = torch.Generator().manual_seed(0)

@@ -34,6 +34,7 @@ def test_place_and_size_count_as_well_as_turning(face: MakeFace) -> None:
     assert nearest_frames(np.stack([far, here + np.array([3.2, 0.0])]), here[None], 64).tolist() == [1]
 
 
+@pytest.mark.slow
 def test_the_choice_does_not_depend_on_the_pictures_size(face: MakeFace) -> None:
     candidates, target = np.stack([face(yaw=9.0), face(yaw=2.0, roll=3.0), face(pitch=-6.0)]), face()[None]
     for factor in (1, 4):

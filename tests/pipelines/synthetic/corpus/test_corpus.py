@@ -35,6 +35,7 @@ def test_videos_of_a_paired_corpus_are_motions() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_no_identity_has_the_name_of_one_of_voxcelebs() -> None:
     published = Path("pipelines/planning/data/voxceleb_test_identities.txt").read_text().split()
     names = {spec.key.identity for spec in plan_clips(CorpusConfig(identities=12_000, videos=1))}

@@ -93,6 +93,7 @@ def test_paired_truths_agree_in_pose_and_actions_frame_by_frame(tmp_path: Path, 
         np.testing.assert_array_equal(truth.travel, truths[0].travel)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, renderers: ModuleType) -> None:
     for name in ("a", "b"):
         render_all(tmp_path / name, renderers.SquareRenderer)

@@ -7,6 +7,7 @@ from torch.nn import functional
 from pipelines.synthetic.graphics import kernels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "size"), [(10, 8), (7, 5), (80, 64), (9, 3), (6, 6)])
 def test_a_picture_shrinks_to_the_mean_of_what_each_pixel_lies_on(side: int, size: int) -> None:
     fine = torch.rand(2, side, side, 3, generator=torch.Generator().manual_seed(0))

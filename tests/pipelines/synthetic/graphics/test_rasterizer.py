@@ -1,6 +1,7 @@
 """The z-buffer: which pixels a triangle covers, which of two is nearer, and what lies between its corners."""
 
 import numpy as np
+import pytest
 import torch
 from jaxtyping import Float32
 
@@ -49,6 +50,7 @@ def test_weights_are_those_of_the_surface_not_of_its_picture() -> None:
     np.testing.assert_allclose(found.inverse_depth[at], 2 / 3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_random_triangles_are_seen_as_by_brute_force() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(-4, 28, (2, 90, 3)).astype(np.float32)

@@ -1,12 +1,14 @@
 """Points on the skin: the nearest place of a mesh, and which of two equally near."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import minimize
 
 from pipelines.synthetic.head.landmark_points import nearest_in_triangles
 
 
+@pytest.mark.slow
 def test_the_nearest_place_is_that_of_a_search_over_each_triangle() -> None:
     rng = np.random.default_rng(0)
     corners, points = rng.normal(size=(12, 3, 3)), rng.normal(size=(20, 3)) * 1.5

@@ -46,6 +46,7 @@ def seen(
     return picture.reshape(_SIDE, _SIDE), project(points)[0].numpy()
 
 
+@pytest.mark.slow
 def test_so_many_millimetres_are_beyond_either_lip(mesh: HeadMesh) -> None:
     model = load_head_model()
     teeth = model.faces[model.parts == TEETH].unique().numpy()
@@ -62,6 +63,7 @@ def test_so_many_millimetres_are_beyond_either_lip(mesh: HeadMesh) -> None:
         assert little[~upper, 2].max() == pytest.approx(lips[66, 2], abs=0.0025)
 
 
+@pytest.mark.slow
 def test_teeth_are_seen_between_the_lips_alone(mesh: HeadMesh) -> None:
     laugh = {"jawOpen": 0.45, "mouthSmile": 0.9, "mouthUpperUp": 0.5, "mouthLowerDown": 0.3}
     cry = {"jawOpen": 0.95, "mouthLowerDown": 0.4, "mouthUpperUp": 0.2}
@@ -90,6 +92,7 @@ def test_a_laugh_bares_upper_teeth_and_a_shut_mouth_none(mesh: HeadMesh) -> None
     assert upper_half.sum() > 0.6 * laugh.sum()
 
 
+@pytest.mark.slow
 def test_the_young_show_upper_teeth_and_the_old_lower_ones() -> None:
     """Means of da Motta et al. 2010 at 25 and at 60 years and more, 1.2 mm apart either way."""
     people = [Person.draw(5, number) for number in range(600)]

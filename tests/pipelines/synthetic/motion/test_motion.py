@@ -33,6 +33,7 @@ def draw(seed: int, tracks: tuple[Track, ...] = (), num_frames: int = 100, fps: 
     return draw_motion(np.random.default_rng(seed), tracks, num_frames, fps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracks", [(), (ramp(),), (ramp(num_frames=25),)], ids=["none", "long", "short"])
 @pytest.mark.parametrize(("num_frames", "fps"), [(1, 25.0), (100, 25.0), (90, 30.0), (750, 12.5)])
 def test_every_motion_keeps_its_bounds_and_speeds(tracks: tuple[Track, ...], num_frames: int, fps: float) -> None:
@@ -85,6 +86,7 @@ def test_motions_blink_speak_look_about_and_turn() -> None:
     assert (np.abs(angles[:, :, 0]).max(axis=1) > 25).mean() > 0.1  # three-quarter views
 
 
+@pytest.mark.slow
 def test_with_tracks_some_faces_and_some_poses_are_theirs() -> None:
     cheek = ramp(side=CHEEKS[0])  # procedural motion mostly leaves cheeks alone
     motions = [draw(seed, (cheek,)) for seed in range(80)]

@@ -90,6 +90,7 @@ def test_expressions_are_made_of_actions(name: str) -> None:
     assert all(0 < weight <= 1 for weight in EXPRESSIONS[name].values())
 
 
+@pytest.mark.slow
 def test_strong_expressions_come_now_and_then_and_speech_goes_small_under_a_smile() -> None:
     times = np.arange(0, 600, 0.04)
     spoken = np.zeros((len(times), 52))
@@ -104,6 +105,7 @@ def test_strong_expressions_come_now_and_then_and_speech_goes_small_under_a_smil
     assert actions.max() <= 1
 
 
+@pytest.mark.slow
 def test_one_sided_expressions_come_on_both_sides() -> None:
     times = np.arange(0, 800, 0.04)
     actions = with_expressions(np.random.default_rng(1), times, np.zeros((len(times), 52)))

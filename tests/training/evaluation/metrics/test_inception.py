@@ -51,6 +51,7 @@ def test_features_are_2048_numbers_whatever_the_size(network: Inception) -> None
     assert torch.isfinite(features).all()
 
 
+@pytest.mark.slow
 def test_both_kinds_of_file_are_read(network: Inception, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "inception.pth")
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
@@ -60,6 +61,7 @@ def test_both_kinds_of_file_are_read(network: Inception, tmp_path: Path) -> None
         torch.testing.assert_close(loaded.fc.weight, network.fc.weight)
 
 
+@pytest.mark.slow
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.pth does not exist"):
         load_inception(str(tmp_path / "gone.pth"))
