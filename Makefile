@@ -16,7 +16,8 @@ TORCH := torch==2.13.0
 BIN := .venv/bin
 DEMO ?= demo
 STAMP := .venv/.installed
-PYTEST := $(BIN)/python -m pytest
+# Bytecode of tests is kept: pytest rewrites their assertions, which takes longer than to run the fast ones.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
 JOBS ?= 3
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder

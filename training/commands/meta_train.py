@@ -17,11 +17,11 @@ from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console, progress
 from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, newest_intact
 from training.checkpoints.model_card import Training
+from training.commands.meta_train_options import RENAMED_FLAGS, Options
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training import run_lock
-from training.meta_training.options import RENAMED_FLAGS, Options
 from training.meta_training.run_config import with_detector_of, with_initial_model, with_published_perceptual
 from training.meta_training.run_record import pending_records_url, read_record, send_pending, utc_now, write_record
 
