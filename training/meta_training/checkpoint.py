@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pipelines.one_line import one_line
 from training.checkpoints import safetensors_file
 from training.checkpoints.bundle import (
     CONFIG,
@@ -110,7 +111,7 @@ def _load_optimizers(learner: Learner, data: bytes, name: str) -> None:
             f"{name} is refused, nothing of it was run: only tensors and numbers belong there, {what}"
         ) from None
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise ValueError(f"{name} holds no optimisers of this architecture: {reason}") from None
 
 

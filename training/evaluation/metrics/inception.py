@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines import storage
+from pipelines.one_line import one_line
 
 NUM_FEATURES = 2048
 _SIDE = 299
@@ -198,6 +199,6 @@ def load_inception(path: str) -> tuple[Inception, str]:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         network.load_state_dict(state)
     except _NOT_WEIGHTS as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise ValueError(f"{path} holds no weights of the FID's Inception network: {reason}") from None
     return network.eval(), hashlib.sha256(data).hexdigest()
