@@ -19,7 +19,7 @@ STAMP := .venv/.installed
 # Bytecode of tests is kept: pytest rewrites their assertions, which takes longer than to run the fast ones.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
-JOBS ?= 3
+JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ##@ Use

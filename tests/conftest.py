@@ -40,20 +40,13 @@ _RAY_CPUS = 4  # more than a small machine has: actors that mostly wait share it
 _RAY_STORE_BYTES = 150 * 2**20
 
 
-# They start first: the last worker to finish should not be one that has just begun with minutes of work.
-_LONGEST = (
-    "test_learning",
-    "test_ray_train",
-    "test_faults",
-    "test_console_blocks",
-    "test_meta_train_tracking",
-    "test_gcs_line",
-)
+# Starts first: minutes of one core, beside which everything else runs on the other.
+_LONGEST = "test_learning"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first; the order is otherwise that of collection."""
-    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
+    """Put the file that takes longest first; the order is otherwise that of collection."""
+    items.sort(key=lambda item: item.path.stem != _LONGEST)
 
 
 @pytest.fixture(scope="session")

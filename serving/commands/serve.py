@@ -149,9 +149,10 @@ def _start_ray(options: Options) -> None:
     import ray
 
     if options.ray_address is not None:
-        ray.init(address=options.ray_address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(options.ray_address, log_to_driver=False, logging_level=logging.WARNING)
         return
     ray.init(
+        "local",  # do not join another cluster on this machine
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,

@@ -81,3 +81,18 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
             running(Options(str(tmp_path), str(tmp_path / "data"), port=port)),
         ):
             pass
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, on import
+def test_a_private_ray_is_started_unless_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without "local" Ray joins any cluster of the machine, and then refuses the number of CPUs."""
+    import ray
+
+    from serving.commands import serve
+
+    asked: list[object] = []
+    monkeypatch.setattr(ray, "init", lambda address, **options: asked.append((address, "num_cpus" in options)))
+    serve._start_ray(Options("m"))
+    serve._start_ray(Options("m", ray_address="auto"))
+    assert asked == [("local", True), ("auto", False)]
