@@ -20,7 +20,7 @@ from training.config import TrainConfig
 _STEPS = 80
 _ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.3",
 }
@@ -117,7 +117,7 @@ def test_80_81_82_a_run_outlives_a_killed_worker_and_an_announced_loss_of_a_mach
     config = tiny_train(num_steps=_STEPS, checkpoint_every=1000, episodes_per_step=6, **rates)
     (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
     command, environment = [sys.executable, __file__, str(tmp_path)], os.environ | _ENVIRONMENT
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     outcome = json.loads((tmp_path / "outcome.json").read_text())
     assert list(outcome["done"]) == ["kill", "announce", "remove"]
