@@ -94,11 +94,12 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     make_paired: Callable[..., ShardDataset],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    mlflow_uri: str,
 ) -> None:
     from mlflow.tracking import MlflowClient
 
     model, data, out = bundle("model", warp_prior=True), make_paired(2, 2).root, tmp_path / "out"
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = mlflow_uri
     words = ["evaluate", model, "--data", data, "-o", str(out), "--split", "all", "--paired", "--shots", "1", "4", "32"]
     words += ["--videos", "3", "--frames", "4", "--size", "48", "--json"]
     assert sfumato.main([*words, "--mlflow", uri]) == 0
@@ -139,13 +140,17 @@ def test_the_run_that_trained_a_model_is_found(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_report_has_every_method_for_every_t_and_goes_to_mlflow(
-    bundle: Callable[..., str], make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Callable[..., str],
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    mlflow_uri: str,
 ) -> None:
     from mlflow.tracking import MlflowClient
 
     model, published = bundle("model", warp_prior=True), bundle("plain", warp_prior=False)
     data = make_dataset("ann/<b>", "bob/v1", num_frames=[7, 5]).root
-    out, uri = tmp_path / "out", f"sqlite:///{tmp_path}/mlflow.db"
+    out, uri = tmp_path / "out", mlflow_uri
     words = [
         "evaluate",
         model,

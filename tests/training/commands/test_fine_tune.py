@@ -32,6 +32,7 @@ def version(
     monkeypatch: pytest.MonkeyPatch,
     tiny_train: Callable[..., TrainConfig],
     random_perceptual: PerceptualNetwork,
+    mlflow_uri: str,
 ) -> str:
     """The version of a bundle that is registered as `REGISTERED`."""
     from mlflow.tracking import MlflowClient
@@ -41,7 +42,7 @@ def version(
     networks = LossNetworks(config.losses, random_perceptual)
     learner = Learner(config, table, networks, SingleProcess(), torch.device("cpu"))
     save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "set", "d" * 64))
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = mlflow_uri
     client = MlflowClient(uri)
     run = client.create_run(client.create_experiment("e", artifact_location=str(tmp_path / "artifacts")))
     client.log_artifacts(run.info.run_id, str(tmp_path / "model"), "model")
