@@ -39,15 +39,14 @@ def test_without_a_registry_a_name_says_what_to_set(tmp_path: Path, monkeypatch:
 def test_a_registered_name_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> None:
     from mlflow.tracking import MlflowClient
 
-    uri = mlflow_uri
-    client = MlflowClient(uri)
+    client = MlflowClient(mlflow_uri)
     experiment = client.create_experiment("e", artifact_location=str(tmp_path / "artifacts"))
     run = client.create_run(experiment)
     client.log_artifacts(run.info.run_id, str(bundle(tmp_path / "model")), "model")
     client.create_registered_model("base")
     version = client.create_model_version("base", f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
     client.set_registered_model_alias("base", "champion", version.version)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     assert (Path(resolve("models:/base@champion")) / "manifest.json").read_text() == "{}"
     with pytest.raises(ValueError, match="models:/base@nobody cannot be had"):
         resolve("models:/base@nobody")

@@ -99,10 +99,9 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     from mlflow.tracking import MlflowClient
 
     model, data, out = bundle("model", warp_prior=True), make_paired(2, 2).root, tmp_path / "out"
-    uri = mlflow_uri
     words = ["evaluate", model, "--data", data, "-o", str(out), "--split", "all", "--paired", "--shots", "1", "4", "32"]
     words += ["--videos", "3", "--frames", "4", "--size", "48", "--json"]
-    assert sfumato.main([*words, "--mlflow", uri]) == 0
+    assert sfumato.main([*words, "--mlflow", mlflow_uri]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["counts"] == {"pairs": 3, "frames": 12}
     assert outcome["notes"] == ["T = 32: 3 pairs have too few frames"]
@@ -122,7 +121,7 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     assert "landmarks are retargeted but in rows that say raw landmarks" in markdown
     assert "Best, median and worst pair" in page
     assert "driven by id" in page
-    (run,) = MlflowClient(uri).search_runs(["1"])
+    (run,) = MlflowClient(mlflow_uri).search_runs(["1"])
     assert "evaluation/paired/T1/ours_raw_landmarks/lpips" in run.data.metrics
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "parts").glob("*/*"))
     assert sfumato.main(words) == 0

@@ -42,14 +42,13 @@ def version(
     networks = LossNetworks(config.losses, random_perceptual)
     learner = Learner(config, table, networks, SingleProcess(), torch.device("cpu"))
     save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "set", "d" * 64))
-    uri = mlflow_uri
-    client = MlflowClient(uri)
+    client = MlflowClient(mlflow_uri)
     run = client.create_run(client.create_experiment("e", artifact_location=str(tmp_path / "artifacts")))
     client.log_artifacts(run.info.run_id, str(tmp_path / "model"), "model")
     client.create_registered_model("base")
     made = client.create_model_version("base", f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
     client.set_registered_model_alias("base", "champion", made.version)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     return load_bundle(str(tmp_path / "model")).version
 
 
