@@ -15,6 +15,7 @@ from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.detectors import create_detector
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel
+from training.device import choose_device
 from training.episodes.source import check_fits
 from training.evaluation.cross_reenactment import choose_cross_pairs, evaluate_cross_pair, list_motions
 from training.evaluation.evaluate import EvaluationContext, evaluate_pair, evaluate_video, load_or_compute
@@ -83,8 +84,8 @@ class Options:
     output is upsampled as in `animate`, so that models of different sizes can be compared."""
     lpips: Literal["alexnet", "vgg16"] = "alexnet"
     """Network of LPIPS."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device of the networks; auto: a CUDA device if there is one."""
+    device: str = "auto"
+    """Device of the networks: auto (a CUDA device if there is one), cpu, cuda or cuda:N."""
     seed: int = 0
     """Random seed of the choice of videos and frames."""
     mlflow: str | None = None
@@ -116,7 +117,7 @@ class _Plan:
 def run(options: Options) -> CommandResult:
     """Run the evaluation and write the report."""
     started = time.monotonic()
-    config, device = options.protocol(), _device(options.device)
+    config, device = options.protocol(), choose_device(options.device)
     models = load_models(options.model, options.compare, same_size=options.size is None)
     dataset = _open_data(options, models)
     videos = [video for split in config.splits for video in dataset.videos(split)]
@@ -167,13 +168,6 @@ def _plan_paired(config: ProtocolConfig, dataset: ShardDataset, videos: Sequence
         {},
         {shots: sum(shots > each.num_shots for each in cross_pairs) for shots in config.shots},
     )
-
-
-def _device(name: str) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise ValueError("--device cuda: there is no CUDA device here")
-    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 def _open_data(options: Options, models: Mapping[str, BaseModel]) -> ShardDataset:
