@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import uncovered_background
-from training.warp.spline import warp
+from training.warp.spline import displacement, warp
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,24 @@ class WarpedShot:
     """The warped frame and matte."""
     landmark_image: Float[Tensor, "batch 3 h w"]
     """The shot's landmark image, warped: it shows what was stretched."""
+
+    @property
+    def size(self) -> int:
+        """Height and width of the warped frame."""
+        return self.frame.shape[-1]
+
+    def moved(self, field: WarpField) -> Float[Tensor, "batch 4 h w"]:
+        """Return the frame and matte of the shot warped with another field."""
+        return warp_and_downsample(self.shot, field, self.size)
+
+    def displacement(self, field: WarpField) -> Float[Tensor, "batch h w 2"]:
+        """Return how far a field moves each pixel, in half-sizes of the crop."""
+        return displacement(field.grid(self.size))
+
+    @property
+    def matte(self) -> Float[Tensor, "batch 1 h w"]:
+        """The shot's own matte at the size of the warped frame."""
+        return F.adaptive_avg_pool2d(self.shot[:, 3:4], self.size)
 
     def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
         return WarpedShot(self.shot[index], self.field[index], self.frame[index], self.landmark_image[index])
