@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.images import smooth
 from training.models.layers import AdaINResidualBlock, SelfAttention, adain, downsampling_blocks, sn_conv, sn_linear
-from training.warp.apply import WarpedShot
+from training.warp.apply import WarpInput
 from training.warp.field import WarpField
 
 _WARP_LOGIT_BIAS = 1.0  # initial alpha is sigmoid(1) = 0.73: with alpha near 1 the paint would get no gradient
@@ -120,7 +120,7 @@ class Generator(nn.Module):
         self,
         landmark_image: Float[Tensor, "batch 3 h w"],
         adain_values: Float[Tensor, "batch values"],
-        warped: WarpedShot | None = None,
+        warped: WarpInput | None = None,
     ) -> GeneratedFrame:
         """Generate one frame per landmark image.
 
@@ -148,7 +148,7 @@ class Generator(nn.Module):
     def _generate_from_warp(
         self,
         landmark_image: Float[Tensor, "batch 3 h w"],
-        warped: WarpedShot,
+        warped: WarpInput,
         block_values: Sequence[Tensor],
         head_values: Tensor,
     ) -> GeneratedFrame:
@@ -208,7 +208,7 @@ class Generator(nn.Module):
 
 def _network_input(
     landmark_image: Float[Tensor, "batch 3 h w"],
-    warped: WarpedShot,
+    warped: WarpInput,
     frame: Float[Tensor, "batch 4 h w"],
     field: WarpField,
 ) -> Float[Tensor, "batch channels h w"]:

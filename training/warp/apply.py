@@ -1,7 +1,7 @@
 """Apply a warp field to a shot: only the person is warped, over the background (`training.warp.matted_shot`)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,22 @@ from torch.nn import functional as F
 from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import uncovered_background
 from training.warp.spline import displacement, warp
+
+
+@runtime_checkable
+class WarpInput(Protocol):
+    """What a generator with a warp prior needs of a batch of warped shots; `WarpedShot` says what each is."""
+
+    @property
+    def field(self) -> WarpField: ...
+    @property
+    def frame(self) -> Float[Tensor, "batch 4 h w"]: ...
+    @property
+    def landmark_image(self) -> Float[Tensor, "batch 3 h w"]: ...
+    @property
+    def matte(self) -> Float[Tensor, "batch 1 h w"]: ...
+    def moved(self, field: WarpField) -> Float[Tensor, "batch 4 h w"]: ...
+    def displacement(self, field: WarpField) -> Float[Tensor, "batch h w 2"]: ...
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ class WarpField:
     ) -> Float[Tensor, "batch 3 size size"]:
         """Paint the warped person where eyes and mouth show what the shot's frame hides; all in [-1, 1]."""
         painted = person.clone()
-        for rows, columns, paint, coverage, light in self.paint_layers(picture.shape[-1]):
-            own = warp(picture, paint.at[:, None] / self.extent).mean(dim=3, keepdim=True)
+        for rows, columns, paint, at, coverage, light in self.paint_layers(picture.shape[-1]):
+            own = warp(picture, at[:, None]).mean(dim=3, keepdim=True)
             colour = light[:, None] * (paint.tint(own) + 1) - 1
             block = painted[..., rows, columns]
             painted[..., rows, columns] = block + coverage[:, None] * (colour - block)

@@ -203,6 +203,8 @@ class PaintLayer(NamedTuple):
     rows: slice
     columns: slice
     paint: Paint
+    at: Float[Tensor, "batch points 2"]
+    """Positions of the paint in the shot, whose edges are at -1 and 1."""
     coverage: Float[Tensor, "batch rows columns"]
     light: Float[Tensor, "batch rows columns"]
     """Brightness relative to the paint."""
@@ -226,7 +228,7 @@ def paint_layers(places: Float[Tensor, "size size 2"], extent: float, openings: 
         rows, columns = opening.block(len(places), extent)
         layers = _per_sample(opening.paint_coverage, places[rows, columns], len(opening.columns)).unbind(3)
         found += [
-            PaintLayer(rows, columns, paint, *layer.unbind(-1))
+            PaintLayer(rows, columns, paint, paint.at / extent, *layer.unbind(-1))
             for paint, layer in zip(opening.paints, layers, strict=True)
         ]
     return found
