@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from training.warp.eyes import Gaze
 from training.warp.field import warp_field
 
 BATCH = 8
+_KEPT_WARPERS = 8  # of shots; one of a region of 1500 px takes 70 MB
 _CPU = torch.device("cpu")
 
 
@@ -53,7 +55,7 @@ class Animator:
         further = pictures if avatar.config.warp_prior else []
         self.shots = [maker.base, *map(maker.shot, further)]
         self.names = [self.canvas.name, *(portrait.name for portrait in further)]
-        self._warpers: dict[int, RegionWarper] = {}
+        self._warper = lru_cache(_KEPT_WARPERS)(self._make_warper)
 
     def choose_shots(
         self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None
@@ -137,10 +139,8 @@ class Animator:
         warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
         return warp.compose(self.generate(images, adain, warp.warped))
 
-    def _warper(self, shot: int) -> RegionWarper:
-        if shot not in self._warpers:
-            self._warpers[shot] = make_warper(self.shots[shot], self.region, self.config, self.device)
-        return self._warpers[shot]
+    def _make_warper(self, shot: int) -> RegionWarper:
+        return make_warper(self.shots[shot], self.region, self.config, self.device)
 
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""

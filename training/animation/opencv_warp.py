@@ -6,7 +6,7 @@ positions of 1/32 pixel, several times as fast as float tensors, and leaves out 
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -18,7 +18,7 @@ from torch import Tensor
 from pipelines.faces.person_matte import resize_matte
 from training.animation.region import Region
 from training.animation.region_warp import SourceShot, extend
-from training.animation.upsample import fade_to_border, guided_coefficients
+from training.animation.upsample import GUIDE_EPS, feather
 from training.config import ModelConfig
 from training.images import resize_square, to_images
 from training.models.generator import GeneratedFrame
@@ -40,15 +40,18 @@ class OpenCvWarper:
         self.landmark_image = np.ascontiguousarray(shot.landmark_image[0].permute(1, 2, 0).numpy())
         matte = cv2.resize(self.crop.matte, (self.size, self.size), interpolation=cv2.INTER_AREA)
         self.matte = torch.from_numpy(matte)[None, None]
+        self.fade = feather(self.size)[..., None]
 
     def __call__(self, field: WarpField) -> "OpenCvWarp":
-        inner = field.inner
-        maps = self.crop.maps(inner)
-        pictures = self.crop.warp(maps, inner.paint_layers(self.crop.side), cv2.INTER_LINEAR)
+        inner, openings = field.inner, Openings.of(field, self.whole.side)
+        same_scale = self.crop.side == self.inner.stop - self.inner.start
+        of_crop = openings.within(self.inner, self.whole.side) if same_scale else Openings.of(inner, self.crop.side)
+        maps = self.crop.maps(inner, of_crop.shifts)
+        pictures = self.crop.warp(maps, of_crop.paints, sharp=False)
         frame = self.to_network([each for each, _ in pictures], [matte for _, matte in pictures])
         small = [self.shrink_map(each, self.crop.side) for each in maps]
         images = [cv2.remap(self.landmark_image, m, None, cv2.INTER_LINEAR, borderMode=_BORDER) for m in small]
-        return OpenCvWarp(self, field, inner, frame, _batch(images), _displacements(small, self.size))
+        return OpenCvWarp(self, field, openings, inner, frame, _batch(images), _displacements(small, self.size))
 
     def to_network(self, pictures: Sequence[np.ndarray], mattes: Sequence[np.ndarray]) -> Float[Tensor, "batch 4 h w"]:
         """Average pictures in [0, 255] and mattes in [0, 1] down, as the generator's input."""
@@ -64,12 +67,48 @@ class OpenCvWarper:
         return np.asarray((small + 0.5) * (self.size / side) - 0.5, np.float32)
 
 
+@dataclass(frozen=True)
+class Openings:
+    """What eyes and mouth of a batch move and paint, in pixels of a plane."""
+
+    shifts: list[PixelShifts]
+    paints: list[PaintLayer]
+
+    @classmethod
+    def of(cls, field: WarpField, side: int) -> "Openings":
+        return cls(field.pixel_shifts(side), field.paint_layers(side))
+
+    def within(self, part: slice, side: int) -> "Openings":
+        """Return those in the middle part of the plane, whose side is given, in pixels of the part."""
+        scale = side / (part.stop - part.start)
+        shifts = [
+            PixelShifts(*place, block.shifts[inside]) for block in self.shifts for place, inside in [_cut(block, part)]
+        ]
+        paints = [
+            PaintLayer(*place, layer.paint, scale * layer.at, layer.coverage[inside], layer.light[inside])
+            for layer in self.paints
+            for place, inside in [_cut(layer, part)]
+        ]
+        return Openings(shifts, paints)
+
+
+def _cut(block: PixelShifts | PaintLayer, part: slice) -> tuple[tuple[slice, slice], tuple[slice, slice, slice]]:
+    """Return where a block of a plane lies in a square part of it, and which of its values lie there."""
+    places, values = [], [slice(None)]
+    for axis in (block.rows, block.columns):
+        first, last = (min(max(edge, part.start), part.stop) for edge in (axis.start, axis.stop))
+        places.append(slice(first - part.start, last - part.start))
+        values.append(slice(first - axis.start, last - axis.start))
+    return (places[0], places[1]), (values[0], values[1], values[2])
+
+
 @dataclass
 class OpenCvWarp:
     """A batch of warps of one shot: it is what the generator takes (`WarpInput`), and composes the frames."""
 
     warper: OpenCvWarper
     whole: WarpField
+    openings: Openings
     field: WarpField
     frame: Float[Tensor, "batch 4 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
@@ -95,9 +134,8 @@ class OpenCvWarp:
         """Warp the whole region with another field of its crop, and return its crop."""
         warper = self.warper
         plane, inner = warper.whole, warper.inner
-        extended = replace(self.whole, spline=extend(field.spline, self.whole))
-        maps = plane.maps(extended)
-        pictures = plane.warp(maps, extended.paint_layers(plane.side), cv2.INTER_CUBIC)
+        maps = plane.maps(self.whole.with_spline(extend(field.spline, self.whole)), self.openings.shifts)
+        pictures = plane.warp(maps, self.openings.paints, sharp=True)
         self._pictures = [picture for picture, _ in pictures]
         side = inner.stop - inner.start
         small = [warper.shrink_map(each[inner, inner] - inner.start, side) for each in maps]
@@ -109,12 +147,11 @@ class OpenCvWarp:
     def compose(self, generated: GeneratedFrame) -> UInt8[np.ndarray, "batch side side 3"]:
         """See `training.animation.region_warp.RegionWarp`. The generator has called `moved` before."""
         assert generated.parts is not None
-        moved = generated.parts.moved
-        coefficients = guided_coefficients(fade_to_border(generated.frame - moved, 0), moved)
-        gain, offset = (np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy()) for x in coefficients)
+        moved, frames = (x.permute(0, 2, 3, 1).numpy() for x in (generated.parts.moved, generated.frame))
         inner, side = self.warper.inner, self.warper.inner.stop - self.warper.inner.start
-        for picture, gain_of_it, offset_of_it in zip(self._pictures, gain, offset, strict=True):
-            a, b = (cv2.resize(x, (side, side), interpolation=cv2.INTER_LINEAR) for x in (gain_of_it, offset_of_it))
+        for picture, frame, before in zip(self._pictures, frames, moved, strict=True):
+            coefficients = _guided_coefficients((frame - before) * self.warper.fade, before)
+            a, b = (cv2.resize(x, (side, side), interpolation=cv2.INTER_LINEAR) for x in coefficients)
             # f + a f + b of frames in [-1, 1], in [0, 255].
             b -= a
             b *= _HALF
@@ -148,23 +185,28 @@ class Plane:
     def side(self) -> int:
         return len(self.matte)
 
-    def maps(self, field: WarpField) -> list[Float32[np.ndarray, "side side 2"]]:
+    def maps(self, field: WarpField, shifts: Sequence[PixelShifts]) -> list[Float32[np.ndarray, "side side 2"]]:
         """Return for each target the position in the shot of each pixel, as `WarpField.grid` does, in pixels."""
         side, scale = self.side, self.side / (2 * field.extent)
-        shifts = field.pixel_shifts(side)
-        splines = field.spline.numpy()
         return [
-            _map(spline, side, scale, [(b, b.shifts[i].numpy()) for b in shifts]) for i, spline in enumerate(splines)
+            _map(spline, side, scale, [(block, block.shifts[index].numpy()) for block in shifts])
+            for index, spline in enumerate(field.spline.numpy())
         ]
 
     def warp(
-        self, maps: Sequence[Float32[np.ndarray, "side side 2"]], layers: Sequence[PaintLayer], interpolation: int
+        self, maps: Sequence[Float32[np.ndarray, "side side 2"]], layers: Sequence[PaintLayer], *, sharp: bool
     ) -> list[tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, "side side"]]]:
-        """Warp the person over the static background, as `warp_person` does; return frames and mattes."""
+        """Warp the person over the static background, as `warp_person` does; return frames and mattes.
+
+        Args:
+            sharp: interpolate by cubic polynomials, for display, instead of linearly.
+        """
         warped = []
         for index, positions in enumerate(maps):
-            sampled = cv2.remap(self.rgba, positions, None, interpolation, borderMode=_BORDER)
-            person, matte = np.ascontiguousarray(sampled[..., :3]), sampled[..., 3] * np.float32(1 / 255)
+            source, at = (self._finer, 2 * positions) if sharp else (self.rgba, positions)
+            sampled = cv2.remap(source, at, None, cv2.INTER_LINEAR, borderMode=_BORDER)
+            person = cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB)
+            matte = cv2.extractChannel(sampled, 3) * np.float32(1 / 255)
             for layer in layers:
                 self._paint(person, layer, index)
             warped.append((self._over_background(person, matte), matte))
@@ -188,6 +230,16 @@ class Plane:
         np.maximum(uncovered, self.spread - _spread(matte), out=uncovered)
         surroundings = cv2.blendLinear(self.background, self._frame, uncovered, 1 - uncovered)
         return np.asarray(cv2.blendLinear(person, surroundings, matte, rest))
+
+    @cached_property
+    def _finer(self) -> UInt8[np.ndarray, "finer finer 4"]:
+        """The pixels, and those halfway between by cubic interpolation.
+
+        Linear sampling of them is as sharp as cubic sampling of the pixels, and takes an eighth of its time.
+        """
+        halves = np.arange(2 * self.side - 1, dtype=np.float32) / 2
+        x, y = np.meshgrid(halves, halves)
+        return np.asarray(cv2.remap(self.rgba, x, y, cv2.INTER_CUBIC, borderMode=_BORDER))
 
     @cached_property
     def _frame(self) -> UInt8[np.ndarray, "side side 3"]:
@@ -228,6 +280,25 @@ def _map(
     found = cv2.remap(spline, (opened + 0.5) * (len(spline) / side) - 0.5, None, cv2.INTER_LINEAR, borderMode=_BORDER)
     positions[rows, columns] = opened + scale * found
     return positions
+
+
+def _guided_coefficients(
+    values: Float32[np.ndarray, "h w 3"], guide: Float32[np.ndarray, "h w 3"]
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
+    """Return a and b of the guided filter, as `training.animation.upsample.guided_coefficients` does.
+
+    It averages over replicated borders, where the values are 0 anyway.
+    """
+
+    def mean(x: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+        return np.asarray(cv2.blur(x, (3, 3), borderType=_BORDER))
+
+    guide = np.ascontiguousarray(guide)
+    mean_guide, mean_values = mean(guide), mean(values)
+    a = mean(guide * values) - mean_guide * mean_values
+    a /= mean(guide * guide) - mean_guide * mean_guide + GUIDE_EPS
+    np.clip(a, -1, 1, out=a)
+    return mean(a), mean(mean_values - a * mean_guide)
 
 
 def _spread(matte: Float32[np.ndarray, "side side"]) -> Float32[np.ndarray, "side side"]:
