@@ -17,9 +17,7 @@ class ResultCache(Generic[Result]):
         self._size = size
         self._results: OrderedDict[bytes, Result] = OrderedDict()
 
-    def get(
-        self, arrays: Sequence[np.ndarray], compute: Callable[[list[int]], Iterable[Result]]
-    ) -> list[Result]:
+    def get(self, arrays: Sequence[np.ndarray], compute: Callable[[list[int]], Iterable[Result]]) -> list[Result]:
         """Return the results of items; arrays of one length hold the items' parts, along the first axis.
 
         Args:
