@@ -201,7 +201,7 @@ class FineTuned:
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
         stored = zip(shots.stored.images, shots.stored.landmarks, strict=True)
         portraits = [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
-        avatar = fine_tune(self.model, portraits, self.config)
+        avatar = fine_tune(self.model, portraits, self.config, device=self.device)
         generator, adain = avatar.generator.to(self.device), avatar.adain_values.to(self.device)
         return _generate(generator, adain, shots, targets, self.model.config.model, self.device)
 
