@@ -37,7 +37,8 @@ class Options:
     num_steps: int | None = None
     """Number of updates; 0 is feed-forward. By default training stops when held-out pictures no longer improve; a model
     with a warp prior and fewer than four frames of one clip makes no updates, since nothing can be held out. 25 updates
-    improve most photographs slightly and make paintings worse."""
+    improve most photographs slightly and make paintings worse; they are no default, since grain does not tell the two
+    apart (docs/experiments.md)."""
     face: int | None = None
     """Index of the face when a picture shows several; 0 is the largest."""
     consent: str | None = None
