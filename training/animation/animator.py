@@ -10,13 +10,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
+from training.animation.opencv_warp import OpenCvWarper
 from training.animation.region import Picture, Region
-from training.animation.region_warp import RegionWarper, make_warper
+from training.animation.region_warp import RegionWarper, SourceShot
 from training.animation.shot_choice import choose_shots, shot_distances
 from training.animation.shots import ShotMaker
+from training.animation.torch_warp import TorchWarper
 from training.animation.upsample import enlarge
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
+from training.config import ModelConfig
+from training.device import in_batches
 from training.images import to_images
 from training.models.generator import GeneratedFrame
 from training.warp.apply import WarpInput
@@ -103,7 +107,7 @@ class Animator:
         side, total = self.region.side, None
         for shot in np.flatnonzero(shares.any(axis=0)):
             which = np.flatnonzero(shares[:, shot])
-            drawn = self.draw(int(shot), targets[which], None if gaze is None else gaze[which])
+            drawn = self._draw_all(int(shot), targets[which], None if gaze is None else gaze[which])
             if len(which) == len(targets) and (shares[:, shot] == 1).all():
                 return drawn
             if total is None:
@@ -112,6 +116,15 @@ class Animator:
                 total[index] += shares[index, shot] * frame
         assert total is not None
         return np.rint(total).astype(np.uint8)
+
+    def _draw_all(
+        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
+    ) -> UInt8[np.ndarray, "batch side side 3"]:
+        """Draw a batch, in parts if it needs more than the device's memory."""
+        parts = in_batches(
+            lambda part: self.draw(shot, targets[part], None if gaze is None else gaze[part]), len(targets), BATCH
+        )
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @torch.inference_mode()
     def draw(
@@ -152,3 +165,10 @@ class Animator:
     def paste(self, region: UInt8[np.ndarray, "side side 3"]) -> Picture:
         """Blend the generated region into the whole picture."""
         return self.region.paste(self.canvas.image, region)
+
+
+def make_warper(shot: SourceShot, region: Region, config: ModelConfig, device: torch.device) -> RegionWarper:
+    """Return what warps a shot on a device."""
+    if device.type == "cpu":
+        return OpenCvWarper(shot, region, config)
+    return TorchWarper(shot, region, config, device)
