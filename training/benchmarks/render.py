@@ -165,7 +165,7 @@ def _measure(
         "drawing": (lambda: sum(1 for _ in animator.frames(*motion)), len(track)),
         "end to end": (render, len(track)),
     }
-    return measure_interleaved(methods, rounds)
+    return measure_interleaved(methods, rounds, warm_up=rounds > 1)
 
 
 @dataclass(frozen=True)
