@@ -40,7 +40,7 @@ class Cancelled(Exception):
 class Animator:
     """Generates frames of an avatar on a device, in batches.
 
-    Each frame starts from the picture of the avatar that suits it, set on the canvas, which is the most frontal one.
+    Each frame starts from the picture of the avatar that suits it, set on the canvas (`Avatar.canvas`).
     """
 
     def __init__(self, avatar: Avatar, *, max_size: int | None = None, device: torch.device = _CPU) -> None:
