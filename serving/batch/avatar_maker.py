@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
-from serving.batch.inputs import Input
+from serving.batch.items import AvatarSource
 from serving.batch.sidecars import cache_key
 from serving.batch.workspace import Workspace
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # a second run that finds every video done never loads torch
+    import torch
+
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
@@ -37,11 +39,11 @@ class VideoFiles:
 class AvatarMaker(Protocol):
     """Makes avatars and renders videos of them."""
 
-    def version(self, source: Input) -> str:
+    def version(self, source: AvatarSource) -> str:
         """Return a key of the base model and the fine-tuning options, which decide a picture's avatar."""
         ...
 
-    def avatar(self, source: Input, on_step: OnStep) -> Avatar:
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> Avatar:
         """Load the avatar of a source, or fine-tune it for a picture.
 
         Raises:
@@ -62,10 +64,10 @@ class AvatarOptions:
     """Base model: a bundle's path or URL, or models:/NAME@ALIAS."""
     num_steps: int | None = None
     """Fine-tuning steps; None: the stop rule decides."""
-    face: int | None = None
-    """Index of the face in the picture, from 0 for the largest; None: the largest."""
     perceptual_files: PerceptualFiles | None = None
     """Weights of the perceptual networks, for a base model that was trained with weights that cannot be fetched."""
+    device: str = "auto"
+    """Device of the networks: auto, cpu, cuda or cuda:N; see `choose_device`."""
 
 
 class ModelAvatarMaker:
@@ -92,30 +94,36 @@ class ModelAvatarMaker:
     def _model_version(self) -> str:
         return hashlib.sha256(storage.read_bytes(storage.join(self._model_url, "manifest.json"))).hexdigest()
 
-    def version(self, source: Input) -> str:
-        if source.kind == "avatar":
-            return ""  # the hash of its manifest covers everything
-        return cache_key(self._model_version, str(self._options.num_steps), str(self._options.face))
+    @cached_property
+    def _device(self) -> torch.device:
+        from training.device import choose_device
 
-    def avatar(self, source: Input, on_step: OnStep) -> Avatar:
+        return choose_device(self._options.device)
+
+    def version(self, source: AvatarSource) -> str:
+        if source.input.kind == "avatar":
+            return ""  # the hash of its manifest covers everything
+        return cache_key(self._model_version, str(self._options.num_steps), str(source.face))
+
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> Avatar:
         from training.avatars.avatar import load_avatar, save_avatar
 
-        if source.kind == "avatar":
-            return load_avatar(source.url)
-        key = cache_key(source.sha256, self.version(source))
-        kept = storage.join(self._workspace.out, "avatars", f"{source.name}-{key[:8]}")
+        if source.input.kind == "avatar":
+            return load_avatar(source.input.url)
+        key = cache_key(source.input.sha256, self.version(source))
+        kept = storage.join(self._workspace.out, "avatars", f"{source.input.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
         avatar = self._fine_tune(source, on_step)
         save_avatar(avatar, kept, None)
         return avatar
 
-    def _fine_tune(self, source: Input, on_step: OnStep) -> Avatar:
+    def _fine_tune(self, source: AvatarSource, on_step: OnStep) -> Avatar:
         from training.avatars.finetune import FineTuneConfig, fine_tune
         from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([str(self._workspace.input(source.url))], detector, face=self._options.face)
+        portraits = find_portraits([str(self._workspace.input(source.input.url))], detector, face=source.face)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pipelines import storage
+
+_MAX_DOWNLOADS = 32
+"""Copies of remote inputs that are kept; the ones used longest ago are removed."""
 
 
 class Workspace:
@@ -16,20 +20,32 @@ class Workspace:
 
     def __init__(self, out: str, scratch: Path) -> None:
         self.out = out
-        self._scratch = scratch
+        self.scratch = scratch
+        """Folder of local copies of remote files."""
         self._local = storage.local_path(out) if storage.is_local(out) else None
         self._folder = self._local if self._local is not None else scratch / "out"
-        self._inputs: dict[str, Path] = {}
+        self._inputs: OrderedDict[str, Path] = OrderedDict()
+        self._num_downloads = 0
 
     def input(self, url: str) -> Path:
-        """Return a local path to read `url` from; a remote file is downloaded once."""
+        """Return a local path to read `url` from; a remote file is downloaded, and kept for some time."""
         if storage.is_local(url):
             return storage.local_path(url)
         if url not in self._inputs:
-            path = self._scratch / f"input-{len(self._inputs)}{PurePosixPath(url).suffix}"
+            path = self.scratch / f"input-{self._num_downloads}{PurePosixPath(url).suffix}"
+            self._num_downloads += 1
             _download(url, path)
             self._inputs[url] = path
+        self._inputs.move_to_end(url)
+        while len(self._inputs) > _MAX_DOWNLOADS:
+            self._inputs.popitem(last=False)[1].unlink(missing_ok=True)
         return self._inputs[url]
+
+    def with_urls(self, text: str) -> str:
+        """Replace local paths of downloaded inputs in a message by their URLs."""
+        for url, path in self._inputs.items():
+            text = text.replace(str(path), url)
+        return text
 
     def output(self, name: str) -> Path:
         """Return the local path to write result `name` to. Call `publish` afterwards."""
@@ -37,15 +53,21 @@ class Workspace:
         return self._folder / name
 
     def publish(self, name: str) -> str:
-        """Upload a written result when `out` is remote; return its path or URL."""
+        """Upload a written result when `out` is remote, and remove the local one; return its path or URL."""
         target = storage.join(self.out, name)
         if self._local is None:
             with (self._folder / name).open("rb") as source, storage.atomic_write(target) as sink:
                 shutil.copyfileobj(source, sink)
+            self.discard(name)
         return target
 
+    def discard(self, name: str) -> None:
+        """Remove the local copy of a result when `out` is remote."""
+        if self._local is None:
+            (self._folder / name).unlink(missing_ok=True)
+
     def result(self, name: str) -> Path:
-        """Return a local path to read an earlier result from."""
+        """Return a local path to read an earlier result from. Call `discard` afterwards."""
         path = self.output(name)
         if not path.exists():
             _download(storage.join(self.out, name), path)
