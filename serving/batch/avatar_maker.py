@@ -13,7 +13,7 @@ from pipelines import storage
 from pipelines.faces.detectors import create_detector
 from serving.batch.items import AvatarSource
 from serving.batch.sidecars import cache_key
-from serving.batch.workspace import Workspace
+from serving.batch.workspace import AVATARS, Workspace
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
@@ -111,7 +111,7 @@ class ModelAvatarMaker:
         if source.input.kind == "avatar":
             return load_avatar(source.input.url)
         key = cache_key(source.input.sha256, self.version(source))
-        kept = storage.join(self._workspace.out, "avatars", f"{source.input.name}-{key[:8]}")
+        kept = storage.join(self._workspace.out, AVATARS, f"{source.input.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
         avatar = self._fine_tune(source, on_step)

@@ -223,10 +223,8 @@ def open_ray_pool(options: RayOptions, recipe: WorkerRecipe, progress: Progress)
         ConnectionError: there is no cluster at the address.
         ValueError: this machine has too few GPUs.
     """
-    # Ray reads these variables when it is imported.
+    # Ray reads this variable when it is imported; otherwise `uv run` would make an environment for every worker.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    if options.address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     is_own = not ray.is_initialized()

@@ -67,7 +67,7 @@ class Report:
     """Adds rows to the folder `report/` below `out`, in files of at most `MAX_ROWS`, each about `MAX_SECONDS` old."""
 
     def __init__(self, out: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
         """Name of this run in the column `run`; names sort by time."""
         self.rows: list[Row] = []
         """All rows of this run."""

@@ -58,10 +58,16 @@ def table(rows: Sequence[Row]) -> Table:
         shown.add_row(status, f"{number:,}", "")
     reasons = failures(rows)
     for reason, items in list(reasons.items())[:MAX_SHOWN]:
-        shown.add_row("", f"{len(items):,}", Text(reason))
+        shown.add_row("", f"{len(items):,}", Text(_failure(reason, items)))
     if len(reasons) > MAX_SHOWN:
         shown.add_row("", "", f"... and {len(reasons) - MAX_SHOWN:,} more reasons")
     return shown
+
+
+def _failure(reason: str, items: Sequence[str]) -> str:
+    """Return a line that names the first of the failed items and the reason of all."""
+    more = f" and {len(items) - 1:,} more" if len(items) > 1 else ""
+    return reason if reason.startswith(items[0]) else f"{items[0]}{more}: {reason}"
 
 
 def result(
@@ -84,7 +90,8 @@ def result(
     ]
     number = counts(rows)
     ok = number["done"] + number["skipped"] > 0
-    return BatchResult((*extra, *made), number, seconds, ok, (*notes, *failures(rows)))
+    failed = (_failure(reason, items) for reason, items in failures(rows).items())
+    return BatchResult((*extra, *made), number, seconds, ok, (*notes, *failed))
 
 
 def _label(file: str) -> str:

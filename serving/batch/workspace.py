@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pipelines import storage
+from pipelines.storage.atomic import PARTIAL_PREFIX
 
+AVATARS = "avatars"
+"""Folder below `out` for the avatars of pictures."""
 _MAX_DOWNLOADS = 32
 """Copies of remote inputs that are kept; the ones used longest ago are removed."""
 
@@ -73,16 +76,31 @@ class Workspace:
             _download(storage.join(self.out, name), path)
         return path
 
+    def remove_partial_files(self) -> None:
+        """Remove what killed workers left unfinished in a local `out`."""
+        if self._local is None:
+            return
+        folder = str(self._local)
+        found = [*storage.list(folder, recursive=False), *storage.list(storage.join(folder, AVATARS))]
+        for url in found:
+            if PurePosixPath(url).name.startswith(PARTIAL_PREFIX):
+                storage.remove(url)
+
 
 @contextmanager
 def open_workspace(out: str) -> Iterator[Workspace]:
-    """Yield a workspace for `out`; remove its copies of remote files at the end.
+    """Yield a workspace for `out`; remove its copies of remote files and unfinished files at the end.
 
     Raises:
         OSError: the temporary folder cannot be created.
     """
     with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
-        yield Workspace(out, Path(scratch))
+        workspace = Workspace(out, Path(scratch))
+        workspace.remove_partial_files()
+        try:
+            yield workspace
+        finally:
+            workspace.remove_partial_files()
 
 
 def _download(url: str, path: Path) -> None:

@@ -11,6 +11,7 @@ from pipelines.faces.face import Face, make_face
 from serving.batch import avatar_maker
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.inputs import Input
+from serving.batch.items import AvatarSource
 from serving.batch.workspace import Workspace
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.shipped import named_or_shipped
@@ -38,7 +39,7 @@ def test_pictures_are_fine_tuned_with_the_given_options(tmp_path: Path, monkeypa
     monkeypatch.setattr(avatar_maker, "create_detector", lambda name: AlwaysDetects())
     files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
     options = AvatarOptions(named_or_shipped(None), num_steps=3, perceptual_files=files)
-    source = Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64)
+    source = AvatarSource(Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64))
     with pytest.raises(ValueError, match="enough"):
         ModelAvatarMaker(options, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
     model, portraits, config, _, given = received
