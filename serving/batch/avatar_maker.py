@@ -39,6 +39,10 @@ class VideoFiles:
 class AvatarMaker(Protocol):
     """Makes avatars and renders videos of them."""
 
+    def check(self) -> None:
+        """Raise ValueError when this process cannot work, such as without the device that is asked for."""
+        ...
+
     def version(self, source: AvatarSource) -> str:
         """Return a key of the base model and the fine-tuning options, which decide a picture's avatar."""
         ...
@@ -99,6 +103,9 @@ class ModelAvatarMaker:
         from training.device import choose_device
 
         return choose_device(self._options.device)
+
+    def check(self) -> None:
+        assert self._device
 
     def version(self, source: AvatarSource) -> str:
         if source.input.kind == "avatar":

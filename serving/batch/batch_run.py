@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from functools import cached_property
 
 from rich.progress import Progress, TaskID
 
-from pipelines import storage
+from pipelines import cli, storage
 from serving.batch.avatar_maker import AvatarMaker
 from serving.batch.inputs import Input
 from serving.batch.items import AvatarTask, Item, MosaicTask, Outcome, VideoTask, now
@@ -19,9 +20,11 @@ from serving.batch.pool import Finished, OpenPool, Pool
 from serving.batch.report import Report, Row
 from serving.batch.schedule import Schedule
 from serving.batch.sidecars import Sidecar, cache_key, find_done
+from serving.batch.summary import counts
 
 KILLED = "killed its worker twice"
-_MANY_READERS = 16
+_NUM_READERS = 16
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass
@@ -91,7 +94,7 @@ class BatchRun:
                 return None
             return find_done(self.out, item.name, keys[item])
 
-        with ThreadPoolExecutor(_MANY_READERS) as readers:
+        with ThreadPoolExecutor(_NUM_READERS) as readers:
             return list(readers.map(find, keys))
 
     def end(self, item: Item, outcome: Outcome, worker: str) -> None:
@@ -168,6 +171,7 @@ class _Loop:
     bar: TaskID
 
     def run(self) -> None:
+        told_at = time.monotonic()
         while True:
             for worker in self.pool.idle():
                 task = self.schedule.next_task(worker)
@@ -178,6 +182,15 @@ class _Loop:
             for finished in self.pool.wait():
                 self._take(finished)
             self.batch.report.flush_if_due()
+            if self.batch.progress.disable and time.monotonic() - told_at >= _SECONDS_BETWEEN_LINES:
+                told_at = time.monotonic()
+                self._tell()
+
+    def _tell(self) -> None:
+        """Print the state of the run, for a log, where no progress bar is shown."""
+        number, total = counts(self.batch.report.rows), sum(map(len, self.sources.items.values()))
+        states = ", ".join(f"{value:,} {name}" for name, value in number.items())
+        cli.console().print(f"{states} of {total:,} videos")
 
     def _take(self, finished: Finished) -> None:
         outcome, task = finished.outcome, finished.task

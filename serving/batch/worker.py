@@ -33,8 +33,10 @@ class Worker:
     """Makes avatars, videos and mosaics below the workspace's folder. Keeps the last avatars in memory."""
 
     def __init__(self, make_maker: MakeMaker, workspace: Workspace, *, side_by_side: bool) -> None:
+        """Raises ValueError when the maker cannot work in this process."""
         self._workspace = workspace
         self._maker = make_maker(workspace)
+        self._maker.check()
         self._side_by_side = side_by_side
         self._avatars: OrderedDict[AvatarSource, Avatar] = OrderedDict()
 

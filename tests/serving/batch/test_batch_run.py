@@ -17,6 +17,7 @@ import pytest
 from pipelines import cli, storage
 from pipelines.media.video import VideoWriter, probe
 from pipelines.storage.parquet import read_table
+from serving.batch import batch_run
 from serving.batch.avatar_maker import OnStep, VideoFiles
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import find_drivers, find_sources
@@ -38,6 +39,9 @@ class GreyAvatarMaker:
     base: str = "base-1"
     avatars_made: list[str] = field(default_factory=list)
     rendered: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Works everywhere."""
 
     def version(self, source: AvatarSource) -> str:
         return self.base
@@ -278,3 +282,17 @@ def test_an_error_that_nobody_expected_costs_one_video(inputs: Path) -> None:
     result = animate(inputs, maker, str(inputs / "out"))
     assert dict(result.counts) == {"done": 3, "skipped": 0, "failed": 1}
     assert result.notes[-1] == f"anna--talk: {inputs / 'talk.mp4'}: RuntimeError: out of memory"
+
+
+@pytest.mark.slow
+def test_a_log_is_told_the_state_now_and_then(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(batch_run, "_SECONDS_BETWEEN_LINES", 0.0)
+    animate(inputs, GreyAvatarMaker(bad_sources=["anna"]), str(inputs / "out"), mosaic=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "0 done, 0 skipped, 2 failed of 4 videos",
+        "0 done, 0 skipped, 2 failed of 4 videos",
+        "1 done, 0 skipped, 2 failed of 4 videos",
+        "2 done, 0 skipped, 2 failed of 4 videos",
+    ]

@@ -35,6 +35,9 @@ class FakeMaker:
         self.avatars = Path(workspace.out) / "avatars"
         self.log = Path(workspace.out).parent / "log.jsonl"
 
+    def check(self) -> None:
+        pass
+
     def version(self, source: Any) -> str:
         return "1"
 

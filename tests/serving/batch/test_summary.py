@@ -32,7 +32,13 @@ def sidecar(*files: str) -> Sidecar:
 
 
 def test_the_table_counts_outcomes_and_each_reason_once() -> None:
-    assert printed(ROWS) == ["videos", "done 1", "skipped 1", "failed 2", "2 ann--bad and 1 more: bad.mp4: no [red]face"]
+    assert printed(ROWS) == [
+        "videos",
+        "done 1",
+        "skipped 1",
+        "failed 2",
+        "2 ann--bad and 1 more: bad.mp4: no [red]face",
+    ]
 
 
 def test_the_table_shows_twenty_reasons() -> None:
