@@ -9,14 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines import cli, storage
-from serving.batch.report import Row
+from serving.batch.report import Row, Status
 from serving.batch.sidecars import Sidecar
 
 MAX_SHOWN = 20
 """Failures in the table, and results and notes in the summary; the report and the contact page have all."""
 
 _LABELS = {".side-by-side.mp4": "side by side", ".mosaic.mp4": "mosaic"}
-_STATUSES = ("done", "skipped", "failed")
+_STATUSES: tuple[Status, ...] = ("done", "skipped", "failed")
 
 
 class BatchResult(cli.CommandResult):

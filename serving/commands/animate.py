@@ -136,9 +136,10 @@ def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
 def _items(options: Options) -> tuple[tuple[Item, ...], tuple[str, ...]]:
     """Return the videos to make, and a line for each input that cannot be read."""
     render_options = _render_options(options)
+    problems: tuple[str, ...] = ()
     if options.pairs is not None:
         try:
-            items, problems = read_pairs(options.pairs, render_options, options.face), ()
+            items = read_pairs(options.pairs, render_options, options.face)
         except PairsError as error:
             raise UsageError(str(error)) from error
     else:
