@@ -139,14 +139,17 @@ class ModelAvatarMaker:
         return fine_tune(self._model, portraits, config, report, self._options.perceptual_files)
 
     def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
-        from training.animation.render import render
+        from training.animation.animator import Animator
+        from training.animation.render import animate
 
-        return render(
-            avatar,
+        animator = Animator(avatar, max_size=options.max_size)
+        detector = self._detector(avatar.config.detector)
+        return animate(
+            animator,
             files.driver,
             files.out,
             options,
-            detector=self._detector(avatar.config.detector),
+            detector=detector,
             side_by_side=files.side_by_side,
             on_frame=on_frame,
         )

@@ -44,6 +44,8 @@ class Options:
     """Number of rendering workers."""
     num_gpus: float = 0.0
     """GPUs per worker; with a fraction, workers share one."""
+    device: str = "auto"
+    """Device of the workers' networks: auto (a GPU if --num-gpus gives them one), cpu, cuda or cuda:N."""
     num_steps: int | None = None
     """Fine-tuning steps per avatar; 0 for feed-forward only; default: the stop rule decides."""
     vgg19: str | None = None
@@ -78,6 +80,7 @@ def to_config(options: Options) -> ServiceConfig:
         num_finetuners=options.num_finetuners,
         num_renderers=options.num_renderers,
         num_gpus=options.num_gpus,
+        device=options.device,
     )
     read_api_key(config)  # report a missing or empty key here, not in a replica's log
     return config

@@ -89,6 +89,8 @@ class ServiceConfig:
     num_renderers: int = 1
     num_gpus: float = 0.0
     """GPUs per worker; with a fraction, workers share one."""
+    device: str = "auto"
+    """Device of the workers' networks: auto (a GPU if `num_gpus` gives them one), cpu, cuda or cuda:N."""
     limits: UploadLimits = field(default_factory=UploadLimits)
     queue: QueueRules = field(default_factory=QueueRules)
 

@@ -14,7 +14,7 @@ from serving.service.worker import JobLease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
-    from training.avatars.avatar import Avatar
+    from training.animation.animator import Animator
 
 _NUM_CACHED_AVATARS = 4
 
@@ -24,7 +24,7 @@ def run_render(
     lease: JobLease,
     *,
     store: Store,
-    load: Callable[[str], Avatar],
+    load: Callable[[str], Animator],
     create_detector: Callable[[str], LandmarkDetector],
 ) -> Facts:
     """Render the video of a job; return facts for the client.
@@ -33,20 +33,20 @@ def run_render(
         ValueError: the driver cannot be used (no face, no frames ...); the message names the file.
         JobCancelled: the lease is lost.
     """
-    from training.animation.render import Cancelled, RenderOptions, render
+    from training.animation.render import Cancelled, RenderOptions, animate
 
     request = job.request
     assert request.kind == "video"
     out = store.result(job.id)
     out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    avatar = load(store.avatar(job.avatar_id))
+    animator = load(store.avatar(job.avatar_id))
     try:
-        report = render(
-            avatar,
+        report = animate(
+            animator,
             store.upload(job.id, request.driver),
             out,
             RenderOptions(),
-            detector=create_detector(avatar.config.detector),
+            detector=create_detector(animator.config.detector),
             on_frame=lease.progress,
             cancelled=lease.cancelled,
         )
@@ -61,6 +61,7 @@ def run_render(
         "frames_without_face": report.frames_without_face,
         "seconds": round(report.seconds, 3),
         "network_ms_per_frame": round(report.network_ms_per_frame, 2),
+        "num_pictures_used": len(report.portraits_used),
     }
 
 
@@ -69,10 +70,17 @@ class Renderer(Replica):
 
     def __init__(self, config: ServiceConfig) -> None:
         from pipelines.faces.detectors import create_detector
+        from training.animation.animator import Animator
+        from training.animation.render import RenderOptions
         from training.avatars.avatar import load_avatar
+        from training.device import choose_device
 
-        store = Store.create(config.data_dir, config.avatars)
-        load, detector = lru_cache(_NUM_CACHED_AVATARS)(load_avatar), cache(create_detector)
+        store, device = Store.create(config.data_dir, config.avatars), choose_device(config.device)
+        detector = cache(create_detector)
+
+        @lru_cache(_NUM_CACHED_AVATARS)
+        def load(url: str) -> Animator:
+            return Animator(load_avatar(url), max_size=RenderOptions().max_size, device=device)
 
         def work(job: Job, lease: JobLease) -> Facts:
             return run_render(job, lease, store=store, load=load, create_detector=detector)

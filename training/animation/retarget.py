@@ -21,9 +21,9 @@ from pipelines.faces.head_pose import (
     Pose,
     eye_openness,
     fit_pose,
-    mouth_openness,
     unproject,
 )
+from pipelines.faces.neutral_frame import find_neutral_frame
 from training.animation.smoothing import one_euro
 
 # Soft limits of the head's angles, degrees: beyond them one picture hides too much of the face.
@@ -33,7 +33,6 @@ _MIN_TURN = 4.0  # degrees that a source already beyond these limits may still t
 # leaning heads are not followed (LPIPS on synthetic pairs: docs/experiments.md).
 _MAX_TRANSLATION = 0.3
 _MAX_ZOOM = 1.3
-_RELAXED_OPENNESS = 0.75  # minimum openness of relaxed eyes, relative to the widest in the clip
 _MAX_LID_GAIN = 0.4  # limit of how much wider than in the portrait an eye opens, relative to its opening there
 _MIN_GAP = 0.1  # gap that remains of a shut eye, relative to its opening: a spline cannot separate lids that touch
 _OPPOSITE_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
@@ -93,19 +92,6 @@ def resolve_neutral_frame(driver: Float[np.ndarray, "frames 68 2"], options: Mot
     if not 0 <= neutral < len(driver):
         raise ValueError(f"neutral_frame {neutral} is not one of the driver's {len(driver)} frames")
     return neutral
-
-
-def find_neutral_frame(driver: Float[np.ndarray, "frames 68 2"]) -> int:
-    """Return the index of the most frontal frame with a relaxed, shut mouth and relaxed, open eyes."""
-    pose, eyes = fit_pose(driver), eye_openness(driver).mean(axis=-1)
-    rotation = (np.abs(pose.yaw) + np.abs(pose.pitch - np.median(pose.pitch)) + np.abs(pose.roll)) / 15
-    mouth = 3 * mouth_openness(driver)
-    # A smile widens the mouth and may last most of the clip: a relaxed mouth is near the narrow end.
-    width = np.linalg.norm(driver[:, 54] - driver[:, 48], axis=-1) / pose.scale
-    smile = np.abs(width / np.quantile(width, 0.2) - 1) * 8
-    # Eyes may be shut for most of the clip; the quantile is then too small.
-    relaxed = max(np.quantile(eyes, 0.7), _RELAXED_OPENNESS * np.quantile(eyes, 0.99))
-    return int((rotation + mouth + smile + 8 * np.abs(eyes - relaxed)).argmin())
 
 
 def _part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:

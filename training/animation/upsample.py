@@ -45,6 +45,18 @@ def guided_upsample(
     `values` is used, so that the finer image keeps its grain.
     """
 
+    a, b = (
+        F.interpolate(x, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        for x in guided_coefficients(values, guide)
+    )
+    return a * fine + b
+
+
+def guided_coefficients(
+    values: Float[Tensor, "batch 3 h w"], guide: Float[Tensor, "batch 3 h w"]
+) -> tuple[Float[Tensor, "batch 3 h w"], Float[Tensor, "batch 3 h w"]]:
+    """Return a and b of the guided filter, to be upsampled bilinearly and applied as `a * fine + b`."""
+
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
@@ -54,9 +66,7 @@ def guided_upsample(
     # The correction may remove the guide's structure, but not invert or amplify it.
     a = a.clamp(-1, 1)
     b = mean_values - a * mean_guide
-    size = fine.shape[-2:]
-    a, b = (F.interpolate(mean(x), size=size, mode="bilinear", align_corners=False) for x in (a, b))
-    return a * fine + b
+    return mean(a), mean(b)
 
 
 def feather(side: int) -> Float[np.ndarray, "side side"]:

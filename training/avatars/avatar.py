@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pipelines.faces.head_pose import fit_pose
+from pipelines.faces.neutral_frame import find_neutral_frame
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import MANIFEST, load_weights, read_with_manifest, write_with_manifest
 from training.config import ModelConfig
@@ -37,10 +37,14 @@ class Avatar:
     """Version of the base model bundle (sha256 of its manifest)."""
 
     @property
+    def canvas_index(self) -> int:
+        """Index of the portrait whose body and background are shown, and whose expression is the one at rest."""
+        return find_neutral_frame(np.stack([portrait.landmarks for portrait in self.portraits]))
+
+    @property
     def canvas(self) -> Portrait:
-        """The portrait to animate: the most frontal one."""
-        poses = fit_pose(np.stack([portrait.landmarks for portrait in self.portraits]))
-        return self.portraits[int((np.abs(poses.yaw) + np.abs(poses.roll)).argmin())]
+        """The portrait whose body and background are shown."""
+        return self.portraits[self.canvas_index]
 
 
 @dataclass(frozen=True)

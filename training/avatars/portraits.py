@@ -69,10 +69,10 @@ def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: in
     return list(portraits.values())
 
 
-def shrink_portrait(portrait: Portrait, max_size: int) -> Portrait:
-    """Shrink a portrait so that its longer side is at most `max_size` pixels."""
+def shrink_portrait(portrait: Portrait, max_size: int | None) -> Portrait:
+    """Shrink a portrait so that its longer side is at most `max_size` pixels; None: any."""
     height, width = portrait.image.shape[:2]
-    scale = max_size / max(height, width)
+    scale = (max_size or max(height, width)) / max(height, width)
     if scale >= 1:
         return portrait
     new = (round(width * scale), round(height * scale))

@@ -23,7 +23,8 @@ from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
-from training.animation.retarget import MotionOptions, find_neutral_frame, retarget
+from pipelines.faces.neutral_frame import find_neutral_frame
+from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.evaluate import EvaluationContext, shown_frame_indices, to_webp
 from training.evaluation.method_list import STILL
 from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from training.config import ModelConfig
 from training.images import smooth
 from training.models.layers import AdaINResidualBlock, SelfAttention, adain, downsampling_blocks, sn_conv, sn_linear
-from training.warp.apply import WarpedShot, warp_and_downsample
+from training.warp.apply import WarpInput
 from training.warp.field import WarpField
-from training.warp.spline import displacement
 
 _WARP_LOGIT_BIAS = 1.0  # initial alpha is sigmoid(1) = 0.73: with alpha near 1 the paint would get no gradient
 _MAX_COLOUR = 0.99  # pixels are clamped to this range before atanh, which grows without bound
@@ -121,7 +120,7 @@ class Generator(nn.Module):
         self,
         landmark_image: Float[Tensor, "batch 3 h w"],
         adain_values: Float[Tensor, "batch values"],
-        warped: WarpedShot | None = None,
+        warped: WarpInput | None = None,
     ) -> GeneratedFrame:
         """Generate one frame per landmark image.
 
@@ -149,7 +148,7 @@ class Generator(nn.Module):
     def _generate_from_warp(
         self,
         landmark_image: Float[Tensor, "batch 3 h w"],
-        warped: WarpedShot,
+        warped: WarpInput,
         block_values: Sequence[Tensor],
         head_values: Tensor,
     ) -> GeneratedFrame:
@@ -164,7 +163,7 @@ class Generator(nn.Module):
             features = self._upsample(index, features, values) + self.skips[index](skipped)
             if index == self.motion_at:
                 field = self._move(warped.field, features)
-                moved_shot = warp_and_downsample(warped.shot, field, landmark_image.shape[-1])
+                moved_shot = warped.moved(field)
         paint, logit = self._head(features, head_values).split([3, 1], dim=1)
         moved = moved_shot[:, :3]
         colour = torch.tanh(torch.atanh(moved.clamp(-_MAX_COLOUR, _MAX_COLOUR)) + paint)
@@ -209,16 +208,14 @@ class Generator(nn.Module):
 
 def _network_input(
     landmark_image: Float[Tensor, "batch 3 h w"],
-    warped: WarpedShot,
+    warped: WarpInput,
     frame: Float[Tensor, "batch 4 h w"],
     field: WarpField,
 ) -> Float[Tensor, "batch channels h w"]:
     """Stack the target's landmark image, the warped frame and matte, the shot's matte, its warped landmark image, and
     the displacement."""
-    size = landmark_image.shape[-1]
-    displacements = _DISPLACEMENT_GAIN * displacement(field.grid(size)).permute(0, 3, 1, 2)
-    matte = F.adaptive_avg_pool2d(warped.shot[:, 3:4], size)
-    return torch.cat([landmark_image, frame, matte, warped.landmark_image, displacements], dim=1)
+    displacements = _DISPLACEMENT_GAIN * warped.displacement(field).permute(0, 3, 1, 2)
+    return torch.cat([landmark_image, frame, warped.matte, warped.landmark_image, displacements], dim=1)
 
 
 def _zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:

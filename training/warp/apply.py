@@ -1,7 +1,7 @@
 """Apply a warp field to a shot: only the person is warped, over the background (`training.warp.matted_shot`)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,23 @@ from torch.nn import functional as F
 
 from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import uncovered_background
-from training.warp.spline import warp
+from training.warp.spline import displacement, warp
+
+
+@runtime_checkable
+class WarpInput(Protocol):
+    """What a generator with a warp prior needs of a batch of warped shots; `WarpedShot` says what each is."""
+
+    @property
+    def field(self) -> WarpField: ...
+    @property
+    def frame(self) -> Float[Tensor, "batch 4 h w"]: ...
+    @property
+    def landmark_image(self) -> Float[Tensor, "batch 3 h w"]: ...
+    @property
+    def matte(self) -> Float[Tensor, "batch 1 h w"]: ...
+    def moved(self, field: WarpField) -> Float[Tensor, "batch 4 h w"]: ...
+    def displacement(self, field: WarpField) -> Float[Tensor, "batch h w 2"]: ...
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,24 @@ class WarpedShot:
     """The warped frame and matte."""
     landmark_image: Float[Tensor, "batch 3 h w"]
     """The shot's landmark image, warped: it shows what was stretched."""
+
+    @property
+    def size(self) -> int:
+        """Height and width of the warped frame."""
+        return self.frame.shape[-1]
+
+    def moved(self, field: WarpField) -> Float[Tensor, "batch 4 h w"]:
+        """Return the frame and matte of the shot warped with another field."""
+        return warp_and_downsample(self.shot, field, self.size)
+
+    def displacement(self, field: WarpField) -> Float[Tensor, "batch h w 2"]:
+        """Return how far a field moves each pixel, in half-sizes of the crop."""
+        return displacement(field.grid(self.size))
+
+    @property
+    def matte(self) -> Float[Tensor, "batch 1 h w"]:
+        """The shot's own matte at the size of the warped frame."""
+        return F.adaptive_avg_pool2d(self.shot[:, 3:4], self.size)
 
     def __getitem__(self, index: Tensor | slice) -> "WarpedShot":
         return WarpedShot(self.shot[index], self.field[index], self.frame[index], self.landmark_image[index])

@@ -18,9 +18,11 @@ from training.warp.eyes import Gaze, find_eyes
 from training.warp.mouth import find_mouth
 from training.warp.openings import (
     Opening,
+    PaintLayer,
+    PixelShifts,
     landmarks_at_source_openness,
-    per_sample,
-    pixels_at_source_openness,
+    paint_layers,
+    pixel_shifts,
     points_at_source_openness,
     uncross_edges,
 )
@@ -58,7 +60,11 @@ class WarpField:
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Return the sampling position of each of `size` x `size` target pixels; the shot's edges are at -1 and 1."""
-        opened = pixels_at_source_openness(self._places(size), self.extent, self._openings) / self.extent
+        places = self._places(size)
+        opened = places.repeat(len(self.spline), 1, 1, 1)
+        for rows, columns, shifts in self.pixel_shifts(size):
+            opened[:, rows, columns] += shifts
+        opened = opened / self.extent
         displacement = warp(self.spline.permute(0, 3, 1, 2), opened).permute(0, 2, 3, 1)
         return opened + displacement / self.extent
 
@@ -66,18 +72,21 @@ class WarpField:
         self, person: Float[Tensor, "batch 3 size size"], picture: Float[Tensor, "batch 3 size size"]
     ) -> Float[Tensor, "batch 3 size size"]:
         """Paint the warped person where eyes and mouth show what the shot's frame hides; all in [-1, 1]."""
-        size, places, painted = picture.shape[-1], self._places(picture.shape[-1]), person.clone()
-        for opening in (opening for opening in self._openings if opening.paints):
-            rows, columns = opening.block(size, self.extent)
-            layers = per_sample(opening.paint_coverage, places[rows, columns], len(picture)).unbind(3)
-            for paint, layer in zip(opening.paints, layers, strict=True):
-                share, light = layer[:, None].unbind(-1)
-                own = warp(picture, paint.at[:, None] / self.extent).mean(dim=3, keepdim=True)
-                grey = own.mean(dim=1, keepdim=True)
-                colour = light * (grey + paint.saturation * (own - grey) + 1) - 1
-                block = painted[..., rows, columns]
-                painted[..., rows, columns] = block + share * (colour - block)
+        painted = person.clone()
+        for rows, columns, paint, at, coverage, light in self.paint_layers(picture.shape[-1]):
+            own = warp(picture, at[:, None]).mean(dim=3, keepdim=True)
+            colour = light[:, None] * (paint.tint(own) + 1) - 1
+            block = painted[..., rows, columns]
+            painted[..., rows, columns] = block + coverage[:, None] * (colour - block)
         return painted
+
+    def pixel_shifts(self, size: int) -> list[PixelShifts]:
+        """Return how far eyes and mouth move the pixels of a target of `size` x `size`, before the spline."""
+        return pixel_shifts(self._places(size), self.extent, self._openings)
+
+    def paint_layers(self, size: int) -> list[PaintLayer]:
+        """Return what is painted in eyes and mouth of a target of `size` x `size` pixels, in this order."""
+        return paint_layers(self._places(size), self.extent, self._openings)
 
     @cached_property
     def _openings(self) -> list[Opening]:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from training.images import matte_tensor, smooth, to_tensor
 
 # Mattes are dilated and blurred at this size in pixels: mattes lack hair at the outline, which must not stay behind.
-_DILATION_SIZE = 96
-_NUM_BLURS = 2
+DILATION_SIZE = 96
+NUM_BLURS = 2
 _GRAIN_SIZE = 48  # pixels; grain is the detail finer than a frame of this size shows
 _MAX_GRAIN = 1.5  # standard deviations to which grain is limited: stronger detail is edges
 _MIN_KNOWN = 1e-3  # share of visible background below which it is not inpainted
@@ -72,9 +72,9 @@ def _mirrored(
 
 
 def _dilate(matte: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 1 h w"]:
-    size = min(_DILATION_SIZE, matte.shape[-1])
+    size = min(DILATION_SIZE, matte.shape[-1])
     coarse = F.max_pool2d(F.adaptive_avg_pool2d(matte, size), 3, stride=1, padding=1)
-    return _enlarge(smooth(coarse, _NUM_BLURS), matte)
+    return _enlarge(smooth(coarse, NUM_BLURS), matte)
 
 
 def _fill(frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:

@@ -86,6 +86,11 @@ class Paint:
     """Positions in the source, whose mean colour is used."""
     saturation: float = 1.0
 
+    def tint(self, colour: Float[Tensor, "batch 3 1 1"]) -> Float[Tensor, "batch 3 1 1"]:
+        """Return a colour of the source with the paint's saturation."""
+        grey = colour.mean(dim=1, keepdim=True)
+        return grey + self.saturation * (colour - grey)
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -184,18 +189,52 @@ def points_at_source_openness(
     return moved
 
 
-def pixels_at_source_openness(
-    places: Float[Tensor, "size size 2"], extent: float, openings: list[Opening]
-) -> Float[Tensor, "batch size size 2"]:
-    """The same for all pixels of the target, which span [-extent, extent]."""
-    moved = places.repeat(len(openings[0].columns), 1, 1, 1)
+class PixelShifts(NamedTuple):
+    """Displacements that make a block of the target's pixels as open as in the source."""
+
+    rows: slice
+    columns: slice
+    shifts: Float[Tensor, "batch rows columns 2"]
+
+
+class PaintLayer(NamedTuple):
+    """How a paint covers a block of the target's pixels."""
+
+    rows: slice
+    columns: slice
+    paint: Paint
+    at: Float[Tensor, "batch points 2"]
+    """Positions of the paint in the shot, whose edges are at -1 and 1."""
+    coverage: Float[Tensor, "batch rows columns"]
+    light: Float[Tensor, "batch rows columns"]
+    """Brightness relative to the paint."""
+
+
+def pixel_shifts(places: Float[Tensor, "size size 2"], extent: float, openings: Sequence[Opening]) -> list[PixelShifts]:
+    """Return the displacements of the target's pixels, which span [-extent, extent]; those of blocks that overlap add
+    up, and other pixels stay."""
+    found = []
     for opening in openings:
         rows, columns = opening.block(len(places), extent)
-        moved[:, rows, columns] += per_sample(opening.shift, places[rows, columns], len(moved))
-    return moved
+        shifts = _per_sample(opening.shift, places[rows, columns], len(opening.columns))
+        found.append(PixelShifts(rows, columns, shifts))
+    return found
 
 
-def per_sample(
+def paint_layers(places: Float[Tensor, "size size 2"], extent: float, openings: Sequence[Opening]) -> list[PaintLayer]:
+    """Return the layers to paint one over the other."""
+    found = []
+    for opening in (opening for opening in openings if opening.paints):
+        rows, columns = opening.block(len(places), extent)
+        layers = _per_sample(opening.paint_coverage, places[rows, columns], len(opening.columns)).unbind(3)
+        found += [
+            PaintLayer(rows, columns, paint, paint.at / extent, *layer.unbind(-1))
+            for paint, layer in zip(opening.paints, layers, strict=True)
+        ]
+    return found
+
+
+def _per_sample(
     function: Callable[[Tensor], Tensor], block: Float[Tensor, "rows columns 2"], batch: int
 ) -> Float[Tensor, "batch rows columns ..."]:
     """Apply a function of batched points to a block of points that is the same for each sample."""

@@ -1,5 +1,6 @@
+import dataclasses
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import training.animation.animator as animator_module
+import training.animation.shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
 from training.animation.upsample import guided_upsample
@@ -23,15 +24,20 @@ def avatar(base_model: Callable[..., BaseModel], portrait: Callable[..., Portrai
     return fine_tune(base_model(warp_prior=True), [portrait()], FineTuneConfig(0))
 
 
+def drawn(animator: Animator, targets: np.ndarray) -> Iterator[np.ndarray]:
+    """The regions of frames with these landmarks."""
+    return animator.frames(targets, None, animator.choose_shots(targets, 25.0))
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_the_clip(avatar: Avatar) -> None:
     """Arrays of a drawing Animator: batches come and go."""
     peaks = []
     for num_frames in (16, 96):
         targets = np.repeat(avatar.canvas.landmarks[None], num_frames, axis=0)
-        animator = Animator(avatar, avatar.canvas, targets)
+        animator = Animator(avatar)
         tracemalloc.start()
-        count = sum(1 for _ in animator.frames())
+        count = sum(1 for _ in drawn(animator, targets))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert count == num_frames
@@ -39,20 +45,20 @@ def test_memory_does_not_grow_with_the_length_of_the_clip(avatar: Avatar) -> Non
 
 
 def test_the_crop_of_the_canvas_is_the_models_own(avatar: Avatar) -> None:
-    animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
-    image, _ = avatar.canvas.crop(avatar.config, avatar.config.frame_size)
+    animator = Animator(avatar)
+    image, _ = avatar.canvas.crop(avatar.config, animator.region.crop_side)
     _, landmarks = avatar.canvas.crop(avatar.config, 32)
-    assert np.abs(animator.source[0] - landmarks).max() < 0.5  # whole pixels of the canvas
-    coarse = (animator.coarse_frame[0, :3].permute(1, 2, 0).numpy() + 1) * 127.5
-    assert np.abs(coarse - image).mean() < 8
-    crop_side = animator.crop.stop - animator.crop.start
-    assert animator.side == pytest.approx(REACH * crop_side, abs=2)
+    assert np.abs(animator.shots[0].landmarks - landmarks).max() < 0.5  # whole pixels of the canvas
+    inner = animator.region.crop
+    assert np.abs(animator.shots[0].pixels[inner, inner].astype(int) - image).mean() < 8
+    assert animator.region.side == pytest.approx(REACH * animator.region.crop_side, abs=2)
 
 
 def test_pasting_the_unmoved_region_gives_the_picture_back(avatar: Avatar) -> None:
-    animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
-    assert np.array_equal(animator.paste(animator.fine), avatar.canvas.image)
-    white = animator.paste(np.full_like(animator.fine, 255))
+    animator = Animator(avatar)
+    pixels = animator.shots[0].pixels
+    assert np.array_equal(animator.paste(pixels), avatar.canvas.image)
+    white = animator.paste(np.full_like(pixels, 255))
     middle = np.rint(avatar.canvas.landmarks.mean(axis=0)).astype(int)
     assert white[middle[1], middle[0]].tolist() == [255] * 3
 
@@ -61,32 +67,47 @@ def test_pasting_the_unmoved_region_gives_the_picture_back(avatar: Avatar) -> No
 def test_what_the_network_moves_is_moved_within_its_crop_and_nowhere_else(avatar: Avatar) -> None:
     with torch.no_grad():
         avatar.generator.motion.get_parameter("bias").copy_(torch.tensor([0.0, 1e3, 0.0]))  # look right
-    animator = Animator(avatar, avatar.canvas, avatar.canvas.landmarks[None])
-    (drawn,) = animator.frames()
-    shift = 0.1 * (animator.crop.stop - animator.crop.start) / 2  # of the crop's half
+    animator = Animator(avatar)
+    pixels, crop, side = animator.shots[0].pixels, animator.region.crop, animator.region.side
+    (frame,) = drawn(animator, avatar.canvas.landmarks[None])
+    shift = 0.1 * animator.region.crop_side / 2  # of the crop's half
     assert shift == pytest.approx(6.3)
-    near, far = animator.side // 2 - 15, animator.side // 2 + 15
+    near, far = side // 2 - 15, side // 2 + 15
     move = np.array([[1, 0, -shift], [0, 1, 0]])
-    wanted = cv2.warpAffine(animator.fine, move, animator.fine.shape[:2])[near:far, near:far].astype(int)
-    assert np.abs(drawn[near:far, near:far] - wanted).mean() < 2
-    assert np.abs(animator.fine[near:far, near:far] - wanted).mean() > 5
-    beyond = np.ones(drawn.shape[:2], bool)
-    of_it = slice(animator.crop.start - 4, animator.crop.stop + 4)  # as far as a pixel of the network's reaches
+    wanted = cv2.warpAffine(pixels, move, pixels.shape[:2])[near:far, near:far].astype(int)
+    assert np.abs(frame[near:far, near:far] - wanted).mean() < 2
+    assert np.abs(pixels[near:far, near:far] - wanted).mean() > 5
+    beyond = np.ones(frame.shape[:2], bool)
+    of_it = slice(crop.start - 4, crop.stop + 4)  # as far as a pixel of the network's reaches
     beyond[of_it, of_it] = False
-    assert np.abs(drawn[beyond].astype(int) - animator.fine[beyond]).max() <= 1
+    assert np.abs(frame[beyond].astype(int) - pixels[beyond]).max() <= 1
 
 
 def test_what_is_behind_the_person_stands_still(
     avatar: Avatar, right_half: PersonSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(animator_module, "PersonSegmenter", lambda: right_half)
-    targets = avatar.canvas.landmarks[None] - np.array([4, 0], np.float32)
-    animator = Animator(avatar, avatar.canvas, targets)
-    (drawn,) = animator.frames()
-    changed = np.abs(drawn.astype(int) - animator.fine).max(axis=2)
-    middle = animator.side // 2
+    monkeypatch.setattr(shots_module, "PersonSegmenter", lambda: right_half)
+    animator = Animator(avatar)
+    (frame,) = drawn(animator, avatar.canvas.landmarks[None] - np.array([4, 0], np.float32))
+    changed = np.abs(frame.astype(int) - animator.shots[0].pixels).max(axis=2)
+    middle = animator.region.side // 2
     assert changed[:, : middle - 8].max() <= 2
     assert changed[middle - 10 : middle + 10, middle + 2 : middle + 20].max() > 20
+
+
+def test_each_frame_starts_from_the_picture_that_suits_it(
+    base_model: Callable[..., BaseModel], portrait: Callable[..., Portrait]
+) -> None:
+    """Three pictures of three poses: the frames that have those poses start from them."""
+    poses = [{"yaw": 0.0}, {"yaw": 22.0}, {"yaw": -22.0}]
+    pictures = [dataclasses.replace(portrait(**pose), sha256=str(number)) for number, pose in enumerate(poses)]
+    avatar = fine_tune(base_model(warp_prior=True), pictures, FineTuneConfig(0))
+    animator = Animator(avatar)
+    assert animator.names == [picture.name for picture in pictures]
+    targets = np.stack([picture.landmarks for picture in pictures]).repeat(20, axis=0)
+    shares = animator.choose_shots(targets, 25.0)
+    assert [shares[10].argmax(), shares[30].argmax(), shares[50].argmax()] == [0, 1, 2]
+    assert np.array_equal(animator.choose_shots(targets, None).argmax(axis=1), np.arange(3).repeat(20))
 
 
 def test_guided_upsampling_adds_a_constant_exactly_and_keeps_the_grain() -> None:

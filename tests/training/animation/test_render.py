@@ -3,6 +3,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from pipelines.faces.face import Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
-from training.animation.render import COMMENT, Cancelled, RenderOptions, render
+from training.animation.animator import Animator
+from training.animation.render import COMMENT, Cancelled, RenderOptions, RenderReport, animate
 from training.animation.retarget import MotionOptions
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
@@ -74,6 +76,10 @@ def make_avatar(base_model: Callable[..., BaseModel], portrait: Callable[..., Po
     return make
 
 
+def render(avatar: Avatar, driver: Path, out: Path, options: RenderOptions, **more: Any) -> RenderReport:
+    return animate(Animator(avatar, max_size=options.max_size), driver, out, options, **more)
+
+
 def moving(face: MakeFace, num_frames: int) -> list[list[np.ndarray]]:
     """A driver who turns and shuts the eyes; neutral in frame 0."""
     blink = CANONICAL_LANDMARKS.copy()
@@ -125,6 +131,7 @@ def test_the_result_has_the_drivers_rate_frames_and_sound(
     assert report.has_audio
     assert report.frames_without_face == 0
     assert report.network_ms_per_frame > 0
+    assert report.portraits_used == {"60-{}.png": 1.0}
     assert told[-1] == (21, 21)
     assert all(a <= b for (a, _), (b, _) in itertools.pairwise(told))
     assert detector.frames == []

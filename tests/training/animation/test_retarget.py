@@ -13,7 +13,8 @@ from pipelines.faces.head_pose import (
     fit_pose,
     mouth_openness,
 )
-from training.animation.retarget import MotionOptions, find_neutral_frame, retarget
+from pipelines.faces.neutral_frame import find_neutral_frame
+from training.animation.retarget import MotionOptions, retarget
 from training.animation.smoothing import fill_gaps, one_euro
 
 MakeFace = Callable[..., np.ndarray]

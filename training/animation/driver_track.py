@@ -1,0 +1,80 @@
+"""Track the driver's face through a video."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pipelines.faces.face import Face, LandmarkDetector
+from pipelines.media.video import decode, probe
+from training.animation.animator import Cancelled
+from training.animation.prefetch import prefetch
+from training.animation.smoothing import fill_gaps
+
+_QUEUED_FRAMES = 8  # decoded ahead of detection
+
+
+@dataclass(frozen=True)
+class DriverTrack:
+    """The motion of a driver's face: 0.5 KB per frame."""
+
+    landmarks: Float[np.ndarray, "frames 68 2"]
+    """In pixels; interpolated where no face was found."""
+    gaze: Float[np.ndarray, "frames 2 2"]
+    """`pipelines.faces.head_pose.gaze`; NaN where it is unknown."""
+    found: Bool[np.ndarray, "frames"]
+    fps: Fraction
+    detector: str
+    """Name of the detector, whose landmarks an avatar's model must have been trained on."""
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+
+def track_driver(
+    driver: Path,
+    detector: LandmarkDetector,
+    *,
+    on_frame: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> DriverTrack:
+    """Track in every frame the face nearest to the last one, starting at the largest. Decoding runs ahead.
+
+    Args:
+        on_frame: called with (frames done, expected frames).
+        cancelled: polled for each frame.
+
+    Raises:
+        ValueError: the driver is no video or shows no face; the message is one line.
+        Cancelled: `cancelled()` became true.
+    """
+    info = probe(driver)
+    tracked: list[Face | None] = []
+    last: Face | None = None
+    for frame in prefetch(decode(driver), _QUEUED_FRAMES):
+        if cancelled():
+            raise Cancelled
+        # Not MediaPipe's tracking mode: it smooths over time and removes two thirds of a blink (minimum eye openness on
+        # the carphone clip: 0.12 tracked, 0.02 detected). Retargeting smooths instead.
+        faces = detector.detect(frame.image)
+        if faces:
+            last = faces[0] if last is None else min(faces, key=_distance(last))
+        tracked.append(last if faces else None)
+        if on_frame is not None:
+            on_frame(len(tracked), max(info.num_frames, len(tracked)))
+    no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (68, 2))
+    landmarks = np.stack([no_landmarks if face is None else face.landmarks for face in tracked])
+    found = np.array([face is not None for face in tracked])
+    try:
+        landmarks = fill_gaps(landmarks, found)
+    except ValueError as error:
+        raise ValueError(f"{driver}: {error}") from None
+    gaze = np.stack([no_gaze if face is None or face.gaze is None else face.gaze for face in tracked])
+    return DriverTrack(landmarks, gaze, found, info.fps, detector.name)
+
+
+def _distance(last: Face) -> Callable[[Face], float]:
+    return lambda face: float(np.abs(face.landmarks - last.landmarks).mean())

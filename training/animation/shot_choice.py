@@ -1,0 +1,77 @@
+"""Choose for every frame the shot to start from: the nearest one, without switching back and forth."""
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+from pipelines.faces.head_pose import eye_openness, mouth_openness
+from training.warp.source_choice import warp_distances
+
+_MOUTH_WEIGHT, _EYE_WEIGHT = 30.0, 20.0  # degrees for a difference of 1 in openness
+_SWITCH_COST = 8.0  # degrees of `shot_distances`, summed over frames, that a switch must save
+_FADE_SECONDS = 0.16  # length of a cross-fade
+
+
+def shot_distances(
+    shots: Float[np.ndarray, "shots 68 2"], targets: Float[np.ndarray, "frames 68 2"], size: int
+) -> Float64[np.ndarray, "frames shots"]:
+    """Return how badly each shot suits each frame: `warp_distances`, plus differences in openness of mouth and eyes.
+
+    An open mouth then starts from a shot that shows the teeth, an open eye from one that shows the iris.
+
+    Args:
+        shots, targets: landmarks in pixels of one crop.
+        size: side of the crop, pixels.
+    """
+    mouths = np.abs(mouth_openness(targets)[:, None] - mouth_openness(shots))
+    eyes = np.abs(eye_openness(targets).mean(axis=-1)[:, None] - eye_openness(shots).mean(axis=-1))
+    distances: np.ndarray = warp_distances(shots, targets, size) + _MOUTH_WEIGHT * mouths + _EYE_WEIGHT * eyes
+    return distances
+
+
+def choose_shots(
+    distances: Float64[np.ndarray, "frames shots"], fps: float | None
+) -> Float[np.ndarray, "frames shots"]:
+    """Return the share of each shot in each frame; rows sum to 1, with at most two shots in a cross-fade.
+
+    The sequence of shots minimises the sum of distances and of a cost per switch (Viterbi), then switches become
+    cross-fades.
+
+    Args:
+        fps: frame rate; None if the frames do not follow each other: each then takes its nearest shot.
+    """
+    if fps is None:
+        shares: np.ndarray = np.eye(distances.shape[1], dtype=np.float32)[distances.argmin(axis=1)]
+        return shares
+    return _cross_fade(_cheapest_path(distances, _SWITCH_COST), distances.shape[1], round(_FADE_SECONDS * fps / 2))
+
+
+def _cheapest_path(distances: Float64[np.ndarray, "frames shots"], switch_cost: float) -> Int[np.ndarray, "frames"]:
+    cost = distances[0].copy()
+    came_from = np.empty(distances.shape, np.intp)
+    stay = np.arange(distances.shape[1])
+    for frame in range(1, len(distances)):
+        best = int(cost.argmin())
+        switches = cost[best] + switch_cost < cost
+        came_from[frame] = np.where(switches, best, stay)
+        cost = np.where(switches, cost[best] + switch_cost, cost) + distances[frame]
+    path = np.empty(len(distances), np.intp)
+    path[-1] = cost.argmin()
+    for frame in range(len(distances) - 1, 0, -1):
+        path[frame - 1] = came_from[frame, path[frame]]
+    return path
+
+
+def _cross_fade(path: Int[np.ndarray, "frames"], num_shots: int, half: int) -> Float[np.ndarray, "frames shots"]:
+    """Turn each switch into a fade over `half` frames on either side, less where the next switch is nearer."""
+    shares: np.ndarray = np.eye(num_shots, dtype=np.float32)[path]
+    switches = np.flatnonzero(np.diff(path)) + 1  # first frames of the new shots
+    bounds = [0, *switches.tolist(), len(path)]
+    for before, switch, after in zip(bounds, bounds[1:], bounds[2:], strict=False):
+        reach = min(half, (switch - before) // 2, (after - switch) // 2)
+        frames = np.arange(switch - reach, switch + reach)
+        ramp = (frames - frames[0] + 1) / (len(frames) + 1) if reach else np.zeros(0)
+        new = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+        old_shot, new_shot = path[switch - 1], path[switch]
+        shares[frames] = 0
+        shares[frames, old_shot], shares[frames, new_shot] = 1 - new, new
+    return shares
