@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
@@ -20,11 +24,15 @@ from training.losses.perceptual_files import PerceptualFiles
 if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     import torch
 
+    from pipelines.faces.face import LandmarkDetector
+    from training.animation.animator import Animator
+    from training.animation.driver_track import DriverTrack
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
 
 OnStep = Callable[[int, int], None]
+_MAX_TRACKS = 32  # in memory: half a megabyte for 1,000 frames
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,23 @@ class VideoFiles:
     """Local paths of one video to render."""
 
     driver: Path
+    driver_sha256: str
     out: Path
     side_by_side: Path | None
+
+
+@dataclass(frozen=True)
+class LoadedAvatar:
+    """An avatar in memory, ready to render."""
+
+    avatar: Avatar
+    animators: dict[int, Animator] = field(default_factory=dict)
+    """By the `max_size` of the options."""
+
+    @property
+    def base_version(self) -> str:
+        """Version of the base model."""
+        return self.avatar.base_version
 
 
 class AvatarMaker(Protocol):
@@ -47,7 +70,7 @@ class AvatarMaker(Protocol):
         """Return a key of the base model and the fine-tuning options, which decide a picture's avatar."""
         ...
 
-    def avatar(self, source: AvatarSource, on_step: OnStep) -> Avatar:
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
         """Load the avatar of a source, or fine-tune it for a picture.
 
         Raises:
@@ -55,7 +78,7 @@ class AvatarMaker(Protocol):
         """
         ...
 
-    def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         """Render the videos of one driver. Raises ValueError when the driver cannot be used."""
         ...
 
@@ -87,6 +110,7 @@ class ModelAvatarMaker:
         self._workspace = workspace
         self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
+        self._tracks = DriverTracks(workspace.shared)
 
     @cached_property
     def _model(self) -> BaseModel:
@@ -112,7 +136,10 @@ class ModelAvatarMaker:
             return ""  # the hash of its manifest covers everything
         return cache_key(self._model_version, str(self._options.num_steps), str(source.face))
 
-    def avatar(self, source: AvatarSource, on_step: OnStep) -> Avatar:
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
+        return LoadedAvatar(self._load_or_make(source, on_step))
+
+    def _load_or_make(self, source: AvatarSource, on_step: OnStep) -> Avatar:
         from training.avatars.avatar import load_avatar, save_avatar
 
         if source.input.kind == "avatar":
@@ -138,18 +165,84 @@ class ModelAvatarMaker:
         config = FineTuneConfig(num_steps=self._options.num_steps)
         return fine_tune(self._model, portraits, config, report, self._options.perceptual_files)
 
-    def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         from training.animation.animator import Animator
-        from training.animation.render import animate
+        from training.animation.render import render
 
-        animator = Animator(avatar, max_size=options.max_size)
-        detector = self._detector(avatar.config.detector)
-        return animate(
-            animator,
+        size, animators = options.max_size, avatar.animators
+        if size not in animators:
+            animators[size] = Animator(avatar.avatar, max_size=size, device=self._device)
+        detector = self._detector(avatar.avatar.config.detector)
+        track = self._tracks.get(files, detector, lambda done, total: on_frame(done // 2, total))
+
+        def report(done: int, total: int) -> None:
+            on_frame((total + done) // 2, total)
+
+        return render(
+            animators[size],
             files.driver,
+            track,
             files.out,
             options,
-            detector=detector,
             side_by_side=files.side_by_side,
-            on_frame=on_frame,
+            on_frame=report,
         )
+
+
+class DriverTracks:
+    """Tracks of drivers, which are the same for all avatars: in memory, and in a folder for this machine's workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
+        """Tracks, or the reasons why there are none, by driver and detector."""
+
+    def get(self, files: VideoFiles, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack:
+        """Return the track of the driver among `files`.
+
+        Raises:
+            ValueError: the driver is no video or shows no face.
+        """
+        key = f"track-{files.driver_sha256}-{detector.name}"
+        if key not in self._known:
+            self._known[key] = self._load_or_track(key, files.driver, detector, on_frame)
+        self._known.move_to_end(key)
+        while len(self._known) > _MAX_TRACKS:
+            self._known.popitem(last=False)
+        known = self._known[key]
+        if isinstance(known, str):
+            raise ValueError(known)
+        return known
+
+    def _load_or_track(self, key: str, driver: Path, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack | str:
+        from training.animation.driver_track import track_driver
+
+        path = self._folder / f"{key}.npz"
+        if path.exists():
+            return _load(path)
+        try:
+            track = track_driver(driver, detector, on_frame=on_frame)
+        except ValueError as error:
+            return str(error)
+        _save(path, track)
+        return track
+
+
+def _save(path: Path, track: DriverTrack) -> None:
+    with storage.atomic_write(str(path)) as sink:
+        np.savez(
+            sink,
+            landmarks=track.landmarks,
+            gaze=track.gaze,
+            found=track.found,
+            fps=np.array(str(track.fps)),
+            detector=np.array(track.detector),
+        )
+
+
+def _load(path: Path) -> DriverTrack:
+    from training.animation.driver_track import DriverTrack
+
+    with np.load(path, allow_pickle=False) as file:
+        fps, detector = Fraction(str(file["fps"])), str(file["detector"])
+        return DriverTrack(file["landmarks"], file["gaze"], file["found"], fps, detector)

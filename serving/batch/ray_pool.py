@@ -62,7 +62,7 @@ class WorkerRecipe:
     """Folder of results: an absolute path or a URL."""
     side_by_side: bool
     scratch: str
-    """Folder for copies of remote files; on a machine that does not have it, a temporary one."""
+    """Folder for copies of remote files and for tracks; on a machine that does not have it, a temporary one."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ class RemoteWorker:
         import ray
 
         recipe = self._recipe
-        parent = recipe.scratch if Path(recipe.scratch).is_dir() else None
-        self._scratch = Path(tempfile.mkdtemp(prefix="sfumato-", dir=parent))
-        workspace = Workspace(recipe.out, self._scratch)
+        shared = Path(recipe.scratch) if Path(recipe.scratch).is_dir() else None
+        self._scratch = Path(tempfile.mkdtemp(prefix="sfumato-", dir=shared))
+        workspace = Workspace(recipe.out, self._scratch, shared)
         self._worker = Worker(recipe.make_maker, workspace, side_by_side=recipe.side_by_side)
         node = ray.get_runtime_context().get_node_id()
         return _Place(node, socket.gethostname(), os.cpu_count() or 1)

@@ -21,8 +21,10 @@ _MAX_DOWNLOADS = 32
 class Workspace:
     """Local paths for inputs anywhere and results below `out` (a folder's path or URL)."""
 
-    def __init__(self, out: str, scratch: Path) -> None:
+    def __init__(self, out: str, scratch: Path, shared: Path | None = None) -> None:
+        """Use the folder `scratch` alone, and `shared` together with the other workers of this machine, if any."""
         self.out = out
+        self.shared = shared or scratch
         self.scratch = scratch
         """Folder of local copies of remote files."""
         self._local = storage.local_path(out) if storage.is_local(out) else None

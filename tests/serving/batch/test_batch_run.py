@@ -18,7 +18,7 @@ from pipelines import cli, storage
 from pipelines.media.video import VideoWriter, probe
 from pipelines.storage.parquet import read_table
 from serving.batch import batch_run
-from serving.batch.avatar_maker import OnStep, VideoFiles
+from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import find_drivers, find_sources
 from serving.batch.items import AvatarSource, every_pair
@@ -50,7 +50,7 @@ class GreyAvatarMaker:
         if source.input.name in self.bad_sources:
             raise ValueError(f"{source.input.url}: no face found")
         self.avatars_made.append(source.input.name)
-        return SimpleNamespace(base_version=self.base)
+        return LoadedAvatar(SimpleNamespace(base_version=self.base))  # type: ignore[arg-type]
 
     def render(self, avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         probe(files.driver)
@@ -62,7 +62,7 @@ class GreyAvatarMaker:
                 for done in (1, 2):
                     writer.write(np.full((32, 32, 3), 100 * done, np.uint8))
                     on_frame(done, 2)
-        return RenderReport(2, Fraction(25), 32, 32, False, 1, 0.5, 3.0)
+        return RenderReport(2, Fraction(25), 32, 32, False, 1, 0.5, 3.0, {"a.jpg": 1.0})
 
 
 @pytest.fixture
