@@ -195,7 +195,7 @@ class _Loop:
     def _take(self, finished: Finished) -> None:
         outcome, task = finished.outcome, finished.task
         if outcome is None:
-            if self.schedule.lost(finished.worker, task):
+            if self.schedule.lost(finished.worker, task, lost_machine=finished.lost_machine):
                 return
             outcome = Outcome(now(), now(), reason=KILLED)
         worker = self.pool.name(finished.worker)

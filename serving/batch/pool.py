@@ -16,11 +16,14 @@ from serving.batch.worker import Worker
 
 @dataclass(frozen=True)
 class Finished:
-    """A task that a worker has ended. Without an outcome, the worker died of it or was killed."""
+    """A task that a worker has ended, or that has ended the worker."""
 
     worker: int
     task: Task
     outcome: Outcome | None
+    """None: the worker died."""
+    lost_machine: bool = False
+    """Whether the worker died with its machine, which is not the task's fault."""
 
 
 class Pool(Protocol):

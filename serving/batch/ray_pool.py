@@ -177,13 +177,17 @@ class RayPool:
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except self._ray.exceptions.RayError as error:
+            lost_machine = slot.place is not None and self._is_gone(slot.place.node)
             self._replace(worker, error)
-            return None if task is None else Finished(worker, task, None)
+            return None if task is None else Finished(worker, task, None, lost_machine)
         slot.call = slot.task = slot.bar = None
         if task is not None:
             return Finished(worker, task, result)
         slot.place, slot.failed_starts, self._started_at = result, 0, None
         return None
+
+    def _is_gone(self, node: str) -> bool:
+        return not any(known["NodeID"] == node and known["Alive"] for known in self._ray.nodes())
 
     def _replace(self, worker: int, error: Exception) -> None:
         slot = self._slots[worker]

@@ -71,11 +71,15 @@ class Schedule:
         """Schedule a mosaic, whose videos are finished."""
         self._mosaics.append(task)
 
-    def lost(self, worker: int, task: Task) -> bool:
-        """Schedule a task again whose worker died; return False when it is given up instead."""
+    def lost(self, worker: int, task: Task, *, lost_machine: bool = False) -> bool:
+        """Schedule a task again whose worker died; return False when it is given up instead.
+
+        Args:
+            lost_machine: the worker died with its machine, which does not count.
+        """
         self._held.pop(worker, None)
         lost = task.source if isinstance(task, AvatarTask) else task.name
-        self._losses[lost] += 1
+        self._losses[lost] += not lost_machine
         if self._losses[lost] >= MAX_LOSSES:
             return False
         match task:

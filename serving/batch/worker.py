@@ -93,9 +93,8 @@ class Worker:
         """Render a video, its poster and its sidecar."""
         item = task.item
         avatar = self._avatar(item.source, lambda _done, _total: None)
-        storage.remove(
-            self._sidecar_url(item.name)
-        )  # of an earlier video: it must not vouch for a half-written new one
+        # The sidecar of an earlier video must not vouch for a half-written new one.
+        storage.remove(self._sidecar_url(item.name))
         video, comparison = f"{item.name}.mp4", f"{item.name}.side-by-side.mp4"
         files = (video, comparison) if self._side_by_side else (video,)
         side_by_side = self._workspace.output(comparison) if self._side_by_side else None

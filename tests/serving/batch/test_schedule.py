@@ -93,6 +93,17 @@ def test_a_task_whose_worker_dies_is_tried_once_more() -> None:
     assert name(plan.next_task(0)) == "ann-2"
 
 
+def test_a_task_is_not_blamed_for_lost_machines() -> None:
+    plan = schedule("ann-1")
+    avatar = plan.next_task(0)
+    assert avatar
+    for _ in range(5):
+        assert plan.lost(0, avatar, lost_machine=True)
+        assert plan.next_task(0) == avatar
+    assert plan.lost(0, avatar)
+    assert not plan.lost(0, avatar)
+
+
 def test_an_avatar_or_a_mosaic_that_kills_two_workers_is_given_up() -> None:
     plan = schedule("ann-1")
     mosaic = MosaicTask("bob.mosaic", "key", ())
