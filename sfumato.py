@@ -49,6 +49,7 @@ VERBS = {
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds per clip, by stage"),
     "bench loader": Verb("training.benchmarks.loader", "training", "episodes per second, against JPEG decoding alone"),
     "bench train": Verb("training.benchmarks.train", "training", "time of a training step, against its networks alone"),
+    "bench render": Verb("training.benchmarks.render", "training", "time of a rendered frame, against its parts alone"),
     "bench landmarks": Verb(
         "pipelines.benchmarks.landmarks", "", "error of landmark detectors against known landmarks"
     ),

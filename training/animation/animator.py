@@ -23,7 +23,7 @@ from training.warp.control_points import REACH, control_points
 from training.warp.eyes import Gaze
 from training.warp.field import warp_field
 
-_BATCH = 8
+BATCH = 8
 _CPU = torch.device("cpu")
 
 
@@ -85,10 +85,10 @@ class Animator:
             Cancelled: `cancelled()` became true.
         """
         network_targets = self.region.to_network(targets, self.config.image_size)
-        for first in range(0, len(targets), _BATCH):
+        for first in range(0, len(targets), BATCH):
             if cancelled():
                 raise Cancelled
-            batch = slice(first, first + _BATCH)
+            batch = slice(first, first + BATCH)
             yield from self._mixed(network_targets[batch], None if gaze is None else gaze[batch], shares[batch])
 
     def _mixed(
@@ -124,7 +124,7 @@ class Animator:
         images = rasterize_batch(points, size, self.config.raster)
         adain = self.adain_values.expand(batch, -1)
         if not self.config.warp_prior:
-            return to_images(enlarge(self._generate(images, adain, None).frame, self.region.side))
+            return to_images(enlarge(self.generate(images, adain, None).frame, self.region.side))
         source = self.shots[shot]
         ours, theirs = (
             torch.from_numpy(control_points(landmarks, size)).to(self.device)
@@ -135,14 +135,15 @@ class Animator:
             target = torch.from_numpy(gaze).to(self.device)
             turn = Gaze(torch.from_numpy(source.gaze).to(self.device).expand_as(target), target)
         warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
-        return warp.compose(self._generate(images, adain, warp.warped))
+        return warp.compose(self.generate(images, adain, warp.warped))
 
     def _warper(self, shot: int) -> RegionWarper:
         if shot not in self._warpers:
             self._warpers[shot] = make_warper(self.shots[shot], self.region, self.config, self.device)
         return self._warpers[shot]
 
-    def _generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
+    def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
+        """Run the generator, and add its time to `network_seconds`."""
         started = time.perf_counter()
         generated: GeneratedFrame = self.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import LandmarkDetector
@@ -94,13 +94,10 @@ def render(
     """
     check_detector(animator.config.detector, track.detector)
     started, network_seconds = time.perf_counter(), animator.network_seconds
-    info, canvas, fps = probe(driver), animator.canvas, float(track.fps)
-    motion = replace(options.motion, neutral_frame=resolve_neutral_frame(track.landmarks, options.motion))
-    targets = retarget(canvas.landmarks, track.landmarks, fps, motion)
-    gaze = None if canvas.gaze is None else retarget_gaze(canvas.gaze, track.gaze, track.landmarks, fps, motion)
-    shares = animator.choose_shots(targets, fps)
+    info = probe(driver)
+    targets, gaze, shares = follow(animator, track, options.motion)
     sound = driver if info.has_audio else None
-    view = _View.of(animator, options.frame)
+    view = View.of(animator, options.frame)
     with ExitStack() as stack:
         writer = stack.enter_context(
             VideoWriter(
@@ -137,6 +134,17 @@ def render(
     )
 
 
+def follow(
+    animator: Animator, track: DriverTrack, options: MotionOptions
+) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
+    """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
+    canvas, fps = animator.canvas, float(track.fps)
+    motion = replace(options, neutral_frame=resolve_neutral_frame(track.landmarks, options))
+    targets = retarget(canvas.landmarks, track.landmarks, fps, motion)
+    gaze = None if canvas.gaze is None else retarget_gaze(canvas.gaze, track.gaze, track.landmarks, fps, motion)
+    return targets, gaze, animator.choose_shots(targets, fps)
+
+
 def animate(
     animator: Animator,
     driver: Path,
@@ -171,7 +179,7 @@ def check_detector(of_model: str, of_driver: str) -> None:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """What is shown of a frame: the whole picture or the crop around the face. H.264 requires even sizes."""
 
     animator: Animator
@@ -180,7 +188,7 @@ class _View:
     height: int
 
     @classmethod
-    def of(cls, animator: Animator, frame: Literal["full", "crop"]) -> "_View":
+    def of(cls, animator: Animator, frame: Literal["full", "crop"]) -> "View":
         height, width = animator.canvas.image.shape[:2]
         if frame == "crop":
             height = width = animator.region.crop_side

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
-from pipelines.faces.head_pose import INNER_LIP, LEFT_EYE, RIGHT_EYE
+from pipelines.faces.head_pose import INNER_LIP, LEFT_EYE, RIGHT_EYE, fit_pose
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.region import Picture, Region
@@ -25,13 +25,14 @@ from training.warp.spline import warp
 _SAME_SCENE = 14.0  # mean difference of backgrounds, in 0..255, below which two pictures are of one scene
 _COMPARED_SIZE = 64  # pixels at which backgrounds are compared
 _MIN_BACKGROUND = 0.05  # share of the region that must be background to compare it
-_RIGID = [27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45]  # nose and corners of the eyes: an expression does not move them
+_EDGE = 0.03  # distance from the edges of a picture over which its head fades, relative to the region
 # Heights are in heights of the face, from brows to chin.
 _NECK = 0.06, 0.22  # below the chin, over which the head fades into the canvas's neck
 _REMOVED = -0.25, -0.05  # relative to the chin, over which the removal of the canvas's head ends
 _LIGHT_SIZE = 96  # pixels at which light is compared
 _LIGHT_BLUR = 0.1  # standard deviation over which light is compared, relative to the region
 _MAX_GAIN = 2.5
+_BRIGHT = 140  # of the darkest channel, from which on a pixel counts, more and more, as white
 _DARK = 12.0  # added to both before their ratio is taken: shadows are noisy
 
 
@@ -56,9 +57,11 @@ class ShotMaker:
             shot = self._shot(self.region.cut(portrait.image), portrait.landmarks - self._corner, portrait.gaze)
             if self._is_same_scene(shot):
                 return shot
-        pixels, landmarks = self._aligned(portrait)
-        head = self._shot(pixels, landmarks, portrait.gaze)
-        return self._on_canvas(head, landmarks)
+        affine = _alignment(portrait.landmarks, self.canvas.landmarks)
+        affine[:, 2] -= self._corner
+        landmarks = _transform(portrait.landmarks, affine)
+        head = self._shot(self._sample(portrait.image, affine), landmarks, portrait.gaze)
+        return self._on_canvas(head, landmarks, self._covered(portrait.image, affine))
 
     def _shot(
         self, pixels: Picture, landmarks: Float[np.ndarray, "68 2"], gaze: Float[np.ndarray, "2 2"] | None
@@ -84,12 +87,9 @@ class ShotMaker:
         difference = np.abs(ours.astype(int) - theirs).mean(axis=2)
         return float(difference[bare].mean()) < _SAME_SCENE
 
-    def _aligned(self, portrait: Portrait) -> tuple[Picture, Float[np.ndarray, "68 2"]]:
-        """Return a picture's pixels and landmarks in the region, with its head where the canvas's is."""
-        affine = _similarity(portrait.landmarks, self.canvas.landmarks)
-        affine[:, 2] -= self._corner
-        image, scale = portrait.image, float(np.hypot(affine[0, 0], affine[1, 0]))
-        landmarks = _transform(portrait.landmarks, affine)
+    def _sample(self, image: Picture, affine: Float[np.ndarray, "2 3"]) -> UInt8[np.ndarray, "side side 3"]:
+        """Return the region's pixels of a picture that an affine transform takes into the region."""
+        scale = float(affine[0, 0])
         if scale < 1:  # average first: the transform samples single pixels
             height, width = image.shape[:2]
             shrunk = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -97,15 +97,24 @@ class ShotMaker:
             image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
             affine = np.hstack([affine[:, :2] / ratio, (affine[:, :2] @ (0.5 / ratio - 0.5) + affine[:, 2])[:, None]])
         side = (self.region.side, self.region.side)
-        moved = cv2.warpAffine(image, affine, side, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(moved), landmarks
+        sampled = cv2.warpAffine(image, affine, side, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(sampled)
 
-    def _on_canvas(self, head: SourceShot, landmarks: Float[np.ndarray, "68 2"]) -> SourceShot:
-        """Return the canvas with its head replaced by that of another picture."""
-        lit = np.clip(head.pixels * self._gain(head), 0, 255)
-        share = _above(landmarks, self.region.side, *_NECK) * (head.matte[..., None] / 255)
+    def _covered(self, image: Picture, affine: Float[np.ndarray, "2 3"]) -> Float32[np.ndarray, "side side 1"]:
+        """Return which of the region's pixels a picture covers: 1 inside, falling to 0 at its edges."""
+        side = self.region.side
+        covered = cv2.warpAffine(np.ones(image.shape[:2], np.float32), affine, (side, side), flags=cv2.INTER_LINEAR)
+        distance = cv2.distanceTransform((covered > 0.999).astype(np.uint8), cv2.DIST_L2, 3)
+        return np.asarray(_smooth_step(distance / (_EDGE * side)), np.float32)[..., None]
+
+    def _on_canvas(
+        self, head: SourceShot, landmarks: Float[np.ndarray, "68 2"], covered: Float32[np.ndarray, "side side 1"]
+    ) -> SourceShot:
+        """Return the canvas with its head replaced by that of another picture, where that covers it."""
+        lit = _neutral_highlights((head.pixels.astype(np.float32) + _DARK) * self._gain(head) - _DARK, head.pixels)
+        share = covered * _above(landmarks, self.region.side, *_NECK) * (head.matte[..., None] / 255)
         own = self.canvas.landmarks - self._corner
-        removed = _above(own, self.region.side, *_REMOVED) * (self.base.matte[..., None] / 255)
+        removed = covered * _above(own, self.region.side, *_REMOVED) * (self.base.matte[..., None] / 255)
         body = self.base.pixels + removed * (self._background.astype(np.float32) - self.base.pixels)
         pixels = np.rint(body + share * (lit - body)).astype(np.uint8)
         matte = self.base.matte * (1 - removed[..., 0])
@@ -114,7 +123,7 @@ class ShotMaker:
 
     @torch.no_grad()
     def _gain(self, head: SourceShot) -> Float32[np.ndarray, "side side 3"]:
-        """Return the factors that give a head the canvas's colour and light, which varies smoothly over it.
+        """Return factors, of pixels plus `_DARK`, that give a head the canvas's colour and light; they vary smoothly.
 
         The canvas's face is warped to the other's landmarks, and both are compared where they show skin.
         """
@@ -139,13 +148,23 @@ class ShotMaker:
         return np.asarray(cv2.resize(gain, side, interpolation=cv2.INTER_LINEAR))
 
 
-def _similarity(source: Float[np.ndarray, "68 2"], target: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "2 3"]:
-    """Return the least-squares similarity transform of the rigid landmarks."""
-    ours, theirs = (points[_RIGID].astype(np.float64) @ [1, 1j] for points in (source, target))
-    from_middle, middle = ours - ours.mean(), theirs.mean()
-    factor = (from_middle.conj() @ (theirs - middle)) / (np.abs(from_middle) ** 2).sum()
-    shift = middle - factor * ours.mean()
-    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+def _neutral_highlights(lit: Float32[np.ndarray, "side side 3"], pixels: Picture) -> Float32[np.ndarray, "side side 3"]:
+    """Make those pixels grey that all channels of the picture show bright: teeth and highlights, whose colour is lost
+    where a channel is overexposed, would turn false with the light. Limit all to [0, 255]."""
+    share = _smooth_step((pixels.min(axis=2, keepdims=True).astype(np.float32) - _BRIGHT) / (255 - _BRIGHT))
+    neutral: np.ndarray = lit + share * (lit.mean(axis=2, keepdims=True) - lit)
+    return neutral.clip(0, 255).astype(np.float32)
+
+
+def _alignment(source: Float[np.ndarray, "68 2"], target: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "2 3"]:
+    """Return the scaling and translation that take a head to the place of another.
+
+    A head that tilts stays tilted, for hair hangs down; frames start from it when the driver tilts the head.
+    """
+    ours, theirs = fit_pose(source), fit_pose(target)
+    scale = float(theirs.scale / ours.scale)
+    shift = theirs.translation - scale * ours.translation
+    return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
 
 
 def _transform(points: Float[np.ndarray, "68 2"], affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "68 2"]:
@@ -163,8 +182,13 @@ def _above(landmarks: Float[np.ndarray, "68 2"], side: int, start: float, end: f
     down = (chin - brows) / height
     x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
     below = ((x - chin[0]) * down[0] + (y - chin[1]) * down[1]) / height
-    share = np.clip((end - below) / (end - start), 0, 1)
-    return np.asarray(share * share * (3 - 2 * share), np.float32)[..., None]
+    return np.asarray(_smooth_step((end - below) / (end - start)), np.float32)[..., None]
+
+
+def _smooth_step(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return 0 up to 0, 1 from 1 on, and a smooth step in between."""
+    share = np.clip(x, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
 
 
 def _skin(landmarks: Float[np.ndarray, "68 2"], size: int) -> Float32[np.ndarray, "size size"]:
