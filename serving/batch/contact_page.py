@@ -86,7 +86,7 @@ def render(rows: Sequence[Row], present: set[str]) -> str:
     )
     return environment.get_template("contact.html.j2").render(
         counts=counts(rows),
-        cards=[_card(row, present) for row in rows if row.video is not None],
+        cards=[_card(row, present) for row in sorted(rows, key=lambda row: row.item) if row.video is not None],
         failures=failures(rows),
         style=Markup(style),  # trusted: a file of this package
     )

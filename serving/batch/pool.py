@@ -1,7 +1,8 @@
-"""Workers as the run sees them: it starts tasks on idle ones and waits for results. Here: one worker, this process."""
+"""Workers as the run sees them: it starts tasks on idle ones and waits for results. One worker is this process."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,27 @@ from rich.progress import Progress
 from serving.batch.avatar_maker import OnStep
 from serving.batch.items import Outcome, Task
 from serving.batch.worker import Worker
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Number and place of the workers, and what each reserves. Ray counts with these numbers; it enforces none."""
+
+    num_workers: int
+    address: str | None = None
+    """Address of a running cluster; None: start Ray on this machine."""
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    """With a fraction, workers share a GPU."""
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.num_workers}")
+        for flag, value in (("--cpus-per-worker", self.cpus_per_worker), ("--gpus-per-worker", self.gpus_per_worker)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{flag} must not be negative, got {value:g}")
+            if value > 1 and value != int(value):
+                raise ValueError(f"{flag} above 1 must be a whole number, got {value:g}")
 
 
 @dataclass(frozen=True)

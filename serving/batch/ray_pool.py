@@ -21,36 +21,16 @@ from rich.progress import Progress, TaskID
 
 from pipelines.cli import console
 from serving.batch.items import Outcome, Task
-from serving.batch.pool import Finished
+from serving.batch.pool import Finished, RayOptions
 from serving.batch.worker import MakeMaker, Worker
 from serving.batch.workspace import Workspace
 
 _OBJECT_STORE_BYTES = 150 * 2**20  # only small messages pass through Ray
 _POLL_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
+_SECONDS_TO_CONNECT = 10.0
 _SECONDS_BEFORE_TELLING = 30.0
 _MAX_FAILED_STARTS = 3  # of one worker in a row
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """Number and place of the workers, and what each reserves. Ray counts with these numbers; it enforces none."""
-
-    num_workers: int
-    address: str | None = None
-    """Address of a running cluster; None: start Ray on this machine."""
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
-    """With a fraction, workers share a GPU."""
-
-    def __post_init__(self) -> None:
-        if self.num_workers < 1:
-            raise ValueError(f"--workers must be at least 1, got {self.num_workers}")
-        for flag, value in (("--cpus-per-worker", self.cpus_per_worker), ("--gpus-per-worker", self.gpus_per_worker)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{flag} must not be negative, got {value:g}")
-            if value > 1 and value != int(value):
-                raise ValueError(f"{flag} above 1 must be a whole number, got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -224,7 +204,7 @@ def open_ray_pool(options: RayOptions, recipe: WorkerRecipe, progress: Progress)
     """Join or start Ray and yield a pool of actors; end them, and the Ray that was started, with the block.
 
     Raises:
-        ConnectionError: there is no cluster at the address.
+        OSError: there is no cluster at the address.
         ValueError: this machine has too few GPUs.
     """
     # Ray reads this variable when it is imported; otherwise `uv run` would make an environment for every worker.
@@ -253,19 +233,30 @@ def _start_ray(options: RayOptions) -> None:
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if options.address is not None:
-        ray.init(options.address, log_to_driver=False, logging_level=logging.ERROR)
+        _join(options.address)
     else:
         _start_local_ray(options)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
-    gpus = options.num_workers * options.gpus_per_worker
-    found = ray.cluster_resources().get("GPU", 0)
-    if options.address is None and gpus > found:
+    needed, found = options.num_workers * options.gpus_per_worker, ray.cluster_resources().get("GPU", 0)
+    if options.address is None and needed > found:
         ray.shutdown()
-        raise ValueError(
-            f"{options.num_workers} workers with {options.gpus_per_worker:g} GPUs each need {gpus:g} GPUs, "
-            f"this machine has {found:g}"
-        )
+        each = f"--gpus-per-worker {options.gpus_per_worker:g} for {options.num_workers}"
+        raise ValueError(f"{each} of the --workers needs {needed:g} GPUs, this machine has {found:g}")
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "/" not in address:
+            # Ray tries for minutes to reach an address where nothing answers.
+            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except OSError as error:
+        reason = error.strerror or "no running Ray cluster is found"
+        raise OSError(f"--ray-address {address}: {reason}") from error
 
 
 def _start_local_ray(options: RayOptions) -> None:

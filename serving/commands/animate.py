@@ -20,7 +20,7 @@ from serving.batch.contact_page import write_page
 from serving.batch.inputs import find_drivers, find_sources
 from serving.batch.items import Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
-from serving.batch.pool import Pool, ThisProcess
+from serving.batch.pool import Pool, RayOptions, ThisProcess
 from serving.batch.report import FOLDER, Report
 from serving.batch.summary import result, table
 from serving.batch.worker import MakeMaker, Worker
@@ -189,8 +189,6 @@ def _check_workers(options: Options) -> None:
         ValueError: a value is out of range, or there is no such device.
     """
     if _uses_ray(options):
-        from serving.batch.ray_pool import RayOptions
-
         RayOptions(options.workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)
     if not _uses_ray(options) or not options.device.startswith("cuda"):
         from training.device import choose_device
@@ -203,7 +201,7 @@ def _open_pool(
 ) -> AbstractContextManager[Pool]:
     if not _uses_ray(options):
         return _this_process(options, make_maker, workspace, progress, report)
-    from serving.batch.ray_pool import RayOptions, WorkerRecipe, open_ray_pool
+    from serving.batch.ray_pool import WorkerRecipe, open_ray_pool
 
     num_workers = min(options.workers, num_tasks)
     ray_options = RayOptions(num_workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)

@@ -20,8 +20,6 @@ from typing import Any
 import pyarrow.dataset
 import pytest
 
-from serving.batch.ray_pool import RayOptions
-
 POISON = "p07--talk"  # kills its worker whenever it is rendered
 NAMES = [f"p{number:02d}" for number in range(20)]
 DRIVERS = ("smile", "talk", "turn")
@@ -179,20 +177,6 @@ def check_report(runs: Runs, num_skipped: int) -> None:
     assert (failed["item"], failed["video"]) == (POISON, None)
     assert {row["worker"].partition("@")[0] for row in last if row["status"] == "done"} == {"0", "1"}
     assert all(row["seconds"] > 0 and row["frames"] == 3 for row in last if row["status"] == "done")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_workers": 0}, "--workers must be at least 1, got 0"),
-        ({"num_workers": 2, "cpus_per_worker": -1.0}, "--cpus-per-worker must not be negative, got -1"),
-        ({"num_workers": 2, "cpus_per_worker": float("nan")}, "--cpus-per-worker must not be negative, got nan"),
-        ({"num_workers": 2, "gpus_per_worker": 1.5}, "--gpus-per-worker above 1 must be a whole number, got 1.5"),
-    ],
-)
-def test_wrong_numbers_of_workers_and_resources_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        RayOptions(**options)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,11 @@ def test_a_wrong_pairs_file_is_one_line_with_its_line_number(
             1,
         ),
         (
+            ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--ray-address", "127.0.0.1:1"],
+            "--ray-address 127.0.0.1:1: Connection refused",
+            1,
+        ),
+        (
             ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--device", "gpu"],
             "--device takes auto, cpu, cuda or cuda:N, not 'gpu'",
             1,
