@@ -1,8 +1,12 @@
 """The device that networks and images are on: `--device auto|cpu|cuda|cuda:N`."""
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 
 def choose_device(name: str) -> torch.device:
@@ -19,3 +23,27 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= available:
         raise ValueError(f"--device {name}: there is no such CUDA device here")
     return device
+
+
+def in_batches(compute: Callable[[slice], Result], total: int, batch: int) -> list[Result]:
+    """Return what `compute` makes of batch after batch of `total` items. When the device has too little memory, halve
+    the batch and go on.
+
+    Raises:
+        torch.OutOfMemoryError: there is too little for a batch of one.
+    """
+    results: list[Result] = []
+    first = 0
+    while first < total:
+        too_large = False
+        try:
+            results.append(compute(slice(first, min(first + batch, total))))
+            first += batch
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            too_large = True
+        if too_large:  # outside the handler, whose traceback keeps the tensors
+            batch //= 2
+            torch.cuda.empty_cache()
+    return results

@@ -95,6 +95,9 @@ MIRRORED = _mirrored()
 """Position i holds the landmark that becomes landmark i in the mirror image."""
 
 
+_RELAXED_OPENNESS = 0.75  # minimum openness of relaxed eyes, relative to the widest in the clip
+
+
 @dataclass(frozen=True)
 class Pose:
     """Weak-perspective camera of one or more heads: `image = scale * (rotation @ head)[:2] + translation`.
@@ -205,6 +208,19 @@ def gaze(
 def mouth_openness(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Float[np.ndarray, "*batch"]:
     """Return the distance of the inner lips over their width; 0 when closed."""
     return np.asarray(_distance(landmarks, 62, 66) / np.maximum(_distance(landmarks, 60, 64), 1e-6))
+
+
+def find_neutral_frame(landmarks: Float[np.ndarray, "frames 68 2"]) -> int:
+    """Return the index of the most frontal frame with a relaxed, shut mouth and relaxed, open eyes."""
+    pose, eyes = fit_pose(landmarks), eye_openness(landmarks).mean(axis=-1)
+    rotation = (np.abs(pose.yaw) + np.abs(pose.pitch - np.median(pose.pitch)) + np.abs(pose.roll)) / 15
+    mouth = 3 * mouth_openness(landmarks)
+    # A smile widens the mouth and may last most of the clip: a relaxed mouth is near the narrow end.
+    width = np.linalg.norm(landmarks[:, 54] - landmarks[:, 48], axis=-1) / pose.scale
+    smile = np.abs(width / np.quantile(width, 0.2) - 1) * 8
+    # Eyes may be shut for most of the clip; the quantile is then too small.
+    relaxed = max(np.quantile(eyes, 0.7), _RELAXED_OPENNESS * np.quantile(eyes, 0.99))
+    return int((rotation + mouth + smile + 8 * np.abs(eyes - relaxed)).argmin())
 
 
 def _aspect(landmarks: Float[np.ndarray, "*batch 68 2"], eye: Sequence[int]) -> Float[np.ndarray, "*batch"]:

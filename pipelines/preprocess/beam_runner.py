@@ -15,6 +15,7 @@ from pipelines.dataset.schema import report_name
 from pipelines.preprocess.finalize import PlannedShard
 
 _POLL_SECONDS = 1.0
+_POLL_SECONDS_OF_LINES = 10.0  # without a bar, which moves, polls may be rarer
 _MAX_THREADS = 4
 
 
@@ -109,7 +110,7 @@ def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
         folders = {(shard.spec.root, shard.spec.split) for shard in shards}
 
         def watch() -> None:
-            while not stop.wait(_POLL_SECONDS):
+            while not stop.wait(_POLL_SECONDS_OF_LINES if bars.disable else _POLL_SECONDS):
                 with contextlib.suppress(OSError):
                     there = {
                         url[len(root) :].lstrip("/")
@@ -119,14 +120,12 @@ def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
                     bars.update(bar, completed=sum(size for name, size in sizes.items() if name in there))
 
         thread = threading.Thread(target=watch, daemon=True)
-        if not bars.disable:
-            thread.start()
+        thread.start()
         try:
             yield
         finally:
             stop.set()
-            if thread.is_alive():
-                thread.join()
+            thread.join()
 
 
 def check_beam_args(args: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.device import choose_device
+from training.device import choose_device, in_batches
 
 
 @pytest.fixture
@@ -35,3 +35,19 @@ def test_a_card_that_is_not_there_is_refused() -> None:
 def test_other_words_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="--device takes auto, cpu, cuda or cuda:N, not"):
         choose_device(name)
+
+
+def test_batches_are_halved_where_memory_is_short_and_results_stay_in_order() -> None:
+    tried: list[int] = []
+
+    def compute(batch: slice) -> list[int]:
+        tried.append(batch.stop - batch.start)
+        if tried[-1] > 3:
+            raise torch.OutOfMemoryError
+        return [*range(10)][batch]
+
+    assert in_batches(compute, 10, 8) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        in_batches(lambda batch: compute(slice(0, 9)), 2, 2)
+    assert in_batches(compute, 0, 8) == []

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,13 +10,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
+from training.animation.opencv_warp import OpenCvWarper
 from training.animation.region import Picture, Region
-from training.animation.region_warp import RegionWarper, make_warper
+from training.animation.region_warp import RegionWarper, SourceShot
 from training.animation.shot_choice import choose_shots, shot_distances
 from training.animation.shots import ShotMaker
+from training.animation.torch_warp import TorchWarper
 from training.animation.upsample import enlarge
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
+from training.config import ModelConfig
+from training.device import in_batches
 from training.images import to_images
 from training.models.generator import GeneratedFrame
 from training.warp.apply import WarpInput
@@ -24,6 +29,7 @@ from training.warp.eyes import Gaze
 from training.warp.field import warp_field
 
 BATCH = 8
+_KEPT_WARPERS = 8  # of shots; one of a region of 1500 px takes 70 MB
 _CPU = torch.device("cpu")
 
 
@@ -53,7 +59,7 @@ class Animator:
         further = pictures if avatar.config.warp_prior else []
         self.shots = [maker.base, *map(maker.shot, further)]
         self.names = [self.canvas.name, *(portrait.name for portrait in further)]
-        self._warpers: dict[int, RegionWarper] = {}
+        self._warper = lru_cache(_KEPT_WARPERS)(self._make_warper)
 
     def choose_shots(
         self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None
@@ -101,7 +107,7 @@ class Animator:
         side, total = self.region.side, None
         for shot in np.flatnonzero(shares.any(axis=0)):
             which = np.flatnonzero(shares[:, shot])
-            drawn = self.draw(int(shot), targets[which], None if gaze is None else gaze[which])
+            drawn = self._draw_all(int(shot), targets[which], None if gaze is None else gaze[which])
             if len(which) == len(targets) and (shares[:, shot] == 1).all():
                 return drawn
             if total is None:
@@ -110,6 +116,15 @@ class Animator:
                 total[index] += shares[index, shot] * frame
         assert total is not None
         return np.rint(total).astype(np.uint8)
+
+    def _draw_all(
+        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
+    ) -> UInt8[np.ndarray, "batch side side 3"]:
+        """Draw a batch, in parts if it needs more than the device's memory."""
+        parts = in_batches(
+            lambda part: self.draw(shot, targets[part], None if gaze is None else gaze[part]), len(targets), BATCH
+        )
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @torch.inference_mode()
     def draw(
@@ -137,10 +152,8 @@ class Animator:
         warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
         return warp.compose(self.generate(images, adain, warp.warped))
 
-    def _warper(self, shot: int) -> RegionWarper:
-        if shot not in self._warpers:
-            self._warpers[shot] = make_warper(self.shots[shot], self.region, self.config, self.device)
-        return self._warpers[shot]
+    def _make_warper(self, shot: int) -> RegionWarper:
+        return make_warper(self.shots[shot], self.region, self.config, self.device)
 
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""
@@ -152,3 +165,10 @@ class Animator:
     def paste(self, region: UInt8[np.ndarray, "side side 3"]) -> Picture:
         """Blend the generated region into the whole picture."""
         return self.region.paste(self.canvas.image, region)
+
+
+def make_warper(shot: SourceShot, region: Region, config: ModelConfig, device: torch.device) -> RegionWarper:
+    """Return what warps a shot on a device."""
+    if device.type == "cpu":
+        return OpenCvWarper(shot, region, config)
+    return TorchWarper(shot, region, config, device)

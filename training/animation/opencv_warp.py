@@ -6,8 +6,7 @@ positions of 1/32 pixel, several times as fast as float tensors, and leaves out 
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,15 +15,14 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from pipelines.faces.person_matte import resize_matte
+from training.animation.opencv_plane import BORDER, Openings, Plane
 from training.animation.region import Region
 from training.animation.region_warp import SourceShot, extend
-from training.animation.upsample import fade_to_border, guided_coefficients
+from training.animation.upsample import GUIDE_EPS, feather
 from training.config import ModelConfig
-from training.images import resize_square, to_images
+from training.images import resize_square
 from training.models.generator import GeneratedFrame
 from training.warp.field import WarpField
-from training.warp.matted_shot import DILATION_SIZE, NUM_BLURS, to_shots
-from training.warp.openings import PaintLayer, PixelShifts
 
 _HALF = 127.5  # frames of networks are in [-1, 1], those here in [0, 255]
 
@@ -40,15 +38,18 @@ class OpenCvWarper:
         self.landmark_image = np.ascontiguousarray(shot.landmark_image[0].permute(1, 2, 0).numpy())
         matte = cv2.resize(self.crop.matte, (self.size, self.size), interpolation=cv2.INTER_AREA)
         self.matte = torch.from_numpy(matte)[None, None]
+        self.fade = feather(self.size)[..., None]
 
     def __call__(self, field: WarpField) -> "OpenCvWarp":
-        inner = field.inner
-        maps = self.crop.maps(inner)
-        pictures = self.crop.warp(maps, inner.paint_layers(self.crop.side), cv2.INTER_LINEAR)
+        inner, openings = field.inner, Openings.of(field, self.whole.side)
+        same_scale = self.crop.side == self.inner.stop - self.inner.start
+        of_crop = openings.within(self.inner, self.whole.side) if same_scale else Openings.of(inner, self.crop.side)
+        maps = self.crop.maps(inner, of_crop.shifts)
+        pictures = self.crop.warp(maps, of_crop.paints, sharp=False)
         frame = self.to_network([each for each, _ in pictures], [matte for _, matte in pictures])
         small = [self.shrink_map(each, self.crop.side) for each in maps]
-        images = [cv2.remap(self.landmark_image, m, None, cv2.INTER_LINEAR, borderMode=_BORDER) for m in small]
-        return OpenCvWarp(self, field, inner, frame, _batch(images), _displacements(small, self.size))
+        images = [cv2.remap(self.landmark_image, m, None, cv2.INTER_LINEAR, borderMode=BORDER) for m in small]
+        return OpenCvWarp(self, field, openings, inner, frame, _batch(images), _displacements(small, self.size))
 
     def to_network(self, pictures: Sequence[np.ndarray], mattes: Sequence[np.ndarray]) -> Float[Tensor, "batch 4 h w"]:
         """Average pictures in [0, 255] and mattes in [0, 1] down, as the generator's input."""
@@ -70,6 +71,7 @@ class OpenCvWarp:
 
     warper: OpenCvWarper
     whole: WarpField
+    openings: Openings
     field: WarpField
     frame: Float[Tensor, "batch 4 h w"]
     landmark_image: Float[Tensor, "batch 3 h w"]
@@ -95,9 +97,8 @@ class OpenCvWarp:
         """Warp the whole region with another field of its crop, and return its crop."""
         warper = self.warper
         plane, inner = warper.whole, warper.inner
-        extended = replace(self.whole, spline=extend(field.spline, self.whole))
-        maps = plane.maps(extended)
-        pictures = plane.warp(maps, extended.paint_layers(plane.side), cv2.INTER_CUBIC)
+        maps = plane.maps(self.whole.with_spline(extend(field.spline, self.whole)), self.openings.shifts)
+        pictures = plane.warp(maps, self.openings.paints, sharp=True)
         self._pictures = [picture for picture, _ in pictures]
         side = inner.stop - inner.start
         small = [warper.shrink_map(each[inner, inner] - inner.start, side) for each in maps]
@@ -109,12 +110,11 @@ class OpenCvWarp:
     def compose(self, generated: GeneratedFrame) -> UInt8[np.ndarray, "batch side side 3"]:
         """See `training.animation.region_warp.RegionWarp`. The generator has called `moved` before."""
         assert generated.parts is not None
-        moved = generated.parts.moved
-        coefficients = guided_coefficients(fade_to_border(generated.frame - moved, 0), moved)
-        gain, offset = (np.ascontiguousarray(x.permute(0, 2, 3, 1).numpy()) for x in coefficients)
+        moved, frames = (x.permute(0, 2, 3, 1).numpy() for x in (generated.parts.moved, generated.frame))
         inner, side = self.warper.inner, self.warper.inner.stop - self.warper.inner.start
-        for picture, gain_of_it, offset_of_it in zip(self._pictures, gain, offset, strict=True):
-            a, b = (cv2.resize(x, (side, side), interpolation=cv2.INTER_LINEAR) for x in (gain_of_it, offset_of_it))
+        for picture, frame, before in zip(self._pictures, frames, moved, strict=True):
+            coefficients = _guided_coefficients((frame - before) * self.warper.fade, before)
+            a, b = (cv2.resize(x, (side, side), interpolation=cv2.INTER_LINEAR) for x in coefficients)
             # f + a f + b of frames in [-1, 1], in [0, 255].
             b -= a
             b *= _HALF
@@ -125,118 +125,23 @@ class OpenCvWarp:
         return np.stack(self._pictures)
 
 
-_BORDER = cv2.BORDER_REPLICATE
+def _guided_coefficients(
+    values: Float32[np.ndarray, "h w 3"], guide: Float32[np.ndarray, "h w 3"]
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
+    """Return a and b of the guided filter, as `training.animation.upsample.guided_coefficients` does.
 
-
-@dataclass(frozen=True)
-class Plane:
-    """A shot's pixels as arrays, and the sampling of them."""
-
-    rgba: UInt8[np.ndarray, "side side 4"]
-    background: UInt8[np.ndarray, "side side 3"]
-    """Inpainted where the person hides it."""
-    matte: Float32[np.ndarray, "side side"]
-    spread: Float32[np.ndarray, "side side"]
-    """The matte, dilated."""
-
-    @classmethod
-    def of(cls, pixels: UInt8[np.ndarray, "side side 3"], matte: UInt8[np.ndarray, "side side"]) -> "Plane":
-        shot, alpha = to_shots(pixels[None], matte[None], torch.device("cpu")), matte.astype(np.float32) / 255
-        return cls(np.dstack([pixels, matte]), to_images(shot[:, 4:])[0], alpha, _spread(alpha))
-
-    @property
-    def side(self) -> int:
-        return len(self.matte)
-
-    def maps(self, field: WarpField) -> list[Float32[np.ndarray, "side side 2"]]:
-        """Return for each target the position in the shot of each pixel, as `WarpField.grid` does, in pixels."""
-        side, scale = self.side, self.side / (2 * field.extent)
-        shifts = field.pixel_shifts(side)
-        splines = field.spline.numpy()
-        return [
-            _map(spline, side, scale, [(b, b.shifts[i].numpy()) for b in shifts]) for i, spline in enumerate(splines)
-        ]
-
-    def warp(
-        self, maps: Sequence[Float32[np.ndarray, "side side 2"]], layers: Sequence[PaintLayer], interpolation: int
-    ) -> list[tuple[UInt8[np.ndarray, "side side 3"], Float32[np.ndarray, "side side"]]]:
-        """Warp the person over the static background, as `warp_person` does; return frames and mattes."""
-        warped = []
-        for index, positions in enumerate(maps):
-            sampled = cv2.remap(self.rgba, positions, None, interpolation, borderMode=_BORDER)
-            person, matte = np.ascontiguousarray(sampled[..., :3]), sampled[..., 3] * np.float32(1 / 255)
-            for layer in layers:
-                self._paint(person, layer, index)
-            warped.append((self._over_background(person, matte), matte))
-        return warped
-
-    def _paint(self, person: UInt8[np.ndarray, "side side 3"], layer: PaintLayer, index: int) -> None:
-        at = (layer.at[index].numpy() + 1) * (self.side / 2) - 0.5
-        own = cv2.remap(self.rgba, at[None], None, cv2.INTER_LINEAR, borderMode=_BORDER)[..., :3].mean(axis=(0, 1))
-        colour = (own.mean() + layer.paint.saturation * (own - own.mean())).astype(np.float32)
-        coverage, light = (x[index].numpy()[..., None] for x in (layer.coverage, layer.light))
-        block = person[layer.rows, layer.columns].astype(np.float32)
-        block += coverage * (light * colour - block)
-        person[layer.rows, layer.columns] = np.rint(block.clip(0, 255))
-
-    def _over_background(
-        self, person: UInt8[np.ndarray, "side side 3"], matte: Float32[np.ndarray, "side side"]
-    ) -> UInt8[np.ndarray, "side side 3"]:
-        rest = 1 - matte
-        uncovered = np.maximum(self.matte - matte, 0)
-        uncovered /= np.maximum(rest, 1e-6)
-        np.maximum(uncovered, self.spread - _spread(matte), out=uncovered)
-        surroundings = cv2.blendLinear(self.background, self._frame, uncovered, 1 - uncovered)
-        return np.asarray(cv2.blendLinear(person, surroundings, matte, rest))
-
-    @cached_property
-    def _frame(self) -> UInt8[np.ndarray, "side side 3"]:
-        return np.ascontiguousarray(self.rgba[..., :3])
-
-
-def _map(
-    spline: Float32[np.ndarray, "h w 2"],
-    side: int,
-    scale: float,
-    shifts: Sequence[tuple[PixelShifts, np.ndarray]],
-) -> Float32[np.ndarray, "side side 2"]:
-    """Return sampling positions in pixels: each pixel, moved by the openings' shifts, then by the spline.
-
-    Args:
-        scale: pixels of a half-size of the crop, the unit of spline and shifts.
-        shifts: blocks, and their displacements in this frame.
+    It averages over replicated borders, where the values are 0 anyway.
     """
-    positions: np.ndarray = cv2.resize(spline, (side, side), interpolation=cv2.INTER_LINEAR)
-    positions *= scale
-    axis = np.arange(side, dtype=np.float32)
-    positions[..., 0] += axis
-    positions[..., 1] += axis[:, None]
-    # A block that extends beyond the picture is cut off at its edge.
-    placed = [(block.rows.start, block.columns.start, moves) for block, moves in shifts if moves.size]
-    if not placed:
-        return positions
-    top, left = min(first for first, _, _ in placed), min(first for _, first, _ in placed)
-    rows = slice(top, max(first + len(moves) for first, _, moves in placed))
-    columns = slice(left, max(first + moves.shape[1] for _, first, moves in placed))
-    opened = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 2), np.float32)
-    for first, begin, moves in placed:
-        opened[first - top : first - top + len(moves), begin - left : begin - left + moves.shape[1]] += moves
-    opened *= scale
-    opened[..., 0] += axis[columns]
-    opened[..., 1] += axis[rows, None]
-    # The spline is looked up where the openings have moved each pixel to.
-    found = cv2.remap(spline, (opened + 0.5) * (len(spline) / side) - 0.5, None, cv2.INTER_LINEAR, borderMode=_BORDER)
-    positions[rows, columns] = opened + scale * found
-    return positions
 
+    def mean(x: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+        return np.asarray(cv2.blur(x, (3, 3), borderType=BORDER))
 
-def _spread(matte: Float32[np.ndarray, "side side"]) -> Float32[np.ndarray, "side side"]:
-    """Dilate and blur a matte, as `training.warp.matted_shot` does."""
-    side, size = len(matte), min(DILATION_SIZE, len(matte))
-    coarse = cv2.dilate(cv2.resize(matte, (size, size), interpolation=cv2.INTER_AREA), np.ones((3, 3), np.uint8))
-    for _ in range(NUM_BLURS):
-        coarse = cv2.blur(coarse, (3, 3), borderType=_BORDER)
-    return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR))
+    guide = np.ascontiguousarray(guide)
+    mean_guide, mean_values = mean(guide), mean(values)
+    a = mean(guide * values) - mean_guide * mean_values
+    a /= mean(guide * guide) - mean_guide * mean_guide + GUIDE_EPS
+    np.clip(a, -1, 1, out=a)
+    return mean(a), mean(mean_values - a * mean_guide)
 
 
 def _displacements(maps: Sequence[Float32[np.ndarray, "h w 2"]], size: int) -> Float[Tensor, "batch h w 2"]:

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from training.animation.region import Region
 from training.animation.upsample import fade_to_border
-from training.config import ModelConfig
 from training.models.generator import GeneratedFrame
 from training.warp.apply import WarpInput
 from training.warp.field import WarpField
@@ -51,17 +48,6 @@ class RegionWarper(Protocol):
     def __call__(self, field: WarpField) -> RegionWarp:
         """Prepare a batch. `field` covers the whole region."""
         ...
-
-
-def make_warper(shot: SourceShot, region: Region, config: ModelConfig, device: torch.device) -> RegionWarper:
-    """Return what warps a shot on a device."""
-    if device.type == "cpu":
-        from training.animation.opencv_warp import OpenCvWarper
-
-        return OpenCvWarper(shot, region, config)
-    from training.animation.torch_warp import TorchWarper
-
-    return TorchWarper(shot, region, config, device)
 
 
 def extend(spline: Float[Tensor, "batch inner inner 2"], whole: WarpField) -> Float[Tensor, "batch h w 2"]:

@@ -20,10 +20,10 @@ from pipelines.faces.head_pose import (
     RIGHT_EYE,
     Pose,
     eye_openness,
+    find_neutral_frame,
     fit_pose,
     unproject,
 )
-from pipelines.faces.neutral_frame import find_neutral_frame
 from training.animation.smoothing import one_euro
 
 # Soft limits of the head's angles, degrees: beyond them one picture hides too much of the face.

@@ -1,11 +1,10 @@
 """Warp and correct a shot's region with tensors, on any device."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
 from pipelines.faces.person_matte import resize_matte
 from training.animation.region import Region
@@ -14,7 +13,7 @@ from training.animation.upsample import apply_correction
 from training.config import ModelConfig
 from training.images import resize_square, to_images
 from training.models.generator import GeneratedFrame
-from training.warp.apply import WarpedShot, warp_full_resolution, warp_with_field
+from training.warp.apply import WarpedShot, sample_half_pixels, warp_full_resolution, warp_with_field
 from training.warp.control_points import REACH
 from training.warp.field import WarpField
 from training.warp.matted_shot import to_shots
@@ -30,14 +29,13 @@ class TorchWarper:
             resize_square(shot.pixels[inner], size)[None], resize_matte(shot.matte[inner], size)[None], device
         )
         self.landmark_image = shot.landmark_image.to(device)
+        self.half_pixels = sample_half_pixels(self.whole)
         self.border = round(config.image_size * (REACH - 1) / 2)
 
     def __call__(self, field: WarpField) -> "TorchWarp":
         batch = len(field.spline)
         crop, image = (x.expand(batch, -1, -1, -1) for x in (self.crop, self.landmark_image))
-        return TorchWarp(
-            warp_with_field(crop, image, field.inner), field, self.whole.expand(batch, -1, -1, -1), self.border
-        )
+        return TorchWarp(warp_with_field(crop, image, field.inner), field, self)
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,14 @@ class TorchWarp:
 
     warped: WarpedShot
     field: WarpField
-    whole: Float[Tensor, "batch 7 side side"]
-    border: int
-    """Distance between the region's border and the crop's, pixels of the generator's output."""
+    warper: TorchWarper
 
     def compose(self, generated: GeneratedFrame) -> UInt8[np.ndarray, "batch side side 3"]:
         """See `training.animation.region_warp.RegionWarp`."""
         assert generated.parts is not None
-        field = replace(self.field, spline=extend(generated.parts.field.spline, self.field))
-        fine = warp_full_resolution(self.whole, field)
-        return to_images(apply_correction(fine, generated.frame, generated.parts.moved, self.border))
+        field = self.field.with_spline(extend(generated.parts.field.spline, self.field))
+        whole, half_pixels = (
+            x.expand(len(field.spline), -1, -1, -1) for x in (self.warper.whole, self.warper.half_pixels)
+        )
+        fine = warp_full_resolution(whole, field, half_pixels)
+        return to_images(apply_correction(fine, generated.frame, generated.parts.moved, self.warper.border))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _FEATHER = 0.06  # width of the transition from moving to static parts, relative to the square's side
-_GUIDE_EPS = 2e-3  # regularisation of the guided filter
+GUIDE_EPS = 2e-3  # regularisation of the guided filter
 
 
 def enlarge(frame: Float[Tensor, "batch 3 h w"], size: int) -> Float[Tensor, "batch 3 size size"]:
@@ -62,7 +62,7 @@ def guided_coefficients(
 
     mean_guide, mean_values = mean(guide), mean(values)
     covariance = mean(guide * values) - mean_guide * mean_values
-    a = covariance / (mean(guide * guide) - mean_guide.square() + _GUIDE_EPS)
+    a = covariance / (mean(guide * guide) - mean_guide.square() + GUIDE_EPS)
     # The correction may remove the guide's structure, but not invert or amplify it.
     a = a.clamp(-1, 1)
     b = mean_values - a * mean_guide

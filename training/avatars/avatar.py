@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pipelines.faces.neutral_frame import find_neutral_frame
+from pipelines.faces.head_pose import find_neutral_frame
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import MANIFEST, load_weights, read_with_manifest, write_with_manifest
 from training.config import ModelConfig

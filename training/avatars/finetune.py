@@ -14,6 +14,7 @@ from training.avatars.avatar import Avatar
 from training.avatars.portraits import Portrait
 from training.avatars.training_frames import TrainingFrames, crop_portraits, make_training_frames
 from training.checkpoints.bundle import BaseModel
+from training.device import in_batches
 from training.losses.loss_networks import LossNetworks, load_loss_networks
 from training.losses.perceptual_files import PerceptualFiles
 from training.losses.terms import adversarial, discriminator_hinge, distances, feature_matching, weighted_sum
@@ -21,6 +22,8 @@ from training.models.discriminator import Discriminator
 from training.models.generator import Generator
 
 MAX_PORTRAITS = 64
+CPU = torch.device("cpu")
+_BATCH = 16  # of frames without gradients; fewer where the device's memory is small
 _FRAMES_PER_STEP = 4
 _LEARNING_RATE, _LEARNING_RATE_DISCRIMINATOR = 5e-5, 2e-4  # the paper's; higher rates are worse (docs/experiments.md)
 _CHECK_EVERY = 10  # steps between two measurements of the held-out error
@@ -53,30 +56,33 @@ def fine_tune(
     config: FineTuneConfig,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
     perceptual_files: PerceptualFiles | None = None,
+    device: torch.device = CPU,
 ) -> Avatar:
-    """Make an avatar.
+    """Make an avatar. It is on the CPU.
 
     Args:
         on_step: called after each update with (step, maximum number of steps, loss terms).
         perceptual_files: where the weights of the published content loss are, for a model trained with it.
+        device: where it is computed.
 
     Raises:
         ValueError: no portraits, or more than `MAX_PORTRAITS`; or the perceptual network is not available, see
             `load_perceptual`.
         AssetError, OSError: the weights of the face recogniser, which the model's losses use, are not available.
+        torch.OutOfMemoryError: the device's memory does not suffice for the networks and a batch of four.
     """
     if not 1 <= len(portraits) <= MAX_PORTRAITS:
         raise ValueError(f"fine-tuning takes 1 to {MAX_PORTRAITS} pictures, got {len(portraits)}")
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
-    state = _TunedState.start(model, tuple(portraits))
+    state = _TunedState.start(model, tuple(portraits), device)
     frames = None
     if config.num_steps != 0:
-        frames = make_training_frames(model.config.model, portraits, random, config.num_steps)
+        frames = make_training_frames(model.config.model, portraits, random, config.num_steps, device)
     if frames is None:
         return state.avatar(0)
     max_steps = config.num_steps or _max_steps(len(portraits))
-    loss_networks = load_loss_networks(model.config, perceptual_files)
+    loss_networks = load_loss_networks(model.config, perceptual_files).to(device)
     train, held_out = _with_activations(frames[0], loss_networks), frames[1]
     trainer = _Trainer(state, loss_networks)
     best_error, best, checks_since_best = math.inf, state.avatar(0), 0
@@ -84,7 +90,8 @@ def fine_tune(
         held_out = _with_activations(held_out, loss_networks)
         best_error = trainer.error(held_out)
     for step in range(1, max_steps + 1):
-        terms = trainer.step(train[torch.from_numpy(random.permutation(len(train.target))[:_FRAMES_PER_STEP])])
+        chosen = torch.from_numpy(random.permutation(len(train))[:_FRAMES_PER_STEP])
+        terms = trainer.step(train[chosen.to(device)])
         if on_step is not None:
             on_step(step, max_steps, terms)
         if config.num_steps is None and (step % _CHECK_EVERY == 0 or step == max_steps):
@@ -99,7 +106,7 @@ def fine_tune(
 
 @dataclass(frozen=True)
 class _TunedState:
-    """The base model, and the networks and AdaIN values that fine-tuning changes in place."""
+    """The base model, and copies of its networks and AdaIN values on the device, which fine-tuning changes in place."""
 
     model: BaseModel
     portraits: tuple[Portrait, ...]
@@ -109,10 +116,10 @@ class _TunedState:
     base_adain: Tensor
 
     @classmethod
-    def start(cls, model: BaseModel, portraits: tuple[Portrait, ...]) -> "_TunedState":
+    def start(cls, model: BaseModel, portraits: tuple[Portrait, ...], device: torch.device) -> "_TunedState":
         """psi' = P e_hat, and w' = w0 + e_hat (section 3.3)."""
-        generator, discriminator = deepcopy(model.generator), deepcopy(model.discriminator)
-        embedding = _embed(model, portraits)
+        generator, discriminator = deepcopy(model.generator).to(device), deepcopy(model.discriminator).to(device)
+        embedding = _embed(model, portraits, device)
         adain = nn.Parameter(generator.adain_values(embedding).detach())
         with torch.no_grad():
             discriminator.w0.add_(embedding[0])
@@ -121,11 +128,12 @@ class _TunedState:
     @torch.no_grad()
     def avatar(self, steps: int) -> Avatar:
         """Copy the present weights into an avatar; with a warp prior, interpolated with the base model's."""
-        generator, adain = deepcopy(self.generator).eval().requires_grad_(False), self.adain.detach().clone()
+        generator = deepcopy(self.generator).to(CPU).eval().requires_grad_(False)
+        adain, base_adain = self.adain.detach().clone().to(CPU), self.base_adain.to(CPU)
         if steps and self.model.config.model.warp_prior:
-            adain.lerp_(self.base_adain, 1 - _TUNED_FRACTION)
+            adain.lerp_(base_adain, 1 - _TUNED_FRACTION)
             for tuned, base in zip(generator.parameters(), self.model.generator.parameters(), strict=True):
-                tuned.lerp_(base, 1 - _TUNED_FRACTION)
+                tuned.lerp_(base.to(CPU), 1 - _TUNED_FRACTION)
         return Avatar(
             config=self.model.config.model,
             generator=generator,
@@ -158,7 +166,7 @@ class _Trainer:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), _LEARNING_RATE_DISCRIMINATOR, betas
         )
-        self.no_row = torch.zeros(1, config.model.embedding_size)
+        self.no_row = torch.zeros(1, config.model.embedding_size, device=state.adain.device)
 
     def step(self, frames: TrainingFrames) -> dict[str, float]:
         """Update the discriminator, then the generator; return the unweighted loss terms."""
@@ -190,19 +198,25 @@ class _Trainer:
     def error(self, frames: TrainingFrames) -> float:
         """Return the content loss of held-out frames. Adding the identity loss did not change the number of steps."""
         self.generator.eval()
-        generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
+        errors = in_batches(lambda batch: self._error(frames[batch]) * len(frames[batch]), len(frames), _BATCH)
         self.generator.train()
+        return math.fsum(errors) / len(frames)
+
+    def _error(self, frames: TrainingFrames) -> float:
+        generated = self.generator(frames.landmark_image, self._adain(frames), frames.warped)
         content = distances(self.loss_networks.perceptual(generated.frame), frames.activations)
         return float(weighted_sum(content, self.weights))
 
     def _adain(self, frames: TrainingFrames) -> Float[Tensor, "batch values"]:
-        return self.adain.expand(len(frames.target), -1)
+        return self.adain.expand(len(frames), -1)
 
 
 @torch.no_grad()
 def _with_activations(frames: TrainingFrames, loss_networks: LossNetworks) -> TrainingFrames:
     """Add the loss networks' activations of the targets, which all steps share."""
-    return replace(frames, activations=loss_networks(frames.target, frames.landmarks))
+    parts = in_batches(lambda batch: loss_networks(frames.target[batch], frames.landmarks[batch]), len(frames), _BATCH)
+    layers = {term: zip(*(part[term] for part in parts), strict=True) for term in parts[0]}
+    return replace(frames, activations={term: [torch.cat(layer) for layer in each] for term, each in layers.items()})
 
 
 def _max_steps(num_portraits: int) -> int:
@@ -211,7 +225,9 @@ def _max_steps(num_portraits: int) -> int:
 
 
 @torch.no_grad()
-def _embed(model: BaseModel, portraits: Sequence[Portrait]) -> Float[Tensor, "1 embedding"]:
+def _embed(model: BaseModel, portraits: Sequence[Portrait], device: torch.device) -> Float[Tensor, "1 embedding"]:
     config = model.config.model
-    shots = crop_portraits(config, portraits, [portrait.affine(config, config.frame_size) for portrait in portraits])
-    return model.embedder.embed_shots(shots.frames[None], shots.landmark_images[None])
+    affines = [portrait.affine(config, config.frame_size) for portrait in portraits]
+    shots = crop_portraits(config, portraits, affines, device)
+    embedder = model.embedder if device == CPU else deepcopy(model.embedder).to(device)
+    return embedder.embed_shots(shots.frames[None], shots.landmark_images[None])

@@ -74,6 +74,8 @@ class Options:
     """Further base models for the same tables: NAME=PATH, such as published=runs/published."""
     fine_tune: bool = False
     """Also fine-tune each model on the shots, in separate rows."""
+    as_rendered: bool = False
+    """Also measure the frames that `animate` draws from the same shots, in separate rows."""
     num_steps: int | None = None
     """Number of fine-tuning updates; default: its own stopping rule."""
     fid_weights: str | None = None
@@ -192,7 +194,7 @@ def _context(
 ) -> EvaluationContext:
     model = models[OURS].config.model
     tuning = FineTuneConfig(options.num_steps, options.seed) if options.fine_tune else None
-    methods = all_methods(models, tuning, device)
+    methods = all_methods(models, tuning, device, as_rendered=options.as_rendered)
     networks = MetricNetworks(
         create_detector(model.detector, device=device.type),
         FaceRecogniser(),
@@ -218,6 +220,7 @@ def _digest(options: Options, models: Mapping[str, BaseModel], context: Evaluati
         network.name,
         network.weights_sha256,
         *(["paired"] if options.paired else []),
+        *(["as rendered"] if options.as_rendered else []),
         *([context.size] if options.size else []),
     )
 

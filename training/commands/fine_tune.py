@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from pipelines import storage
@@ -18,6 +19,7 @@ from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
 from training.checkpoints.bundle import MANIFEST, load_bundle
 from training.checkpoints.model_registry import locate
+from training.device import choose_device
 from training.losses.perceptual_files import PerceptualFiles
 
 
@@ -35,7 +37,8 @@ class Options:
     num_steps: int | None = None
     """Number of updates; 0 is feed-forward. By default training stops when held-out pictures no longer improve; a model
     with a warp prior and fewer than four frames of one clip makes no updates, since nothing can be held out. 25 updates
-    improve most photographs slightly and make paintings worse."""
+    improve most photographs slightly and make paintings worse; they are no default, since grain does not tell the two
+    apart (docs/experiments.md)."""
     face: int | None = None
     """Index of the face when a picture shows several; 0 is the largest."""
     consent: str | None = None
@@ -45,6 +48,8 @@ class Options:
     later runs find them without this flag."""
     vggface: str | None = None
     """Weights of Caffe's VGGFace; see --vgg19."""
+    device: str = "auto"
+    """Device of the networks: auto (a CUDA device if there is one), cpu, cuda or cuda:N."""
     seed: int = 0
     """Random seed."""
 
@@ -55,7 +60,7 @@ class Options:
 
 def run(options: Options) -> CommandResult:
     """Fine-tune and write the avatar, unless the output already holds the same one."""
-    started = time.monotonic()
+    started, device = time.monotonic(), choose_device(options.device)
     model = load_bundle(locate(options.model))
     if (existing := _existing_avatar(options, model.version)) is not None:
         return _result(options, existing, started, "already made: nothing to do")
@@ -67,7 +72,11 @@ def run(options: Options) -> CommandResult:
             bar.update(task, completed=step, total=most, description=f"fine-tune  content {terms['content']:.3f}")
 
         files = PerceptualFiles.named(options.vgg19, options.vggface)
-        avatar = fine_tune(model, portraits, FineTuneConfig(options.num_steps, options.seed), on_step, files)
+        config = FineTuneConfig(options.num_steps, options.seed)
+        try:
+            avatar = fine_tune(model, portraits, config, on_step, files, device)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"--device {device}: too little memory for this model") from error
     save_avatar(avatar, options.out, options.consent)
     unchanged = options.num_steps is None and avatar.steps == 0
     notes = ("no updates were made: feed-forward; --num-steps asks for some",) if unchanged else ()

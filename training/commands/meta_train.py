@@ -89,6 +89,8 @@ def _train(
 
             def on_progress(step: int, metrics: Mapping[str, float]) -> None:
                 if step:
+                    if not latest:  # a resumed run starts at its last step
+                        bar.reset(task, total=config.num_steps, completed=step)
                     latest.update(metrics)
                     loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")

@@ -23,9 +23,9 @@ from jaxtyping import Bool, Float, Float64, UInt8
 
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
-from pipelines.faces.neutral_frame import find_neutral_frame
+from pipelines.faces.head_pose import find_neutral_frame
 from training.animation.retarget import MotionOptions, retarget
-from training.evaluation.evaluate import EvaluationContext, shown_frame_indices, to_webp
+from training.evaluation.evaluate import EvaluationContext, features_and_detections, shown_frame_indices, to_webp
 from training.evaluation.method_list import STILL
 from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait
 from training.evaluation.metrics.faces import Faces
@@ -163,10 +163,12 @@ def evaluate_cross_pair(context: EvaluationContext, cross_pair: CrossPair) -> Vi
     for number in (number for number in context.config.shots if number <= cross_pair.num_shots):
         given = frames.shots.first(number)
         reference = Reference.of(networks, truth, given.faces)
-        for name, images in {TRUE_FRAME: truth.images, **_drawn(context.methods, given, frames)}.items():
-            shown = frames.within(images)
-            values = reconstruction_metrics(networks, shown, reference) | {SHARED_AREA: frames.shared_area}
-            rows.append(Row(number, name, values, networks.features(shown), to_webp(shown[places])))
+        drawn = {TRUE_FRAME: truth.images, **_drawn(context.methods, given, frames)}
+        shown = {name: frames.within(images) for name, images in drawn.items()}
+        features = features_and_detections(networks, shown)
+        for name, images in shown.items():
+            values = reconstruction_metrics(networks, images, reference) | {SHARED_AREA: frames.shared_area}
+            rows.append(Row(number, name, values, features[name], to_webp(images[places])))
         for suffix, targets in (("", frames.targets), (RAW, frames.raw)):
             error: MetricValues = {"landmark_error": float(landmark_error(targets, truth.landmarks).mean())}
             rows.append(Row(number, LANDMARKS + suffix, error, _NO_FEATURES, ()))

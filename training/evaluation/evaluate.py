@@ -3,7 +3,8 @@
 The result of each video is stored before the next one starts, so that an interrupted evaluation can resume.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,9 +59,10 @@ def evaluate_video(context: EvaluationContext, selection: Selection) -> VideoRes
         reference = Reference.of(networks, truth, given.faces)
         drawn = {TRUE_FRAME: truth.images}
         drawn |= {method.name: method.draw(given, truth.landmarks) for method in context.methods}
+        features = features_and_detections(networks, drawn)
         for name, images in drawn.items():
             values = reconstruction_metrics(networks, images, reference)
-            rows.append(Row(number, name, values, networks.features(images), to_webp(images[places])))
+            rows.append(Row(number, name, values, features[name], to_webp(images[places])))
     return VideoResult(
         name=selection.video.video_id,
         driver="",
@@ -93,6 +95,19 @@ def evaluate_pair(context: EvaluationContext, pair: Pair) -> VideoResult:
         targets=to_webp(driver.images[places]),
         rows=tuple(rows),
     )
+
+
+def features_and_detections(
+    networks: MetricNetworks, drawn: Mapping[str, UInt8[np.ndarray, "frames size size 3"]]
+) -> dict[str, Float[np.ndarray, "frames features"]]:
+    """Return the features of each method's frames. Meanwhile a thread detects their faces, for the cache: detection
+    takes one core only."""
+    with ThreadPoolExecutor(1, "detect") as pool:
+        detecting = [pool.submit(networks.detect, images) for images in drawn.values()]
+        features = {name: networks.features(images) for name, images in drawn.items()}
+        for each in detecting:
+            each.result()
+    return features
 
 
 def load_or_compute(url: str, make: Callable[[], VideoResult]) -> VideoResult:

@@ -7,6 +7,7 @@ import torch
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel, load_bundle
 from training.checkpoints.model_registry import locate
+from training.evaluation.as_rendered import AsRendered
 from training.evaluation.methods import (
     TRUE_FRAME,
     FeedForward,
@@ -56,18 +57,23 @@ def load_models(model: str, compare: Sequence[str], *, same_size: bool = True) -
 
 
 def all_methods(
-    models: Mapping[str, BaseModel], tuning: FineTuneConfig | None, device: torch.device
+    models: Mapping[str, BaseModel], tuning: FineTuneConfig | None, device: torch.device, *, as_rendered: bool = False
 ) -> tuple[Method, ...]:
     """Return the methods in the order of the tables' rows: baselines, then each model, feed-forward and fine-tuned.
 
     Args:
         tuning: configuration of fine-tuning; None: no fine-tuned rows.
+        as_rendered: whether the frames of `animate` get a row beside each of the first model's.
     """
     networks: list[Method] = []
     for name, model in models.items():
         networks.append(FeedForward(name, model, device))
         if tuning is not None:
             networks.append(FineTuned(f"{name}, fine-tuned", model, tuning, device))
+    if as_rendered:
+        networks.append(AsRendered(f"{OURS}, as rendered", models[OURS], FineTuneConfig(0), device))
+        if tuning is not None:
+            networks.append(AsRendered(f"{OURS}, fine-tuned, as rendered", models[OURS], tuning, device))
     ours = models[OURS].config.model
     warps = WarpAlone(ours, device), WarpOfPerson(ours, device)
     return StaticPortrait(), MeanFrame(), NearestFrame(), *warps, *networks

@@ -1,8 +1,8 @@
 """Methods and baselines: each generates frames of a person for target landmarks, given T shots."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from typing import Protocol
 
@@ -34,10 +34,17 @@ TRUE_FRAME = "true frame"
 
 @dataclass(frozen=True)
 class Shots:
-    """T frames of a person, at their stored size and at the size that is measured."""
+    """T frames of a person, at their stored size and at the size that is measured.
+
+    What methods make of the frames alone is made once and shared, with the shots of a smaller T as well.
+    """
 
     stored: Faces
     size: int
+    more: "Shots | None" = None
+    """Shots of a larger T, which begin with these."""
+    _tensors: dict[Hashable, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _warps: dict[Hashable, "_Warped"] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def faces(self) -> Faces:
@@ -47,11 +54,50 @@ class Shots:
     @cached_property
     def mattes(self) -> UInt8[np.ndarray, "shots size size"]:
         """Mattes of the person at the stored size."""
+        if self.more is not None:
+            return self.more.mattes[: len(self.stored)]
         segmenter = _segmenter()
         return np.stack([segmenter.matte(*f) for f in zip(self.stored.images, self.stored.landmarks, strict=True)])
 
     def first(self, number: int) -> "Shots":
-        return Shots(self.stored.first(number), self.size)
+        return Shots(self.stored.first(number), self.size, self)
+
+    def tensors(self, size: int, device: torch.device, *, whole: bool) -> Float[Tensor, "shots 7 size size"]:
+        """Return the shots that warps sample, at `size` pixels.
+
+        Args:
+            whole: whether the whole frame counts as the person.
+        """
+        key = size, device, whole
+        if self.more is not None:
+            return self.more.tensors(size, device, whole=whole)[: len(self.stored)]
+        if key not in self._tensors:
+            images = self.faces.images if size == self.size else self.stored.resized(size).images
+            mattes = np.full_like(images[..., 0], 255) if whole else self._resized_mattes(size)
+            self._tensors[key] = to_shots(images, mattes, device)
+        return self._tensors[key]
+
+    def _resized_mattes(self, size: int) -> UInt8[np.ndarray, "shots size size"]:
+        return np.stack([resize_matte(matte, size) for matte in self.mattes])
+
+    def landmark_images(self, config: ModelConfig, device: torch.device) -> Float[Tensor, "shots 3 h w"]:
+        """Return the landmark images at the network's size."""
+        key = config.image_size, config.raster, device
+        if self.more is not None:
+            return self.more.landmark_images(config, device)[: len(self.stored)]
+        if key not in self._tensors:
+            landmarks = resize_points(self.faces.landmarks, config.image_size / self.size)
+            self._tensors[key] = _landmark_images(landmarks, config, device)
+        return self._tensors[key]
+
+    def warp_person(
+        self, targets: Float[np.ndarray, "batch 68 2"], config: ModelConfig, device: torch.device
+    ) -> "_Warped":
+        """Return the warp prior's output, which several methods start from."""
+        key = targets.tobytes(), config.image_size, config.raster, device
+        if key not in self._warps:
+            self._warps[key] = _warp_shots(self, targets, config, device)
+        return self._warps[key]
 
 
 class Method(Protocol):
@@ -115,9 +161,8 @@ class WarpAlone:
         return np.concatenate([to_images(w.small.frame[:, :3] if own_size else w.shown(w.small.field)) for w in warps])
 
     def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
-        whole_frame = np.full_like(shots.stored.images[..., 0], 255)
         make_field = partial(spline_field, size=self.config.image_size)
-        return _warp_shots(shots, targets, whole_frame, self.config, self.device, make_field)
+        return _warp_shots(shots, targets, self.config, self.device, make_field, whole=True)
 
 
 @dataclass(frozen=True)
@@ -127,7 +172,7 @@ class WarpOfPerson(WarpAlone):
     name: str = "warp of the person"
 
     def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
-        return _warp_shots(shots, targets, shots.mattes, self.config, self.device)
+        return shots.warp_person(targets, self.config, self.device)
 
 
 class FeedForward:
@@ -156,7 +201,7 @@ class FineTuned:
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
         stored = zip(shots.stored.images, shots.stored.landmarks, strict=True)
         portraits = [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
-        avatar = fine_tune(self.model, portraits, self.config)
+        avatar = fine_tune(self.model, portraits, self.config, device=self.device)
         generator, adain = avatar.generator.to(self.device), avatar.adain_values.to(self.device)
         return _generate(generator, adain, shots, targets, self.model.config.model, self.device)
 
@@ -180,7 +225,7 @@ def _generate(
     for batch in _batches(targets):
         small = resize_points(batch, config.image_size / size)
         images, values = _landmark_images(small, config, device), adain.expand(len(batch), -1)
-        warped = _warp_shots(shots, batch, shots.mattes, config, device) if config.warp_prior else None
+        warped = shots.warp_person(batch, config, device) if config.warp_prior else None
         generated = generator(images, values, warped and warped.small)
         frame = generated.frame
         if config.image_size != size:
@@ -208,15 +253,16 @@ class _Warped:
 def _warp_shots(
     shots: Shots,
     targets: Float[np.ndarray, "batch 68 2"],
-    mattes: UInt8[np.ndarray, "shots size size"],
     config: ModelConfig,
     device: torch.device,
     make_field: Callable[..., WarpField] = warp_field,
+    *,
+    whole: bool = False,
 ) -> _Warped:
     """Warp the nearest shot to each target, as in training; landmarks are in pixels of the shots' size.
 
     Args:
-        mattes: the part of each stored shot that is warped.
+        whole: whether the whole frame is warped, not the person only.
     """
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
@@ -224,12 +270,9 @@ def _warp_shots(
         torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks[source], targets)
     )
     # Supersampled for all models, so that the warp's row does not depend on the model; but shots are never enlarged.
-    fine = shots.stored.resized(size * SUPERSAMPLING) if shots.stored.size > size else shots.faces
-    images = _landmark_images(resize_points(landmarks[source], size / shots.size), config, device)
-    small, large = (
-        to_shots(faces.images[source], np.stack([resize_matte(mattes[shot], faces.size) for shot in source]), device)
-        for faces in (fine, shots.faces)
-    )
+    fine = size * SUPERSAMPLING if shots.stored.size > size else shots.size
+    small, large = (shots.tensors(side, device, whole=whole)[source] for side in (fine, shots.size))
+    images = shots.landmark_images(config, device)[source]
     return _Warped(warp_with_field(small, images, make_field(source_points, target_points)), large)
 
 

@@ -1,7 +1,7 @@
 """G and P: generate a frame from a landmark image and an embedding (arXiv 1905.08233, section 3.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -203,7 +203,7 @@ class Generator(nn.Module):
             smooth(motion, _SMOOTHINGS), size=field.spline.shape[1:3], mode="bilinear", align_corners=False
         )
         still, further = motion.permute(0, 2, 3, 1).split([1, 2], dim=3)
-        return replace(field, spline=(1 - still) * field.spline + _MAX_OFFSET * further)
+        return field.with_spline((1 - still) * field.spline + _MAX_OFFSET * further)
 
 
 def _network_input(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from training.warp.field import WarpField, warp_field
 from training.warp.matted_shot import uncovered_background
-from training.warp.spline import displacement, warp
+from training.warp.spline import displacement, identity_grid, warp
 
 
 @runtime_checkable
@@ -63,25 +63,49 @@ class WarpedShot:
 
 
 def warp_person(
-    shot: Float[Tensor, "batch 7 size size"], field: WarpField, mode: Literal["bilinear", "bicubic"] = "bilinear"
+    shot: Float[Tensor, "batch 7 size size"],
+    field: WarpField,
+    mode: Literal["bilinear", "bicubic"] = "bilinear",
+    half_pixels: Float[Tensor, "batch 4 finer finer"] | None = None,
 ) -> Float[Tensor, "batch 4 size size"]:
     """Warp the person in a shot over its static background; return the frame and its matte.
 
     Where eyes and mouth show what the shot hides, they are painted (`WarpField.paint_openings`).
+
+    Args:
+        half_pixels: `sample_half_pixels` of the shot, which are then sampled bilinearly.
     """
     size = shot.shape[-1]
-    person, matte = warp(shot[:, :4], field.grid(size), mode).split([3, 1], dim=1)
+    grid = field.grid(size)
+    if half_pixels is None:
+        sampled = warp(shot[:, :4], grid, mode)
+    else:
+        sampled = warp(half_pixels, grid * (2 * size / (2 * size - 1)))
+    person, matte = sampled.split([3, 1], dim=1)
     matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
     person = field.paint_openings(person, shot[:, :3])
     background = uncovered_background(shot, matte)
     return torch.cat([background + matte * (person - background), matte], dim=1)
 
 
+def sample_half_pixels(shot: Float[Tensor, "batch 7 size size"]) -> Float[Tensor, "batch 4 finer finer"]:
+    """Return frame and matte of a shot at the centres of its pixels and halfway between, by cubic interpolation.
+
+    Linear sampling of them is as sharp as cubic sampling of the shot, at the price of the former.
+    """
+    size = shot.shape[-1]
+    finer = 2 * size - 1
+    grid = identity_grid(finer, shot.device) * ((2 * size - 1) / (2 * size))
+    return warp(shot[:, :4], grid.expand(len(shot), -1, -1, -1), "bicubic")
+
+
 def warp_full_resolution(
-    shot: Float[Tensor, "batch 7 size size"], field: WarpField
+    shot: Float[Tensor, "batch 7 size size"],
+    field: WarpField,
+    half_pixels: Float[Tensor, "batch 4 finer finer"] | None = None,
 ) -> Float[Tensor, "batch 3 size size"]:
-    """Warp a shot at its own size with bicubic sampling, for display."""
-    return warp_person(shot, field, "bicubic")[:, :3]
+    """Warp a shot at its own size, for display: with bicubic sampling, or of its `half_pixels`."""
+    return warp_person(shot, field, "bicubic", half_pixels)[:, :3]
 
 
 def warp_shot(

@@ -105,7 +105,13 @@ class WarpField:
     def inner(self) -> "WarpField":
         """The field restricted to the crop."""
         within = slice(self.border, self.spline.shape[1] - self.border)
-        return replace(self, spline=self.spline[:, within, within], extent=1.0)
+        return self.with_spline(self.spline[:, within, within], extent=1.0)
+
+    def with_spline(self, spline: Float[Tensor, "batch h w 2"], extent: float | None = None) -> "WarpField":
+        """Return the field with another spline, and another extent if given; eyes and mouth are the same."""
+        field = replace(self, spline=spline, extent=self.extent if extent is None else extent)
+        field.__dict__["_openings"] = self._openings  # they do not depend on either
+        return field
 
     @classmethod
     def spline_only(cls, spline: Float[Tensor, "batch h w 2"]) -> "WarpField":

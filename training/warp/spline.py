@@ -6,8 +6,10 @@ empty.
 
 from typing import Literal
 
+import cv2
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -59,24 +61,34 @@ def _sum_of_kernels(
 ) -> Float[Tensor, "batch pixels 2"]:
     """Return the sum over points of weight times r^2 log r, with r the distance of pixel and point.
 
-    With d = r^2, r^2 log r is d log d / 2, and d is one product of matrices: |p|^2 - 2 p q + |q|^2. On a CPU, parts of
-    a megabyte stay in the cache: one pass over all would take four times as long.
+    With d = r^2, r^2 log r is d log d / 2, and d is one product of matrices: |p|^2 - 2 p q + |q|^2.
     """
-    batch, num_points, _ = points.shape
     ours = torch.cat([pixels, pixels.square().sum(1, keepdim=True), torch.ones_like(pixels[:, :1])], dim=1)
     theirs = torch.cat([-2 * points, torch.ones_like(points[..., :1]), points.square().sum(2, keepdim=True)], dim=2)
     halves = weights / 2
-    if pixels.device.type != "cpu":
-        squared = (ours @ theirs.transpose(1, 2)).clamp_min(_MIN_SQUARED)
-        return (squared * squared.log()) @ halves
-    total = torch.empty(batch, len(pixels), 2)
-    logarithm = torch.empty(_CACHED_PIXELS, num_points)
-    for which in range(batch):
-        for first in range(0, len(pixels), _CACHED_PIXELS):
-            part = slice(first, first + _CACHED_PIXELS)
-            squared = (ours[part] @ theirs[which].T).clamp_min_(_MIN_SQUARED)
-            kernel = torch.log(squared, out=logarithm[: len(squared)]).mul_(squared)
-            total[which, part] = kernel @ halves[which]
+    if pixels.device.type == "cpu":
+        total = [_sum_on_cpu(ours.numpy(), *each) for each in zip(theirs.numpy(), halves.numpy(), strict=True)]
+        return torch.from_numpy(np.stack(total))
+    squared = (ours @ theirs.transpose(1, 2)).clamp_min(_MIN_SQUARED)
+    return (squared * squared.log()) @ halves
+
+
+def _sum_on_cpu(
+    pixels: Float32[np.ndarray, "pixels 4"],
+    points: Float32[np.ndarray, "points 4"],
+    weights: Float32[np.ndarray, "points 2"],
+) -> Float32[np.ndarray, "pixels 2"]:
+    """Return the product of pixels and points, each times its logarithm, times the weights.
+
+    Parts of a megabyte stay in the cache, OpenCV's logarithm takes a third of the time of torch's, and numpy's product
+    with two columns a fifth: 3 ms for 5,184 pixels and 422 points instead of 45.
+    """
+    total = np.empty((len(pixels), 2), np.float32)
+    for first in range(0, len(pixels), _CACHED_PIXELS):
+        part = slice(first, first + _CACHED_PIXELS)
+        squared = np.maximum(pixels[part] @ points.T, np.float32(_MIN_SQUARED))
+        squared *= cv2.log(squared)
+        total[part] = squared @ weights
     return total
 
 

@@ -58,7 +58,7 @@ def test_tensors_and_opencv_draw_the_same_picture(mona_lisa: Avatar, monkeypatch
         frames.append(np.stack(list(animator.frames(targets, gaze, shares))).astype(int))
     difference = np.abs(frames[0] - frames[1]).max(axis=-1)
     assert (difference <= 1).mean() > 0.97
-    assert difference.mean() < 0.15
+    assert difference.mean() < 0.3
     assert np.abs(frames[0][3] - animator.shots[0].pixels).mean() > 2  # it did move
 
 

@@ -10,10 +10,10 @@ from pipelines.faces.head_pose import (
     OUTER_LIP,
     RIGHT_EYE,
     eye_openness,
+    find_neutral_frame,
     fit_pose,
     mouth_openness,
 )
-from pipelines.faces.neutral_frame import find_neutral_frame
 from training.animation.retarget import MotionOptions, retarget
 from training.animation.smoothing import fill_gaps, one_euro
 

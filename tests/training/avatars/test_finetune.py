@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
+from other_device import OTHER, other_device
 
 from pipelines.faces.landmark_image import rasterize_batch
 from training.avatars import finetune
@@ -13,7 +14,7 @@ from training.checkpoints.bundle import BaseModel
 from training.images import to_tensor
 from training.losses import loss_networks
 from training.losses.face_identity import FaceRecogniser
-from training.losses.perceptual import load_perceptual
+from training.losses.perceptual import PerceptualNetwork, load_perceptual
 from training.losses.perceptual_files import PerceptualFiles
 
 MakeModel = Callable[..., BaseModel]
@@ -209,3 +210,59 @@ def test_one_picture_and_a_warp_are_not_fine_tuned_unless_asked(
         assert fine_tune(model, pictures, FineTuneConfig()).steps == 0
     with pytest.raises(TypeError):
         fine_tune(model, [portrait()], FineTuneConfig(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("warp_prior", "pictures", "num_steps"), [(True, 1, 1), (True, 4, None), (False, 2, 1)]
+)  # variants, pairs, and the published form
+def test_all_is_computed_on_the_device_and_the_avatar_comes_back(
+    warp_prior: bool,
+    pictures: int,
+    num_steps: int | None,
+    base_model: MakeModel,
+    portrait: MakePortrait,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finetune, "_max_steps", lambda portraits: 1)
+    model, portraits = base_model(warp_prior=warp_prior), [portrait(yaw=4.0 * number) for number in range(pictures)]
+    expected = fine_tune(model, portraits, FineTuneConfig(num_steps))
+    with other_device():  # raises where tensors of two devices meet
+        avatar = fine_tune(model, portraits, FineTuneConfig(num_steps), device=OTHER)
+    assert avatar.adain_values.device.type == "cpu"
+    assert {parameter.device.type for parameter in avatar.generator.parameters()} == {"cpu"}
+    assert avatar.steps == expected.steps
+    # But for landmark images, which another device draws by another method.
+    assert torch.allclose(avatar.adain_values, expected.adain_values, atol=1e-3)
+    for name, value in avatar.generator.state_dict().items():
+        assert torch.allclose(value, expected.generator.state_dict()[name], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_too_little_memory_for_all_frames_at_once_makes_smaller_batches(
+    base_model: MakeModel, portrait: MakePortrait, random_perceptual: PerceptualNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = base_model(warp_prior=True)
+    expected = fine_tune(model, [portrait()], FineTuneConfig(2))
+    forward = PerceptualNetwork.forward
+    tried: list[int] = []
+
+    def small(self: PerceptualNetwork, frames: torch.Tensor) -> object:
+        tried.append(len(frames))
+        if len(frames) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, frames)
+
+    monkeypatch.setattr(PerceptualNetwork, "forward", small)
+    avatar = fine_tune(model, [portrait()], FineTuneConfig(2))
+    assert tried[:4] == [6, 6, 4, 2]  # 16, 8, then 4 frames at once, of six
+    assert torch.allclose(avatar.adain_values, expected.adain_values, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_makes_the_same_avatar(base_model: MakeModel, portrait: MakePortrait) -> None:
+    model, portraits = base_model(warp_prior=True), [portrait(yaw=4.0 * number) for number in range(5)]
+    avatars = [fine_tune(model, portraits, FineTuneConfig(2), device=torch.device(name)) for name in ("cpu", "cuda")]
+    assert avatars[1].adain_values.device.type == "cpu"
+    assert torch.allclose(avatars[0].adain_values, avatars[1].adain_values, atol=1e-2)

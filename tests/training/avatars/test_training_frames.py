@@ -15,6 +15,7 @@ from training.warp.apply import WarpedShot, warp_shot
 
 MakeModel = Callable[..., BaseModel]
 MakePortrait = Callable[..., Portrait]
+CPU = torch.device("cpu")
 
 
 @pytest.mark.slow
@@ -22,7 +23,7 @@ def test_variants_are_split_into_those_trained_on_and_those_held_out(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:
     config = base_model(warp_prior=True).config.model
-    train, held_out = training_frames._variants(config, [portrait(), portrait(yaw=9.0)], np.random.default_rng(0))
+    train, held_out = training_frames._variants(config, [portrait(), portrait(yaw=9.0)], np.random.default_rng(0), CPU)
     assert (len(train.target), len(held_out.target)) == (12, 2)
     assert train.warped is not None
     # What the generator sees is no longer the picture, though near it: something is left to learn.
@@ -39,7 +40,7 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
 ) -> None:
     model = base_model(warp_prior=True)
     clip = [portrait(yaw=yaw) for yaw in (0.0, 6.0, 12.0, 18.0)]
-    frames = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), None)
+    frames = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), None, CPU)
     assert frames is not None
     train, held_out = frames
     # Three targets of three others each; the fourth is a target of the check alone.
@@ -49,7 +50,7 @@ def test_of_four_frames_of_a_film_each_is_restored_from_the_others(
     assert train.warped is not None
     assert len({bytes(each.numpy()) for each in train.warped.frame}) == 9
     # Whoever says how many steps needs no check: all are trained on.
-    everything = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), 5)
+    everything = training_frames.make_training_frames(model.config.model, clip, np.random.default_rng(0), 5, CPU)
     assert everything is not None
     assert [len(part.target) for part in everything] == [12, 0]
     # What a warp of another frame loses is more than what one of the same frame would.
@@ -71,8 +72,10 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
 
     monkeypatch.setattr(training_frames, "warp_shot", watch)
     clip = [portrait(yaw=yaw) for yaw in (0.0, 5.0, 11.0, 18.0, 26.0, 35.0)]
-    training_frames.make_training_frames(base_model(warp_prior=True).config.model, clip, np.random.default_rng(0), None)
-    ((sources, targets),) = asked
+    training_frames.make_training_frames(
+        base_model(warp_prior=True).config.model, clip, np.random.default_rng(0), None, CPU
+    )
+    sources, targets = (torch.cat(points) for points in zip(*asked, strict=True))
     points = list(targets[::3])
     found = [next(i for i, each in enumerate(points) if torch.equal(each, source)) for source in sources]
     nearest = [set(found[first : first + 3]) for first in range(0, 18, 3)]
@@ -88,7 +91,7 @@ def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     larger = dataclasses.replace(clip[0], image=np.pad(clip[0].image, ((0, 9), (0, 0), (0, 0))))
     night = [dataclasses.replace(each, image=each.image // (1 + 4 * (i % 2))) for i, each in enumerate(clip)]
     for pictures, trained in (([larger, *clip[1:]], 24), (night, 24), (clip[:3], 18)):
-        frames = training_frames.make_training_frames(config, pictures, np.random.default_rng(0), 5)
+        frames = training_frames.make_training_frames(config, pictures, np.random.default_rng(0), 5, CPU)
         assert frames is not None
         assert len(frames[0].target) == trained  # six bent ones of each picture
 

@@ -1,6 +1,7 @@
 """`sfumato fine-tune` with models from the MLflow registry, through the command."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 import sfumato
 from pipelines import assets
 from pipelines.dataset.reader import ShardDataset
+from training.avatars import finetune
 from training.checkpoints.bundle import TrainingProvenance, load_bundle
 from training.config import TrainConfig
 from training.losses.loss_networks import LossNetworks
@@ -75,3 +77,23 @@ def test_a_registered_model_is_evaluated(
     methods = {row["method"] for row in json.loads((out / "report.json").read_text())["tables"][0]["rows"]}
     assert {"ours", "again"} <= methods
     assert version
+
+
+def test_a_device_that_is_not_here_is_one_line(
+    run_sfumato: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = run_sfumato("fine-tune", PICTURE, "--device", "cuda:99", "-o", str(tmp_path / "avatar"))
+    assert done.returncode == 1
+    assert done.stderr == "sfumato fine-tune: error: --device cuda:99: there is no such CUDA device here\n"
+
+
+def test_too_little_memory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(finetune, "make_training_frames", full)
+    arguments = ["fine-tune", PICTURE, "--num-steps", "1", "--device", "cpu", "-o", str(tmp_path / "avatar")]
+    assert sfumato.main(arguments) == 1
+    assert capsys.readouterr().err.endswith("error: --device cpu: too little memory for this model\n")

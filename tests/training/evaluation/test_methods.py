@@ -157,3 +157,36 @@ def test_fine_tuning_without_steps_is_feed_forward(
     tuned = FineTuned("tuned", model, FineTuneConfig(num_steps=0), CPU).draw(shots, targets)
     plain = FeedForward("plain", model, CPU).draw(shots, targets)
     assert np.abs(tuned.astype(int) - plain).mean() < 3
+
+
+def test_mattes_and_the_warp_of_the_person_are_made_once_for_all_methods_and_t(
+    tiny_model: Callable[..., ModelConfig],
+    shots: Shots,
+    face: Callable[..., np.ndarray],
+    right_half: PersonSegmenter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    segmented, warped = [0], [0]
+
+    class Counting(PersonSegmenter):
+        def matte(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+            segmented[0] += 1
+            return right_half.matte(image, landmarks)
+
+    def count(*arguments: object, **keywords: object) -> object:
+        warped[0] += 1
+        return warp_shots(*arguments, **keywords)
+
+    warp_shots = methods._warp_shots
+    monkeypatch.setattr(methods, "_segmenter", Counting)
+    monkeypatch.setattr(methods, "_warp_shots", count)
+    targets = np.stack([face(yaw=12.0), face(yaw=-12.0)])
+    method = WarpOfPerson(tiny_model(), CPU)
+    for number in (1, 3):
+        given = shots.first(number)
+        drawn = [method.draw(given, targets) for _ in range(2)]
+        np.testing.assert_array_equal(*drawn)
+        alone = method.draw(Shots(shots.stored.first(number), 32), targets)
+        np.testing.assert_array_equal(drawn[0], alone)
+    assert warped[0] == 4  # for one and three shots, shared and alone
+    assert segmented[0] == 3 + 1 + 3

@@ -141,7 +141,7 @@ def reconstruction_metrics(
     detail = [float(ssim_psnr.mouth_detail(images, truth.landmarks).sum()) for images in (frames, truth.images)]
     motions = _head_motion(detected.landmarks[found], truth.landmarks[found])
     return {
-        "ssim": _mean(ssim_psnr.ssim(frames, truth.images, networks.device)),
+        "ssim": _mean(ssim_psnr.ssim(frames, truth.images)),
         "psnr": _mean(ssim_psnr.psnr(frames, truth.images)),
         "lpips": _mean(networks.lpips(frames, truth.images)),
         "csim_source": _mean(detected.embeddings[found] @ reference.source_embedding),

@@ -3,8 +3,6 @@
 Frames are measured as 8-bit images, as a viewer sees them.
 """
 
-import hashlib
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import cv2
@@ -16,12 +14,14 @@ from pipelines.faces.face import LandmarkDetector
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.frechet import FeatureNetwork
 from training.evaluation.metrics.lpips import Lpips, lpips
+from training.evaluation.metrics.result_cache import ResultCache
 from training.evaluation.metrics.sface import FaceRecogniser
 from training.images import resize_points, to_tensor
 
 # Detector and recogniser need faces of about 100 pixels: smaller frames are enlarged to this side.
 _MIN_SIDE = 256
 _BATCH = 16
+_CPU_BATCH = 4  # whose activations fit a CPU's cache better; the results are the same
 _CACHE_SIZE = 4096
 
 
@@ -44,7 +44,8 @@ class _DetectedFace:
 
 
 class MetricNetworks:
-    """Applies the networks to frames. Detections are cached by content, for frames that repeat (static portraits)."""
+    """Applies the networks to frames. Results are cached by content: the frames of still baselines repeat, and so do
+    the true frames and some shots for each T."""
 
     def __init__(
         self,
@@ -56,11 +57,15 @@ class MetricNetworks:
     ) -> None:
         self.detector, self.recogniser, self.feature_network, self.device = detector, recogniser, features, device
         self._lpips = lpips_network.to(device)
-        self._cache: OrderedDict[bytes, _DetectedFace] = OrderedDict()
+        self._batch_size = _CPU_BATCH if device.type == "cpu" else _BATCH
+        self._detected = ResultCache[_DetectedFace](_CACHE_SIZE)
+        self._embeddings = ResultCache[np.ndarray](_CACHE_SIZE)
+        self._features = ResultCache[np.ndarray](_CACHE_SIZE)
+        self._distances = ResultCache[np.floating](_CACHE_SIZE)
 
     def detect(self, frames: UInt8[np.ndarray, "frames size size 3"]) -> DetectedFaces:
         """Detect and recognise the face in each frame."""
-        detected = [self._detect(frame) for frame in frames]
+        detected = self._detected.get([frames], lambda new: [self._detect(frames[index]) for index in new])
         nowhere = np.zeros((68, 2), np.float32)
         return DetectedFaces(
             found=np.array([one.landmarks is not None for one in detected], bool),
@@ -69,40 +74,46 @@ class MetricNetworks:
         )
 
     def _detect(self, frame: UInt8[np.ndarray, "size size 3"]) -> _DetectedFace:
-        key = hashlib.sha256(frame.tobytes()).digest()
-        if key not in self._cache:
-            large = _enlarged(frame)
-            scale = large.shape[0] / frame.shape[0]
-            faces = self.detector.detect(large)
-            if faces:
-                embedding = self.recogniser.embed(large[None], faces[0].landmarks[None])[0]
-                detected = _DetectedFace(resize_points(faces[0].landmarks, 1 / scale), embedding)
-            else:
-                detected = _DetectedFace(None, np.zeros(128, np.float32))
-            self._cache[key] = detected
-            if len(self._cache) > _CACHE_SIZE:
-                self._cache.popitem(last=False)
-        return self._cache[key]
+        large = _enlarged(frame)
+        faces = self.detector.detect(large)
+        if not faces:
+            return _DetectedFace(None, np.zeros(128, np.float32))
+        embedding = self.recogniser.embed(large[None], faces[0].landmarks[None])[0]
+        return _DetectedFace(resize_points(faces[0].landmarks, frame.shape[0] / large.shape[0]), embedding)
 
     def embed(self, faces: Faces) -> Float[np.ndarray, "frames 128"]:
         """Return embeddings of real frames, with the data set's landmarks."""
-        large = np.stack([_enlarged(image) for image in faces.images])
-        return self.recogniser.embed(large, resize_points(faces.landmarks, large.shape[1] / faces.size))
+
+        def compute(new: list[int]) -> Float[np.ndarray, "new 128"]:
+            large = np.stack([_enlarged(faces.images[index]) for index in new])
+            return self.recogniser.embed(large, resize_points(faces.landmarks[new], large.shape[1] / faces.size))
+
+        return np.stack(self._embeddings.get([faces.images, faces.landmarks], compute))
 
     @torch.inference_mode()
     def features(self, frames: UInt8[np.ndarray, "frames size size 3"]) -> Float[np.ndarray, "frames features"]:
         """Return the feature vectors of the Fréchet distance."""
-        batches = [frames[first : first + _BATCH] for first in range(0, len(frames), _BATCH)]
-        extract = self.feature_network.extract
-        return np.concatenate([extract(to_tensor(batch, self.device)).cpu().numpy() for batch in batches])
+
+        def compute(new: list[int]) -> Float[np.ndarray, "new features"]:
+            batches = (to_tensor(frames[batch], self.device) for batch in self._batches(new))
+            return np.concatenate([self.feature_network.extract(batch).cpu().numpy() for batch in batches])
+
+        return np.stack(self._features.get([frames], compute))
 
     def lpips(
         self, frames: UInt8[np.ndarray, "frames size size 3"], truth: UInt8[np.ndarray, "frames size size 3"]
     ) -> Float[np.ndarray, "frames"]:
         """Return the LPIPS of each frame."""
-        starts = range(0, len(frames), _BATCH)
-        pairs = [(frames[first : first + _BATCH], truth[first : first + _BATCH]) for first in starts]
-        return np.concatenate([lpips(self._lpips, *pair, self.device) for pair in pairs])
+
+        def compute(new: list[int]) -> Float[np.ndarray, "new"]:
+            pairs = ((frames[batch], truth[batch]) for batch in self._batches(new))
+            return np.concatenate([lpips(self._lpips, *pair, self.device) for pair in pairs])
+
+        return np.array(self._distances.get([frames, truth], compute))
+
+    def _batches(self, indices: list[int]) -> list[list[int]]:
+        starts = range(0, len(indices), self._batch_size)
+        return [indices[first : first + self._batch_size] for first in starts]
 
 
 def _enlarged(frame: UInt8[np.ndarray, "size size 3"]) -> UInt8[np.ndarray, "side side 3"]:

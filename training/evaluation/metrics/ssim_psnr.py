@@ -4,10 +4,7 @@ import math
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, Float64, UInt8
-from torch import Tensor
-from torch.nn import functional as F
 
 from pipelines.faces.head_pose import INNER_LIP, OUTER_LIP
 
@@ -19,7 +16,7 @@ _MOUTH_MARGIN = 0.2  # margin of the mouth's box, in widths of the mouth, so tha
 
 
 def ssim(
-    frames: UInt8[np.ndarray, "batch h w 3"], truth: UInt8[np.ndarray, "batch h w 3"], device: torch.device
+    frames: UInt8[np.ndarray, "batch h w 3"], truth: UInt8[np.ndarray, "batch h w 3"]
 ) -> Float64[np.ndarray, "batch"]:
     """Return the structural similarity in [-1, 1], 1 for equal frames; higher is better.
 
@@ -30,28 +27,26 @@ def ssim(
     """
     if min(frames.shape[1:3]) < _WINDOW:
         raise ValueError(f"SSIM needs pictures of {_WINDOW} px, got {frames.shape[2]}x{frames.shape[1]}")
-    ours, true = (_planes(pictures, device) for pictures in (frames, truth))
+    return np.array([_ssim(*pair) for pair in zip(frames, truth, strict=True)], np.float64)
+
+
+def _ssim(frame: UInt8[np.ndarray, "h w 3"], truth: UInt8[np.ndarray, "h w 3"]) -> float:
+    # In float64: variances are small differences of large squares, inaccurate in float32 for a flat background.
+    ours, true = frame.astype(np.float64), truth.astype(np.float64)
     mean, true_mean = _blurred(ours), _blurred(true)
     variance = _blurred(ours * ours) - mean * mean
     true_variance = _blurred(true * true) - true_mean * true_mean
     covariance = _blurred(ours * true) - mean * true_mean
     similarity = (2 * mean * true_mean + _C1) * (2 * covariance + _C2)
-    similarity /= (mean.square() + true_mean.square() + _C1) * (variance + true_variance + _C2)
-    values: np.ndarray = similarity.mean(dim=(1, 2, 3)).cpu().numpy()
-    return values
+    similarity /= (mean * mean + true_mean * true_mean + _C1) * (variance + true_variance + _C2)
+    return float(similarity.mean())
 
 
-def _planes(pictures: UInt8[np.ndarray, "batch h w 3"], device: torch.device) -> Float[Tensor, "batch 3 h w"]:
-    # In float64: variances are small differences of large squares, inaccurate in float32 for a flat background.
-    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).double()
-
-
-def _blurred(planes: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h2 w2"]:
-    offsets = torch.arange(_WINDOW, dtype=planes.dtype, device=planes.device) - _WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * _SIGMA**2))
-    weights = (weights / weights.sum()).expand(3, 1, _WINDOW)
-    rows = F.conv2d(planes, weights[..., None], groups=3)
-    return F.conv2d(rows, weights[:, :, None], groups=3)
+def _blurred(planes: Float64[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "h2 w2 3"]:
+    """Blur by the window where it lies within the frame."""
+    weights, border = cv2.getGaussianKernel(_WINDOW, _SIGMA, cv2.CV_64F), _WINDOW // 2
+    blurred: np.ndarray = cv2.sepFilter2D(planes, cv2.CV_64F, weights, weights)
+    return blurred[border:-border, border:-border]
 
 
 def psnr(

@@ -77,3 +77,23 @@ def test_without_any_face_there_is_nothing_to_measure(wanted: np.ndarray) -> Non
     assert values["without_face"] == 2
     assert all(np.isnan(values[key]) for key in ("csim_source", "landmark_error", "head_motion", "mouth_sharpness"))
     assert np.isfinite(values["ssim"])
+
+
+def test_equal_frames_go_through_each_network_once(wanted: np.ndarray) -> None:
+    measured: list[int] = []
+
+    def extract(frames: torch.Tensor) -> torch.Tensor:
+        measured.append(len(frames))
+        return frames.mean(dim=(2, 3))
+
+    network = Lpips("alexnet")
+    network.forward = lambda frames, truth: measured.append(-len(frames)) or frames.mean(dim=(1, 2, 3))  # type: ignore[method-assign]
+    networks = MetricNetworks(BrightFaces(wanted), Shades(), network, FeatureNetwork("mean", extract), CPU)
+    truth = np.stack([np.full((64, 64, 3), shade, np.uint8) for shade in range(0, 60, 10)])
+    still = np.repeat(truth[:1], 6, axis=0)
+    assert len(networks.features(still)) == 6
+    assert len(networks.features(truth)) == 6
+    assert measured == [1, 4, 1]  # the first of `truth` is known
+    networks.lpips(still, truth)
+    networks.lpips(still, truth)
+    assert measured[3:] == [-4, -2]  # all pairs differ
