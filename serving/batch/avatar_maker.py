@@ -163,7 +163,7 @@ class ModelAvatarMaker:
             on_step(step, total)
 
         config = FineTuneConfig(num_steps=self._options.num_steps)
-        return fine_tune(self._model, portraits, config, report, self._options.perceptual_files)
+        return fine_tune(self._model, portraits, config, report, self._options.perceptual_files, self._device)
 
     def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         from training.animation.animator import Animator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +11,17 @@ from functools import cached_property
 
 from rich.progress import Progress, TaskID
 
-from pipelines import cli, storage
+from pipelines import storage
 from serving.batch.avatar_maker import AvatarMaker
-from serving.batch.inputs import Input
+from serving.batch.inputs import Input, Problem
 from serving.batch.items import AvatarTask, Item, MosaicTask, Outcome, VideoTask, now
 from serving.batch.pool import Finished, OpenPool, Pool
 from serving.batch.report import Report, Row
 from serving.batch.schedule import Schedule
 from serving.batch.sidecars import Sidecar, cache_key, find_done
-from serving.batch.summary import counts
 
 KILLED = "killed its worker twice"
 _NUM_READERS = 16
-_SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass
@@ -52,17 +49,16 @@ class BatchRun:
             ValueError, OSError: no worker can work here.
         """
         keys = {item: self._key(item) for item in items}
-        bar = self.progress.add_task("videos", total=len(items))
         sources = _Sources(items)
         missing: dict[Item, str] = {}
         for item, sidecar in zip(items, self._find_done(keys), strict=True):
             if sidecar is None:
                 missing[item] = keys[item]
                 continue
-            self.progress.advance(bar)
             sources.finished(item)
             self.sidecars[item.name] = sidecar
             self.report.add(self._row(item, sidecar))
+        bar = self.progress.add_task("videos", total=len(items), completed=len(items) - len(missing))
         schedule = Schedule(missing)
         mosaics = [task for source in sources.complete() if (task := self.mosaic_of(sources.items[source]))]
         for mosaic in mosaics:
@@ -71,9 +67,9 @@ class BatchRun:
             with open_pool(len(missing) + len(mosaics)) as pool:
                 _Loop(self, schedule, pool, sources, bar).run()
 
-    def refuse(self, problem: str) -> None:
+    def refuse(self, problem: Problem) -> None:
         """Report an input that cannot be read."""
-        self.report.add(Row(problem.split(" ", 1)[0], "failed", reason=problem, finished_at=now()))
+        self.report.add(Row(problem.url, "failed", reason=problem.reason, finished_at=now()))
 
     def _key(self, item: Item) -> str:
         """Return a hash of everything that decides a video; a video with another key is rendered again."""
@@ -171,7 +167,6 @@ class _Loop:
     bar: TaskID
 
     def run(self) -> None:
-        told_at = time.monotonic()
         while True:
             for worker in self.pool.idle():
                 task = self.schedule.next_task(worker)
@@ -182,15 +177,6 @@ class _Loop:
             for finished in self.pool.wait():
                 self._take(finished)
             self.batch.report.flush_if_due()
-            if self.batch.progress.disable and time.monotonic() - told_at >= _SECONDS_BETWEEN_LINES:
-                told_at = time.monotonic()
-                self._tell()
-
-    def _tell(self) -> None:
-        """Print the state of the run, for a log, where no progress bar is shown."""
-        number, total = counts(self.batch.report.rows), sum(map(len, self.sources.items.values()))
-        states = ", ".join(f"{value:,} {name}" for name, value in number.items())
-        cli.console().print(f"{states} of {total:,} videos")
 
     def _take(self, finished: Finished) -> None:
         outcome, task = finished.outcome, finished.task

@@ -35,11 +35,19 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """An input that cannot be read: its path or URL, and the reason on one line."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class FoundInputs:
-    """Readable inputs, and one line for each input that cannot be read."""
+    """Inputs that can be read, and those that cannot."""
 
     inputs: tuple[Input, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 def find_sources(arguments: Sequence[str]) -> FoundInputs:
@@ -82,16 +90,16 @@ def _drivers_in(path: str) -> list[tuple[Kind, str]]:
 
 def _collect(arguments: Sequence[str], list_inputs: Callable[[str], list[tuple[Kind, str]]]) -> FoundInputs:
     inputs: list[Input] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for path in _expand(arguments):
         try:
             for kind, url in list_inputs(path):
                 try:
                     inputs.append(read_input(kind, url))
                 except (ValueError, OSError) as error:
-                    problems.append(error_line(error))
+                    problems.append(Problem(url, error_line(error)))
         except ValueError as error:
-            problems.append(error_line(error))
+            problems.append(Problem(path, error_line(error)))
     return FoundInputs(tuple(_unique_names(inputs)), tuple(problems))
 
 

@@ -30,6 +30,7 @@ _POLL_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
 _SECONDS_TO_CONNECT = 10.0
 _SECONDS_BEFORE_TELLING = 30.0
+_MAX_BARS = 8
 _MAX_FAILED_STARTS = 3  # of one worker in a row
 
 
@@ -74,11 +75,13 @@ class RemoteWorker:
         return _Place(node, socket.gethostname(), os.cpu_count() or 1)
 
     def perform(self, task: Task, num_threads: int) -> Outcome:
-        """Carry out a task with a number of torch threads."""
+        """Carry out a task with a number of threads for torch and OpenCV each."""
+        import cv2
         import torch
 
         if torch.get_num_threads() != num_threads:
             torch.set_num_threads(num_threads)
+            cv2.setNumThreads(num_threads)
         assert self._worker is not None
         return self._worker.perform(task, lambda _done, _total: None)
 
@@ -137,7 +140,8 @@ class RayPool:
         here = sum(other.place is not None and other.place.node == slot.place.node for other in self._slots)
         num_threads = max(1, slot.place.num_cores // here)
         slot.call, slot.task = slot.actor.perform.remote(task, num_threads), task
-        slot.bar = self._progress.add_task(task.name, total=None)
+        if len(self._slots) <= _MAX_BARS:
+            slot.bar = self._progress.add_task(task.name, total=None)
 
     def wait(self) -> Sequence[Finished]:
         calls = {slot.call: number for number, slot in enumerate(self._slots) if slot.call is not None}
@@ -212,32 +216,48 @@ def open_ray_pool(options: RayOptions, recipe: WorkerRecipe, progress: Progress)
     import ray
 
     is_own = not ray.is_initialized()
-    if is_own:
-        _start_ray(options)
-    try:
-        pool = RayPool(options, recipe, progress)
-        done = False
-        try:
-            yield pool
-            done = True
-        finally:
-            pool.close(wait=done)
-    finally:
+    with _keep_sigterm():
         if is_own:
-            ray.shutdown()
+            _start_ray(options)
+        try:
+            pool = RayPool(options, recipe, progress)
+            done = False
+            try:
+                yield pool
+                done = True
+            finally:
+                pool.close(wait=done)
+        finally:
+            if is_own:
+                ray.shutdown()
+
+
+@contextmanager
+def _keep_sigterm() -> Iterator[None]:
+    """Put back the handler of SIGTERM after the block, in which SIGTERM acts like Ctrl-C.
+
+    With the default handler, some of Ray's processes would outlive this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start_ray(options: RayOptions) -> None:
-    """Join a cluster, or start a local one on loopback. Keeps the handler of SIGTERM, which Ray would replace."""
+    """Join a cluster, or start a local one on loopback."""
     import ray
 
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     if options.address is not None:
         _join(options.address)
     else:
         _start_local_ray(options)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray has installed its own handler
     needed, found = options.num_workers * options.gpus_per_worker, ray.cluster_resources().get("GPU", 0)
     if options.address is None and needed > found:
         ray.shutdown()

@@ -17,7 +17,7 @@ from pipelines.argument_parser import UsageError
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
 from serving.batch.contact_page import write_page
-from serving.batch.inputs import find_drivers, find_sources
+from serving.batch.inputs import Problem, find_drivers, find_sources
 from serving.batch.items import Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
@@ -133,10 +133,10 @@ def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(path for paths in lists for path in paths)
 
 
-def _items(options: Options) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """Return the videos to make, and a line for each input that cannot be read."""
+def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
+    """Return the videos to make, and the inputs that cannot be read."""
     render_options = _render_options(options)
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     if options.pairs is not None:
         try:
             items = read_pairs(options.pairs, render_options, options.face)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.faces.face import Face, make_face
 from serving.batch import avatar_maker
@@ -41,14 +42,15 @@ def test_pictures_are_fine_tuned_with_the_given_options(tmp_path: Path, monkeypa
     monkeypatch.setattr("training.avatars.finetune.fine_tune", fine_tune)
     monkeypatch.setattr(avatar_maker, "create_detector", lambda name: AlwaysDetects())
     files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
-    options = AvatarOptions(named_or_shipped(None), num_steps=3, perceptual_files=files)
+    options = AvatarOptions(named_or_shipped(None), num_steps=3, perceptual_files=files, device="cpu")
     source = AvatarSource(Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64))
     with pytest.raises(ValueError, match="enough"):
         ModelAvatarMaker(options, Workspace(str(tmp_path), tmp_path)).avatar(source, lambda done, total: None)
-    model, portraits, config, _, given = received
+    model, portraits, config, _, given, device = received
     assert [portrait.name for portrait in portraits] == ["mona_lisa.jpg"]  # type: ignore[attr-defined]
     assert config == FineTuneConfig(num_steps=3)
     assert given == files
+    assert device == torch.device("cpu")
     assert model.config.perceptual == "vgg16"  # type: ignore[attr-defined]
 
 

@@ -17,7 +17,6 @@ import pytest
 from pipelines import cli, storage
 from pipelines.media.video import VideoWriter, probe
 from pipelines.storage.parquet import read_table
-from serving.batch import batch_run
 from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import find_drivers, find_sources
@@ -282,17 +281,3 @@ def test_an_error_that_nobody_expected_costs_one_video(inputs: Path) -> None:
     result = animate(inputs, maker, str(inputs / "out"))
     assert dict(result.counts) == {"done": 3, "skipped": 0, "failed": 1}
     assert result.notes[-1] == f"anna--talk: {inputs / 'talk.mp4'}: RuntimeError: out of memory"
-
-
-@pytest.mark.slow
-def test_a_log_is_told_the_state_now_and_then(
-    inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(batch_run, "_SECONDS_BETWEEN_LINES", 0.0)
-    animate(inputs, GreyAvatarMaker(bad_sources=["anna"]), str(inputs / "out"), mosaic=False)
-    assert capsys.readouterr().err.splitlines() == [
-        "0 done, 0 skipped, 2 failed of 4 videos",
-        "0 done, 0 skipped, 2 failed of 4 videos",
-        "1 done, 0 skipped, 2 failed of 4 videos",
-        "2 done, 0 skipped, 2 failed of 4 videos",
-    ]

@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_a_problem_and_harms_no_other(tmp_path: Path) -> 
     good = touch(tmp_path / "good.mp4")
     found = find_drivers([str(tmp_path / "pipe.mp4"), str(tmp_path / "empty"), good])
     assert [item.name for item in found.inputs] == ["good"]
-    assert [problem.split(" ", 1)[1].split(" (")[0] for problem in found.problems] == [
+    assert [problem.reason.removeprefix(f"{problem.url} ").split(" (")[0] for problem in found.problems] == [
         "is no regular file",
         "holds no videos",
     ]

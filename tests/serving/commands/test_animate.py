@@ -125,6 +125,19 @@ def test_pairs_are_animated_with_their_options(folder: Path, run_sfumato: Run) -
     assert "no face found" in done.stderr  # in the table
 
 
+@pytest.mark.slow
+def test_a_folder_without_portraits_is_one_failure(folder: Path, run_sfumato: Run) -> None:
+    (folder / "no faces").mkdir()
+    done = run_sfumato(
+        *("animate", "-s", str(folder / "no faces"), "-d", str(folder / "talk.mp4"), "-o", str(folder / "out")),
+        "--json",
+    )
+    assert done.returncode == 1
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["counts"] == {"done": 0, "skipped": 0, "failed": 1}
+    assert answer["notes"][0].startswith(f"{folder}/no faces holds neither avatars nor pictures")
+
+
 def cut(clip: Path, to: Path) -> Path:
     """The first frames of a clip."""
     from pipelines.media.encode import ffmpeg_executable
