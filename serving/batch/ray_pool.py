@@ -238,14 +238,12 @@ def _keep_sigterm() -> Iterator[None]:
 
     With the default handler, some of Ray's processes would outlive this one.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start_ray(options: RayOptions) -> None:
