@@ -51,13 +51,15 @@ class BatchRun:
         keys = {item: self._key(item) for item in items}
         sources = _Sources(items)
         missing: dict[Item, str] = {}
+        skipped: list[Row] = []
         for item, sidecar in zip(items, self._find_done(keys), strict=True):
             if sidecar is None:
                 missing[item] = keys[item]
                 continue
             sources.finished(item)
             self.sidecars[item.name] = sidecar
-            self.report.add(self._row(item, sidecar))
+            skipped.append(self._row(item, sidecar))
+        self.report.add(*skipped)
         bar = self.progress.add_task("videos", total=len(items), completed=len(items) - len(missing))
         schedule = Schedule(missing)
         mosaics = [task for source in sources.complete() if (task := self.mosaic_of(sources.items[source]))]

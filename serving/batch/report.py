@@ -64,7 +64,7 @@ class Row:
 
 
 class Report:
-    """Adds rows to the folder `report/` below `out`, in files of at most `MAX_ROWS`, each about `MAX_SECONDS` old."""
+    """Adds rows to the folder `report/` below `out`, a file for every `MAX_ROWS` or `MAX_SECONDS`."""
 
     def __init__(self, out: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
@@ -76,11 +76,11 @@ class Report:
         self._num_files = 0
         self._oldest = 0.0
 
-    def add(self, row: Row) -> None:
-        """Add a row; write a file when it is time."""
+    def add(self, *rows: Row) -> None:
+        """Add rows; write a file when it is time."""
         if len(self.rows) == self._num_written:
             self._oldest = self._clock()
-        self.rows.append(row)
+        self.rows += rows
         self.flush_if_due()
 
     def flush_if_due(self) -> None:

@@ -35,6 +35,13 @@ def test_a_file_is_written_every_hundred_rows_and_the_rest_at_the_end(tmp_path: 
     assert sorted(table["item"].to_pylist()) == sorted(f"item-{number}" for number in range(230))
 
 
+def test_rows_that_come_together_make_one_file(tmp_path: Path) -> None:
+    report = Report(str(tmp_path), Clock())
+    report.add(*(Row(f"item-{number}", "skipped") for number in range(1000)))
+    assert len(files(tmp_path)) == 1
+    assert pyarrow.dataset.dataset(tmp_path / "report").count_rows() == 1000
+
+
 def test_no_row_waits_longer_than_thirty_seconds(tmp_path: Path) -> None:
     clock = Clock()
     report = Report(str(tmp_path), clock)
