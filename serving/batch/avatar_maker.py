@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
-from serving.batch.inputs import Input
+from serving.batch.items import AvatarSource
 from serving.batch.sidecars import cache_key
-from serving.batch.workspace import Workspace
+from serving.batch.workspace import AVATARS, Workspace
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # a second run that finds every video done never loads torch
+    import torch
+
+    from pipelines.faces.face import LandmarkDetector
+    from training.animation.animator import Animator
+    from training.animation.driver_track import DriverTrack
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
 
 OnStep = Callable[[int, int], None]
+_MAX_TRACKS = 32  # in memory: half a megabyte for 1,000 frames
 
 
 @dataclass(frozen=True)
@@ -30,18 +40,37 @@ class VideoFiles:
     """Local paths of one video to render."""
 
     driver: Path
+    driver_sha256: str
     out: Path
     side_by_side: Path | None
+
+
+@dataclass(frozen=True)
+class LoadedAvatar:
+    """An avatar in memory, ready to render."""
+
+    avatar: Avatar
+    animators: dict[int, Animator] = field(default_factory=dict)
+    """By the `max_size` of the options."""
+
+    @property
+    def base_version(self) -> str:
+        """Version of the base model."""
+        return self.avatar.base_version
 
 
 class AvatarMaker(Protocol):
     """Makes avatars and renders videos of them."""
 
-    def version(self, source: Input) -> str:
+    def check(self) -> None:
+        """Raise ValueError when this process cannot work, such as without the device that is asked for."""
+        ...
+
+    def version(self, source: AvatarSource) -> str:
         """Return a key of the base model and the fine-tuning options, which decide a picture's avatar."""
         ...
 
-    def avatar(self, source: Input, on_step: OnStep) -> Avatar:
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
         """Load the avatar of a source, or fine-tune it for a picture.
 
         Raises:
@@ -49,7 +78,7 @@ class AvatarMaker(Protocol):
         """
         ...
 
-    def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         """Render the videos of one driver. Raises ValueError when the driver cannot be used."""
         ...
 
@@ -62,10 +91,10 @@ class AvatarOptions:
     """Base model: a bundle's path or URL, or models:/NAME@ALIAS."""
     num_steps: int | None = None
     """Fine-tuning steps; None: the stop rule decides."""
-    face: int | None = None
-    """Index of the face in the picture, from 0 for the largest; None: the largest."""
     perceptual_files: PerceptualFiles | None = None
     """Weights of the perceptual networks, for a base model that was trained with weights that cannot be fetched."""
+    device: str = "auto"
+    """Device of the networks: auto, cpu, cuda or cuda:N; see `choose_device`."""
 
 
 class ModelAvatarMaker:
@@ -81,6 +110,7 @@ class ModelAvatarMaker:
         self._workspace = workspace
         self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
+        self._tracks = DriverTracks(workspace.shared)
 
     @cached_property
     def _model(self) -> BaseModel:
@@ -92,49 +122,127 @@ class ModelAvatarMaker:
     def _model_version(self) -> str:
         return hashlib.sha256(storage.read_bytes(storage.join(self._model_url, "manifest.json"))).hexdigest()
 
-    def version(self, source: Input) -> str:
-        if source.kind == "avatar":
-            return ""  # the hash of its manifest covers everything
-        return cache_key(self._model_version, str(self._options.num_steps), str(self._options.face))
+    @cached_property
+    def _device(self) -> torch.device:
+        from training.device import choose_device
 
-    def avatar(self, source: Input, on_step: OnStep) -> Avatar:
+        return choose_device(self._options.device)
+
+    def check(self) -> None:
+        assert self._device
+
+    def version(self, source: AvatarSource) -> str:
+        if source.input.kind == "avatar":
+            return ""  # the hash of its manifest covers everything
+        return cache_key(self._model_version, str(self._options.num_steps), str(source.face))
+
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
+        return LoadedAvatar(self._load_or_make(source, on_step))
+
+    def _load_or_make(self, source: AvatarSource, on_step: OnStep) -> Avatar:
         from training.avatars.avatar import load_avatar, save_avatar
 
-        if source.kind == "avatar":
-            return load_avatar(source.url)
-        key = cache_key(source.sha256, self.version(source))
-        kept = storage.join(self._workspace.out, "avatars", f"{source.name}-{key[:8]}")
+        if source.input.kind == "avatar":
+            return load_avatar(source.input.url)
+        key = cache_key(source.input.sha256, self.version(source))
+        kept = storage.join(self._workspace.out, AVATARS, f"{source.input.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
         avatar = self._fine_tune(source, on_step)
         save_avatar(avatar, kept, None)
         return avatar
 
-    def _fine_tune(self, source: Input, on_step: OnStep) -> Avatar:
+    def _fine_tune(self, source: AvatarSource, on_step: OnStep) -> Avatar:
         from training.avatars.finetune import FineTuneConfig, fine_tune
         from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([str(self._workspace.input(source.url))], detector, face=self._options.face)
+        portraits = find_portraits([str(self._workspace.input(source.input.url))], detector, face=source.face)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
 
         config = FineTuneConfig(num_steps=self._options.num_steps)
-        return fine_tune(self._model, portraits, config, report, self._options.perceptual_files)
+        return fine_tune(self._model, portraits, config, report, self._options.perceptual_files, self._device)
 
-    def render(self, avatar: Avatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         from training.animation.animator import Animator
-        from training.animation.render import animate
+        from training.animation.render import render
 
-        animator = Animator(avatar, max_size=options.max_size)
-        detector = self._detector(avatar.config.detector)
-        return animate(
-            animator,
+        size, animators = options.max_size, avatar.animators
+        if size not in animators:
+            animators[size] = Animator(avatar.avatar, max_size=size, device=self._device)
+        detector = self._detector(avatar.avatar.config.detector)
+        track = self._tracks.get(files, detector, lambda done, total: on_frame(done // 2, total))
+
+        def report(done: int, total: int) -> None:
+            on_frame((total + done) // 2, total)
+
+        return render(
+            animators[size],
             files.driver,
+            track,
             files.out,
             options,
-            detector=detector,
             side_by_side=files.side_by_side,
-            on_frame=on_frame,
+            on_frame=report,
         )
+
+
+class DriverTracks:
+    """Tracks of drivers, which are the same for all avatars: in memory, and in a folder for this machine's workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
+        """Tracks, or the reasons why there are none, by driver and detector."""
+
+    def get(self, files: VideoFiles, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack:
+        """Return the track of the driver among `files`.
+
+        Raises:
+            ValueError: the driver is no video or shows no face.
+        """
+        key = f"track-{files.driver_sha256}-{detector.name}"
+        if key not in self._known:
+            self._known[key] = self._load_or_track(key, files.driver, detector, on_frame)
+        self._known.move_to_end(key)
+        while len(self._known) > _MAX_TRACKS:
+            self._known.popitem(last=False)
+        known = self._known[key]
+        if isinstance(known, str):
+            raise ValueError(known)
+        return known
+
+    def _load_or_track(self, key: str, driver: Path, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack | str:
+        from training.animation.driver_track import track_driver
+
+        path = self._folder / f"{key}.npz"
+        if path.exists():
+            return _load(path)
+        try:
+            track = track_driver(driver, detector, on_frame=on_frame)
+        except ValueError as error:
+            return str(error)
+        _save(path, track)
+        return track
+
+
+def _save(path: Path, track: DriverTrack) -> None:
+    with storage.atomic_write(str(path)) as sink:
+        np.savez(
+            sink,
+            landmarks=track.landmarks,
+            gaze=track.gaze,
+            found=track.found,
+            fps=np.array(str(track.fps)),
+            detector=np.array(track.detector),
+        )
+
+
+def _load(path: Path) -> DriverTrack:
+    from training.animation.driver_track import DriverTrack
+
+    with np.load(path, allow_pickle=False) as file:
+        fps, detector = Fraction(str(file["fps"])), str(file["detector"])
+        return DriverTrack(file["landmarks"], file["gaze"], file["found"], fps, detector)

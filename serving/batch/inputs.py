@@ -35,11 +35,19 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """An input that cannot be read: its path or URL, and the reason on one line."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class FoundInputs:
-    """Readable inputs, and one line for each input that cannot be read."""
+    """Inputs that can be read, and those that cannot."""
 
     inputs: tuple[Input, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 def find_sources(arguments: Sequence[str]) -> FoundInputs:
@@ -63,7 +71,8 @@ def find_drivers(arguments: Sequence[str]) -> FoundInputs:
 def _sources_in(path: str) -> list[tuple[Kind, str]]:
     if not storage.is_folder(path):
         return [("picture", path)]
-    avatars = [url.rpartition("/")[0] for url in storage.list(path) if url.endswith("/" + _MANIFEST)]
+    listed = (url for url in storage.list(path) if not _is_hidden(url[len(path.rstrip("/")) :]))
+    avatars = [url.rpartition("/")[0] for url in listed if url.endswith("/" + _MANIFEST)]
     found: list[tuple[Kind, str]] = [("avatar", url) for url in avatars]
     if not storage.exists(storage.join(path, _MANIFEST)):  # the pictures inside an avatar are not sources
         found += [("picture", url) for url in _files(path, PICTURE_SUFFIXES)]
@@ -81,16 +90,16 @@ def _drivers_in(path: str) -> list[tuple[Kind, str]]:
 
 def _collect(arguments: Sequence[str], list_inputs: Callable[[str], list[tuple[Kind, str]]]) -> FoundInputs:
     inputs: list[Input] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for path in _expand(arguments):
         try:
             for kind, url in list_inputs(path):
                 try:
-                    inputs.append(_input(kind, url))
+                    inputs.append(read_input(kind, url))
                 except (ValueError, OSError) as error:
-                    problems.append(error_line(error))
+                    problems.append(Problem(url, error_line(error)))
         except ValueError as error:
-            problems.append(error_line(error))
+            problems.append(Problem(path, error_line(error)))
     return FoundInputs(tuple(_unique_names(inputs)), tuple(problems))
 
 
@@ -111,10 +120,22 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _files(folder: str, suffixes: tuple[str, ...]) -> list[str]:
-    return [url for url in storage.list(folder, recursive=False) if url.lower().endswith(suffixes)]
+    found = (url for url in storage.list(folder, recursive=False) if url.lower().endswith(suffixes))
+    return [url for url in found if not _is_hidden(url[len(folder.rstrip("/")) :])]
 
 
-def _input(kind: Kind, url: str) -> Input:
+def _is_hidden(path: str) -> bool:
+    """Whether a file, or a folder above it, is hidden: `.DS_Store`, `._portrait.jpg`, an unfinished `.partial-...`."""
+    return "/." in f"/{path}"
+
+
+def read_input(kind: Kind, url: str) -> Input:
+    """Return the input at `url`, named after its file or, for an avatar, after its folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no regular file.
+    """
     file_url = storage.join(url, _MANIFEST) if kind == "avatar" else url
     if storage.is_local(file_url) and not storage.local_path(file_url).is_file():
         raise ValueError(f"{url} is no regular file")  # reading a FIFO or a device would never end

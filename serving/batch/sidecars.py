@@ -46,6 +46,8 @@ class Sidecar:
     seconds: float
     """Time that rendering took."""
     network_ms_per_frame: float | None = None
+    portraits_used: Mapping[str, float] | None = None
+    """Name of each picture that frames start from, and its share of the frames."""
     notes: tuple[str, ...] = ()
     format: int = field(default=FORMAT)
 

@@ -1,19 +1,31 @@
-"""`sfumato animate`: every source with every driver -> videos. Bad inputs are reported and skipped."""
+"""`sfumato animate`: sources and drivers -> videos, here or on many workers. Bad inputs are reported and skipped."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from rich.progress import Progress
 
-from pipelines import cli
+from pipelines import cli, storage
+from pipelines.argument_parser import UsageError
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
-from serving.batch.inputs import find_drivers, find_sources
-from serving.batch.workspace import open_workspace
-from training.checkpoints.shipped import named_or_shipped
+from serving.batch.contact_page import write_page
+from serving.batch.inputs import Problem, find_drivers, find_sources
+from serving.batch.items import Item, every_pair
+from serving.batch.pairs import PairsError, read_pairs
+from serving.batch.pool import Pool, RayOptions, ThisProcess
+from serving.batch.report import FOLDER, Report
+from serving.batch.summary import result, table
+from serving.batch.worker import MakeMaker, Worker
+from serving.batch.workspace import Workspace, open_workspace
+from training.checkpoints.shipped import SHIPPED
 from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:
@@ -25,14 +37,29 @@ _PathLists = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 
 @dataclass(frozen=True)
 class Options:
-    """Animate every source with every driver. A second run makes only the videos that are missing or have changed."""
+    """Animate every source with every driver, or the pairs of a file. A second run makes only the videos that are
+    missing or have changed."""
 
     source: Annotated[_PathLists, tyro.conf.arg(aliases=["-s"], metavar="PATH ...")]
-    """Faces to animate: avatar folders, pictures, folders of either, "patterns*" (required)"""
+    """Faces to animate: avatar folders, pictures, folders of either, "patterns*" (required without --pairs)"""
     driver: Annotated[_PathLists, tyro.conf.arg(aliases=["-d"], metavar="PATH ...")]
-    """Videos that give the motion, folders of them, "patterns*" (required)"""
+    """Videos that give the motion, folders of them, "patterns*" (required without --pairs)"""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
-    """Folder of the results (path or URL): SOURCE--DRIVER.mp4, .side-by-side.mp4 and .json, SOURCE.mosaic.mp4."""
+    """Folder of the results (path or URL): SOURCE--DRIVER.mp4, .side-by-side.mp4 and .json, SOURCE.mosaic.mp4,
+    index.html, report/."""
+    pairs: str | None = None
+    """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
+    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, face."""
+    workers: int = 1
+    """Number of worker processes; 1 without --ray-address works in this process."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster whose machines do the work ("auto" for the one on this machine)."""
+    cpus_per_worker: float = 1.0
+    """CPUs that Ray reserves for each worker; a fraction is allowed."""
+    gpus_per_worker: float = 0.0
+    """GPUs that Ray reserves for each worker; with a fraction such as 0.25, workers share one."""
+    device: str = "auto"
+    """Device of the networks: auto (a GPU if a worker has one), cpu, cuda or cuda:N."""
     model: str | None = None
     """Base model for sources that are pictures: a bundle's path or URL, or models:/sfumato-base@champion; default: the
     bundled one."""
@@ -62,35 +89,71 @@ class Options:
     """Also write, for a source with several drivers, one video with its results in a row."""
 
     def __post_init__(self) -> None:
+        if self.pairs is not None:
+            if _flat(self.source) or _flat(self.driver):
+                raise UsageError("--pairs names sources and drivers itself: give it without --source and --driver")
+            return
         for name in ("source", "driver"):  # tyro takes a flag that can be repeated for optional
             if not _flat(getattr(self, name)):
                 raise FileNotFoundError(f"no {name} given: --{name} is required")  # exit code 2
 
 
 def run(options: Options) -> cli.CommandResult:
-    """Animate every source with every driver.
+    """Make every video, then a table, a report and a contact page of what became of each.
 
     Raises:
         FileNotFoundError: a source, driver or model does not exist.
         ValueError: the model is not a base model, or an option is out of range.
+        UsageError: the pairs file is wrong.
     """
     started = time.perf_counter()
-    sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
-    render_options = _render_options(options)
-    with open_workspace(options.out) as workspace, cli.progress() as progress:
-        files = PerceptualFiles.named(options.vgg19, options.vggface)
-        avatar_options = AvatarOptions(named_or_shipped(options.model), options.num_steps, options.face, files)
-        maker = ModelAvatarMaker(avatar_options, workspace)
-        batch = BatchRun(workspace, maker, render_options, progress, side_by_side=options.side_by_side)
-        for problem in (*sources.problems, *drivers.problems):
-            batch.skip(problem)
-        batch.animate(sources.inputs, drivers.inputs, mosaic=options.mosaic)
-    return batch.result(time.perf_counter() - started)
+    items, problems = _items(options)
+    make_maker = partial(ModelAvatarMaker, _avatar_options(options))
+    _check_workers(options)
+    out = storage.absolute(options.out) if _uses_ray(options) else options.out
+    report = Report(out)
+    with open_workspace(out) as workspace, cli.progress() as progress:
+        batch = BatchRun(
+            out, make_maker(workspace), report, progress, side_by_side=options.side_by_side, mosaic=options.mosaic
+        )
+        try:
+            for problem in problems:
+                batch.refuse(problem)
+            batch.animate(items, lambda num: _open_pool(options, num, make_maker, workspace, progress, report))
+        finally:
+            report.flush()
+    page = write_page(out, report.rows)
+    cli.console().print(table(report.rows))
+    extra = (cli.Artefact("page", page), cli.Artefact("report", storage.join(out, FOLDER)))
+    return result(out, report.rows, batch.sidecars, extra, tuple(batch.notes), time.perf_counter() - started)
 
 
 def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     """Join the paths of `-s a b -s c`."""
     return tuple(path for paths in lists for path in paths)
+
+
+def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
+    """Return the videos to make, and the inputs that cannot be read."""
+    render_options = _render_options(options)
+    problems: tuple[Problem, ...] = ()
+    if options.pairs is not None:
+        try:
+            items = read_pairs(options.pairs, render_options, options.face)
+        except PairsError as error:
+            raise UsageError(str(error)) from error
+    else:
+        sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
+        items = every_pair(sources.inputs, drivers.inputs, render_options, options.face)
+        problems = (*sources.problems, *drivers.problems)
+    return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems
+
+
+def _with_absolute_paths(item: Item) -> Item:
+    """Workers have other working folders."""
+    source = replace(item.source.input, url=storage.absolute(item.source.input.url))
+    driver = replace(item.driver, url=storage.absolute(item.driver.url))
+    return replace(item, source=replace(item.source, input=source), driver=driver)
 
 
 def _render_options(options: Options) -> RenderOptions:
@@ -104,3 +167,51 @@ def _render_options(options: Options) -> RenderOptions:
         smoothing=options.smoothing,
     )
     return RenderOptions(motion=motion, frame=options.frame, max_size=options.max_size)
+
+
+def _avatar_options(options: Options) -> AvatarOptions:
+    # The bundled model's name, not its path: other machines may have it elsewhere.
+    model = "shipped" if options.model in (None, SHIPPED) else str(options.model)
+    if _uses_ray(options) and not model.startswith("models:/") and model != "shipped":
+        model = storage.absolute(model)
+    files = PerceptualFiles.named(options.vgg19, options.vggface)
+    return AvatarOptions(model, options.num_steps, files, options.device)
+
+
+def _uses_ray(options: Options) -> bool:
+    return options.workers != 1 or options.ray_address is not None
+
+
+def _check_workers(options: Options) -> None:
+    """Refuse wrong numbers, and a device that this process does not have; workers check theirs when they start.
+
+    Raises:
+        ValueError: a value is out of range, or there is no such device.
+    """
+    if _uses_ray(options):
+        RayOptions(options.workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)
+    if not _uses_ray(options) or not options.device.startswith("cuda"):
+        from training.device import choose_device
+
+        choose_device(options.device)
+
+
+def _open_pool(
+    options: Options, num_tasks: int, make_maker: MakeMaker, workspace: Workspace, progress: Progress, report: Report
+) -> AbstractContextManager[Pool]:
+    if not _uses_ray(options):
+        return _this_process(options, make_maker, workspace, progress, report)
+    from serving.batch.ray_pool import WorkerRecipe, open_ray_pool
+
+    num_workers = min(options.workers, num_tasks)
+    ray_options = RayOptions(num_workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)
+    recipe = WorkerRecipe(make_maker, workspace.out, options.side_by_side, str(workspace.scratch))
+    return open_ray_pool(ray_options, recipe, progress)
+
+
+@contextmanager
+def _this_process(
+    options: Options, make_maker: MakeMaker, workspace: Workspace, progress: Progress, report: Report
+) -> Iterator[Pool]:
+    worker = Worker(make_maker, workspace, side_by_side=options.side_by_side)
+    yield ThisProcess(worker, progress, report.flush_if_due)

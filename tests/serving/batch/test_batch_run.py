@@ -1,9 +1,10 @@
-"""Sources x drivers with an avatar maker that writes grey frames."""
+"""Sources x drivers in this process, with an avatar maker that writes grey frames."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,15 @@ import pytest
 
 from pipelines import cli, storage
 from pipelines.media.video import VideoWriter, probe
-from serving.batch.avatar_maker import OnStep, VideoFiles
+from pipelines.storage.parquet import read_table
+from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
 from serving.batch.batch_run import BatchRun
-from serving.batch.inputs import Input, find_drivers, find_sources
+from serving.batch.inputs import find_drivers, find_sources
+from serving.batch.items import AvatarSource, every_pair
+from serving.batch.pool import ThisProcess
+from serving.batch.report import Report
+from serving.batch.summary import BatchResult, result
+from serving.batch.worker import Worker
 from serving.batch.workspace import open_workspace
 from training.animation.render import RenderOptions, RenderReport
 
@@ -32,16 +39,20 @@ class GreyAvatarMaker:
     avatars_made: list[str] = field(default_factory=list)
     rendered: list[str] = field(default_factory=list)
 
-    def version(self, source: Input) -> str:
+    def check(self) -> None:
+        """Works everywhere."""
+
+    def version(self, source: AvatarSource) -> str:
         return self.base
 
-    def avatar(self, source: Input, on_step: OnStep) -> Any:
-        if source.name in self.bad_sources:
-            raise ValueError(f"{source.url}: no face found")
-        self.avatars_made.append(source.name)
-        return SimpleNamespace(base_version=self.base)
+    def avatar(self, source: AvatarSource, on_step: OnStep) -> Any:
+        if source.input.name in self.bad_sources:
+            raise ValueError(f"{source.input.url}: no face found")
+        self.avatars_made.append(source.input.name)
+        return LoadedAvatar(SimpleNamespace(base_version=self.base))  # type: ignore[arg-type]
 
     def render(self, avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+        probe(files.driver)
         if files.driver.stem in self.bad_drivers:
             raise ValueError(f"{files.driver}: no face in any frame")
         self.rendered.append(files.out.name)
@@ -50,7 +61,7 @@ class GreyAvatarMaker:
                 for done in (1, 2):
                     writer.write(np.full((32, 32, 3), 100 * done, np.uint8))
                     on_frame(done, 2)
-        return RenderReport(2, Fraction(25), 32, 32, False, 1, 0.5, 3.0)
+        return RenderReport(2, Fraction(25), 32, 32, False, 1, 0.5, 3.0, {"a.jpg": 1.0})
 
 
 @pytest.fixture
@@ -62,25 +73,38 @@ def inputs(tmp_path: Path, make_video: Any) -> Path:
     return tmp_path
 
 
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((out / "report").iterdir()) for row in read_table(str(path)).to_pylist()]
+
+
 def animate(
     inputs: Path, maker: GreyAvatarMaker, out: str, *, drivers: Sequence[str] = ("smile.mp4", "talk.mp4"), **more: Any
-) -> cli.CommandResult:
-    mosaic = more.pop("mosaic", True)
+) -> BatchResult:
+    sources = find_sources([str(inputs / "anna.jpg"), str(inputs / "leo.jpg")]).inputs
+    found = find_drivers([str(inputs / name) for name in drivers]).inputs
+    items = every_pair(sources, found, more.pop("options", RenderOptions()), None)
+    report = Report(out)
     with open_workspace(out) as workspace, cli.progress() as progress:
-        batch = BatchRun(workspace, maker, more.pop("options", RenderOptions()), progress, **more)
-        sources = find_sources([str(inputs / "anna.jpg"), str(inputs / "leo.jpg")]).inputs
-        batch.animate(sources, find_drivers([str(inputs / name) for name in drivers]).inputs, mosaic=mosaic)
-        return batch.result(1.0)
+        batch = BatchRun(out, maker, report, progress, **more)
+
+        @contextmanager
+        def this_process(num_tasks: int) -> Iterator[ThisProcess]:
+            worker = Worker(lambda workspace: maker, workspace, side_by_side=batch.side_by_side)
+            yield ThisProcess(worker, progress, report.flush_if_due)
+
+        batch.animate(items, this_process)
+        report.flush()
+        return result(out, report.rows, batch.sidecars, (), tuple(batch.notes), 1.0)
 
 
 def names(out: Path) -> list[str]:
-    return sorted(path.name for path in out.iterdir())
+    return sorted(path.name for path in out.iterdir() if path.is_file())
 
 
 @pytest.mark.slow
 def test_every_source_meets_every_driver(inputs: Path) -> None:
     result = animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
-    assert dict(result.counts) == {"rendered": 4, "reused": 0, "failed": 0}
+    assert dict(result.counts) == {"done": 4, "skipped": 0, "failed": 0}
     assert names(inputs / "out") == sorted(
         f"{source}{rest}"
         for source in ("anna", "leo")
@@ -110,7 +134,7 @@ def test_a_second_run_makes_nothing_and_needs_no_avatar(inputs: Path) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     maker = GreyAvatarMaker()
     result = animate(inputs, maker, str(inputs / "out"))
-    assert dict(result.counts) == {"rendered": 0, "reused": 4, "failed": 0}
+    assert dict(result.counts) == {"done": 0, "skipped": 4, "failed": 0}
     assert (maker.avatars_made, maker.rendered) == ([], [])
     assert len(result.made) == 10
     assert result.ok
@@ -146,8 +170,8 @@ def test_whatever_changes_is_made_again(inputs: Path, make_video: Any, changed: 
 @pytest.mark.slow
 def test_a_bad_source_harms_no_other(inputs: Path) -> None:
     result = animate(inputs, GreyAvatarMaker(bad_sources=["anna"]), str(inputs / "out"))
-    assert dict(result.counts) == {"rendered": 2, "reused": 0, "failed": 2}
-    assert result.notes[0] == f"{inputs / 'anna.jpg'}: no face found"
+    assert dict(result.counts) == {"done": 2, "skipped": 0, "failed": 2}
+    assert result.notes[-1] == f"anna--smile and 1 more: {inputs / 'anna.jpg'}: no face found"
     assert result.ok
 
 
@@ -155,7 +179,7 @@ def test_a_bad_driver_harms_no_other_and_is_told_once(inputs: Path) -> None:
     (inputs / "text.mp4").write_text("no video")
     maker = GreyAvatarMaker(bad_drivers=["talk"])
     result = animate(inputs, maker, str(inputs / "out"), drivers=["smile.mp4", "talk.mp4", "text.mp4"])
-    assert dict(result.counts) == {"rendered": 2, "reused": 0, "failed": 4}
+    assert dict(result.counts) == {"done": 2, "skipped": 0, "failed": 4}
     assert sum("talk.mp4" in note for note in result.notes) == 1
     assert sum("text.mp4" in note for note in result.notes) == 1
 
@@ -182,8 +206,9 @@ def test_results_can_go_to_a_url_and_are_found_there_again(inputs: Path) -> None
     out = "memory://batch/out"
     animate(inputs, GreyAvatarMaker(), out)
     assert sum(url.endswith(".mp4") for url in storage.list(out)) == 10
+    assert sum(url.endswith(".webp") for url in storage.list(out)) == 4
     maker = GreyAvatarMaker()
-    assert animate(inputs, maker, out).counts["reused"] == 4
+    assert animate(inputs, maker, out).counts["skipped"] == 4
     assert maker.rendered == []
 
 
@@ -201,4 +226,58 @@ def test_an_interrupt_passes_through_and_keeps_what_is_done(inputs: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         animate(inputs, maker, str(inputs / "out"))
     again = GreyAvatarMaker()
-    assert animate(inputs, again, str(inputs / "out")).counts["reused"] == 2
+    assert animate(inputs, again, str(inputs / "out")).counts["skipped"] == 2
+
+
+@pytest.mark.slow
+def test_finished_files_keep_their_bytes_and_times(inputs: Path) -> None:
+    out = inputs / "out"
+    animate(inputs, GreyAvatarMaker(), str(out))
+    before = {name: ((out / name).read_bytes(), (out / name).stat().st_mtime_ns) for name in names(out)}
+    (out / "leo--talk.json").unlink()
+    animate(inputs, GreyAvatarMaker(), str(out))
+    after = {name: ((out / name).read_bytes(), (out / name).stat().st_mtime_ns) for name in names(out)}
+    assert {name for name in before if before[name] != after[name]} == {
+        "leo--talk.mp4",
+        "leo--talk.side-by-side.mp4",
+        "leo--talk.json",
+    }
+
+
+@pytest.mark.slow
+def test_the_report_says_what_became_of_every_video_of_every_run(inputs: Path) -> None:
+    out = inputs / "out"
+    animate(inputs, GreyAvatarMaker(bad_sources=["leo"]), str(out), drivers=["smile.mp4"])
+    animate(inputs, GreyAvatarMaker(), str(out), drivers=["smile.mp4"])
+    first, failed, skipped, again = rows(out)
+    assert [(row["item"], row["status"]) for row in (first, failed, skipped, again)] == [
+        ("anna--smile", "done"),
+        ("leo--smile", "failed"),
+        ("anna--smile", "skipped"),
+        ("leo--smile", "done"),
+    ]
+    assert first["run"] == failed["run"] < skipped["run"] == again["run"]
+    assert failed["reason"] == f"{inputs / 'leo.jpg'}: no face found"
+    assert failed["video"] is failed["frames"] is None
+    assert (first["source"], first["driver"]) == (str(inputs / "anna.jpg"), str(inputs / "smile.mp4"))
+    assert (first["video"], first["frames"], first["fps"]) == (str(out / "anna--smile.mp4"), 2, 25.0)
+    assert first["seconds"] > 0
+    assert first["started_at"] < first["finished_at"]
+    assert first["worker"] == "this process"
+    assert skipped["seconds"] is skipped["worker"] is None
+
+
+@pytest.mark.slow
+def test_an_error_that_nobody_expected_costs_one_video(inputs: Path) -> None:
+    maker = GreyAvatarMaker()
+    render = maker.render
+
+    def crash(avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+        if files.out.name == "anna--talk.mp4":
+            raise RuntimeError("out of\nmemory")
+        return render(avatar, files, options, on_frame)
+
+    maker.render = crash  # type: ignore[method-assign]
+    result = animate(inputs, maker, str(inputs / "out"))
+    assert dict(result.counts) == {"done": 3, "skipped": 0, "failed": 1}
+    assert result.notes[-1] == f"anna--talk: {inputs / 'talk.mp4'}: RuntimeError: out of memory"

@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_a_problem_and_harms_no_other(tmp_path: Path) -> 
     good = touch(tmp_path / "good.mp4")
     found = find_drivers([str(tmp_path / "pipe.mp4"), str(tmp_path / "empty"), good])
     assert [item.name for item in found.inputs] == ["good"]
-    assert [problem.split(" ", 1)[1].split(" (")[0] for problem in found.problems] == [
+    assert [problem.reason.removeprefix(f"{problem.url} ").split(" (")[0] for problem in found.problems] == [
         "is no regular file",
         "holds no videos",
     ]
@@ -93,3 +93,12 @@ def test_a_folder_of_drivers_gives_every_kind_of_video_that_preprocess_reads(tmp
     found = find_drivers([str(tmp_path)])
     assert {item.url for item in found.inputs} == {str(tmp_path / f"driver{suffix}") for suffix in VIDEO_SUFFIXES}
     assert found.problems == ()
+
+
+def test_hidden_files_and_sidecars_in_folders_are_left_alone(tmp_path: Path) -> None:
+    for name in ("anna.jpg", "._anna.jpg", ".DS_Store", "anna.json", ".trash/leo/manifest.json", "b/manifest.json"):
+        touch(tmp_path / "faces" / name, name)
+    for name in ("talk.mp4", "._talk.mp4", ".partial-1.mp4", "talk.json"):
+        touch(tmp_path / "drivers" / name, name)
+    assert [item.name for item in find_sources([str(tmp_path / "faces")]).inputs] == ["b", "anna"]
+    assert [item.name for item in find_drivers([str(tmp_path / "drivers") + "/"]).inputs] == ["talk"]

@@ -1,0 +1,299 @@
+"""Workers as Ray actors, on this machine or on a cluster. The only module of serving.batch that imports ray."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, TaskID
+
+from pipelines.cli import console
+from serving.batch.items import Outcome, Task
+from serving.batch.pool import Finished, RayOptions
+from serving.batch.worker import MakeMaker, Worker
+from serving.batch.workspace import Workspace
+
+_OBJECT_STORE_BYTES = 150 * 2**20  # only small messages pass through Ray
+_POLL_SECONDS = 1.0
+_SECONDS_TO_CLOSE = 5.0
+_SECONDS_TO_CONNECT = 10.0
+_SECONDS_BEFORE_TELLING = 30.0
+_MAX_BARS = 8
+_MAX_FAILED_STARTS = 3  # of one worker in a row
+
+
+@dataclass(frozen=True)
+class WorkerRecipe:
+    """How an actor makes its `Worker`."""
+
+    make_maker: MakeMaker
+    out: str
+    """Folder of results: an absolute path or a URL."""
+    side_by_side: bool
+    scratch: str
+    """Folder for copies of remote files and for tracks; on a machine that does not have it, a temporary one."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an actor runs."""
+
+    node: str
+    host: str
+    num_cores: int
+
+
+class RemoteWorker:
+    """The actor: a `Worker` in a process of its own."""
+
+    def __init__(self, recipe: WorkerRecipe) -> None:
+        self._recipe = recipe
+        self._worker: Worker | None = None
+
+    def open(self) -> _Place:
+        """Make the worker. Raises what its maker raises: an error of the constructor would lose its type on the way."""
+        import ray
+
+        recipe = self._recipe
+        shared = Path(recipe.scratch) if Path(recipe.scratch).is_dir() else None
+        self._scratch = Path(tempfile.mkdtemp(prefix="sfumato-", dir=shared))
+        workspace = Workspace(recipe.out, self._scratch, shared)
+        self._worker = Worker(recipe.make_maker, workspace, side_by_side=recipe.side_by_side)
+        node = ray.get_runtime_context().get_node_id()
+        return _Place(node, socket.gethostname(), os.cpu_count() or 1)
+
+    def perform(self, task: Task, num_threads: int) -> Outcome:
+        """Carry out a task with a number of threads for torch and OpenCV each."""
+        import cv2
+        import torch
+
+        if torch.get_num_threads() != num_threads:
+            torch.set_num_threads(num_threads)
+            cv2.setNumThreads(num_threads)
+        assert self._worker is not None
+        return self._worker.perform(task, lambda _done, _total: None)
+
+    def close(self) -> None:
+        """Remove the copies of remote files."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+@dataclass
+class _Slot:
+    """A worker's place in the pool: its present actor and what that does."""
+
+    actor: Any
+    call: Any
+    """Reference to the result of the running call; None: idle."""
+    task: Task | None = None
+    bar: TaskID | None = None
+    place: _Place | None = None
+    """None: the actor is starting, or waits for resources."""
+    failed_starts: int = 0
+
+
+class RayPool:
+    """A pool of actors. A dead actor is replaced. Actors that wait for resources take part when they get them."""
+
+    def __init__(self, options: RayOptions, recipe: WorkerRecipe, progress: Progress) -> None:
+        import ray
+
+        self._ray, self._options, self._recipe, self._progress = ray, options, recipe, progress
+        self._actors = ray.remote(RemoteWorker)
+        self._slots = [self._new_slot() for _ in range(options.num_workers)]
+        self._started_at: float | None = time.monotonic()
+        """None once a worker has started, or once the user has been told that none has."""
+
+    def _new_slot(self, failed_starts: int = 0) -> _Slot:
+        options = self._options
+        actor = self._actors.options(
+            num_cpus=options.cpus_per_worker, num_gpus=options.gpus_per_worker, max_restarts=0
+        ).remote(self._recipe)
+        return _Slot(actor, actor.open.remote(), failed_starts=failed_starts)
+
+    @property
+    def num_running(self) -> int:
+        return sum(slot.task is not None for slot in self._slots)
+
+    def idle(self) -> Sequence[int]:
+        return [number for number, slot in enumerate(self._slots) if slot.call is None]
+
+    def name(self, worker: int) -> str:
+        place = self._slots[worker].place
+        return f"{worker}@{place.host if place else '?'}"
+
+    def start(self, worker: int, task: Task) -> None:
+        slot = self._slots[worker]
+        assert slot.place is not None
+        here = sum(other.place is not None and other.place.node == slot.place.node for other in self._slots)
+        num_threads = max(1, slot.place.num_cores // here)
+        slot.call, slot.task = slot.actor.perform.remote(task, num_threads), task
+        if len(self._slots) <= _MAX_BARS:
+            slot.bar = self._progress.add_task(task.name, total=None)
+
+    def wait(self) -> Sequence[Finished]:
+        calls = {slot.call: number for number, slot in enumerate(self._slots) if slot.call is not None}
+        ended, _ = self._ray.wait(list(calls), timeout=_POLL_SECONDS)
+        finished = [done for call in ended if (done := self._end(calls[call])) is not None]
+        self._tell_when_none_starts()
+        return finished
+
+    def _end(self, worker: int) -> Finished | None:
+        """Take the result of a worker's call; replace its actor if that is dead."""
+        slot = self._slots[worker]
+        task = slot.task
+        if slot.bar is not None:
+            self._progress.remove_task(slot.bar)
+        try:
+            result = self._ray.get(slot.call)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from None
+        except self._ray.exceptions.RayError as error:
+            lost_machine = slot.place is not None and self._is_gone(slot.place.node)
+            self._replace(worker, error)
+            return None if task is None else Finished(worker, task, None, lost_machine)
+        slot.call = slot.task = slot.bar = None
+        if task is not None:
+            return Finished(worker, task, result)
+        slot.place, slot.failed_starts, self._started_at = result, 0, None
+        return None
+
+    def _is_gone(self, node: str) -> bool:
+        return not any(known["NodeID"] == node and known["Alive"] for known in self._ray.nodes())
+
+    def _replace(self, worker: int, error: Exception) -> None:
+        slot = self._slots[worker]
+        failed_starts = slot.failed_starts + 1 if slot.place is None else 0
+        if failed_starts == _MAX_FAILED_STARTS:
+            raise OSError(f"a worker died {failed_starts} times while it started: {str(error).strip().splitlines()[0]}")
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(slot.actor)  # it may be unreachable rather than dead
+        self._slots[worker] = self._new_slot(failed_starts)
+
+    def _tell_when_none_starts(self) -> None:
+        if self._started_at is None or time.monotonic() - self._started_at < _SECONDS_BEFORE_TELLING:
+            return
+        self._started_at = None
+        options, free = self._options, self._ray.available_resources()
+        console().print(
+            f"waiting for a worker to start: each needs {options.cpus_per_worker:g} CPUs and"
+            f" {options.gpus_per_worker:g} GPUs; {free.get('CPU', 0):g} and {free.get('GPU', 0):g} are free"
+        )
+
+    def close(self, *, wait: bool) -> None:
+        """End all actors: at once, or after they have removed their copies of remote files."""
+        if wait:
+            closing = [slot.actor.close.remote() for slot in self._slots if slot.place is not None]
+            if closing:
+                self._ray.wait(closing, num_returns=len(closing), timeout=_SECONDS_TO_CLOSE)
+        for slot in self._slots:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(slot.actor)
+
+
+@contextmanager
+def open_ray_pool(options: RayOptions, recipe: WorkerRecipe, progress: Progress) -> Iterator[RayPool]:
+    """Join or start Ray and yield a pool of actors; end them, and the Ray that was started, with the block.
+
+    Raises:
+        OSError: there is no cluster at the address.
+        ValueError: this machine has too few GPUs.
+    """
+    # Ray reads this variable when it is imported; otherwise `uv run` would make an environment for every worker.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    import ray
+
+    is_own = not ray.is_initialized()
+    with _keep_sigterm():
+        if is_own:
+            _start_ray(options)
+        try:
+            pool = RayPool(options, recipe, progress)
+            done = False
+            try:
+                yield pool
+                done = True
+            finally:
+                pool.close(wait=done)
+        finally:
+            if is_own:
+                ray.shutdown()
+
+
+@contextmanager
+def _keep_sigterm() -> Iterator[None]:
+    """Put back the handler of SIGTERM after the block, in which SIGTERM acts like Ctrl-C.
+
+    With the default handler, some of Ray's processes would outlive this one.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _start_ray(options: RayOptions) -> None:
+    """Join a cluster, or start a local one on loopback."""
+    import ray
+
+    if options.address is not None:
+        _join(options.address)
+    else:
+        _start_local_ray(options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray has installed its own handler
+    needed, found = options.num_workers * options.gpus_per_worker, ray.cluster_resources().get("GPU", 0)
+    if options.address is None and needed > found:
+        ray.shutdown()
+        each = f"--gpus-per-worker {options.gpus_per_worker:g} for {options.num_workers}"
+        raise ValueError(f"{each} of the --workers needs {needed:g} GPUs, this machine has {found:g}")
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        host, _, port = address.rpartition(":")
+        if port.isdecimal() and "/" not in address:
+            # Ray tries for minutes to reach an address where nothing answers.
+            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except OSError as error:
+        reason = error.strerror or "no running Ray cluster is found"
+        raise OSError(f"--ray-address {address}: {reason}") from error
+
+
+def _start_local_ray(options: RayOptions) -> None:
+    import ray
+
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(
+                "local",  # do not join another cluster on this machine
+                num_cpus=max(os.cpu_count() or 1, math.ceil(options.num_workers * options.cpus_per_worker)),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:
+            # On a busy machine Ray's daemon can exceed its startup timeout of 30 s.
+            if not tries_left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
