@@ -93,6 +93,15 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def ray_address(ray_session: None) -> str:
+    """The address of that Ray, for commands: they start and stop none of their own, which takes ten seconds."""
+    import ray
+
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
+@pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     """The address of an emulator of Google Cloud Storage on a free port, which gcsfs finds through the environment."""
     import urllib.request

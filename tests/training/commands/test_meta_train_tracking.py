@@ -81,11 +81,12 @@ def sfumato(*arguments: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_sigterm_ends_the_command_with_a_checkpoint_and_exit_code_130(
-    tmp_path: Path, make_dataset: Callable[..., ShardDataset]
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset], ray_address: str
 ) -> None:
     root, out, log = make_dataset("ann/v1", "bob/v1").root, str(tmp_path / "run"), tmp_path / "mlflow.db"
     flags = ["meta-train", "demo", "--data", root, "-o", out, "--num-steps", "100000", "--workers", "1"]
     flags += ["--num-shots", "1", "--episodes-per-step", "2", "--mlflow", f"sqlite:///{log}"]
+    flags += ["--ray-address", ray_address]
     command = [sys.executable, "-m", "sfumato", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not _has_stepped(log):
@@ -114,13 +115,13 @@ def _has_stepped(log: Path) -> bool:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_67_the_command_trains_without_mlflow_and_sends_its_log_later(
-    tmp_path: Path, make_dataset: Callable[..., ShardDataset]
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset], ray_address: str
 ) -> None:
     from mlflow.tracking import MlflowClient
 
     root, out = make_dataset("ann/v1", "bob/v1").root, str(tmp_path / "run")
     flags = ["meta-train", "demo", "--data", root, "-o", out, "--num-steps", "2", "--workers", "1"]
-    flags += ["--num-shots", "1", "--episodes-per-step", "2"]
+    flags += ["--num-shots", "1", "--episodes-per-step", "2", "--ray-address", ray_address]
     made = sfumato(*flags, "--mlflow", NOBODY)
     assert "are kept in" in made["notes"][-1]
     assert f"{out}/mlflow-journal" in made["notes"][-1]

@@ -143,11 +143,11 @@ def start() -> Iterator[Callable[..., Command]]:
 
 
 def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
-    tmp_path: Path, make_dataset: Callable[..., ShardDataset], start: Callable[..., Command]
+    tmp_path: Path, make_dataset: Callable[..., ShardDataset], start: Callable[..., Command], ray_address: str
 ) -> None:
     run, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
     arguments = ["--data", make_dataset("ann/v1", "bob/v1", "cyd/v1").root, "-o", str(run), "--mlflow", uri]
-    arguments += ["--episodes-per-step", "2", "--workers", "2"]
+    arguments += ["--ray-address", ray_address, "--episodes-per-step", "2", "--workers", "2"]
     command = start(*arguments, "--num-steps", "100000")
     # The tables are made by the command: two who make them at once spoil them.
     while not (run / "run.json").exists() or not history(uri, "content")[1]:
