@@ -166,8 +166,9 @@ class LineProgress(Progress):
             running = [task for task in self.tasks if task.total is None or task.completed < task.total]
             texts = [self._describe(task, now) for task in running]
             if number % _SAMPLES_PER_LINE == 0 and running:
+                line = "".join(c if c.isprintable() else "?" for c in "; ".join(texts))  # names of files hold anything
                 with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is closed, or None
-                    sys.stderr.write(f"{'; '.join(texts)}\n")
+                    sys.stderr.write(f"{line}\n")
                     sys.stderr.flush()
 
     def _describe(self, task: Task, now: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import storage
+from pipelines.cli import progress
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
 from pipelines.dataset.forgotten_log import read_log
@@ -73,10 +74,11 @@ def prepare(request: PlanRequest) -> Prepared:
     if earlier is not None:
         check_settings(earlier, request.settings)
     corpus = storage.absolute(corpus_root(request.src))
-    with Planner(request.plan, test_identities=held_out_identities(request.test_list)) as planner:
+    with Planner(request.plan, test_identities=held_out_identities(request.test_list)) as planner, progress() as bars:
+        task = bars.add_task("planning", total=None)
         if earlier is not None:
             planner.load_previous(itertools.chain.from_iterable(earlier.all_clips()))
-        planner.add(find_sources(request.src, request.layout))
+        planner.add(bars.track(find_sources(request.src, request.layout), task_id=task))
         changes = planner.compare(frozenset(line.identity_sha256 for line in read_log(request.out)))
         _check_corpus(request, changes)
         if earlier is not None and not changes.num_new:

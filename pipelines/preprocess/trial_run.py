@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rich import filesize
 
+from pipelines.cli import progress
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
 from pipelines.planning.plan import PlannedClip
@@ -75,7 +76,14 @@ def run_trial(shards: Sequence[PlannedShard], num_clips: int, worker: ShardWorke
     for _ in process_clips(sample[:1], spec.corpus, detector, decoder, spec.config, Stopwatch()):
         pass  # load the models and start the decoder, which the forecast leaves out
     cpu, wall = cpu_seconds(), time.perf_counter()
-    outcomes = list(process_clips(sample, spec.corpus, detector, decoder, spec.config, watch))
+    with progress() as bars:
+        outcomes = list(
+            bars.track(
+                process_clips(sample, spec.corpus, detector, decoder, spec.config, watch),
+                total=len(sample),
+                description="trial run",
+            )
+        )
     wall = time.perf_counter() - wall
     worker.close()  # the CPU seconds of a child process count only once it has ended
     cpu = cpu_seconds() - cpu

@@ -71,8 +71,8 @@ def test_one_line_tells_of_all_tasks_that_run(capsys: pytest.CaptureFixture[str]
     with LineProgress(0.05, num_bytes=True) as bars:
         bars.add_task("weights [1]", total=3_000_000, completed=1_500_000)
         bars.add_task("done before", total=1, completed=1)
-        bars.add_task("clip", total=None, completed=2_000)
-        wait_for("weights [1]: 1.5 MB of 3.0 MB, after 0:00:00; clip: 2.0 kB, after 0:00:00\n", capsys)
+        bars.add_task("cl\nip", total=None, completed=2_000)
+        wait_for("weights [1]: 1.5 MB of 3.0 MB, after 0:00:00; cl?ip: 2.0 kB, after 0:00:00\n", capsys)
 
 
 def test_short_work_writes_nothing_and_leaves_no_thread(capsys: pytest.CaptureFixture[str]) -> None:

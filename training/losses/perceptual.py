@@ -118,7 +118,7 @@ class Classifier(nn.Module):
             elif isinstance(step, int):
                 x = F.max_pool2d(x, step, stride=2)
             else:
-                x = F.relu(next(convs)(x))
+                x = F.relu(next(convs)(x), inplace=True)  # a convolution needs its input for gradients, not its output
         return taps
 
     def layer_names(self) -> list[tuple[str, ...]]:

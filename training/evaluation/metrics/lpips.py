@@ -72,7 +72,7 @@ class Lpips(nn.Module):
         convs, taps = iter(self.convs), []
         for step in self.steps:
             if isinstance(step, tuple):
-                x = F.relu(next(convs)(x))
+                x = F.relu(next(convs)(x), inplace=True)
             elif step == "tap":
                 taps.append(x)
             else:

@@ -1,0 +1,35 @@
+"""Progress of a run, which is told by the reports of shards."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines import storage
+from pipelines.cli import PROGRESS_SECONDS
+from pipelines.dataset.schema import report_name
+from pipelines.faces.crop import CropRule
+from pipelines.preprocess import beam_runner
+from pipelines.preprocess.config import ClipConfig
+from pipelines.preprocess.finalize import PlannedShard
+from pipelines.preprocess.quality import QualityRule
+from pipelines.preprocess.shard_worker import ShardSpec
+
+
+def test_without_a_terminal_a_run_tells_how_many_clips_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(PROGRESS_SECONDS, "0.05")
+    monkeypatch.setattr(beam_runner, "_POLL_SECONDS_OF_LINES", 0.01)
+    config = ClipConfig(detector="mediapipe", crop=CropRule(), quality=QualityRule())
+    shards = [
+        PlannedShard(ShardSpec(str(tmp_path), "", "train", number, config, "", ""), num_clips)
+        for number, num_clips in ((0, 3), (1, 4))
+    ]
+    seen, end = "", time.monotonic() + 5
+    with beam_runner._progress(shards):
+        storage.write_bytes(storage.join(str(tmp_path), report_name("train", 1)), b"{}")
+        while "preprocess: 4 of 7" not in seen:
+            assert time.monotonic() < end, seen
+            time.sleep(0.01)
+            seen += capsys.readouterr().err
