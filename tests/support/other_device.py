@@ -59,6 +59,9 @@ class _TensorsOfLists(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.tensor and (device := kwargs.pop("device", None)) is not None:
             return torch.tensor(*args, **kwargs).to(device)
+        if func is torch.Tensor.new_tensor:
+            like, data = args
+            return torch.tensor(data, dtype=like.dtype).to(like.device)
         if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
             tensor, index, *value = args
             parts = index if isinstance(index, tuple) else (index,)

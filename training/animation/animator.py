@@ -126,7 +126,7 @@ class Animator:
         )
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def draw(
         self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
     ) -> UInt8[np.ndarray, "batch side side 3"]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from other_device import other_device
 
 from pipelines import assets
 from pipelines.faces.detectors import create_detector
@@ -79,6 +80,26 @@ def test_a_face_larger_than_the_networks_warp_is_drawn_the_same(
         frames.append(next(animator.frames(targets, None, np.ones((1, 1), np.float32))).astype(int))
     assert animator.region.crop_side > avatar.config.frame_size
     assert (np.abs(frames[0] - frames[1]).max(axis=-1) <= 1).mean() > 0.97
+
+
+@pytest.mark.slow
+def test_on_another_device_no_tensor_meets_one_of_the_cpu_and_the_picture_is_the_same(
+    base_model: Callable[..., BaseModel], portrait: Callable[..., Portrait]
+) -> None:
+    still = fine_tune(base_model(warp_prior=True), [portrait(90.0)], FineTuneConfig(0))
+    picture = dataclasses.replace(
+        still.canvas,
+        image=cv2.GaussianBlur(still.canvas.image, (0, 0), 3),
+        gaze=np.array([[0.5, 0.0], [0.5, 0.0]], np.float32),
+    )
+    avatar = dataclasses.replace(still, portraits=(picture,))
+    targets = picture.landmarks[None] + np.array([[[3.0, 1.0]], [[-2.0, 0.0]]], np.float32)
+    gaze = np.array([[[0.6, 0.0], [0.6, 0.0]]] * 2, np.float32)
+    frames, shares = [], np.ones((2, 1), np.float32)
+    frames.append(np.stack(list(Animator(avatar).frames(targets, gaze, shares))).astype(int))
+    with other_device() as device:  # raises where tensors of two devices meet
+        frames.append(np.stack(list(Animator(avatar, device=device).frames(targets, gaze, shares))).astype(int))
+    assert (np.abs(frames[0] - frames[1]).max(axis=-1) <= 2).mean() > 0.97
 
 
 @pytest.mark.gpu
