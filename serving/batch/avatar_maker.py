@@ -50,8 +50,8 @@ class LoadedAvatar:
     """An avatar in memory, ready to render."""
 
     avatar: Avatar
-    animators: dict[int, Animator] = field(default_factory=dict)
-    """By the `max_size` of the options."""
+    animators: dict[tuple[int, str], Animator] = field(default_factory=dict)
+    """By the `max_size` and `precision` of the options."""
 
     @property
     def base_version(self) -> str:
@@ -169,9 +169,11 @@ class ModelAvatarMaker:
         from training.animation.animator import Animator
         from training.animation.render import render
 
-        size, animators = options.max_size, avatar.animators
-        if size not in animators:
-            animators[size] = Animator(avatar.avatar, max_size=size, device=self._device)
+        key, animators = (options.max_size, options.precision), avatar.animators
+        if key not in animators:
+            animators[key] = Animator(
+                avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
+            )
         detector = self._detector(avatar.avatar.config.detector)
         track = self._tracks.get(files, detector, lambda done, total: on_frame(done // 2, total))
 
@@ -179,7 +181,7 @@ class ModelAvatarMaker:
             on_frame((total + done) // 2, total)
 
         return render(
-            animators[size],
+            animators[key],
             files.driver,
             track,
             files.out,

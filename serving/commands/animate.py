@@ -60,6 +60,9 @@ class Options:
     """GPUs that Ray reserves for each worker; with a fraction such as 0.25, workers share one."""
     device: str = "auto"
     """Device of the networks: auto (a GPU if a worker has one), cpu, cuda or cuda:N."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Data type of the networks' activations: bfloat16 is faster where the device computes in it, and differs by a few
+    levels of 255."""
     model: str | None = None
     """Base model for sources that are pictures: a bundle's path or URL, or models:/sfumato-base@champion; default: the
     bundled one."""
@@ -166,7 +169,7 @@ def _render_options(options: Options) -> RenderOptions:
         gaze=options.gaze,
         smoothing=options.smoothing,
     )
-    return RenderOptions(motion=motion, frame=options.frame, max_size=options.max_size)
+    return RenderOptions(motion=motion, frame=options.frame, max_size=options.max_size, precision=options.precision)
 
 
 def _avatar_options(options: Options) -> AvatarOptions:

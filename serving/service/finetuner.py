@@ -25,6 +25,7 @@ def run_fine_tune(
     detector: LandmarkDetector,
     num_steps: int | None = None,
     perceptual_files: PerceptualFiles | None = None,
+    device: str = "cpu",
 ) -> Facts:
     """Make and save the avatar of a job; return facts for the client.
 
@@ -35,6 +36,7 @@ def run_fine_tune(
     from training.avatars.avatar import save_avatar
     from training.avatars.finetune import FineTuneConfig, fine_tune
     from training.avatars.portraits import find_portraits
+    from training.device import choose_device
 
     request = job.request
     assert request.kind == "avatar"
@@ -45,7 +47,8 @@ def run_fine_tune(
     def on_step(step: int, total: int, _losses: Mapping[str, float]) -> None:
         lease.progress(step, total)
 
-    avatar = fine_tune(model, portraits, FineTuneConfig(num_steps=num_steps), on_step, perceptual_files)
+    config = FineTuneConfig(num_steps=num_steps)
+    avatar = fine_tune(model, portraits, config, on_step, perceptual_files, choose_device(device))
     save_avatar(avatar, store.avatar(job.avatar_id), request.consent)
     return {"num_pictures": len(portraits), "num_steps": avatar.steps, "base_model": avatar.base_version}
 
@@ -71,6 +74,7 @@ class FineTuner(Replica):
                 detector=detector,
                 num_steps=config.num_steps,
                 perceptual_files=config.perceptual_files,
+                device=config.device,
             )
 
         super().__init__(config, store, "avatar", work)

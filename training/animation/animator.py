@@ -19,7 +19,7 @@ from training.animation.torch_warp import TorchWarper
 from training.animation.upsample import enlarge
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
-from training.config import ModelConfig
+from training.config import ModelConfig, Precision
 from training.device import in_batches
 from training.images import to_images
 from training.models.generator import GeneratedFrame
@@ -43,13 +43,21 @@ class Animator:
     Each frame starts from the picture of the avatar that suits it, set on the canvas (`Avatar.canvas`).
     """
 
-    def __init__(self, avatar: Avatar, *, max_size: int | None = None, device: torch.device = _CPU) -> None:
+    def __init__(
+        self,
+        avatar: Avatar,
+        *,
+        max_size: int | None = None,
+        device: torch.device = _CPU,
+        precision: Precision = "float32",
+    ) -> None:
         """Prepare an avatar's pictures.
 
         Args:
             max_size: the pictures are shrunk to this length of the longer side; None: not.
+            precision: data type of the networks' activations; all else is float32.
         """
-        self.config, self.device = avatar.config, device
+        self.config, self.device, self._precision = avatar.config, device, precision
         self.generator, self.adain_values = avatar.generator.to(device), avatar.adain_values.to(device)
         self.network_seconds = 0.0
         pictures = [shrink_portrait(portrait, max_size) for portrait in avatar.portraits]
@@ -158,7 +166,8 @@ class Animator:
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""
         started = time.perf_counter()
-        generated: GeneratedFrame = self.generator(images, adain, warped)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            generated: GeneratedFrame = self.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started
         return generated
 

@@ -24,6 +24,7 @@ from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.gaze import retarget_gaze
 from training.animation.prefetch import prefetch
 from training.animation.retarget import MotionOptions, resolve_neutral_frame, retarget
+from training.config import Precision
 from training.images import resize_square
 
 __all__ = ["Cancelled", "RenderOptions", "RenderReport", "animate", "render", "track_driver"]
@@ -46,6 +47,8 @@ class RenderOptions:
     """Maximum of the output's longer side, pixels."""
     crf: int = 18
     """H.264's constant rate factor; lower is better and larger."""
+    precision: Precision = "float32"
+    """Data type of the networks' activations."""
 
     def __post_init__(self) -> None:
         if not 64 <= self.max_size <= 4096:
@@ -82,7 +85,7 @@ def render(
     """Animate an avatar with a driver's motion; frame rate, number of frames and sound are the driver's.
 
     Args:
-        animator: of the avatar, with the options' `max_size`.
+        animator: of the avatar, with the options' `max_size` and `precision`.
         track: of the driver, by `track_driver` with the detector of the avatar's model.
         side_by_side: path for a second video that shows portrait, driver and result side by side.
         on_frame: called with (frames done, all frames).
