@@ -147,11 +147,19 @@ class Pose:
         return projected
 
 
+_POSE_FIELDS = tuple(Pose.__dataclass_fields__)
+_POSES_AT_ONCE = 1000
+
+
 def fit_pose(landmarks: Float[np.ndarray, "*batch 68 2"]) -> Pose:
     """Fit the canonical head to 68 image points (pixels) by weighted least squares.
 
     The affine camera has a closed form; its nearest scaled rotation (orthogonal Procrustes, by SVD) is the pose.
     """
+    if landmarks.ndim == 3 and len(landmarks) > _POSES_AT_ONCE:  # a track of hours would take gigabytes
+        parts = (landmarks[first : first + _POSES_AT_ONCE] for first in range(0, len(landmarks), _POSES_AT_ONCE))
+        poses = [fit_pose(part) for part in parts]
+        return Pose(*(np.concatenate([getattr(pose, name) for pose in poses]) for name in _POSE_FIELDS))
     weights = _RIGIDITY / _RIGIDITY.sum()
     head_centre = weights @ CANONICAL_LANDMARKS
     head = CANONICAL_LANDMARKS - head_centre

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 
 import numpy as np
@@ -166,7 +167,8 @@ class Animator:
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""
         started = time.perf_counter()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+        is_reduced = self._precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16) if is_reduced else nullcontext():
             generated: GeneratedFrame = self.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started
         return generated

@@ -1,5 +1,6 @@
 """Track the driver's face through a video."""
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines.faces.face import Face, LandmarkDetector
+from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.media.video import decode, probe
 from training.animation.animator import Cancelled
 from training.animation.prefetch import prefetch
@@ -52,7 +54,8 @@ def track_driver(
         Cancelled: `cancelled()` became true.
     """
     info = probe(driver)
-    tracked: list[Face | None] = []
+    landmarks, gaze, found = array("f"), array("f"), array("b")  # a list of arrays would take twice the memory
+    no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (NUM_LANDMARKS, 2))
     last: Face | None = None
     for frame in prefetch(decode(driver), _QUEUED_FRAMES):
         if cancelled():
@@ -62,18 +65,18 @@ def track_driver(
         faces = detector.detect(frame.image)
         if faces:
             last = faces[0] if last is None else min(faces, key=_distance(last))
-        tracked.append(last if faces else None)
+        face = last if faces else None
+        landmarks.frombytes((no_landmarks if face is None else face.landmarks).astype(np.float32).tobytes())
+        gaze.frombytes((no_gaze if face is None or face.gaze is None else face.gaze).astype(np.float32).tobytes())
+        found.append(face is not None)
         if on_frame is not None:
-            on_frame(len(tracked), max(info.num_frames, len(tracked)))
-    no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (68, 2))
-    landmarks = np.stack([no_landmarks if face is None else face.landmarks for face in tracked])
-    found = np.array([face is not None for face in tracked])
+            on_frame(len(found), max(info.num_frames, len(found)))
+    is_found = np.array(found, bool)
     try:
-        landmarks = fill_gaps(landmarks, found)
+        filled = fill_gaps(np.array(landmarks, np.float32).reshape(-1, NUM_LANDMARKS, 2), is_found)
     except ValueError as error:
         raise ValueError(f"{driver}: {error}") from None
-    gaze = np.stack([no_gaze if face is None or face.gaze is None else face.gaze for face in tracked])
-    return DriverTrack(landmarks, gaze, found, info.fps, detector.name)
+    return DriverTrack(filled, np.array(gaze, np.float32).reshape(-1, 2, 2), is_found, info.fps, detector.name)
 
 
 def _distance(last: Face) -> Callable[[Face], float]:

@@ -35,6 +35,7 @@ _MAX_TRANSLATION = 0.3
 _MAX_ZOOM = 1.3
 _MAX_LID_GAIN = 0.4  # limit of how much wider than in the portrait an eye opens, relative to its opening there
 _MIN_GAP = 0.1  # gap that remains of a shut eye, relative to its opening: a spline cannot separate lids that touch
+_FRAMES_AT_ONCE = 1000
 _OPPOSITE_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 _OPPOSITE_LIPS = ((61, 67), (62, 66), (63, 65))
 
@@ -74,12 +75,19 @@ def retarget(
     """
     neutral = resolve_neutral_frame(driver, options)
     smooth = one_euro(driver, fps, options.smoothing)
-    source_pose, driver_pose = fit_pose(source), fit_pose(smooth)
-    source_head, driver_heads = unproject(source, source_pose), unproject(smooth, driver_pose)
-    change = (driver_heads - driver_heads[neutral]) * _part_scales(source_head, driver_heads[neutral])
-    moved = _limit_gaps(source_head + options.expression * change, source_head)
-    pose = _moved_pose(source_pose, driver_pose, neutral, source, options.head_motion)
-    return pose.project(moved).astype(np.float32)
+    source_pose, neutral_pose = fit_pose(source), fit_pose(smooth[neutral])
+    source_head, neutral_head = unproject(source, source_pose), unproject(smooth[neutral], neutral_pose)
+    scales = _part_scales(source_head, neutral_head)
+    moved = np.empty((len(driver), 68, 2), np.float32)
+    # In parts: the heads of an hour's frames would take gigabytes.
+    for first in range(0, len(driver), _FRAMES_AT_ONCE):
+        part = slice(first, first + _FRAMES_AT_ONCE)
+        driver_pose = fit_pose(smooth[part])
+        change = (unproject(smooth[part], driver_pose) - neutral_head) * scales
+        heads = _limit_gaps(source_head + options.expression * change, source_head)
+        pose = _moved_pose(source_pose, driver_pose, neutral_pose, source, options.head_motion)
+        moved[part] = pose.project(heads)
+    return moved
 
 
 def resolve_neutral_frame(driver: Float[np.ndarray, "frames 68 2"], options: MotionOptions) -> int:
@@ -136,20 +144,20 @@ def _width(head: Float[np.ndarray, "68 3"], a: int, b: int) -> float:
 
 
 def _moved_pose(
-    source: Pose, driver: Pose, neutral: int, landmarks: Float[np.ndarray, "68 2"], strength: float
+    source: Pose, driver: Pose, neutral: Pose, landmarks: Float[np.ndarray, "68 2"], strength: float
 ) -> Pose:
     """Apply the driver's change of pose since its neutral frame to the source's pose, within soft limits."""
     yaw, pitch, roll = (
-        _limit_angle(float(own), strength * (angle - angle[neutral]), limit)
-        for own, angle, limit in (
-            (source.yaw, driver.yaw, _MAX_YAW),
-            (source.pitch, driver.pitch, _MAX_PITCH),
-            (source.roll, driver.roll, _MAX_ROLL),
+        _limit_angle(float(own), strength * (angle - at_rest), limit)
+        for own, angle, at_rest, limit in (
+            (source.yaw, driver.yaw, neutral.yaw, _MAX_YAW),
+            (source.pitch, driver.pitch, neutral.pitch, _MAX_PITCH),
+            (source.roll, driver.roll, neutral.roll, _MAX_ROLL),
         )
     )
-    zoom = np.clip((driver.scale / driver.scale[neutral]) ** strength, 1 / _MAX_ZOOM, _MAX_ZOOM)
-    per_driver_pixel = source.scale / driver.scale[neutral]
-    translation = strength * (driver.translation - driver.translation[neutral]) * per_driver_pixel
+    zoom = np.clip((driver.scale / neutral.scale) ** strength, 1 / _MAX_ZOOM, _MAX_ZOOM)
+    per_driver_pixel = source.scale / neutral.scale
+    translation = strength * (driver.translation - neutral.translation) * per_driver_pixel
     limit = _MAX_TRANSLATION * float(np.ptp(landmarks[:, 1]))
     return Pose.from_angles(
         yaw, pitch, roll, np.asarray(source.scale * zoom), source.translation + limit * np.tanh(translation / limit)

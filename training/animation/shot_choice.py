@@ -8,6 +8,7 @@ from training.warp.source_choice import warp_distances
 
 _MOUTH_WEIGHT, _EYE_WEIGHT = 30.0, 20.0  # degrees for a difference of 1 in openness
 _SWITCH_COST = 8.0  # degrees of `shot_distances`, summed over frames, that a switch must save
+_FRAMES_AT_ONCE = 1000
 _FADE_SECONDS = 0.16  # length of a cross-fade
 
 
@@ -22,6 +23,9 @@ def shot_distances(
         shots, targets: landmarks in pixels of one crop.
         size: side of the crop, pixels.
     """
+    if len(targets) > _FRAMES_AT_ONCE:  # differences of all landmarks take kilobytes a frame
+        firsts = range(0, len(targets), _FRAMES_AT_ONCE)
+        return np.concatenate([shot_distances(shots, targets[i : i + _FRAMES_AT_ONCE], size) for i in firsts])
     mouths = np.abs(mouth_openness(targets)[:, None] - mouth_openness(shots))
     eyes = np.abs(eye_openness(targets).mean(axis=-1)[:, None] - eye_openness(shots).mean(axis=-1))
     distances: np.ndarray = warp_distances(shots, targets, size) + _MOUTH_WEIGHT * mouths + _EYE_WEIGHT * eyes

@@ -41,6 +41,8 @@ def fill_gaps(
     """
     if not found.any():
         raise ValueError("no face found in any frame")
+    if found.all():
+        return points
     known = np.flatnonzero(found)
     flat = points.reshape(len(points), -1)
     frames = np.arange(len(points))
