@@ -17,8 +17,9 @@ BIN := .venv/bin
 DEMO ?= demo
 STAMP := .venv/.installed
 # Bytecode of tests is kept: pytest rewrites their assertions, which takes longer than to run the fast ones.
-# One thread per process: two files run side by side, and threads of tiny networks mostly wait for each other.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# One thread per process: two files run side by side, and threads of tiny networks mostly wait for each other. Ray Train
+# looks after its workers every 2 s by default, which short runs wait for several times.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 $(BIN)/python -m pytest
 # Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
 JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
