@@ -25,7 +25,6 @@ from serving.batch.pool import Finished, RayOptions
 from serving.batch.worker import MakeMaker, Worker
 from serving.batch.workspace import Workspace
 
-_OBJECT_STORE_BYTES = 150 * 2**20  # only small messages pass through Ray
 _POLL_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
 _SECONDS_TO_CONNECT = 10.0
@@ -250,10 +249,12 @@ def _start_ray(options: RayOptions) -> None:
     """Join a cluster, or start a local one on loopback."""
     import ray
 
+    from training.local_ray import start_local_ray
+
     if options.address is not None:
         _join(options.address)
     else:
-        _start_local_ray(options)
+        start_local_ray(max(os.cpu_count() or 1, math.ceil(options.num_workers * options.cpus_per_worker)))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray has installed its own handler
     needed, found = options.num_workers * options.gpus_per_worker, ray.cluster_resources().get("GPU", 0)
@@ -275,25 +276,3 @@ def _join(address: str) -> None:
     except OSError as error:
         reason = error.strerror or "no running Ray cluster is found"
         raise OSError(f"--ray-address {address}: {reason}") from error
-
-
-def _start_local_ray(options: RayOptions) -> None:
-    import ray
-
-    for tries_left in (2, 1, 0):
-        try:
-            ray.init(
-                "local",  # do not join another cluster on this machine
-                num_cpus=max(os.cpu_count() or 1, math.ceil(options.num_workers * options.cpus_per_worker)),
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
-            return
-        except Exception as error:
-            # On a busy machine Ray's daemon can exceed its startup timeout of 30 s.
-            if not tries_left or "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()

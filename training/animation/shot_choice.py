@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from pipelines.faces.head_pose import eye_openness, mouth_openness
+from training.animation.upsample import smooth_step
 from training.warp.source_choice import warp_distances
 
 _MOUTH_WEIGHT, _EYE_WEIGHT = 30.0, 20.0  # degrees for a difference of 1 in openness
@@ -74,7 +75,7 @@ def _cross_fade(path: Int[np.ndarray, "frames"], num_shots: int, half: int) -> F
         reach = min(half, (switch - before) // 2, (after - switch) // 2)
         frames = np.arange(switch - reach, switch + reach)
         ramp = (frames - frames[0] + 1) / (len(frames) + 1) if reach else np.zeros(0)
-        new = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+        new = smooth_step(ramp).astype(np.float32)
         old_shot, new_shot = path[switch - 1], path[switch]
         shares[frames] = 0
         shares[frames, old_shot], shares[frames, new_shot] = 1 - new, new

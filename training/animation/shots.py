@@ -4,6 +4,8 @@ A picture of the canvas's scene (frames of one clip) is a shot as it is. Of any 
 aligned to the canvas's, matched to its light, and set on the canvas's body before its background.
 """
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.region import Picture, Region
 from training.animation.region_warp import SourceShot
+from training.animation.upsample import smooth_step
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 from training.images import to_images
@@ -43,9 +46,13 @@ class ShotMaker:
         self.canvas, self.region, self.config = canvas, region, config
         self._segmenter = PersonSegmenter()
         self.base = self._shot(region.cut(canvas.image), canvas.landmarks - self._corner, canvas.gaze)
-        self._background = to_images(
-            to_shots(self.base.pixels[None], self.base.matte[None], torch.device("cpu"))[:, 4:]
-        )[0]
+
+    @cached_property
+    def _background(self) -> Picture:
+        """The canvas's region, inpainted where its person is."""
+        shot = to_shots(self.base.pixels[None], self.base.matte[None], torch.device("cpu"))
+        background: np.ndarray = to_images(shot[:, 4:])[0]
+        return background
 
     @property
     def _corner(self) -> Float[np.ndarray, "2"]:
@@ -105,7 +112,7 @@ class ShotMaker:
         side = self.region.side
         covered = cv2.warpAffine(np.ones(image.shape[:2], np.float32), affine, (side, side), flags=cv2.INTER_LINEAR)
         distance = cv2.distanceTransform((covered > 0.999).astype(np.uint8), cv2.DIST_L2, 3)
-        return np.asarray(_smooth_step(distance / (_EDGE * side)), np.float32)[..., None]
+        return np.asarray(smooth_step(distance / (_EDGE * side)), np.float32)[..., None]
 
     def _on_canvas(
         self, head: SourceShot, landmarks: Float[np.ndarray, "68 2"], covered: Float32[np.ndarray, "side side 1"]
@@ -151,7 +158,7 @@ class ShotMaker:
 def _neutral_highlights(lit: Float32[np.ndarray, "side side 3"], pixels: Picture) -> Float32[np.ndarray, "side side 3"]:
     """Make those pixels grey that all channels of the picture show bright: teeth and highlights, whose colour is lost
     where a channel is overexposed, would turn false with the light. Limit all to [0, 255]."""
-    share = _smooth_step((pixels.min(axis=2, keepdims=True).astype(np.float32) - _BRIGHT) / (255 - _BRIGHT))
+    share = smooth_step((pixels.min(axis=2, keepdims=True).astype(np.float32) - _BRIGHT) / (255 - _BRIGHT))
     neutral: np.ndarray = lit + share * (lit.mean(axis=2, keepdims=True) - lit)
     return neutral.clip(0, 255).astype(np.float32)
 
@@ -182,13 +189,7 @@ def _above(landmarks: Float[np.ndarray, "68 2"], side: int, start: float, end: f
     down = (chin - brows) / height
     x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
     below = ((x - chin[0]) * down[0] + (y - chin[1]) * down[1]) / height
-    return np.asarray(_smooth_step((end - below) / (end - start)), np.float32)[..., None]
-
-
-def _smooth_step(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Return 0 up to 0, 1 from 1 on, and a smooth step in between."""
-    share = np.clip(x, 0, 1)
-    return np.asarray(share * share * (3 - 2 * share))
+    return np.asarray(smooth_step((end - below) / (end - start)), np.float32)[..., None]
 
 
 def _skin(landmarks: Float[np.ndarray, "68 2"], size: int) -> Float32[np.ndarray, "size size"]:

@@ -72,6 +72,11 @@ def guided_coefficients(
 def feather(side: int) -> Float[np.ndarray, "side side"]:
     """Return a mask that is 1 inside and falls smoothly to 0 at the border."""
     depth = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
-    ramp = np.clip(depth / (_FEATHER * side), 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
+    ramp = smooth_step(depth / (_FEATHER * side))
     return np.outer(ramp, ramp).astype(np.float32)
+
+
+def smooth_step(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return 0 up to 0, 1 from 1 on, and a smooth step in between."""
+    share = np.clip(x, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))

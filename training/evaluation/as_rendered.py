@@ -8,7 +8,6 @@ from jaxtyping import Float, UInt8
 
 from training.animation.animator import Animator
 from training.avatars.finetune import FineTuneConfig, fine_tune
-from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
 from training.evaluation.methods import Shots
 from training.images import resize_points, resize_square
@@ -27,9 +26,7 @@ class AsRendered:
     device: torch.device
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        stored = zip(shots.stored.images, shots.stored.landmarks, strict=True)
-        portraits = [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
-        avatar = fine_tune(self.model, portraits, self.tuning, device=self.device)
+        avatar = fine_tune(self.model, shots.portraits, self.tuning, device=self.device)
         animator = Animator(avatar, device=self.device)
         points = resize_points(targets, shots.stored.size / shots.size)
         regions = animator.frames(points, None, animator.choose_shots(points, None))

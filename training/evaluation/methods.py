@@ -59,6 +59,12 @@ class Shots:
         segmenter = _segmenter()
         return np.stack([segmenter.matte(*f) for f in zip(self.stored.images, self.stored.landmarks, strict=True)])
 
+    @property
+    def portraits(self) -> list[Portrait]:
+        """The stored frames as pictures of the person."""
+        stored = zip(self.stored.images, self.stored.landmarks, strict=True)
+        return [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
+
     def first(self, number: int) -> "Shots":
         return Shots(self.stored.first(number), self.size, self)
 
@@ -199,9 +205,7 @@ class FineTuned:
         self.name, self.model, self.config, self.device = name, model, config, device
 
     def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        stored = zip(shots.stored.images, shots.stored.landmarks, strict=True)
-        portraits = [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
-        avatar = fine_tune(self.model, portraits, self.config, device=self.device)
+        avatar = fine_tune(self.model, shots.portraits, self.config, device=self.device)
         generator, adain = avatar.generator.to(self.device), avatar.adain_values.to(self.device)
         return _generate(generator, adain, shots, targets, self.model.config.model, self.device)
 

@@ -25,6 +25,7 @@ from pipelines.cli import console
 from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_intact
 from training.config import TrainConfig
 from training.episodes.source import open_source
+from training.local_ray import start_local_ray
 from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
@@ -35,7 +36,6 @@ from training.meta_training.system_metrics import SystemMetrics, describe
 from training.tracking.records import Metrics, Record, Tags, sample_picture
 from training.tracking.tracker import Tracker
 
-_OBJECT_STORE_BYTES = 150 * 2**20
 _POLL_SECONDS = 0.5
 _SECONDS_TO_STOP = 600.0  # for the running step, and for uploading a checkpoint of gigabytes
 _NAME = "meta-train"
@@ -150,28 +150,12 @@ def start_ray(cluster: Cluster) -> None:
 
 
 def _init_ray(cluster: Cluster) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, **quiet)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
         return
-    for tries_left in (2, 1, 0):
-        try:
-            # One CPU more than there are cores: the controller and the data threads mostly wait.
-            ray.init(
-                "local",  # do not join another cluster on this machine
-                num_cpus=max(os.cpu_count() or 1, cluster.num_workers) + 1,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
-            return
-        except Exception as error:
-            # On a busy machine Ray's daemon can exceed its startup timeout of 30 s.
-            if not tries_left or "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
+    # One CPU more than there are cores: the controller and the data threads mostly wait.
+    start_local_ray(max(os.cpu_count() or 1, cluster.num_workers) + 1)
 
 
 def _fetch_records(control: Any, tracker: Tracker) -> None:
