@@ -19,9 +19,9 @@ from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder_process import Decoder, Limits
+from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.prepare import PlanRequest, prepare
-from pipelines.planning.sources import Layout
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import QualityRule
 from pipelines.preprocess.run import RunnerOptions, finish_dataset
@@ -45,15 +45,20 @@ class Options:
     """Turn videos into a data set of face crops and landmarks."""
 
     src: tyro.conf.Positional[str]
-    """Folder of videos, a video, an uncompressed .tar of videos, or a manifest (.jsonl or .csv with the columns path,
-    identity, video, clip, split)."""
+    """Folder of videos or of folders of frames, a video, an uncompressed .tar of videos, or a manifest (.csv, .tsv,
+    .jsonl or .json with the columns path, identity, video, clip, split)."""
     out: tyro.conf.Positional[str]
     """Path or URL of the data set. An unfinished one is continued; new clips of SRC are added."""
-    layout: Layout = "auto"
-    """Layout of SRC. `voxceleb`: identity/video/clip.mp4, or identity/video.mp4 with VoxCeleb's txt files of boxes."""
+    layout: LayoutName = "auto"
+    """Layout of SRC: how the paths say who is in a film; `auto` recognises it. `voxceleb`: identity/video/clip.mp4, or
+    identity/video.mp4 with VoxCeleb's txt files of boxes. `flat`: every film is a person. `frames`: as flat, every
+    folder of pictures is a film. The others are published data sets."""
+    identity_from: str | None = None
+    """Regular expression that finds the identity in each film's path below SRC, with the group (?P<identity>...), and
+    (?P<video>...) and (?P<clip>...) where wanted; instead of a layout."""
     test_list: str | None = None
     """File of identities to hold out for testing, one per line, or VoxCeleb's meta csv. VoxCeleb's own test identities
-    are always held out."""
+    are always held out. A name that no film has is an error."""
     detector: Literal["auto", "mediapipe", "face-alignment", "dlib"] = "mediapipe"
     """Landmark detector (68 points). `auto` is face-alignment if a GPU and its weights are available, else
     mediapipe."""
@@ -71,6 +76,8 @@ class Options:
     """Side of the crops in pixels."""
     max_sample_fps: float = 12.5
     """Frames sampled per second of video, at most."""
+    frame_rate: float = 25.0
+    """Frames per second of folders of frames."""
     min_face: float = 32.0
     """Smallest face accepted, in pixels of the source video."""
     min_sharpness: float = 3.0
@@ -126,6 +133,7 @@ class Options:
             size=self.size,
             fps_limit=self.max_sample_fps,
             audio=self.audio,
+            frame_rate=self.frame_rate,
             crop=CropRule(),
             quality=QualityRule(self.min_frames, self.min_face, self.min_sharpness),
         )
@@ -177,8 +185,19 @@ def run(options: Options) -> CommandResult:
     weights = require_weights(detector, boxes=config.detector_boxes, weights=options.detector_weights)
     settings = config_record(config, plan_config, weights)
     prepared = prepare(
-        PlanRequest(options.src, options.out, options.layout, settings, plan_config, options.test_list, options.add)
+        PlanRequest(
+            options.src,
+            options.out,
+            options.layout,
+            settings,
+            plan_config,
+            options.test_list,
+            options.add,
+            options.identity_from,
+        )
     )
+    for line in prepared.listing_notes:
+        console().print(line, markup=False)
     corpus = prepared.plan.corpus
     source = options.src.rstrip("/").rpartition("/")[2] or options.src
     return finish_dataset(
@@ -198,4 +217,7 @@ def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, st
     """Return everything that the shards depend on besides the inputs: the config whose hash they record."""
     # clip_bytes follows from the clip's config; listing it as a difference of its own would confuse.
     planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
-    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": dict(weights)}
+    clip = asdict(config)
+    if config.frame_rate == ClipConfig.frame_rate:
+        del clip["frame_rate"]  # data sets from before the field can be continued
+    return {"schema_version": SCHEMA_VERSION, "clip": clip, "plan": planned, "weights": dict(weights)}

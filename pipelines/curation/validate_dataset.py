@@ -243,7 +243,7 @@ def _find_stray_files(root: str, manifest: DatasetManifest) -> tuple[list[Findin
         owned |= {schema.part_name(entry.split, entry.shard), schema.index_name(entry.split, entry.shard)}
         owned |= {schema.report_name(entry.split, entry.shard)}
         owned |= {schema.rejects_name(entry.shard)} if entry.rejects_sha256 else set()
-    there = [url[len(root.rstrip("/")) + 1 :] for url in storage.list(root)]
+    there = [storage.relative(url, root) for url in storage.list(root)]
     stray = [name for name in there if name not in owned]
     left = [name for name in stray if posixpath.basename(name).startswith(".partial-")]
     findings = [Finding(name, "no shard owns this file") for name in stray if name not in left]

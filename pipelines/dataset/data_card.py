@@ -20,6 +20,7 @@ EXPLANATIONS = {
     "cut_inside": "cuts leave too few frames of any one scene",
     "duplicate": "the same film is in the data set under another name",
     "storage": "the file could not be fetched; `sfumato retry` tries again",
+    "missing": "the manifest names a file that does not exist; `sfumato retry` tries again",
     "decoder_crashed": "the film crashed its decoder or took too much memory; `sfumato retry` tries again",
     "timed_out": "the film took its decoder too long; `sfumato retry` tries again",
     "internal": "our own error; `sfumato retry` tries again",

@@ -31,6 +31,8 @@ HEADER = struct.Struct("<II")  # size of the JSON header, size of the payload
 _IMPORT_ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `pipelines`
 _PIPE_BYTES = 1 << 20
 _START_S = 120.0
+DEFAULT_FRAME_RATE = Fraction(25)
+"""Frames per second of a folder of frames: that of VoxCeleb, LRS and GRID."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ class DecoderDied(Exception):
 class Decoder:
     """A decoding child process. A context manager; the child also ends with the object or the interpreter.
 
-    Every method raises ValueError if the file is bad (the message names the path), and DecoderDied if the child ends.
+    Paths are files, or folders of frames (see `frame_folder`), which show `frame_rate` frames a second. Every method
+    raises ValueError if the file is bad (the message names the path), and DecoderDied if the child ends.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: Limits | None = None, frame_rate: Fraction = DEFAULT_FRAME_RATE) -> None:
+        self._limits, self._frame_rate = limits or Limits(), frame_rate
         self._child: subprocess.Popen[bytes] | None = None
         self._end: Callable[[], object] | None = None
 
@@ -150,7 +153,7 @@ class Decoder:
         deadline = time.monotonic() + self._limits.clip_s
         assert child.stdin is not None
         try:
-            child.stdin.write(json.dumps(request).encode() + b"\n")
+            child.stdin.write(json.dumps({**request, "frame_rate": str(self._frame_rate)}).encode() + b"\n")
             child.stdin.flush()
         except BrokenPipeError:
             self._raise_death(child)

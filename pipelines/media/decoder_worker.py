@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.media import audio, video
+from pipelines.media import audio, frame_folder, video
 from pipelines.media.decoder_process import HEADER
 from pipelines.media.timestamps import FrameTable, read_frame_table
 
@@ -77,22 +77,26 @@ class _Session:
         path = Path(request["path"])
         span = None if request.get("span") is None else tuple(map(Fraction, request["span"]))
         if request["op"] == "audio":
-            copied = audio.copy_audio(path, span)
+            copied = None if path.is_dir() else audio.copy_audio(path, span)
             yield {"format": copied[1] if copied else None}, copied[0] if copied else b""
             return
+        rate = Fraction(request["frame_rate"]) if path.is_dir() else None
         if self._table is None or request["path"] != self._path:
-            self._table, self._path = read_frame_table(path), request["path"]
+            table = read_frame_table(path) if rate is None else frame_folder.read_frame_table(path, rate)
+            self._table, self._path = table, request["path"]
         if request["op"] == "describe":
-            yield _describe(path, self._table, span), b""
+            info = video.probe(path) if rate is None else frame_folder.probe(path, rate)
+            yield _describe(path, info, self._table, span), b""
         elif request["op"] == "times":
             times = self._table.seconds
             yield {"seconds": [[i, float(times[i])] for i in request["indices"] if 0 <= i < len(times)]}, b""
         else:
-            yield from _frames(path, self._table, request["indices"])
+            yield from _frames(path, rate, self._table, request["indices"])
 
 
-def _describe(path: Path, table: FrameTable, span: tuple[Fraction, ...] | None) -> dict[str, Any]:
-    info = video.probe(path)
+def _describe(
+    path: Path, info: video.VideoInfo, table: FrameTable, span: tuple[Fraction, ...] | None
+) -> dict[str, Any]:
     first, last = 0, len(table) - 1
     if span is not None:
         start, end = map(float, span)
@@ -110,8 +114,14 @@ def _describe(path: Path, table: FrameTable, span: tuple[Fraction, ...] | None) 
     }
 
 
-def _frames(path: Path, table: FrameTable, indices: list[int]) -> Iterator[tuple[dict[str, Any], Any]]:
-    for frame in video.decode(path, frame_indices=indices, table=table, on_progress=_report):
+def _frames(
+    path: Path, rate: Fraction | None, table: FrameTable, indices: list[int]
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    if rate is None:
+        frames = video.decode(path, frame_indices=indices, table=table, on_progress=_report)
+    else:
+        frames = frame_folder.decode(path, rate, frame_indices=indices)
+    for frame in frames:
         height, width = frame.image.shape[:2]
         header = {"index": frame.index, "pts_us": frame.pts_us, "width": width, "height": height}
         yield header, np.ascontiguousarray(frame.image).data

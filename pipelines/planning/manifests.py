@@ -1,35 +1,41 @@
-"""Manifests: JSONL or CSV files with a line per clip (path; optional identity, video, clip, split, num_bytes)."""
+"""Manifests: tables with a row per clip (path; optional identity, video, clip, split, num_bytes)."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
 
 from pipelines import storage
 from pipelines.dataset.schema import SPLITS
+from pipelines.media.frame_folder import FRAME_SUFFIXES
+from pipelines.planning.manifest_table import SUFFIXES, TableRows
+from pipelines.planning.plan import MISSING, resolve_path
 
-SUFFIXES = frozenset({".jsonl", ".csv"})
-_COLUMNS = ("path", "identity", "video", "clip", "split", "num_bytes")
-_SIZE_LOOKUPS = 32  # at once: one request at a time for millions of files in a bucket would take days
+__all__ = ["SUFFIXES", "Manifest", "ManifestRow", "open_manifest"]
+
+_LOOKUPS = 32  # at once: one request at a time for millions of files in a bucket would take days
+_SHOWN = 5  # missing files that a note names
+_WHOLE = re.compile(r"(\d+)(\.0*)?")  # pandas writes 123.0 in a column that has empty cells
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One line. `where` names the file and line for error messages; an absent name is empty."""
+    """One row. `where` names the file and line for error messages; an absent name is empty."""
 
     where: str
     path: str
+    """As written, trimmed; the path of a folder of frames ends with a slash."""
     identity: str
     video: str
     clip: str
     split: str | None
     num_bytes: int
+    """`plan.MISSING` if the file does not exist, or its store does not know its size."""
+    is_missing: bool = False
 
     @property
     def is_absolute(self) -> bool:
@@ -37,72 +43,107 @@ class ManifestRow:
         return "://" in self.path or self.path.startswith("/")
 
 
-def read(src: str) -> Iterator[ManifestRow]:
-    """Yield the lines of a manifest in order. Sizes that it does not give are looked up, many at once.
+@dataclass
+class Manifest:
+    """A manifest whose rows are read once; `notes` are complete afterwards."""
 
-    Raises:
-        ValueError: a malformed line, an unknown column or split.
-        FileNotFoundError: a file that it names does not exist.
-    """
-    with storage.open(src) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        rows = _csv_rows(text) if PurePosixPath(src).suffix.lower() == ".csv" else _json_rows(src, text)
-        try:
-            with ThreadPoolExecutor(_SIZE_LOOKUPS) as pool:
-                while batch := list(islice(rows, 1024)):
-                    yield from pool.map(lambda item: _row(src, *item), batch)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{src} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    src: str
+    notes: list[str] = field(default_factory=list)
+    identities_from: str = "the manifest"
+
+    def rows(self) -> Iterator[ManifestRow]:
+        """Yield the rows in order. Sizes that it does not give are looked up, many at once.
+
+        Raises:
+            ValueError: a malformed row, a misspelt column, an unknown split.
+            FileNotFoundError: none of the files exists.
+        """
+        table = TableRows(self.src)
+        rows = iter(table)
+        number, missing = 0, list[str]()
+        num_missing = 0
+        with ThreadPoolExecutor(_LOOKUPS) as pool:
+            while batch := list(islice(rows, 1024)):
+                for row in pool.map(lambda item: _row(self.src, *item), batch):
+                    number += 1
+                    if row.is_missing:
+                        num_missing += 1
+                        if len(missing) < _SHOWN:
+                            missing.append(f"{row.where[len(self.src) + 1 :]}: {row.path}")
+                    yield row
+        if num_missing and num_missing == number:
+            raise FileNotFoundError(f"{self.src}: none of its {number} files exists; {missing[0]}")
+        if missing:
+            more = f" and {num_missing - len(missing)} more" if num_missing > len(missing) else ""
+            self.notes.append(
+                f"warning: {num_missing} of {number} files that {self.src} names do not exist and give no row: "
+                f"{', '.join(missing)}{more}"
+            )
+        if table.unused:
+            self.notes.append(f"columns of {self.src} without use here: {', '.join(table.unused)}")
 
 
-def _csv_rows(text: io.TextIOBase) -> Iterator[tuple[int, Mapping[str, object]]]:
-    reader = csv.DictReader(text)
-    for row in reader:
-        yield reader.line_num, {str(name): value for name, value in row.items()}
+def open_manifest(src: str) -> Manifest:
+    """Return the manifest at `src`; nothing is read yet."""
+    return Manifest(src)
 
 
-def _json_rows(src: str, text: io.TextIOBase) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for number, line in enumerate(text, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{src} line {number} is not JSON: {error.msg}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{src} line {number} is not an object")
-        yield number, row
-
-
-def _row(src: str, number: int, row: Mapping[str, object]) -> ManifestRow:
-    where = f"{src} line {number}"
-    unknown = sorted(set(row) - set(_COLUMNS))
-    if unknown:
-        raise ValueError(f"{where}: unknown column {unknown[0]!r}; known: {', '.join(_COLUMNS)}")
-    values = {name: str(value) for name, value in row.items() if value not in (None, "")}
-    if "path" not in values:
+def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
+    if "path" not in row:
         raise ValueError(f"{where}: no path")
-    split = values.get("split")
+    split = row.get("split", "").strip().casefold() or None
     if split is not None and split not in SPLITS:
-        raise ValueError(f"{where}: split must be one of {', '.join(SPLITS)}, got {split!r}")
-    path = values["path"]
-    absolute = "://" in path or path.startswith("/")
+        raise ValueError(f"{where}, column split: must be one of {', '.join(SPLITS)}, got {row['split'].strip()!r}")
+    given = _given_size(where, row)
+    path, num_bytes = row["path"].strip(), given
+    if given is None or "\\" in path:
+        found = _look_up(storage.parent(src), row["path"])
+        path, num_bytes = found[0], found[1] if given is None else given
     return ManifestRow(
         where=where,
         path=path,
-        identity=values.get("identity", ""),
-        video=values.get("video", ""),
-        clip=values.get("clip", ""),
+        identity=row.get("identity", "").strip(),
+        video=row.get("video", "").strip(),
+        clip=row.get("clip", "").strip(),
         split=split,
-        num_bytes=_num_bytes(where, path if absolute else storage.join(storage.parent(src), path), values),
+        num_bytes=MISSING if num_bytes is None else num_bytes,
+        is_missing=num_bytes is None,
     )
 
 
-def _num_bytes(where: str, url: str, values: Mapping[str, str]) -> int:
-    given = values.get("num_bytes")
-    if given is not None:
-        if not given.isdecimal():
-            raise ValueError(f"{where}: num_bytes must be a whole number, got {given!r}")
-        return int(given)
-    if not storage.exists(url):
-        raise FileNotFoundError(f"{where}: {url} does not exist")
-    return storage.size(url)
+def _given_size(where: str, row: Mapping[str, str]) -> int | None:
+    text = row.get("num_bytes", "").strip()
+    if not text:
+        return None
+    match = _WHOLE.fullmatch(text)
+    if match is None or not text.isascii():
+        raise ValueError(f"{where}, column num_bytes: must be a whole number, got {text!r}")
+    return int(match[1])
+
+
+def _look_up(folder: str, written: str) -> tuple[str, int | None]:
+    """Return the path under which a file or folder of frames exists, and its size; None for one that does not exist.
+
+    Blanks around a path, and Windows' backslashes, are part of it only if such a file exists.
+    """
+    trimmed = written.strip()
+    slashes = trimmed.replace("\\", "/")
+    for path in dict.fromkeys((trimmed, slashes, written)):
+        url = resolve_path(folder, path)
+        found = storage.look_up(url)
+        if found is None:
+            continue
+        if not found.is_folder:
+            return path, MISSING if found.num_bytes is None else found.num_bytes
+        return f"{path.rstrip('/')}/", _size_of_frames(url)
+    return slashes, None
+
+
+def _size_of_frames(url: str) -> int:
+    root = url.rstrip("/")
+    names = ((info, storage.relative(info.url, root)) for info in storage.walk(root))
+    return sum(
+        info.num_bytes
+        for info, name in names
+        if "/" not in name and not storage.is_hidden(name) and PurePosixPath(name).suffix.lower() in FRAME_SUFFIXES
+    )

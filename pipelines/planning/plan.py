@@ -9,6 +9,9 @@ from pathlib import PurePosixPath
 from pipelines import storage
 from pipelines.dataset.schema import ClipKey
 
+MISSING = -1
+"""`num_bytes` of a clip whose file, named by a manifest, does not exist. It is rejected, unless it exists later."""
+
 
 @dataclass(frozen=True)
 class PlanConfig:
@@ -49,6 +52,11 @@ class PlannedClip:
     attempt: int = 1
 
     @property
+    def is_frames(self) -> bool:
+        """Whether the source is a folder of frames; its path then ends with a slash."""
+        return self.source.endswith("/")
+
+    @property
     def is_excerpt(self) -> bool:
         """Whether the clip is an excerpt, defined by its box file, of a whole source video."""
         return self.boxes is not None and PurePosixPath(self.boxes).stem != PurePosixPath(self.source).stem
@@ -66,6 +74,10 @@ class Changes:
     """Clips of identities that were removed from the data set. They, and copies of them, are left out for good."""
     changed: tuple[str, ...]
     """Sources of up to 20 planned clips whose size or source has changed."""
+    num_films: int = 0
+    """Films of the listing."""
+    num_identities: int = 0
+    """Identities of the listing."""
 
 
 def cut_into_shards(clips: Iterable[PlannedClip], limit: int, clip_bytes: int) -> Iterator[list[PlannedClip]]:

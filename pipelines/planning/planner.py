@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Self
 
 from pipelines.dataset.forgotten_log import hash_of
-from pipelines.dataset.schema import SPLITS, ClipKey
+from pipelines.dataset.schema import SPLITS, ClipKey, key_name
 from pipelines.planning import planner_sql as sql
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, cut_into_shards
-from pipelines.planning.sources import BoxFile, Source
+from pipelines.planning.sources import BoxFile, Source, nfc
 
 Fingerprint = Callable[[PlannedClip, bool], str]
 """(clip, whole) -> hash of the file's content: of its two ends, or with `whole` of all of it."""
@@ -32,10 +32,11 @@ class Planner:
     """
 
     def __init__(self, config: PlanConfig, *, test_identities: frozenset[str] = frozenset()) -> None:
-        self._config, self._test_identities = config, test_identities
+        self._config, self._test_identities = config, frozenset(key_name(nfc(name)) for name in test_identities)
         self._folder = tempfile.TemporaryDirectory(prefix="sfumato-plan-")
         self._database = sqlite3.connect(Path(self._folder.name) / "plan.db", isolation_level=None)
         self._database.row_factory = sqlite3.Row
+        self._define("is_held_out", 1, self._is_held_out)
         self._define("video_hash", 2, lambda identity, video: _hash(f"{identity}/{video}"))
         # A temporary file does not have to survive a crash, and its pages need not stay in memory.
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384", "temp_store=FILE"):
@@ -100,6 +101,7 @@ class Planner:
             ValueError: two clips have the same key, or one identity is in two splits.
         """
         self._database.executescript(sql.NAME_FLAT_VIDEOS)
+        listed = self._database.execute(sql.COUNT_LISTED).fetchone()
         self._database.executescript(sql.JOIN_BOXES)
         num_forgotten = self._exclude(forgotten)
         self._database.execute(sql.MARK_KNOWN)
@@ -113,7 +115,14 @@ class Planner:
             num_gone=num_gone,
             num_forgotten=num_forgotten,
             changed=changed,
+            num_films=listed["films"],
+            num_identities=listed["identities"],
         )
+
+    def without_films(self, names: Iterable[str]) -> list[str]:
+        """Return those of the names, sorted, that no identity of the listing or the earlier plan has."""
+        listed = {nfc(row["identity"]) for row in self._database.execute(sql.LISTED_IDENTITIES)}
+        return sorted(name for name in names if key_name(nfc(name)) not in listed)
 
     def _define(self, name: str, num_args: int, function: Callable[..., str | int]) -> None:
         """Make a deterministic Python function callable from SQL."""
@@ -138,6 +147,8 @@ class Planner:
 
     def _assign_splits(self) -> None:
         """Assign identities to splits: as planned before, as the corpus says, else by hash; `train` is never empty."""
+        if self._count(sql.COUNT_TRAIN_FOLDERS):
+            self._database.executescript(sql.SETTLE_TRAIN_FOLDERS)
         row = self._database.execute(sql.FIRST_CONTRADICTORY_SPLIT).fetchone()
         if row is not None:
             first, second = sorted((row["low"], row["high"]), key=SPLITS.index)
@@ -155,13 +166,15 @@ class Planner:
     def _has_test_identities(self) -> bool:
         if not self._test_identities:
             return False
-        self._define("is_held_out", 1, lambda identity: identity in self._test_identities)
         return bool(self._count(sql.COUNT_HELD_OUT))
+
+    def _is_held_out(self, identity: str) -> bool:
+        return nfc(identity) in self._test_identities
 
     def _split_of(self, identity: str, official: bool) -> str:
         """Return the split by the official test list where there is one (nobody else is then a test identity), else by
         hash."""
-        if identity in self._test_identities:
+        if self._is_held_out(identity):
             return "test"
         test = 0.0 if official else self._config.test_fraction
         position = _hash(identity) / 2**63

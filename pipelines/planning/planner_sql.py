@@ -1,5 +1,7 @@
 """The SQL statements of `planner.Planner`, all constant. Clips are matched by key: (identity, video, clip)."""
 
+from pipelines.planning.layouts import TRAIN
+from pipelines.planning.plan import MISSING
 from pipelines.planning.sources import WHOLE_VIDEO
 
 TABLES = """
@@ -48,6 +50,9 @@ UPDATE found SET identity = fallback, video = fallback
     );
 """
 
+COUNT_LISTED = "SELECT count(*) AS films, count(DISTINCT identity) AS identities FROM found"
+LISTED_IDENTITIES = "SELECT identity FROM clips UNION SELECT identity FROM planned"
+
 # A whole video is cut by the box files of its video; a clip takes the box file of its own name.
 JOIN_BOXES = f"""
 CREATE INDEX box_files_by_key ON box_files (identity, video, clip);
@@ -73,9 +78,10 @@ FIRST_REPEATED_KEY = """
 SELECT identity, video, clip, min(source) AS first_source, max(source) AS second_source
     FROM clips GROUP BY 1, 2, 3 HAVING count(*) > 1 ORDER BY 1, 2, 3 LIMIT 1
 """
-CHANGED_SOURCES = """
+# A file that was missing may have been put there since; `retry` takes it in.
+CHANGED_SOURCES = f"""
 SELECT c.source AS source FROM clips c JOIN planned p USING (identity, video, clip)
-    WHERE c.num_bytes != p.num_bytes OR c.source != p.source ORDER BY 1 LIMIT 20
+    WHERE (c.num_bytes != p.num_bytes OR c.source != p.source) AND p.num_bytes != {MISSING} ORDER BY 1 LIMIT 20
 """
 COUNT_MISSING = """
 SELECT count(*) FROM planned p WHERE NOT EXISTS (
@@ -84,6 +90,19 @@ SELECT count(*) FROM planned p WHERE NOT EXISTS (
 """
 COUNT_KNOWN = "SELECT count(*) FROM clips WHERE known AND NOT gone"
 COUNT_NEW = "SELECT count(*) FROM clips WHERE NOT known"
+
+# Where a corpus has people for validation, those of its folders for training train, unless they are held out. Planned
+# identities stay where they are.
+COUNT_TRAIN_FOLDERS = f"SELECT count(*) FROM clips WHERE split = '{TRAIN}'"
+SETTLE_TRAIN_FOLDERS = f"""
+CREATE TEMP TABLE elsewhere AS
+    SELECT identity FROM clips WHERE split IN ('val', 'test') UNION SELECT identity FROM planned;
+UPDATE clips SET split = CASE
+    WHEN EXISTS (SELECT 1 FROM clips c WHERE c.split = 'val') AND identity NOT IN (SELECT identity FROM elsewhere)
+        AND NOT is_held_out(identity) THEN 'train'
+    END WHERE split = '{TRAIN}';
+DROP TABLE elsewhere;
+"""
 
 FIRST_CONTRADICTORY_SPLIT = "SELECT identity, low, high FROM requested_splits WHERE low != high LIMIT 1"
 COUNT_REQUESTED_TEST = "SELECT count(*) FROM clips WHERE split = 'test' AND NOT gone"

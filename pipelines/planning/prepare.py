@@ -6,22 +6,25 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pipelines import storage
 from pipelines.cli import progress
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
-from pipelines.dataset.forgotten_log import read_log
+from pipelines.dataset.forgotten_log import hash_of, read_log
+from pipelines.planning.corpus_files import corpus_root
+from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, source_url
 from pipelines.planning.plan_file import PlanFile, plan_exists, write_plan
 from pipelines.planning.planner import Fingerprint, Planner
-from pipelines.planning.sources import Layout, corpus_root, find_sources
+from pipelines.planning.sources import Listing, find_sources
+from pipelines.planning.splits import TestList, published_test_identities, read_test_list
 
 _END_BYTES = 16 * 1024  # read at the beginning and the end; files of equal size that agree in both are read whole
 _BLOCK_BYTES = 8 * 1024 * 1024
-_PUBLISHED_LISTS = Path(__file__).parent / "data" / "voxceleb_test_identities.txt"
+_MANY = 20  # films, from which on it is unlikely that each shows another person
+_SHOWN = 20  # names that an error lists
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class PlanRequest:
 
     src: str
     out: str
-    layout: Layout
+    layout: LayoutName
     settings: Mapping[str, Any]
     plan: PlanConfig
     test_list: str | None = None
     add: bool = False
     """Whether `src` may be another corpus than the one `out` was begun from."""
+    identity_from: str | None = None
+    """Regular expression for identities in the paths of films; see `find_sources`."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,13 @@ class Prepared:
     plan: PlanFile
     changes: Changes
     num_duplicates: int
+    listing_notes: tuple[str, ...] = ()
+    """What the listing held and how its films are named, and warnings about it."""
 
     def notes(self) -> list[str]:
-        """Return notes for the user about new, missing, forgotten and duplicate clips."""
+        """Return notes for the user: the listing; new, missing, forgotten and duplicate clips."""
         changes = self.changes
-        notes = []
+        notes = [*self.listing_notes]
         if changes.num_known and changes.num_new:
             notes.append(f"{changes.num_new} new clips were added to the {changes.num_known} planned before")
         if changes.num_gone:
@@ -74,15 +81,21 @@ def prepare(request: PlanRequest) -> Prepared:
     if earlier is not None:
         check_settings(earlier, request.settings)
     corpus = storage.absolute(corpus_root(request.src))
-    with Planner(request.plan, test_identities=held_out_identities(request.test_list)) as planner, progress() as bars:
+    test_list = read_test_list(request.test_list) if request.test_list is not None else None
+    held_out = published_test_identities() | (test_list.names if test_list is not None else frozenset())
+    listing = find_sources(request.src, request.layout, request.identity_from)
+    with Planner(request.plan, test_identities=held_out) as planner, progress() as bars:
         task = bars.add_task("planning", total=None)
         if earlier is not None:
             planner.load_previous(itertools.chain.from_iterable(earlier.all_clips()))
-        planner.add(bars.track(find_sources(request.src, request.layout), task_id=task))
-        changes = planner.compare(frozenset(line.identity_sha256 for line in read_log(request.out)))
+        planner.add(bars.track(listing, task_id=task))
+        forgotten = frozenset(line.identity_sha256 for line in read_log(request.out))
+        changes = planner.compare(forgotten)
         _check_corpus(request, changes)
+        _check_test_list(planner, test_list, forgotten)
+        notes = _listing_notes(listing, changes)
         if earlier is not None and not changes.num_new:
-            return Prepared(earlier, changes, 0)
+            return Prepared(earlier, changes, 0, notes)
         num_duplicates = planner.find_duplicates(content_fingerprint(corpus))
         shards: Iterable[list[PlannedClip]] = planner.shards(earlier.num_shards if earlier else 0)
         if earlier is not None:
@@ -90,7 +103,33 @@ def prepare(request: PlanRequest) -> Prepared:
                 shards = ([_located(clip, corpus) for clip in clips] for clips in shards)
             shards = itertools.chain(earlier.all_clips(), shards)
         write_plan(request.out, request.settings, earlier.corpus if earlier else corpus, shards)
-    return Prepared(PlanFile(request.out), changes, num_duplicates)
+    return Prepared(PlanFile(request.out), changes, num_duplicates, notes)
+
+
+def _listing_notes(listing: Listing, changes: Changes) -> tuple[str, ...]:
+    films, people = changes.num_films, changes.num_identities
+    line = f"{films:,} films, {people:,} identities (from {listing.identities_from}), layout {listing.layout}"
+    warnings = []
+    if films == people > _MANY:
+        warnings.append(
+            f"warning: each of the {films:,} films counts as another person. If a person is in several of them, say so "
+            "with --layout, --identity-from or a manifest: otherwise people stand in training and test at once"
+        )
+    return (line, *warnings, *listing.notes)
+
+
+def _check_test_list(planner: Planner, test_list: TestList | None, forgotten: frozenset[str]) -> None:
+    """Raise ValueError that lists the names of the test list without a film; those of forgotten people are none."""
+    if test_list is None:
+        return
+    unknown = [name for name in planner.without_films(test_list.names) if hash_of(name) not in forgotten]
+    if not unknown or (test_list.is_table and len(unknown) < len(test_list.names)):
+        return
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    raise ValueError(
+        f"{test_list.url}: {len(unknown)} of its {len(test_list.names)} names are no identity of the films: "
+        f"{', '.join(unknown[:_SHOWN])}{more}"
+    )
 
 
 def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
@@ -146,34 +185,3 @@ def _byte_ranges(num_bytes: int, whole: bool) -> Iterator[tuple[int, int]]:
         return
     for offset in range(0, num_bytes, _BLOCK_BYTES):
         yield offset, min(_BLOCK_BYTES, num_bytes - offset)
-
-
-def held_out_identities(url: str | None) -> frozenset[str]:
-    """Return the identities reserved for testing: those published with VoxCeleb, and those of a list.
-
-    Args:
-        url: a text file with one identity per line, or VoxCeleb's own `vox1_meta.csv` or `vox2_meta.csv`, whose last
-            column is `dev` or `test`. Lines that begin with `#` are comments.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not text, or names no identity.
-    """
-    published = _names(_PUBLISHED_LISTS.read_text())
-    if url is None:
-        return published
-    try:
-        named = _names(storage.read_bytes(url).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{url} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{url} does not exist") from error
-    if not named:
-        raise ValueError(f"{url} names no test identity")
-    return published | named
-
-
-def _names(text: str) -> frozenset[str]:
-    lines = [line.replace(",", "\t").split("\t") for line in text.splitlines() if line.strip() and line[0] != "#"]
-    columns = [[word.strip() for word in line] for line in lines]
-    return frozenset(words[0] for words in columns if len(words) == 1 or words[-1].lower() == "test")

@@ -1,27 +1,26 @@
-"""Find the clips of a corpus: a flat folder, VoxCeleb's folders with their boxes, tars of either, or a manifest.
+"""Find the films of a corpus and name them: a folder in one of the known layouts, tars of one, a film, or a manifest.
 
 Listings are lazy: a corpus of a million clips is never held in memory.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal
 
 from pipelines import storage
 from pipelines.dataset.schema import ClipKey, key_name
 from pipelines.media.container import VIDEO_SUFFIXES
-from pipelines.planning import manifests, tars
-from pipelines.storage import FileInfo
+from pipelines.media.frame_folder import FRAME_SUFFIXES
+from pipelines.planning import manifests
+from pipelines.planning.corpus_files import File, check_utf8, list_files
+from pipelines.planning.layout_choice import Choice, choose_layout, is_voxceleb_clip, is_voxceleb_video
+from pipelines.planning.layouts import LayoutName
+from pipelines.planning.splits import ListedSplits, is_split_folder, split_of_folders
 
-Layout = Literal["auto", "flat", "voxceleb", "manifest"]
-_IDENTITY = re.compile(r"id\d{5}$")
-_COMPRESSED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-_OFFICIAL_SPLITS = {"test": "test", "val": "val"}  # folders above the identities; others are split by hash
+_SHOWN = 5  # films that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,10 @@ class Source:
 
     key: ClipKey
     relative: str
-    """Path inside the corpus, recorded in the shards."""
+    """Path inside the corpus, recorded in the shards; that of a folder of frames ends with a slash."""
     num_bytes: int
     split: str | None = None
-    """The split that the corpus prescribes."""
+    """The split that the corpus prescribes, or `layouts.TRAIN`."""
     location: str | None = None
     """Path or URL to read it from, if that is not `relative` below the corpus."""
     offset: int | None = None
@@ -56,19 +55,31 @@ WHOLE_VIDEO = "*"
 """Clip name of a source video that its box files will cut into clips."""
 
 
-def corpus_root(src: str) -> str:
-    """Return the folder that relative paths of `src` start from."""
-    if storage.is_folder(src):
-        return src.rstrip("/") or "/"
-    return storage.parent(src)
+@dataclass
+class Listing:
+    """The films of a corpus, to be iterated once, and how they are named."""
+
+    items: Iterator[Source | BoxFile]
+    layout: LayoutName
+    identities_from: str
+    notes: list[str] = field(default_factory=list)
+    """Notes for the user; complete once the films have been iterated."""
+
+    def __iter__(self) -> Iterator[Source | BoxFile]:
+        return self.items
 
 
-def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile]:
-    """Yield the clips of `src` (a folder, a video, a tar or a manifest), and their box files.
+def find_sources(src: str, layout: LayoutName = "auto", identity_from: str | None = None) -> Listing:
+    """Find the clips of `src` (a folder, a video, a tar or a manifest), and their box files.
+
+    Args:
+        identity_from: regular expression searched in each film's path, with the group `identity` and, where wanted,
+            `video` and `clip`.
 
     Raises:
-        FileNotFoundError: `src`, or a file that a manifest names, does not exist.
-        ValueError: no video in it, a layout that does not fit, or a broken manifest or tar.
+        FileNotFoundError: `src` does not exist.
+        ValueError: no video in it, a layout or expression that does not fit, or a broken manifest or tar. Those of
+            films are raised while they are iterated.
     """
     if not storage.exists(src):
         raise FileNotFoundError(f"{src} does not exist")
@@ -77,149 +88,157 @@ def find_sources(src: str, layout: Layout = "auto") -> Iterator[Source | BoxFile
         raise ValueError(f"{src} is neither a folder nor a regular file")  # opening a pipe would block
     if layout == "manifest" or (layout == "auto" and not folder and suffix in manifests.SUFFIXES):
         if folder:
-            raise ValueError(f"{src} is a folder; a manifest is a .jsonl or .csv file")
+            raise ValueError(f"{src} is a folder; a manifest is a file ({', '.join(sorted(manifests.SUFFIXES))})")
+        if identity_from is not None:
+            raise ValueError("a manifest says itself who is in a film: leave out --identity-from")
         return _from_manifest(src)
-    if folder or suffix == ".tar":
-        return _from_folder(src, layout)
-    if suffix in VIDEO_SUFFIXES:
-        return iter([_flat_source(_File(PurePosixPath(src).name, storage.size(src)))])
-    raise ValueError(
-        f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}), a .tar nor a manifest (.jsonl, "
-        ".csv)"
-    )
+    if not folder and suffix != ".tar" and suffix not in VIDEO_SUFFIXES:
+        raise ValueError(
+            f"{src} is neither a folder, a video ({', '.join(sorted(VIDEO_SUFFIXES))}), a .tar nor a manifest "
+            f"({', '.join(sorted(manifests.SUFFIXES))})"
+        )
+    choice = choose_layout(src, layout, identity_from) if folder or suffix == ".tar" else Choice("flat")
+    notes = list(choice.notes)
+    return Listing(_from_files(src, choice, notes), choice.name, choice.identities_from, notes)
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file of the corpus, or a member of a tar in it."""
-
-    relative: str
-    num_bytes: int
-    checksum: str | None = None
-    location: str | None = None
-    offset: int | None = None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return PurePosixPath(self.relative).parts
-
-    @property
-    def suffix(self) -> str:
-        return PurePosixPath(self.relative).suffix.lower()
+def nfc(name: str) -> str:
+    """Return the name in Unicode's composed form: macOS writes é as two characters, others as one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _files(src: str) -> Iterator[_File]:
-    """Yield every file that is not hidden (macOS adds a "._clip.mp4" to each clip), and the members of tars."""
-    root = corpus_root(src)
-    found: Iterable[FileInfo] = (
-        storage.walk(src) if storage.is_folder(src) else [FileInfo(src, storage.size(src), None)]
-    )
-    for info in found:
-        relative = info.url[len(root) :].lstrip("/")
-        if any(part.startswith(".") for part in PurePosixPath(relative).parts):
-            continue
-        if not relative.lower().endswith(".tar"):
-            yield _File(_check_utf8(relative), info.num_bytes, info.checksum)
-            continue
-        for member in tars.members(info.url):
-            name = _check_utf8(f"{relative}/{member.name}")
-            yield _File(name, member.num_bytes, location=_check_utf8(relative), offset=member.offset)
+Namer = Callable[[File], tuple[ClipKey, str | None] | None]
+"""Film -> its key and split; None if the layout does not fit."""
 
 
-def _check_utf8(name: str) -> str:
-    """Return `name`. Raises ValueError when it is not valid UTF-8, which Parquet cannot store."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        shown = name.encode("utf-8", "backslashreplace").decode()
-        raise ValueError(f"{shown} is no valid UTF-8 name and cannot be recorded: rename it") from None
+def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source | BoxFile]:
+    name = _namer(src, choice)
+    is_flat = choice.identity_from is None and choice.name in ("flat", "frames")
+    number = compressed = skipped = framed = 0
+    misfits: list[str] = []
+    for file in list_files(src):
+        compressed += file.is_compressed
+        framed += file.is_frames
+        if choice.is_film(file):
+            if choice.is_skipped(file):
+                skipped += 1
+                continue
+            number += 1
+            named = name(file)
+            if named is None:
+                misfits.append(file.relative) if len(misfits) < _SHOWN else misfits.append("")
+                continue
+            key, split = named
+            fallback = key_name(file.relative.replace("/", "_")) if is_flat and file.is_video else None
+            yield Source(key, file.relative, file.num_bytes, split, file.location, file.offset, file.checksum, fallback)
+        elif choice.name == "voxceleb" and file.suffix == ".txt" and is_voxceleb_clip(file.parts):
+            yield BoxFile(_key(*_last_three(file)), file.relative)
+    if misfits:
+        raise ValueError(_misfit_error(src, choice, misfits, number))
+    if not number:
+        raise ValueError(_empty_error(src, choice, compressed, framed, skipped))
+    if skipped:
+        folders = ", ".join(sorted(choice.layout.skipped if choice.layout is not None else ()))
+        notes.append(f"{skipped} raw or intermediate films are left out ({folders})")
+
+
+def _misfit_error(src: str, choice: Choice, misfits: list[str], number: int) -> str:
+    shown = ", ".join(filter(None, misfits)) + (", ..." if len(misfits) > _SHOWN else "")
+    if choice.identity_from is not None:
+        return f"--identity-from finds no identity in {len(misfits)} of {number} films: {shown}"
+    asked = choice.layout.pattern if choice.layout is not None else "identity/video/clip.mp4"
+    return f"{len(misfits)} of {number} films below {src} are not named as layout {choice.name} asks ({asked}): {shown}"
+
+
+def _empty_error(src: str, choice: Choice, compressed: int, framed: int, skipped: int) -> str:
+    looked = sorted(VIDEO_SUFFIXES if choice.has_videos else FRAME_SUFFIXES)
+    what = "video" if choice.has_videos else "folder of frames"
+    hint = f"; {compressed} compressed archives are not read: unpack them, or repack as .tar" if compressed else ""
+    if framed and not choice.has_frames:
+        hint += f"; {framed} folders of pictures: --layout frames reads them as films"
+    if skipped:
+        hint += f"; {skipped} films lie in folders that layout {choice.name} leaves out"
+    return f"no {what} in {src} (looked for {', '.join(looked)}{hint})"
+
+
+def _namer(src: str, choice: Choice) -> Namer:
+    if choice.identity_from is not None:
+        return lambda file: _named_by_expression(choice, file)
+    if choice.layout is not None:
+        return _namer_of_layout(src, choice)
+    if choice.name == "voxceleb":
+        return _voxceleb_name
+    top = PurePosixPath(storage.absolute(src)).name
+    return lambda file: (_flat_key(file, top), split_of_folders(file.parts[:-1]))
+
+
+def _namer_of_layout(src: str, choice: Choice) -> Namer:
+    layout = choice.layout
+    assert layout is not None
+    listed = ListedSplits.read(src, layout)
+
+    def name(file: File) -> tuple[ClipKey, str | None] | None:
+        names = layout.names(file.stem)
+        if names is None:
+            return None
+        split = listed.split_of(file.stem) or split_of_folders(file.parts[:-1], layout.splits)
+        return _key(*names), split
+
     return name
 
 
-def _from_folder(src: str, layout: Layout) -> Iterator[Source | BoxFile]:
-    layout = _detect_layout(src) if layout == "auto" else layout
-    number = compressed = 0
-    for file in _files(src):
-        compressed += file.relative.lower().endswith(_COMPRESSED)
-        if file.suffix in VIDEO_SUFFIXES:
-            number += 1
-            yield _voxceleb_source(src, file) if layout == "voxceleb" else _flat_source(file)
-        elif layout == "voxceleb" and file.suffix == ".txt" and _is_clip(file.parts):
-            yield BoxFile(_key(*_names(file)), file.relative)
-    if not number:
-        hint = f"; {compressed} compressed archives are not read: unpack them, or repack as .tar" if compressed else ""
-        raise ValueError(f"no video in {src} (looked for {', '.join(sorted(VIDEO_SUFFIXES))}{hint})")
+def _named_by_expression(choice: Choice, file: File) -> tuple[ClipKey, str | None] | None:
+    assert choice.identity_from is not None
+    match = choice.identity_from.search(file.relative)
+    groups = match.groupdict() if match is not None else {}
+    if not groups.get("identity"):
+        return None
+    video = groups.get("video") or file.stem.replace("/", "_")
+    return _key(groups["identity"], video, groups.get("clip") or "0"), split_of_folders(file.parts[:-1])
 
 
-def _detect_layout(src: str) -> Layout:
-    """Return `voxceleb` if every video is at identity/video/clip.mp4 or its identity is named as VoxCeleb's, else
-    `flat`."""
-    three_deep = named = True
-    for file in _files(src):
-        if file.suffix in VIDEO_SUFFIXES:
-            parts = file.parts
-            three_deep &= len(parts) == 3
-            named &= _is_clip(parts) or _is_whole_video(parts)
-            if not (three_deep or named):
-                break
-    return "voxceleb" if three_deep or named else "flat"
+def _voxceleb_name(file: File) -> tuple[ClipKey, str | None] | None:
+    parts = file.parts
+    if is_voxceleb_video(parts) and not is_voxceleb_clip(parts):  # published boxes cut identity/video.mp4 into clips
+        return _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE_VIDEO), split_of_folders(parts[:-2])
+    if len(parts) < 3 or is_split_folder(parts[-3]):
+        return None
+    return _key(*_last_three(file)), split_of_folders(parts[:-3])
 
 
-def _is_clip(parts: tuple[str, ...]) -> bool:
-    return len(parts) >= 3 and bool(_IDENTITY.match(parts[-3]))
-
-
-def _is_whole_video(parts: tuple[str, ...]) -> bool:
-    return len(parts) >= 2 and bool(_IDENTITY.match(parts[-2]))
-
-
-def _names(file: _File) -> tuple[str, str, str]:
+def _last_three(file: File) -> tuple[str, str, str]:
     return file.parts[-3], file.parts[-2], PurePosixPath(file.parts[-1]).stem
 
 
-def _voxceleb_source(src: str, file: _File) -> Source:
-    parts = file.parts
-    if _is_whole_video(parts) and not _is_clip(parts):  # identity/video.mp4: published boxes cut it into clips
-        key, above = _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE_VIDEO), parts[:-2]
-    elif len(parts) >= 3:
-        key, above = _key(*_names(file)), parts[:-3]
-    else:
-        raise ValueError(f"{file.relative} is not at identity/video/clip.mp4 below {src}, as layout voxceleb asks")
-    split = next((_OFFICIAL_SPLITS[part] for part in above if part in _OFFICIAL_SPLITS), None)
-    return Source(key, file.relative, file.num_bytes, split, file.location, file.offset, file.checksum)
-
-
-def _flat_source(file: _File) -> Source:
+def _flat_key(file: File, top: str) -> ClipKey:
+    """Return a key of the whole path: every film is a person. `top` names the frames that lie in SRC itself."""
     path = PurePosixPath(file.relative)
-    short = key_name(str(path.with_suffix("")).replace("/", "_"))
-    longer = key_name(str(path).replace("/", "_"))  # a.mp4 and a.mov are two videos
-    return Source(
-        ClipKey(short, short, "0"),
-        file.relative,
-        file.num_bytes,
-        location=file.location,
-        offset=file.offset,
-        checksum=file.checksum,
-        fallback=longer,
-    )
-
-
-def _from_manifest(src: str) -> Iterator[Source]:
-    rows = manifests.read(src)
-    first = next(rows, None)
-    if first is None:
-        raise ValueError(f"{src} names no clip")
-    for row in chain([first], rows):
-        stem = key_name(PurePosixPath(row.path).stem)
-        try:
-            key = ClipKey(row.identity or stem, row.video or stem, row.clip or "0")
-        except ValueError as error:
-            raise ValueError(f"{row.where}: {error}") from error
-        # An absolute path depends on this machine: record only the file's name.
-        relative = PurePosixPath(row.path).name if row.is_absolute else row.path
-        location = row.path if row.is_absolute else None
-        yield Source(key, _check_utf8(relative), row.num_bytes, row.split, location)
+    stem = str(path) if file.is_frames else str(path.with_suffix(""))
+    name = key_name((top if stem == "." else stem).replace("/", "_"))
+    return ClipKey(name, name, "0")
 
 
 def _key(identity: str, video: str, clip: str) -> ClipKey:
-    return ClipKey(key_name(identity), key_name(video), clip if clip == WHOLE_VIDEO else key_name(clip))
+    return ClipKey(key_name(nfc(identity)), key_name(video), clip if clip == WHOLE_VIDEO else key_name(clip))
+
+
+def _from_manifest(src: str) -> Listing:
+    manifest = manifests.open_manifest(src)
+    return Listing(_manifest_sources(src, manifest), "manifest", manifest.identities_from, manifest.notes)
+
+
+def _manifest_sources(src: str, manifest: manifests.Manifest) -> Iterator[Source]:
+    number = 0
+    for row in manifest.rows():
+        number += 1
+        stem = key_name(PurePosixPath(row.path).stem)
+        try:
+            key = ClipKey(nfc(row.identity) or stem, row.video or stem, row.clip or "0")
+        except ValueError as error:
+            raise ValueError(f"{row.where}: {error}") from error
+        # An absolute path depends on this machine: record only the file's name.
+        relative = PurePosixPath(row.path).name + "/" * row.path.endswith("/") if row.is_absolute else row.path
+        location = row.path if row.is_absolute else None
+        yield Source(key, check_utf8(relative), row.num_bytes, row.split, location)
+    if not number:
+        raise ValueError(f"{src} names no clip")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pipelines import storage
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One regular file inside a tar."""
+    """One regular file inside a tar. `name` has no "./" and no "..", so that it lies below the archive."""
 
     name: str
     offset: int
@@ -35,6 +36,6 @@ def members(url: str) -> Iterator[Member]:
                     continue
                 if entry.offset_data + entry.size > size:
                     raise tarfile.ReadError(f"member {entry.name} is cut off")
-                yield Member(entry.name.lstrip("./"), entry.offset_data, entry.size)
+                yield Member(posixpath.normpath(f"/{entry.name}").lstrip("/"), entry.offset_data, entry.size)
     except tarfile.TarError as error:
         raise ValueError(f"{url} is not an uncompressed tar, or a broken one: {error}") from error

@@ -113,7 +113,7 @@ def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
             while not stop.wait(_POLL_SECONDS_OF_LINES if bars.disable else _POLL_SECONDS):
                 with contextlib.suppress(OSError):
                     there = {
-                        url[len(root) :].lstrip("/")
+                        storage.relative(url, root)
                         for root, split in folders
                         for url in storage.list(storage.join(root, split), recursive=False)
                     }

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.faces.face import Box, Candidates
-from pipelines.media import scene_cuts, video
+from pipelines.media import frame_folder, scene_cuts, video
 from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.planning import voxceleb_boxes
@@ -130,7 +130,7 @@ def prepare_clip(
     """
     track = _parse_boxes(clip, box_text)
     with watch("probe"), reject_unreadable(clip, path):
-        sha256 = sha256_of(path)
+        sha256 = frame_folder.sha256(path) if path.is_dir() else sha256_of(path)
         info = decoder.describe(path, track.span if track is not None and clip.is_excerpt else None)
         wanted = frame_sampling.candidate_indices(
             info.num_frames,

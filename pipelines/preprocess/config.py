@@ -23,6 +23,8 @@ class ClipConfig:
     """Candidate frames per second of video, at most: closer frames are nearly the same."""
     jpeg_quality: int = 95
     audio: bool = True
+    frame_rate: float = 25.0
+    """Frames per second of folders of frames."""
     crop: CropRule = field(default_factory=CropRule)
     quality: QualityRule = field(default_factory=QualityRule)
 
@@ -33,6 +35,8 @@ class ClipConfig:
             raise ValueError(
                 f"frames_per_clip ({self.frames_per_clip}) must be at least min_frames ({self.quality.min_frames})"
             )
+        if not 0 < self.frame_rate <= 480:
+            raise ValueError(f"frame_rate must lie in (0, 480] frames per second, got {self.frame_rate}")
         if self.oversample < 1 or self.fps_limit <= 0 or not 1 <= self.jpeg_quality <= 100:
             raise ValueError(
                 f"oversample ({self.oversample}), fps_limit ({self.fps_limit}) or jpeg_quality ({self.jpeg_quality}) "

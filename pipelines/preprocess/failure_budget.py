@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pipelines.dataset.rows import Reject
+from pipelines.preprocess.quality import RejectReason
 
 
 class FailureBudgetExceeded(Exception):
@@ -21,7 +22,12 @@ class FailureBudget:
         self._last = ""
 
     def count(self, reject: Reject | None) -> None:
-        """Count one outcome; None stands for a row. Raises FailureBudgetExceeded with the reasons."""
+        """Count one outcome; None stands for a row. Raises FailureBudgetExceeded with the reasons.
+
+        Files that were missing when the run was planned do not count: planning has named them.
+        """
+        if reject is not None and reject.code == RejectReason.MISSING:
+            return
         self._num_clips += 1
         if reject is None or reject.status != "failed":
             return

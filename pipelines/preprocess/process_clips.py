@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from pipelines import storage
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.faces.face import Face, LandmarkDetector
+from pipelines.media import frame_folder
 from pipelines.media.decoder_process import Decoder, DecoderDied
 from pipelines.one_line import one_line
-from pipelines.planning.plan import PlannedClip, resolve_path, source_url
+from pipelines.planning.plan import MISSING, PlannedClip, resolve_path, source_url
 from pipelines.preprocess.candidate_frames import PreparedClip, prepare_clip
 from pipelines.preprocess.clip_to_row import make_row
 from pipelines.preprocess.config import ClipConfig
@@ -120,21 +121,43 @@ def _detect(tasks: Sequence[_ClipTask], detector: LandmarkDetector, watch: Stopw
 
 
 def local_file(clip: PlannedClip, corpus: str) -> contextlib.AbstractContextManager[Path]:
-    """Provide the clip as a local file inside a `with` block; a member of a tar is read as a byte range of it.
+    """Provide the clip as a local file inside a `with` block, or as a local folder of frames; a member of a tar is read
+    as a byte range of it.
 
     Raises:
+        ClipRejected: it did not exist when the run was planned, and does not exist now.
         OSError: it cannot be read, or has another size than the plan says.
     """
+    if clip.is_frames:
+        return _frame_folder(clip, corpus)
     return _tar_member(clip, corpus) if clip.offset is not None else _whole_file(clip, corpus)
 
 
 @contextlib.contextmanager
+def _frame_folder(clip: PlannedClip, corpus: str) -> Iterator[Path]:
+    url = source_url(clip, corpus)
+    with contextlib.ExitStack() as files:
+        if storage.is_local(url):
+            folder = storage.local_path(url)
+        else:
+            folder = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+            for name in storage.list(url, recursive=False):
+                (folder / PurePosixPath(name).name).write_bytes(storage.read_bytes(name))
+        size = sum(path.stat().st_size for path in frame_folder.list_frames(folder))
+        if size != clip.num_bytes:
+            raise OSError(f"its pictures have {size} bytes, and had {clip.num_bytes} when the run was planned")
+        yield folder
+
+
+@contextlib.contextmanager
 def _whole_file(clip: PlannedClip, corpus: str) -> Iterator[Path]:
+    if clip.num_bytes == MISSING and not storage.exists(source_url(clip, corpus)):
+        raise ClipRejected(RejectReason.MISSING, "fetch", f"{clip.source} does not exist")
     with storage.local_copy(source_url(clip, corpus)) as path:
         size = path.stat().st_size
         if not path.is_file():  # opening a pipe would block until something writes to it
             raise ClipRejected(RejectReason.UNREADABLE, "fetch", f"{clip.source} is not a regular file")
-        if size != clip.num_bytes:
+        if size != clip.num_bytes != MISSING:
             raise OSError(f"it has {size} bytes, and had {clip.num_bytes} when the run was planned")
         yield path
 

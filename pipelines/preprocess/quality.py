@@ -24,6 +24,7 @@ class RejectReason(StrEnum):
     TOO_FEW_FRAMES = "too_few_frames"
     CUT_INSIDE = "cut_inside"
     DUPLICATE = "duplicate"
+    MISSING = "missing"
     STORAGE = "storage"
     CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"
@@ -32,7 +33,13 @@ class RejectReason(StrEnum):
     @property
     def retryable(self) -> bool:
         """Whether the reason lies outside the clip."""
-        return self in (RejectReason.STORAGE, RejectReason.CRASHED, RejectReason.TIMED_OUT, RejectReason.INTERNAL)
+        return self in (
+            RejectReason.MISSING,
+            RejectReason.STORAGE,
+            RejectReason.CRASHED,
+            RejectReason.TIMED_OUT,
+            RejectReason.INTERNAL,
+        )
 
     @property
     def status(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from pipelines import storage
 from pipelines.dataset import schema
@@ -102,7 +103,8 @@ class ShardWorker:
 
     def decoder(self, spec: ShardSpec) -> Decoder:
         """Return the decoder, with the spec's limits."""
-        self._decoder = self._decoder or Decoder(spec.worker_options.limits)
+        rate = Fraction(spec.config.frame_rate).limit_denominator(1001)
+        self._decoder = self._decoder or Decoder(spec.worker_options.limits, rate)
         return self._decoder
 
     def close(self) -> None:

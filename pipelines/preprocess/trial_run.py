@@ -12,7 +12,7 @@ from rich import filesize
 from pipelines.cli import progress
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
-from pipelines.planning.plan import PlannedClip
+from pipelines.planning.plan import MISSING, PlannedClip
 from pipelines.preprocess.finalize import PlannedShard
 from pipelines.preprocess.process_clips import process_clips
 from pipelines.preprocess.shard_worker import ShardWorker
@@ -119,7 +119,7 @@ def _sample(shards: Sequence[PlannedShard], number: int) -> list[PlannedClip]:
 
 
 def _evenly_spaced(clips: list[PlannedClip], number: int) -> Iterator[PlannedClip]:
-    unique = [clip for clip in clips if clip.duplicate_of is None]
+    unique = [clip for clip in clips if clip.duplicate_of is None and clip.num_bytes != MISSING] or clips
     yield from unique[:: max(1, len(unique) // number)][:number]
 
 

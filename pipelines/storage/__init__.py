@@ -2,10 +2,12 @@
 
 from pipelines.storage.atomic import atomic_write, create, write_bytes
 from pipelines.storage.files import (
+    Found,
     exists,
     is_folder,
     list,
     local_copy,
+    look_up,
     open,
     read_bytes,
     remove,
@@ -15,10 +17,11 @@ from pipelines.storage.files import (
 )
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.range_reads import download, ranges
-from pipelines.storage.urls import absolute, arrow_filesystem, is_local, join, local_path, parent
+from pipelines.storage.urls import absolute, arrow_filesystem, is_hidden, is_local, join, local_path, parent, relative
 
 __all__ = [
     "FileInfo",
+    "Found",
     "absolute",
     "arrow_filesystem",
     "atomic_write",
@@ -26,15 +29,18 @@ __all__ = [
     "download",
     "exists",
     "is_folder",
+    "is_hidden",
     "is_local",
     "join",
     "list",
     "local_copy",
     "local_path",
+    "look_up",
     "open",
     "parent",
     "ranges",
     "read_bytes",
+    "relative",
     "remove",
     "remove_partial_files",
     "size",

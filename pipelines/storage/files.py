@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,32 @@ def size(url: str) -> int:
     """Return the size of the file at `url` in bytes. Raises FileNotFoundError."""
     filesystem, path = resolve(url)
     return int(request(filesystem, url, lambda: filesystem.size(path)))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is at a path or URL."""
+
+    is_folder: bool
+    num_bytes: int | None
+    """Size of a file; None if the store does not tell."""
+
+
+def look_up(url: str) -> Found | None:
+    """Return what is at `url`, in one request; None if nothing is, or nothing of such a name can be."""
+    filesystem, path = resolve(url)
+    try:
+        if is_local_filesystem(filesystem):
+            status = Path(path).stat()
+            return Found(stat.S_ISDIR(status.st_mode), status.st_size)
+        info = request(filesystem, url, lambda: filesystem.info(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        if is_local_filesystem(filesystem):  # too long a name, a loop of links, a zero byte
+            return None
+        raise
+    return Found(info["type"] == "directory", None if info.get("size") is None else int(info["size"]))
 
 
 def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as storage.list

@@ -24,11 +24,25 @@ _T = TypeVar("_T")
 def resolve(url: str, **options: Any) -> tuple[Any, str]:
     """Return the fsspec filesystem of `url`, made with `options`, and the path inside it.
 
-    Call it for each operation: fsspec caches instances per process and thread, and a gcsfs instance that is carried
-    over a fork hangs.
+    Only a URL whose every part between "::" is a URL or a protocol is one of fsspec's chains: "::" in a file name is
+    part of the name. Call it for each operation: fsspec caches instances per process and thread, and a gcsfs instance
+    that is carried over a fork hangs.
     """
-    filesystem, path = fsspec.core.url_to_fs(url, **options)
-    return filesystem, str(path)
+    if "://" not in url:
+        # With "./", fsspec does not read a name such as "file:a.mp4" as a URL.
+        path = url if url.startswith(("/", "~", ".")) or not url else f"./{url}"
+        return LocalFileSystem(), str(LocalFileSystem._strip_protocol(path))
+    if "::" not in url or _is_chain(url):
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
+        return filesystem, str(path)
+    protocol = url.partition("://")[0]
+    kind = fsspec.get_filesystem_class(protocol)
+    return fsspec.filesystem(protocol, **{**kind._get_kwargs_from_urls(url), **options}), str(kind._strip_protocol(url))
+
+
+def _is_chain(url: str) -> bool:
+    protocols = fsspec.available_protocols()
+    return all("://" in part or part in protocols for part in url.split("::"))
 
 
 def is_local_filesystem(filesystem: Any) -> bool:
@@ -79,5 +93,34 @@ def join(root: str, *parts: str) -> str:
 
 
 def parent(url: str) -> str:
-    """Return the folder of a file; `.` for a bare name."""
-    return url.rstrip("/").rpartition("/")[0] or ("/" if url.startswith("/") else ".")
+    """Return the folder of a file; `.` for a bare name, the URL itself for the top of a store."""
+    scheme, separator, path = url.rpartition("://")
+    folder, slash, _ = path.rstrip("/").rpartition("/")
+    if separator:
+        return f"{scheme}://{folder or ('/' if slash else path)}"
+    return folder or ("/" if slash else ".")
+
+
+def relative(url: str, root: str) -> str:
+    """Return the path of `url` below the folder `root`. Both must begin alike, as the results of `walk` do.
+
+    Raises:
+        ValueError: `url` does not lie below `root`.
+    """
+    prefix = root.rstrip("/") + "/"
+    if not url.startswith(prefix):
+        raise ValueError(f"{url} does not lie below {root}")
+    return url[len(prefix) :].lstrip("/")
+
+
+_HIDDEN_FOLDERS = frozenset({"__MACOSX"})  # where macOS puts the AppleDouble files of a zip
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file, or a folder above it, is hidden. Pass a path below the folder that is listed.
+
+    Hidden are names that begin with a dot (`.DS_Store`, macOS's AppleDouble files `._clip.mp4`, partial files), and
+    the folder `__MACOSX`. Every search for films and pictures leaves them out.
+    """
+    parts = (part for part in path.split("/") if part not in (".", ".."))
+    return any(part.startswith(".") or part in _HIDDEN_FOLDERS for part in parts)

@@ -71,7 +71,7 @@ def find_drivers(arguments: Sequence[str]) -> FoundInputs:
 def _sources_in(path: str) -> list[tuple[Kind, str]]:
     if not storage.is_folder(path):
         return [("picture", path)]
-    listed = (url for url in storage.list(path) if not _is_hidden(url[len(path.rstrip("/")) :]))
+    listed = (url for url in storage.list(path) if not storage.is_hidden(storage.relative(url, path)))
     avatars = [url.rpartition("/")[0] for url in listed if url.endswith("/" + _MANIFEST)]
     found: list[tuple[Kind, str]] = [("avatar", url) for url in avatars]
     if not storage.exists(storage.join(path, _MANIFEST)):  # the pictures inside an avatar are not sources
@@ -121,12 +121,7 @@ def _matches(pattern: str) -> list[str]:
 
 def _files(folder: str, suffixes: tuple[str, ...]) -> list[str]:
     found = (url for url in storage.list(folder, recursive=False) if url.lower().endswith(suffixes))
-    return [url for url in found if not _is_hidden(url[len(folder.rstrip("/")) :])]
-
-
-def _is_hidden(path: str) -> bool:
-    """Whether a file, or a folder above it, is hidden: `.DS_Store`, `._portrait.jpg`, an unfinished `.partial-...`."""
-    return "/." in f"/{path}"
+    return [url for url in found if not storage.is_hidden(storage.relative(url, folder))]
 
 
 def read_input(kind: Kind, url: str) -> Input:

@@ -12,7 +12,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.forgotten_log import LOG, Forgotten, add_to_log, hash_of
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.plan_file import PlanFile, plan_row, write_plan
-from pipelines.planning.prepare import PlanRequest, held_out_identities, prepare
+from pipelines.planning.prepare import PlanRequest, prepare
 
 SETTINGS: dict[str, Any] = {"clip": {"size": 256}, "plan": {}}
 
@@ -150,25 +150,3 @@ def test_a_plan_must_number_its_shards(tmp_path: Path, request_: PlanRequest) ->
     (clips, *_) = prepare(request_).plan.all_clips()
     with pytest.raises(ValueError, match="shard 1 of the plan holds clips of another one"):
         write_plan(str(tmp_path / "p"), SETTINGS, "", [clips, clips])
-
-
-def test_the_published_test_identities_are_known() -> None:
-    published = held_out_identities(None)
-    assert len(published) == 118 + 40
-    assert {"id10270", "id10309", "id00017", "id09017"} <= published
-    assert not {"id10269", "id10310", "id00012"} & published
-
-
-def test_a_list_names_one_a_line_or_is_voxcelebs_own(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("# mine\nann\n\nbob\n")
-    assert held_out_identities(str(tmp_path / "list.txt")) - held_out_identities(None) == {"ann", "bob"}
-    header = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"
-    (tmp_path / "vox1_meta.csv").write_text(
-        f"{header}id1\tA.J._Buckley\tm\tIreland\tdev\nid2\tEartha_Kitt\tf\tUSA\ttest\n"
-    )
-    assert held_out_identities(str(tmp_path / "vox1_meta.csv")) - held_out_identities(None) == {"id2"}
-    (tmp_path / "empty.txt").write_text("# nobody\n")
-    with pytest.raises(ValueError, match=r"empty\.txt names no test identity"):
-        held_out_identities(str(tmp_path / "empty.txt"))
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        held_out_identities(str(tmp_path / "nowhere.txt"))

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.dataset.schema import ClipKey
-from pipelines.planning.sources import WHOLE_VIDEO, BoxFile, Source, corpus_root, find_sources
+from pipelines.planning.corpus_files import corpus_root
+from pipelines.planning.sources import WHOLE_VIDEO, BoxFile, Source, find_sources
 
 
 def put(root: Path, *names: str) -> None:
