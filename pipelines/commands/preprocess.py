@@ -27,6 +27,7 @@ from pipelines.preprocess.quality import QualityRule
 from pipelines.preprocess.run import RunnerOptions, finish_dataset
 from pipelines.preprocess.shard_worker import WorkerOptions
 
+_MANY_CLIPS = 50
 _JPEG_BYTES_PER_PIXEL = 0.37  # face crops at quality 95, 4:4:4: about 24 kB at 256 px
 
 
@@ -196,8 +197,9 @@ def run(options: Options) -> CommandResult:
             options.identity_from,
         )
     )
-    for line in prepared.listing_notes:
-        console().print(line, markup=False)
+    if prepared.changes.num_new >= _MANY_CLIPS:  # the notes are shown at the end, and it takes a while until then
+        for line in prepared.listing_notes:
+            console().print(line, markup=False)
     corpus = prepared.plan.corpus
     source = options.src.rstrip("/").rpartition("/")[2] or options.src
     return finish_dataset(

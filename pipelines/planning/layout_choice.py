@@ -12,6 +12,8 @@ from pipelines.planning.corpus_files import File, corpus_root, list_files
 from pipelines.planning.layouts import LAYOUTS, SPLIT_FOLDERS, Layout, LayoutName, layout_named
 
 _IDENTITY = re.compile(r"id\d{5}$")
+YOUTUBE_VIDEO = re.compile(r"(?:.*/)?(?P<youtube>[\w-]{11})")
+"""Path of a raw video that annotations cut into clips."""
 _TOLERATED = 100  # more misfits than fits, after which a layout is not tried further
 
 
@@ -43,6 +45,10 @@ class Choice:
     @cached_property
     def _skipped(self) -> frozenset[str]:
         return self.layout.skipped if self.layout is not None else frozenset()
+
+    def annotations(self, src: str) -> str | None:
+        """Return the URL of the layout's annotations, if they lie in SRC."""
+        return _annotations_url(src, self.layout) if self.layout is not None else None
 
     def is_film(self, file: File) -> bool:
         """Whether the file is a film of the corpus.
@@ -117,7 +123,8 @@ class _Candidate:
         if not self.layout.skipped.isdisjoint(file.parts[:-1]):
             return
         stem = file.stem
-        if self.layout.expression.fullmatch(stem) is None:
+        is_raw = self.has_annotations and YOUTUBE_VIDEO.fullmatch(stem) is not None
+        if not is_raw and self.layout.expression.fullmatch(stem) is None:
             self.misfits += 1
             self.first_misfit = self.first_misfit or file.relative
             return
@@ -136,7 +143,7 @@ def detect_layout(src: str) -> Choice:
 
     VoxCeleb's tree is recognised by the names of its identities, or by all films lying at identity/video/clip.
     """
-    films = [_Candidate(layout, _is_annotated(src, layout)) for layout in LAYOUTS]
+    films = [_Candidate(layout, _annotations_url(src, layout) is not None) for layout in LAYOUTS]
     frames = [_Candidate(layout, False) for layout in LAYOUTS if layout.has_frames]
     named = three_deep = True
     num_videos = num_folders = 0
@@ -159,6 +166,7 @@ def detect_layout(src: str) -> Choice:
     if num_videos and named:
         return Choice("voxceleb")
     likely = [candidate for candidate in (films if num_videos else frames) if candidate.is_likely]
+    likely.sort(key=lambda candidate: not candidate.has_annotations)
     for candidate in likely:
         if not candidate.misfits:
             layout = candidate.layout
@@ -179,8 +187,11 @@ def _misfit_note(candidate: _Candidate) -> str:
     )
 
 
-def _is_annotated(src: str, layout: Layout) -> bool:
-    return layout.annotations is not None and storage.exists(storage.join(corpus_root(src), layout.annotations))
+def _annotations_url(src: str, layout: Layout) -> str | None:
+    if layout.annotations is None:
+        return None
+    url = storage.join(corpus_root(src), layout.annotations)
+    return url if storage.exists(url) else None
 
 
 def _below_splits(parts: Sequence[str]) -> Sequence[str]:

@@ -108,7 +108,8 @@ def prepare(request: PlanRequest) -> Prepared:
 
 def _listing_notes(listing: Listing, changes: Changes) -> tuple[str, ...]:
     films, people = changes.num_films, changes.num_identities
-    line = f"{films:,} films, {people:,} identities (from {listing.identities_from}), layout {listing.layout}"
+    counts = f"{films:,} film{'s' * (films != 1)}, {people:,} {'identity' if people == 1 else 'identities'}"
+    line = f"{counts} (from {listing.identities_from}), layout {listing.layout}"
     warnings = []
     if films == people > _MANY:
         warnings.append(

@@ -6,7 +6,7 @@ Listings are lazy: a corpus of a million clips is never held in memory.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -15,9 +15,10 @@ from pipelines.dataset.schema import ClipKey, key_name
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.frame_folder import FRAME_SUFFIXES
 from pipelines.planning import manifests
+from pipelines.planning.clip_annotations import clips_of_videos, read_annotations
 from pipelines.planning.corpus_files import File, check_utf8, list_files
 from pipelines.planning.layout_choice import Choice, choose_layout, is_voxceleb_clip, is_voxceleb_video
-from pipelines.planning.layouts import LayoutName
+from pipelines.planning.layouts import Layout, LayoutName
 from pipelines.planning.splits import ListedSplits, is_split_folder, split_of_folders
 
 _SHOWN = 5  # films that an error names
@@ -112,7 +113,7 @@ Namer = Callable[[File], tuple[ClipKey, str | None] | None]
 
 
 def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source | BoxFile]:
-    name = _namer(src, choice)
+    name, annotated = _namer(src, choice), _annotated_videos(src, choice)
     is_flat = choice.identity_from is None and choice.name in ("flat", "frames")
     number = compressed = skipped = framed = 0
     misfits: list[str] = []
@@ -124,6 +125,9 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
                 skipped += 1
                 continue
             number += 1
+            if raw := annotated.get(PurePosixPath(file.stem).name):
+                yield from _annotated_clips(file, choice, raw)
+                continue
             named = name(file)
             if named is None:
                 misfits.append(file.relative) if len(misfits) < _SHOWN else misfits.append("")
@@ -140,6 +144,22 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
     if skipped:
         folders = ", ".join(sorted(choice.layout.skipped if choice.layout is not None else ()))
         notes.append(f"{skipped} raw or intermediate films are left out ({folders})")
+
+
+def _annotated_videos(src: str, choice: Choice) -> Mapping[str, list[str]]:
+    """Return YouTube id -> names of its clips, if SRC has annotations of its layout."""
+    url = choice.annotations(src)
+    return clips_of_videos(read_annotations(url)) if url is not None else {}
+
+
+def _annotated_clips(file: File, choice: Choice, names: Sequence[str]) -> Iterator[Source | BoxFile]:
+    """Yield the clips that annotations cut from a raw video, each with the place of its box."""
+    assert choice.layout is not None
+    split = split_of_folders(file.parts[:-1])
+    for name in names:
+        found = choice.layout.names(name) or (PurePosixPath(file.stem).name, name, "0")
+        yield Source(_key(*found), file.relative, file.num_bytes, split, file.location, file.offset, file.checksum)
+        yield BoxFile(_key(*found), f"{choice.layout.annotations}#{name}")
 
 
 def _misfit_error(src: str, choice: Choice, misfits: list[str], number: int) -> str:
@@ -165,16 +185,14 @@ def _namer(src: str, choice: Choice) -> Namer:
     if choice.identity_from is not None:
         return lambda file: _named_by_expression(choice, file)
     if choice.layout is not None:
-        return _namer_of_layout(src, choice)
+        return _namer_of_layout(src, choice.layout)
     if choice.name == "voxceleb":
         return _voxceleb_name
     top = PurePosixPath(storage.absolute(src)).name
     return lambda file: (_flat_key(file, top), split_of_folders(file.parts[:-1]))
 
 
-def _namer_of_layout(src: str, choice: Choice) -> Namer:
-    layout = choice.layout
-    assert layout is not None
+def _namer_of_layout(src: str, layout: Layout) -> Namer:
     listed = ListedSplits.read(src, layout)
 
     def name(file: File) -> tuple[ClipKey, str | None] | None:

@@ -28,6 +28,8 @@ class BoxTrack:
     corners: Float[np.ndarray, "frames 4"]
     """x0, y0, x1, y1: fractions of the frame's size, or pixels of a frame 360 high."""
     in_fractions: bool
+    in_pixels: bool = False
+    """Whether they are pixels of the source video itself."""
 
     @property
     def span(self) -> tuple[Fraction, Fraction]:
@@ -41,6 +43,8 @@ class BoxTrack:
             seconds: frame index -> seconds from the start of the source video. Frames outside the span get no box.
         """
         scale = np.array([width, height] * 2) if self.in_fractions else np.full(4, height / _PIXEL_HEIGHT)
+        if self.in_pixels:
+            scale = np.ones(4)
         first, last = map(float, self.span)
         boxes: dict[int, Box] = {}
         for index, time in seconds.items():

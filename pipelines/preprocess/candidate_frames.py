@@ -15,7 +15,7 @@ from pipelines.faces.face import Box, Candidates
 from pipelines.media import frame_folder, scene_cuts, video
 from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
-from pipelines.planning import voxceleb_boxes
+from pipelines.planning import clip_annotations, voxceleb_boxes
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.voxceleb_boxes import BoxTrack
 from pipelines.preprocess import frame_sampling
@@ -123,7 +123,7 @@ def prepare_clip(
     """Probe a clip at the local `path` and decode its candidate frames.
 
     Args:
-        box_text: contents of VoxCeleb's file of boxes, if the clip has one.
+        box_text: contents of VoxCeleb's file of boxes, or an annotation in JSON, if the clip has one.
 
     Raises:
         ClipRejected: the clip cannot be decoded, or its boxes are malformed.
@@ -155,6 +155,7 @@ def _parse_boxes(clip: PlannedClip, text: str | None) -> BoxTrack | None:
     if text is None:
         return None
     try:
-        return voxceleb_boxes.parse(text)
+        is_json = text.lstrip().startswith("{")
+        return clip_annotations.parse_annotation(text) if is_json else voxceleb_boxes.parse(text)
     except ValueError as error:
         raise ClipRejected(RejectReason.UNREADABLE, "boxes", f"{clip.boxes}: {error}") from error

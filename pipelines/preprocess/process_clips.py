@@ -14,6 +14,7 @@ from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.media import frame_folder
 from pipelines.media.decoder_process import Decoder, DecoderDied
 from pipelines.one_line import one_line
+from pipelines.planning.clip_annotations import read_box_text
 from pipelines.planning.plan import MISSING, PlannedClip, resolve_path, source_url
 from pipelines.preprocess.candidate_frames import PreparedClip, prepare_clip
 from pipelines.preprocess.clip_to_row import make_row
@@ -84,8 +85,8 @@ def _prepare(
         raise ClipRejected(RejectReason.DUPLICATE, "plan", f"same content as {clip.duplicate_of}")
     with watch("fetch"):
         path = files.enter_context(local_file(clip, corpus))
-        box_text = storage.read_bytes(resolve_path(corpus, clip.boxes)) if clip.boxes else None
-    return prepare_clip(clip, path, box_text.decode(errors="replace") if box_text else None, decoder, config, watch)
+        box_text = read_box_text(resolve_path(corpus, clip.boxes)) if clip.boxes else None
+    return prepare_clip(clip, path, box_text, decoder, config, watch)
 
 
 def _finish(
@@ -152,7 +153,7 @@ def _frame_folder(clip: PlannedClip, corpus: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _whole_file(clip: PlannedClip, corpus: str) -> Iterator[Path]:
     if clip.num_bytes == MISSING and not storage.exists(source_url(clip, corpus)):
-        raise ClipRejected(RejectReason.MISSING, "fetch", f"{clip.source} does not exist")
+        raise ClipRejected(RejectReason.MISSING, "fetch", "the manifest names it, and it does not exist")
     with storage.local_copy(source_url(clip, corpus)) as path:
         size = path.stat().st_size
         if not path.is_file():  # opening a pipe would block until something writes to it

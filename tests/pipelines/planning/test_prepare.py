@@ -67,7 +67,10 @@ def test_new_videos_become_shards_after_the_others(request_: PlanRequest) -> Non
     prepared = prepare(request_)
     assert names(prepared.plan) == [*before, ["dddd.mp4"]]
     assert [schema.spec_digest("c", map(plan_row, c)) for c in prepared.plan.all_clips()][:3] == digests
-    assert prepared.notes() == ["1 new clips were added to the 3 planned before"]
+    assert prepared.notes() == [
+        "4 films, 4 identities (from each file), layout flat",
+        "1 new clips were added to the 3 planned before",
+    ]
 
 
 def test_videos_that_are_gone_stay_planned(request_: PlanRequest) -> None:
@@ -75,7 +78,7 @@ def test_videos_that_are_gone_stay_planned(request_: PlanRequest) -> None:
     Path(request_.src, "a.mp4").unlink()
     prepared = prepare(request_)
     assert prepared.plan.num_shards == 3
-    assert prepared.notes() == ["1 planned clips are not in the source any more; what was made of them stays"]
+    assert prepared.notes()[1:] == ["1 planned clips are not in the source any more; what was made of them stays"]
 
 
 def test_a_video_that_changed_is_refused_by_name(request_: PlanRequest) -> None:
