@@ -35,13 +35,19 @@ class SfumatoCommands:
             env=environment,
         )
 
-    def __call__(self, *arguments: str, timeout_s: int = 120) -> subprocess.CompletedProcess[str]:
-        """Run one command in the repository's root; its output and exit code, as `subprocess.run` gives them."""
+    def __call__(self, *arguments: str, timeout_s: int = 120, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """Run one command in `folder`; its output and exit code, as `subprocess.run` gives them."""
         assert self._server.stdin
         assert self._server.stdout
         with tempfile.TemporaryDirectory() as name:
             out, err = Path(name) / "stdout", Path(name) / "stderr"
-            request = {"arguments": arguments, "stdout": str(out), "stderr": str(err), "timeout_s": timeout_s}
+            request = {
+                "arguments": arguments,
+                "folder": str(folder),
+                "stdout": str(out),
+                "stderr": str(err),
+                "timeout_s": timeout_s,
+            }
             self._server.stdin.write(json.dumps(request) + "\n")
             self._server.stdin.flush()
             code = json.loads(self._server.stdout.readline())
@@ -74,6 +80,7 @@ def _become(request: dict[str, Any]) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(handle, number)
         os.close(handle)
+    os.chdir(request["folder"])
     signal.alarm(request["timeout_s"])
     sys.argv[1:] = request["arguments"]
     sfumato.command()

@@ -7,5 +7,6 @@ SHIPPED = str(Path(__file__).parent / "data" / "base_model")
 
 
 def named_or_shipped(model: str | None) -> str:
-    """Return the bundled model's folder for None or `shipped`, else `model`; an empty string is passed through."""
-    return SHIPPED if model is None or model == "shipped" else model
+    """Return the bundled model's folder for None, `shipped` or `bundled`, else `model`; an empty string is passed
+    through."""
+    return SHIPPED if model in (None, "shipped", "bundled") else str(model)

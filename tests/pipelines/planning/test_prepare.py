@@ -10,7 +10,7 @@ import pytest
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
 from pipelines.dataset.forgotten_log import LOG, Forgotten, add_to_log, hash_of
-from pipelines.planning.plan import PlanConfig
+from pipelines.planning.plan import MISSING, PlanConfig
 from pipelines.planning.plan_file import PlanFile, plan_row, write_plan
 from pipelines.planning.prepare import PlanRequest, prepare
 
@@ -86,6 +86,18 @@ def test_a_video_that_changed_is_refused_by_name(request_: PlanRequest) -> None:
     put(request_, "a.mp4", b"another film")
     with pytest.raises(ValueError, match=r"begun from other inputs: a\.mp4 changed since"):
         prepare(request_)
+
+
+def test_a_file_that_was_missing_may_come_back(request_: PlanRequest, tmp_path: Path) -> None:
+    (tmp_path / "in" / "m.csv").write_text("path\na.mp4\ngone.mp4\n")
+    request = dataclasses.replace(request_, src=str(tmp_path / "in" / "m.csv"))
+    prepared = prepare(request)
+    assert {clip.source: clip.num_bytes for clips in prepared.plan.all_clips() for clip in clips} == {
+        "a.mp4": 1,
+        "gone.mp4": MISSING,
+    }
+    put(request_, "gone.mp4")
+    assert prepare(request).changes.changed == ()
 
 
 def test_another_corpus_is_refused_and_added_only_when_asked_for(request_: PlanRequest, tmp_path: Path) -> None:
