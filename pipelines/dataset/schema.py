@@ -67,7 +67,10 @@ class ClipKey:
 def key_name(text: str) -> str:
     """Return `text` as a part of a key: forbidden characters become %XX of their UTF-8 bytes; a long name is cut and
     gets a hash of the whole."""
-    safe = "".join(c if c.isprintable() and c not in "/%" else "".join(f"%{b:02X}" for b in c.encode()) for c in text)
+    safe = text
+    if "/" in text or "%" in text or not text.isprintable():
+        bad = {c: "".join(f"%{byte:02X}" for byte in c.encode()) for c in text if c in "/%" or not c.isprintable()}
+        safe = "".join(bad.get(c, c) for c in text)
     if 0 < len(safe) <= _LONGEST_NAME:
         return safe
     return f"{safe[: _LONGEST_NAME - 20]}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"

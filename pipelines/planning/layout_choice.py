@@ -63,7 +63,7 @@ class Choice:
 
     def is_skipped(self, file: File) -> bool:
         """Whether the film lies in a folder of raw or intermediate films."""
-        return not self._skipped.isdisjoint(file.parts[:-1])
+        return bool(self._skipped) and not self._skipped.isdisjoint(file.parts[:-1])
 
 
 def choose_layout(src: str, wanted: LayoutName, identity_from: str | None) -> Choice:
@@ -120,7 +120,7 @@ class _Candidate:
         return self.misfits > self.fits + _TOLERATED
 
     def look_at(self, file: File) -> None:
-        if not self.layout.skipped.isdisjoint(file.parts[:-1]):
+        if self.layout.skipped and not self.layout.skipped.isdisjoint(file.parts[:-1]):
             return
         stem = file.stem
         is_raw = self.has_annotations and YOUTUBE_VIDEO.fullmatch(stem) is not None
@@ -129,7 +129,7 @@ class _Candidate:
             self.first_misfit = self.first_misfit or file.relative
             return
         self.fits += 1
-        self.signs += self.layout.sign_expression.match(stem) is not None
+        self.signs += self.layout.sign is None or self.layout.sign_expression.match(stem) is not None
 
     @property
     def is_likely(self) -> bool:
@@ -150,7 +150,7 @@ def detect_layout(src: str) -> Choice:
     for file in list_files(src):
         if file.is_video:
             num_videos += 1
-            parts = file.parts
+            parts = file.parts if named or three_deep else ()
             named = named and (is_voxceleb_clip(parts) or is_voxceleb_video(parts))
             three_deep = three_deep and len(_below_splits(parts)) == 3
             for candidate in films:

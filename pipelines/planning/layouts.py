@@ -104,9 +104,9 @@ class Layout:
         match = self.expression.fullmatch(stem)
         if match is None:
             return None
-        groups = {name: value or "" for name, value in match.groupdict().items()}
-        video = self.video.format_map(groups)
-        return self.identity.format_map(groups) or video, video, self.clip.format_map(groups)
+        groups = match.groupdict("")
+        identity, video, clip = (template.format_map(groups) for template in (self.identity, self.video, self.clip))
+        return identity or video, video, clip
 
 
 _CELEBV_PATTERN = rf"(?P<youtube>{_YOUTUBE_ID})_(?P<number>\d+)"
@@ -195,7 +195,7 @@ LAYOUTS = (
     Layout(
         name="vfhq",
         source="https://liangbinxie.github.io/projects/vfhq/",
-        licence="research only; the videos belong to their authors",
+        licence="as its page says; the videos belong to their authors",
         pattern=rf"Clip\+(?P<youtube>{_YOUTUBE_ID})\+(?P<person>P\d+)\+(?P<clip>C\d+\+F\d+-\d+)",
         identity="{youtube}",
         video="{person}",

@@ -125,7 +125,7 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
                 skipped += 1
                 continue
             number += 1
-            if raw := annotated.get(PurePosixPath(file.stem).name):
+            if raw := annotated and annotated.get(file.name):
                 yield from _annotated_clips(file, choice, raw)
                 continue
             named = name(file)
@@ -157,7 +157,7 @@ def _annotated_clips(file: File, choice: Choice, names: Sequence[str]) -> Iterat
     assert choice.layout is not None
     split = split_of_folders(file.parts[:-1])
     for name in names:
-        found = choice.layout.names(name) or (PurePosixPath(file.stem).name, name, "0")
+        found = choice.layout.names(name) or (file.name, name, "0")
         yield Source(_key(*found), file.relative, file.num_bytes, split, file.location, file.offset, file.checksum)
         yield BoxFile(_key(*found), f"{choice.layout.annotations}#{name}")
 
@@ -218,20 +218,25 @@ def _named_by_expression(choice: Choice, file: File) -> tuple[ClipKey, str | Non
 def _voxceleb_name(file: File) -> tuple[ClipKey, str | None] | None:
     parts = file.parts
     if is_voxceleb_video(parts) and not is_voxceleb_clip(parts):  # published boxes cut identity/video.mp4 into clips
-        return _key(parts[-2], PurePosixPath(parts[-1]).stem, WHOLE_VIDEO), split_of_folders(parts[:-2])
+        return _key(parts[-2], _without_suffix(parts[-1]), WHOLE_VIDEO), split_of_folders(parts[:-2])
     if len(parts) < 3 or is_split_folder(parts[-3]):
         return None
     return _key(*_last_three(file)), split_of_folders(parts[:-3])
 
 
 def _last_three(file: File) -> tuple[str, str, str]:
-    return file.parts[-3], file.parts[-2], PurePosixPath(file.parts[-1]).stem
+    identity, video, name = file.parts[-3:]
+    return identity, video, _without_suffix(name)
+
+
+def _without_suffix(name: str) -> str:
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix else name
 
 
 def _flat_key(file: File, top: str) -> ClipKey:
     """Return a key of the whole path: every film is a person. `top` names the frames that lie in SRC itself."""
-    path = PurePosixPath(file.relative)
-    stem = str(path) if file.is_frames else str(path.with_suffix(""))
+    stem = file.relative.rstrip("/") if file.is_frames else file.relative[: -len(file.suffix)]
     name = key_name((top if stem == "." else stem).replace("/", "_"))
     return ClipKey(name, name, "0")
 

@@ -122,5 +122,7 @@ def is_hidden(path: str) -> bool:
     Hidden are names that begin with a dot (`.DS_Store`, macOS's AppleDouble files `._clip.mp4`, partial files), and
     the folder `__MACOSX`. Every search for films and pictures leaves them out.
     """
+    if "/." not in f"/{path}" and not any(name in path for name in _HIDDEN_FOLDERS):
+        return False  # as nearly all of a million files
     parts = (part for part in path.split("/") if part not in (".", ".."))
     return any(part.startswith(".") or part in _HIDDEN_FOLDERS for part in parts)

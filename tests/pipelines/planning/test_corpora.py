@@ -1,6 +1,7 @@
 """Corpora as people have them, through the real command: frames, missing files, a data set's own names, odd names."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines import assets
 from pipelines.media.video import decode
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[3]
 SMALL = ("--size", "64", "--min-frames", "2", "--frames-per-clip", "4", "--workers", "1", "--trial-clips", "0")
 
 
@@ -54,21 +56,45 @@ def test_frames_give_the_row_of_their_film_and_missing_files_are_rows(tmp_path: 
     assert {row["identity"] for row in read(tmp_path / "out", "train/part-?????.parquet")} == {"1", "2", "3"}
 
 
+def commands_of_the_page(verb: str) -> list[list[str]]:
+    """The arguments of the commands with this verb in docs/how-to/data-sets.md."""
+    lines = (ROOT / "docs" / "how-to" / "data-sets.md").read_text().splitlines()
+    return [shlex.split(line)[3:] for line in lines if line.startswith(f"$ sfumato {verb} ")]
+
+
 @pytest.mark.slow
-def test_a_tar_of_a_mac_in_the_current_folder(tmp_path: Path, run_sfumato: Run) -> None:
-    cut("clip_carphone", 0, 0.6, tmp_path / "VideoFlash" / "1001_DFA_ANG_XX.flv")
-    cut("clip_single_face", 0, 0.6, tmp_path / "VideoFlash" / "1002_DFA_ANG_XX.flv")
-    (tmp_path / "VideoFlash" / "._1001_DFA_ANG_XX.flv").write_bytes(b"\0\5\26\7")
-    subprocess.run(["tar", "-cf", "films.tar", "-C", "VideoFlash", "."], check=True, cwd=tmp_path)
-    done = run_sfumato("preprocess", "films.tar", "out :: two", *SMALL, folder=tmp_path)
+def test_the_pages_command_makes_a_data_set_of_a_tree_like_crema_d(tmp_path: Path, run_sfumato: Run) -> None:
+    films = tmp_path / "CREMA-D" / "VideoFlash"
+    cut("clip_carphone", 0, 0.6, films / "1001_DFA_ANG_XX.flv")
+    cut("clip_single_face", 0, 0.6, films / "1002_DFA_ANG_XX.flv")
+    (films / "._1001_DFA_ANG_XX.flv").write_bytes(b"\0\5\26\7")
+    (arguments,) = (line for line in commands_of_the_page("preprocess") if "crema-d" in line)
+    done = run_sfumato("preprocess", *arguments, *SMALL[2:], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 films, 2 identities (from the file names), layout crema-d" in done.stdout
     assert "2 done + 0 rejected + 0 failed = 2 inputs" in done.stdout
-    rows = read(tmp_path / "out :: two", "*/part-?????.parquet")
-    assert sorted((row["identity"], row["source"]) for row in rows) == [
-        ("1001", "films.tar/1001_DFA_ANG_XX.flv"),
-        ("1002", "films.tar/1002_DFA_ANG_XX.flv"),
-    ]
+    rows = read(tmp_path / "crema-d", "*/part-?????.parquet")
+    found = sorted((row["identity"], row["video"], row["source"]) for row in rows)
+    assert found == [(f"100{n}", "DFA_ANG_XX", f"100{n}_DFA_ANG_XX.flv") for n in (1, 2)]
+    assert "ODbL 1.0" in (tmp_path / "crema-d" / "README.md").read_text()
+
+
+def test_the_pages_other_commands_have_flags_that_exist(tmp_path: Path, run_sfumato: Run) -> None:
+    for verb in ("preprocess", "meta-train"):
+        for arguments in commands_of_the_page(verb):
+            done = run_sfumato(verb, *arguments, folder=tmp_path)
+            assert "does not exist" in done.stderr or "no data set" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_a_tar_in_the_current_folder_made_on_a_mac(tmp_path: Path, run_sfumato: Run) -> None:
+    cut("clip_carphone", 0, 0.6, tmp_path / "in" / "TEDx :: 100% #1?.mp4")
+    (tmp_path / "in" / "._TEDx :: 100% #1?.mp4").write_bytes(b"\0\5\26\7")
+    subprocess.run(["tar", "-cf", "films.tar", "-C", "in", "."], check=True, cwd=tmp_path)
+    done = run_sfumato("preprocess", "films.tar", "out :: two", *SMALL, folder=tmp_path)
+    assert "1 done + 0 rejected + 0 failed = 1 inputs" in done.stdout, done.stderr
+    (row,) = read(tmp_path / "out :: two", "*/part-?????.parquet")
+    assert row["source"] == "films.tar/TEDx :: 100% #1?.mp4"
 
 
 @pytest.mark.parametrize(
