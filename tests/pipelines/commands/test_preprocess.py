@@ -232,7 +232,9 @@ def test_a_large_run_begins_with_trial_clips_and_stops_when_nothing_comes_of_it(
         (tmp_path / "in" / f"{number}.mp4").write_text(f"hello {number}")
     done = sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"))
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    listing, doubt, line = done.stderr.splitlines()
+    assert listing == "64 films, 64 identities (from each file), layout flat"
+    assert doubt.startswith("warning: each of the 64 films counts as another person")
     assert line.startswith(
         "sfumato preprocess: error: stopped before the run: none of the 8 clips of the trial run gave"
     )
@@ -264,7 +266,7 @@ def test_a_run_in_which_everything_fails_is_stopped_early_with_the_reasons(worke
     flags = ["--trial-clips=0", f"--workers={workers}"]
     done = sfumato("preprocess", str(tmp_path / "m.jsonl"), str(tmp_path / "out"), *flags)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert line.startswith(
         "sfumato preprocess: error: the run was stopped: 20 of 20 clips failed, more than the budget of 10% "
         "(20 storage); the last one: gone-"

@@ -31,3 +31,11 @@ def test_a_few_early_failures_do_not_stop_a_run() -> None:
         budget.count(reject(number))
     with pytest.raises(FailureBudgetExceeded):
         budget.count(reject(20))
+
+
+def test_files_that_planning_found_missing_do_not_count() -> None:
+    budget = FailureBudget(0.1, min_clips=2)
+    missing = reject("failed", "missing")
+    for _ in range(10):
+        budget.count(missing)
+    budget.count(None)

@@ -23,6 +23,7 @@ def test_only_what_lies_outside_the_clip_is_retryable() -> None:
     assert {str(reason) for reason in RejectReason if reason.retryable} == {
         "decoder_crashed",
         "internal",
+        "missing",
         "storage",
         "timed_out",
     }
