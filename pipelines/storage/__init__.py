@@ -2,6 +2,7 @@
 
 from pipelines.storage.atomic import atomic_write, create, write_bytes
 from pipelines.storage.files import (
+    check_file,
     exists,
     is_folder,
     list,
@@ -15,13 +16,14 @@ from pipelines.storage.files import (
 )
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.range_reads import download, ranges
-from pipelines.storage.urls import absolute, arrow_filesystem, is_local, join, local_path, parent
+from pipelines.storage.urls import absolute, arrow_filesystem, is_local, join, local_path, name, parent
 
 __all__ = [
     "FileInfo",
     "absolute",
     "arrow_filesystem",
     "atomic_write",
+    "check_file",
     "create",
     "download",
     "exists",
@@ -31,6 +33,7 @@ __all__ = [
     "list",
     "local_copy",
     "local_path",
+    "name",
     "open",
     "parent",
     "ranges",
