@@ -20,6 +20,7 @@ STAMP := .venv/.installed
 # One thread per process: two files run side by side, and threads of tiny networks mostly wait for each other. Ray Train
 # looks after its workers every 2 s by default, which short runs wait for several times.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 $(BIN)/python -m pytest
+FUZZ_SECONDS ?= 60
 # Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
 JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -105,6 +106,10 @@ test-slow: setup ## Run the tests with real engines and real training
 .PHONY: test-gpu
 test-gpu: setup ## Run the tests that need a CUDA device
 	$(PYTEST) -m gpu
+
+.PHONY: fuzz
+fuzz: setup ## Feed mutated films, pictures and manifests to what opens them; see FUZZ_SECONDS
+	PYTHONPATH=.:tests/support OMP_NUM_THREADS=1 $(BIN)/python tests/support/fuzz.py --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
 check: lint types imports structure ## Run lint, types, imports and structure
