@@ -30,7 +30,7 @@ def seeds() -> dict[str, bytes]:
         "alpha.webp": _picture("WEBP", mode="RGBA"),
         "lzw.tif": _picture("TIFF", compression="tiff_lzw"),
         "moving.gif": _moving_gif(),
-        "clips.csv": 'path,identity,video,clip,split,num_bytes\na.mp4,an,v1,0,train,10\n"b,c.mp4",léo,v2,1,,\n'.encode(),
+        "clips.csv": 'path,identity,video,clip,split,num_bytes\na.mp4,an,v,0,train,10\n"b,c.mp4",léo,v2,1,,\n'.encode(),
         "clips.jsonl": "\n".join(
             json.dumps(row)
             for row in ({"path": "a.mp4", "identity": 17, "num_bytes": 10}, {"path": "b.mp4", "split": "test"})
