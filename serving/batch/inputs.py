@@ -14,7 +14,7 @@ from typing import Literal
 from pipelines import storage
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.images import PICTURE_SUFFIXES
-from pipelines.one_line import hide_credentials, one_line
+from pipelines.one_line import one_line
 from serving.batch.folders import choose_files, is_kept_avatar, visible_files
 
 Kind = Literal["avatar", "picture", "driver"]
@@ -113,14 +113,14 @@ def _collect(arguments: Sequence[str], list_inputs: Callable[[str], _Listing]) -
         try:
             listing = list_inputs(path)
         except ValueError as error:
-            problems.append(Problem(hide_credentials(path), error_line(error)))
+            problems.append(Problem(one_line(path), error_line(error)))
             continue
         notes += listing.notes
         for kind, url in listing.found:
             try:
                 inputs.append(read_input(kind, url))
             except (ValueError, OSError) as error:
-                problems.append(Problem(hide_credentials(url), error_line(error)))
+                problems.append(Problem(one_line(url), error_line(error)))
     return FoundInputs(tuple(_unique_names(inputs)), tuple(problems), tuple(dict.fromkeys(notes)))
 
 

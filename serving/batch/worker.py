@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import storage
 from pipelines.media.video import probe
-from pipelines.one_line import hide_credentials
+from pipelines.one_line import hide_credentials, one_line
 from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, OnStep, VideoFiles
 from serving.batch.contact_page import poster_name, write_poster
 from serving.batch.inputs import Input, error_line
@@ -80,7 +80,7 @@ class Worker:
     def _about(self, item: Input, reason: str) -> str:
         if not storage.is_local(item.url):
             reason = self._workspace.with_urls(reason)
-        named = hide_credentials(item.url)
+        named = one_line(item.url)
         return reason if named in reason else f"{named}: {reason}"
 
     def _avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
