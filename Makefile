@@ -92,12 +92,16 @@ clean-demo: ## Remove demo/
 ##@ Checks
 
 .PHONY: test
-test: setup ## Run every test that needs no GPU
-	$(PYTEST) $(PARALLEL) -m "not gpu"
+test: setup ## Run every test but those of minutes and for a GPU
+	$(PYTEST) $(PARALLEL) -m "not long and not gpu"
+
+.PHONY: test-long
+test-long: setup ## Run the tests of minutes: processes and machines are killed, models learn
+	$(PYTEST) $(PARALLEL) -m "long and not gpu"
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that take milliseconds
-	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not slow and not long and not gpu"
 
 .PHONY: test-slow
 test-slow: setup ## Run the tests with real engines and real training
