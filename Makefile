@@ -20,6 +20,7 @@ STAMP := .venv/.installed
 # One thread per process: two files run side by side, and threads of tiny networks mostly wait for each other. Ray Train
 # looks after its workers every 2 s by default, which short runs wait for several times.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 $(BIN)/python -m pytest
+FUZZ_SECONDS ?= 60
 # Number of test files that run in parallel; expensive fixtures are shared by the tests of a file.
 JOBS ?= 2
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -91,12 +92,16 @@ clean-demo: ## Remove demo/
 ##@ Checks
 
 .PHONY: test
-test: setup ## Run every test that needs no GPU
-	$(PYTEST) $(PARALLEL) -m "not gpu"
+test: setup ## Run every test but those of minutes and for a GPU
+	$(PYTEST) $(PARALLEL) -m "not long and not gpu"
+
+.PHONY: test-long
+test-long: setup ## Run the tests of minutes: processes and machines are killed, models learn
+	$(PYTEST) $(PARALLEL) -m "long and not gpu"
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that take milliseconds
-	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not slow and not long and not gpu"
 
 .PHONY: test-slow
 test-slow: setup ## Run the tests with real engines and real training
@@ -105,6 +110,10 @@ test-slow: setup ## Run the tests with real engines and real training
 .PHONY: test-gpu
 test-gpu: setup ## Run the tests that need a CUDA device
 	$(PYTEST) -m gpu
+
+.PHONY: fuzz
+fuzz: setup ## Feed mutated films, pictures and manifests to what opens them; see FUZZ_SECONDS
+	PYTHONPATH=.:tests/support OMP_NUM_THREADS=1 $(BIN)/python tests/support/fuzz.py --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
 check: lint types imports structure ## Run lint, types, imports and structure

@@ -221,13 +221,18 @@ def _is_first_party(module: str | None) -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    from pipelines.one_line import hide_credentials
+
+    sys.stdout.write(hide_credentials(text) + "\n")
     sys.stdout.flush()
 
 
 def _fail(verb: str, message: str, code: int) -> int:
-    """Print `message` as one line on stderr, unprintable characters escaped, and return `code`."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    """Print `message` as one line on stderr, without credentials and unprintable characters, and return `code`."""
+    from pipelines.one_line import hide_credentials
+
+    shown = hide_credentials(message)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
     command = f"sfumato {verb}" if verb else "sfumato"
     sys.stderr.write(f"{command}: error: {line}\n" if code != 130 else f"{command}: {line}\n")
     return code

@@ -14,8 +14,8 @@ import av.error
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,mxf,m4v,ivf"
 # fmt: off
 VIDEO_SUFFIXES = frozenset([
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv",
-    ".3gp", ".gif", ".mxf",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".ts", ".m2t", ".mts",
+    ".m2ts", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob", ".flv", ".f4v", ".ogv", ".wmv", ".asf", ".gif", ".mxf", ".ivf",
 ])
 # fmt: on
 """Suffixes by which videos are recognised in folders, in lower case."""

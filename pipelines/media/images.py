@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -37,18 +38,30 @@ def decode_jpeg(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
 MAX_IMAGE_PIXELS = 100_000_000
 
 
+# fmt: off
+PICTURE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+    ".avif", ".heic", ".heif", ".hif",
+])
+# fmt: on
+"""Suffixes by which pictures are recognised in folders, in lower case."""
+
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
-def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(path: str | Path, data: bytes | None = None) -> UInt8[np.ndarray, "height width 3"]:
     """Read an image as RGB: first frame, EXIF orientation applied, transparency over white, 16 bits reduced to 8.
+
+    Args:
+        path: path or URL.
+        data: its contents, where they have been read already.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not one of JPEG, PNG, WEBP, GIF, BMP, TIFF; broken; or more than 100 megapixels.
     """
     try:
-        with storage.open(str(path)) as source, warnings.catch_warnings():
+        with storage.open(str(path)) if data is None else io.BytesIO(data) as source, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large images and odd EXIF; MAX_IMAGE_PIXELS is the limit
             with Image.open(source, formats=IMAGE_FORMATS) as picture:
                 if picture.width * picture.height > MAX_IMAGE_PIXELS:

@@ -3,6 +3,7 @@
 from pipelines.storage.atomic import atomic_write, create, write_bytes
 from pipelines.storage.files import (
     Found,
+    check_file,
     exists,
     is_folder,
     list,
@@ -17,7 +18,17 @@ from pipelines.storage.files import (
 )
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.range_reads import download, ranges
-from pipelines.storage.urls import absolute, arrow_filesystem, is_hidden, is_local, join, local_path, parent, relative
+from pipelines.storage.urls import (
+    absolute,
+    arrow_filesystem,
+    is_hidden,
+    is_local,
+    join,
+    local_path,
+    name,
+    parent,
+    relative,
+)
 
 __all__ = [
     "FileInfo",
@@ -25,6 +36,7 @@ __all__ = [
     "absolute",
     "arrow_filesystem",
     "atomic_write",
+    "check_file",
     "create",
     "download",
     "exists",
@@ -36,6 +48,7 @@ __all__ = [
     "local_copy",
     "local_path",
     "look_up",
+    "name",
     "open",
     "parent",
     "ranges",

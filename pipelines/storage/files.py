@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.storage.atomic import PARTIAL_PREFIX
 from pipelines.storage.listing import FileInfo, walk_local, walk_remote
-from pipelines.storage.urls import is_local_filesystem, request, resolve
+from pipelines.storage.urls import is_local, is_local_filesystem, local_path, name, request, resolve
 
 
 def open(url: str, mode: str = "rb") -> Any:  # read as storage.open
@@ -31,9 +31,27 @@ def exists(url: str) -> bool:
 
 
 def is_folder(url: str) -> bool:
-    """Whether `url` is an existing folder (or a prefix with files under it)."""
+    """Whether `url` is an existing folder (or a prefix with files under it). At an http(s) URL, folders end with "/":
+    to look for links in what may be a file, it would be downloaded."""
     filesystem, path = resolve(url)
+    if url.lower().startswith(("http://", "https://")) and not url.endswith("/"):
+        return False
     return bool(request(filesystem, url, lambda: filesystem.isdir(path)))
+
+
+def check_file(url: str) -> None:
+    """Check that `url` is a file that can be read to its end.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: it is a folder, or no regular file: to read a FIFO or a device may never end.
+    """
+    if not exists(url):
+        raise FileNotFoundError(f"{url} does not exist")
+    if is_folder(url):
+        raise ValueError(f"{url} is a folder, not a file")
+    if is_local(url) and not local_path(url).is_file():
+        raise ValueError(f"{url} is no regular file")
 
 
 def size(url: str) -> int:
@@ -123,7 +141,7 @@ def local_copy(url: str) -> Iterator[Path]:
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
-        target = Path(folder) / f"download{Path(path).suffix}"
+        target = Path(folder) / f"download{Path(name(url)).suffix}"
         request(filesystem, url, lambda: filesystem.get_file(path, str(target)))
         yield target
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipelines.one_line import one_line
+from pipelines.one_line import hide_credentials, one_line
 
 _MAX_ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.5  # doubled after each attempt: 7.5 s in total
@@ -34,11 +34,12 @@ def retrying(url: str, action: Callable[[], _T], *, retries_itself: bool = False
         FileExistsError: `url` exists and the action requires that it does not.
         OSError: the last attempt failed too; one line that names `url`.
     """
+    shown = hide_credentials(url)
     for number in range(1, _MAX_ATTEMPTS + 1):
         try:
             return action()
         except FileNotFoundError as error:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from error
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), shown) from error
         except FileExistsError:
             raise  # the result of a conditional write, not a failure
         except Exception as error:
@@ -48,7 +49,7 @@ def retrying(url: str, action: Callable[[], _T], *, retries_itself: bool = False
                 continue
             if isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _STORE_PACKAGES:
                 attempts = f", {number} times" if number > 1 else ""
-                raise OSError(f"{url}: storage request failed{attempts}: {_describe(error)}") from error
+                raise OSError(f"{shown}: storage request failed{attempts}: {_describe(error)}") from error
             raise
     raise AssertionError("the last attempt returns or raises")
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pipelines.one_line import hide_credentials
 from pipelines.storage.retries import retrying
 
 _RETRYING_PROTOCOLS = {"gs", "gcs", "s3", "s3a", "abfs", "az"}  # their filesystems retry failed requests themselves
@@ -99,6 +101,12 @@ def parent(url: str) -> str:
     if separator:
         return f"{scheme}://{folder or ('/' if slash else path)}"
     return folder or ("/" if slash else ".")
+
+
+def name(url: str) -> str:
+    """Return the name of a file or folder, with its suffix; of an http(s) URL without the query, unquoted."""
+    found = PurePosixPath(hide_credentials(url).rstrip("/")).name
+    return PurePosixPath(unquote(found)).name if url.lower().startswith(("http://", "https://")) else found
 
 
 def relative(url: str, root: str) -> str:

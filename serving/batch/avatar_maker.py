@@ -157,7 +157,7 @@ class ModelAvatarMaker:
         from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([str(self._workspace.input(source.input.url))], detector, face=source.face)
+        portraits = find_portraits([source.input.url], detector, face=source.face)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)

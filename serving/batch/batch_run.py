@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
 from rich.progress import Progress, TaskID
 
 from pipelines import storage
+from pipelines.one_line import hide_credentials
 from serving.batch.avatar_maker import AvatarMaker
 from serving.batch.inputs import Input, Problem
 from serving.batch.items import AvatarTask, Item, MosaicTask, Outcome, VideoTask, now
 from serving.batch.pool import Finished, OpenPool, Pool
 from serving.batch.report import Report, Row
 from serving.batch.schedule import Schedule
-from serving.batch.sidecars import Sidecar, cache_key, find_done
+from serving.batch.sidecars import Sidecar, cache_key, is_complete, read_sidecar
 
 KILLED = "killed its worker twice"
 _NUM_READERS = 16
@@ -48,12 +49,13 @@ class BatchRun:
             FileNotFoundError: the base model does not exist.
             ValueError, OSError: no worker can work here.
         """
+        items = self._name_apart(items)
         keys = {item: self._key(item) for item in items}
         sources = _Sources(items)
         missing: dict[Item, str] = {}
         skipped: list[Row] = []
-        for item, sidecar in zip(items, self._find_done(keys), strict=True):
-            if sidecar is None:
+        for item, sidecar in zip(items, self._read_sidecars([item.name for item in items]), strict=True):
+            if sidecar is None or sidecar.key != keys[item] or not is_complete(self.out, sidecar):
                 missing[item] = keys[item]
                 continue
             sources.finished(item)
@@ -84,16 +86,30 @@ class BatchRun:
         """URLs of the files in `out` when the run begins."""
         return frozenset(storage.list(self.out, recursive=False))
 
-    def _find_done(self, keys: Mapping[Item, str]) -> Sequence[Sidecar | None]:
-        """Return the sidecars of the finished videos among the items. One listing says which can exist at all."""
+    def _read_sidecars(self, names: Sequence[str]) -> Sequence[Sidecar | None]:
+        """Return the sidecars of earlier runs by these names. One listing says which can exist at all."""
 
-        def find(item: Item) -> Sidecar | None:
-            if storage.join(self.out, f"{item.name}.json") not in self._present:
-                return None
-            return find_done(self.out, item.name, keys[item])
+        def read(name: str) -> Sidecar | None:
+            url = storage.join(self.out, f"{name}.json")
+            return read_sidecar(url) if url in self._present else None
 
         with ThreadPoolExecutor(_NUM_READERS) as readers:
-            return list(readers.map(find, keys))
+            return list(readers.map(read, names))
+
+    def _name_apart(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Rename the items whose name an earlier run has given to a video of other files, unless the user chose it."""
+        named = []
+        for item, sidecar in zip(items, self._read_sidecars([item.name for item in items]), strict=True):
+            if sidecar is not None and not _is_of(sidecar, item):
+                if item.has_own_name:
+                    self.notes[f"{item.name}.mp4: replaces a video of other files"] = None
+                else:
+                    other = item.name
+                    digest = cache_key(item.source.input.sha256, item.driver.sha256)
+                    item = replace(item, name=f"{other}-{digest[:8]}")
+                    self.notes[f"{item.name}.mp4: {other}.mp4 is there, of other files, and is kept"] = None
+            named.append(item)
+        return named
 
     def end(self, item: Item, outcome: Outcome, worker: str) -> None:
         """Record the outcome of an item that a worker has ended."""
@@ -111,8 +127,8 @@ class BatchRun:
         return Row(
             item.name,
             "skipped" if outcome is None else "done" if outcome.ok else "failed",
-            source=item.source.input.url,
-            driver=item.driver.url,
+            source=hide_credentials(item.source.input.url),
+            driver=hide_credentials(item.driver.url),
             reason=ended.reason,
             video=None if sidecar is None else storage.join(self.out, f"{item.name}.mp4"),
             seconds=None if outcome is None else (ended.finished_at - ended.started_at).total_seconds(),
@@ -128,15 +144,29 @@ class BatchRun:
         videos = tuple((item.name, self.sidecars[item.name]) for item in items if item.name in self.sidecars)
         if not self.mosaic or len(videos) < 2:
             return None
-        task = MosaicTask(
-            f"{items[0].source.input.name}.mosaic", cache_key(*(video.key for _, video in videos)), videos
-        )
-        is_listed = storage.join(self.out, f"{task.name}.json") in self._present
-        done = find_done(self.out, task.name, task.key) if is_listed else None
-        if done is None:
+        source = items[0].source.input
+        task = MosaicTask(f"{source.name}.mosaic", cache_key(*(video.key for _, video in videos)), videos)
+        (done,) = self._read_sidecars([task.name])
+        if done is not None and not _is_source(done, source):
+            task = replace(task, name=f"{source.name}-{source.sha256[:8]}.mosaic")
+            (done,) = self._read_sidecars([task.name])
+        if done is None or done.key != task.key or not is_complete(self.out, done):
             return task
         self.sidecars[task.name] = done
         return None
+
+
+def _is_of(sidecar: Sidecar, item: Item) -> bool:
+    """Whether a video is of an item's files, whatever its options."""
+    return _is_source(sidecar, item.source.input) and sidecar.drivers[0].sha256 == item.driver.sha256
+
+
+def _is_source(sidecar: Sidecar, source: Input) -> bool:
+    """Whether a video is of a source: of this content or, for an avatar, of this folder, in which it is made anew."""
+    recorded = sidecar.sources[0]
+    if source.kind == "avatar" and recorded.path == hide_credentials(source.url):
+        return True
+    return recorded.sha256 == source.sha256
 
 
 class _Sources:

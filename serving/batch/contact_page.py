@@ -19,7 +19,7 @@ from serving.batch.report import Row
 from serving.batch.summary import counts, failures
 
 NAME = "index.html"
-_POSTERS = "posters"
+POSTERS = "posters"
 _MAX_SIDE = 160
 _QUALITY = 75
 
@@ -37,7 +37,7 @@ class _Card:
 
 def poster_name(item: str) -> str:
     """Return the path of an item's poster in the folder of results."""
-    return f"{_POSTERS}/{item}.webp"
+    return f"{POSTERS}/{item}.webp"
 
 
 def write_poster(video: Path, url: str) -> None:
@@ -67,7 +67,7 @@ def write_page(out: str, rows: Sequence[Row]) -> str:
 
 
 def _files(out: str) -> list[str]:
-    return [*storage.list(out, recursive=False), *storage.list(storage.join(out, _POSTERS), recursive=False)]
+    return [*storage.list(out, recursive=False), *storage.list(storage.join(out, POSTERS), recursive=False)]
 
 
 def render(rows: Sequence[Row], present: set[str]) -> str:

@@ -13,9 +13,10 @@ from typing import Literal
 
 from pipelines import storage
 from pipelines.media.container import VIDEO_SUFFIXES
+from pipelines.media.images import PICTURE_SUFFIXES
 from pipelines.one_line import one_line
+from serving.batch.folders import choose_files, is_kept_avatar, visible_files
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 Kind = Literal["avatar", "picture", "driver"]
 
 _MANIFEST = "manifest.json"
@@ -48,6 +49,16 @@ class FoundInputs:
 
     inputs: tuple[Input, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    """One line for each folder with files that are left out."""
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What an argument holds, and what of it is left out."""
+
+    found: Sequence[tuple[Kind, str]]
+    notes: tuple[str, ...] = ()
 
 
 def find_sources(arguments: Sequence[str]) -> FoundInputs:
@@ -68,39 +79,49 @@ def find_drivers(arguments: Sequence[str]) -> FoundInputs:
     return _collect(arguments, _drivers_in)
 
 
-def _sources_in(path: str) -> list[tuple[Kind, str]]:
+def _sources_in(path: str) -> _Listing:
     if not storage.is_folder(path):
-        return [("picture", path)]
-    listed = (url for url in storage.list(path) if not storage.is_hidden(storage.relative(url, path)))
-    avatars = [url.rpartition("/")[0] for url in listed if url.endswith("/" + _MANIFEST)]
-    found: list[tuple[Kind, str]] = [("avatar", url) for url in avatars]
-    if not storage.exists(storage.join(path, _MANIFEST)):  # the pictures inside an avatar are not sources
-        found += [("picture", url) for url in _files(path, PICTURE_SUFFIXES)]
+        return _Listing([("picture", path)])
+    if storage.exists(storage.join(path, _MANIFEST)):  # the pictures inside an avatar are not sources
+        return _Listing([("avatar", path)])
+    files = visible_files(path)
+    avatars = [name.rpartition("/")[0] for name in files if name.endswith("/" + _MANIFEST)]
+    own = {name for name in avatars if is_kept_avatar(name, files)}
+    others = [name for name in files if not name.startswith(tuple(f"{avatar}/" for avatar in avatars))]
+    found: list[tuple[Kind, str]] = [("avatar", storage.join(path, name)) for name in avatars if name not in own]
+    pictures = choose_files(path, others, PICTURE_SUFFIXES)
+    found += [("picture", url) for url in pictures.found]
     if not found:
-        raise ValueError(f"{path} holds neither avatars nor pictures ({', '.join(PICTURE_SUFFIXES)})")
-    return found
+        raise ValueError(f"{path} holds neither avatars nor pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    return _Listing(found, pictures.notes("pictures", num_avatars=len(own)))
 
 
-def _drivers_in(path: str) -> list[tuple[Kind, str]]:
-    files = _files(path, tuple(VIDEO_SUFFIXES)) if storage.is_folder(path) else [path]
-    if not files:
+def _drivers_in(path: str) -> _Listing:
+    if not storage.is_folder(path):
+        return _Listing([("driver", path)])
+    videos = choose_files(path, visible_files(path), VIDEO_SUFFIXES)
+    if not videos.found:
         raise ValueError(f"{path} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
-    return [("driver", url) for url in files]
+    return _Listing([("driver", url) for url in videos.found], videos.notes("videos"))
 
 
-def _collect(arguments: Sequence[str], list_inputs: Callable[[str], list[tuple[Kind, str]]]) -> FoundInputs:
+def _collect(arguments: Sequence[str], list_inputs: Callable[[str], _Listing]) -> FoundInputs:
     inputs: list[Input] = []
     problems: list[Problem] = []
+    notes: list[str] = []
     for path in _expand(arguments):
         try:
-            for kind, url in list_inputs(path):
-                try:
-                    inputs.append(read_input(kind, url))
-                except (ValueError, OSError) as error:
-                    problems.append(Problem(url, error_line(error)))
+            listing = list_inputs(path)
         except ValueError as error:
-            problems.append(Problem(path, error_line(error)))
-    return FoundInputs(tuple(_unique_names(inputs)), tuple(problems))
+            problems.append(Problem(one_line(path), error_line(error)))
+            continue
+        notes += listing.notes
+        for kind, url in listing.found:
+            try:
+                inputs.append(read_input(kind, url))
+            except (ValueError, OSError) as error:
+                problems.append(Problem(one_line(url), error_line(error)))
+    return FoundInputs(tuple(_unique_names(inputs)), tuple(problems), tuple(dict.fromkeys(notes)))
 
 
 def _expand(arguments: Sequence[str]) -> list[str]:
@@ -119,11 +140,6 @@ def _matches(pattern: str) -> list[str]:
     return sorted(glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
 
 
-def _files(folder: str, suffixes: tuple[str, ...]) -> list[str]:
-    found = (url for url in storage.list(folder, recursive=False) if url.lower().endswith(suffixes))
-    return [url for url in found if not storage.is_hidden(storage.relative(url, folder))]
-
-
 def read_input(kind: Kind, url: str) -> Input:
     """Return the input at `url`, named after its file or, for an avatar, after its folder.
 
@@ -132,14 +148,13 @@ def read_input(kind: Kind, url: str) -> Input:
         ValueError: it is no regular file.
     """
     file_url = storage.join(url, _MANIFEST) if kind == "avatar" else url
-    if storage.is_local(file_url) and not storage.local_path(file_url).is_file():
-        raise ValueError(f"{url} is no regular file")  # reading a FIFO or a device would never end
+    storage.check_file(file_url)
     digest = hashlib.sha256()
     with storage.open(file_url) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    path = PurePosixPath(url.rstrip("/"))
-    return Input(kind, url, safe_name(path.name if kind == "avatar" else path.stem), digest.hexdigest())
+    name = storage.name(url)
+    return Input(kind, url, safe_name(name if kind == "avatar" else PurePosixPath(name).stem), digest.hexdigest())
 
 
 def error_line(error: BaseException) -> str:

@@ -32,6 +32,8 @@ class Item:
     source: AvatarSource
     driver: Input
     options: RenderOptions
+    has_own_name: bool = False
+    """Whether the user chose the name."""
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,8 @@ def _reason(error: ValueError | OSError) -> str:
 
 def _item(pair: PairOptions, source: Input, driver: Input, options: RenderOptions, face: int | None) -> Item:
     name = pair.name or default_name(source, driver)
-    return Item(name, AvatarSource(source, face if pair.face is None else pair.face), driver, options)
+    avatar = AvatarSource(source, face if pair.face is None else pair.face)
+    return Item(name, avatar, driver, options, has_own_name=pair.name is not None)
 
 
 def _check_names(url: str, items: Sequence[tuple[int, Item]]) -> None:

@@ -75,9 +75,6 @@ def read_sidecar(url: str) -> Sidecar | None:
         return None
 
 
-def find_done(folder: str, name: str, key: str) -> Sidecar | None:
-    """Return the sidecar `name`.json in `folder` if it has this key and all its videos exist."""
-    sidecar = read_sidecar(storage.join(folder, f"{name}.json"))
-    if sidecar is None or sidecar.key != key:
-        return None
-    return sidecar if all(storage.exists(storage.join(folder, file)) for file in sidecar.files) else None
+def is_complete(folder: str, sidecar: Sidecar) -> bool:
+    """Whether all videos of a sidecar in `folder` exist."""
+    return all(storage.exists(storage.join(folder, file)) for file in sidecar.files)

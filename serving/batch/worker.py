@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import storage
 from pipelines.media.video import probe
+from pipelines.one_line import hide_credentials, one_line
 from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, OnStep, VideoFiles
 from serving.batch.contact_page import poster_name, write_poster
 from serving.batch.inputs import Input, error_line
@@ -79,7 +80,8 @@ class Worker:
     def _about(self, item: Input, reason: str) -> str:
         if not storage.is_local(item.url):
             reason = self._workspace.with_urls(reason)
-        return reason if item.url in reason else f"{item.url}: {reason}"
+        named = one_line(item.url)
+        return reason if named in reason else f"{named}: {reason}"
 
     def _avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
         avatar = self._avatars.get(source) or self._maker.avatar(source, on_step)
@@ -106,8 +108,8 @@ class Worker:
             key=task.key,
             generated_by=GENERATED_BY,
             files=files,
-            sources=(SidecarSource(item.source.input.url, item.source.input.sha256),),
-            drivers=(SidecarSource(item.driver.url, item.driver.sha256),),
+            sources=(_recorded(item.source.input),),
+            drivers=(_recorded(item.driver),),
             model=avatar.base_version,
             options=asdict(item.options),
             frames=report.frames,
@@ -158,6 +160,10 @@ class Worker:
 
     def _sidecar_url(self, name: str) -> str:
         return storage.join(self._workspace.out, f"{name}.json")
+
+
+def _recorded(item: Input) -> SidecarSource:
+    return SidecarSource(hide_credentials(item.url), item.sha256)
 
 
 def _notes(report: RenderReport) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pipelines import storage
+from pipelines.one_line import hide_credentials
 from pipelines.storage.atomic import PARTIAL_PREFIX
 
 AVATARS = "avatars"
@@ -37,7 +38,7 @@ class Workspace:
         if storage.is_local(url):
             return storage.local_path(url)
         if url not in self._inputs:
-            path = self.scratch / f"input-{self._num_downloads}{PurePosixPath(url).suffix}"
+            path = self.scratch / f"input-{self._num_downloads}{PurePosixPath(storage.name(url)).suffix}"
             self._num_downloads += 1
             _download(url, path)
             self._inputs[url] = path
@@ -49,7 +50,7 @@ class Workspace:
     def with_urls(self, text: str) -> str:
         """Replace local paths of downloaded inputs in a message by their URLs."""
         for url, path in self._inputs.items():
-            text = text.replace(str(path), url)
+            text = text.replace(str(path), hide_credentials(url))
         return text
 
     def output(self, name: str) -> Path:

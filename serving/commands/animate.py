@@ -110,7 +110,7 @@ def run(options: Options) -> cli.CommandResult:
         UsageError: the pairs file is wrong.
     """
     started = time.perf_counter()
-    items, problems = _items(options)
+    items, problems, notes = _items(options)
     make_maker = partial(ModelAvatarMaker, _avatar_options(options))
     _check_workers(options)
     out = storage.absolute(options.out) if _uses_ray(options) else options.out
@@ -128,7 +128,7 @@ def run(options: Options) -> cli.CommandResult:
     page = write_page(out, report.rows)
     cli.console().print(table(report.rows))
     extra = (cli.Artefact("page", page), cli.Artefact("report", storage.join(out, FOLDER)))
-    return result(out, report.rows, batch.sidecars, extra, tuple(batch.notes), time.perf_counter() - started)
+    return result(out, report.rows, batch.sidecars, extra, (*notes, *batch.notes), time.perf_counter() - started)
 
 
 def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
@@ -136,10 +136,11 @@ def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(path for paths in lists for path in paths)
 
 
-def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
-    """Return the videos to make, and the inputs that cannot be read."""
+def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...], tuple[str, ...]]:
+    """Return the videos to make, the inputs that cannot be read, and notes about what folders hold besides."""
     render_options = _render_options(options)
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
     if options.pairs is not None:
         try:
             items = read_pairs(options.pairs, render_options, options.face)
@@ -149,7 +150,8 @@ def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...]]:
         sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
         items = every_pair(sources.inputs, drivers.inputs, render_options, options.face)
         problems = (*sources.problems, *drivers.problems)
-    return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems
+        notes = tuple(dict.fromkeys((*sources.notes, *drivers.notes)))
+    return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems, notes
 
 
 def _with_absolute_paths(item: Item) -> Item:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipelines.media.images import read_image
+from pipelines.media.images import PICTURE_SUFFIXES, read_image
 from pipelines.media.video import probe
 from serving.service.config import MIB, UploadLimits
 from serving.service.errors import BadInput, TooLarge, UploadTimeout, public_reason
@@ -20,7 +20,6 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 # ASGI types, so that this module needs no web framework.
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 _COPY_CHUNK = MIB
 
 
@@ -91,7 +90,7 @@ def save(source: BinaryIO, target: Path, *, max_bytes: int, what: str) -> str:
 def suffix(client_name: str | None) -> str:
     """Return the suffix of a client's file name if it is a known picture suffix, else "". The rest is discarded."""
     ending = Path(client_name or "").suffix.lower()
-    return ending if ending in _SUFFIXES else ""
+    return ending if ending in PICTURE_SUFFIXES else ""
 
 
 def check_picture(path: Path, what: str) -> None:

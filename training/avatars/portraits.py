@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
+from pipelines import storage
 from pipelines.faces.crop import crop, crop_affine, to_crop
 from pipelines.faces.face import LandmarkDetector
 from pipelines.media.images import read_image
@@ -39,33 +39,32 @@ class Portrait:
         return crop(self.image, affine, size), to_crop(self.landmarks, affine)
 
 
-def find_portraits(paths: Sequence[str], detector: LandmarkDetector, *, face: int | None = None) -> list[Portrait]:
+def find_portraits(urls: Sequence[str], detector: LandmarkDetector, *, face: int | None = None) -> list[Portrait]:
     """Read pictures and detect the face in each. Duplicates (by content) are dropped.
 
     Args:
+        urls: paths or URLs.
         face: index of the face, the largest being 0; default: the largest.
 
     Raises:
-        FileNotFoundError: a path does not exist.
+        FileNotFoundError: a picture does not exist.
         ValueError: a file is no picture, shows no face, or has no face of this index; the message names the file.
     """
     portraits: dict[str, Portrait] = {}
-    for path in paths:
-        if not Path(path).exists():
-            raise FileNotFoundError(f"{path} does not exist")
-        if Path(path).is_dir():
-            raise ValueError(f"{path} is a folder, not a picture")
-        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    for url in urls:
+        storage.check_file(url)
+        data = storage.read_bytes(url)
+        digest = hashlib.sha256(data).hexdigest()
         if digest in portraits:
             continue
-        image = read_image(path)
+        image = read_image(url, data)
         faces = detector.detect(image)
         if not faces:
-            raise ValueError(f"{path}: no face found")
+            raise ValueError(f"{url}: no face found")
         if not 0 <= (face or 0) < len(faces):
-            raise ValueError(f"{path}: face {face} was asked for, but only {len(faces)} found (counted from 0)")
+            raise ValueError(f"{url}: face {face} was asked for, but only {len(faces)} found (counted from 0)")
         chosen = faces[face or 0]
-        portraits[digest] = Portrait(image, chosen.landmarks, Path(path).name, digest, chosen.gaze)
+        portraits[digest] = Portrait(image, chosen.landmarks, storage.name(url), digest, chosen.gaze)
     return list(portraits.values())
 
 

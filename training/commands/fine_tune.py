@@ -1,10 +1,10 @@
 """`sfumato fine-tune PORTRAIT… --model M -o AVATAR`: make an avatar from one or a few pictures of a person."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -13,7 +13,6 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.faces.detectors import create_detector
-from pipelines.storage.hashing import sha256_of
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
@@ -28,7 +27,7 @@ class Options:
     """Make an avatar from one or a few pictures of a person."""
 
     portraits: tyro.conf.Positional[tuple[str, ...]]
-    """Pictures of the person: JPEG, PNG, WebP, GIF (first frame), BMP or TIFF."""
+    """Pictures of the person (paths or URLs): JPEG, PNG, WebP, AVIF, HEIC, GIF (first frame), BMP or TIFF."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder or URL to write the avatar to."""
     model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
@@ -94,7 +93,9 @@ def _existing_avatar(options: Options, version: str) -> Avatar | None:
     if json.loads(storage.read_bytes(manifest)).get("consent") != options.consent:
         return None
     avatar = load_avatar(options.out)
-    wanted = {sha256_of(Path(path)) for path in options.portraits if Path(path).is_file()}
+    for url in options.portraits:
+        storage.check_file(url)
+    wanted = {hashlib.sha256(storage.read_bytes(url)).hexdigest() for url in options.portraits}
     same_steps = options.num_steps in (None, avatar.steps)
     same = avatar.base_version == version and {portrait.sha256 for portrait in avatar.portraits} == wanted
     return avatar if same and same_steps else None

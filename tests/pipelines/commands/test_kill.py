@@ -89,7 +89,7 @@ def kills(corpus: Path, out: Path, seconds: float) -> Iterator[bool]:
         yield finished
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_ten_random_moments_the_files_are_those_of_an_undisturbed_run(corpus: Path, tmp_path: Path) -> None:
     calm, out = tmp_path / "calm", tmp_path / "killed"
     seconds = finish(corpus, calm)

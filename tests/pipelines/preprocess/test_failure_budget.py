@@ -5,8 +5,8 @@ from pipelines.dataset.schema import ClipKey
 from pipelines.preprocess.failure_budget import FailureBudget, FailureBudgetExceeded
 
 
-def reject(number: int, status: str = "failed") -> Reject:
-    return Reject(ClipKey("i", "v", f"{number}"), f"{number}.mp4", "fetch", status, "storage", "no route", True)
+def reject(number: int, status: str = "failed", code: str = "storage") -> Reject:
+    return Reject(ClipKey("i", "v", f"{number}"), f"{number}.mp4", "fetch", status, code, "no route", True)
 
 
 def test_the_budget_stands_rejects_and_stops_failures_with_their_reasons() -> None:
@@ -35,7 +35,6 @@ def test_a_few_early_failures_do_not_stop_a_run() -> None:
 
 def test_files_that_planning_found_missing_do_not_count() -> None:
     budget = FailureBudget(0.1, min_clips=2)
-    missing = reject("failed", "missing")
-    for _ in range(10):
-        budget.count(missing)
+    for number in range(10):
+        budget.count(reject(number, code="missing"))
     budget.count(None)

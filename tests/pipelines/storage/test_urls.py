@@ -112,3 +112,17 @@ def test_a_chain_is_made_of_urls_and_protocols_only() -> None:
 )
 def test_what_macos_leaves_is_hidden(path: str, hidden: bool) -> None:
     assert storage.is_hidden(path) == hidden
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/data/mona%20lisa.jpg", "mona%20lisa.jpg"),
+        ("gs://bucket/people/mona.jpg?", "mona.jpg?"),
+        ("gs://bucket/people/", "people"),
+        ("https://host/a%20b.jpg?sig=1/2.png#x", "a b.jpg"),
+        ("https://host/..%2F..%2Fetc%2Fpasswd", "passwd"),
+    ],
+)
+def test_the_name_of_a_url_is_without_its_query(url: str, name: str) -> None:
+    assert storage.name(url) == name

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from pipelines.storage.parquet import read_table
 from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import find_drivers, find_sources
-from serving.batch.items import AvatarSource, every_pair
+from serving.batch.items import AvatarSource, Item, every_pair
 from serving.batch.pool import ThisProcess
 from serving.batch.report import Report
 from serving.batch.summary import BatchResult, result
@@ -82,7 +82,8 @@ def animate(
 ) -> BatchResult:
     sources = find_sources([str(inputs / "anna.jpg"), str(inputs / "leo.jpg")]).inputs
     found = find_drivers([str(inputs / name) for name in drivers]).inputs
-    items = every_pair(sources, found, more.pop("options", RenderOptions()), None)
+    change: Callable[[Sequence[Item]], Sequence[Item]] = more.pop("change", lambda items: items)
+    items = change(every_pair(sources, found, more.pop("options", RenderOptions()), None))
     report = Report(out)
     with open_workspace(out) as workspace, cli.progress() as progress:
         batch = BatchRun(out, maker, report, progress, **more)
@@ -151,20 +152,56 @@ def test_a_run_that_was_broken_off_makes_only_the_rest(inputs: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changed", ["model", "options", "driver", "source"])
-def test_whatever_changes_is_made_again(inputs: Path, make_video: Any, changed: str) -> None:
+@pytest.mark.parametrize("changed", ["model", "options"])
+def test_with_another_model_or_options_videos_are_made_again(inputs: Path, changed: str) -> None:
     animate(inputs, GreyAvatarMaker(), str(inputs / "out"))
     maker, more = GreyAvatarMaker(base="base-2" if changed == "model" else "base-1"), {}
     if changed == "options":
         more["options"] = RenderOptions(max_size=640)
-    elif changed == "driver":
-        make_video("talk.mp4", [77, 20])
-    elif changed == "source":
-        (inputs / "leo.jpg").write_text("another picture")
     animate(inputs, maker, str(inputs / "out"), **more)
-    expected = {"driver": ["anna--talk.mp4", "leo--talk.mp4"], "source": ["leo--smile.mp4", "leo--talk.mp4"]}
-    everything = ["anna--smile.mp4", "anna--talk.mp4", "leo--smile.mp4", "leo--talk.mp4"]
-    assert maker.rendered == expected.get(changed, everything)
+    assert maker.rendered == ["anna--smile.mp4", "anna--talk.mp4", "leo--smile.mp4", "leo--talk.mp4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "names_in_order"),
+    [("talk.mp4", ["anna--talk", "leo--talk"]), ("leo.jpg", ["leo--smile", "leo--talk"])],
+)
+def test_a_file_of_the_same_name_and_other_content_replaces_no_earlier_video(
+    inputs: Path, make_video: Any, changed: str, names_in_order: list[str]
+) -> None:
+    out = inputs / "out"
+    animate(inputs, GreyAvatarMaker(), str(out))
+    before = {path: path.read_bytes() for path in out.glob("*--*")}
+    if changed == "talk.mp4":
+        make_video("talk.mp4", [77, 20])
+    else:
+        (inputs / "leo.jpg").write_text("another picture")
+    maker = GreyAvatarMaker()
+    result = animate(inputs, maker, str(out))
+    assert [name[: -len("-01234567.mp4")] for name in maker.rendered] == names_in_order
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert {f"{name.removesuffix('.mp4')}" for name in maker.rendered} <= {path.stem for path in out.glob("*.json")}
+    for name, first in zip(maker.rendered, names_in_order, strict=True):
+        assert f"{name}: {first}.mp4 is there, of other files, and is kept" in result.notes
+    again = GreyAvatarMaker()
+    animate(inputs, again, str(out))
+    assert again.rendered == []
+
+
+@pytest.mark.slow
+def test_a_name_that_the_user_chose_is_kept_and_the_loss_of_the_earlier_video_is_said(
+    inputs: Path, make_video: Any
+) -> None:
+    def chosen(items: Sequence[Item]) -> Sequence[Item]:
+        return [replace(items[0], name="intro", has_own_name=True)]
+
+    animate(inputs, GreyAvatarMaker(), str(inputs / "out"), drivers=["talk.mp4"], change=chosen)
+    make_video("talk.mp4", [77, 20])
+    maker = GreyAvatarMaker()
+    result = animate(inputs, maker, str(inputs / "out"), drivers=["talk.mp4"], change=chosen)
+    assert maker.rendered == ["intro.mp4"]
+    assert "intro.mp4: replaces a video of other files" in result.notes
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.media.container import VIDEO_SUFFIXES
+from pipelines.media.images import PICTURE_SUFFIXES
 from serving.batch.inputs import find_drivers, find_sources, safe_name
+from serving.batch.sidecars import Sidecar, SidecarSource, write_sidecar
 
 
 def touch(path: Path, content: str = "x") -> str:
@@ -93,6 +95,63 @@ def test_a_folder_of_drivers_gives_every_kind_of_video_that_preprocess_reads(tmp
     found = find_drivers([str(tmp_path)])
     assert {item.url for item in found.inputs} == {str(tmp_path / f"driver{suffix}") for suffix in VIDEO_SUFFIXES}
     assert found.problems == ()
+
+
+def test_a_folder_of_portraits_gives_every_kind_of_picture(tmp_path: Path) -> None:
+    for suffix in PICTURE_SUFFIXES:
+        touch(tmp_path / f"face{suffix.upper()}", suffix)
+    found = find_sources([str(tmp_path)])
+    assert {item.url for item in found.inputs} == {
+        str(tmp_path / f"face{suffix.upper()}") for suffix in PICTURE_SUFFIXES
+    }
+    # What browsers, telephones and Windows write.
+    assert {".jfif", ".jpe", ".avif", ".heic"} <= PICTURE_SUFFIXES
+    assert {".mts", ".m2ts", ".wmv", ".gif"} <= VIDEO_SUFFIXES
+
+
+def test_what_a_folder_holds_besides_is_counted_and_named(tmp_path: Path) -> None:
+    for name in ("anna.jpg", "notes.txt", "talk.mp4", "older/leo.jpg", ".DS_Store", "b.psd", "c.raw", "d.svg"):
+        touch(tmp_path / name, name)
+    assert find_sources([str(tmp_path)]).notes == (
+        f"{tmp_path}: 6 files that are no pictures are left out: b.psd, c.raw, d.svg, notes.txt, older/leo.jpg and 1"
+        " more",
+    )
+    assert find_drivers([str(tmp_path / "talk.mp4")]).notes == ()
+
+
+def test_results_of_earlier_runs_are_no_inputs(tmp_path: Path) -> None:
+    """The folder of the drivers, or of the portraits, may be that of the results."""
+    touch(tmp_path / "talk.mp4", "driver")
+    touch(tmp_path / "clip.mp4", "a driver with a JSON of its own")
+    touch(tmp_path / "clip.json", "{}")
+    touch(tmp_path / "mona.jpg", "portrait")
+    touch(tmp_path / "mine" / "manifest.json", "an avatar")
+    for name in ("mona--talk.mp4", "mona--talk.side-by-side.mp4", "mona.mosaic.mp4", "posters/mona--talk.webp"):
+        touch(tmp_path / name, name)
+    for name in ("index.html", "report/1.parquet", "avatars/mona-12345678/manifest.json"):
+        touch(tmp_path / name, name)
+    for name, files in (
+        ("mona--talk", ("mona--talk.mp4", "mona--talk.side-by-side.mp4")),
+        ("mona.mosaic", ("mona.mosaic.mp4",)),
+    ):
+        one = SidecarSource("x", "0")
+        write_sidecar(
+            str(tmp_path / f"{name}.json"),
+            Sidecar("key", "Sfumato", files, (one,), (one,), "model", {}, 1, "25", 32, 32, False, 1.0),
+        )
+    drivers, sources = find_drivers([str(tmp_path)]), find_sources([str(tmp_path)])
+    assert [item.name for item in drivers.inputs] == ["clip", "talk"]
+    assert drivers.notes[0] == f"{tmp_path}: 3 results of earlier runs are left out"
+    assert [item.name for item in sources.inputs] == ["mine", "mona"]
+    assert sources.notes[0] == f"{tmp_path}: 4 results of earlier runs are left out"
+    assert [item.name for item in find_sources([str(tmp_path / "avatars")]).inputs] == ["mona-12345678"]
+
+
+def test_a_signed_url_gives_its_name_without_its_signature(served: str, tmp_path: Path) -> None:
+    (tmp_path / "Mona Lisa.jpg").write_bytes(b"picture")
+    url = f"{served}/Mona%20Lisa.jpg?X-Amz-Credential=AKIA/2026/s3&X-Amz-Signature=a%2Fb"
+    (found,) = find_sources([url]).inputs
+    assert (found.kind, found.name, found.url) == ("picture", "Mona Lisa", url)
 
 
 def test_hidden_files_and_sidecars_in_folders_are_left_alone(tmp_path: Path) -> None:

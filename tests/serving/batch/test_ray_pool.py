@@ -124,7 +124,7 @@ def runs(tmp_path: Path, make_video: Callable[..., Path]) -> Runs:
     return Runs(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_and_workers_are_killed_and_the_last_run_completes_them(runs: Runs, ray_session: None) -> None:
     import ray
 

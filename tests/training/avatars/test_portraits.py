@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,8 +83,23 @@ def test_what_is_missing_or_no_picture_is_refused_by_name(tmp_path: Path, face: 
     with pytest.raises(ValueError, match=r"text\.png is not a"):
         find_portraits([str(tmp_path / "text.png")], Finder(face()))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="folder is a folder, not a picture"):
+    with pytest.raises(ValueError, match="folder is a folder, not a file"):
         find_portraits([str(tmp_path / "folder")], Finder(face()))
+
+
+def test_pictures_may_be_urls(pictures: list[str], served: str, face: MakeFace) -> None:
+    urls = [f"{served}/0.png?X-Amz-Signature=a/b", f"file://{pictures[1]}"]
+    found = find_portraits(urls, Finder(face()))
+    assert [portrait.name for portrait in found] == ["0.png", "1.png"]
+    assert [portrait.sha256 for portrait in found] == [
+        portrait.sha256 for portrait in find_portraits(pictures, Finder(face()))
+    ]
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, face: MakeFace) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png is no regular file"):
+        find_portraits([str(tmp_path / "pipe.png")], Finder(face()))
 
 
 def test_a_crop_brings_its_landmarks_along(

@@ -14,7 +14,7 @@ from pipelines.dataset.reader import ShardDataset
 from training.config import TrainConfig
 from training.episodes.source import open_dataset, open_loader
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 FILMS = {"clip_single_face": "man/door/single_face.mp4", "clip_carphone": "driver/car/carphone.mp4"}
 

@@ -79,7 +79,7 @@ def sfumato(*arguments: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_ends_the_command_with_a_checkpoint_and_exit_code_130(
     tmp_path: Path, make_dataset: Callable[..., ShardDataset], ray_address: str
 ) -> None:
@@ -112,7 +112,7 @@ def _has_stepped(log: Path) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_67_the_command_trains_without_mlflow_and_sends_its_log_later(
     tmp_path: Path, make_dataset: Callable[..., ShardDataset], ray_address: str

@@ -103,7 +103,7 @@ def main(folder: Path) -> None:
     machines.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_80_81_82_a_run_outlives_a_killed_worker_and_an_announced_loss_of_a_machine(
     tmp_path: Path, tiny_train: Callable[..., TrainConfig], make_dataset: Callable[..., ShardDataset]

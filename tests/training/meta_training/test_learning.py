@@ -113,7 +113,7 @@ def says_whose(as_they_are: np.ndarray, exchanged: np.ndarray) -> bool:
     return bool((leads > 0.15).all() and (left < leads / 4).all())
 
 
-@pytest.mark.slow  # weights where they are not cached, and some minutes of training
+@pytest.mark.long  # weights where they are not cached, and some minutes of training
 def test_frames_never_seen_are_drawn_better_than_by_any_baseline_and_the_embedding_says_whose(
     dataset: ShardDataset,
 ) -> None:

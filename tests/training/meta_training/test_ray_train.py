@@ -142,6 +142,7 @@ def start() -> Iterator[Callable[..., Command]]:
         command.process.communicate()
 
 
+@pytest.mark.long
 def test_69_70_87_ctrl_c_a_second_process_and_a_damaged_checkpoint(
     tmp_path: Path, make_dataset: Callable[..., ShardDataset], start: Callable[..., Command], ray_address: str
 ) -> None:

@@ -17,7 +17,8 @@ def ffmpeg(*arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def broken(video_path: Path, folder: Path) -> None:
+def broken(video_path: Path, folder: Path, keyframe_every: int = 30) -> None:
+    """Videos without frames, with one, without picture, without index, cut off, and with a hole in the middle."""
     with av.open(str(folder / "27.mp4"), "w") as out:
         stream = out.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -26,12 +27,12 @@ def broken(video_path: Path, folder: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", folder / "29.mp4")
     data = video_path.read_bytes()
     (folder / "30.mp4").write_bytes(data[: data.index(b"moov") - 4] if data.index(b"moov") > 1000 else data[:500])
-    ffmpeg("-i", video_path, "-c:v", "libx264", "-g", 30, folder / "whole.mkv")
+    ffmpeg("-i", video_path, "-c:v", "libx264", "-g", keyframe_every, folder / "whole.mkv")
     whole = (folder / "whole.mkv").read_bytes()
     (folder / "whole.mkv").unlink()
     (folder / "31.mkv").write_bytes(whole[: len(whole) * 6 // 10])
-    middle = len(whole) // 2
-    (folder / "32.mkv").write_bytes(whole[:middle] + bytes(3000) + whole[middle + 3000 :])
+    middle, hole = len(whole) // 2, len(whole) // 20
+    (folder / "32.mkv").write_bytes(whole[:middle] + bytes(hole) + whole[middle + hole :])
 
 
 def lying_headers(video_path: Path, folder: Path) -> None:
@@ -49,12 +50,12 @@ def lying_headers(video_path: Path, folder: Path) -> None:
     (folder / "33 frame count.avi").write_bytes(lying)
 
 
-def frame_rates(video_path: Path, folder: Path) -> None:
+def frame_rates(video_path: Path, folder: Path, loops: int = 149) -> None:
+    """Videos of other rates, and one that is repeated so often: of four seconds, it becomes ten minutes."""
     ffmpeg("-i", video_path, "-vf", "select='not(mod(n,3))+lt(mod(n,20),9)'", "-fps_mode", "vfr", folder / "34.mp4")
     for name, rate in (("23.976", "24000/1001"), ("29.97", "30000/1001"), ("59.94", "60000/1001")):
         ffmpeg("-r", rate, "-i", video_path, "-r", rate, folder / f"35 {name}.mp4")
-    # Ten minutes: the same packets again and again.
-    ffmpeg("-stream_loop", 149, "-i", video_path, "-c", "copy", folder / "35 ten minutes.mp4")
+    ffmpeg("-stream_loop", loops, "-i", video_path, "-c", "copy", folder / "35 ten minutes.mp4")
 
 
 def picture_formats(video_path: Path, folder: Path) -> None:
@@ -88,14 +89,15 @@ def picture_formats(video_path: Path, folder: Path) -> None:
         part.unlink()
 
 
-def sounds(video_path: Path, folder: Path) -> None:
-    for name, seconds, layout, codec in (
-        ("42 longer.mp4", 9, "mono", "aac"),
-        ("42 shorter.mp4", 1, "stereo", "aac"),
-        ("42 surround.mp4", 4, "5.1", "aac"),
-        ("42 opus.mkv", 4, "stereo", "libopus"),
+def sounds(video_path: Path, folder: Path, seconds: float = 4) -> None:
+    """Videos with sound that is longer, shorter, of other layouts and codecs; `seconds` is the length of the video."""
+    for name, share, layout, codec in (
+        ("42 longer.mp4", 2.25, "mono", "aac"),
+        ("42 shorter.mp4", 0.25, "stereo", "aac"),
+        ("42 surround.mp4", 1, "5.1", "aac"),
+        ("42 opus.mkv", 1, "stereo", "libopus"),
     ):
-        tone = f"sine=duration={seconds},aformat=channel_layouts={layout}"
+        tone = f"sine=duration={share * seconds},aformat=channel_layouts={layout}"
         ffmpeg("-i", video_path, "-f", "lavfi", "-i", tone, "-c:v", "copy", "-c:a", codec, folder / name)
 
 

@@ -1,6 +1,0 @@
-"""The import path of `bad_videos`."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
