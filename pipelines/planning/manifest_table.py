@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines import storage
+from pipelines.one_line import one_line
 
 COLUMNS = ("path", "identity", "video", "clip", "split", "num_bytes")
 _TABLES = frozenset({".csv", ".tsv"})
@@ -91,7 +92,7 @@ class TableRows:
             if name:
                 self._check_column(where, name, header)
         if "path" not in header:
-            found = ", ".join(filter(None, header)) or "none"
+            found = one_line(", ".join(filter(None, header))) or "none"
             raise ValueError(f"{where}: no column 'path'; columns: {found}")
         return header
 

@@ -12,10 +12,11 @@ from pathlib import PurePosixPath
 from pipelines import storage
 from pipelines.dataset.schema import SPLITS
 from pipelines.media.frame_folder import FRAME_SUFFIXES
+from pipelines.one_line import one_line
 from pipelines.planning.manifest_table import SUFFIXES, TableRows
 from pipelines.planning.plan import MISSING, resolve_path
 
-__all__ = ["SUFFIXES", "Manifest", "ManifestRow", "open_manifest"]
+__all__ = ["SUFFIXES", "Manifest", "ManifestRow", "read"]
 
 _LOOKUPS = 32  # at once: one request at a time for millions of files in a bucket would take days
 _SHOWN = 5  # missing files that a note names
@@ -34,7 +35,7 @@ class ManifestRow:
     clip: str
     split: str | None
     num_bytes: int
-    """`plan.MISSING` if the file does not exist, or its store does not know its size."""
+    """`plan.MISSING` if the file does not exist or cannot be looked at, or its store does not know its size."""
     is_missing: bool = False
 
     @property
@@ -69,7 +70,7 @@ class Manifest:
                     if row.is_missing:
                         num_missing += 1
                         if len(missing) < _SHOWN:
-                            missing.append(f"{row.where[len(self.src) + 1 :]}: {row.path}")
+                            missing.append(one_line(f"{row.where[len(self.src) + 1 :]}: {row.path}"))
                     yield row
         if num_missing and num_missing == number:
             raise FileNotFoundError(f"{self.src}: none of its {number} files exists; {missing[0]}")
@@ -83,9 +84,9 @@ class Manifest:
             self.notes.append(f"columns of {self.src} without use here: {', '.join(table.unused)}")
 
 
-def open_manifest(src: str) -> Manifest:
-    """Return the manifest at `src`; nothing is read yet."""
-    return Manifest(src)
+def read(src: str) -> Iterator[ManifestRow]:
+    """Yield the rows of the manifest at `src`; see `Manifest.rows`."""
+    return Manifest(src).rows()
 
 
 def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
@@ -97,7 +98,10 @@ def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
     given = _given_size(where, row)
     path, num_bytes = row["path"].strip(), given
     if given is None or "\\" in path:
-        found = _look_up(storage.parent(src), row["path"])
+        try:
+            found = _look_up(storage.parent(src), row["path"])
+        except (ValueError, ImportError) as error:  # a URL of a store that is not known or not installed
+            raise ValueError(f"{where}, column path: {path}: {error}") from error
         path, num_bytes = found[0], found[1] if given is None else given
     return ManifestRow(
         where=where,
@@ -139,11 +143,11 @@ def _look_up(folder: str, written: str) -> tuple[str, int | None]:
     return slashes, None
 
 
-def _size_of_frames(url: str) -> int:
-    root = url.rstrip("/")
-    names = ((info, storage.relative(info.url, root)) for info in storage.walk(root))
-    return sum(
-        info.num_bytes
-        for info, name in names
-        if "/" not in name and not storage.is_hidden(name) and PurePosixPath(name).suffix.lower() in FRAME_SUFFIXES
-    )
+def _size_of_frames(url: str) -> int | None:
+    """Return the size of the pictures directly in a folder; None if it cannot be listed."""
+    try:
+        names = [name for name in storage.list(url, recursive=False) if not storage.is_hidden(storage.name(name))]
+        pictures = [name for name in names if PurePosixPath(name).suffix.lower() in FRAME_SUFFIXES]
+        return sum(map(storage.size, pictures))
+    except OSError:
+        return None

@@ -246,7 +246,7 @@ def _key(identity: str, video: str, clip: str) -> ClipKey:
 
 
 def _from_manifest(src: str) -> Listing:
-    manifest = manifests.open_manifest(src)
+    manifest = manifests.Manifest(src)
     return Listing(_manifest_sources(src, manifest), "manifest", manifest.identities_from, manifest.notes)
 
 
@@ -254,13 +254,13 @@ def _manifest_sources(src: str, manifest: manifests.Manifest) -> Iterator[Source
     number = 0
     for row in manifest.rows():
         number += 1
-        stem = key_name(PurePosixPath(row.path).stem)
+        stem = key_name(PurePosixPath(storage.name(row.path)).stem)
         try:
             key = ClipKey(nfc(row.identity) or stem, row.video or stem, row.clip or "0")
         except ValueError as error:
             raise ValueError(f"{row.where}: {error}") from error
-        # An absolute path depends on this machine: record only the file's name.
-        relative = PurePosixPath(row.path).name + "/" * row.path.endswith("/") if row.is_absolute else row.path
+        # An absolute path depends on this machine, and a URL may hold a signature: record only the file's name.
+        relative = storage.name(row.path) + "/" * row.path.endswith("/") if row.is_absolute else row.path
         location = row.path if row.is_absolute else None
         yield Source(key, check_utf8(relative), row.num_bytes, row.split, location)
     if not number:

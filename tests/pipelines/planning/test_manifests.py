@@ -37,9 +37,17 @@ def test_an_absolute_path_is_where_and_not_what(tmp_path: Path) -> None:
     assert (source.relative, source.location) == ("one.mp4", str(tmp_path / "one.mp4"))
 
 
+def test_the_signature_of_a_url_is_in_no_name(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"path": "https://host/a%20b.mp4?X-Sig=1/2#t", "num_bytes": 9}')
+    (source,) = find_sources(str(tmp_path / "m.jsonl"))
+    assert isinstance(source, Source)
+    assert (source.relative, str(source.key)) == ("a b.mp4", "a b/a b/0")
+    assert source.location == "https://host/a%20b.mp4?X-Sig=1/2#t"
+
+
 def test_a_size_that_is_given_is_not_looked_up(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text('{"path": "far/away.mp4", "num_bytes": 12}')
-    assert [row.num_bytes for row in manifests.open_manifest(str(tmp_path / "m.jsonl")).rows()] == [12]
+    assert [row.num_bytes for row in manifests.read(str(tmp_path / "m.jsonl"))] == [12]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +142,7 @@ def test_a_manifest_is_read_in_the_dialects_that_people_write(name: str, tmp_pat
         ("path,split\none.mp4,train\none.mp4,training\n", "line 3, column split: must be one of .*, got 'training'"),
         ("path,num_bytes\none.mp4,7.5\n", "line 2, column num_bytes: must be a whole number, got '7.5'"),
         ("path,identity\n,p1\n", "line 2: no path"),
+        ("path\none.mp4\nnowhere://one.mp4\n", "line 3, column path: nowhere://one.mp4: Protocol not known: nowhere"),
     ],
 )
 def test_a_broken_table_names_line_and_column(text: str, message: str, tmp_path: Path) -> None:
