@@ -75,12 +75,11 @@ def choose_layout(src: str, wanted: LayoutName, identity_from: str | None) -> Ch
     if identity_from is not None:
         if wanted not in ("auto", "flat", "frames"):
             raise ValueError(f"--identity-from and --layout {wanted} both say who is in a film: give one of them")
-        found = detect_layout(src) if wanted == "auto" else Choice(wanted)
-        frames = wanted == "frames" or (wanted == "auto" and found.has_frames and not found.has_videos)
-        name: LayoutName = "frames" if frames else "flat"
-        any_pictures = wanted == "frames"
         compiled = _compile(identity_from)
-        return Choice(name, None, compiled, has_frames=frames, has_videos=not frames, any_pictures=any_pictures)
+        if wanted == "frames":
+            return Choice("frames", None, compiled, has_frames=True, has_videos=False, any_pictures=True)
+        found = detect_layout(src) if wanted == "auto" else Choice("flat")
+        return Choice("frames" if found.name == "frames" else "flat", None, compiled, has_frames=found.has_frames)
     if wanted == "auto":
         return detect_layout(src)
     layout = layout_named(wanted)
@@ -138,45 +137,60 @@ class _Candidate:
         return bool(self.fits > self.misfits and (signed or self.has_annotations))
 
 
+@dataclass
+class _Forms:
+    """The layouts that all films of one kind, videos or folders of frames, have fitted so far."""
+
+    candidates: list[_Candidate]
+    number: int = 0
+    is_voxceleb: bool = True
+    is_three_deep: bool = True
+
+    def look_at(self, file: File) -> None:
+        self.number += 1
+        parts = file.parts if self.is_voxceleb or self.is_three_deep else ()
+        self.is_voxceleb = self.is_voxceleb and (is_voxceleb_clip(parts) or is_voxceleb_video(parts))
+        self.is_three_deep = self.is_three_deep and len(_below_splits(parts)) == 3
+        for candidate in self.candidates:
+            candidate.look_at(file)
+        if self.number % _TOLERATED == 0:
+            self.candidates = [candidate for candidate in self.candidates if not candidate.is_hopeless]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether no layout is left."""
+        return not (self.candidates or self.is_voxceleb or self.is_three_deep)
+
+
 def detect_layout(src: str) -> Choice:
     """Return the layout that the names of all films fit, else `flat`, or `frames` if there are folders of frames only.
 
     VoxCeleb's tree is recognised by the names of its identities, or by all films lying at identity/video/clip.
     """
-    films = [_Candidate(layout, _annotations_url(src, layout) is not None) for layout in LAYOUTS]
-    frames = [_Candidate(layout, False) for layout in LAYOUTS if layout.has_frames]
-    named = three_deep = True
-    num_videos = num_folders = 0
+    videos = _Forms([_Candidate(layout, _annotations_url(src, layout) is not None) for layout in LAYOUTS])
+    folders = _Forms([_Candidate(layout, False) for layout in LAYOUTS if layout.has_frames])
     for file in list_files(src):
         if file.is_video:
-            num_videos += 1
-            parts = file.parts if named or three_deep else ()
-            named = named and (is_voxceleb_clip(parts) or is_voxceleb_video(parts))
-            three_deep = three_deep and len(_below_splits(parts)) == 3
-            for candidate in films:
-                candidate.look_at(file)
-            if num_videos % _TOLERATED == 0:
-                films = [candidate for candidate in films if not candidate.is_hopeless]
-                if not (films or named or three_deep):
-                    break
+            videos.look_at(file)
+            if videos.is_decided:
+                break
         elif file.is_frames and file.is_numbered:
-            num_folders += 1
-            for candidate in frames:
-                candidate.look_at(file)
-    if num_videos and named:
-        return Choice("voxceleb")
-    likely = [candidate for candidate in (films if num_videos else frames) if candidate.is_likely]
+            folders.look_at(file)
+    forms = videos if videos.number else folders
+    has_frames = forms is folders and folders.number > 0
+    if forms.number and forms.is_voxceleb:
+        return Choice("voxceleb", has_frames=has_frames)
+    likely = [candidate for candidate in forms.candidates if candidate.is_likely]
     likely.sort(key=lambda candidate: not candidate.has_annotations)
     for candidate in likely:
         if not candidate.misfits:
             layout = candidate.layout
             return Choice(layout.name, layout, has_frames=layout.has_frames)
-    if num_videos and three_deep:
-        return Choice("voxceleb")
+    if forms.number and forms.is_three_deep:
+        return Choice("voxceleb", has_frames=has_frames)
     notes = tuple(map(_misfit_note, likely[:1]))
-    if num_folders and not num_videos:
-        return Choice("frames", has_frames=True, has_videos=False, notes=notes)
-    return Choice("flat", notes=notes)
+    # Folders of frames beside videos may be thumbnails, unless they are named like those of a data set.
+    return Choice("frames" if has_frames else "flat", has_frames=has_frames, has_videos=not has_frames, notes=notes)
 
 
 def _misfit_note(candidate: _Candidate) -> str:

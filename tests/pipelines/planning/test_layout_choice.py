@@ -70,6 +70,13 @@ def test_anybodys_names_are_read_by_an_expression(tmp_path: Path) -> None:
     assert prepared.notes()[0] == "3 films, 2 identities (from --identity-from), layout flat"
 
 
+@pytest.mark.parametrize("layout", ["auto", "frames"])
+def test_an_expression_reads_the_paths_of_frames(layout: LayoutName, tmp_path: Path) -> None:
+    make(tmp_path, dict.fromkeys(["shoot/ann-1/1.png", "shoot/ann-1/2.png", "shoot/bob-1/1.png", "shoot/bob-1/2.png"]))
+    prepared = plan(tmp_path, layout, identity_from=r"(?P<identity>\w+)-(?P<video>\d)/$")
+    assert rows(prepared) == {"shoot/ann-1/": "train ann 1 0", "shoot/bob-1/": "train bob 1 0"}
+
+
 @pytest.mark.parametrize(
     ("expression", "layout", "message"),
     [
@@ -130,3 +137,17 @@ def test_frames_that_lie_in_src_itself_are_one_film(tmp_path: Path) -> None:
     (source,) = find_sources(str(tmp_path / "in"))
     assert isinstance(source, Source)
     assert (source.relative, source.key) == ("./", ClipKey("in", "in", "0"))
+
+
+@pytest.mark.parametrize("identities", [("id00012", "id00017"), ("ann", "bob")])
+def test_frames_in_voxcelebs_tree_are_its_clips(identities: tuple[str, str], tmp_path: Path) -> None:
+    first, second = identities
+    folders = [f"train/{first}/talk/00001/", f"train/{first}/walk/00001/", f"test/{second}/talk/00002/"]
+    make(tmp_path, {f"{folder}{number}.jpg": None for folder in folders for number in range(2)})
+    prepared = plan(tmp_path)
+    assert rows(prepared) == {
+        folders[0]: f"train {first} talk 00001",
+        folders[1]: f"train {first} walk 00001",
+        folders[2]: f"test {second} talk 00002",
+    }
+    assert prepared.notes()[0] == "3 films, 2 identities (from the folders), layout voxceleb"
