@@ -115,7 +115,7 @@ Namer = Callable[[File], tuple[ClipKey, str | None] | None]
 def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source | BoxFile]:
     name, annotated = _namer(src, choice), _annotated_videos(src, choice)
     is_flat = choice.identity_from is None and choice.name in ("flat", "frames")
-    number = compressed = skipped = framed = 0
+    number = compressed = skipped = framed = num_misfits = 0
     misfits: list[str] = []
     for file in list_files(src):
         compressed += file.is_compressed
@@ -130,7 +130,9 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
                 continue
             named = name(file)
             if named is None:
-                misfits.append(file.relative) if len(misfits) < _SHOWN else misfits.append("")
+                num_misfits += 1
+                if len(misfits) < _SHOWN:
+                    misfits.append(file.relative)
                 continue
             key, split = named
             fallback = key_name(file.relative.replace("/", "_")) if is_flat and file.is_video else None
@@ -138,7 +140,7 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
         elif choice.name == "voxceleb" and file.suffix == ".txt" and is_voxceleb_clip(file.parts):
             yield BoxFile(_key(*_last_three(file)), file.relative)
     if misfits:
-        raise ValueError(_misfit_error(src, choice, misfits, number))
+        raise ValueError(_misfit_error(src, choice, misfits, num_misfits, number))
     if not number:
         raise ValueError(_empty_error(src, choice, compressed, framed, skipped))
     if skipped:
@@ -162,12 +164,12 @@ def _annotated_clips(file: File, choice: Choice, names: Sequence[str]) -> Iterat
         yield BoxFile(_key(*found), f"{choice.layout.annotations}#{name}")
 
 
-def _misfit_error(src: str, choice: Choice, misfits: list[str], number: int) -> str:
-    shown = ", ".join(filter(None, misfits)) + (", ..." if len(misfits) > _SHOWN else "")
+def _misfit_error(src: str, choice: Choice, misfits: list[str], num_misfits: int, number: int) -> str:
+    shown = ", ".join(misfits) + (f" and {num_misfits - len(misfits)} more" if num_misfits > len(misfits) else "")
     if choice.identity_from is not None:
-        return f"--identity-from finds no identity in {len(misfits)} of {number} films: {shown}"
+        return f"--identity-from finds no identity in {num_misfits} of {number} films: {shown}"
     asked = choice.layout.pattern if choice.layout is not None else "identity/video/clip.mp4"
-    return f"{len(misfits)} of {number} films below {src} are not named as layout {choice.name} asks ({asked}): {shown}"
+    return f"{num_misfits} of {number} films below {src} are not named as layout {choice.name} asks ({asked}): {shown}"
 
 
 def _empty_error(src: str, choice: Choice, compressed: int, framed: int, skipped: int) -> str:

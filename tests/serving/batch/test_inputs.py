@@ -161,3 +161,13 @@ def test_hidden_files_and_sidecars_in_folders_are_left_alone(tmp_path: Path) -> 
         touch(tmp_path / "drivers" / name, name)
     assert [item.name for item in find_sources([str(tmp_path / "faces")]).inputs] == ["b", "anna"]
     assert [item.name for item in find_drivers([str(tmp_path / "drivers") + "/"]).inputs] == ["talk"]
+
+
+def test_what_macos_leaves_is_no_input_and_colons_make_no_chain(tmp_path: Path) -> None:
+    for name in ("TEDx :: Talk.mp4", "._TEDx :: Talk.mp4", "__MACOSX/a.mp4", "Leonardo::Mona [1]?.jpg", "._a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    for arguments in ([str(tmp_path)], [str(tmp_path / "TEDx :: Talk.mp4")]):
+        assert [item.url for item in find_drivers(arguments).inputs] == [str(tmp_path / "TEDx :: Talk.mp4")]
+    for arguments in ([str(tmp_path)], [str(tmp_path / "Leonardo::Mona [1]?.jpg")]):
+        assert [item.url for item in find_sources(arguments).inputs] == [str(tmp_path / "Leonardo::Mona [1]?.jpg")]
