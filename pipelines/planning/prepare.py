@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import storage
+from pipelines import assets, storage
 from pipelines.cli import progress
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
@@ -21,6 +21,7 @@ from pipelines.planning.sources import Layout, corpus_root, find_sources
 
 _END_BYTES = 16 * 1024  # read at the beginning and the end; files of equal size that agree in both are read whole
 _BLOCK_BYTES = 8 * 1024 * 1024
+_YUNET = assets.find("yunet").file
 _PUBLISHED_LISTS = Path(__file__).parent / "data" / "voxceleb_test_identities.txt"
 
 
@@ -89,16 +90,30 @@ def prepare(request: PlanRequest) -> Prepared:
             if corpus != earlier.corpus:
                 shards = ([_located(clip, corpus) for clip in clips] for clips in shards)
             shards = itertools.chain(earlier.all_clips(), shards)
-        write_plan(request.out, request.settings, earlier.corpus if earlier else corpus, shards)
+        config = earlier.config if earlier else request.settings
+        write_plan(request.out, config, earlier.corpus if earlier else corpus, shards)
     return Prepared(PlanFile(request.out), changes, num_duplicates)
 
 
 def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError that lists the differences, if `settings` are not those that the data set was begun with."""
-    now = schema.canonical_json(settings)
-    if schema.canonical_json(earlier.config) != now:
+    """Raise ValueError that lists the differences, if `settings` are not those that the data set was begun with.
+
+    A data set that was begun before there was a second look is continued without one.
+    """
+    settings = _as_begun(earlier.config, settings)
+    if schema.canonical_json(earlier.config) != schema.canonical_json(settings):
         changes = "; ".join(differences(earlier.config, settings))
         raise ValueError(f"{earlier.root} was begun with another config: {changes}. Take the same flags or another OUT")
+
+
+def _as_begun(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings without the second look and its weights, if the earlier ones do not know it."""
+    clip, then = settings.get("clip", {}), earlier.get("clip", {})
+    if "second_look" not in clip or "second_look" in then:
+        return settings
+    known = earlier.get("weights", {})
+    weights = {name: digest for name, digest in settings.get("weights", {}).items() if name in known or name != _YUNET}
+    return {**settings, "clip": {name: clip[name] for name in clip if name != "second_look"}, "weights": weights}
 
 
 def _check_corpus(request: PlanRequest, changes: Changes) -> None:

@@ -46,9 +46,12 @@ class PlanSummary:
 
 
 def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
-    """Return the clip config of a data set's settings. Raises ValueError when this version does not know its fields."""
+    """Return the clip config of a data set's settings; one that says nothing of a second look has none.
+
+    Raises ValueError when this version does not know its fields.
+    """
     try:
-        return TypeAdapter(ClipConfig).validate_python(settings["clip"])
+        return TypeAdapter(ClipConfig).validate_python({"second_look": False, **settings["clip"]})
     except (KeyError, ValidationError) as error:
         raise ValueError(f"the data set was begun by another version: {error}") from error
 

@@ -70,7 +70,7 @@ class ShardWorker:
     """Makes shards one after another. The detector and the decoder are created on first use and reused."""
 
     def __init__(self) -> None:
-        self._detectors: dict[tuple[str, str, str, str | None], LandmarkDetector] = {}
+        self._detectors: dict[tuple[str, str, str, str | None, float | None], LandmarkDetector] = {}
         self._decoder: Decoder | None = None
         self._budget: FailureBudget | None = None
 
@@ -93,11 +93,14 @@ class ShardWorker:
 
     def detector(self, spec: ShardSpec) -> LandmarkDetector:
         """Return the detector that the spec names."""
-        options = spec.worker_options
-        wanted = (spec.config.detector, spec.config.detector_boxes, options.device, options.weights)
+        options, config = spec.worker_options, spec.config
+        min_face = config.quality.min_face if config.second_look else None
+        wanted = (config.detector, config.detector_boxes, options.device, options.weights, min_face)
         if wanted not in self._detectors:
-            name, boxes, device, weights = wanted
-            self._detectors[wanted] = create_detector(name, boxes=boxes, device=device, weights=weights)
+            name, boxes, device, weights, _ = wanted
+            self._detectors[wanted] = create_detector(
+                name, boxes=boxes, device=device, weights=weights, min_face=min_face
+            )
         return self._detectors[wanted]
 
     def decoder(self, spec: ShardSpec) -> Decoder:
