@@ -5,8 +5,8 @@ YuNet looks at the picture at a scale at which the smallest wanted face has 16 p
 window around each of YuNet's boxes: a box counts only if the detector finds a face with landmarks there.
 
 The frames of a clip are searched in order. Where the last frames had a face, the windows around it come first, and
-YuNet looks when a face is lost and at every eighth frame. Where YuNet found nothing, it looks again after 1, 2, 4 and
-then every 8 frames. Figures: docs/explanation/landmarks.md.
+YuNet looks when a face is lost and at every eighth frame. Where YuNet found nothing, it looks again after four frames
+and then at every eighth. Figures: docs/explanation/landmarks.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.faces.face_detectors import YuNet, closer_side
 
 Detect = Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
 
-_MAX_GAP = 8  # frames from one look of YuNet to the next
+_FIRST_GAP, _GAP = 4, 8  # frames from one look of YuNet to the next: after the first one in vain, and after others
 _SAME_FACE = 0.5  # overlap (IoU) of two boxes of one face
 
 
@@ -115,15 +115,16 @@ class _Search:
         self._detector = detector
         self._near: list[Box] = []
         """The faces of the last frame."""
-        self._gap = 0
-        """Frames from YuNet's last look to its next one, less one; 0: at once."""
         self._wait = 0
+        """Frames to let pass before YuNet looks again."""
+        self._in_vain = False
+        """Whether YuNet's last look found nothing."""
 
     def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
         """Return the faces of the next frame, largest first."""
         found = self._detector.first.detect(image)
         if found or not self._detector.may_miss(image):
-            self._gap = self._wait = 0
+            self._wait, self._in_vain = 0, False
         else:
             found = self._second_look(image)
         self._near = [face.box for face in found]
@@ -136,9 +137,6 @@ class _Search:
             self._wait -= 1
             return found
         found = self._detector.search(image) or found
-        if found:
-            self._gap = _MAX_GAP
-        else:
-            self._gap = 1 if lost else min(max(1, 2 * self._gap), _MAX_GAP)
-        self._wait = self._gap - 1
+        gap = _FIRST_GAP if not found and not self._in_vain else _GAP
+        self._wait, self._in_vain = gap - 1, not found
         return found
