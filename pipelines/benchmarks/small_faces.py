@@ -20,7 +20,7 @@ from rich.table import Table
 from pipelines import assets
 from pipelines.benchmarks.rounds import BenchmarkResult
 from pipelines.cli import console, progress
-from pipelines.dataset.rows import ClipRow
+from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.schema import ClipKey
 from pipelines.faces.detectors import create_detector, require_weights
 from pipelines.faces.face import LandmarkDetector, face_size
@@ -37,6 +37,7 @@ BACKGROUND = "clip_noface_face"  # begins with three seconds without a face
 SIZES = (40.0, 400.0)  # pixels
 GROUPS = (64.0, 100.0, 160.0, 250.0)  # bounds between the lines of the table
 _WIDTH, _HEIGHT = 1920, 1080
+_SAME_SIZE = 1.25  # factor
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Figures:
 
     clips: int
     kept: Mapping[str, int]
-    """"first look" and "second look" -> clips that gave a row."""
+    """"first look" and "second look" -> clips that gave a row with a face of the right size."""
     cpu_s: Mapping[str, float]
     """CPU seconds of the worker per clip, without those of the decoder's process."""
 
@@ -163,8 +164,8 @@ def measure(clips: Sequence[MadeClip]) -> dict[str, Figures]:
             name = _group(clip.size)
             number[name] += 1
             for look, detector in detectors.items():
-                kept_now, seconds = _preprocess(clip.path, detector, decoder, config)
-                kept[name, look] += kept_now
+                outcome, seconds = _preprocess(clip.path, detector, decoder, config)
+                kept[name, look] += isinstance(outcome, ClipRow) and _shows(outcome, clip.size)
                 cpu[name, look] += seconds
     return {
         name: Figures(
@@ -184,12 +185,20 @@ def _group(size: float) -> str:
     return f"{low:.0f}-{bounds[bounds.index(low) + 1]:.0f} px"
 
 
-def _preprocess(path: Path, detector: LandmarkDetector, decoder: Decoder, config: ClipConfig) -> tuple[bool, float]:
-    """Return whether the clip gives a row, and the worker's CPU seconds, without those of the decoder's process."""
+def _preprocess(
+    path: Path, detector: LandmarkDetector, decoder: Decoder, config: ClipConfig
+) -> tuple[ClipRow | Reject, float]:
+    """Return the clip's outcome, and the worker's CPU seconds, without those of the decoder's process."""
     clip = PlannedClip(ClipKey(path.stem, "film", "0"), path.name, path.stat().st_size, "train", 0)
     begin = cpu_seconds()
     (outcome,) = process_clips([clip], str(path.parent), detector, decoder, config, Stopwatch())
-    return isinstance(outcome, ClipRow), cpu_seconds() - begin
+    return outcome, cpu_seconds() - begin
+
+
+def _shows(row: ClipRow, size: float) -> bool:
+    """Whether the row's face has the size of the clip's. A row of a clip without a face counts, too."""
+    found = float(np.median((row.bbox[:, 2:] - row.bbox[:, :2]).max(axis=1)))
+    return not size or size / _SAME_SIZE < found < size * _SAME_SIZE
 
 
 def _table(figures: Mapping[str, Figures]) -> Table:

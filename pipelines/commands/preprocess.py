@@ -14,6 +14,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import CommandResult, console
+from pipelines.dataset.paths import HIVE
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
@@ -198,4 +199,10 @@ def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, st
     """Return everything that the shards depend on besides the inputs: the config whose hash they record."""
     # clip_bytes follows from the clip's config; listing it as a difference of its own would confuse.
     planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
-    return {"schema_version": SCHEMA_VERSION, "clip": asdict(config), "plan": planned, "weights": dict(weights)}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "layout": HIVE,
+        "clip": asdict(config),
+        "plan": planned,
+        "weights": dict(weights),
+    }

@@ -98,7 +98,8 @@ def prepare(request: PlanRequest) -> Prepared:
 def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
     """Raise ValueError that lists the differences, if `settings` are not those that the data set was begun with.
 
-    A data set that was begun before there was a second look is continued without one.
+    A data set that was begun before there was a second look is continued without one, and one of the earlier layout in
+    that layout.
     """
     settings = _as_begun(earlier.config, settings)
     if schema.canonical_json(earlier.config) != schema.canonical_json(settings):
@@ -107,7 +108,9 @@ def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
 
 
 def _as_begun(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings without the second look and its weights, if the earlier ones do not know it."""
+    """Return the settings without the second look, its weights and the layout, if the earlier ones know none."""
+    if "layout" not in earlier:
+        settings = {name: value for name, value in settings.items() if name != "layout"}
     clip, then = settings.get("clip", {}), earlier.get("clip", {})
     if "second_look" not in clip or "second_look" in then:
         return settings

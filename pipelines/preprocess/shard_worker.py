@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pipelines import storage
 from pipelines.dataset import schema
+from pipelines.dataset.paths import HIVE, ShardPaths, shard_paths
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.dataset.shard_writer import write_shard
@@ -48,11 +49,17 @@ class ShardSpec:
     config_sha256: str
     spec_sha256: str
     worker_options: WorkerOptions = field(default_factory=WorkerOptions)
+    layout: str = HIVE
+
+    @property
+    def paths(self) -> ShardPaths:
+        """The paths of the shard's files, relative to `root`."""
+        return shard_paths(self.split, self.shard, self.layout)
 
     def finished(self) -> ShardReport | None:
         """Return the shard's report if the shard is done for this config and these inputs, else None."""
         try:
-            report = read_report(storage.join(self.root, schema.report_name(self.split, self.shard)))
+            report = read_report(storage.join(self.root, self.paths.report))
         except (FileNotFoundError, ValueError):
             return None
         same = (report.config_sha256, report.spec_sha256) == (self.config_sha256, self.spec_sha256)
@@ -144,4 +151,5 @@ def process_shard(
         spec_sha256=spec.spec_sha256,
         num_retried=sum(clip.attempt > 1 for clip in clips),
         seconds=watch.seconds,
+        layout=spec.layout,
     )

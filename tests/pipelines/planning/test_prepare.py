@@ -27,10 +27,11 @@ def request_(tmp_path: Path) -> PlanRequest:
     return PlanRequest(str(tmp_path / "in"), str(tmp_path / "out"), "auto", SETTINGS, config)
 
 
-def test_a_data_set_begun_before_the_second_look_goes_on_without_it(request_: PlanRequest) -> None:
+def test_a_data_set_begun_by_an_earlier_version_goes_on_as_it_was_begun(request_: PlanRequest) -> None:
     yunet = "face_detection_yunet_2023mar_int8bq.onnx"
     old = {"clip": {"size": 256}, "plan": {}, "weights": {"face_landmarker.task": "a"}}
-    new = {"clip": {"size": 256, "second_look": True}, "plan": {}, "weights": {**old["weights"], yunet: "b"}}
+    clip, weights = {"size": 256, "second_look": True}, {**old["weights"], yunet: "b"}
+    new = {"layout": "hive", "clip": clip, "plan": {}, "weights": weights}
     prepare(dataclasses.replace(request_, settings=old))
     put(request_, "d.mp4")
     prepared = prepare(dataclasses.replace(request_, settings=new))
