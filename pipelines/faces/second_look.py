@@ -82,7 +82,7 @@ class FrameByFrame:
         if self._yunet is None:
             try:
                 self._yunet = YuNet(assets.fetch("yunet"), self._max_faces)
-            except assets.AssetError as error:
+            except (assets.AssetError, assets.CacheError) as error:
                 # `preprocess` fetches the file before it begins. Elsewhere a machine without it works as far as it can.
                 console().print(f"note: no second look for faces that are small in their picture: {error}")
                 self._min_face = None
