@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -110,7 +110,7 @@ def make_clips(options: Options, folder: Path) -> list[MadeClip]:
         for number, size in enumerate(bar.track(sizes, description="clips")):
             path = folder / f"{number:03d}-{round(size):03d}px.mp4"
             head = heads[number % len(heads)]
-            place = rng.uniform((size, size), (_WIDTH - size, _HEIGHT - size))
+            place = rng.uniform((size, size), (_WIDTH - size, _HEIGHT - size)).tolist()
             _make_clip(path, paths[BACKGROUND], head if size else None, size, place, options.seconds)
             clips.append(MadeClip(path, size))
     return clips
@@ -156,7 +156,7 @@ def measure(clips: Sequence[MadeClip]) -> dict[str, Figures]:
         "first look": create_detector("mediapipe", min_face=None),
         "second look": create_detector("mediapipe", min_face=config.quality.min_face),
     }
-    number, kept, cpu = Counter[str](), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    number, kept, cpu = Counter[str](), Counter[tuple[str, str]](), defaultdict[tuple[str, str], float](float)
     with Decoder() as decoder, progress() as bar:
         for detector in detectors.values():
             _preprocess(clips[0].path, detector, decoder, config)  # loads the models

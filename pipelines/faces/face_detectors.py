@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.faces.face import Box
-from pipelines.faces.fan.network import exact_convolutions
 from pipelines.faces.requirements import box_files
 
 WORKING_SIDE = 480  # longer side of the networks' input: 7 ms per frame with YuNet; finds faces down to 3 % of it
@@ -140,9 +139,16 @@ class LibraryDetector:
         return found
 
 
+def exact_convolutions() -> Any:
+    """Return a context in which a GPU convolves in single precision (not TF32) and deterministically."""
+    import torch
+
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 def closer_side(image: UInt8[np.ndarray, "height width 3"], min_face: float) -> int:
     """Return the longer side, in pixels, of a network's input in which a face of `min_face` pixels has `LEAST_FACE`."""
-    longer = max(image.shape[:2])
+    longer = int(max(image.shape[:2]))
     return min(longer, _MOST_SIDE, round(longer * LEAST_FACE / max(min_face, 1.0)))
 
 

@@ -62,7 +62,7 @@ def run(folder: Path, out: Path) -> Result:
     return Result(rows, rejects, json.loads(done.stdout.splitlines()[-1]))
 
 
-_TABLES = ("train/part-?????.parquet", "rejects/part-?????.parquet")
+_TABLES = ("clips/split=train/part-?????.parquet", "rejects/part-?????.parquet")
 
 
 @pytest.fixture(scope="module")

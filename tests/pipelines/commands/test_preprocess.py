@@ -201,9 +201,10 @@ def test_two_workers_give_the_same_bytes_and_a_lost_shard_is_made_again(
     assert ShardDataset(other.out).manifest.digest == digest
     # As after a crash: one shard without its report, half a shard beside it, no manifest.
     (Path(other.out) / "dataset.json").unlink()
-    report = next(Path(other.out).glob("train/*.report.json"))
+    report = next(Path(other.out).glob("reports/*.json"))
     report.unlink()
-    report.with_name(report.name.replace(".report.json", ".parquet")).write_bytes(b"PAR1 half")
+    (part,) = Path(other.out).glob(f"clips/*/{report.stem}.parquet")
+    part.write_bytes(b"PAR1 half")
     outcome = run(other)
     assert "2 of 3 shards were done before" in outcome.notes
     assert hashes(other.out) == hashes(options.out)
