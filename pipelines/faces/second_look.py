@@ -57,8 +57,11 @@ class FrameByFrame:
         self._yunet: YuNet | None = None
 
     def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-        """Return all faces of an image, largest first."""
-        return self.first.detect(image) or (self.search(image) if self.may_miss(image) else [])
+        """Return all faces of an image, largest first. A single picture gets a third look, at twice the scale."""
+        found = self.first.detect(image)
+        if found or not self.may_miss(image):
+            return found
+        return self.search(image) or self.search(image, closer=2.0)
 
     def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
         """Return per clip and frame the faces, largest first; with hints, the hinted face."""
@@ -75,8 +78,8 @@ class FrameByFrame:
         """Whether the picture is so large that the first look may miss a face of `min_face` pixels."""
         return self._min_face is not None and self.first.least_share * max(image.shape[:2]) > self._min_face
 
-    def search(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-        """Return the faces in YuNet's boxes, largest first."""
+    def search(self, image: UInt8[np.ndarray, "height width 3"], closer: float = 1.0) -> list[Face]:
+        """Return the faces in YuNet's boxes, largest first; `closer` enlarges the scale at which it looks."""
         if self._min_face is None:
             return []
         if self._yunet is None:
@@ -87,7 +90,7 @@ class FrameByFrame:
                 console().print(f"note: no second look for faces that are small in their picture: {error}")
                 self._min_face = None
                 return []
-        boxes = self._yunet.find_with_points(image, closer_side(image, self._min_face))
+        boxes = self._yunet.find_with_points(image, closer_side(image, self._min_face / closer))
         return self.faces_at(image, [box for box, _ in boxes])
 
     def faces_at(self, image: UInt8[np.ndarray, "height width 3"], boxes: Sequence[Box]) -> list[Face]:
