@@ -174,7 +174,7 @@ def _measure(options: Options, videos: Sequence[Path], folder: Path) -> Figures:
         name: (part, len(chosen)) for name, part in stage_floor.stage_functions(clips, detector, first, config).items()
     }
     if options.usual and reference_script.can_run():
-        methods["usual"] = lambda: _run_reference(chosen, folder, detector, config.size), len(chosen)
+        methods["usual"] = lambda: _run_reference(chosen, folder, first, config.size), len(chosen)
     ours()
     reports.clear()
     costs = measure_interleaved(methods, options.rounds, warm_up=False)

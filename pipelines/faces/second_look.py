@@ -127,7 +127,7 @@ class _Search:
         """Return the faces of the next frame, largest first."""
         found = self._detector.first.detect(image)
         if found or not self._detector.may_miss(image):
-            self._wait, self._in_vain = 0, False
+            self._wait, self._in_vain = _GAP - 1, False
         else:
             found = self._second_look(image)
         self._near = [face.box for face in found]
