@@ -107,12 +107,14 @@ def make_clips(options: Options, folder: Path) -> list[MadeClip]:
     sizes = [*np.geomspace(*SIZES, options.clips).tolist(), *[0.0] * max(1, options.clips // 10)]
     clips = []
     with progress() as bar:
-        for number, size in enumerate(bar.track(sizes, description="clips")):
+        task = bar.add_task("clips", total=len(sizes))
+        for number, size in enumerate(sizes):
             path = folder / f"{number:03d}-{round(size):03d}px.mp4"
             head = heads[number % len(heads)]
             place = rng.uniform((size, size), (_WIDTH - size, _HEIGHT - size)).tolist()
             _make_clip(path, paths[BACKGROUND], head if size else None, size, place, options.seconds)
             clips.append(MadeClip(path, size))
+            bar.advance(task)
     return clips
 
 
@@ -160,13 +162,15 @@ def measure(clips: Sequence[MadeClip]) -> dict[str, Figures]:
     with Decoder() as decoder, progress() as bar:
         for detector in detectors.values():
             _preprocess(clips[0].path, detector, decoder, config)  # loads the models
-        for clip in bar.track(clips, description="preprocess"):
+        task = bar.add_task("preprocess", total=len(clips))
+        for clip in clips:
             name = _group(clip.size)
             number[name] += 1
             for look, detector in detectors.items():
                 outcome, seconds = _preprocess(clip.path, detector, decoder, config)
                 kept[name, look] += isinstance(outcome, ClipRow) and _shows(outcome, clip.size)
                 cpu[name, look] += seconds
+            bar.advance(task)
     return {
         name: Figures(
             clips=number[name],
