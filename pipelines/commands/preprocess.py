@@ -201,7 +201,7 @@ def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, st
     planned = {name: value for name, value in asdict(plan).items() if name != "clip_bytes"}
     return {
         "schema_version": SCHEMA_VERSION,
-        "layout": HIVE,
+        "file_layout": HIVE,
         "clip": asdict(config),
         "plan": planned,
         "weights": dict(weights),

@@ -31,7 +31,7 @@ class ShardPaths:
 
 def layout_of(config: Mapping[str, Any]) -> str:
     """Return the layout that a data set's config names."""
-    return str(config.get("layout", ONE_FOLDER))
+    return str(config.get("file_layout", ONE_FOLDER))
 
 
 def shard_paths(split: str, shard: int, layout: str = HIVE) -> ShardPaths:

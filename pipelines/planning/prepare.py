@@ -109,8 +109,8 @@ def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
 
 def _as_begun(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings without the second look, its weights and the layout, if the earlier ones know none."""
-    if "layout" not in earlier:
-        settings = {name: value for name, value in settings.items() if name != "layout"}
+    if "file_layout" not in earlier:
+        settings = {name: value for name, value in settings.items() if name != "file_layout"}
     clip, then = settings.get("clip", {}), earlier.get("clip", {})
     if "second_look" not in clip or "second_look" in then:
         return settings

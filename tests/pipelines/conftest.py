@@ -184,7 +184,7 @@ def make_dataset() -> Callable[..., DatasetManifest]:
 def _make_dataset(root: str, shards: Sequence[SmallShard], licence: str = "CC0", layout: str = HIVE) -> DatasetManifest:
     settings: dict[str, Any] = {"clip": asdict(ClipConfig(size=32)), "plan": {}, "weights": {"net": "a" * 64}}
     if layout == HIVE:
-        settings["layout"] = layout
+        settings["file_layout"] = layout
     config = json.loads(schema.canonical_json(settings))
     config_sha256 = schema.digest_of(config)
     buffer = io.BytesIO()

@@ -52,7 +52,7 @@ def test_the_paths_of_both_layouts() -> None:
         "rejects/part-00007.parquet",
     )
     assert layout_of({"clip": {}}) == ONE_FOLDER
-    assert layout_of({"layout": "hive"}) == HIVE
+    assert layout_of({"file_layout": "hive"}) == HIVE
     with pytest.raises(ValueError, match="unknown layout 'iceberg' of a data set; this version knows 'hive' and"):
         shard_paths("val", 7, "iceberg")
 

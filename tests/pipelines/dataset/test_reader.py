@@ -71,7 +71,7 @@ def write_dataset(root: str, rows: tuple[ClipRow, ...] = ROWS) -> DatasetManifes
     manifest = DatasetManifest(
         schema_version=schema.SCHEMA_VERSION,
         code_version="0",
-        config={"layout": "hive", "clip": dataclasses.asdict(ClipConfig(size=64)), "plan": {}, "weights": {}},
+        config={"file_layout": "hive", "clip": dataclasses.asdict(ClipConfig(size=64)), "plan": {}, "weights": {}},
         config_sha256=HASHES["config_sha256"],
         plan_sha256="q" * 64,
         source="films",

@@ -61,7 +61,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> ShardDataset:
     manifest = DatasetManifest(
         schema_version=SCHEMA_VERSION,
         code_version="0",
-        config={"layout": "hive"},
+        config={"file_layout": "hive"},
         config_sha256="c" * 64,
         plan_sha256="q" * 64,
         source="films",

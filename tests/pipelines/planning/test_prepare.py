@@ -31,7 +31,7 @@ def test_a_data_set_begun_by_an_earlier_version_goes_on_as_it_was_begun(request_
     yunet = "face_detection_yunet_2023mar_int8bq.onnx"
     old = {"clip": {"size": 256}, "plan": {}, "weights": {"face_landmarker.task": "a"}}
     clip, weights = {"size": 256, "second_look": True}, {**old["weights"], yunet: "b"}
-    new = {"layout": "hive", "clip": clip, "plan": {}, "weights": weights}
+    new = {"file_layout": "hive", "clip": clip, "plan": {}, "weights": weights}
     prepare(dataclasses.replace(request_, settings=old))
     put(request_, "d.mp4")
     prepared = prepare(dataclasses.replace(request_, settings=new))
