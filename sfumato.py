@@ -53,6 +53,7 @@ VERBS = {
     "bench landmarks": Verb(
         "pipelines.benchmarks.landmarks", "", "error of landmark detectors against known landmarks"
     ),
+    "bench small-faces": Verb("pipelines.benchmarks.small_faces", "pipelines", "full-HD clips kept, by size of face"),
 }
 
 FLAGS_OF_EVERY_VERB = {

@@ -31,7 +31,7 @@ ENV SFUMATO_CACHE=/opt/sfumato/cache \
     MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
     PYTHONUNBUFFERED=1
 # Load the perceptual network once: that converts its weights, which the user below cannot write.
-RUN sfumato assets fetch face_landmarker selfie_segmenter dlib_recogniser lpips_vgg16 \
+RUN sfumato assets fetch face_landmarker yunet selfie_segmenter dlib_recogniser lpips_vgg16 \
     && python -c "from training.config import TrainConfig; from training.losses.perceptual import load_perceptual; load_perceptual(TrainConfig())" \
     && useradd --uid 1000 --create-home sfumato \
     && chmod -R a+rX /opt/sfumato

@@ -3,6 +3,7 @@
 from pipelines.assets.cache import (
     NOT_FETCHED,
     AssetError,
+    CacheError,
     cache_folder,
     fetch,
     fetch_from,
@@ -19,6 +20,7 @@ __all__ = [
     "NOT_FETCHED",
     "Asset",
     "AssetError",
+    "CacheError",
     "cache_folder",
     "fetch",
     "fetch_from",

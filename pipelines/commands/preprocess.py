@@ -14,6 +14,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import CommandResult, console
+from pipelines.dataset.paths import HIVE
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
@@ -222,4 +223,10 @@ def config_record(config: ClipConfig, plan: PlanConfig, weights: Mapping[str, st
     clip = asdict(config)
     if config.frame_rate == ClipConfig.frame_rate:
         del clip["frame_rate"]  # data sets from before the field can be continued
-    return {"schema_version": SCHEMA_VERSION, "clip": clip, "plan": planned, "weights": dict(weights)}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "file_layout": HIVE,
+        "clip": clip,
+        "plan": planned,
+        "weights": dict(weights),
+    }

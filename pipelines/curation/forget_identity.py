@@ -18,6 +18,7 @@ from pipelines.curation import shard_readback
 from pipelines.dataset import forgotten_log, schema
 from pipelines.dataset.forgotten_log import Forgotten
 from pipelines.dataset.manifest import DatasetManifest, read_manifest
+from pipelines.dataset.paths import shard_paths
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
@@ -47,14 +48,15 @@ def find_identity(root: str, plan: PlanFile, identity: str) -> Holding:
     Raises:
         FileNotFoundError, ValueError: a shard's index is missing or damaged.
     """
-    places = {entry.shard: entry.split for entry in read_manifest(root).shards}
+    manifest = read_manifest(root)
+    indexes = {entry.shard: manifest.paths(entry).index for entry in manifest.shards}
     gone: list[dict[str, Any]] = []
     num_frames = 0
     for shard, rows in plan.shards():
         here = [row for row in rows if belongs_to(row, identity)]
         gone += here
         if here:
-            num_frames += _count_frames(storage.join(root, schema.index_name(places[shard], shard)), identity)
+            num_frames += _count_frames(storage.join(root, indexes[shard]), identity)
     return Holding(
         identity=identity,
         num_clips=len({names_of(row) for row in gone}),
@@ -105,7 +107,7 @@ def remove_identity(root: str, holding: Holding, advance: Callable[[], None] | N
         forgotten_log.add_to_log(root, Forgotten(digest, now, holding.num_clips, holding.num_frames, holding.shards))
     places = {entry.shard: entry.split for entry in manifest.shards}
     for shard in holding.shards:
-        _rewrite_shard(root, manifest.config_sha256, places[shard], shard, plan.rows(shard), holding.identity)
+        _rewrite_shard(root, manifest, places[shard], shard, plan.rows(shard), holding.identity)
         if advance:
             advance()
     _rewrite_plan(root, plan, holding)
@@ -114,11 +116,11 @@ def remove_identity(root: str, holding: Holding, advance: Callable[[], None] | N
 
 
 def _rewrite_shard(
-    root: str, config_sha256: str, split: str, shard: int, planned: Sequence[Mapping[str, Any]], identity: str
+    root: str, manifest: DatasetManifest, split: str, shard: int, planned: Sequence[Mapping[str, Any]], identity: str
 ) -> None:
     staying = [row for row in planned if not belongs_to(row, identity)]
-    spec_sha256 = schema.spec_digest(config_sha256, staying)
-    url = storage.join(root, schema.report_name(split, shard))
+    spec_sha256 = schema.spec_digest(manifest.config_sha256, staying)
+    url = storage.join(root, shard_paths(split, shard, manifest.layout).report)
     seconds: Mapping[str, float] = {}
     if storage.exists(url):
         report = read_report(url)
@@ -126,7 +128,7 @@ def _rewrite_shard(
             return  # already rewritten by an interrupted call
         seconds = report.seconds
     keys = {names_of(row) for row in staying}
-    rows = shard_readback.read_rows(root, split, shard)
+    rows = shard_readback.read_rows(root, split, shard, manifest.layout)
     rejects = shard_readback.read_rejects(root, shard)
     storage.remove(url)
     write_shard(
@@ -135,10 +137,11 @@ def _rewrite_shard(
         shard,
         [row for row in rows if dataclasses.astuple(row.key) in keys],
         [reject for reject in rejects if dataclasses.astuple(reject.key) in keys],
-        config_sha256=config_sha256,
+        config_sha256=manifest.config_sha256,
         spec_sha256=spec_sha256,
         num_retried=sum(row["attempt"] > 1 for row in staying),
         seconds=seconds,
+        layout=manifest.layout,
     )
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest, ShardEntry
+from pipelines.dataset.paths import ShardPaths
 from pipelines.dataset.schema import LANDMARK_BYTES
 from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.media.images import decode_jpeg, encode_webp
@@ -103,12 +104,16 @@ def sample(root: str, manifest: DatasetManifest, num_clips: int, seed: int) -> P
     share = -(-3 * num_clips // max(1, filled))  # three times the need: identities are distributed unevenly
 
     def sample_shard(entry: ShardEntry) -> _ShardSample:
-        return _sample_shard(root, entry, share, random.Random(f"{seed} {entry.shard}"), superseded)
+        chooser = random.Random(f"{seed} {entry.shard}")
+        return _sample_shard(root, manifest.paths(entry), entry, share, chooser, superseded)
+
+    def strip(clip: _Clip) -> ClipStrip:
+        return _strip(storage.join(root, manifest.paths(clip.entry).part), clip)
 
     with ThreadPoolExecutor(_READERS) as pool:
         samples = list(pool.map(sample_shard, entries))
         chosen = _balance_identities([clip for part in samples for clip in part.clips], num_clips, rng)
-        strips = tuple(pool.map(lambda clip: _strip(root, clip), sorted(chosen, key=lambda clip: clip.names)))
+        strips = tuple(pool.map(strip, sorted(chosen, key=lambda clip: clip.names)))
     return PreviewSample(
         strips=strips,
         numbers={name: np.concatenate([np.zeros(0), *(part.numbers[name] for part in samples)]) for name in _NUMBERS},
@@ -130,9 +135,14 @@ def _superseded(root: str) -> frozenset[tuple[ClipNames, int]]:
 
 
 def _sample_shard(
-    root: str, entry: ShardEntry, num_clips: int, rng: random.Random, superseded: frozenset[tuple[ClipNames, int]]
+    root: str,
+    paths: ShardPaths,
+    entry: ShardEntry,
+    num_clips: int,
+    rng: random.Random,
+    superseded: frozenset[tuple[ClipNames, int]],
 ) -> _ShardSample:
-    index = read_table(storage.join(root, schema.index_name(entry.split, entry.shard)))
+    index = read_table(storage.join(root, paths.index))
     columns = {name: index.column(name).to_numpy() for name in index.column_names}
     keys = list(zip(columns["identity"], columns["video"], columns["clip"], strict=True))
     starts = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
@@ -143,7 +153,7 @@ def _sample_shard(
     ]
     rejects: list[Mapping[str, Any]] = []
     if entry.rejects_sha256:
-        table = read_table(storage.join(root, schema.rejects_name(entry.shard)))
+        table = read_table(storage.join(root, paths.rejects))
         rejects = [row for row in table.to_pylist() if (names_of(row), entry.shard) not in superseded]
     return _ShardSample(
         numbers={name: columns[name].astype(np.float64) for name in _NUMBERS},
@@ -164,11 +174,10 @@ def _balance_identities(clips: Sequence[_Clip], number: int, rng: random.Random)
     return [shuffled[i] for _, i in sorted(ranks)[:number]]
 
 
-def _strip(root: str, clip: _Clip) -> ClipStrip:
+def _strip(url: str, clip: _Clip) -> ClipStrip:
     rows = clip.rows
     features = np.stack([rows[name] for name in ("yaw", "pitch", "mouth_openness", "eye_openness")], axis=1) / _SCALES
     chosen = sorted(farthest_points(features.astype(np.float64), FRAMES_PER_CLIP), key=lambda i: float(rows["yaw"][i]))
-    url = storage.join(root, schema.part_name(clip.entry.split, clip.entry.shard))
     starts = [int(rows[name][i]) for name in ("jpeg_offset", "landmarks_offset") for i in chosen]
     lengths = [*(int(rows["jpeg_length"][i]) for i in chosen), *[LANDMARK_BYTES] * len(chosen)]
     parts = storage.ranges([url] * len(starts), starts, lengths)

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 
 from pipelines import storage
 from pipelines.dataset import schema
+from pipelines.dataset.paths import HIVE, shard_paths
 from pipelines.dataset.rows import ClipRow, Measures, Reject
 from pipelines.dataset.schema import ClipKey
 from pipelines.faces.head_pose import NUM_LANDMARKS
@@ -25,7 +26,7 @@ FrameKey = tuple[str, str, str, int]
 """Identity, video, clip, frame index."""
 
 
-def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
+def read_rows(root: str, split: str, shard: int, layout: str = HIVE) -> list[ClipRow]:
     """Return the rows of a shard, in order; `write_shard` makes the same bytes of them.
 
     Mouth and eye openness are only in the index and are looked up by key, so the index may have more frames than the
@@ -35,8 +36,8 @@ def read_rows(root: str, split: str, shard: int) -> list[ClipRow]:
         FileNotFoundError: a file is missing.
         ValueError: the part cannot be read, or has a frame that is not in the index.
     """
-    url = storage.join(root, schema.part_name(split, shard))
-    openness = _openness(storage.join(root, schema.index_name(split, shard)))
+    paths = shard_paths(split, shard, layout)
+    url, openness = storage.join(root, paths.part), _openness(storage.join(root, paths.index))
     try:
         with storage.open(url) as file:
             parquet = pq.ParquetFile(file)
@@ -104,7 +105,7 @@ def read_rejects(root: str, shard: int) -> list[Reject]:
     Raises:
         ValueError: the file cannot be read.
     """
-    url = storage.join(root, schema.rejects_name(shard))
+    url = storage.join(root, shard_paths("", shard).rejects)
     if not storage.exists(url):
         return []
     return [

@@ -84,7 +84,7 @@ def validate(
     manifest = read_manifest(root)
     findings = _check_entries(root, manifest)
     plan, planned = _open_plan(root, manifest, findings)
-    expect = Expectations(manifest.config_sha256, manifest.size, not quick, frozenset(planned.retried))
+    expect = Expectations(manifest.config_sha256, manifest.size, not quick, frozenset(planned.retried), manifest.layout)
     totals = _Totals()
     for number, (entry, result) in enumerate(_check_shards(root, manifest, plan, expect, workers), 1):
         findings += result.findings
@@ -240,9 +240,9 @@ def _find_stray_files(root: str, manifest: DatasetManifest) -> tuple[list[Findin
     """Find files that do not belong to the data set; those left by an interrupted write are only notes."""
     owned = {MANIFEST, CARD, PLAN, forgotten_log.LOG}
     for entry in manifest.shards:
-        owned |= {schema.part_name(entry.split, entry.shard), schema.index_name(entry.split, entry.shard)}
-        owned |= {schema.report_name(entry.split, entry.shard)}
-        owned |= {schema.rejects_name(entry.shard)} if entry.rejects_sha256 else set()
+        paths = manifest.paths(entry)
+        owned |= {paths.part, paths.index, paths.report}
+        owned |= {paths.rejects} if entry.rejects_sha256 else set()
     there = [storage.relative(url, root) for url in storage.list(root)]
     stray = [name for name in there if name not in owned]
     left = [name for name in stray if posixpath.basename(name).startswith(".partial-")]

@@ -20,6 +20,7 @@ from pipelines.curation.findings import Finding, Note, reason_of
 from pipelines.curation.validate_part import check_part
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import ShardEntry
+from pipelines.dataset.paths import HIVE, ShardPaths, shard_paths
 from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.media.images import decode_jpeg
 from pipelines.planning.plan_file import ClipNames, names_of
@@ -42,6 +43,11 @@ class Expectations:
     """Whether every JPEG is decoded."""
     retried: frozenset[ClipNames] = frozenset()
     """Clips with an outcome in several shards."""
+    layout: str = HIVE
+
+    def paths(self, entry: ShardEntry) -> ShardPaths:
+        """Return the paths of a shard's files, relative to the root."""
+        return shard_paths(entry.split, entry.shard, self.layout)
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,13 @@ def check_shard(root: str, entry: ShardEntry, planned: Planned, expect: Expectat
     twice = sorted({names_of(row) for row in rejects or ()} & set(outcomes))
     outcomes |= {names_of(row): (row["status"], row["code"]) for row in rejects or ()}
     if part is not None and rejects is not None:
-        _check_outcomes(entry, planned, [*part, *map(names_of, rejects)], twice, note)
-        _check_duplicates(entry, planned, outcomes, note)
+        _check_outcomes(expect.paths(entry), planned, [*part, *map(names_of, rejects)], twice, note)
+        _check_duplicates(expect.paths(entry).part, planned, outcomes, note)
     statuses = Counter(status for status, _ in outcomes.values())
     codes = Counter(code for _, code in outcomes.values() if code)
     lengths = list((part or {}).values())
     if report is not None and part is not None and rejects is not None:
-        _check_counts(entry, report, planned, statuses, codes, lengths, note)
+        _check_counts(expect.paths(entry).report, report, planned, statuses, codes, lengths, note)
     return ShardResult(
         tuple(findings),
         part is not None and rejects is not None,
@@ -101,7 +107,7 @@ def check_shard(root: str, entry: ShardEntry, planned: Planned, expect: Expectat
 def _check_report(
     root: str, entry: ShardEntry, planned: Planned, expect: Expectations, note: Note
 ) -> ShardReport | None:
-    name = schema.report_name(entry.split, entry.shard)
+    name = expect.paths(entry).report
     try:
         report = read_report(storage.join(root, name))
     except (FileNotFoundError, NotADirectoryError):
@@ -142,8 +148,7 @@ def _opened(root: str, name: str, sha256: str, note: Note) -> Iterator[Path | No
 
 
 def _check_files(root: str, entry: ShardEntry, expect: Expectations, note: Note) -> dict[ClipNames, int] | None:
-    part_name = schema.part_name(entry.split, entry.shard)
-    index_name = schema.index_name(entry.split, entry.shard)
+    part_name, index_name = expect.paths(entry).part, expect.paths(entry).index
     with (
         _opened(root, part_name, entry.sha256, note) as part,
         _opened(root, index_name, entry.index_sha256, note) as index,
@@ -165,7 +170,7 @@ def _check_files(root: str, entry: ShardEntry, expect: Expectations, note: Note)
 
 
 def _check_rejects(root: str, entry: ShardEntry, expect: Expectations, note: Note) -> list[Mapping[str, Any]] | None:
-    name = schema.rejects_name(entry.shard)
+    name = expect.paths(entry).rejects
     if not entry.rejects_sha256:
         return []  # if the file exists nevertheless, it is reported as stray
     with _opened(root, name, entry.rejects_sha256, note) as path:
@@ -224,14 +229,14 @@ def _table(name: str, path: Path, expected: Any, note: Note) -> Any:
 
 
 def _check_outcomes(
-    entry: ShardEntry,
+    paths: ShardPaths,
     planned: Planned,
     found: Sequence[ClipNames],
     twice: Sequence[ClipNames],
     note: Note,
 ) -> None:
     """Check that each planned clip has one outcome in its shard, and that the shard has no other clips."""
-    part, rejects = schema.part_name(entry.split, entry.shard), schema.rejects_name(entry.shard)
+    part, rejects = paths.part, paths.rejects
     for key in twice:
         note(rejects, f"{'/'.join(key)} is in {part}, too")
     for key in sorted(key for key, number in Counter(found).items() if number > 1 and key not in twice):
@@ -245,18 +250,16 @@ def _check_outcomes(
         note(part, f"{'/'.join(key)} is in this shard, but not planned for it")
 
 
-def _check_duplicates(
-    entry: ShardEntry, planned: Planned, outcomes: Mapping[ClipNames, tuple[str, str]], note: Note
-) -> None:
+def _check_duplicates(part: str, planned: Planned, outcomes: Mapping[ClipNames, tuple[str, str]], note: Note) -> None:
     for row in planned or ():
         code = outcomes.get(names_of(row), ("", "duplicate"))[1]
         if row["duplicate_of"] is not None and code != "duplicate":
             what = f"{'/'.join(names_of(row))} is planned as a duplicate of {row['duplicate_of']}, but was not refused"
-            note(schema.part_name(entry.split, entry.shard), what)
+            note(part, what)
 
 
 def _check_counts(
-    entry: ShardEntry,
+    file: str,
     report: ShardReport,
     planned: Planned,
     statuses: Mapping[str, int],
@@ -275,6 +278,4 @@ def _check_counts(
     }
     for name, value in found.items():
         if (said := getattr(report, name)) != value:
-            note(
-                schema.report_name(entry.split, entry.shard), f"{name}: the report says {said}, the files have {value}"
-            )
+            note(file, f"{name}: the report says {said}, the files have {value}")

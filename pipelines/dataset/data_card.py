@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.paths import CLIPS, HIVE, INDEX, shard_paths
 from pipelines.dataset.pose_counts import STEP_DEGREES, quantile, sum_counts
 from pipelines.dataset.shard_report import ShardReport
 from pipelines.one_line import one_line
@@ -36,6 +37,7 @@ def data_card(manifest: DatasetManifest, identities: Mapping[str, int], reports:
         reports: reports of all shards; without them the card has no hours of video and no poses.
     """
     sections = (
+        _front_matter(manifest),
         _header(manifest),
         _contents(manifest, identities, reports),
         _poses(reports),
@@ -46,6 +48,18 @@ def data_card(manifest: DatasetManifest, identities: Mapping[str, int], reports:
         _limits(manifest),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(manifest: DatasetManifest) -> str:
+    """Return the YAML by which the Hugging Face hub and its library `datasets` find the clips of each split.
+
+    https://huggingface.co/docs/hub/datasets-manual-configuration
+    """
+    if manifest.layout != HIVE:
+        return ""
+    splits = sorted({entry.split for entry in manifest.shards if entry.num_clips}, key=schema.SPLITS.index)
+    files = "\n".join(f"  - split: {split}\n    path: {CLIPS}/split={split}/*.parquet" for split in splits)
+    return f"---\nconfigs:\n- config_name: {CLIPS}\n  data_files:\n{files}\n---" if splits else ""
 
 
 def _header(manifest: DatasetManifest) -> str:
@@ -135,7 +149,6 @@ Pretrained files:
 def _reading(manifest: DatasetManifest) -> str:
     filled = [entry for entry in manifest.shards if entry.num_clips]
     split = filled[0].split if filled else schema.SPLITS[0]
-    part = schema.part_name(split, filled[0].shard if filled else 0)
     return f"""## How to read it
 
 With Sfumato, any frame by its byte range, from a folder or an object store:
@@ -149,12 +162,29 @@ for video in dataset.videos("{split}"):
         print(video.video_id, frame.clip, frame.frame_index, len(jpeg), landmarks.shape)
 ```
 
-With any Parquet reader, one row per clip and one row group per source video:
+{_other_readers(manifest, split, filled[0].shard if filled else 0)}"""
+
+
+def _other_readers(manifest: DatasetManifest, split: str, shard: int) -> str:
+    if manifest.layout == HIVE:
+        return f"""With any Parquet reader, one row per clip, and the split as a column:
+
+```python
+import duckdb, pandas, polars, pyarrow.dataset
+
+duckdb.sql("SELECT split, identity, len(frame_jpeg) FROM read_parquet('{CLIPS}/**/*.parquet', hive_partitioning=true)")
+polars.scan_parquet("{CLIPS}/").select("split", "identity").collect()
+pandas.read_parquet("{CLIPS}/", columns=["split", "identity"])
+pyarrow.dataset.dataset("{CLIPS}/", partitioning="hive").to_table(columns=["split", "identity"])
+```
+
+`{INDEX}/` has one row per frame in the same folders: byte ranges, pose, sharpness."""
+    return f"""With any Parquet reader, one row per clip and one row group per source video:
 
 ```python
 import pyarrow.parquet as pq
 
-for clip in pq.ParquetFile("{part}").read_row_group(0).to_pylist():
+for clip in pq.ParquetFile("{shard_paths(split, shard, manifest.layout).part}").read_row_group(0).to_pylist():
     print(clip["identity"], clip["video"], clip["clip"], len(clip["frame_jpeg"]), len(clip["landmarks"][0]))
 ```"""
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipelines import storage
 from pipelines.dataset import schema
+from pipelines.dataset.paths import ShardPaths, layout_of, shard_paths
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 
@@ -74,6 +75,15 @@ class DatasetManifest:
     def detector(self) -> str:
         """Name of the landmark detector."""
         return str(self.config["clip"]["detector"])
+
+    @property
+    def layout(self) -> str:
+        """How the files are laid out: see `pipelines.dataset.paths`."""
+        return layout_of(self.config)
+
+    def paths(self, entry: ShardEntry) -> ShardPaths:
+        """Return the paths of a shard's files, relative to the root."""
+        return shard_paths(entry.split, entry.shard, self.layout)
 
     @property
     def crop_rule(self) -> CropRule:

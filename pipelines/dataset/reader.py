@@ -56,7 +56,7 @@ class ShardDataset:
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
         return {
-            storage.join(self.root, schema.part_name(split, entry.shard)): entry
+            storage.join(self.root, self.manifest.paths(entry).part): entry
             for entry in self.manifest.shards
             if entry.split == split and entry.num_clips
         }
@@ -82,7 +82,7 @@ class ShardDataset:
         return affines
 
     def _index_file(self, url: str, entry: ShardEntry) -> IndexFile:
-        return IndexFile(url, storage.join(self.root, schema.index_name(entry.split, entry.shard)), entry.num_frames)
+        return IndexFile(url, storage.join(self.root, self.manifest.paths(entry).index), entry.num_frames)
 
     def read(
         self, frames: Sequence[FrameRef], *, at: Callable[[str], str] | None = None

@@ -185,23 +185,3 @@ def spec_digest(config_sha256: str, rows: Iterable[Mapping[str, Any]]) -> str:
 def plan_digest(spec_digests: Iterable[str]) -> str:
     """Return the digest of the plan: of the shards' `spec_digest`s, in the order of their numbers."""
     return digest_of(list(spec_digests))
-
-
-def part_name(split: str, shard: int) -> str:
-    """Return the path of a shard under its root. Shard numbers are unique over all splits."""
-    return f"{split}/part-{shard:05d}.parquet"
-
-
-def index_name(split: str, shard: int) -> str:
-    """Return the path of a shard's frame index."""
-    return f"{split}/part-{shard:05d}.index.parquet"
-
-
-def report_name(split: str, shard: int) -> str:
-    """Return the path of a shard's report, which exists if and only if the shard is done."""
-    return f"{split}/part-{shard:05d}.report.json"
-
-
-def rejects_name(shard: int) -> str:
-    """Return the path of a shard's rejects."""
-    return f"rejects/part-{shard:05d}.parquet"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.dataset import schema
+from pipelines.dataset.paths import HIVE, shard_paths
 from pipelines.dataset.pose_counts import count_poses
 from pipelines.dataset.reader import plain_chunks
 from pipelines.dataset.rows import ClipRow, Reject
@@ -37,22 +38,25 @@ def write_shard(
     spec_sha256: str,
     num_retried: int = 0,
     seconds: Mapping[str, float],
+    layout: str = HIVE,
 ) -> ShardReport:
     """Write shard, index, rejects and, last, the report. Existing files are replaced, so a retry does no harm.
+
+    Args:
+        layout: where the files go: see `pipelines.dataset.paths`.
 
     Raises:
         ValueError: the frames of one source video exceed 1 GiB.
         OSError: storage fails, or what was written does not read back.
     """
+    paths = shard_paths(split, shard, layout)
     with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
         part, index = Path(folder) / "part", Path(folder) / "index"
         write_rows(part, rows)
         pq.write_table(pa.Table.from_pylist(index_rows(part, rows), schema.INDEX_SCHEMA), index, compression="zstd")
-        _upload(part, storage.join(root, schema.part_name(split, shard)))
-        _upload(index, storage.join(root, schema.index_name(split, shard)))
-        rejects_sha256 = _write_rejects(
-            storage.join(root, schema.rejects_name(shard)), rejects, Path(folder) / "rejects"
-        )
+        _upload(part, storage.join(root, paths.part))
+        _upload(index, storage.join(root, paths.index))
+        rejects_sha256 = _write_rejects(storage.join(root, paths.rejects), rejects, Path(folder) / "rejects")
         codes: dict[str, int] = {}
         for reject in rejects:
             codes[reject.code] = codes.get(reject.code, 0) + 1
@@ -76,7 +80,7 @@ def write_shard(
             source_us=sum(row.end_us - row.start_us for row in rows),
             spread=count_poses(rows),
         )
-    storage.write_bytes(storage.join(root, schema.report_name(split, shard)), report.to_json().encode())
+    storage.write_bytes(storage.join(root, paths.report), report.to_json().encode())
     return report
 
 

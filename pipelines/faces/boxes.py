@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines.faces.face import Box, Candidates, Face, make_face
-from pipelines.media import video
 
 _SAME_FACE_IOU = 0.3  # least overlap of a face's boxes in two detected frames
 _HINT_WINDOW = 2.0  # side of the window in which a hinted face is detected, in units of the hint
@@ -84,19 +83,25 @@ def follow_hints(
     """
     found: list[list[Face]] = []
     for frame in clip.frames:
-        found.append(_face_at(frame, hint_at(clip.hints, frame.index), detect))
+        found.append(face_at(frame.image, hint_at(clip.hints, frame.index), detect))
         if len(found) >= _MIN_HINT_FRAMES and hints_failed(found):
             return None
     return None if hints_failed(found) else found
 
 
-def _face_at(
-    frame: video.Frame, hint: Box, detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]]
+def face_at(
+    image: UInt8[np.ndarray, "height width 3"],
+    hint: Box,
+    detect: Callable[[UInt8[np.ndarray, "height width 3"]], list[Face]],
 ) -> list[Face]:
-    if not mostly_inside(hint, frame.image):
+    """Return the face that lies mostly in the box `hint` and overlaps it best, detected in a window around it.
+
+    The list is empty where there is none, or where most of the box lies outside the image.
+    """
+    if not mostly_inside(hint, image):
         return []
-    x0, y0, x1, y1 = _window(hint, frame.image)
-    faces = detect(np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
+    x0, y0, x1, y1 = _window(hint, image)
+    faces = detect(np.ascontiguousarray(image[y0:y1, x0:x1]))
     moved = [make_face(face.landmarks + np.array([x0, y0], np.float32), face.score, face.gaze) for face in faces]
     at_hint = [face for face in moved if share_inside(face.box, hint) >= _MOST]
     return sorted(at_hint, key=lambda face: -overlap(face.box, hint))[:1]

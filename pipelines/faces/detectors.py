@@ -1,7 +1,7 @@
 """The landmark detectors by name, and the packages and weights they need.
 
-Each detector has its own module, imported when it is created: `mediapipe_detector`, `face_alignment_detector`,
-`dlib_detector`. docs/explanation/landmarks.md compares their accuracy and says which to choose.
+Each detector has its own module, imported when it is created: `mediapipe_detector`, `fan.detector`, `dlib_detector`.
+docs/explanation/landmarks.md compares their accuracy and says which to choose.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def create_detector(
     max_faces: int = 5,
     boxes: str = "yunet",
     weights: str | None = None,
+    min_face: float | None = 32.0,
 ) -> LandmarkDetector:
     """Return a detector by name. Its models load on first use.
 
@@ -32,22 +33,28 @@ def create_detector(
         boxes: the face detector of face-alignment, one of `BOXES`.
         weights: path or URL of the folder with face-alignment's weights; None: torch hub's folder, the cache, the
             official URL.
+        min_face: size in pixels of the smallest face that a second look searches where the first finds none
+            (`pipelines.faces.second_look`); None: no second look.
 
     Raises:
         ValueError: an unknown name or device.
     """
     _check_names(name, boxes)
     if name == "face-alignment":
-        from pipelines.faces.face_alignment_detector import FaceAlignmentDetector
+        from pipelines.faces.fan.detector import FaceAlignmentDetector
 
-        return FaceAlignmentDetector(device=device, max_faces=max_faces, boxes=boxes, weights=weights)
+        return FaceAlignmentDetector(
+            device=device, max_faces=max_faces, boxes=boxes, weights=weights, min_face=min_face
+        )
+    from pipelines.faces.second_look import FrameByFrame
+
     if name == "dlib":
         from pipelines.faces.dlib_detector import DlibDetector
 
-        return DlibDetector(max_faces=max_faces)
+        return FrameByFrame(DlibDetector(max_faces), max_faces, min_face)
     from pipelines.faces.mediapipe_detector import MediaPipeDetector
 
-    return MediaPipeDetector(max_faces=max_faces)
+    return FrameByFrame(MediaPipeDetector(max_faces), max_faces, min_face)
 
 
 def resolve_detector(name: str, *, boxes: str = "yunet", weights: str | None = None) -> tuple[str, str]:
@@ -89,6 +96,8 @@ def _missing_for_gpu(boxes: str, folder: str | None) -> str:
 def require_weights(name: str, *, boxes: str = "yunet", weights: str | None = None) -> dict[str, str]:
     """Make sure that a detector's package and pretrained files are on this machine; return file name -> sha256.
 
+    They include those of the second look.
+
     Builds no network. Raises ValueError when something is missing and cannot be fetched; the message names it and where
     it belongs.
     """
@@ -97,7 +106,7 @@ def require_weights(name: str, *, boxes: str = "yunet", weights: str | None = No
     if name == "face-alignment":
         paths = [locate("fan_2d", weights), *box_files(boxes, weights)]
     else:
-        needed = {"mediapipe": ("face_landmarker",), "dlib": ("dlib_68", "yunet")}[name]
+        needed = {"mediapipe": ("face_landmarker", "yunet"), "dlib": ("dlib_68", "yunet")}[name]
         paths = [*assets.fetch_many(needed).values()]
     return {path.name: hashing.sha256_of(path) for path in paths}
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import assets
-from pipelines.faces.boxes import follow_hints
-from pipelines.faces.face import Box, Candidates, Face, largest_first, make_face
-from pipelines.faces.face_detectors import YuNet
+from pipelines.faces.face import Box, Face, largest_first, make_face
+from pipelines.faces.face_detectors import LEAST_FACE, WORKING_SIDE, YuNet
 from pipelines.faces.requirements import require_package
 
 # The square that dlib's face detector would return, estimated from YuNet's box and five points by least squares on the
@@ -25,7 +23,7 @@ class DlibDetector:
     """dlib's shape predictor (an ensemble of regression trees) trained on iBUG 300-W: non-commercial use only."""
 
     name = "dlib"
-    clips_at_once = 1
+    least_share = LEAST_FACE / WORKING_SIDE
 
     def __init__(self, max_faces: int = 5) -> None:
         self._max_faces = max_faces
@@ -51,14 +49,6 @@ class DlibDetector:
             shape = predictor(pixels, dlib.rectangle(*dlib_square(box, points)))
             faces.append(make_face(np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32), 1.0))
         return largest_first(faces)
-
-    def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Return per clip and frame the faces, largest first; with hints, the hinted face."""
-        return [self._follow(clip) for clip in clips]
-
-    def _follow(self, clip: Candidates) -> list[list[Face]]:
-        hinted = follow_hints(clip, self.detect) if clip.hints else None
-        return [self.detect(frame.image) for frame in clip.frames] if hinted is None else hinted
 
 
 def dlib_square(box: Box, points: Float[np.ndarray, "5 2"]) -> tuple[int, int, int, int]:

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from pipelines import assets
-from pipelines.faces.boxes import follow_hints
-from pipelines.faces.face import Candidates, Face, largest_first, make_face
+from pipelines.faces.face import Face, largest_first, make_face
 from pipelines.faces.head_pose import NUM_LANDMARKS, gaze
 from pipelines.faces.mediapipe_tasks import mediapipe_image, open_task
 
@@ -36,7 +35,7 @@ class MediaPipeDetector:
     """
 
     name = "mediapipe"
-    clips_at_once = 1
+    least_share = 0.125
 
     def __init__(self, max_faces: int = 5) -> None:
         self._max_faces = max_faces
@@ -47,14 +46,6 @@ class MediaPipeDetector:
         if self._landmarker is None:
             self._landmarker = _create_landmarker(self, self._max_faces)
         return _to_faces(self._landmarker.detect(mediapipe_image(image)), image)
-
-    def follow(self, clips: Sequence[Candidates]) -> list[list[list[Face]]]:
-        """Return per clip and frame the faces, largest first; with hints, the hinted face."""
-        return [self._follow(clip) for clip in clips]
-
-    def _follow(self, clip: Candidates) -> list[list[Face]]:
-        hinted = follow_hints(clip, self.detect) if clip.hints else None
-        return [self.detect(frame.image) for frame in clip.frames] if hinted is None else hinted
 
 
 class BlendshapeReader:

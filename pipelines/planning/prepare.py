@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines import storage
+from pipelines import assets, storage
 from pipelines.cli import progress
 from pipelines.config_diff import differences
 from pipelines.dataset import schema
@@ -25,6 +25,7 @@ _END_BYTES = 16 * 1024  # read at the beginning and the end; files of equal size
 _BLOCK_BYTES = 8 * 1024 * 1024
 _MANY = 20  # films, from which on it is unlikely that each shows another person
 _SHOWN = 20  # names that an error lists
+_YUNET = assets.find("yunet").file
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def prepare(request: PlanRequest) -> Prepared:
             if corpus != earlier.corpus:
                 shards = ([_located(clip, corpus) for clip in clips] for clips in shards)
             shards = itertools.chain(earlier.all_clips(), shards)
-        write_plan(request.out, request.settings, earlier.corpus if earlier else corpus, shards)
+        config = earlier.config if earlier else request.settings
+        write_plan(request.out, config, earlier.corpus if earlier else corpus, shards)
     return Prepared(PlanFile(request.out), changes, num_duplicates, notes)
 
 
@@ -134,11 +136,27 @@ def _check_test_list(planner: Planner, test_list: TestList | None, forgotten: fr
 
 
 def check_settings(earlier: PlanFile, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError that lists the differences, if `settings` are not those that the data set was begun with."""
-    now = schema.canonical_json(settings)
-    if schema.canonical_json(earlier.config) != now:
+    """Raise ValueError that lists the differences, if `settings` are not those that the data set was begun with.
+
+    A data set that was begun before there was a second look is continued without one, and one of the earlier layout in
+    that layout.
+    """
+    settings = _as_begun(earlier.config, settings)
+    if schema.canonical_json(earlier.config) != schema.canonical_json(settings):
         changes = "; ".join(differences(earlier.config, settings))
         raise ValueError(f"{earlier.root} was begun with another config: {changes}. Take the same flags or another OUT")
+
+
+def _as_begun(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings without the second look, its weights and the layout, if the earlier ones know none."""
+    if "file_layout" not in earlier:
+        settings = {name: value for name, value in settings.items() if name != "file_layout"}
+    clip, then = settings.get("clip", {}), earlier.get("clip", {})
+    if "second_look" not in clip or "second_look" in then:
+        return settings
+    known = earlier.get("weights", {})
+    weights = {name: digest for name, digest in settings.get("weights", {}).items() if name in known or name != _YUNET}
+    return {**settings, "clip": {name: clip[name] for name in clip if name != "second_look"}, "weights": weights}
 
 
 def _check_corpus(request: PlanRequest, changes: Changes) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pipelines import storage
 from pipelines.cli import progress
-from pipelines.dataset.schema import report_name
 from pipelines.preprocess.finalize import PlannedShard
 
 _POLL_SECONDS = 1.0
@@ -106,16 +105,16 @@ def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
     stop = threading.Event()
     with progress() as bars:
         bar = bars.add_task("preprocess", total=sum(shard.num_clips for shard in shards))
-        sizes = {report_name(shard.spec.split, shard.spec.shard): shard.num_clips for shard in shards}
-        folders = {(shard.spec.root, shard.spec.split) for shard in shards}
+        sizes = {shard.spec.paths.report: shard.num_clips for shard in shards}
+        folders = {(shard.spec.root, shard.spec.paths.report.rpartition("/")[0]) for shard in shards}
 
         def watch() -> None:
             while not stop.wait(_POLL_SECONDS_OF_LINES if bars.disable else _POLL_SECONDS):
                 with contextlib.suppress(OSError):
                     there = {
                         storage.relative(url, root)
-                        for root, split in folders
-                        for url in storage.list(storage.join(root, split), recursive=False)
+                        for root, folder in folders
+                        for url in storage.list(storage.join(root, folder), recursive=False)
                     }
                     bars.update(bar, completed=sum(size for name, size in sizes.items() if name in there))
 

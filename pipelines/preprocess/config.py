@@ -15,6 +15,8 @@ class ClipConfig:
     detector: str = "mediapipe"
     detector_boxes: str = "yunet"
     """Face detector of face-alignment; MediaPipe has its own, dlib uses yunet."""
+    second_look: bool = True
+    """Whether faces that are small in their picture are searched where the first look finds none."""
     frames_per_clip: int = 16
     size: int = 256
     oversample: int = 3

@@ -14,6 +14,7 @@ from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.data_card import data_card
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
+from pipelines.dataset.paths import layout_of, shard_paths
 from pipelines.dataset.schema import SCHEMA_VERSION, SPLITS
 from pipelines.dataset.shard_report import ShardReport, sum_seconds
 from pipelines.planning.plan import PlannedClip
@@ -46,16 +47,19 @@ class PlanSummary:
 
 
 def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
-    """Return the clip config of a data set's settings. Raises ValueError when this version does not know its fields."""
+    """Return the clip config of a data set's settings; one that says nothing of a second look has none.
+
+    Raises ValueError when this version does not know its fields.
+    """
     try:
-        return TypeAdapter(ClipConfig).validate_python(settings["clip"])
+        return TypeAdapter(ClipConfig).validate_python({"second_look": False, **settings["clip"]})
     except (KeyError, ValidationError) as error:
         raise ValueError(f"the data set was begun by another version: {error}") from error
 
 
 def summarize(plan: PlanFile, corpus: str, worker_options: WorkerOptions) -> PlanSummary:
     """Return the specs of all shards, in order. Reads the plan once, shard by shard."""
-    config, config_sha256 = clip_config(plan.config), schema.digest_of(plan.config)
+    config, config_sha256, layout = clip_config(plan.config), schema.digest_of(plan.config), layout_of(plan.config)
     shards: list[PlannedShard] = []
     identities: dict[str, set[str]] = {split: set() for split in SPLITS}
     superseded: set[tuple[ClipNames, int]] = set()
@@ -66,12 +70,13 @@ def summarize(plan: PlanFile, corpus: str, worker_options: WorkerOptions) -> Pla
         spec = ShardSpec(
             root=storage.absolute(plan.root),
             corpus=corpus,
-            split=clips[0].split if clips else _split_of_empty(plan.root, number),
+            split=clips[0].split if clips else _split_of_empty(plan.root, number, layout),
             shard=number,
             config=config,
             config_sha256=config_sha256,
             spec_sha256=schema.spec_digest(config_sha256, rows),
             worker_options=worker_options,
+            layout=layout,
         )
         shards.append(PlannedShard(spec, len(clips)))
         identities[spec.split].update(clip.key.identity for clip in clips)
@@ -81,9 +86,9 @@ def summarize(plan: PlanFile, corpus: str, worker_options: WorkerOptions) -> Pla
     return PlanSummary(tuple(shards), num_inputs, numbers, frozenset(superseded))
 
 
-def _split_of_empty(root: str, shard: int) -> str:
-    """Return the split of a shard without plan rows (all its identities were forgotten) from where its report is."""
-    found = (split for split in SPLITS if storage.exists(storage.join(root, schema.report_name(split, shard))))
+def _split_of_empty(root: str, shard: int, layout: str) -> str:
+    """Return the split of a shard without plan rows (all its identities were forgotten) from where its part is."""
+    found = (split for split in SPLITS if storage.exists(storage.join(root, shard_paths(split, shard, layout).part)))
     return next(found, SPLITS[0])
 
 
@@ -105,7 +110,8 @@ def read_rejects(root: str, reports: Sequence[ShardReport]) -> Iterator[Mapping[
     columns = [name for name in schema.REJECT_SCHEMA.names if name != "thumbnail"]
     for report in reports:
         if report.num_rejected + report.num_failed:
-            for row in read_table(storage.join(root, schema.rejects_name(report.shard)), columns).to_pylist():
+            url = storage.join(root, shard_paths(report.split, report.shard).rejects)
+            for row in read_table(url, columns).to_pylist():
                 yield {**row, "split": report.split, "shard": report.shard}
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from pipelines import storage
 from pipelines.dataset import schema
+from pipelines.dataset.paths import HIVE, ShardPaths, shard_paths
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.dataset.shard_writer import write_shard
@@ -49,11 +50,17 @@ class ShardSpec:
     config_sha256: str
     spec_sha256: str
     worker_options: WorkerOptions = field(default_factory=WorkerOptions)
+    layout: str = HIVE
+
+    @property
+    def paths(self) -> ShardPaths:
+        """The paths of the shard's files, relative to `root`."""
+        return shard_paths(self.split, self.shard, self.layout)
 
     def finished(self) -> ShardReport | None:
         """Return the shard's report if the shard is done for this config and these inputs, else None."""
         try:
-            report = read_report(storage.join(self.root, schema.report_name(self.split, self.shard)))
+            report = read_report(storage.join(self.root, self.paths.report))
         except (FileNotFoundError, ValueError):
             return None
         same = (report.config_sha256, report.spec_sha256) == (self.config_sha256, self.spec_sha256)
@@ -71,7 +78,7 @@ class ShardWorker:
     """Makes shards one after another. The detector and the decoder are created on first use and reused."""
 
     def __init__(self) -> None:
-        self._detectors: dict[tuple[str, str, str, str | None], LandmarkDetector] = {}
+        self._detectors: dict[tuple[str, str, str, str | None, float | None], LandmarkDetector] = {}
         self._decoder: Decoder | None = None
         self._budget: FailureBudget | None = None
 
@@ -94,11 +101,14 @@ class ShardWorker:
 
     def detector(self, spec: ShardSpec) -> LandmarkDetector:
         """Return the detector that the spec names."""
-        options = spec.worker_options
-        wanted = (spec.config.detector, spec.config.detector_boxes, options.device, options.weights)
+        options, config = spec.worker_options, spec.config
+        min_face = config.quality.min_face if config.second_look else None
+        wanted = (config.detector, config.detector_boxes, options.device, options.weights, min_face)
         if wanted not in self._detectors:
-            name, boxes, device, weights = wanted
-            self._detectors[wanted] = create_detector(name, boxes=boxes, device=device, weights=weights)
+            name, boxes, device, weights, _ = wanted
+            self._detectors[wanted] = create_detector(
+                name, boxes=boxes, device=device, weights=weights, min_face=min_face
+            )
         return self._detectors[wanted]
 
     def decoder(self, spec: ShardSpec) -> Decoder:
@@ -143,4 +153,5 @@ def process_shard(
         spec_sha256=spec.spec_sha256,
         num_retried=sum(clip.attempt > 1 for clip in clips),
         seconds=watch.seconds,
+        layout=spec.layout,
     )

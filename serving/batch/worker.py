@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipelines import storage
+from pipelines.assets import CacheError
 from pipelines.media.video import probe
 from pipelines.one_line import hide_credentials, one_line
 from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, OnStep, VideoFiles
@@ -44,12 +45,13 @@ class Worker:
         """Carry out a task. Whatever its inputs do wrong becomes the outcome's reason.
 
         Raises:
-            ImportError: a package is missing, which no other task would survive either.
+            ImportError, CacheError: a package is missing, or pretrained files cannot be stored, which no other task
+                would survive either.
         """
         started = now()
         try:
             sidecar = self._perform(task, on_step)
-        except ImportError:
+        except (ImportError, CacheError):
             raise
         except Exception as error:  # noqa: BLE001 - one item must not end a run over thousands
             return Outcome(started, now(), reason=self._reason(task, error))

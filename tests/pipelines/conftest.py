@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.paths import HIVE
 from pipelines.dataset.rows import ClipRow, Measures, Reject
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
@@ -180,9 +181,11 @@ def make_dataset() -> Callable[..., DatasetManifest]:
     return _make_dataset
 
 
-def _make_dataset(root: str, shards: Sequence[SmallShard], licence: str = "CC0") -> DatasetManifest:
-    clip = ClipConfig(size=32)
-    config = json.loads(schema.canonical_json({"clip": asdict(clip), "plan": {}, "weights": {"net": "a" * 64}}))
+def _make_dataset(root: str, shards: Sequence[SmallShard], licence: str = "CC0", layout: str = HIVE) -> DatasetManifest:
+    settings: dict[str, Any] = {"clip": asdict(ClipConfig(size=32)), "plan": {}, "weights": {"net": "a" * 64}}
+    if layout == HIVE:
+        settings["file_layout"] = layout
+    config = json.loads(schema.canonical_json(settings))
     config_sha256 = schema.digest_of(config)
     buffer = io.BytesIO()
     kind = schema.PLAN_SCHEMA.with_metadata(
@@ -203,6 +206,7 @@ def _make_dataset(root: str, shards: Sequence[SmallShard], licence: str = "CC0")
                 shard.rejects,
                 num_retried=len(shard.attempts),
                 seconds={"decode": 1.5},
+                layout=layout,
                 **hashes,
             )
             reports.append(report)

@@ -72,7 +72,12 @@ def write_dataset(root: str, shards: list[list[ClipRow]]) -> ShardDataset:
     manifest = DatasetManifest(
         schema_version=schema.SCHEMA_VERSION,
         code_version="0",
-        config={"clip": dataclasses.asdict(ClipConfig(size=CROP_SIZE)), "plan": {}, "weights": {}},
+        config={
+            "file_layout": "hive",
+            "clip": dataclasses.asdict(ClipConfig(size=CROP_SIZE)),
+            "plan": {},
+            "weights": {},
+        },
         config_sha256="c" * 64,
         plan_sha256="q" * 64,
         source="drawn",

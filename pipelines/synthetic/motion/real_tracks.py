@@ -75,15 +75,23 @@ def load_tracks(names: Sequence[str] = CLIPS) -> tuple[Track, ...]:
     """
     inputs = [assets.find(name).sha256 for name in (*names, "face_landmarker")]
     file = assets.cache_folder() / "motion" / f"tracks-{digest_of([_VERSION, inputs])[:16]}.npz"
+    if (known := _stored(file)) is not None:
+        return known
     with assets.locked(file.name):
-        try:
-            return _unpack(file.read_bytes())
-        except (FileNotFoundError, ValueError):
-            pass  # not measured yet, or the file is damaged
+        if (known := _stored(file)) is not None:
+            return known
         paths = assets.fetch_many([*names, "face_landmarker"])
         tracks = _measure({name: paths[name] for name in names})
         storage.write_bytes(str(file), _pack(tracks))
     return tracks
+
+
+def _stored(file: Path) -> tuple[Track, ...] | None:
+    """Return the tracks of a file; None where they are not measured yet, or the file is damaged."""
+    try:
+        return _unpack(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 def tracks_digest(tracks: Sequence[Track]) -> str:

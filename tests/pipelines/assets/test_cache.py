@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import assets
-from pipelines.assets import cache
+from pipelines.assets import CacheError, cache, weights
 from pipelines.assets.cache import Asset, AssetError
 from pipelines.assets.download import PackageSource
 
@@ -84,6 +84,48 @@ def test_a_folder_that_the_user_names_is_asked_once_and_checked(catalogue: Calla
     assert assets.fetch_from(url, "small").read_bytes() == CONTENT
     (tmp_path / "given" / "small.bin").unlink()
     assert assets.fetch_from(url, "small").read_bytes() == CONTENT
+
+
+def test_case_16_a_cache_that_cannot_be_written_is_named_with_its_variable(
+    catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    catalogue(small_asset())
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "file" / "cache"))
+    message = rf"pretrained files, {tmp_path}/file/cache, cannot be written \(Not a directory\); set SFUMATO_CACHE to"
+    with pytest.raises(CacheError, match=message):
+        assets.fetch("small")
+    with pytest.raises(CacheError, match=message):
+        assets.fetch_from(str(tmp_path), "small")
+
+
+def test_a_user_without_a_home_is_told_to_set_the_cache(
+    catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    catalogue(small_asset())
+    monkeypatch.delenv("SFUMATO_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", refuse)
+    with pytest.raises(CacheError, match="no home folder for the cache of pretrained files; set SFUMATO_CACHE to"):
+        assets.fetch("small")
+
+
+def test_nothing_is_written_for_a_file_that_is_there(
+    catalogue: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    catalogue(small_asset())
+    (tmp_path / "cache" / "weights").mkdir(parents=True)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    (tmp_path / "cache" / "small.bin").write_bytes(CONTENT)
+    (tmp_path / "cache" / "weights" / digest).write_bytes(CONTENT)
+    before = sorted((tmp_path / "cache").rglob("*"))
+    assert assets.fetch("small").read_bytes() == CONTENT
+    assert assets.fetch_from("gs://nowhere", "small").read_bytes() == CONTENT
+    assert weights.fetch("https://nowhere.invalid/net.pth", digest)[0].read_bytes() == CONTENT
+    assert sorted((tmp_path / "cache").rglob("*")) == before
 
 
 def test_a_damaged_cache_is_noticed_and_fetched_again(

@@ -17,6 +17,7 @@ from pipelines.media.video import probe
 FIGURES = Figures(
     ours=Cost(0.6, 0.7),
     parts={"decode": Cost(0.1, 0.1), "landmarks": Cost(0.35, 0.3), "crop": Cost(0.03, 0.1), "encode": Cost(0.02, 0.1)},
+    first_look=Cost(0.28, 0.3),
     usual=Cost(6.0, 7.0),
     stages={},
     start_up={},
@@ -28,8 +29,12 @@ FIGURES = Figures(
 
 
 def test_ratios_are_of_cpu_seconds() -> None:
-    assert FIGURES.ratios == {"ours_over_parts": pytest.approx(1.2), "usual_over_ours": pytest.approx(10.0)}
-    assert dataclasses.replace(FIGURES, usual=None).ratios.keys() == {"ours_over_parts"}
+    assert FIGURES.ratios == {
+        "ours_over_parts": pytest.approx(1.2),
+        "landmarks_over_first_look": pytest.approx(1.25),
+        "usual_over_ours": pytest.approx(10.0),
+    }
+    assert dataclasses.replace(FIGURES, usual=None).ratios.keys() == {"ours_over_parts", "landmarks_over_first_look"}
 
 
 def test_hours_are_those_of_voxceleb2() -> None:
@@ -50,7 +55,7 @@ def test_every_method_is_measured_and_reported_in_json(capsys: pytest.CaptureFix
     assert found["counts"] == {"films": 1, "clips": 2, "rounds": 1}
     assert figures["outcomes"] == {"done": 2}
     assert figures["parts"].keys() == {"decode", "landmarks", "crop", "encode"}
-    assert found["ratios"].keys() == {"ours_over_parts", "usual_over_ours"}
+    assert found["ratios"].keys() == {"ours_over_parts", "landmarks_over_first_look", "usual_over_ours"}
     assert all(value > 0 for value in found["ratios"].values())
     assert figures["frames"]["kept"] <= figures["frames"]["looked at"] <= figures["frames"]["decoded"]
 

@@ -63,7 +63,7 @@ def rejects(root: Path) -> dict[str, dict[str, Any]]:
 
 def frames(root: Path) -> dict[str, bytes]:
     """The JPEGs of each clip that gave a row."""
-    tables = (pq.read_table(path) for path in root.glob("train/part-?????.parquet"))
+    tables = (pq.read_table(path) for path in root.glob("clips/split=train/*.parquet"))
     return {row["source"]: b"".join(row["frame_jpeg"]) for table in tables for row in table.to_pylist()}
 
 
@@ -134,7 +134,7 @@ def test_72_73_74_76_duplicates_short_clips_single_videos_and_a_changed_config(
 def test_75_a_shard_that_is_corrupt_or_missing_is_named(tmp_path: Path, put: Callable[[str], Path]) -> None:
     put("in/a.mp4")
     outcome(sfumato("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *_FLAGS, "--json"))
-    part = tmp_path / "out" / "train" / "part-00000.parquet"
+    part = tmp_path / "out" / "clips" / "split=train" / "part-00000.parquet"
     whole = part.read_bytes()
     dataset = ShardDataset(str(tmp_path / "out"))
     (video,) = dataset.videos("train")
@@ -145,14 +145,14 @@ def test_75_a_shard_that_is_corrupt_or_missing_is_named(tmp_path: Path, put: Cal
         dataset.read(video.frames)
     checked = sfumato("validate", str(tmp_path / "out"))
     assert checked.returncode == 1
-    assert "train/part-00000.parquet: damaged pictures: frame" in checked.stdout
+    assert "clips/split=train/part-00000.parquet: damaged pictures: frame" in checked.stdout
     part.write_bytes(whole[:-20])
     with pytest.raises(ValueError, match=r"part-00000\.parquet is broken"):
         ShardDataset(str(tmp_path / "out")).videos("train")
     part.unlink()
     with pytest.raises(FileNotFoundError, match=r"part-00000\.parquet"):
         ShardDataset(str(tmp_path / "out")).videos("train")
-    assert "train/part-00000.parquet" in sfumato("validate", str(tmp_path / "out")).stdout
+    assert "clips/split=train/part-00000.parquet" in sfumato("validate", str(tmp_path / "out")).stdout
 
 
 _POISON = '''
@@ -266,7 +266,7 @@ def test_79_a_killed_beam_worker_leaves_no_double_row_and_no_half_shard(
     engine = ("--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
     process = start("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *_FLAGS, *engine)
     with process:
-        while not (reports := list(tmp_path.glob("out/train/*.report.json"))) and process.poll() is None:
+        while not (reports := list(tmp_path.glob("out/reports/*.json"))) and process.poll() is None:
             time.sleep(0.05)
         assert reports
         for pid in workers_of(process.pid)[:1]:

@@ -62,7 +62,7 @@ def run(folder: Path, out: Path) -> Result:
     return Result(rows, rejects, json.loads(done.stdout.splitlines()[-1]))
 
 
-_TABLES = ("train/part-?????.parquet", "rejects/part-?????.parquet")
+_TABLES = ("clips/split=train/part-?????.parquet", "rejects/part-?????.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_43_memory_does_not_grow_with_the_length_of_a_video(video_path: Path, tm
         )
         peaks[name] = peak_kb(process)
         assert process.returncode == 0
-        (part,) = (tmp_path / f"{name} out").glob("*/part-00000.parquet")
+        (part,) = (tmp_path / f"{name} out").glob("clips/*/part-00000.parquet")
         (row,) = pq.read_table(part).to_pylist()
         assert row["end_us"] == pytest.approx(minutes * 60e6, rel=0.01)
     assert peaks["three hours"] - peaks["minute"] < 80_000

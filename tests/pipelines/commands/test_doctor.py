@@ -1,5 +1,6 @@
 """`sfumato doctor`: each check on a good and on a broken installation."""
 
+import errno
 import os
 import socket
 from collections.abc import Mapping
@@ -68,6 +69,38 @@ def test_cache_that_cannot_be_written_is_missing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "file" / "cache"))
     check = doctor.check_cache()
     assert (check.state, check.found) == ("missing", f"{tmp_path / 'file' / 'cache'}: Not a directory")
+
+
+def test_case_16_a_read_only_cache_is_good_when_it_is_complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path))
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    assert (doctor.check_cache().state, doctor.check_cache().found) == ("missing", f"{tmp_path}: Read-only file system")
+    monkeypatch.setattr(doctor, "is_cached", lambda asset: asset.name != "yunet")
+    check = doctor.check_cache()
+    assert check.state == "note"
+    assert check.found.endswith("it lacks yunet")
+    monkeypatch.setattr(doctor, "is_cached", lambda asset: True)
+    assert (doctor.check_cache().state, doctor.check_cache().found) == ("ok", f"{tmp_path}, read-only and complete")
+
+
+def test_a_user_without_a_home_is_told_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    check = doctor.check_cache()
+    assert check.state == "missing"
+    assert check.found == "this user has no home folder for the cache of pretrained files"
+    assert "SFUMATO_CACHE" in check.remedy
+
+
+def without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("SFUMATO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", refuse)
 
 
 def test_port_in_use_is_noted() -> None:

@@ -59,14 +59,14 @@ def final_files(out: Path) -> dict[str, str]:
 def outcomes(out: Path) -> Counter[str]:
     """How often each clip ended, as a row or as a reject."""
     found: Counter[str] = Counter()
-    for path in out.glob("*/part-?????.parquet"):
+    for path in (*out.glob("clips/*/*.parquet"), *out.glob("rejects/*.parquet")):
         found.update(pq.read_table(path, columns=["source"])["source"].to_pylist())
     return found
 
 
 def num_done(out: Path) -> int:
     """Shards with a report."""
-    return len(list(out.glob("*/*.report.json")))
+    return len(list(out.glob("reports/*.json")))
 
 
 def kills(corpus: Path, out: Path, seconds: float) -> Iterator[bool]:

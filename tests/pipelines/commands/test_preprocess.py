@@ -139,7 +139,7 @@ def test_running_again_does_nothing(dataset: tuple[Options, CommandResult]) -> N
     assert {path: path.stat().st_mtime_ns for path in Path(options.out).rglob("*") if path.is_file()} == before
     assert again.counts == first.counts
     assert "3 of 3 shards were done before" in again.notes
-    left = Path(options.out) / "train" / ".partial-abc"  # by a write that was killed
+    left = Path(options.out) / "clips" / ".partial-abc"  # by a write that was killed
     left.write_bytes(b"half")
     run(options)
     assert not left.exists()
@@ -201,9 +201,10 @@ def test_two_workers_give_the_same_bytes_and_a_lost_shard_is_made_again(
     assert ShardDataset(other.out).manifest.digest == digest
     # As after a crash: one shard without its report, half a shard beside it, no manifest.
     (Path(other.out) / "dataset.json").unlink()
-    report = next(Path(other.out).glob("train/*.report.json"))
+    report = next(Path(other.out).glob("reports/*.json"))
     report.unlink()
-    report.with_name(report.name.replace(".report.json", ".parquet")).write_bytes(b"PAR1 half")
+    (part,) = Path(other.out).glob(f"clips/*/{report.stem}.parquet")
+    part.write_bytes(b"PAR1 half")
     outcome = run(other)
     assert "2 of 3 shards were done before" in outcome.notes
     assert hashes(other.out) == hashes(options.out)
@@ -239,7 +240,7 @@ def test_a_large_run_begins_with_trial_clips_and_stops_when_nothing_comes_of_it(
         "sfumato preprocess: error: stopped before the run: none of the 8 clips of the trial run gave"
     )
     assert line.endswith("--trial-clips 0 runs all the same")
-    assert not (tmp_path / "out" / "train").exists()
+    assert not (tmp_path / "out" / "clips").exists()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def state(root: str) -> dict[str, Any]:
     """Bytes and times of the shards."""
     return {
         str(path): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in Path(root).glob("*/part-*")
+        for path in Path(root).rglob("part-*")
         if path.suffix != ".json"
     }
 

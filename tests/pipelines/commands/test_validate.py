@@ -52,10 +52,10 @@ def test_no_worker_is_refused() -> None:
 def test_the_command_exits_by_what_it_finds(root: Path, tmp_path: Path, run_sfumato: Run) -> None:
     done = run_sfumato("validate", str(root), "--json")
     assert (done.returncode, json.loads(done.stdout)["counts"]["findings"]) == (0, 0)
-    (root / "train" / "part-00001.parquet").unlink()
+    (root / "clips" / "split=train" / "part-00001.parquet").unlink()
     done = run_sfumato("validate", str(root), "--quick")
     assert done.returncode == 1
-    assert "note: train/part-00001.parquet: is missing\n" in done.stdout
+    assert "note: clips/split=train/part-00001.parquet: is missing\n" in done.stdout
     assert done.stderr == f"sfumato validate: error: {root} is not sound: 1 finding in 1 file\n"
     done = run_sfumato("validate", str(tmp_path / "nowhere"))
     assert (done.returncode, done.stderr) == (2, f"sfumato validate: error: {tmp_path}/nowhere does not exist\n")

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 
 from pipelines.curation.validate_dataset import validate
 
-PART = "train/part-00000.parquet"
+PART = "clips/split=train/part-00000.parquet"
 
 
-INDEX = "train/part-00000.index.parquet"
+INDEX = "index/split=train/part-00000.parquet"
 
 
-REPORT = "train/part-00000.report.json"
+REPORT = "reports/part-00000.json"
 
 
 def findings(root: Path | str, **options: Any) -> list[str]:

@@ -12,8 +12,8 @@ from pipelines import storage
 from pipelines.curation import forget_identity
 from pipelines.curation.forget_identity import Holding, find_identity, known_identities, remove_identity
 from pipelines.curation.validate_dataset import validate
-from pipelines.dataset import schema
 from pipelines.dataset.manifest import read_manifest
+from pipelines.dataset.paths import shard_paths
 from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.planning.plan_file import PlanFile
@@ -104,7 +104,7 @@ def test_the_data_set_is_what_it_would_be_without_the_identity(root: Path, never
 
 
 def test_shards_without_the_identity_keep_bytes_and_time(root: Path) -> None:
-    names = [schema.part_name("val", 2), schema.index_name("val", 2), schema.report_name("val", 2)]
+    names = [shard_paths("val", 2).part, shard_paths("val", 2).index, shard_paths("val", 2).report]
     before = {name: ((root / name).read_bytes(), (root / name).stat().st_mtime_ns) for name in names}
     forget(str(root), "ann")
     assert {name: ((root / name).read_bytes(), (root / name).stat().st_mtime_ns) for name in names} == before
@@ -131,7 +131,7 @@ def test_a_shard_may_become_empty_and_keeps_its_place_in_the_plan(root: Path) ->
     forget(str(root), "ann")
     plan = PlanFile(str(root))
     assert [len(plan.rows(shard)) for shard in range(4)] == [3, 0, 1, 1]
-    assert pq.read_table(root / "train" / "part-00001.parquet").num_rows == 0
+    assert pq.read_table(root / "clips" / "split=train" / "part-00001.parquet").num_rows == 0
     manifest = read_manifest(str(root))
     assert [entry.num_clips for entry in manifest.shards] == [2, 0, 1, 0]
     assert manifest.codes == {"no_face": 1}  # bob's failure was superseded
@@ -197,11 +197,11 @@ def test_whenever_it_is_stopped_nothing_half_done_looks_done_and_the_next_try_fi
         assert validate(str(root)).findings != ()  # nothing half done looks sound
     plan = PlanFile(str(root))
     for entry in read_manifest(str(root)).shards:  # a report is there only beside the files it is about
-        url = root / schema.report_name(entry.split, entry.shard)
+        url = root / shard_paths(entry.split, entry.shard).report
         if url.exists():
             report = json.loads(url.read_text())
-            for name, key in ((schema.part_name, "sha256"), (schema.index_name, "index_sha256")):
-                data = (root / name(entry.split, entry.shard)).read_bytes()
+            for name, key in (("part", "sha256"), ("index", "index_sha256")):
+                data = (root / getattr(shard_paths(entry.split, entry.shard), name)).read_bytes()
                 assert hashlib.sha256(data).hexdigest() == report[key]
     if find_identity(str(root), plan, "ann").shards:
         forget(str(root), "ann")
@@ -225,15 +225,15 @@ def test_the_stops_reach_the_last_write(root: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(module, name, recording)
     forget(str(root), "ann")
     assert written[0] == "forgotten.jsonl"
-    assert written[1:3] == ["train/part-00000.report.json", "train/part-00000.parquet"]
+    assert written[1:3] == ["reports/part-00000.json", "clips/split=train/part-00000.parquet"]
     assert written[-3:] == ["plan.parquet", "README.md", "dataset.json"]
     assert len(written) == 19
 
 
 def test_leftovers_of_interrupted_writes_go_too(root: Path) -> None:
-    (root / "train" / ".partial-1").write_bytes(b"frames of anybody")
+    (root / "clips" / ".partial-1").write_bytes(b"frames of anybody")
     forget(str(root), "ann")
-    assert not (root / "train" / ".partial-1").exists()
+    assert not (root / "clips" / ".partial-1").exists()
 
 
 def test_copies_under_another_name_go_too_and_originals_are_told(
@@ -260,16 +260,16 @@ def test_a_rewritten_shard_is_what_the_writer_makes_of_the_rest(root: Path, shar
     rest = [row for row in shards[0].rows if row.key.identity != "ann"]
     hashes = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
     write_shard(str(tmp_path / "rest"), "train", 0, rest, (), seconds={}, **hashes)
-    for name in (schema.part_name("train", 0), schema.index_name("train", 0)):
+    for name in (shard_paths("train", 0).part, shard_paths("train", 0).index):
         assert (root / name).read_bytes() == (tmp_path / "rest" / name).read_bytes()
-    rows = pq.read_table(root / schema.part_name("train", 0)).to_pylist()
+    rows = pq.read_table(root / shard_paths("train", 0).part).to_pylist()
     assert [row["frame_jpeg"] for row in rows] == [list(row.frame_jpeg) for row in rest]
 
 
 def test_a_damaged_shard_stops_it_with_its_name(root: Path) -> None:
-    (root / "train" / "part-00001.parquet").write_bytes(b"PAR1")
+    (root / "clips" / "split=train" / "part-00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"part-00001\.parquet cannot be read"):
         forget(str(root), "ann")
-    (root / "train" / "part-00001.index.parquet").unlink()
-    with pytest.raises(FileNotFoundError, match=r"part-00001\.index"):
+    (root / "index" / "split=train" / "part-00001.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"index/split=\w+/part-00001"):
         find_identity(str(root), PlanFile(str(root)), "ann")

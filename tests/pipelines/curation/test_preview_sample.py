@@ -105,12 +105,12 @@ def test_it_works_on_any_url(tmp_path: Path, shards: list[Any], make_dataset: Ma
 
 def test_a_damaged_or_missing_file_is_named(tmp_path: Path, shards: list[Any], make_dataset: Make) -> None:
     manifest = make_dataset(str(tmp_path), shards)
-    part = tmp_path / "train" / "part-00001.parquet"
+    part = tmp_path / "clips" / "split=train" / "part-00001.parquet"
     data = part.read_bytes()
     at = data.index(shards[1].rows[1].frame_jpeg[0]) + 100
     part.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     with pytest.raises(ValueError, match=r"part-00001\.parquet: a frame of cat/v1/a is damaged"):
         sample(str(tmp_path), manifest, 99, seed=0)
-    storage.remove(str(tmp_path / "val" / "part-00002.index.parquet"))
-    with pytest.raises(FileNotFoundError, match=r"part-00002\.index"):
+    storage.remove(str(tmp_path / "index" / "split=val" / "part-00002.parquet"))
+    with pytest.raises(FileNotFoundError, match=r"index/split=\w+/part-00002"):
         sample(str(tmp_path), manifest, 99, seed=0)

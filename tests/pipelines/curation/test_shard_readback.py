@@ -40,7 +40,7 @@ def test_an_index_may_know_more_frames_than_the_part_but_not_fewer(tmp_path: Pat
     rows = [make_row("ann", "v1", "a", 4), make_row("bob", "v1", "a", 5)]
     for name, members in (("all", rows), ("one", rows[1:])):
         write_shard(str(tmp_path / name), "train", 0, members, [], seconds={}, **HASHES)
-    part, index = "train/part-00000.parquet", "train/part-00000.index.parquet"
+    part, index = "clips/split=train/part-00000.parquet", "index/split=train/part-00000.parquet"
     (tmp_path / "all" / part).write_bytes((tmp_path / "one" / part).read_bytes())
     (row,) = shard_readback.read_rows(str(tmp_path / "all"), "train", 0)
     assert row.key == rows[1].key
@@ -52,7 +52,7 @@ def test_an_index_may_know_more_frames_than_the_part_but_not_fewer(tmp_path: Pat
 
 def test_a_damaged_shard_is_named(tmp_path: Path, make_row: Make) -> None:
     write_shard(str(tmp_path), "train", 0, [make_row("ann", "v1", "a", 4)], [], seconds={}, **HASHES)
-    path = tmp_path / "train" / "part-00000.parquet"
+    path = tmp_path / "clips" / "split=train" / "part-00000.parquet"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"part-00000\.parquet cannot be read"):
         shard_readback.read_rows(str(tmp_path), "train", 0)

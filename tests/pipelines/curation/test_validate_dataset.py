@@ -87,15 +87,15 @@ def test_only_failed_clips_are_tried_again(
 
 
 def test_stray_files_are_found_and_partial_ones_noted(root: Path) -> None:
-    (root / "train" / "part-00009.parquet").write_bytes(b"stale")
-    (root / "train" / ".partial-abc").write_bytes(b"half")
+    (root / "clips" / "split=train" / "part-00009.parquet").write_bytes(b"stale")
+    (root / "clips" / ".partial-abc").write_bytes(b"half")
     (root / "rejects" / "part-00001.parquet").write_bytes(b"shard 1 rejected nothing")
     result = validate(str(root))
     assert [str(finding) for finding in result.findings] == [
+        "clips/split=train/part-00009.parquet: no shard owns this file",
         "rejects/part-00001.parquet: no shard owns this file",
-        "train/part-00009.parquet: no shard owns this file",
     ]
-    assert result.notes == ("train/.partial-abc: left by an interrupted write, can be removed",)
+    assert result.notes == ("clips/.partial-abc: left by an interrupted write, can be removed",)
 
 
 def test_someone_who_was_to_be_forgotten_is_found(root: Path) -> None:

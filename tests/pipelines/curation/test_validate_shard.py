@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from damage import INDEX, PART, REPORT, edit_json, edit_table, findings
 
-from pipelines.dataset import schema
+from pipelines.dataset.paths import shard_paths
 from pipelines.dataset.schema import ClipKey
 
 Make = Callable[..., Any]
@@ -52,7 +52,7 @@ def test_a_planned_duplicate_must_have_been_refused(
     key = ClipKey("cat", "v1", "a")
     shards[1] = dataclasses.replace(shards[1], duplicates={key: "ann/v1/a"})
     make_dataset(str(tmp_path / "set"), shards)
-    part = schema.part_name("val", 1)
+    part = shard_paths("val", 1).part
     assert findings(tmp_path / "set") == [
         f"{part}: cat/v1/a is planned as a duplicate of ann/v1/a, but was not refused"
     ]

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines.dataset.data_card import EXPLANATIONS, data_card
 from pipelines.dataset.manifest import read_manifest
-from pipelines.dataset.schema import report_name
+from pipelines.dataset.paths import shard_paths
 from pipelines.dataset.shard_report import read_report
 from pipelines.preprocess.quality import RejectReason
 
@@ -27,7 +28,7 @@ def root(tmp_path: Path, make_row: Make, make_reject: Make, small_shard: Make, m
 
 def card_of(root: str) -> str:
     manifest = read_manifest(root)
-    reports = [read_report(f"{root}/{report_name(entry.split, entry.shard)}") for entry in manifest.shards]
+    reports = [read_report(f"{root}/{shard_paths(entry.split, entry.shard).report}") for entry in manifest.shards]
     return data_card(manifest, {"train": 2, "val": 1, "test": 0}, reports)
 
 
@@ -63,6 +64,7 @@ def test_without_reports_the_card_goes_without_poses(root: str) -> None:
     assert "Where the faces look" not in card
 
 
+@pytest.mark.slow
 def test_both_snippets_of_the_card_run(
     root: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +76,24 @@ def test_both_snippets_of_the_card_run(
     assert len(lines) == 25
     assert re.fullmatch(r"ann/v1 a 5 \d+ \(68, 2\)", lines[0])
     exec(snippets[1], {})
-    assert capsys.readouterr().out == "ann v1 a 9 136\nann v1 b 16 136\n"
+
+
+def test_the_card_of_an_earlier_layout_has_its_paths(
+    tmp_path: Path, make_row: Make, small_shard: Make, make_dataset: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_dataset(str(tmp_path), [small_shard((make_row("ann", "v1", "a", 9),))], layout="one folder")
+    card = data_card(read_manifest(str(tmp_path)), {"train": 1})
+    assert card.startswith("# Talking-head data set")
+    (_, snippet) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    exec(snippet.replace('"train/', f'"{tmp_path}/train/'), {})
+    assert capsys.readouterr().out == "ann v1 a 9 136\n"
+
+
+def test_the_hub_finds_the_clips_of_each_split(root: str) -> None:
+    _, front, rest = card_of(root).split("---\n", 2)
+    assert rest.startswith("\n# Talking-head data set")
+    files = [{"split": split, "path": f"clips/split={split}/*.parquet"} for split in ("train", "val")]
+    assert yaml.safe_load(front) == {"configs": [{"config_name": "clips", "data_files": files}]}
 
 
 def test_every_reason_is_explained() -> None:

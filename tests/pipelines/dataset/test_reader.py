@@ -71,7 +71,7 @@ def write_dataset(root: str, rows: tuple[ClipRow, ...] = ROWS) -> DatasetManifes
     manifest = DatasetManifest(
         schema_version=schema.SCHEMA_VERSION,
         code_version="0",
-        config={"clip": dataclasses.asdict(ClipConfig(size=64)), "plan": {}, "weights": {}},
+        config={"file_layout": "hive", "clip": dataclasses.asdict(ClipConfig(size=64)), "plan": {}, "weights": {}},
         config_sha256=HASHES["config_sha256"],
         plan_sha256="q" * 64,
         source="films",
@@ -133,7 +133,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 )
 def test_a_shard_rewritten_with_other_encodings_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
     write_dataset(str(tmp_path))
-    path = tmp_path / "train" / "part-00000.parquet"
+    path = tmp_path / "clips" / "split=train" / "part-00000.parquet"
     table = pq.read_table(path)
     options = {"compression": "none", "use_dictionary": False, **{k: v for k, v in wrong.items() if v != {}}}
     pq.write_table(table, path, **options)
@@ -152,7 +152,7 @@ def test_a_damaged_frame_is_noticed_and_named(tmp_path: Path) -> None:
     write_dataset(str(tmp_path))
     dataset = ShardDataset(str(tmp_path))
     frame = dataset.videos("train")[0].frames[3]
-    path = tmp_path / "train" / "part-00000.parquet"
+    path = tmp_path / "clips" / "split=train" / "part-00000.parquet"
     data = bytearray(path.read_bytes())
     data[frame.jpeg_offset + 50] ^= 1
     path.write_bytes(data)
@@ -198,7 +198,7 @@ def test_the_report_comes_last_and_counts_everything(tmp_path: Path, monkeypatch
     report = write_shard(str(tmp_path), "val", 7, ROWS[:2], rejects, seconds={"a": 1.23456}, **HASHES)
     assert (report.num_done, report.num_rejected, report.num_failed, report.num_frames) == (2, 2, 1, 25)
     assert report.codes == {"internal": 1, "no_face": 2}
-    assert written[-1].endswith("val/part-00007.report.json")
+    assert written[-1].endswith("reports/part-00007.json")
     assert read_report(written[-1]) == report
     rows = pq.read_table(tmp_path / "rejects" / "part-00007.parquet").to_pylist()
     assert [(row["clip"], row["code"], row["retryable"]) for row in rows] == [
@@ -210,7 +210,7 @@ def test_the_report_comes_last_and_counts_everything(tmp_path: Path, monkeypatch
 
 def test_a_shard_without_rows_is_still_a_shard(tmp_path: Path) -> None:
     assert write_shard(str(tmp_path), "train", 0, (), (), seconds={}, **HASHES).num_frames == 0
-    assert pq.read_table(tmp_path / "train" / "part-00000.parquet").num_rows == 0
+    assert pq.read_table(tmp_path / "clips" / "split=train" / "part-00000.parquet").num_rows == 0
 
 
 def test_a_manifest_round_trips_and_its_digest_ignores_the_clock(tmp_path: Path) -> None:

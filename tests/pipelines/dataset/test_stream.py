@@ -11,9 +11,10 @@ import pytest
 from pipelines import storage
 from pipelines.dataset import stream as stream_module
 from pipelines.dataset.manifest import DatasetManifest
+from pipelines.dataset.paths import shard_paths
 from pipelines.dataset.reader import ShardDataset
 from pipelines.dataset.rows import ClipRow
-from pipelines.dataset.schema import SCHEMA_VERSION, ClipKey, part_name
+from pipelines.dataset.schema import SCHEMA_VERSION, ClipKey
 from pipelines.dataset.shard_writer import write_shard
 
 HASHES = {"config_sha256": "c" * 64, "spec_sha256": "p" * 64}
@@ -60,7 +61,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> ShardDataset:
     manifest = DatasetManifest(
         schema_version=SCHEMA_VERSION,
         code_version="0",
-        config={},
+        config={"file_layout": "hive"},
         config_sha256="c" * 64,
         plan_sha256="q" * 64,
         source="films",
@@ -82,7 +83,7 @@ def test_the_stream_is_what_a_plain_reader_finds(
     monkeypatch.setattr(stream_module, "_PIECE_BYTES", piece_bytes)
     rows = []
     for shard in (0, 1):
-        with storage.open(storage.join(dataset.root, part_name("train", shard))) as file:
+        with storage.open(storage.join(dataset.root, shard_paths("train", shard).part)) as file:
             rows += pq.read_table(file).to_pylist()
     clips = [*dataset.stream("train")]
     assert [str(clip.key) for clip in clips] == ["eve/v/a", "eve/v/b", "bob/v/a", "ann/v/a"]
@@ -132,7 +133,7 @@ def test_reading_stays_one_piece_ahead(dataset: ShardDataset, monkeypatch: pytes
 
 
 def test_a_damaged_frame_is_named_with_shard_and_clip(dataset: ShardDataset) -> None:
-    url = storage.join(dataset.root, part_name("train", 0))
+    url = storage.join(dataset.root, shard_paths("train", 0).part)
     frame = dataset.videos("train")[2].frames[4]  # the last of eve/v, which is of clip b
     data = bytearray(storage.read_bytes(url))
     data[frame.jpeg_offset + 20] ^= 1
@@ -142,7 +143,7 @@ def test_a_damaged_frame_is_named_with_shard_and_clip(dataset: ShardDataset) -> 
 
 
 def test_a_missing_or_broken_shard_is_named(dataset: ShardDataset) -> None:
-    url = storage.join(dataset.root, part_name("train", 1))
+    url = storage.join(dataset.root, shard_paths("train", 1).part)
     data = storage.read_bytes(url)
     storage.write_bytes(url, data[:-100])
     with pytest.raises(ValueError, match=f"{url} is broken"):

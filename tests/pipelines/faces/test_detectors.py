@@ -106,5 +106,5 @@ def test_a_detector_that_is_asked_for_is_taken() -> None:
 
 
 def test_the_weights_of_mediapipe_are_named_with_their_sha256() -> None:
-    asset = assets.find("face_landmarker")
-    assert require_weights("mediapipe") == {asset.file: asset.sha256}
+    files = [assets.find(name) for name in ("face_landmarker", "yunet")]
+    assert require_weights("mediapipe") == {asset.file: asset.sha256 for asset in files}

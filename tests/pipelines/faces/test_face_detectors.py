@@ -7,7 +7,7 @@ import torch
 
 from pipelines import assets
 from pipelines.faces.boxes import overlap
-from pipelines.faces.face_detectors import LibraryDetector, YuNet, create_face_detector, shrink
+from pipelines.faces.face_detectors import LibraryDetector, YuNet, closer_side, create_face_detector, shrink
 from pipelines.media import images
 from pipelines.storage import hashing
 
@@ -48,6 +48,37 @@ def test_the_largest_faces_are_kept() -> None:
 
     (found,) = LibraryDetector(Many(), max_faces=2).find([np.zeros((50, 50, 3), np.uint8)])
     assert found == [(0, 0, 9, 9), (0, 0, 7, 7)]
+
+
+def test_a_picture_without_a_face_is_looked_at_more_closely() -> None:
+    """32 px of 1920 are 16 of 960; a picture of 960 px shows them at the first look."""
+
+    class OnlyClose(HalfPicture):
+        def detect_from_batch(self, pixels: torch.Tensor) -> list[np.ndarray]:
+            found = super().detect_from_batch(pixels)
+            return found if pixels.shape[3] > 480 else [np.zeros((0, 5))] * len(pixels)
+
+    detector = OnlyClose()
+    images = [np.zeros((1080, 1920, 3), np.uint8)] * 2 + [np.zeros((540, 960, 3), np.uint8)]
+    assert LibraryDetector(detector, max_faces=5, min_face=32.0).find(images) == [[(0, 0, 960, 1080)]] * 2 + [[]]
+    assert [batch[-1] for batch in detector.batches] == [480, 480, 960, 960]
+    assert LibraryDetector(detector, max_faces=5).find(images) == [[]] * 3
+
+
+@pytest.mark.slow
+def test_yunet_finds_a_small_face_at_its_second_look() -> None:
+    """Mona Lisa's face, 32 px high in full HD: 8 px at the first look, 16 at the second."""
+    head = images.read_image(assets.fetch("mona_lisa"))[80:480, 180:520]
+    frame = np.full((1080, 1920, 3), 128, np.uint8)
+    frame[500:566, 1200:1256] = cv2.resize(head, (56, 66), interpolation=cv2.INTER_AREA)
+    assert YuNet(assets.fetch("yunet"), max_faces=5).find([frame]) == [[]]
+    ((box,),) = YuNet(assets.fetch("yunet"), max_faces=5, min_face=32.0).find([frame])
+    assert overlap(box, (1212.0, 512.0, 1244.0, 551.0)) > 0.5
+
+
+def test_a_closer_look_gives_the_smallest_face_16_pixels() -> None:
+    for longer, min_face, side in ((1920, 32.0, 960), (1000, 100.0, 160), (640, 8.0, 640), (8000, 32.0, 1920)):
+        assert closer_side(np.zeros((10, longer, 3), np.uint8), min_face) == side
 
 
 @pytest.mark.slow

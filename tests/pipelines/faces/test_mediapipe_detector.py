@@ -10,6 +10,7 @@ from pipelines.faces import head_pose
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import Candidates, face_size
 from pipelines.faces.mediapipe_detector import MEDIAPIPE_TO_IBUG, MeshReader
+from pipelines.faces.second_look import FrameByFrame
 from pipelines.media import images, video
 
 # iBUG points that mirror each other: i <-> MIRROR[i].
@@ -115,11 +116,12 @@ def test_known_boxes_give_the_same_face_from_a_part_of_the_picture(
     frames: list[video.Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = create_detector()
+    assert isinstance(detector, FrameByFrame)
     (free,) = detector.follow([Candidates(frames, {})])
     hints = {frame.index: faces[0].box for frame, faces in zip(frames, free, strict=True)}
     looked_at: list[tuple[int, ...]] = []
-    detect: Callable[[np.ndarray], object] = detector.detect
-    monkeypatch.setattr(detector, "detect", lambda image: looked_at.append(image.shape) or detect(image))
+    detect: Callable[[np.ndarray], object] = detector.first.detect
+    monkeypatch.setattr(detector.first, "detect", lambda image: looked_at.append(image.shape) or detect(image))
     (led,) = detector.follow([Candidates(frames, hints)])
     assert len(looked_at) == len(frames)
     assert all(shape != frames[0].image.shape for shape in looked_at)

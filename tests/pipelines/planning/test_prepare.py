@@ -27,6 +27,24 @@ def request_(tmp_path: Path) -> PlanRequest:
     return PlanRequest(str(tmp_path / "in"), str(tmp_path / "out"), "auto", SETTINGS, config)
 
 
+def test_a_data_set_begun_by_an_earlier_version_goes_on_as_it_was_begun(request_: PlanRequest) -> None:
+    yunet = "face_detection_yunet_2023mar_int8bq.onnx"
+    old = {"clip": {"size": 256}, "plan": {}, "weights": {"face_landmarker.task": "a"}}
+    clip, weights = {"size": 256, "second_look": True}, {**old["weights"], yunet: "b"}
+    new = {"file_layout": "hive", "clip": clip, "plan": {}, "weights": weights}
+    prepare(dataclasses.replace(request_, settings=old))
+    put(request_, "d.mp4")
+    prepared = prepare(dataclasses.replace(request_, settings=new))
+    assert prepared.changes.num_new == 1
+    assert prepared.plan.config == old
+    # Begun with it, it is part of the config.
+    other = dataclasses.replace(request_, out=f"{request_.out}2")
+    prepare(dataclasses.replace(other, settings=new))
+    without = {**new, "clip": {"size": 256, "second_look": False}}
+    with pytest.raises(ValueError, match=r"another config: clip\.second_look True -> False"):
+        prepare(dataclasses.replace(other, settings=without))
+
+
 def put(request: PlanRequest, name: str, content: bytes = b"x" * 9) -> None:
     path = Path(request.src, name)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.cli import PROGRESS_SECONDS
-from pipelines.dataset.schema import report_name
+from pipelines.dataset.paths import shard_paths
 from pipelines.faces.crop import CropRule
 from pipelines.preprocess import beam_runner
 from pipelines.preprocess.config import ClipConfig
@@ -28,7 +28,7 @@ def test_without_a_terminal_a_run_tells_how_many_clips_are_done(
     ]
     seen, end = "", time.monotonic() + 5
     with beam_runner._progress(shards):
-        storage.write_bytes(storage.join(str(tmp_path), report_name("train", 1)), b"{}")
+        storage.write_bytes(storage.join(str(tmp_path), shard_paths("train", 1).report), b"{}")
         while "preprocess: 4 of 7" not in seen:
             assert time.monotonic() < end, seen
             time.sleep(0.01)

@@ -133,8 +133,8 @@ def test_detecting_several_clips_at_once_changes_no_byte(
     (tmp_path / "corpus" / "b.mp4").unlink()
     report = process_shard(spec_of(tmp_path, clips), marked_faces(clips_at_once=clips_at_once), decoder)
     assert report.codes == {"storage": 1}
-    rows = pq.read_table(tmp_path / "out" / "train" / "part-00000.parquet", columns=["identity"])["identity"]
-    assert rows.to_pylist() == ["a", "c", "d"]
+    rows = pq.read_table(tmp_path / "out" / "clips" / "split=train" / "part-00000.parquet", columns=["identity"])
+    assert rows["identity"].to_pylist() == ["a", "c", "d"]
     detector = marked_faces(clips_at_once=1)
     again = process_shard(spec_of(tmp_path, clips), detector, decoder)
     assert again.sha256 == report.sha256
@@ -179,5 +179,5 @@ def test_the_report_is_the_last_to_appear(
 ) -> None:
     process_shard(spec_of(tmp_path, videos("good")), marked_faces(), decoder)
     written = sorted((tmp_path / "out").rglob("part-*"), key=lambda path: path.stat().st_mtime_ns)
-    assert written[-1].name == "part-00000.report.json"
+    assert written[-1].name == "part-00000.json"
     assert json.loads(written[-1].read_text())["min_clip_frames"] == 12

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import storage
+from pipelines.assets import CacheError
 from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
 from serving.batch.inputs import Input
 from serving.batch.items import AvatarSource, AvatarTask, Item, VideoTask
@@ -81,10 +82,10 @@ def test_a_remote_input_is_named_by_its_url(tmp_path: Path) -> None:
     assert outcome.reason == "memory://drivers/talk.mp4: no face"
 
 
-def test_a_missing_package_ends_the_run(tmp_path: Path) -> None:
-    error = ModuleNotFoundError("No module named 'x'")
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'x'"), CacheError("cannot be written")])
+def test_a_missing_package_or_cache_ends_the_run(tmp_path: Path, error: Exception) -> None:
     worker = Worker(lambda workspace: FailingMaker(error), Workspace(str(tmp_path), tmp_path), side_by_side=False)
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(type(error)):
         worker.perform(task("/d/talk.mp4"), nothing)
 
 

@@ -150,7 +150,7 @@ def test_64_optimisers_that_run_a_command_are_refused_before_it_runs(
 def test_64_a_network_of_face_alignment_that_runs_a_command_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipelines.faces.fan import load_fan
+    from pipelines.faces.fan.network import load_fan
 
     marker, path = tmp_path / "marker", tmp_path / "2DFAN4.pth.tar"
     torch.save({"x": Payload(marker)}, path)

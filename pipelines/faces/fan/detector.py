@@ -15,7 +15,7 @@ from pipelines.assets.weights import locate
 from pipelines.faces.boxes import hint_at, hints_failed, interpolate_boxes, mostly_inside
 from pipelines.faces.face import Box, Candidates, Face, largest_first
 from pipelines.faces.face_detectors import FaceDetector, create_face_detector
-from pipelines.faces.fan import CROPS_AT_ONCE, HINT_SCALE, Fan, View, cut, fits, load_fan, view_of
+from pipelines.faces.fan.network import CROPS_AT_ONCE, HINT_SCALE, Fan, View, cut, fits, load_fan, view_of
 from pipelines.faces.requirements import require_package
 from pipelines.media import video
 
@@ -46,7 +46,8 @@ class FaceAlignmentDetector:
     """FAN landmarks on boxes of YuNet, S3FD or BlazeFace, in batches over frames and clips.
 
     Up to three passes over a clip's frames: boxes on every fourth, FAN on all, and both again on frames where FAN is
-    unsure or its landmarks do not fit the box. Hints replace the first pass.
+    unsure or its landmarks do not fit the box. Hints replace the first pass. A frame without a box is looked at again,
+    more closely, for faces down to `min_face` pixels.
 
     Raises ValueError for a device other than cpu and cuda, and on first use if that device or the weights are missing.
     """
@@ -54,7 +55,12 @@ class FaceAlignmentDetector:
     name = "face-alignment"
 
     def __init__(
-        self, device: str = "cpu", max_faces: int = 5, boxes: str = "yunet", weights: str | None = None
+        self,
+        device: str = "cpu",
+        max_faces: int = 5,
+        boxes: str = "yunet",
+        weights: str | None = None,
+        min_face: float | None = None,
     ) -> None:
         if device.partition(":")[0] not in CROPS_AT_ONCE:
             raise ValueError(f"face-alignment runs on cpu or cuda, got the device {device!r}")
@@ -63,6 +69,7 @@ class FaceAlignmentDetector:
         self._max_faces = max_faces
         self._boxes = boxes
         self._weights = weights
+        self._min_face = min_face
         self._networks: tuple[FaceDetector, Fan] | None = None
 
     def _load(self) -> tuple[FaceDetector, Fan]:
@@ -74,7 +81,11 @@ class FaceAlignmentDetector:
                 raise ValueError("face-alignment was asked to run on cuda, and there is no CUDA device here")
             fan = load_fan(locate("fan_2d", self._weights), self._device)
             face_detector = create_face_detector(
-                self._boxes, device=self._device, max_faces=self._max_faces, weights=self._weights
+                self._boxes,
+                device=self._device,
+                max_faces=self._max_faces,
+                weights=self._weights,
+                min_face=self._min_face,
             )
             self._networks = face_detector, fan
         return self._networks

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.faces.face import Box, Face, make_face
+from pipelines.faces.face_detectors import exact_convolutions
 
 CROP = 256
 CROPS_AT_ONCE = {"cpu": 8, "cuda": 64}  # batches do not speed up a CPU, and 64 crops take 2 GB there
@@ -28,13 +29,6 @@ _CENTRE_UP = 0.12  # upward shift of the view's centre, in units of the box's he
 _LANDMARKS_DOWN = 0.12
 _LANDMARKS_OFF = 0.12
 _LANDMARKS_SIZE = (0.22, 0.65)
-
-
-def exact_convolutions() -> Any:
-    """Return a context in which a GPU convolves in single precision (not TF32) and deterministically."""
-    import torch
-
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 @dataclass(frozen=True)

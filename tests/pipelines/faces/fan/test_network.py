@@ -6,7 +6,7 @@ import torch
 
 from pipelines import assets
 from pipelines.faces.face import Box, Face, make_face
-from pipelines.faces.fan import HINT_SCALE, Fan, View, cut, fits, load_fan, read_heat_maps, view_of
+from pipelines.faces.fan.network import HINT_SCALE, Fan, View, cut, fits, load_fan, read_heat_maps, view_of
 from pipelines.media import images
 
 # Boxes of the painted face and of parts of the picture, one of them across its border.

@@ -8,8 +8,8 @@ import torch
 from pipelines import assets
 from pipelines.faces.detectors import require_weights
 from pipelines.faces.face import Box, Candidates, Face
-from pipelines.faces.face_alignment_detector import FaceAlignmentDetector
-from pipelines.faces.fan import Fan
+from pipelines.faces.fan.detector import FaceAlignmentDetector
+from pipelines.faces.fan.network import Fan
 from pipelines.media import images, video
 from pipelines.storage import hashing
 

@@ -1,0 +1,1 @@
+"""The face-alignment detector: FAN landmarks in batches over frames and clips."""
