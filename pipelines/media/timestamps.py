@@ -13,7 +13,8 @@ import av.error
 import numpy as np
 from jaxtyping import Float, Int
 
-from pipelines.media.container import frame_rate, open_media, video_stream
+from pipelines.media.container import frame_rate, open_media
+from pipelines.media.streams import picture_stream
 
 _MIN_FRAMES_TO_SEEK = 1500  # a minute at 25 frames/s; shorter videos are decoded from their beginning
 _INDEXED = ("mov", "matroska")  # containers with an index of keyframes; in others a seek is inexact
@@ -63,7 +64,7 @@ def read_frame_table(path: str | Path) -> FrameTable:
     times: list[int | None] = []
     starts: list[bool] = []
     with open_media(path) as container:
-        stream = video_stream(container, path)
+        stream = picture_stream(container, path)
         with contextlib.suppress(av.error.FFmpegError):  # the file is truncated
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
