@@ -49,6 +49,38 @@ class FrameTimes:
         return np.maximum(np.searchsorted(self.seconds, times, side="right") - 1, 0)
 
 
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The frames of a video, in order; each is one of the driver's."""
+
+    drawn: Int[np.ndarray, drawn]
+    """Numbers of the driver's frames that are shown, ascending. Each is drawn once."""
+    repeats: Int[np.ndarray, drawn]
+    """How many frames of the video show it."""
+    fps: Fraction
+    seconds: Float64[np.ndarray, drawn] | None
+    """Time of each, for a variable frame rate; None for a constant one."""
+
+    @classmethod
+    def of(cls, times: FrameTimes, fps: Fraction | None) -> Schedule:
+        """Show the driver's frames when it shows them (`fps` None), or at a constant rate."""
+        if fps is None or (times.constant and times.fps == fps):
+            each = np.ones(len(times), np.int64)
+            return cls(np.arange(len(times)), each, times.fps, None if times.constant else times.seconds)
+        drawn, repeats = np.unique(times.shown_at(fps), return_counts=True)
+        return cls(drawn, repeats, fps, None)
+
+    @property
+    def variable(self) -> bool:
+        return self.seconds is not None
+
+    def times_shown(self, position: int) -> list[float | None]:
+        """Return the times at which the frame `drawn[position]` is shown: None for each at a constant rate."""
+        if self.seconds is not None:
+            return [float(self.seconds[position])]
+        return [None] * int(self.repeats[position])
+
+
 def frame_times(seconds: Sequence[float], header_fps: Fraction) -> FrameTimes:
     """Find the rate of a film from the times of its frames.
 

@@ -47,7 +47,7 @@ def sound_streams(container: Any) -> list[Any]:
 
 
 def frames_of(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield decoded frames. Broken packets are skipped, and a truncated file ends early."""
+    """Yield decoded frames. Broken packets are skipped, and a truncated file ends early. Raises MemoryError."""
     packets = container.demux(stream)
     while True:
         try:
@@ -56,8 +56,12 @@ def frames_of(container: Any, stream: Any) -> Iterator[Any]:
             packet = None  # the file is truncated
         if packet is None:
             return
-        with contextlib.suppress(av.error.FFmpegError):
+        try:
             yield from packet.decode()
+        except MemoryError:  # which is one of ffmpeg's errors, too
+            raise
+        except av.error.FFmpegError:
+            continue
 
 
 def _is_default(stream: Any) -> bool:

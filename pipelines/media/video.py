@@ -17,7 +17,8 @@ from jaxtyping import UInt8
 
 from pipelines.media.container import frame_rate, open_media
 from pipelines.media.display import RgbConverter, display_size, orientation
-from pipelines.media.encode import VideoWriter, ffmpeg_executable
+from pipelines.media.encode import VideoWriter
+from pipelines.media.ffmpeg_process import ffmpeg_executable
 from pipelines.media.images import read_image
 from pipelines.media.streams import frames_of, picture_stream, sound_streams
 from pipelines.media.timestamps import FrameTable

@@ -140,7 +140,7 @@ def test_a_folder_without_portraits_is_one_failure(folder: Path, run_sfumato: Ru
 
 def cut(clip: Path, to: Path) -> Path:
     """The first frames of a clip."""
-    from pipelines.media.encode import ffmpeg_executable
+    from pipelines.media.ffmpeg_process import ffmpeg_executable
 
     command = [ffmpeg_executable(), "-loglevel", "error", "-i", str(clip), "-frames:v", "3", "-an", str(to)]
     subprocess.run(command, check=True)
