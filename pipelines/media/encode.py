@@ -27,7 +27,8 @@ class VideoWriter:
     """A context manager that writes one H.264 yuv420p mp4, one output frame per `write`.
 
     Frames come at exactly `fps`, or with `variable` at the times that `write` is given. The file appears at `path` when
-    the block ends without an error, else not at all. The sound is cut to the video's length, see `sound.add_sound`.
+    the block ends without an error, else not at all. The sound is cut to the video's length, see `sound.add_sound`; a
+    video whose sound cannot be decoded is silent.
 
     Raises:
         ValueError: odd or too small sizes, a frame rate that is not positive, a frame of another size, a time that is
@@ -59,6 +60,8 @@ class VideoWriter:
         self._sound = sound
         self._crf = crf
         self._comment = comment
+        self.sound_problem: str | None = None
+        """Why the finished video has no sound though `sound` was given, on one line."""
         self._num_frames = 0
         self._last_tick = -1
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +99,7 @@ class VideoWriter:
             frames = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
             timing = {}
         # Converted to and tagged as BT.709: without a tag, players guess from the frame size.
-        frames = frames.filter("scale", out_color_matrix="bt709", out_range="tv")
+        frames = frames.filter("scale", out_color_matrix="bt709", out_range="tv", flags="bicubic+accurate_rnd")
         return compile_command(
             ffmpeg.output(
                 frames,
@@ -199,14 +202,15 @@ class VideoWriter:
         begun = Fraction(self._last_tick, _CLOCK) if self._variable else (self._num_frames - 1) / self._fps
         muxed = self._partial.with_name(f".partial-{uuid.uuid4().hex}.mp4")
         try:
-            add_sound(
+            self.sound_problem = add_sound(
                 self._partial,
                 self._sound,
                 muxed,
                 seconds=float(begun + 1 / self._fps),
                 options=self._container_options(),
             )
-            muxed.replace(self._partial)
+            if self.sound_problem is None:
+                muxed.replace(self._partial)
         finally:
             muxed.unlink(missing_ok=True)
 

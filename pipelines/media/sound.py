@@ -5,6 +5,8 @@ ffmpeg's own process decodes it, so that a sound stream that crashes the decoder
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +22,8 @@ from pipelines.media.streams import sound_streams
 _COPIED = frozenset({"aac", "mp3"})  # codecs that every player accepts inside mp4
 _MAX_LEAD_S = 0.02  # of copied sound before the picture: a stream can be copied from its first packet only
 _MIN_GAP_S = 0.015  # differences between timestamps and samples that are filled with silence, or cut
-_TRIED_SAMPLES = 4096
+_LAYOUTS = {1: ("mono", "160k"), 6: ("5.1", "480k"), 8: ("7.1", "480k")}  # all other sound becomes stereo
+_TRIED_BYTES = 4096
 _TRY_TIMEOUT_S = 60.0
 
 
@@ -74,8 +77,11 @@ def find_sound(path: Path, picture_begins_s: Fraction) -> tuple[Sound | None, st
     return None, f"the video is silent: {which} can{'not' if num_streams == 1 else ''} be decoded"
 
 
-def add_sound(video: Path, sound: Sound, target: Path, *, seconds: float, options: dict[str, Any]) -> None:
+def add_sound(video: Path, sound: Sound, target: Path, *, seconds: float, options: dict[str, Any]) -> str | None:
     """Write `target`: the finished `video` with the sound, which is cut to the video's length.
+
+    Returns:
+        None, or why ffmpeg could not add the sound, on one line. There may be a part of `target` then.
 
     Sound that begins before the picture is cut, sound that begins later or has gaps is filled with silence: it stays in
     step with the picture.
@@ -85,7 +91,7 @@ def add_sound(video: Path, sound: Sound, target: Path, *, seconds: float, option
         options: further options of the output.
 
     Raises:
-        OSError: ffmpeg fails; the message holds its last line.
+        OSError: the disk is full.
     """
     picture = ffmpeg.input(f"file:{video}").video
     source, stream = f"file:{sound.path.absolute()}", str(sound.index)
@@ -97,14 +103,19 @@ def add_sound(video: Path, sound: Sound, target: Path, *, seconds: float, option
         track = track.filter("asetpts", f"PTS-({sound.picture_begins_s})/TB")
         # `async` fills gaps and cuts overlaps of the timestamps; `first_pts` does so before the first sample.
         track = track.filter("aresample", **{"async": 1, "min_hard_comp": _MIN_GAP_S, "first_pts": 0})
-        track = track.filter("atrim", end=seconds)
-        encoding = {"c:a": "aac", "b:a": f"{80 * max(2, min(sound.num_channels, 6))}k"}
+        layout, bit_rate = _LAYOUTS.get(sound.num_channels, ("stereo", "160k"))
+        # Named, because the AAC encoder refuses channels of which a file says the number only.
+        track = track.filter("aformat", channel_layouts=layout).filter("atrim", end=seconds)
+        encoding = {"c:a": "aac", "b:a": bit_rate}
     # -copyts keeps both files' clocks: ffmpeg would begin each of them at 0.
     options = {**encoding, "c:v": "copy", "copyts": None, "t": seconds, "map_metadata": 0, **options}
     command = compile_command(ffmpeg.output(picture, track, f"file:{target}", **options))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise OSError(f"cannot add the sound of {sound.path}: {last_line(done.stderr)}")
+    if done.returncode == 0:
+        return None
+    if os.strerror(errno.ENOSPC).encode() in done.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+    return last_line(done.stderr)
 
 
 def _begin(stream: Any) -> Fraction:
@@ -116,7 +127,7 @@ def _begin(stream: Any) -> Fraction:
 def _decodes(sound: Sound) -> bool:
     """Return whether ffmpeg decodes the first samples of a stream."""
     inputs = ["-i", f"file:{sound.path.absolute()}", "-map", f"0:{sound.index}"]
-    output = ["-f", "s16le", "-fs", str(_TRIED_SAMPLES), "pipe:1"]
+    output = ["-f", "s16le", "-fs", str(_TRIED_BYTES), "pipe:1"]
     command = [ffmpeg_executable(), "-hide_banner", "-loglevel", "error", "-nostdin", *inputs, *output]
     try:
         done = subprocess.run(

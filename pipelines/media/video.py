@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 MAX_PIXELS = 4096 * 2304  # of one frame: slightly more than 4K
+_TIMED_BY_PACKETS = frozenset({"avi", "asf"})
 _PROGRESS_EVERY = 50  # frames
 _MIN_SKIPPED_FRAMES = 24  # frames that a seek must save: it flushes the decoder, which costs about as much
 
@@ -98,7 +99,7 @@ def probe(path: str | Path) -> VideoInfo:
             codec=str(stream.codec_context.codec.canonical_name),
             has_audio=bool(sound_streams(container)),
             rotation=int(first.rotation),
-            start_s=Fraction(_Clock(fps).time_us(first, 0), 1_000_000),
+            start_s=Fraction(_Clock(container, fps).time_us(first, 0), 1_000_000),
         )
 
 
@@ -133,14 +134,14 @@ def decode(
             numbered = _decode_with_seeks(container, stream, wanted, table)
         else:
             numbered = _decode_in_order(container, stream, wanted, table)
-        clock, convert = _Clock(frame_rate(stream)), None
+        clock, convert = _Clock(container, frame_rate(stream)), None
         for number, index, frame in numbered:
             if frame.width * frame.height > max_pixels:
                 raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
             convert = convert or RgbConverter(path, display_size(frame, stream))
             shown_us = clock.time_us(frame, number if index is None else index)
             if start_us is None:
-                start_us = _start_us(frame, shown_us, table)
+                start_us = _start_us(frame, shown_us, None if clock.by_packets else table)
             if index is not None:
                 yield Frame(index, shown_us - start_us, convert(frame))
             elif on_progress is not None and number % _PROGRESS_EVERY == 0:
@@ -195,22 +196,25 @@ def _start_us(frame: Any, shown_us: int, table: FrameTable | None) -> int:
 
 
 class _Clock:
-    """Tells the time of each frame in microseconds: by its timestamp, or by its packet's decoding time where that one
-    runs backwards less often, as in AVI, or by its number."""
+    """Tells the time of each frame in microseconds: by its timestamp, or else by its packet's, or else by its number.
 
-    def __init__(self, fps: Fraction) -> None:
+    AVI and ASF store the times of packets only, and ffmpeg guesses the frames' from them, by one frame too late for H.264.
+    Elsewhere packets' times are used where the frames' run backwards more often.
+    """
+
+    def __init__(self, container: Any, fps: Fraction) -> None:
         self._fps = fps
+        self.by_packets = container.format.name in _TIMED_BY_PACKETS
         self._last: dict[str, int] = {}
         self._backwards = {"pts": 0, "dts": 0}
 
     def time_us(self, frame: Any, index: int) -> int:
-        stamps = {"dts": frame.dts, "pts": frame.pts}
-        for name, value in stamps.items():
+        for name, value in (("dts", frame.dts), ("pts", frame.pts)):
             if value is not None:
                 self._backwards[name] += name in self._last and value <= self._last[name]
                 self._last[name] = value
-        backwards = self._backwards["pts"] > self._backwards["dts"]
-        stamp = frame.dts if frame.pts is None or (backwards and frame.dts is not None) else frame.pts
+        by_packet = self.by_packets or self._backwards["pts"] > self._backwards["dts"]
+        stamp = frame.dts if frame.pts is None or (by_packet and frame.dts is not None) else frame.pts
         if stamp is None or not frame.time_base:
             return round(index * 1_000_000 / self._fps)
         time_us: int = round(stamp * frame.time_base * 1_000_000)

@@ -139,6 +139,8 @@ def render(
                 tiles.write(region[animator.region.crop, animator.region.crop], int(schedule.drawn[done - 1]), shown)
             if on_frame is not None:
                 on_frame(done, len(targets))
+    if sound is not None and writer.sound_problem is not None:
+        sound, note = None, f"the video is silent: its driver's sound cannot be used: {writer.sound_problem}"
     used = shares.mean(axis=0)
     return RenderReport(
         frames=writer.num_frames,
