@@ -99,7 +99,7 @@ def probe(path: str | Path) -> VideoInfo:
             codec=str(stream.codec_context.codec.canonical_name),
             has_audio=bool(sound_streams(container)),
             rotation=int(first.rotation),
-            start_s=Fraction(_Clock(container, fps).time_us(first, 0), 1_000_000),
+            start_s=Fraction(_Clock(container, stream).time_us(first, 0), 1_000_000),
         )
 
 
@@ -134,7 +134,7 @@ def decode(
             numbered = _decode_with_seeks(container, stream, wanted, table)
         else:
             numbered = _decode_in_order(container, stream, wanted, table)
-        clock, convert = _Clock(container, frame_rate(stream)), None
+        clock, convert = _Clock(container, stream), None
         for number, index, frame in numbered:
             if frame.width * frame.height > max_pixels:
                 raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
@@ -198,13 +198,14 @@ def _start_us(frame: Any, shown_us: int, table: FrameTable | None) -> int:
 class _Clock:
     """Tells the time of each frame in microseconds: by its timestamp, or else by its packet's, or else by its number.
 
-    AVI and ASF store the times of packets only, and ffmpeg guesses the frames' from them, by one frame too late for H.264.
+    AVI and ASF store the times of packets only; ffmpeg guesses those of frames, and for H.264 one frame too late.
     Elsewhere packets' times are used where the frames' run backwards more often.
     """
 
-    def __init__(self, container: Any, fps: Fraction) -> None:
-        self._fps = fps
-        self.by_packets = container.format.name in _TIMED_BY_PACKETS
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._fps = frame_rate(stream)
+        reordered = stream.codec_context.codec.canonical_name in ("h264", "hevc")
+        self.by_packets = reordered and container.format.name in _TIMED_BY_PACKETS
         self._last: dict[str, int] = {}
         self._backwards = {"pts": 0, "dts": 0}
 

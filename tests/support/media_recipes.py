@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Recipe:
-    """How ffmpeg writes one film. In it a band is white from 0.4 to 0.5 s and from 1.0 to 1.1 s, when the sound beeps."""
+    """How ffmpeg writes one film. A band is white from 0.4 to 0.5 s and from 1.0 to 1.1 s, when the sound beeps."""
 
     name: str
     video: str
@@ -52,9 +52,29 @@ _PAL = (720, 576)
 _HD = (1280, 720)
 
 _QUICK = frozenset(
-    """h264.mp4 vp9.webm mpeg4.avi mpeg2.ts wmv2.wmv flv1.flv theora.ogv gif.gif gbrp.mkv hd-untagged.mp4 full.mp4
-    hflip.mp4 turned-90-hflip.mp4 wide-pixels.mp4 aac-5.1.mp4 opus-later.mkv pcm-earlier.mov two-sounds.mkv pause.mkv
-    23.976.mp4 text.y4m""".split()
+    [
+        "h264.mp4",
+        "vp9.webm",
+        "mpeg4.avi",
+        "mpeg2.ts",
+        "wmv2.wmv",
+        "flv1.flv",
+        "theora.ogv",
+        "gif.gif",
+        "gbrp.mkv",
+        "hd-untagged.mp4",
+        "full.mp4",
+        "hflip.mp4",
+        "turned-90-hflip.mp4",
+        "wide-pixels.mp4",
+        "aac-5.1.mp4",
+        "text.y4m",
+        "opus-later.mkv",
+        "pcm-earlier.mov",
+        "two-sounds.mkv",
+        "pause.mkv",
+        "23.976.mp4",
+    ]
 )
 
 
@@ -133,7 +153,7 @@ def _codecs() -> Iterator[Recipe]:
     yield Recipe("r210.mov", "-c:v r210", "gbrp10le", sound=pcm)
     yield Recipe("vc2.mkv", "-c:v vc2", "yuv422p", "bt709", sound=mp3)
     yield Recipe("vvc.mp4", "-c:v libvvenc -preset faster -qp 10", "yuv420p10le", sound=_AAC)
-    yield Recipe("apv.mp4", "-c:v liboapv -qp 10", "yuv422p10le", sound=_AAC)
+    yield Recipe("apv.mp4", "-c:v liboapv -qp 10", "yuv422p10le", sound=_AAC, refused="no frame that can be decoded")
     yield Recipe("xvid.mkv", f"-c:v libxvid {_MPEG}", sound=mp3)
     yield Recipe("speedhq.mkv", "-c:v speedhq -q:v 1", "yuv422p", sound=mp3)
 
@@ -196,15 +216,21 @@ def _sounds() -> Iterator[Recipe]:
         yield Recipe(f"aac-{name}.mp4", _X264, sound=f"-c:a aac -af aformat=channel_layouts={layout}")
     for rate in (8000, 11025, 44100, 96000):
         yield Recipe(f"aac-{rate}.mp4", _X264, sound=f"-c:a aac -ar {rate}")
-    for codec, suffix in (
-        ("libmp3lame", "mp4"), ("ac3 -ac 6", "mp4"), ("eac3 -ac 6", "mp4"), ("alac", "mov"), ("pcm_s24le", "mov"),
-        ("pcm_f32le", "mov"), ("pcm_mulaw", "mov"), ("adpcm_ima_qt", "mov"), ("flac", "mkv"), ("libvorbis -ac 2", "mkv"),
-        ("libopus -ac 6 -mapping_family 1", "mkv"), ("dca -strict -2", "mkv"), ("truehd -strict -2 -ac 2", "mkv"), ("wavpack", "mkv"),
-        ("tta", "mkv"), ("mp2", "mkv"), ("pcm_u8", "avi"), ("pcm_alaw", "avi"), ("adpcm_ms", "avi"), ("ac3", "avi"),
-         ("wmav1", "asf"), ("s302m -strict -2 -ac 2", "ts"), ("ac3", "ts"), ("libopus", "ts"), 
-        ("nellymoser -ar 22050 -ac 1", "flv"), ("pcm_s16le -ar 192000", "mkv"),
-    ):  # fmt: skip
-        yield Recipe(f"{codec.split()[0]}.{suffix}", _X264, sound=f"-c:a {codec}")
+    codecs = {
+        "mp4": ("libmp3lame", "ac3 -ac 6", "eac3 -ac 6"),
+        "mov": ("alac", "pcm_s24le", "pcm_f32le", "pcm_mulaw", "adpcm_ima_qt"),
+        "mkv": (
+            "flac", "libvorbis -ac 2", "libopus -ac 6 -mapping_family 1", "dca -strict -2", "truehd -strict -2 -ac 2",
+            "wavpack", "tta", "mp2", "pcm_s16le -ar 192000",
+        ),
+        "avi": ("pcm_u8", "pcm_alaw", "adpcm_ms", "ac3"),
+        "asf": ("wmav1",),
+        "ts": ("s302m -strict -2 -ac 2", "ac3", "libopus"),
+        "flv": ("nellymoser -ar 22050 -ac 1",),
+    }  # fmt: skip
+    for suffix, options in codecs.items():
+        for codec in options:
+            yield Recipe(f"{codec.split()[0]}.{suffix}", _X264, sound=f"-c:a {codec}")
     for codec, suffix in (("aac", "mp4"), ("libopus", "mkv"), ("pcm_s16le", "mov"), ("ac3", "ts"), ("aac", "ts")):
         name = codec.split("_")[0].removeprefix("lib")
         yield Recipe(f"{name}-later.{suffix}", _X264, sound=f"-c:a {codec}", begins_s=0.3)
@@ -233,10 +259,19 @@ def _rates() -> Iterator[Recipe]:
 
 def _refusals() -> Iterator[Recipe]:
     """Formats that are not read: the file is refused by name."""
-    for name, options in (
-        ("text.y4m", "-c:v wrapped_avframe"), ("x.nut", _X264), ("x.swf", "-c:v flv"), ("x.h264", _X264), ("x.rm", "-c:v rv20"),
-        ("x.dv", "-c:v dvvideo -s 720x576"), ("x.apng", "-c:v apng -pix_fmt rgb24"), ("x.mjpg", "-c:v mjpeg -f mjpeg -pix_fmt yuvj420p"),
-        ("x.gxf", "-c:v mpeg2video -s 720x576 -b:v 8M"), ("x.wtv", "-c:v mpeg2video -b:v 8M"), ("x.webp", "-c:v libwebp_anim -pix_fmt yuv420p"),
-    ):  # fmt: skip
-        yield Recipe(name, options, refused="no video container that is allowed here")
+    options = {
+        "text.y4m": "-c:v wrapped_avframe",
+        "x.nut": _X264,
+        "x.swf": "-c:v flv",
+        "x.h264": _X264,
+        "x.rm": "-c:v rv20",
+        "x.dv": "-c:v dvvideo -s 720x576",
+        "x.apng": "-c:v apng -pix_fmt rgb24",
+        "x.mjpg": "-c:v mjpeg -f mjpeg -pix_fmt yuvj420p",
+        "x.gxf": "-c:v mpeg2video -s 720x576 -b:v 8M",
+        "x.wtv": "-c:v mpeg2video -b:v 8M",
+        "x.webp": "-c:v libwebp_anim -pix_fmt yuv420p",
+    }
+    for name, video in options.items():
+        yield Recipe(name, video, refused="no video container that is allowed here")
     yield Recipe("sound.m4a", "-vn", sound=_AAC, refused="holds no video stream")
