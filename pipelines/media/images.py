@@ -108,13 +108,14 @@ def _read(source: IO[bytes]) -> UInt8[np.ndarray, "height width 3"]:
 def _picture_to_rgb(picture: Image.Image, profile: bytes | None) -> UInt8[np.ndarray, "height width 3"]:
     if picture.mode.startswith(("I", "F")):
         picture = Image.fromarray(_to_8_bits(picture))
+    kind = "L" if picture.mode in ("L", "LA", "La", "1") else "RGB"
     opacity = None
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         opacity = picture.getchannel("A")
-        picture = picture.convert("RGB")
-    elif picture.mode in ("P", "PA", "YCbCr", "RGBX", "HSV", "1"):
-        picture = picture.convert("RGB")
+        picture = picture.convert(kind)
+    elif picture.mode not in ("CMYK", "LAB"):
+        picture = picture.convert(kind)
     picture = _to_srgb(picture, profile) if profile else picture
     picture = picture.convert("RGB")
     if opacity is not None:
@@ -135,9 +136,9 @@ def _float_scale(values: Float64[np.ndarray, "height width"]) -> float:
     if not np.isfinite(values).all():
         raise _BadPicture("its pixels hold values that are no numbers")
     darkest, brightest = float(values.min(initial=0)), float(values.max(initial=0))
-    for white, largest in ((1.0, 1.5), (255.0, 256.0), (65535.0, 65536.0)):
-        if brightest <= largest and darkest >= -white / 2:
-            return 255 / white
+    white = next((white for white, largest in ((1, 1.5), (255, 256), (65535, 65536)) if brightest <= largest), None)
+    if white is not None and darkest >= -white / 2:
+        return 255 / white
     values_are = f"its pixels hold values from {darkest:g} to {brightest:g}"
     raise _BadPicture(f"{values_are}; floating-point pictures go from 0 to 1, 255 or 65535")
 
@@ -148,8 +149,6 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         kind = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip())
-        if kind == "L" and picture.mode == "RGB":
-            picture = picture.convert("L")  # a grey picture that had a palette or transparency
         if kind != picture.mode:
             return picture
         transform = ImageCms.buildTransform(

@@ -21,7 +21,6 @@ import numpy as np
 from media_recipes import Recipe, recipes
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-NUM_FRAMES = 30
 FLASHES_S = ((0.4, 0.5), (1.0, 1.1))
 COLOURS = ((200, 60, 50), (60, 180, 70), (50, 70, 190), (128, 128, 128), (220, 190, 60), (170, 60, 170))
 _GREY = {"gray", "gray16le", "monow"}
@@ -58,7 +57,7 @@ def make(recipe: Recipe, folder: Path) -> Path:
     """Write the film of a recipe."""
     (width, height), fps = recipe.size, Fraction(recipe.fps)
     path, made = folder / recipe.name, folder / (f"flat-{recipe.name}" if recipe.display else recipe.name)
-    seconds = max(1.2, float(NUM_FRAMES / fps))
+    seconds = 1.2 if recipe.sound else 0.6
     number = round(seconds * fps)
     inputs = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {recipe.fps}"
     picture_delay = f"-itsoffset {-recipe.begins_s} " if recipe.begins_s < 0 else ""
