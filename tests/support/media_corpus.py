@@ -111,6 +111,8 @@ def _filters(recipe: Recipe) -> str:
         if not recipe.tagged:
             unknown = ":".join(f"{name}=unknown" for name in ("colorspace", "color_primaries", "color_trc"))
             filters.append(f"setparams={unknown}" + ("" if recipe.full else ":range=unknown"))
+    if recipe.hdr:
+        filters.append(f"setparams=color_primaries=bt2020:color_trc={recipe.hdr}")
     if recipe.sar:
         filters.append(f"setsar={recipe.sar}")
     return ",".join(filters) or "null"

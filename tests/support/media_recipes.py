@@ -34,8 +34,8 @@ class Recipe:
     """Options of ffmpeg's input that turn the film."""
     refused: str = ""
     """What the refusal says; none: it is done."""
-    hdr: bool = False
-    """Tone-mapped: its colours are not compared."""
+    hdr: str = ""
+    """The transfer curve of HDR, whose colours are not compared: they are tone-mapped."""
     quick: bool = False
     """One of the tenth that is a test."""
 
@@ -192,8 +192,7 @@ def _colours() -> Iterator[Recipe]:
     yield Recipe("full-709.mkv", _X264, matrix="bt709", full=True, tagged=True)
     yield Recipe("hd-mjpeg.mov", "-c:v mjpeg -q:v 1", "yuvj422p", full=True, size=_HD)  # JFIF says BT.601
     for name, curve in (("pq", "smpte2084"), ("hlg", "arib-std-b67")):
-        tags = f"-colorspace bt2020nc -color_primaries bt2020 -color_trc {curve}"
-        yield Recipe(f"{name}.mp4", f"{_X265} {tags}", "yuv420p10le", matrix="bt2020", tagged=True, hdr=True)
+        yield Recipe(f"{name}.mp4", _X265, "yuv420p10le", matrix="bt2020", tagged=True, hdr=curve)
 
 
 def _turned() -> Iterator[Recipe]:
