@@ -42,11 +42,13 @@ class FrameTimes:
     def shown_at(self, fps: Fraction) -> Int[np.ndarray, shown]:
         """Return the number of the frame that each frame of a film with the constant rate `fps` shows.
 
-        It is the latest one at that time; half a frame is rounded, so that no frame is off by more than `1 / (2 fps)`.
+        It is the latest one at that time, or the next one if that begins within half a frame and is nearer.
         """
-        number = max(1, round(self.duration_s * fps))
-        times = np.arange(number) / float(fps) + 0.5 / float(fps) - 1e-6
-        return np.maximum(np.searchsorted(self.seconds, times, side="right") - 1, 0)
+        shown_s = np.arange(max(1, round(self.duration_s * fps))) / float(fps)
+        latest = np.searchsorted(self.seconds, shown_s + 1e-6, side="right") - 1
+        following = np.minimum(latest + 1, len(self) - 1)
+        lead, age = self.seconds[following] - shown_s, shown_s - self.seconds[latest]
+        return np.where((lead <= 0.5 / float(fps) + 1e-6) & (lead < age), following, latest)
 
 
 @dataclass(frozen=True, eq=False)

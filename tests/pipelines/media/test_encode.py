@@ -41,6 +41,33 @@ def test_rate_and_count_are_exact(fps: Fraction, tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(stream)) == 31
 
 
+def test_a_variable_rate_has_the_times_that_it_is_given(tmp_path: Path) -> None:
+    times = [0.0, 1 / 30, 2 / 30, 1.5, 1.5 + 1 / 30, 4.0]
+    with VideoWriter(tmp_path / "out.mp4", width=80, height=64, fps=Fraction(30), variable=True) as writer:
+        for number, seconds in enumerate(times):
+            writer.write(np.roll(four_colours(), 9 * number, axis=1), seconds)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(4.0 + 1 / 30, abs=1e-4)
+        shown = [float(frame.pts * frame.time_base) for frame in container.decode(stream)]
+    assert shown == pytest.approx(times, abs=1e-5)
+
+
+def test_a_time_is_needed_with_a_variable_rate_only_and_runs_forwards(tmp_path: Path) -> None:
+    def frames(variable: bool, *times: float | None) -> None:
+        rate = Fraction(30)
+        with VideoWriter(tmp_path / "x.mp4", width=80, height=64, fps=rate, variable=variable) as writer:
+            for seconds in times:
+                writer.write(four_colours(), seconds)
+
+    for variable, wrong in ((True, None), (False, 0.5)):
+        with pytest.raises(ValueError, match="need a time"):
+            frames(variable, wrong)
+    with pytest.raises(ValueError, match="frame 1 is not later"):
+        frames(True, 0.5, 0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_colours_survive_and_are_tagged(tmp_path: Path) -> None:
     write(tmp_path / "out.mp4", 3, Fraction(25), crf=10)
     with av.open(str(tmp_path / "out.mp4")) as container:

@@ -53,8 +53,10 @@ def test_kept_times_show_every_frame_once() -> None:
         ([0.0, 0.1, 0.7], 10, [0, 1, 1, 1, 1, 1, 1, 2]),
         # Half the rate: every other frame.
         ([0.0, 0.1, 0.2, 0.3], 5, [0, 2]),
+        # The first frame is not passed over for one that follows within half of a new frame.
+        ([0.0, 0.04, 0.5], 10, [0, 1, 1, 1, 1, 2]),
         # Three halves of it: no frame is off by more than a thirtieth of a second.
-        ([0.0, 0.1, 0.2, 0.3], 15, [0, 0, 1, 2, 2, 3]),
+        ([0.0, 0.1, 0.2, 0.3], 15, [0, 1, 1, 2, 3, 3]),
     ],
 )
 def test_at_a_constant_rate_frames_are_repeated_or_left_out(seconds: Any, fps: int, expected: list[int]) -> None:
