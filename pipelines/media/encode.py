@@ -89,9 +89,11 @@ class VideoWriter:
         height, width, _ = self._shape
         if self._variable:
             frames = ffmpeg.input("pipe:0", format="nut")
-            # Without a duration of the packets, the last frame would last one tick.
+            # Without a duration of the packets, the last frame would last one tick; with B-frames, the length in the
+            # header would lack a pause before one of the last frames.
             timing = {
                 "enc_time_base": f"1:{_CLOCK}",
+                "bf": 0,
                 "bsf:v": f"setts=pts=PTS:dts=DTS:duration={round(_CLOCK / self._fps)}",
             }
         else:
