@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
+from pipelines.media.frame_times import read_frame_times
 from pipelines.media.video import decode, probe
 
 _FPS = 12
@@ -27,8 +28,9 @@ def write_animated_webp(video: Path, out: Path, *, start_s: float = 0.0) -> None
         ValueError: `video` is not a video, or ends before `start_s`.
     """
     info = probe(video)
-    frame_s = 1 / float(info.fps)
-    step_s = max(round(info.fps / _FPS), 1) * frame_s
+    fps = read_frame_times(video, info.fps).fps
+    frame_s = 1 / float(fps)
+    step_s = max(round(fps / _FPS), 1) * frame_s
     height = round(info.height * _WIDTH / info.width)
     pictures: list[Image.Image] = []
     times: list[float] = []

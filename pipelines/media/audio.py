@@ -12,7 +12,7 @@ import av
 import av.error
 
 from pipelines.media.container import open_media
-from pipelines.media.streams import sound_streams
+from pipelines.media.streams import packets_of, sound_streams
 
 MAX_SECONDS = 600  # of sound in a row; longer sound is left out, to bound the size of rows
 
@@ -55,7 +55,7 @@ def _packets(container: Any, stream: Any, span: tuple[Fraction, ...] | None) -> 
     first: int | None = None
     if span is not None:
         container.seek(int((begin + span[0]) / stream.time_base), stream=stream)
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if packet.dts is None or packet.pts is None:
             continue
         if span is None:

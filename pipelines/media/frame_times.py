@@ -39,6 +39,11 @@ class FrameTimes:
             return float(len(self) / self.fps)
         return float(self.seconds[-1]) + float(1 / self.fps)
 
+    @property
+    def average_fps(self) -> Fraction:
+        """Frames by duration; `fps` when it is constant."""
+        return self.fps if self.constant else Fraction(len(self) / self.duration_s).limit_denominator(1001)
+
     def shown_at(self, fps: Fraction) -> Int[np.ndarray, shown]:
         """Return the number of the frame that each frame of a film with the constant rate `fps` shows.
 

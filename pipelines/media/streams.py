@@ -46,16 +46,25 @@ def sound_streams(container: Any) -> list[Any]:
     return sorted(known, key=lambda stream: not _is_default(stream))
 
 
-def frames_of(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield decoded frames. Broken packets are skipped, and a truncated file ends early. Raises MemoryError."""
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield a stream's packets. A truncated file ends early; a stream that begins after the header is passed over."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
+        except IndexError:  # of PyAV's list of streams, which it makes when the file is opened
+            packets = container.demux(stream)
+            continue
         except av.error.FFmpegError:
-            packet = None  # the file is truncated
+            return
         if packet is None:
             return
+        yield packet
+
+
+def frames_of(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield decoded frames. Broken packets are skipped, and a truncated file ends early. Raises MemoryError."""
+    for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
         except MemoryError:  # which is one of ffmpeg's errors, too
@@ -70,10 +79,9 @@ def _is_default(stream: Any) -> bool:
 
 def _decodes(path: Path, stream: Any) -> bool:
     with open_media(path) as container:  # a second one: the first stays at the file's beginning
-        packets = container.demux(container.streams[stream.index])
-        with contextlib.suppress(av.error.FFmpegError):
-            for _, packet in zip(range(_MAX_TRIED_PACKETS), packets, strict=False):
-                with contextlib.suppress(av.error.FFmpegError):
-                    if packet.decode():
-                        return True
+        packets = packets_of(container, container.streams[stream.index])
+        for _, packet in zip(range(_MAX_TRIED_PACKETS), packets, strict=False):
+            with contextlib.suppress(av.error.FFmpegError):
+                if packet.decode():
+                    return True
     return False

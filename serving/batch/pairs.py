@@ -173,9 +173,8 @@ def _render_options(url: str, number: int, pair: PairOptions, options: RenderOpt
     given = {name: value for name, value in vars(pair).items() if value is not None}
     try:
         motion = replace(options.motion, **{name: given[name] for name in _MOTION if name in given})
-        rate = {"fps": str(given["fps"])} if "fps" in given else {}
-        more = {name: given[name] for name in ("frame", "max_size") if name in given}
-        return replace(options, motion=motion, **more, **rate)
+        more = {name: given[name] for name in ("frame", "max_size", "fps") if name in given}
+        return replace(options, motion=motion, **more | ({"fps": str(more["fps"])} if "fps" in more else {}))
     except ValueError as error:
         raise PairsError(f"{url} line {number}: {error}") from None
 

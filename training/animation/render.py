@@ -67,7 +67,7 @@ class RenderReport:
 
     frames: int
     fps: Fraction
-    """The rate; of a variable one, that between the driver's pauses."""
+    """The rate, on average where it varies."""
     width: int
     height: int
     has_audio: bool
@@ -145,7 +145,7 @@ def render(
     return RenderReport(
         frames=writer.num_frames,
         driver_frames=len(track),
-        fps=schedule.fps,
+        fps=track.times.average_fps if schedule.variable else schedule.fps,
         width=view.width,
         height=view.height,
         has_audio=sound is not None,

@@ -1,6 +1,6 @@
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from followed_faces import Follower, MakeFace, moving
 
-from pipelines.faces.face import Face, make_face
-from pipelines.faces.head_pose import CANONICAL_LANDMARKS
-from pipelines.media.video import VideoWriter
 from training.animation.animator import Animator
 from training.animation.render import COMMENT, Cancelled, RenderOptions, RenderReport, animate
 from training.animation.retarget import MotionOptions
@@ -21,22 +19,7 @@ from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
 
 NTSC = Fraction(30000, 1001)
-MakeFace = Callable[..., np.ndarray]
 RAW = RenderOptions(MotionOptions(smoothing=0.0, neutral_frame=0))
-
-
-class Follower:
-    """A detector that knows where the driver's faces are: a list per frame of the clip."""
-
-    name = "mediapipe"
-
-    def __init__(self, frames: Sequence[Sequence[np.ndarray]], gaze: Sequence[float | None] | None = None) -> None:
-        looks = [None if across is None else np.full((2, 2), (across, 0.0)) for across in gaze or [None] * len(frames)]
-        pairs = zip(frames, looks, strict=True)
-        self.frames = [[make_face(points, 1.0, look) for points in faces] for faces, look in pairs]
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        return self.frames.pop(0)
 
 
 @pytest.fixture
@@ -79,17 +62,6 @@ def make_avatar(base_model: Callable[..., BaseModel], portrait: Callable[..., Po
 
 def render(avatar: Avatar, driver: Path, out: Path, options: RenderOptions, **more: Any) -> RenderReport:
     return animate(Animator(avatar, max_size=options.max_size), driver, out, options, **more)
-
-
-def moving(face: MakeFace, num_frames: int) -> list[list[np.ndarray]]:
-    """A driver who turns and shuts the eyes; neutral in frame 0."""
-    blink = CANONICAL_LANDMARKS.copy()
-    blink[36:48, 1] = -2.6
-    frames = []
-    for number in range(num_frames):
-        head = blink if number % 4 == 2 else CANONICAL_LANDMARKS
-        frames.append([face(30, 48, 34, yaw=12 * np.sin(number / 3), head=head)])
-    return frames
 
 
 def read(path: Path) -> tuple[list[np.ndarray], "av.container.InputContainer"]:
@@ -136,55 +108,6 @@ def test_the_result_has_the_drivers_rate_frames_and_sound(
     assert told[-1] == (21, 21)
     assert all(a <= b for (a, _), (b, _) in itertools.pairwise(told))
     assert detector.frames == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fps", "expected", "numbers"),
-    [
-        ("keep", [0, 0.04, 0.08, 0.5, 0.54], [0, 1, 2, 3, 4]),
-        ("10", [0, 0.1, 0.2, 0.3, 0.4, 0.5], [0, 2, 2, 2, 2, 3]),
-        ("12.5", [0, 0.08, 0.16, 0.24, 0.32, 0.4, 0.48], [0, 2, 2, 2, 2, 2, 3]),
-    ],
-)
-def test_frames_are_shown_when_the_driver_shows_them_or_at_a_constant_rate(
-    fps: str,
-    expected: list[float],
-    numbers: list[int],
-    make_avatar: Callable[..., Avatar],
-    face: MakeFace,
-    tmp_path: Path,
-) -> None:
-    """A driver that shows nothing new from 0.08 to 0.5 s. Of frames that are repeated, each is drawn once."""
-    driver, out, beside = tmp_path / "driver.mp4", tmp_path / "out.mp4", tmp_path / "beside.mp4"
-    with VideoWriter(driver, width=96, height=64, fps=Fraction(25), variable=True) as writer:
-        for number, seconds in enumerate((0, 0.04, 0.08, 0.5, 0.54)):
-            writer.write(np.full((64, 96, 3), 40 * number, np.uint8), float(seconds))
-    options = dataclasses.replace(RAW, fps=fps)
-    report = render(make_avatar(24.0), driver, out, options, detector=Follower(moving(face, 5)), side_by_side=beside)
-    for path in (out, beside):
-        with av.open(str(path)) as container:
-            frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-        assert [seconds for seconds, _ in frames] == pytest.approx(expected, abs=1e-4)
-    assert (report.frames, report.driver_frames) == (len(expected), 5)
-    assert report.fps == (25 if fps == "keep" else Fraction(fps))
-    # The middle tile of the comparison is the driver's frame at that time: brighter by 40 with each.
-    shown = [round(float(picture[150:250, 550:650].mean()) / 40) for _, picture in frames]
-    assert shown == numbers
-
-
-@pytest.mark.slow
-def test_a_driver_whose_sound_cannot_be_used_gives_a_silent_video_and_a_note(
-    make_avatar: Callable[..., Avatar], make_clip: Callable[..., Path], face: MakeFace, tmp_path: Path
-) -> None:
-    driver = make_clip(3)
-    data = driver.read_bytes()
-    driver.write_bytes(data.replace(b"mp4a", b"apac").replace(b"esds", b"none"))
-    report = render(make_avatar(), driver, tmp_path / "o.mp4", RAW, detector=Follower(moving(face, 3)))
-    assert not report.has_audio
-    assert report.notes == ("the video is silent: its sound stream cannot be decoded",)
-    with pytest.raises(ValueError, match="fps must be keep or a number"):
-        RenderOptions(fps="often")
 
 
 @pytest.mark.slow
