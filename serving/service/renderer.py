@@ -62,6 +62,7 @@ def run_render(
         "seconds": round(report.seconds, 3),
         "network_ms_per_frame": round(report.network_ms_per_frame, 2),
         "num_pictures_used": len(report.portraits_used),
+        **({"note": "; ".join(report.notes)} if report.notes else {}),
     }
 
 
