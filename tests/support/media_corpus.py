@@ -43,7 +43,8 @@ class Measured:
     """Time of the first white band, since the first frame."""
     beep_s: float | None
     """Time of the first beep, since the first frame."""
-    sound_s: float
+    length_s: float
+    """From the first frame to the end of the last one."""
 
 
 def ffmpeg(*arguments: str, data: bytes | None = None) -> bytes:
@@ -130,16 +131,16 @@ def measure(path: Path, *, sound: bool, stream: int = 0) -> Measured:
                       "-f", "rawvideo", "pipe:1", "-map", "0:V:0", *options, "-f", "framecrc", str(table))  # fmt: skip
         lines = [line for line in table.read_text().splitlines() if line and not line.startswith("#")]
         times = np.array([int(line.split(",")[2]) for line in lines]) / 90000
+        length = float(times[-1] - times[0]) + int(lines[-1].split(",")[3]) / 90000
         levels = np.frombuffer(grey, np.uint8).reshape(-1, 256).mean(axis=1)
         lit = np.flatnonzero(levels > levels.min() + 25)
-        beep, length = None, 0.0
+        beep = None
         if sound:
             begin = max(0, round(float(times[0]) * _RATE))
             fill = f"aresample={_RATE}:async=1:min_hard_comp=0.01:first_pts={begin}"
             data = ffmpeg("-copyts", "-i", f"file:{path}", "-map", f"0:a:{stream}", "-af", fill,
                           "-ac", "1", "-ar", str(_RATE), "-f", "f32le", "pipe:1")  # fmt: skip
             wave = np.abs(np.frombuffer(data, np.float32))
-            length = len(wave) / _RATE
             loud = np.flatnonzero(wave > 0.3 * wave.max()) if wave.size and wave.max() > 0.01 else np.zeros(0)
             beep = float(loud[0]) / _RATE + begin / _RATE - float(times[0]) if loud.size else None
         flash = float(times[lit[0]] - times[0]) if lit.size else None
@@ -178,8 +179,8 @@ def colour_error(picture: np.ndarray, truth: np.ndarray, margin: int = 4) -> flo
     return float(np.percentile(errors, 95))
 
 
-def rewrite(path: Path, out: Path) -> tuple[np.ndarray, str | None]:
-    """Write a film again as `animate` does; return its first picture and the note about its sound."""
+def rewrite(path: Path, out: Path) -> tuple[np.ndarray, float, str | None]:
+    """Write a film again as `animate` does; return its first picture, its length, and the note about its sound."""
     from pipelines.media.frame_times import Schedule, frame_times
     from pipelines.media.sound import find_sound
     from pipelines.media.video import VideoWriter, decode, probe
@@ -187,7 +188,8 @@ def rewrite(path: Path, out: Path) -> tuple[np.ndarray, str | None]:
     info = probe(path)
     sound, note = find_sound(path, info.start_s)
     frames = list(decode(path))
-    schedule = Schedule.of(frame_times([frame.pts_us / 1e6 for frame in frames], info.fps), None)
+    times = frame_times([frame.pts_us / 1e6 for frame in frames], info.fps)
+    schedule = Schedule.of(times, None)
     height, width = (side // 2 * 2 for side in frames[0].image.shape[:2])
     with VideoWriter(
         out, width=width, height=height, fps=schedule.fps, variable=schedule.variable, sound=sound
@@ -195,7 +197,7 @@ def rewrite(path: Path, out: Path) -> tuple[np.ndarray, str | None]:
         for position, frame in enumerate(frames):
             for seconds in schedule.times_shown(position):
                 writer.write(np.ascontiguousarray(frame.image[:height, :width]), seconds)
-    return frames[0].image, note or writer.sound_problem
+    return frames[0].image, times.duration_s, note or writer.sound_problem
 
 
 def check(recipe: Recipe, folder: Path) -> str:
@@ -203,7 +205,7 @@ def check(recipe: Recipe, folder: Path) -> str:
     path = make(recipe, folder)
     out = folder / "out.mp4"
     try:
-        first, note = rewrite(path, out)
+        first, length_s, note = rewrite(path, out)
     except ValueError as error:
         if recipe.refused and recipe.refused in str(error) and str(path) in str(error):
             return "refused"
@@ -220,7 +222,9 @@ def check(recipe: Recipe, folder: Path) -> str:
     off = float(np.abs(source.times - result.times).max())
     if off > _MAX_TIME_S:
         raise Wrong(f"a frame is off by {1000 * off:.1f} ms")
-    if source.flash_s != source.flash_s or abs((source.flash_s or 0) - 0.4) > 0.05:
+    if abs(result.length_s - length_s) > _MAX_TIME_S or abs(source.length_s - length_s) > 0.1:
+        raise Wrong(f"{result.length_s:.3f} s of {source.length_s:.3f} s")
+    if abs((source.flash_s or 0) - 0.4) > 0.05:
         raise Wrong(f"the source's flash is at {source.flash_s}")
     figures = [f"{len(source.times)} frames"]
     if has_sound:
@@ -239,7 +243,7 @@ def check(recipe: Recipe, folder: Path) -> str:
                       "zscale=matrixin=709:rangein=limited:matrix=gbr:range=full,format=gbrp,format=rgb24",
                       "-f", "rawvideo", "pipe:1")  # fmt: skip
         shape = (height // 2 * 2, width // 2 * 2, 3)
-        written = colour_error(np.frombuffer(data, np.uint8).reshape(shape), truth[: shape[0], : shape[1]], margin)
+        written = colour_error(np.frombuffer(data, np.uint8).reshape(shape), first[: shape[0], : shape[1]], margin)
         if max(decoded, written) > _MAX_LEVELS:
             raise Wrong(f"colours are off by {decoded:.1f} levels decoded, {written:.1f} written")
         figures.append(f"colours {decoded:.1f}, {written:.1f}")
