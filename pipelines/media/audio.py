@@ -12,23 +12,25 @@ import av
 import av.error
 
 from pipelines.media.container import open_media
+from pipelines.media.streams import packets_of, sound_streams
 
 MAX_SECONDS = 600  # of sound in a row; longer sound is left out, to bound the size of rows
 
 
 def copy_audio(path: Path, span: tuple[Fraction, ...] | None = None) -> tuple[bytes, str] | None:
-    """Return the clip's first sound stream, copied into a container, as (bytes, suffix); None without sound.
+    """Return the clip's sound, copied into a container, as (bytes, suffix); None without sound.
 
-    The container is m4a for AAC, MP3 and ALAC, else mka (Matroska). A stream that the container cannot hold, or longer
-    than `MAX_SECONDS`, counts as none.
+    The stream is the first of `streams.sound_streams`. The container is m4a for AAC, MP3 and ALAC, else mka (Matroska).
+    A stream that the container cannot hold, or longer than `MAX_SECONDS`, counts as none.
 
     Args:
         span: seconds from the video's start; only packets inside it are copied, shifted to begin at 0.
     """
     with open_media(path) as container:
-        if not container.streams.audio:
+        streams = sound_streams(container)
+        if not streams:
             return None
-        stream = container.streams.audio[0]
+        stream = streams[0]
         name, suffix = (
             ("mp4", "m4a")
             if stream.codec_context.codec.canonical_name in ("aac", "mp3", "alac")
@@ -53,7 +55,7 @@ def _packets(container: Any, stream: Any, span: tuple[Fraction, ...] | None) -> 
     first: int | None = None
     if span is not None:
         container.seek(int((begin + span[0]) / stream.time_base), stream=stream)
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if packet.dts is None or packet.pts is None:
             continue
         if span is None:

@@ -29,7 +29,8 @@ def open_media(path: str | Path) -> Iterator[Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a regular file, empty, or not one of the allowed formats.
+        ValueError: not a regular file, empty, or not one of the allowed formats. Errors of ffmpeg inside the block
+            become one, too.
     """
     path = Path(path)
     if not path.exists():
@@ -45,7 +46,12 @@ def open_media(path: str | Path) -> Iterator[Any]:
     except (av.error.FFmpegError, UnicodeError) as error:
         raise ValueError(f"{path} is not a readable video: {_reason(error)}") from error
     with container:
-        yield container
+        try:
+            yield container
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ArithmeticError, UnicodeError) as error:
+            raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -53,17 +59,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
         return "no video container that is allowed here, or a broken one"
     return str(text)
-
-
-def video_stream(container: Any, path: Path) -> Any:
-    """Return the container's first video stream, set to one decoding thread. Raises ValueError naming `path`."""
-    for stream in container.streams.video:
-        # ffmpeg lists the cover image of an audio file as a video stream with one frame.
-        if not (int(stream.disposition) & int(av.stream.Disposition.attached_pic)):
-            stream.thread_type = "SLICE"
-            stream.codec_context.thread_count = 1
-            return stream
-    raise ValueError(f"{path} holds no video stream")
 
 
 def frame_rate(stream: Any) -> Fraction:

@@ -1,9 +1,8 @@
-"""Write H.264 mp4 files through ffmpeg, with an exact frame rate and the sound of another file."""
+"""Write H.264 mp4 files through ffmpeg, with exact frame times and the sound of another file."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 import uuid
@@ -12,34 +11,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import av
+import av.error
 import ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines.media.container import open_media
+from pipelines.media.ffmpeg_process import compile_command, last_line
+from pipelines.media.sound import Sound, add_sound
 
-# Codecs that every player accepts inside mp4; anything else becomes AAC.
-_COPYABLE_AUDIO = frozenset({"aac", "mp3"})
-
-
-def ffmpeg_executable() -> str:
-    """Return the ffmpeg on PATH, else the one bundled with imageio-ffmpeg."""
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
-    import imageio_ffmpeg
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+_CLOCK = 90_000  # ticks a second of a video with a variable frame rate
 
 
 class VideoWriter:
-    """A context manager that writes one H.264 yuv420p mp4, one output frame per `write`, at exactly `fps`.
+    """A context manager that writes one H.264 yuv420p mp4, one output frame per `write`.
 
-    The file appears at `path` when the block ends without an error, else not at all. The sound of `audio_from`, if any,
-    is copied when it is AAC or MP3, else encoded as AAC, and cut to the video's length.
+    Frames come at exactly `fps`, or with `variable` at the times that `write` is given. The file appears at `path` when
+    the block ends without an error, else not at all. The sound is cut to the video's length, see `sound.add_sound`; a
+    video whose sound cannot be decoded is silent.
 
     Raises:
-        ValueError: odd or too small sizes, a frame rate that is not positive, a frame of another size.
+        ValueError: odd or too small sizes, a frame rate that is not positive, a frame of another size, a time that is
+            not after the one before it.
         OSError: ffmpeg fails; the message holds its last line.
     """
 
@@ -50,10 +43,12 @@ class VideoWriter:
         width: int,
         height: int,
         fps: Fraction,
-        audio_from: Path | None = None,
+        variable: bool = False,
+        sound: Sound | None = None,
         crf: int = 18,
         comment: str | None = None,
     ) -> None:
+        """`fps` of a video with a variable frame rate decides how long the last frame is shown."""
         if width < 2 or height < 2 or width % 2 or height % 2:
             raise ValueError(f"H.264 yuv420p needs even sizes of at least 2 pixels, got {width}x{height}")
         if fps <= 0:
@@ -61,11 +56,16 @@ class VideoWriter:
         self._path = Path(path)
         self._shape = (height, width, 3)
         self._fps = Fraction(fps)
-        self._audio_from = audio_from
+        self._variable = variable
+        self._sound = sound
         self._crf = crf
         self._comment = comment
+        self.sound_problem: str | None = None
+        """Why the finished video has no sound though `sound` was given, on one line."""
         self._num_frames = 0
+        self._last_tick = -1
         self._process: subprocess.Popen[bytes] | None = None
+        self._timed: _TimedFrames | None = None
         self._log: IO[bytes] | None = None
         self._partial: Path | None = None
 
@@ -87,11 +87,22 @@ class VideoWriter:
 
     def _encode_command(self, target: Path) -> list[str]:
         height, width, _ = self._shape
-        rate = f"{self._fps.numerator}/{self._fps.denominator}"
-        frames = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
+        if self._variable:
+            frames = ffmpeg.input("pipe:0", format="nut")
+            # Without a duration of the packets, the last frame would last one tick; with B-frames, the length in the
+            # header would lack a pause before one of the last frames.
+            timing = {
+                "enc_time_base": f"1:{_CLOCK}",
+                "bf": 0,
+                "bsf:v": f"setts=pts=PTS:dts=DTS:duration={round(_CLOCK / self._fps)}",
+            }
+        else:
+            rate = f"{self._fps.numerator}/{self._fps.denominator}"
+            frames = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
+            timing = {}
         # Converted to and tagged as BT.709: without a tag, players guess from the frame size.
-        frames = frames.filter("scale", out_color_matrix="bt709", out_range="tv")
-        return _compile(
+        frames = frames.filter("scale", out_color_matrix="bt709", out_range="tv", flags="bicubic+accurate_rnd")
+        return compile_command(
             ffmpeg.output(
                 frames,
                 f"file:{target}",
@@ -103,27 +114,48 @@ class VideoWriter:
                 color_primaries="bt709",
                 color_trc="bt709",
                 color_range="tv",
-                movflags="+faststart",
-                # ffmpeg's default time base is 1/(16384 * n): rounded times would make the average rate inexact.
-                video_track_timescale=_timescale(self._fps),
-                **self._metadata(),
+                **timing,
+                **self._container_options(),
             )
         )
 
-    def _metadata(self) -> dict[str, str]:
-        return {"metadata": f"comment={self._comment}"} if self._comment else {}
+    def _container_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"movflags": "+faststart"}
+        # ffmpeg's default time base is 1/(16384 * n): rounded times would make the average rate inexact.
+        options["video_track_timescale"] = _CLOCK if self._variable else _timescale(self._fps)
+        if self._comment:
+            options["metadata"] = f"comment={self._comment}"
+        return options
 
-    def write(self, image: UInt8[np.ndarray, "height width 3"]) -> None:
-        """Append one RGB frame."""
+    def write(self, image: UInt8[np.ndarray, "height width 3"], seconds: float | None = None) -> None:
+        """Append one RGB frame.
+
+        Args:
+            seconds: when it is shown, since the video's beginning; with `variable` only.
+        """
         if image.shape != self._shape or image.dtype != np.uint8:
             raise ValueError(f"expected a uint8 frame of shape {self._shape}, got {image.dtype} {image.shape}")
+        if self._variable != (seconds is not None):
+            raise ValueError("frames of a video with a variable rate need a time, those of a constant rate have none")
         assert self._process is not None, "use VideoWriter as a context manager"
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(np.ascontiguousarray(image).data)
-        except BrokenPipeError as error:
+            if seconds is None:
+                self._process.stdin.write(np.ascontiguousarray(image).data)
+            else:
+                self._write_at(image, round(seconds * _CLOCK))
+        except (BrokenPipeError, av.error.FFmpegError) as error:
             raise OSError(f"cannot encode {self._path}: {self._error_line()}") from error
         self._num_frames += 1
+
+    def _write_at(self, image: UInt8[np.ndarray, "height width 3"], tick: int) -> None:
+        if tick <= self._last_tick:
+            raise ValueError(f"frame {self._num_frames} is not later than the one before it")
+        self._last_tick = tick
+        if self._timed is None:
+            assert self._process is not None
+            self._timed = _TimedFrames(self._process.stdin, self._shape[1], self._shape[0])
+        self._timed.write(image, tick)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -150,7 +182,11 @@ class VideoWriter:
     def _close_pipe(self) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # ffmpeg has already ended; its exit code is checked
+        # ffmpeg may already have ended; its exit code is checked
+        with contextlib.suppress(BrokenPipeError, av.error.FFmpegError):
+            if self._timed is not None:
+                self._timed.close()
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
     def _error_line(self) -> str:
@@ -162,72 +198,44 @@ class VideoWriter:
 
     def _add_sound(self) -> None:
         """Mux the sound into the finished video, whose length is known only now."""
-        if self._audio_from is None or (sound := _sound_info(self._audio_from)) is None:
+        if self._sound is None:
             return
         assert self._partial is not None
-        codec, lead = sound
-        seconds = float(self._num_frames / self._fps)
+        begun = Fraction(self._last_tick, _CLOCK) if self._variable else (self._num_frames - 1) / self._fps
         muxed = self._partial.with_name(f".partial-{uuid.uuid4().hex}.mp4")
-        video = ffmpeg.input(f"file:{self._partial}").video
-        # A copied stream can only be cut at its end; if its beginning must be cut, it is encoded again.
-        if codec in _COPYABLE_AUDIO and lead < 0.02:
-            audio = ffmpeg.input(f"file:{self._audio_from.absolute()}", t=seconds).audio
-            options = {"c:a": "copy"}
-        else:
-            audio = ffmpeg.input(f"file:{self._audio_from.absolute()}").audio
-            audio = audio.filter("atrim", start=lead, duration=seconds).filter("asetpts", "PTS-STARTPTS")
-            options = {"c:a": "aac", "b:a": "160k"}
-        command = _compile(
-            ffmpeg.output(
-                video,
-                audio,
-                f"file:{muxed}",
-                **{"c:v": "copy"},
-                **options,
-                map_metadata=0,
-                movflags="+faststart",
-                video_track_timescale=_timescale(self._fps),
-                **self._metadata(),
-            )
-        )
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-            if done.returncode != 0:
-                raise OSError(f"cannot add the sound of {self._audio_from}: {last_line(done.stderr)}")
-            muxed.replace(self._partial)
+            self.sound_problem = add_sound(
+                self._partial,
+                self._sound,
+                muxed,
+                seconds=float(begun + 1 / self._fps),
+                options=self._container_options(),
+            )
+            if self.sound_problem is None:
+                muxed.replace(self._partial)
         finally:
             muxed.unlink(missing_ok=True)
+
+
+class _TimedFrames:
+    """Sends frames with their times to ffmpeg as NUT, the container for raw video that has timestamps."""
+
+    def __init__(self, pipe: IO[bytes] | None, width: int, height: int) -> None:
+        self._container = av.open(pipe, "w", format="nut")
+        self._stream = self._container.add_stream("rawvideo", rate=_CLOCK)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "rgb24"
+        self._stream.codec_context.time_base = Fraction(1, _CLOCK)
+
+    def write(self, image: UInt8[np.ndarray, "height width 3"], tick: int) -> None:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = tick, Fraction(1, _CLOCK)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
 
 
 def _timescale(fps: Fraction) -> int:
     # A multiple of the numerator of at least 10,000: every frame lasts a whole number of ticks.
     return fps.numerator * max(1, -(-10_000 // fps.numerator))
-
-
-def _sound_info(path: Path) -> tuple[str, float] | None:
-    """Return the codec of the first sound stream and the seconds by which it precedes the video; None without sound."""
-    with open_media(path) as container:
-        if not container.streams.audio:
-            return None
-        audio = container.streams.audio[0]
-        begin = _start_seconds(audio)
-        videos = container.streams.video
-        lead = _start_seconds(videos[0]) - begin if videos else 0.0
-        return str(audio.codec_context.codec.canonical_name), max(0.0, lead)
-
-
-def _start_seconds(stream: Any) -> float:
-    if stream.start_time is None or stream.time_base is None:
-        return 0.0
-    return float(stream.start_time * stream.time_base)
-
-
-def _compile(output: Any) -> list[str]:
-    command = ffmpeg.compile(output, cmd=ffmpeg_executable(), overwrite_output=True)
-    return [*command[:1], "-hide_banner", "-loglevel", "error", "-nostdin", *command[1:]]
-
-
-def last_line(output: bytes) -> str:
-    """Return the last non-empty line of a program's output."""
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it gave no reason"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 from jaxtyping import Float, Int
 
-from pipelines.media.container import frame_rate, open_media, video_stream
+from pipelines.media.container import frame_rate, open_media
+from pipelines.media.streams import packets_of, picture_stream
 
 _MIN_FRAMES_TO_SEEK = 1500  # a minute at 25 frames/s; shorter videos are decoded from their beginning
 _INDEXED = ("mov", "matroska")  # containers with an index of keyframes; in others a seek is inexact
@@ -63,12 +61,11 @@ def read_frame_table(path: str | Path) -> FrameTable:
     times: list[int | None] = []
     starts: list[bool] = []
     with open_media(path) as container:
-        stream = video_stream(container, path)
-        with contextlib.suppress(av.error.FFmpegError):  # the file is truncated
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    times.append(packet.pts)
-                    starts.append(bool(packet.is_keyframe))
+        stream = picture_stream(container, path)
+        for packet in packets_of(container, stream):
+            if packet.size and not packet.is_discard:
+                times.append(packet.pts)
+                starts.append(bool(packet.is_keyframe))
         indexed = any(name in container.format.name for name in _INDEXED)
         return _table(times, starts if indexed else [False] * len(times), stream)
 

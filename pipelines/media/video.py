@@ -6,21 +6,21 @@ Only files are opened (`protocol_whitelist=file`), and only in the listed contai
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 from jaxtyping import UInt8
 
-from pipelines.media.container import frame_rate, open_media, video_stream
-from pipelines.media.encode import VideoWriter, ffmpeg_executable
+from pipelines.media.container import frame_rate, open_media
+from pipelines.media.display import RgbConverter, display_size, orientation
+from pipelines.media.encode import VideoWriter
+from pipelines.media.ffmpeg_process import ffmpeg_executable
 from pipelines.media.images import read_image
+from pipelines.media.streams import frames_of, picture_stream, sound_streams
 from pipelines.media.timestamps import FrameTable
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 MAX_PIXELS = 4096 * 2304  # of one frame: slightly more than 4K
+_TIMED_BY_PACKETS = frozenset({"avi", "asf"})
 _PROGRESS_EVERY = 50  # frames
 _MIN_SKIPPED_FRAMES = 24  # frames that a seek must save: it flushes the decoder, which costs about as much
 
@@ -43,7 +44,8 @@ class VideoInfo:
     """Properties from a file's header and first frame. Sizes are as displayed: rotation and pixel aspect applied.
 
     `num_frames` is the header's value, else an estimate from the duration, else 0; `read_frame_table` counts frames.
-    `rotation` is the display matrix's angle in degrees.
+    `rotation` is the display matrix's angle in degrees. `has_audio`: a sound stream of a known codec. `start_s` is the
+    time of the first frame on the file's clock, seconds.
     """
 
     width: int
@@ -54,6 +56,7 @@ class VideoInfo:
     codec: str
     has_audio: bool
     rotation: int
+    start_s: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +77,18 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     with open_media(path) as container:
-        stream = video_stream(container, path)
+        stream = picture_stream(container, path)
         fps = frame_rate(stream)
         duration = 0.0
         if stream.duration and stream.time_base:
             duration = float(stream.duration * stream.time_base)
         elif container.duration:
             duration = container.duration / 1e6
-        first = next(_frames(container, stream), None)
+        first = next(frames_of(container, stream), None)
         if first is None:
             raise ValueError(f"{path} holds no frame that can be decoded")
-        width, height = _display_size(first, stream)
-        if (first.rotation // 90) % 2:
+        width, height = display_size(first, stream)
+        if orientation(first)[0]:
             width, height = height, width
         return VideoInfo(
             width=width,
@@ -94,31 +97,10 @@ def probe(path: str | Path) -> VideoInfo:
             num_frames=int(stream.frames) or max(0, round(duration * fps)),
             duration_s=duration,
             codec=str(stream.codec_context.codec.canonical_name),
-            has_audio=bool(container.streams.audio),
+            has_audio=bool(sound_streams(container)),
             rotation=int(first.rotation),
+            start_s=Fraction(_Clock(container, stream).time_us(first, 0), 1_000_000),
         )
-
-
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield decoded frames. Broken packets are skipped, and a truncated file ends early."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            packet = None  # the file is truncated
-        if packet is None:
-            return
-        with contextlib.suppress(av.error.FFmpegError):
-            yield from packet.decode()
-
-
-def _display_size(frame: Any, stream: Any) -> tuple[int, int]:
-    ratio = stream.sample_aspect_ratio
-    width = frame.width
-    if ratio and 0.1 < ratio < 10 and ratio != 1:
-        width = max(1, round(frame.width * ratio))
-    return width, frame.height
 
 
 def decode(
@@ -145,23 +127,23 @@ def decode(
     path = Path(path)
     wanted = None if frame_indices is None else sorted(set(frame_indices))
     with open_media(path) as container:
-        stream = video_stream(container, path)
-        fps = frame_rate(stream)
-        size: tuple[int, int] | None = None
+        stream = picture_stream(container, path)
         start_us: int | None = None
         number = -1
         if wanted is not None and table is not None and table.can_seek:
             numbered = _decode_with_seeks(container, stream, wanted, table)
         else:
             numbered = _decode_in_order(container, stream, wanted, table)
+        clock, convert = _Clock(container, stream), None
         for number, index, frame in numbered:
             if frame.width * frame.height > max_pixels:
                 raise ValueError(f"{path}: frames of {frame.width}x{frame.height} exceed {max_pixels} pixels")
-            size = size or _display_size(frame, stream)
+            convert = convert or RgbConverter(path, display_size(frame, stream))
+            shown_us = clock.time_us(frame, number if index is None else index)
             if start_us is None:
-                start_us = _start_us(frame, index, fps, table)
+                start_us = _start_us(frame, shown_us, None if clock.by_packets else table)
             if index is not None:
-                yield Frame(index, _time_us(frame, index, fps) - start_us, _to_rgb(frame, size))
+                yield Frame(index, shown_us - start_us, convert(frame))
             elif on_progress is not None and number % _PROGRESS_EVERY == 0:
                 on_progress()
         if number < 0:
@@ -176,7 +158,7 @@ def _decode_in_order(
     With a table, a frame is numbered by its timestamp, so that frames lost to damage do not shift the numbers.
     """
     chosen = None if wanted is None else frozenset(wanted)
-    for decoded, frame in enumerate(_frames(container, stream)):
+    for decoded, frame in enumerate(frames_of(container, stream)):
         timed = table.number_of(frame.pts) if table is not None else None
         number = decoded if timed is None else timed
         yield decoded, number if chosen is None or number in chosen else None, frame
@@ -190,12 +172,12 @@ def _decode_with_seeks(
     """Yield as `_decode_in_order`, but seek from a wanted frame to the last keyframe before the next one. Frames are
     identified by their timestamps."""
     position = decoded = 0
-    frames = _frames(container, stream)
+    frames = frames_of(container, stream)
     for target in wanted:
         keyframe = table.keyframe_before(target)
         if keyframe > position + _MIN_SKIPPED_FRAMES:
             container.seek(int(table.pts[keyframe]), stream=stream)
-            frames = _frames(container, stream)
+            frames = frames_of(container, stream)
         for frame in frames:
             index = table.number_of(frame.pts)
             yield decoded, index if index == target else None, frame
@@ -205,24 +187,36 @@ def _decode_with_seeks(
                 break
 
 
-def _start_us(frame: Any, index: int | None, fps: Fraction, table: FrameTable | None) -> int:
+def _start_us(frame: Any, shown_us: int, table: FrameTable | None) -> int:
     """Return the time of the video's first frame, from the table: after a seek, the first decoded frame is later."""
     if table is not None and table.pts.size and frame.time_base:
         start: int = round(int(table.pts[0]) * frame.time_base * 1_000_000)
         return start
-    return _time_us(frame, index or 0, fps)
+    return shown_us
 
 
-def _time_us(frame: Any, index: int, fps: Fraction) -> int:
-    if frame.pts is None or not frame.time_base:
-        return round(index * 1_000_000 / fps)
-    time_us: int = round(frame.pts * frame.time_base * 1_000_000)
-    return time_us
+class _Clock:
+    """Tells the time of each frame in microseconds: by its timestamp, or else by its packet's, or else by its number.
 
+    AVI and ASF store the times of packets only; ffmpeg guesses those of frames, and for H.264 one frame too late.
+    Elsewhere packets' times are used where the frames' run backwards more often.
+    """
 
-def _to_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    width, height = size
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
-    turns = round(frame.rotation / 90) % 4
-    # PyAV's rotation is counter-clockwise, as is numpy's.
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._fps = frame_rate(stream)
+        reordered = stream.codec_context.codec.canonical_name in ("h264", "hevc")
+        self.by_packets = reordered and container.format.name in _TIMED_BY_PACKETS
+        self._last: dict[str, int] = {}
+        self._backwards = {"pts": 0, "dts": 0}
+
+    def time_us(self, frame: Any, index: int) -> int:
+        for name, value in (("dts", frame.dts), ("pts", frame.pts)):
+            if value is not None:
+                self._backwards[name] += name in self._last and value <= self._last[name]
+                self._last[name] = value
+        by_packet = self.by_packets or self._backwards["pts"] > self._backwards["dts"]
+        stamp = frame.dts if frame.pts is None or (by_packet and frame.dts is not None) else frame.pts
+        if stamp is None or not frame.time_base:
+            return round(index * 1_000_000 / self._fps)
+        time_us: int = round(stamp * frame.time_base * 1_000_000)
+        return time_us

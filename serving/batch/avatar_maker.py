@@ -237,14 +237,17 @@ def _save(path: Path, track: DriverTrack) -> None:
             landmarks=track.landmarks,
             gaze=track.gaze,
             found=track.found,
-            fps=np.array(str(track.fps)),
+            seconds=track.times.seconds,
+            fps=np.array(str(track.times.fps)),
+            constant=np.array(track.times.constant),
             detector=np.array(track.detector),
         )
 
 
 def _load(path: Path) -> DriverTrack:
+    from pipelines.media.frame_times import FrameTimes
     from training.animation.driver_track import DriverTrack
 
     with np.load(path, allow_pickle=False) as file:
-        fps, detector = Fraction(str(file["fps"])), str(file["detector"])
-        return DriverTrack(file["landmarks"], file["gaze"], file["found"], fps, detector)
+        times = FrameTimes(file["seconds"], Fraction(str(file["fps"])), bool(file["constant"]))
+        return DriverTrack(file["landmarks"], file["gaze"], file["found"], times, str(file["detector"]))

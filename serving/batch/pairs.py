@@ -43,6 +43,7 @@ class PairOptions:
     smoothing: float | None = None
     frame: Literal["full", "crop"] | None = None
     max_size: int | None = None
+    fps: str | float | None = None
     face: int | None = None
 
 
@@ -172,7 +173,8 @@ def _render_options(url: str, number: int, pair: PairOptions, options: RenderOpt
     given = {name: value for name, value in vars(pair).items() if value is not None}
     try:
         motion = replace(options.motion, **{name: given[name] for name in _MOTION if name in given})
-        return replace(options, motion=motion, **{name: given[name] for name in ("frame", "max_size") if name in given})
+        more = {name: given[name] for name in ("frame", "max_size", "fps") if name in given}
+        return replace(options, motion=motion, **more | ({"fps": str(more["fps"])} if "fps" in more else {}))
     except ValueError as error:
         raise PairsError(f"{url} line {number}: {error}") from None
 

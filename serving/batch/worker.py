@@ -170,4 +170,5 @@ def _recorded(item: Input) -> SidecarSource:
 
 def _notes(report: RenderReport) -> tuple[str, ...]:
     missing = report.frames_without_face
-    return (f"no face in {missing} of {report.frames} driver frames: the motion there is filled in",) if missing else ()
+    filled = f"no face in {missing} of {report.driver_frames} driver frames: the motion there is filled in"
+    return (filled, *report.notes) if missing else report.notes

@@ -49,7 +49,7 @@ class Options:
     index.html, report/."""
     pairs: str | None = None
     """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
-    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, face."""
+    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, fps, face."""
     workers: int = 1
     """Number of worker processes; 1 without --ray-address works in this process."""
     ray_address: str | None = None
@@ -86,6 +86,9 @@ class Options:
     """Render the whole picture with the animated face in it, or only the crop around the face."""
     max_size: int = 1280
     """Maximum length of the videos' longer side, pixels."""
+    fps: str = "keep"
+    """When frames are shown: keep, when the driver shows them (a driver with pauses gives a video with a variable frame
+    rate), or a number such as 25 or 29.97, at that constant rate, with frames repeated or left out."""
     side_by_side: bool = True
     """Also write a video of portrait, driver and result side by side."""
     mosaic: bool = True
@@ -171,7 +174,9 @@ def _render_options(options: Options) -> RenderOptions:
         gaze=options.gaze,
         smoothing=options.smoothing,
     )
-    return RenderOptions(motion=motion, frame=options.frame, max_size=options.max_size, precision=options.precision)
+    return RenderOptions(
+        motion=motion, frame=options.frame, max_size=options.max_size, precision=options.precision, fps=options.fps
+    )
 
 
 def _avatar_options(options: Options) -> AvatarOptions:

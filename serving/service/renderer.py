@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from serving.service.config import ServiceConfig
-from serving.service.errors import JobCancelled
+from serving.service.errors import JobCancelled, public_reason
 from serving.service.job_queue import Facts, Job
 from serving.service.store import Store
 from serving.service.worker import JobLease, Replica
@@ -62,6 +62,7 @@ def run_render(
         "seconds": round(report.seconds, 3),
         "network_ms_per_frame": round(report.network_ms_per_frame, 2),
         "num_pictures_used": len(report.portraits_used),
+        **({"note": public_reason(ValueError("; ".join(report.notes)), {})} if report.notes else {}),
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.media.sound import find_sound
 from pipelines.media.video import VideoWriter
 
 MakeVideo = Callable[..., Path]
@@ -31,7 +32,8 @@ def make_video(tmp_path: Path) -> MakeVideo:
         path.parent.mkdir(parents=True, exist_ok=True)
         height, width = size
         tone = _tone(tmp_path / f"{path.stem}-tone.mkv", len(levels) / Fraction(fps)) if sound else None
-        with VideoWriter(path, width=width, height=height, fps=Fraction(fps), audio_from=tone) as writer:
+        heard = find_sound(tone, Fraction(0))[0] if tone else None
+        with VideoWriter(path, width=width, height=height, fps=Fraction(fps), sound=heard) as writer:
             for level in levels:
                 writer.write(np.full((height, width, 3), level, np.uint8))
         return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from pipelines import assets
-from pipelines.media.encode import ffmpeg_executable
+from pipelines.media.ffmpeg_process import ffmpeg_executable
 
 
 def ffmpeg(*arguments: object) -> None:

@@ -3,7 +3,6 @@
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Float
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.faces.second_look import detect_in_order
+from pipelines.media.frame_times import FrameTimes, frame_times
 from pipelines.media.video import decode, probe
 from training.animation.animator import Cancelled
 from training.animation.prefetch import prefetch
@@ -29,7 +29,8 @@ class DriverTrack:
     gaze: Float[np.ndarray, "frames 2 2"]
     """`pipelines.faces.head_pose.gaze`; NaN where it is unknown."""
     found: Bool[np.ndarray, "frames"]
-    fps: Fraction
+    times: FrameTimes
+    """When the driver shows its frames."""
     detector: str
     """Name of the detector, whose landmarks an avatar's model must have been trained on."""
 
@@ -55,7 +56,8 @@ def track_driver(
         Cancelled: `cancelled()` became true.
     """
     info = probe(driver)
-    landmarks, gaze, found = array("f"), array("f"), array("b")  # a list of arrays would take twice the memory
+    # Lists of arrays would take twice the memory.
+    landmarks, gaze, found, seconds = array("f"), array("f"), array("b"), array("d")
     no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (NUM_LANDMARKS, 2))
     last: Face | None = None
     detect = detect_in_order(detector)
@@ -71,6 +73,7 @@ def track_driver(
         landmarks.frombytes((no_landmarks if face is None else face.landmarks).astype(np.float32).tobytes())
         gaze.frombytes((no_gaze if face is None or face.gaze is None else face.gaze).astype(np.float32).tobytes())
         found.append(face is not None)
+        seconds.append(frame.pts_us / 1e6)
         if on_frame is not None:
             on_frame(len(found), max(info.num_frames, len(found)))
     is_found = np.array(found, bool)
@@ -78,7 +81,8 @@ def track_driver(
         filled = fill_gaps(np.array(landmarks, np.float32).reshape(-1, NUM_LANDMARKS, 2), is_found)
     except ValueError as error:
         raise ValueError(f"{driver}: {error}") from None
-    return DriverTrack(filled, np.array(gaze, np.float32).reshape(-1, 2, 2), is_found, info.fps, detector.name)
+    looks, times = np.array(gaze, np.float32).reshape(-1, 2, 2), frame_times(seconds, info.fps)
+    return DriverTrack(filled, looks, is_found, times, detector.name)
 
 
 def _distance(last: Face) -> Callable[[Face], float]:

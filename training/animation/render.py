@@ -6,7 +6,7 @@ can be told only then.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,6 +18,8 @@ from jaxtyping import Float, Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import LandmarkDetector
+from pipelines.media.frame_times import Schedule, parse_rate
+from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import VideoWriter, decode, probe
 from training.animation.animator import Animator, Cancelled
 from training.animation.driver_track import DriverTrack, track_driver
@@ -49,10 +51,14 @@ class RenderOptions:
     """H.264's constant rate factor; lower is better and larger."""
     precision: Precision = "float32"
     """Data type of the networks' activations."""
+    fps: str = "keep"
+    """When frames are shown: "keep", when the driver shows them (at its constant rate, or at its times where the rate
+    varies); or a constant rate (`frame_times.parse_rate`), with the driver's frames repeated or left out."""
 
     def __post_init__(self) -> None:
         if not 64 <= self.max_size <= 4096:
             raise ValueError(f"max_size must lie in [64, 4096] pixels, got {self.max_size}")
+        parse_rate(self.fps)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class RenderReport:
 
     frames: int
     fps: Fraction
+    """The rate, on average where it varies."""
     width: int
     height: int
     has_audio: bool
@@ -69,6 +76,9 @@ class RenderReport:
     network_ms_per_frame: float
     portraits_used: Mapping[str, float]
     """Name of each picture that frames start from, and its share of the frames."""
+    driver_frames: int
+    notes: tuple[str, ...] = ()
+    """What a user should know, such as that the driver's sound cannot be used."""
 
 
 def render(
@@ -82,7 +92,7 @@ def render(
     on_frame: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> RenderReport:
-    """Animate an avatar with a driver's motion; frame rate, number of frames and sound are the driver's.
+    """Animate an avatar with a driver's motion; frames are shown when the driver shows them, with the driver's sound.
 
     Args:
         animator: of the avatar, with the options' `max_size` and `precision`.
@@ -97,9 +107,11 @@ def render(
     """
     check_detector(animator.config.detector, track.detector)
     started, network_seconds = time.perf_counter(), animator.network_seconds
-    info = probe(driver)
+    sound, note = find_sound(driver, probe(driver).start_s)
+    schedule = Schedule.of(track.times, parse_rate(options.fps))
     targets, gaze, shares = follow(animator, track, options.motion)
-    sound = driver if info.has_audio else None
+    targets, shares = targets[schedule.drawn], shares[schedule.drawn]
+    gaze = None if gaze is None else gaze[schedule.drawn]
     view = View.of(animator, options.frame)
     with ExitStack() as stack:
         writer = stack.enter_context(
@@ -107,33 +119,43 @@ def render(
                 out,
                 width=view.width,
                 height=view.height,
-                fps=track.fps,
-                audio_from=sound,
+                fps=schedule.fps,
+                variable=schedule.variable,
+                sound=sound,
                 crf=options.crf,
                 comment=COMMENT,
             )
         )
-        tiles = side_by_side and stack.enter_context(_SideBySide(side_by_side, driver, track, animator))
+        tiles = side_by_side and stack.enter_context(
+            _SideBySide(side_by_side, driver, track, animator, schedule, sound)
+        )
         drawn = prefetch(animator.frames(targets, gaze, shares, cancelled), _DRAWN_AHEAD)
         for done, region in enumerate(stack.enter_context(closing(drawn)), 1):
-            writer.write(view.picture(region))
+            shown = schedule.times_shown(done - 1)
+            picture = view.picture(region)
+            for seconds in shown:
+                writer.write(picture, seconds)
             if tiles:
-                tiles.write(region[animator.region.crop, animator.region.crop])
+                tiles.write(region[animator.region.crop, animator.region.crop], int(schedule.drawn[done - 1]), shown)
             if on_frame is not None:
                 on_frame(done, len(targets))
+    if sound is not None and writer.sound_problem is not None:
+        sound, note = None, f"the video is silent: its driver's sound cannot be used: {writer.sound_problem}"
     used = shares.mean(axis=0)
     return RenderReport(
-        frames=len(targets),
-        fps=track.fps,
+        frames=writer.num_frames,
+        driver_frames=len(track),
+        fps=track.times.average_fps if schedule.variable else schedule.fps,
         width=view.width,
         height=view.height,
-        has_audio=info.has_audio,
+        has_audio=sound is not None,
         frames_without_face=int((~track.found).sum()),
         seconds=time.perf_counter() - started,
         network_ms_per_frame=1000 * (animator.network_seconds - network_seconds) / len(targets),
         portraits_used={
             name: round(float(share), 4) for name, share in zip(animator.names, used, strict=True) if share > 0
         },
+        notes=() if note is None else (note,),
     )
 
 
@@ -141,7 +163,7 @@ def follow(
     animator: Animator, track: DriverTrack, options: MotionOptions
 ) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
     """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
-    canvas, fps = animator.canvas, float(track.fps)
+    canvas, fps = animator.canvas, float(track.times.fps)
     motion = replace(options, neutral_frame=resolve_neutral_frame(track.landmarks, options))
     targets = retarget(canvas.landmarks, track.landmarks, fps, motion)
     gaze = None if canvas.gaze is None else retarget_gaze(canvas.gaze, track.gaze, track.landmarks, fps, motion)
@@ -206,24 +228,42 @@ class View:
 class _SideBySide(ExitStack):
     """Writes a video of three square tiles around the faces: portrait, driver and result."""
 
-    def __init__(self, path: Path, driver: Path, track: DriverTrack, animator: Animator) -> None:
+    def __init__(
+        self,
+        path: Path,
+        driver: Path,
+        track: DriverTrack,
+        animator: Animator,
+        schedule: Schedule,
+        sound: Sound | None,
+    ) -> None:
         super().__init__()
         self.driver = decode(driver)
         info, region = probe(driver), animator.region
         affine = crop_affine(track.landmarks, animator.config.crop, _TILE)
         self.affine = _inside(affine, info.width, info.height)
         self.portrait = resize_square(region.cut(animator.canvas.image)[region.crop, region.crop], _TILE)
-        sound = driver if info.has_audio else None
-        self.writer = VideoWriter(path, width=3 * _TILE, height=_TILE, fps=track.fps, audio_from=sound, comment=COMMENT)
+        self.writer = VideoWriter(
+            path,
+            width=3 * _TILE,
+            height=_TILE,
+            fps=schedule.fps,
+            variable=schedule.variable,
+            sound=sound,
+            comment=COMMENT,
+        )
 
     def __enter__(self) -> "_SideBySide":
         super().__enter__()
         self.enter_context(self.writer)
         return self
 
-    def write(self, result: UInt8[np.ndarray, "crop crop 3"]) -> None:
-        driver = crop(next(self.driver).image, self.affine, _TILE)
-        self.writer.write(np.hstack([self.portrait, driver, resize_square(result, _TILE)]))
+    def write(self, result: UInt8[np.ndarray, "crop crop 3"], number: int, shown: Sequence[float | None]) -> None:
+        """Write the result of the driver's frame `number` as often as it is `shown`."""
+        frame = next(frame for frame in self.driver if frame.index >= number)
+        tiles = np.hstack([self.portrait, crop(frame.image, self.affine, _TILE), resize_square(result, _TILE)])
+        for seconds in shown:
+            self.writer.write(tiles, seconds)
 
 
 def _inside(affine: Float64[np.ndarray, "2 3"], width: int, height: int) -> Float64[np.ndarray, "2 3"]:

@@ -150,7 +150,7 @@ def _measure(
     networks = _RecordedNetwork(animator)
 
     def encode() -> None:
-        with VideoWriter(folder / "encoded.mp4", width=view.width, height=view.height, fps=track.fps) as writer:
+        with VideoWriter(folder / "encoded.mp4", width=view.width, height=view.height, fps=track.times.fps) as writer:
             for picture in pictures:
                 writer.write(picture)
 

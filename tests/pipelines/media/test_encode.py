@@ -8,8 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.media import encode
-from pipelines.media.encode import VideoWriter, ffmpeg_executable
+from pipelines.media import ffmpeg_process
+from pipelines.media.encode import VideoWriter
+from pipelines.media.ffmpeg_process import ffmpeg_executable
+from pipelines.media.sound import find_sound
 
 Fixture = Callable[..., Any]
 COLOURS = ((220, 30, 40), (20, 200, 60), (30, 60, 210), (200, 180, 90))
@@ -39,6 +41,33 @@ def test_rate_and_count_are_exact(fps: Fraction, tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(stream)) == 31
 
 
+def test_a_variable_rate_has_the_times_that_it_is_given(tmp_path: Path) -> None:
+    times = [0.0, 1 / 30, 2 / 30, 1.5, 1.5 + 1 / 30, 4.0]
+    with VideoWriter(tmp_path / "out.mp4", width=80, height=64, fps=Fraction(30), variable=True) as writer:
+        for number, seconds in enumerate(times):
+            writer.write(np.roll(four_colours(), 9 * number, axis=1), seconds)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(4.0 + 1 / 30, abs=1e-4)
+        shown = [float(frame.pts * frame.time_base) for frame in container.decode(stream)]
+    assert shown == pytest.approx(times, abs=1e-5)
+
+
+def test_a_time_is_needed_with_a_variable_rate_only_and_runs_forwards(tmp_path: Path) -> None:
+    def frames(variable: bool, *times: float | None) -> None:
+        rate = Fraction(30)
+        with VideoWriter(tmp_path / "x.mp4", width=80, height=64, fps=rate, variable=variable) as writer:
+            for seconds in times:
+                writer.write(four_colours(), seconds)
+
+    for variable, wrong in ((True, None), (False, 0.5)):
+        with pytest.raises(ValueError, match="need a time"):
+            frames(variable, wrong)
+    with pytest.raises(ValueError, match="frame 1 is not later"):
+        frames(True, 0.5, 0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_colours_survive_and_are_tagged(tmp_path: Path) -> None:
     write(tmp_path / "out.mp4", 3, Fraction(25), crf=10)
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -63,7 +92,7 @@ def test_sound_is_kept_and_never_changes_the_number_of_frames(
     codec: str, name: str, seconds: float, expected: str, tmp_path: Path, make_video: Fixture, numbered_frame: Fixture
 ) -> None:
     driver = make_video(name, [numbered_frame(1)] * 25, audio_codec=codec, audio_seconds=seconds)
-    write(tmp_path / "out.mp4", 25, Fraction(25), audio_from=driver)
+    write(tmp_path / "out.mp4", 25, Fraction(25), sound=find_sound(driver, Fraction(0))[0])
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 25
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -75,7 +104,7 @@ def test_sound_is_kept_and_never_changes_the_number_of_frames(
 
 def test_a_driver_without_sound_gives_none(tmp_path: Path, make_video: Fixture, numbered_frame: Fixture) -> None:
     driver = make_video("silent.mp4", [numbered_frame(1)] * 3)
-    write(tmp_path / "out.mp4", 3, Fraction(25), audio_from=driver)
+    write(tmp_path / "out.mp4", 3, Fraction(25), sound=find_sound(driver, Fraction(0))[0])
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert not container.streams.audio
 
@@ -85,8 +114,8 @@ def test_the_comment_is_in_the_metadata_with_and_without_sound(
 ) -> None:
     driver = make_video("driver.mp4", [numbered_frame(1)] * 5, audio_codec="aac")
     comment = "made = by 'us'; 100 %"
-    for audio_from in (None, driver):
-        write(tmp_path / "out.mp4", 5, Fraction(25), audio_from=audio_from, comment=comment)
+    for sound in (None, find_sound(driver, Fraction(0))[0]):
+        write(tmp_path / "out.mp4", 5, Fraction(25), sound=sound, comment=comment)
         with av.open(str(tmp_path / "out.mp4")) as container:
             assert container.metadata["comment"] == comment
 
@@ -119,7 +148,7 @@ def test_an_ffmpeg_that_dies_is_an_error_with_its_last_words(tmp_path: Path, mon
     broken = tmp_path / "ffmpeg"
     broken.write_text("#!/bin/sh\necho no space left on device >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(encode, "ffmpeg_executable", lambda: str(broken))
+    monkeypatch.setattr(ffmpeg_process, "ffmpeg_executable", lambda: str(broken))
     with pytest.raises(OSError, match="no space left on device"):
         write(tmp_path / "out.mp4", 200, Fraction(25))
 

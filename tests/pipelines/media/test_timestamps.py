@@ -55,7 +55,7 @@ def test_a_long_video_is_not_decoded_between_distant_frames(tmp_path: Path, monk
     path = write(tmp_path / "film.mp4", 900)
     monkeypatch.setattr(timestamps, "_MIN_FRAMES_TO_SEEK", 100)
     decoded = 0
-    decode_all = video._frames
+    decode_all = video.frames_of
 
     def counting(container: Any, stream: Any) -> Iterator[Any]:
         nonlocal decoded
@@ -63,7 +63,7 @@ def test_a_long_video_is_not_decoded_between_distant_frames(tmp_path: Path, monk
             decoded += 1
             yield frame
 
-    monkeypatch.setattr(video, "_frames", counting)
+    monkeypatch.setattr(video, "frames_of", counting)
     frames = list(video.decode(path, frame_indices=[30, 450, 870], table=read_frame_table(path)))
     assert [frame.index for frame in frames] == [30, 450, 870]
     assert decoded < 60  # 871 from the beginning

@@ -80,9 +80,11 @@ def test_a_driver_is_tracked_once_for_all_avatars_and_workers(tmp_path: Path, ma
     assert tracks.get(files(driver, "a"), detector, lambda done, total: None) is first
     other = DriverTracks(tmp_path).get(files(driver, "a"), detector, lambda done, total: None)
     assert detector.images == 3
-    assert (other.fps, other.detector, len(other)) == (Fraction(25), "counting", 3)
+    assert (other.times.fps, other.detector, len(other)) == (Fraction(25), "counting", 3)
     np.testing.assert_array_equal(other.landmarks, first.landmarks)
     np.testing.assert_array_equal(other.gaze, first.gaze)
+    np.testing.assert_array_equal(other.times.seconds, [0, 0.04, 0.08])
+    assert other.times.constant
     np.testing.assert_array_equal(other.found, first.found)
     tracks.get(files(driver, "b"), detector, lambda done, total: None)
     assert detector.images == 6

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from pipelines.media.video import VideoWriter
 from serving.batch.mosaic import write_mosaic
 
 
@@ -45,6 +46,21 @@ def test_the_highest_frame_rate_is_kept_exactly_and_slower_videos_keep_their_pac
     assert rate == ntsc
     assert levels(frames, slice(4, 44)) == [50, 50, 100, 100]
     assert levels(frames, slice(52, 92)) == [50, 100, 150, 200]
+
+
+def test_with_a_variable_rate_there_is_a_frame_whenever_one_of_the_videos_has_one(
+    make_video: Any, tmp_path: Path
+) -> None:
+    with VideoWriter(tmp_path / "pause.mp4", width=48, height=32, fps=Fraction(25), variable=True) as writer:
+        for level, seconds in ((200, 0.0), (20, 0.04), (100, 0.5)):
+            writer.write(np.full((32, 48, 3), level, np.uint8), seconds)
+    write_mosaic([make_video("a.mp4", [50, 100, 150]), tmp_path / "pause.mp4"], tmp_path / "out.mp4")
+    _, frames, _ = read(tmp_path / "out.mp4")
+    assert levels(frames, slice(4, 44)) == [50, 100, 150, 150]
+    assert levels(frames, slice(52, 92)) == [200, 20, 20, 100]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert times == pytest.approx([0, 0.04, 0.08, 0.5], abs=1e-4)
 
 
 def test_a_slow_video_that_is_longest_is_shown_to_its_end(make_video: Any, tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ HEADER = "source,driver,name,expression,frame,max_size,face"
         ([HEADER, "ann.jpg,talk.mp4,,7"], r"line 2: expression .* \[0, 3\], got 7"),
         ([HEADER, "ann.jpg,talk.mp4,,nan"], "line 2: expression .*, got nan"),
         ([HEADER, "ann.jpg,talk.mp4,,,whole"], "line 2: frame: .*'full' or 'crop', got 'whole'"),
+        (["source,driver,fps", "ann.jpg,talk.mp4,often"], r"line 2: fps must be keep or a number .*, got 'often'"),
         ([HEADER, "ann.jpg,talk.mp4,,,,12"], r"line 2: max_size must lie in \[64, 4096\] pixels, got 12"),
         ([HEADER, "ann.jpg,talk.mp4,,,,99.5"], "line 2: max_size: .*integer.*, got '99.5'"),
         ([HEADER, "ann.jpg,talk.mp4,,,,,-1"], "line 2: face: must not be negative, got -1"),

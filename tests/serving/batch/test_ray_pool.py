@@ -58,7 +58,7 @@ class FakeMaker:
         shutil.copy(files.driver, partial)
         time.sleep(0.05)
         partial.replace(files.out)
-        return RenderReport(3, Fraction(25), 48, 32, False, 0, 0.05, 1.0, {"a.jpg": 1.0})
+        return RenderReport(3, Fraction(25), 48, 32, False, 0, 0.05, 1.0, {"a.jpg": 1.0}, 3)
 
     def tell(self, **what: str) -> None:
         with self.log.open("a") as log:

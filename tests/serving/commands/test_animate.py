@@ -67,6 +67,11 @@ def test_a_wrong_pairs_file_is_one_line_with_its_line_number(
         ),
         (["-s", "{folder}/portrait.png"], "no driver given: --driver is required", 2),
         (
+            ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--fps", "often"],
+            "fps must be keep or a number of frames a second, got 'often'",
+            1,
+        ),
+        (
             ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--workers", "0"],
             "--workers must be at least 1, got 0",
             1,
@@ -105,7 +110,7 @@ def test_pairs_are_animated_with_their_options(folder: Path, run_sfumato: Run) -
     (folder / "clip.mp4").symlink_to(cut(assets.fetch("clip_carphone"), folder / "cut.mp4"))
     rows = [
         {"source": "mona.jpg", "driver": "clip.mp4", "name": "small", "max_size": 96},
-        {"source": "mona.jpg", "driver": "clip.mp4", "name": "larger", "frame": "crop"},
+        {"source": "mona.jpg", "driver": "clip.mp4", "name": "larger", "frame": "crop", "fps": 60},
         {"source": "portrait.png", "driver": "clip.mp4"},
     ]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -122,6 +127,7 @@ def test_pairs_are_animated_with_their_options(folder: Path, run_sfumato: Run) -
     sizes = [json.loads((folder / "out" / f"{name}.json").read_text()) for name in ("small", "larger")]
     assert [(size["options"]["max_size"], size["options"]["frame"]) for size in sizes] == [(96, "full"), (128, "crop")]
     assert max(sizes[0]["width"], sizes[0]["height"]) == 96
+    assert [(size["fps"], size["frames"]) for size in sizes] == [("30000/1001", 3), ("60", 6)]
     assert "no face found" in done.stderr  # in the table
 
 
@@ -140,7 +146,7 @@ def test_a_folder_without_portraits_is_one_failure(folder: Path, run_sfumato: Ru
 
 def cut(clip: Path, to: Path) -> Path:
     """The first frames of a clip."""
-    from pipelines.media.encode import ffmpeg_executable
+    from pipelines.media.ffmpeg_process import ffmpeg_executable
 
     command = [ffmpeg_executable(), "-loglevel", "error", "-i", str(clip), "-frames:v", "3", "-an", str(to)]
     subprocess.run(command, check=True)

@@ -1,6 +1,6 @@
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from followed_faces import Follower, MakeFace, moving
 
-from pipelines.faces.face import Face, make_face
-from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from training.animation.animator import Animator
 from training.animation.render import COMMENT, Cancelled, RenderOptions, RenderReport, animate
 from training.animation.retarget import MotionOptions
@@ -20,22 +19,7 @@ from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
 
 NTSC = Fraction(30000, 1001)
-MakeFace = Callable[..., np.ndarray]
 RAW = RenderOptions(MotionOptions(smoothing=0.0, neutral_frame=0))
-
-
-class Follower:
-    """A detector that knows where the driver's faces are: a list per frame of the clip."""
-
-    name = "mediapipe"
-
-    def __init__(self, frames: Sequence[Sequence[np.ndarray]], gaze: Sequence[float | None] | None = None) -> None:
-        looks = [None if across is None else np.full((2, 2), (across, 0.0)) for across in gaze or [None] * len(frames)]
-        pairs = zip(frames, looks, strict=True)
-        self.frames = [[make_face(points, 1.0, look) for points in faces] for faces, look in pairs]
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        return self.frames.pop(0)
 
 
 @pytest.fixture
@@ -78,17 +62,6 @@ def make_avatar(base_model: Callable[..., BaseModel], portrait: Callable[..., Po
 
 def render(avatar: Avatar, driver: Path, out: Path, options: RenderOptions, **more: Any) -> RenderReport:
     return animate(Animator(avatar, max_size=options.max_size), driver, out, options, **more)
-
-
-def moving(face: MakeFace, num_frames: int) -> list[list[np.ndarray]]:
-    """A driver who turns and shuts the eyes; neutral in frame 0."""
-    blink = CANONICAL_LANDMARKS.copy()
-    blink[36:48, 1] = -2.6
-    frames = []
-    for number in range(num_frames):
-        head = blink if number % 4 == 2 else CANONICAL_LANDMARKS
-        frames.append([face(30, 48, 34, yaw=12 * np.sin(number / 3), head=head)])
-    return frames
 
 
 def read(path: Path) -> tuple[list[np.ndarray], "av.container.InputContainer"]:
