@@ -1,5 +1,6 @@
 """Which picture and which sound of a film are used. The films are written by ffmpeg's program."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipelines.media import video
 from pipelines.media.audio import copy_audio
 from pipelines.media.decoder_process import Decoder
 from pipelines.media.sound import find_sound
+from pipelines.media.streams import packets_of
 
 RED, GREEN, BLUE = "color=red:s=64x48:r=10:d=0.5", "color=lime:s=64x48:r=10:d=0.5", "color=blue:s=64x48:r=10:d=0.5"
 
@@ -83,6 +85,20 @@ def test_unknown_codecs_alone_are_refused_by_name(tmp_path: Path) -> None:
             read(path)
     with Decoder() as decoder, pytest.raises(ValueError, match=r"x\.mp4: its pictures are of a codec"):
         decoder.describe(path)
+
+
+def test_a_stream_that_begins_late_is_passed_over() -> None:
+    """PyAV raises IndexError for its packets, after which the film goes on."""
+
+    class Film:
+        parts = iter((["first"], ["second", "third"]))
+
+        def demux(self, stream: object) -> Iterator[str]:
+            yield from (part := next(self.parts))
+            if part == ["first"]:
+                raise IndexError("list index out of range")
+
+    assert list(packets_of(Film(), None)) == ["first", "second", "third"]
 
 
 # Sound
