@@ -34,7 +34,7 @@ from pipelines.dataset.shard_report import ShardReport
 from pipelines.faces.detectors import create_detector, require_weights
 from pipelines.faces.face import LandmarkDetector
 from pipelines.machine import cpu_seconds, describe_machine, in_words
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import plan_row, write_plan
 from pipelines.preprocess.config import ClipConfig

@@ -26,7 +26,7 @@ from pipelines.faces.detectors import create_detector, require_weights
 from pipelines.faces.face import LandmarkDetector, face_size
 from pipelines.machine import cpu_seconds
 from pipelines.media import video
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.planning.plan import PlannedClip
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.process_clips import process_clips

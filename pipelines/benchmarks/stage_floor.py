@@ -16,7 +16,7 @@ from pipelines.dataset.schema import ClipKey
 from pipelines.faces.crop import crop
 from pipelines.faces.face import LandmarkDetector
 from pipelines.faces.second_look import detect_in_order
-from pipelines.media.decoder_process import ClipInfo, Decoder
+from pipelines.media.decoder.process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.media.video import Frame
 from pipelines.planning.plan import PlannedClip

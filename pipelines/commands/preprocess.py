@@ -19,7 +19,7 @@ from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
 from pipelines.media.container import VIDEO_SUFFIXES
-from pipelines.media.decoder_process import Decoder, Limits
+from pipelines.media.decoder.process import Decoder, Limits
 from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.prepare import PlanRequest, prepare

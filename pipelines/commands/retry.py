@@ -15,7 +15,7 @@ from pipelines import storage
 from pipelines.cli import Artefact, CommandResult
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import SPLITS
-from pipelines.media.decoder_process import Limits
+from pipelines.media.decoder.process import Limits
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import PlanFile, write_plan
 from pipelines.preprocess.finalize import collect_reports, failed_clips, summarize

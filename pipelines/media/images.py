@@ -6,7 +6,7 @@ import io
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -101,12 +101,12 @@ class _BadPicture(Exception):
 
 @cache
 def _register_heif() -> None:
-    import pillow_heif
+    import pi_heif  # the decoders alone: pillow-heif carries x265, whose licence is the GPL
 
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
 
 
-def _read(source: IO[bytes]) -> UInt8[np.ndarray, "height width 3"]:
+def _read(source: Any) -> UInt8[np.ndarray, "height width 3"]:
     formats = ["HEIF" if name == "HEIC" else name for name in IMAGE_FORMATS]
     with Image.open(source, formats=formats) as picture:
         if picture.width * picture.height > MAX_IMAGE_PIXELS:

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from pipelines.faces.face import Box, Candidates
 from pipelines.media import frame_folder, scene_cuts, video
-from pipelines.media.decoder_process import ClipInfo, Decoder
+from pipelines.media.decoder.process import ClipInfo, Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.planning import clip_annotations, voxceleb_boxes
 from pipelines.planning.plan import PlannedClip

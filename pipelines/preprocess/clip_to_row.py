@@ -17,7 +17,7 @@ from pipelines.faces import head_pose, tracking
 from pipelines.faces.crop import crop, crop_affine, to_crop
 from pipelines.faces.face import Face, face_size
 from pipelines.media import scene_cuts
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess import frame_sampling, quality
 from pipelines.preprocess.candidate_frames import PreparedClip, reject_unreadable

@@ -12,7 +12,7 @@ from pipelines import storage
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.media import frame_folder
-from pipelines.media.decoder_process import Decoder, DecoderDied
+from pipelines.media.decoder.process import Decoder, DecoderDied
 from pipelines.one_line import one_line
 from pipelines.planning.clip_annotations import read_box_text
 from pipelines.planning.plan import MISSING, PlannedClip, resolve_path, source_url

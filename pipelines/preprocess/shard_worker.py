@@ -13,7 +13,7 @@ from pipelines.dataset.shard_report import ShardReport, read_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import LandmarkDetector
-from pipelines.media.decoder_process import Decoder, Limits
+from pipelines.media.decoder.process import Decoder, Limits
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import PlanFile, plan_row
 from pipelines.preprocess.config import ClipConfig

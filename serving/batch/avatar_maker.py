@@ -16,7 +16,7 @@ import numpy as np
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
 from serving.batch.items import AvatarSource
-from serving.batch.sidecars import cache_key
+from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles

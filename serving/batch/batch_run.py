@@ -17,9 +17,9 @@ from serving.batch.avatar_maker import AvatarMaker
 from serving.batch.inputs import Input, Problem
 from serving.batch.items import AvatarTask, Item, MosaicTask, Outcome, VideoTask, now
 from serving.batch.pool import Finished, OpenPool, Pool
-from serving.batch.report import Report, Row
+from serving.batch.results.report import Report, Row
+from serving.batch.results.sidecars import Sidecar, cache_key, is_complete, read_sidecar
 from serving.batch.schedule import Schedule
-from serving.batch.sidecars import Sidecar, cache_key, is_complete, read_sidecar
 
 KILLED = "killed its worker twice"
 _NUM_READERS = 16

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pipelines import storage
-from serving.batch.contact_page import NAME as PAGE
-from serving.batch.contact_page import POSTERS
-from serving.batch.report import FOLDER as REPORTS
-from serving.batch.sidecars import read_sidecar
+from serving.batch.results.contact_page import NAME as PAGE
+from serving.batch.results.contact_page import POSTERS
+from serving.batch.results.report import FOLDER as REPORTS
+from serving.batch.results.sidecars import read_sidecar
 from serving.batch.workspace import AVATARS
 
 _MAX_NAMED = 5

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from serving.batch.inputs import Input
-from serving.batch.sidecars import Sidecar
+from serving.batch.results.sidecars import Sidecar
 
 if TYPE_CHECKING:
     from training.animation.render import RenderOptions

@@ -13,11 +13,11 @@ from pipelines.assets import CacheError
 from pipelines.media.video import probe
 from pipelines.one_line import hide_credentials, one_line
 from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, OnStep, VideoFiles
-from serving.batch.contact_page import poster_name, write_poster
 from serving.batch.inputs import Input, error_line
 from serving.batch.items import AvatarSource, AvatarTask, MosaicTask, Outcome, Task, VideoTask, now
-from serving.batch.mosaic import write_mosaic
-from serving.batch.sidecars import Sidecar, SidecarSource, write_sidecar
+from serving.batch.results.contact_page import poster_name, write_poster
+from serving.batch.results.mosaic import write_mosaic
+from serving.batch.results.sidecars import Sidecar, SidecarSource, write_sidecar
 from serving.batch.workspace import Workspace
 from training.animation.render import GENERATED_BY
 

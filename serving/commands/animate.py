@@ -16,13 +16,13 @@ from pipelines import cli, storage
 from pipelines.argument_parser import UsageError
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
-from serving.batch.contact_page import write_page
 from serving.batch.inputs import Problem, find_drivers, find_sources
 from serving.batch.items import Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
-from serving.batch.report import FOLDER, Report
-from serving.batch.summary import result, table
+from serving.batch.results.contact_page import write_page
+from serving.batch.results.report import FOLDER, Report
+from serving.batch.results.summary import result, table
 from serving.batch.worker import MakeMaker, Worker
 from serving.batch.workspace import Workspace, open_workspace
 from training.checkpoints.shipped import SHIPPED

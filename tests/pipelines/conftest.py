@@ -25,7 +25,7 @@ from pipelines.dataset.schema import ClipKey
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces.face import Candidates, Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.media.images import encode_jpeg
 from pipelines.preprocess.config import ClipConfig
 

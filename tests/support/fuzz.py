@@ -23,7 +23,7 @@ from pathlib import Path
 from fuzz_mutations import mutate
 from fuzz_seeds import seeds
 
-from pipelines.media.decoder_process import Decoder, DecoderDied
+from pipelines.media.decoder.process import Decoder, DecoderDied
 from pipelines.media.images import read_image
 from pipelines.media.video import decode, probe
 from pipelines.planning import manifests

@@ -160,7 +160,7 @@ import os, sys, threading, time
 
 def poison():
     """Once the child has its decoder, make two videos deadly to it."""
-    while "pipelines.media.decoder_worker" not in sys.modules:
+    while "pipelines.media.decoder.worker" not in sys.modules:
         time.sleep(0.001)
         if time.monotonic() > deadline:
             return

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipelines.media import frame_folder
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 
 RATE = Fraction(10)
 

@@ -10,7 +10,7 @@ from media_corpus import ffmpeg
 
 from pipelines.media import video
 from pipelines.media.audio import copy_audio
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.media.sound import find_sound
 from pipelines.media.streams import packets_of
 

@@ -13,7 +13,7 @@ import pytest
 from pipelines.dataset.rows import ClipRow
 from pipelines.dataset.schema import ClipKey
 from pipelines.faces.crop import to_source
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.media.images import decode_jpeg, encode_jpeg
 from pipelines.planning.plan import PlannedClip
 from pipelines.preprocess import candidate_frames

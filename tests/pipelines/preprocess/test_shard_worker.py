@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.dataset import schema
 from pipelines.dataset.schema import ClipKey
-from pipelines.media.decoder_process import Decoder
+from pipelines.media.decoder.process import Decoder
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import plan_row, write_plan
 from pipelines.preprocess.config import ClipConfig

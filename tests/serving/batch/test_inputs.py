@@ -10,7 +10,7 @@ import pytest
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.images import PICTURE_SUFFIXES
 from serving.batch.inputs import find_drivers, find_sources, safe_name
-from serving.batch.sidecars import Sidecar, SidecarSource, write_sidecar
+from serving.batch.results.sidecars import Sidecar, SidecarSource, write_sidecar
 
 
 def touch(path: Path, content: str = "x") -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from serving.batch.contact_page import poster_name, render, write_page, write_poster
-from serving.batch.report import Row
+from serving.batch.results.contact_page import poster_name, render, write_page, write_poster
+from serving.batch.results.report import Row
 
 DONE = Row("ann--talk", "done", video="/out/ann--talk.mp4", seconds=12.34, frames=50, fps=25.0)
 SKIPPED = Row("bob--talk", "skipped", video="/out/bob--talk.mp4", frames=50, fps=25.0)

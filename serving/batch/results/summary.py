@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines import cli, storage
-from serving.batch.report import Row, Status
-from serving.batch.sidecars import Sidecar
+from serving.batch.results.report import Row, Status
+from serving.batch.results.sidecars import Sidecar
 
 MAX_SHOWN = 20
 """Failures in the table, and results and notes in the summary; the report and the contact page have all."""

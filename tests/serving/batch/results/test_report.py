@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.dataset
 
-from serving.batch.report import SCHEMA, Report, Row
+from serving.batch.results.report import SCHEMA, Report, Row
 
 
 class Clock:

@@ -28,7 +28,7 @@ import numpy as np
 from pipelines.media.video import Frame
 
 HEADER = struct.Struct("<II")  # size of the JSON header, size of the payload
-_IMPORT_ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `pipelines`
+_IMPORT_ROOT = Path(__file__).resolve().parents[3]  # the folder that holds the package `pipelines`
 _PIPE_BYTES = 1 << 20
 _START_S = 120.0
 DEFAULT_FRAME_RATE = Fraction(25)
@@ -175,7 +175,7 @@ class Decoder:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self.close()
-            command = f"from pipelines.media import decoder_worker; decoder_worker.main({self._limits.memory_bytes})"
+            command = f"from pipelines.media.decoder import worker; worker.main({self._limits.memory_bytes})"
             path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
             self._child = subprocess.Popen(
                 [sys.executable, "-c", command],

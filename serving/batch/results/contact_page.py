@@ -15,8 +15,8 @@ from PIL import Image
 
 from pipelines import storage
 from pipelines.media.video import decode, probe
-from serving.batch.report import Row
-from serving.batch.summary import counts, failures
+from serving.batch.results.report import Row
+from serving.batch.results.summary import counts, failures
 
 NAME = "index.html"
 POSTERS = "posters"
@@ -76,9 +76,9 @@ def render(rows: Sequence[Row], present: set[str]) -> str:
     Args:
         present: files that the page may link to, relative to it.
     """
-    style = resources.files("serving.batch").joinpath("data", "contact.css").read_text()
+    style = resources.files("serving.batch.results").joinpath("data", "contact.css").read_text()
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("serving.batch", "data"),
+        loader=jinja2.PackageLoader("serving.batch.results", "data"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

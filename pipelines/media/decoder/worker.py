@@ -1,4 +1,4 @@
-"""The child process of `pipelines.media.decoder_process`: reads requests, one JSON object per line, and writes answers
+"""The child process of `pipelines.media.decoder.process`: reads requests, one JSON object per line, and writes answers
 of a JSON header and a binary payload."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.media import audio, frame_folder, video
-from pipelines.media.decoder_process import HEADER
+from pipelines.media.decoder.process import HEADER
 from pipelines.media.timestamps import FrameTable, read_frame_table
 
 _OPEN_FILES = 64

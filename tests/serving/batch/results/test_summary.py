@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from pipelines import cli
-from serving.batch.report import Row
-from serving.batch.sidecars import Sidecar
-from serving.batch.summary import result, table
+from serving.batch.results.report import Row
+from serving.batch.results.sidecars import Sidecar
+from serving.batch.results.summary import result, table
 
 ROWS = [
     Row("ann--talk", "done", video="v"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.media.video import VideoWriter
-from serving.batch.mosaic import write_mosaic
+from serving.batch.results.mosaic import write_mosaic
 
 
 def read(path: Path) -> tuple[Any, list[np.ndarray], bool]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipelines.media import video
-from pipelines.media.decoder_process import Decoder, DecoderDied, Limits
+from pipelines.media.decoder.process import Decoder, DecoderDied, Limits
 
 Fixture = Callable[..., Any]
 

@@ -1,0 +1,1 @@
+"""Results of batch animation: sidecars, report, contact page, mosaics."""
