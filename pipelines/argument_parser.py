@@ -56,7 +56,7 @@ def parse(
             flag = argument.partition("=")[0]
             if flag.startswith("--") and len(flag) > 2 and flag.replace("_", "-") not in known:
                 raise UsageError(_unknown_flag(flag, known))
-        if message := _message(event, options_type):
+        if message := _message(event):
             raise UsageError(message)
 
     with on_parse_error(fail):
@@ -82,7 +82,7 @@ def _config() -> tuple[Any, ...]:
     return (tyro.conf.PositionalMetavarFromFieldName,)  # "missing OUT" says more than "missing STR"
 
 
-def _message(event: ParseErrorEvent, options_type: type) -> str | None:
+def _message(event: ParseErrorEvent) -> str | None:
     """Describe a parse error in one line; None for errors of mutex groups and subcommands, which no verb has."""
     from tyro._errors import BadValue, InstantiationFailure, InvalidChoice, MissingArgs
 
@@ -97,8 +97,9 @@ def _message(event: ParseErrorEvent, options_type: type) -> str | None:
         options = f"Expected one of {argument.lowered.choices}."
         return f"invalid choice '{event.value}' for argument '{argument.display_name()}'. {options}"
     if isinstance(event, InstantiationFailure):
-        where = options_type.__name__ if event.argument is None else event.argument.display_name()
-        return f"Error parsing {where}: {' '.join(str(event.message).split())}"
+        reason = " ".join(str(event.message).split())
+        # Without an argument, the options' own check has failed; its message says which value is wrong.
+        return reason if event.argument is None else f"Error parsing {event.argument.display_name()}: {reason}"
     return None
 
 

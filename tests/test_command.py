@@ -74,6 +74,7 @@ COMPLETE = {
     "evaluate": ["{bundle}", "--data", "{missing}", "-o", "{out}"],
     "export": ["{bundle}", "-o", "{out}"],
     "fine-tune": ["{picture}", "--model", "{bundle}", "-o", "{out}"],
+    "pose": ["{picture}", "--model", "{bundle}", "-o", "{out}.png"],
     "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
     "serve": ["--model", "{bundle}"],
     "demo": ["-o", "{out}"],

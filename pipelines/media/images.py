@@ -192,3 +192,29 @@ def encode_webp(image: UInt8[np.ndarray, "size size 3"], *, max_side: int, quali
     done, data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality])
     assert done
     return bytes(data)
+
+
+_STILL_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_DESCRIPTION = 0x010E  # EXIF's ImageDescription
+
+
+def still_format(name: str) -> str:
+    """Return Pillow's format for a file's name. Raises ValueError unless it ends with .png, .jpg, .jpeg or .webp."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in _STILL_FORMATS:
+        raise ValueError(f"{name}: the name of a picture ends with {', '.join(_STILL_FORMATS)}")
+    return _STILL_FORMATS[suffix]
+
+
+def encode_still(image: UInt8[np.ndarray, "height width 3"], name: str, description: str = "") -> bytes:
+    """Encode a picture by its name's suffix: PNG, or JPEG or WebP of high quality, with a description in its EXIF."""
+    exif = Image.Exif()
+    if description:
+        exif[_DESCRIPTION] = description
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, still_format(name), exif=exif, quality=95, **_full_colour(name))
+    return file.getvalue()
+
+
+def _full_colour(name: str) -> dict[str, int]:
+    return {"subsampling": 0} if still_format(name) == "JPEG" else {}

@@ -20,6 +20,16 @@ from training.animation.smoothing import fill_gaps
 _QUEUED_FRAMES = 8  # decoded ahead of detection
 
 
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """A driver's face at rest, facing forwards."""
+
+    landmarks: Float[np.ndarray, "68 2"]
+    """In pixels."""
+    gaze: Float[np.ndarray, "2 2"]
+    """`pipelines.faces.head_pose.gaze`."""
+
+
 @dataclass(frozen=True)
 class DriverTrack:
     """The motion of a driver's face: 0.5 KB per frame."""
@@ -33,6 +43,10 @@ class DriverTrack:
     """When the driver shows its frames."""
     detector: str
     """Name of the detector, whose landmarks an avatar's model must have been trained on."""
+    rest: Rest | None = None
+    """The face that the motion is relative to, where it is known; None: one of the frames is at rest."""
+    exact: bool = False
+    """Whether the motion has no noise, as that of key frames, and is not to be smoothed."""
 
     def __len__(self) -> int:
         return len(self.landmarks)

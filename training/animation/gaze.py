@@ -26,18 +26,23 @@ def retarget_gaze(
     landmarks: Float[np.ndarray, "frames 68 2"],
     fps: float,
     options: MotionOptions,
+    rest: Float[np.ndarray, "2 2"] | None = None,
 ) -> Float[np.ndarray, "frames 2 2"]:
     """Return the source's gaze for each driver frame.
 
     Args:
         driver: the driver's gaze; NaN where it is unknown.
         landmarks: the driver's landmarks; the gaze of shut eyes is interpolated between frames with open eyes.
+        rest: the driver's gaze at rest, where it is known; None: found among the frames.
     """
-    known = np.isfinite(driver).all(axis=(1, 2)) & (eye_openness(landmarks).min(axis=1) > _SHUT)
+    known = np.isfinite(driver).all(axis=(1, 2))
+    if rest is None:  # else the gaze is no measurement, and known behind lids, too
+        known &= eye_openness(landmarks).min(axis=1) > _SHUT
     if not known.any():
         return np.repeat(source[None], len(driver), axis=0)
     both = one_euro(fill_gaps(driver.mean(axis=1, keepdims=True), known), fps, options.smoothing, _FACE_WIDTH)
-    change = options.gaze * (both - np.median(both[_at_rest(landmarks, known, options)], axis=0))
+    at_rest = np.median(both[_at_rest(landmarks, known, options)], axis=0) if rest is None else rest.mean(axis=0)
+    change = options.gaze * (both - at_rest)
     across = soft_limit(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _MIN_ROOM)
     down = soft_limit(change[..., 1], _MAX_VERTICAL, _MAX_VERTICAL, _MIN_ROOM)
     moved: np.ndarray = source + np.stack(np.broadcast_arrays(across, down), axis=-1)

@@ -164,9 +164,14 @@ def follow(
 ) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
     """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
     canvas, fps = animator.canvas, float(track.times.fps)
-    motion = replace(options, neutral_frame=resolve_neutral_frame(track.landmarks, options))
-    targets = retarget(canvas.landmarks, track.landmarks, fps, motion)
-    gaze = None if canvas.gaze is None else retarget_gaze(canvas.gaze, track.gaze, track.landmarks, fps, motion)
+    motion = replace(options, smoothing=0.0) if track.exact else options
+    rest, rest_gaze = (None, None) if track.rest is None else (track.rest.landmarks, track.rest.gaze)
+    if rest is None:
+        motion = replace(motion, neutral_frame=resolve_neutral_frame(track.landmarks, options))
+    targets = retarget(canvas.landmarks, track.landmarks, fps, motion, rest)
+    gaze = canvas.gaze
+    if gaze is not None:
+        gaze = retarget_gaze(gaze, track.gaze, track.landmarks, fps, motion, rest_gaze)
     return targets, gaze, animator.choose_shots(targets, fps)
 
 

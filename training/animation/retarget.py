@@ -64,20 +64,27 @@ class MotionOptions:
 
 
 def retarget(
-    source: Float[np.ndarray, "68 2"], driver: Float[np.ndarray, "frames 68 2"], fps: float, options: MotionOptions
+    source: Float[np.ndarray, "68 2"],
+    driver: Float[np.ndarray, "frames 68 2"],
+    fps: float,
+    options: MotionOptions,
+    rest: Float[np.ndarray, "68 2"] | None = None,
 ) -> Float[np.ndarray, "frames 68 2"]:
     """Return the source's landmarks for each driver frame, in source pixels.
 
     For the driver's neutral frame they equal `source`. Left and right are those of the image.
 
+    Args:
+        rest: the driver's landmarks at rest, where they are known; None: those of its neutral frame.
+
     Raises:
         ValueError: `neutral_frame` is not a frame of the driver.
     """
-    neutral = resolve_neutral_frame(driver, options)
     smooth = one_euro(driver, fps, options.smoothing)
-    source_pose, neutral_pose = fit_pose(source), fit_pose(smooth[neutral])
-    source_head, neutral_head = unproject(source, source_pose), unproject(smooth[neutral], neutral_pose)
-    scales = _part_scales(source_head, neutral_head)
+    neutral = smooth[resolve_neutral_frame(driver, options)] if rest is None else rest
+    source_pose, neutral_pose = fit_pose(source), fit_pose(neutral)
+    source_head, neutral_head = unproject(source, source_pose), unproject(neutral, neutral_pose)
+    scales = part_scales(source_head, neutral_head)
     moved = np.empty((len(driver), 68, 2), np.float32)
     # In parts: the heads of an hour's frames would take gigabytes.
     for first in range(0, len(driver), _FRAMES_AT_ONCE):
@@ -102,7 +109,7 @@ def resolve_neutral_frame(driver: Float[np.ndarray, "frames 68 2"], options: Mot
     return neutral
 
 
-def _part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:
+def part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:
     """Return the scale of each point's change from driver to source, given both neutral heads in centimetres.
 
     Lids scale with the eye's opening, so that a shut eye shuts; lips and jaw with the mouth's width.

@@ -33,6 +33,9 @@ LIDS = [_INDEX["eyeBlinkLeft"], _INDEX["eyeBlinkRight"]]
 GAZE = [place for name, place in _INDEX.items() if name.startswith("eyeLook")]
 MOUTH = [place for name, place in _INDEX.items() if name.startswith(("jaw", "mouth", "tongue", "cheekPuff"))]
 
+GAZE_DEGREES: Mapping[str, float] = {"In": 38.0, "Out": 38.0, "Up": 28.0, "Down": 30.0}
+"""Rotation of an eye by its action `eyeLook...` at 1."""
+
 
 def action_index(name: str) -> int:
     """Return the column of an action. Raises KeyError for an unknown name."""

@@ -19,7 +19,7 @@ from torch.nn import functional
 from pipelines.synthetic.graphics.grids import grid_faces
 from pipelines.synthetic.graphics.noise import smoothstep
 from pipelines.synthetic.head import glasses, hair
-from pipelines.synthetic.head.arkit_actions import ACTIONS, action_index
+from pipelines.synthetic.head.arkit_actions import ACTIONS, GAZE_DEGREES, action_index
 from pipelines.synthetic.head.head_model import load_head_model
 from pipelines.synthetic.head.person import Person
 from pipelines.synthetic.head.skin import beard_masks
@@ -29,7 +29,6 @@ EYES, HAIR, BUN, GLASSES = range(4, 8)
 """Parts in addition to those of `head_model`."""
 
 _RINGS, _SECTORS = 9, 16  # of an eyeball's front half
-_GAZE = {"In": 38.0, "Out": 38.0, "Up": 28.0, "Down": 30.0}  # degrees at full action
 _NECKLINE = 0.585  # height on the template in metres; clothes are below
 _JAW_GAIN = 1.5
 _PIVOT = (0.0, 0.10, -0.085)  # centre of head rotation in metres, relative to the midpoint of the eyes
@@ -88,6 +87,11 @@ class HeadMesh:
         # The model's jaw opens less than MediaPipe's jawOpen means: in the real clips, jawOpen 1 parts the lips by 0.74
         # to 0.92 of the distance between the eyes, in the model by 0.48 to 0.56. mouthClose has to close the same gap.
         self._actions[[action_index("jawOpen"), action_index("mouthClose")]] *= _JAW_GAIN
+
+    @property
+    def displacements(self) -> Float32[Tensor, "52 vertices 3"]:
+        """Displacement of the head's own vertices by each action at 1, metres."""
+        return self._actions.reshape(len(ACTIONS), self.num_head, 3)
 
     def _coordinates(self) -> Float32[Tensor, "vertices 4"]:
         """Return texture coordinates: position on the template (and 1 in the mouth), in an eye or in the hair."""
@@ -158,8 +162,8 @@ def gaze(actions: Float32[Tensor, "frames 52"]) -> Float32[Tensor, "frames 2 2"]
     value = {name: actions[:, index] for index, name in enumerate(ACTIONS)}
     rows = []
     for side, outwards in (("Left", 1.0), ("Right", -1.0)):
-        out = value[f"eyeLookOut{side}"] * _GAZE["Out"] - value[f"eyeLookIn{side}"] * _GAZE["In"]
-        up = value[f"eyeLookUp{side}"] * _GAZE["Up"] - value[f"eyeLookDown{side}"] * _GAZE["Down"]
+        out = value[f"eyeLookOut{side}"] * GAZE_DEGREES["Out"] - value[f"eyeLookIn{side}"] * GAZE_DEGREES["In"]
+        up = value[f"eyeLookUp{side}"] * GAZE_DEGREES["Up"] - value[f"eyeLookDown{side}"] * GAZE_DEGREES["Down"]
         rows.append(torch.stack([outwards * out, up], dim=-1))
     return torch.deg2rad(torch.stack(rows, dim=1))
 

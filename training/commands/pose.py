@@ -1,0 +1,89 @@
+"""`sfumato pose SOURCE -o OUT`: one picture of a portrait with another expression, gaze and pose, set by sliders."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from pipelines import storage
+from pipelines.cli import Artefact, CommandResult
+from pipelines.faces.detectors import create_detector
+from pipelines.media.images import encode_still, still_format
+from training.animation.animator import Animator
+from training.animation.motion.sliders import Sliders
+from training.animation.motion.still import draw_still
+from training.animation.render import COMMENT
+from training.avatars.avatar import Avatar, load_avatar
+from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.portraits import find_portraits
+from training.checkpoints.bundle import MANIFEST, load_bundle
+from training.checkpoints.model_registry import locate
+from training.device import choose_device
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw a portrait with another expression, gaze and pose, set by sliders; at 0, each leaves it as it is."""
+
+    source: tyro.conf.Positional[str]
+    """Picture or avatar folder (path or URL)."""
+    out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
+    """Path or URL of the picture to write: .png, .jpg or .webp."""
+    sliders: Annotated[Sliders, tyro.conf.arg(name="")] = field(default_factory=Sliders)
+    frame: Literal["full", "crop"] = "full"
+    """Draw the whole picture, or only the crop around the face."""
+    max_size: int | None = None
+    """Maximum length of the picture's longer side, pixels; default: as the portrait."""
+    model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
+    """Base model for a source that is a picture: a bundle's path or URL, or models:/NAME@ALIAS; default: the bundled
+    one."""
+    face: int | None = None
+    """Index of the face in a picture, from 0 for the largest; default: the largest."""
+    device: str = "auto"
+    """Device of the networks: auto (a CUDA device if there is one), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        still_format(self.out)
+        if self.max_size is not None and not 64 <= self.max_size <= 8192:
+            raise ValueError(f"--max-size must lie in [64, 8192] pixels, got {self.max_size}")
+
+
+def run(options: Options) -> CommandResult:
+    """Draw the picture and write it.
+
+    Raises:
+        FileNotFoundError: the source or the model does not exist.
+        ValueError: the source is no picture with a face and no avatar, or an option is out of range.
+    """
+    started, device = time.monotonic(), choose_device(options.device)
+    avatar = _avatar(options, device)
+    animator = Animator(avatar, max_size=options.max_size, device=device)
+    still = draw_still(animator, options.sliders)
+    picture = animator.paste(still.region)
+    if options.frame == "crop":
+        picture = still.region[animator.region.crop, animator.region.crop]
+    with storage.atomic_write(options.out) as sink:
+        sink.write(encode_still(picture, options.out, COMMENT))
+    height, width = picture.shape[:2]
+    return CommandResult(
+        (Artefact("picture", options.out),),
+        {"width": width, "height": height},
+        time.monotonic() - started,
+        notes=still.notes,
+    )
+
+
+def _avatar(options: Options, device: torch.device) -> Avatar:
+    if storage.is_folder(options.source):
+        if not storage.exists(storage.join(options.source, MANIFEST)):
+            raise ValueError(f"{options.source} is a folder and no avatar")
+        return load_avatar(options.source)
+    if not storage.exists(options.source):
+        raise FileNotFoundError(f"{options.source} does not exist")
+    model = load_bundle(locate(options.model))
+    portraits = find_portraits([options.source], create_detector(model.config.model.detector), face=options.face)
+    return fine_tune(model, portraits, FineTuneConfig(), None, None, device)
