@@ -43,6 +43,7 @@ VERBS = {
     "export": Verb("training.commands.export", "training", "base model -> a small bundle for inference"),
     "fine-tune": Verb("training.commands.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "pose": Verb("training.commands.pose", "training", "one picture of a portrait, with sliders for face and head"),
+    "motion": Verb("training.commands.motion", "training", "the motion of a film as a file that drives like the film"),
     "animate": Verb("serving.commands.animate", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.commands.serve", "serving", "run the HTTP service: portraits in, avatars and videos out"),
     "demo": Verb("serving.commands.demo", "pipelines,serving", "run every stage on small data: an animated Mona Lisa"),

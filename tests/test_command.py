@@ -75,6 +75,7 @@ COMPLETE = {
     "export": ["{bundle}", "-o", "{out}"],
     "fine-tune": ["{picture}", "--model", "{bundle}", "-o", "{out}"],
     "pose": ["{picture}", "--model", "{bundle}", "-o", "{out}.png"],
+    "motion": ["{text}", "-o", "{out}.csv"],
     "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
     "serve": ["--model", "{bundle}"],
     "demo": ["-o", "{out}"],

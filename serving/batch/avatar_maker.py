@@ -18,6 +18,7 @@ from pipelines.faces.detectors import create_detector
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
+from training.animation.motion.formats import is_motion
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
@@ -182,7 +183,7 @@ class ModelAvatarMaker:
 
         return render(
             animators[key],
-            files.driver,
+            None if is_motion(files.driver.name) else files.driver,
             track,
             files.out,
             options,
@@ -217,16 +218,17 @@ class DriverTracks:
         return known
 
     def _load_or_track(self, key: str, driver: Path, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack | str:
-        from training.animation.driver_track import track_driver
+        from training.animation.motion.drivers import read_driver
 
         path = self._folder / f"{key}.npz"
         if path.exists():
             return _load(path)
         try:
-            track = track_driver(driver, detector, on_frame=on_frame)
+            track = read_driver(driver, detector, on_frame=on_frame)
         except ValueError as error:
             return str(error)
-        _save(path, track)
+        if not is_motion(driver.name):  # which is read faster than a copy is written
+            _save(path, track)
         return track
 
 

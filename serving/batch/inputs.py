@@ -16,6 +16,7 @@ from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.images import PICTURE_SUFFIXES
 from pipelines.one_line import one_line
 from serving.batch.folders import choose_files, is_kept_avatar, visible_files
+from training.animation.motion.formats import MOTION_FILE
 
 Kind = Literal["avatar", "picture", "driver"]
 
@@ -71,7 +72,7 @@ def find_sources(arguments: Sequence[str]) -> FoundInputs:
 
 
 def find_drivers(arguments: Sequence[str]) -> FoundInputs:
-    """Find driver videos and folders of them, in the given order without repeats.
+    """Find driver videos, files of motion, and folders of videos and motion files, in the given order without repeats.
 
     Raises:
         FileNotFoundError: a path that does not exist, a pattern that matches nothing.
@@ -99,7 +100,7 @@ def _sources_in(path: str) -> _Listing:
 def _drivers_in(path: str) -> _Listing:
     if not storage.is_folder(path):
         return _Listing([("driver", path)])
-    videos = choose_files(path, visible_files(path), VIDEO_SUFFIXES)
+    videos = choose_files(path, visible_files(path), VIDEO_SUFFIXES | {MOTION_FILE})
     if not videos.found:
         raise ValueError(f"{path} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return _Listing([("driver", url) for url in videos.found], videos.notes("videos"))

@@ -19,6 +19,7 @@ from serving.batch.results.contact_page import poster_name, write_poster
 from serving.batch.results.mosaic import write_mosaic
 from serving.batch.results.sidecars import Sidecar, SidecarSource, write_sidecar
 from serving.batch.workspace import Workspace
+from training.animation.motion.formats import is_motion
 from training.animation.render import GENERATED_BY
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ class Worker:
         # The sidecar of an earlier video must not vouch for a half-written new one.
         storage.remove(self._sidecar_url(item.name))
         video, comparison = f"{item.name}.mp4", f"{item.name}.side-by-side.mp4"
-        files = (video, comparison) if self._side_by_side else (video,)
-        side_by_side = self._workspace.output(comparison) if self._side_by_side else None
+        compares = self._side_by_side and not is_motion(item.driver.url)  # motion alone has no picture to show
+        files = (video, comparison) if compares else (video,)
+        side_by_side = self._workspace.output(comparison) if compares else None
         out = self._workspace.output(video)
         paths = VideoFiles(self._workspace.input(item.driver.url), item.driver.sha256, out, side_by_side)
         report = self._maker.render(avatar, paths, item.options, on_frame)

@@ -43,7 +43,8 @@ class Options:
     source: Annotated[_PathLists, tyro.conf.arg(aliases=["-s"], metavar="PATH ...")]
     """Faces to animate: avatar folders, pictures, folders of either, "patterns*" (required without --pairs)"""
     driver: Annotated[_PathLists, tyro.conf.arg(aliases=["-d"], metavar="PATH ...")]
-    """Videos that give the motion, folders of them, "patterns*" (required without --pairs)"""
+    """What gives the motion: videos, folders of them, "patterns*"; files of motion: .parquet (sfumato motion), .csv
+    (ARKit recording or key frames), .json (key frames) (required without --pairs)"""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results (path or URL): SOURCE--DRIVER.mp4, .side-by-side.mp4 and .json, SOURCE.mosaic.mp4,
     index.html, report/."""

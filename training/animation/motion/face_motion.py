@@ -21,7 +21,7 @@ from training.animation.retarget import part_scales
 
 _PIXELS_PER_CM = 40.0
 _CENTRE = 512.0  # pixels
-_EYEBALL = 1.2  # radius in centimetres
+EYEBALL = 1.2  # radius in centimetres
 _FRAMES_AT_ONCE = 1000
 
 
@@ -58,9 +58,14 @@ def to_track(motion: FaceMotion, times: FrameTimes, detector: str, *, exact: boo
         # The corners of the eyes at rest: an action that lifts a corner does not turn the eye.
         corners = pose.project(np.broadcast_to(CANONICAL_LANDMARKS, (len(actions), 68, 3)))
         looks[part] = gaze(corners, pose.project(_irises(actions)))
+    return DriverTrack(landmarks, looks, np.ones(len(motion), bool), times, detector, canonical_rest(), exact)
+
+
+def canonical_rest() -> Rest:
+    """Return the rest of every track of the canonical head."""
     still = Pose.from_angles(*np.zeros((3, 1)), np.full(1, _PIXELS_PER_CM), np.full((1, 2), _CENTRE))
-    rest = Rest(still.project(CANONICAL_LANDMARKS[None])[0].astype(np.float32), np.array([[0.5, 0.0]] * 2, np.float32))
-    return DriverTrack(landmarks, looks, np.ones(len(motion), bool), times, detector, rest=rest, exact=exact)
+    landmarks = still.project(CANONICAL_LANDMARKS[None])[0]
+    return Rest(landmarks.astype(np.float32), np.array([[0.5, 0.0]] * 2, np.float32))
 
 
 @cache
@@ -91,7 +96,7 @@ def _irises(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "frame
     middle = np.stack([(CANONICAL_LANDMARKS[first] + CANONICAL_LANDMARKS[last]) / 2 for first, last in EYE_CORNERS])
     middle[:, 2] = [CANONICAL_LANDMARKS[eye, 2].mean() for eye in (RIGHT_EYE, LEFT_EYE)]
     moved = np.stack([np.sin(yaw) * np.cos(pitch), -np.sin(pitch), 1 - np.cos(yaw) * np.cos(pitch)], axis=-1)
-    irises: np.ndarray = middle + _EYEBALL * moved
+    irises: np.ndarray = middle + EYEBALL * moved
     return irises
 
 
