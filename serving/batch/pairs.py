@@ -45,6 +45,8 @@ class PairOptions:
     max_size: int | None = None
     fps: str | float | None = None
     face: int | None = None
+    parts: str | tuple[str, ...] | None = None
+    motion: Literal["relative", "absolute"] | None = None
 
 
 COLUMNS = tuple(PairOptions.__dataclass_fields__)
@@ -170,9 +172,17 @@ def _pair(url: str, line: _Line) -> PairOptions:
 
 
 def _render_options(url: str, number: int, pair: PairOptions, options: RenderOptions) -> RenderOptions:
+    from training.animation.retarget import parse_parts
+
     given = {name: value for name, value in vars(pair).items() if value is not None}
     try:
-        motion = replace(options.motion, **{name: given[name] for name in _MOTION if name in given})
+        moves = {name: given[name] for name in _MOTION if name in given}
+        if "parts" in given:
+            parts = given["parts"]
+            moves["parts"] = parse_parts(parts if isinstance(parts, str) else " ".join(parts))
+        if "motion" in given:
+            moves["absolute"] = given["motion"] == "absolute"
+        motion = replace(options.motion, **moves)
         more = {name: given[name] for name in ("frame", "max_size", "fps") if name in given}
         return replace(options, motion=motion, **more | ({"fps": str(more["fps"])} if "fps" in more else {}))
     except ValueError as error:

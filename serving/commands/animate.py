@@ -50,7 +50,8 @@ class Options:
     index.html, report/."""
     pairs: str | None = None
     """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
-    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, fps, face."""
+    optional columns: name, expression, head_motion, gaze, smoothing, parts, motion, frame, max_size, fps,
+    face."""
     workers: int = 1
     """Number of worker processes; 1 without --ray-address works in this process."""
     ray_address: str | None = None
@@ -83,6 +84,12 @@ class Options:
     """Strength of the driver's gaze: 0 keeps the portrait's own, 1 is the driver's."""
     smoothing: float = 0.5
     """Temporal smoothing of the motion in [0, 1]: 0 keeps all jitter, 1 lags most."""
+    parts: str = "lips,eyes,pose,brows,gaze"
+    """Parts of the driver's motion to transfer: any of lips (with jaw and nose), eyes (lids), pose, brows and gaze,
+    with commas between; the portrait keeps its own of the others."""
+    motion: Literal["relative", "absolute"] = "relative"
+    """The driver's expression relative to its own most relaxed frame, or, for a driver who never relaxes, relative to a
+    neutral face: absolute. The pose is relative to that frame in either case."""
     frame: Literal["full", "crop"] = "full"
     """Render the whole picture with the animated face in it, or only the crop around the face."""
     max_size: int = 1280
@@ -167,13 +174,15 @@ def _with_absolute_paths(item: Item) -> Item:
 
 def _render_options(options: Options) -> RenderOptions:
     from training.animation.render import RenderOptions
-    from training.animation.retarget import MotionOptions
+    from training.animation.retarget import MotionOptions, parse_parts
 
     motion = MotionOptions(
         expression=options.expression,
         head_motion=options.head_motion,
         gaze=options.gaze,
         smoothing=options.smoothing,
+        parts=parse_parts(options.parts),
+        absolute=options.motion == "absolute",
     )
     return RenderOptions(
         motion=motion, frame=options.frame, max_size=options.max_size, precision=options.precision, fps=options.fps

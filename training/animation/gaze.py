@@ -42,7 +42,7 @@ def retarget_gaze(
         return np.repeat(source[None], len(driver), axis=0)
     both = one_euro(fill_gaps(driver.mean(axis=1, keepdims=True), known), fps, options.smoothing, _FACE_WIDTH)
     at_rest = np.median(both[_at_rest(landmarks, known, options)], axis=0) if rest is None else rest.mean(axis=0)
-    change = options.gaze * (both - at_rest)
+    change = options.gaze_strength * (both - at_rest)
     across = soft_limit(change[..., 0], source[:, 0] - _LEFTMOST, _RIGHTMOST - source[:, 0], _MIN_ROOM)
     down = soft_limit(change[..., 1], _MAX_VERTICAL, _MAX_VERTICAL, _MIN_ROOM)
     moved: np.ndarray = source + np.stack(np.broadcast_arrays(across, down), axis=-1)

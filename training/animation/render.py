@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import LandmarkDetector
@@ -23,13 +23,13 @@ from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import VideoWriter, decode, probe
 from training.animation.animator import Animator, Cancelled
 from training.animation.driver_track import DriverTrack, track_driver
-from training.animation.gaze import retarget_gaze
+from training.animation.motion.follow import follow
 from training.animation.prefetch import prefetch
-from training.animation.retarget import MotionOptions, resolve_neutral_frame, retarget
+from training.animation.retarget import MotionOptions
 from training.config import Precision
 from training.images import resize_square
 
-__all__ = ["Cancelled", "RenderOptions", "RenderReport", "animate", "render", "track_driver"]
+__all__ = ["Cancelled", "RenderOptions", "RenderReport", "animate", "follow", "render", "track_driver"]
 
 _TILE = 400  # side of a tile of the side-by-side video, pixels
 _DRAWN_AHEAD = 16  # frames drawn ahead of the encoder
@@ -161,23 +161,6 @@ def render(
         },
         notes=() if note is None else (note,),
     )
-
-
-def follow(
-    animator: Animator, track: DriverTrack, options: MotionOptions
-) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
-    """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
-    canvas, fps = animator.canvas, float(track.times.fps)
-    motion = replace(options, smoothing=0.0) if track.exact else options
-    # A recording of actions has an offset of its own at rest, like a film; key frames have none.
-    rest, rest_gaze = (track.rest.landmarks, track.rest.gaze) if track.rest and track.exact else (None, None)
-    if rest is None:
-        motion = replace(motion, neutral_frame=resolve_neutral_frame(track.landmarks, options))
-    targets = retarget(canvas.landmarks, track.landmarks, fps, motion, rest)
-    gaze = canvas.gaze
-    if gaze is not None:
-        gaze = retarget_gaze(gaze, track.gaze, track.landmarks, fps, motion, rest_gaze)
-    return targets, gaze, animator.choose_shots(targets, fps)
 
 
 def animate(

@@ -15,6 +15,8 @@ from pipelines.faces.head_pose import (
     JAW,
     LEFT_BROW,
     LEFT_EYE,
+    NOSE_BRIDGE,
+    NOSTRILS,
     OUTER_LIP,
     RIGHT_BROW,
     RIGHT_EYE,
@@ -39,6 +41,29 @@ _FRAMES_AT_ONCE = 1000
 _OPPOSITE_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 _OPPOSITE_LIPS = ((61, 67), (62, 66), (63, 65))
 
+PARTS = ("lips", "eyes", "pose", "brows", "gaze")
+"""What of the driver's motion can be transferred alone: lips with jaw and nose, lids, the head, brows, gaze."""
+_POINTS = {
+    "lips": (*range(JAW.stop), *range(NOSE_BRIDGE.start, NOSTRILS.stop), *range(OUTER_LIP.start, INNER_LIP.stop)),
+    "eyes": (*range(RIGHT_EYE.start, LEFT_EYE.stop),),
+    "brows": (*range(RIGHT_BROW.start, LEFT_BROW.stop),),
+}
+
+
+def parse_parts(text: str) -> tuple[str, ...]:
+    """Return the parts that a text such as "lips,eyes" names, in the order of `PARTS`.
+
+    Raises:
+        ValueError: it names none, or an unknown one.
+    """
+    named = text.replace(",", " ").split()
+    for name in named:
+        if name not in PARTS:
+            raise ValueError(f"parts must be of {', '.join(PARTS)}, got {name[:40]!r}")
+    if not named:
+        raise ValueError(f"parts must name at least one of {', '.join(PARTS)}")
+    return tuple(name for name in PARTS if name in named)
+
 
 @dataclass(frozen=True)
 class MotionOptions:
@@ -54,6 +79,11 @@ class MotionOptions:
     """Temporal smoothing of landmarks in [0, 1]; 0: none."""
     neutral_frame: int | None = None
     """Index of the driver's neutral frame; default: the most frontal and relaxed one."""
+    parts: tuple[str, ...] = PARTS
+    """What to transfer, of `PARTS`; the portrait keeps its own of the rest."""
+    absolute: bool = False
+    """Whether the driver's expression is relative to a neutral face instead of its own neutral frame, as for a driver
+    who smiles throughout. The pose stays relative."""
 
     def __post_init__(self) -> None:
         for name in ("expression", "head_motion", "gaze"):
@@ -61,6 +91,25 @@ class MotionOptions:
                 raise ValueError(f"{name} must lie in [0, 3], got {getattr(self, name)}")
         if not 0 <= self.smoothing <= 1:
             raise ValueError(f"smoothing must lie in [0, 1], got {self.smoothing}")
+        parse_parts(" ".join(self.parts))
+
+    @property
+    def point_strengths(self) -> Float[np.ndarray, "68 1"]:
+        """Strength of each landmark's expression."""
+        strengths = np.zeros((68, 1))
+        for part, points in _POINTS.items():
+            strengths[[*points]] = self.expression * (part in self.parts)
+        return strengths
+
+    @property
+    def pose_strength(self) -> float:
+        """Strength of the head's motion."""
+        return self.head_motion * ("pose" in self.parts)
+
+    @property
+    def gaze_strength(self) -> float:
+        """Strength of gaze."""
+        return self.gaze * ("gaze" in self.parts)
 
 
 def retarget(
@@ -91,8 +140,8 @@ def retarget(
         part = slice(first, first + _FRAMES_AT_ONCE)
         driver_pose = fit_pose(smooth[part])
         change = (unproject(smooth[part], driver_pose) - neutral_head) * scales
-        heads = _limit_gaps(source_head + options.expression * change, source_head)
-        pose = _moved_pose(source_pose, driver_pose, neutral_pose, source, options.head_motion)
+        heads = _limit_gaps(source_head + options.point_strengths * change, source_head)
+        pose = _moved_pose(source_pose, driver_pose, neutral_pose, source, options.pose_strength)
         moved[part] = pose.project(heads)
     return moved
 

@@ -44,6 +44,10 @@ def refused(done: subprocess.CompletedProcess[str], folder: Path, code: int = 2)
             "source,driver,gaze\nportrait.png,talk.mp4,4\n",
             "{pairs} line 2: gaze must lie in [0, 3], got 4.0",
         ),
+        (
+            "source,driver,parts\nportrait.png,talk.mp4,lips nose\n",
+            "{pairs} line 2: parts must be of lips, eyes, pose, brows, gaze, got 'nose'",
+        ),
     ],
 )
 def test_a_wrong_pairs_file_is_one_line_with_its_line_number(
@@ -69,6 +73,11 @@ def test_a_wrong_pairs_file_is_one_line_with_its_line_number(
         (
             ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--fps", "often"],
             "fps must be keep or a number of frames a second, got 'often'",
+            1,
+        ),
+        (
+            ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--parts", "lips,ears"],
+            "parts must be of lips, eyes, pose, brows, gaze, got 'ears'",
             1,
         ),
         (

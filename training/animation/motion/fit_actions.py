@@ -58,6 +58,20 @@ def fit_actions(track: DriverTrack, neutral_frame: int | None = None) -> FaceMot
     return FaceMotion(actions, angles, travel, zoom)
 
 
+def without_expression(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
+    """Return a face's landmarks (pixels) as they would be at rest: less the actions that tell it from a mean face.
+
+    The face keeps its shape, as far as no action resembles it.
+    """
+    mean = load_landmark_head().points[:, :2]
+    neutral = unproject(mean, fit_pose(mean))
+    pose = fit_pose(landmarks)
+    head, fit = unproject(landmarks, pose), _Fit(neutral)
+    (actions,) = fit.actions((head - neutral)[None])
+    expression = np.tensordot(actions, load_landmark_head().actions, 1)
+    return np.asarray(pose.project(head - expression), np.float32)
+
+
 class _Fit:
     """The normal equations of one face."""
 

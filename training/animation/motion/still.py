@@ -12,8 +12,8 @@ from pipelines.faces.head_pose import fit_pose
 from pipelines.media.frame_times import FrameTimes
 from training.animation.animator import Animator
 from training.animation.motion.face_motion import to_track
+from training.animation.motion.follow import follow
 from training.animation.motion.sliders import Sliders, to_motion
-from training.animation.render import follow
 from training.animation.retarget import MotionOptions
 
 _NOTED_DEGREES = 2.0  # turns that fall short by less are not worth a note

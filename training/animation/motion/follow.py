@@ -1,0 +1,32 @@
+"""A driver's track and an avatar -> the landmarks, gaze and shots of every frame."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from training.animation.animator import Animator
+from training.animation.driver_track import DriverTrack
+from training.animation.gaze import retarget_gaze
+from training.animation.motion.fit_actions import without_expression
+from training.animation.retarget import MotionOptions, resolve_neutral_frame, retarget
+
+
+def follow(
+    animator: Animator, track: DriverTrack, options: MotionOptions
+) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
+    """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
+    canvas, fps = animator.canvas, float(track.times.fps)
+    motion = replace(options, smoothing=0.0) if track.exact else options
+    rest, rest_gaze = None, None
+    if track.rest is not None and (track.exact or options.absolute):
+        rest, rest_gaze = track.rest.landmarks, track.rest.gaze
+    else:  # a recording of actions has an offset of its own at rest, like a film
+        motion = replace(motion, neutral_frame=resolve_neutral_frame(track.landmarks, options))
+        if options.absolute:
+            rest = without_expression(track.landmarks[motion.neutral_frame])
+    targets = retarget(canvas.landmarks, track.landmarks, fps, motion, rest)
+    gaze = canvas.gaze
+    if gaze is not None:
+        gaze = retarget_gaze(gaze, track.gaze, track.landmarks, fps, motion, rest_gaze)
+    return targets, gaze, animator.choose_shots(targets, fps)
