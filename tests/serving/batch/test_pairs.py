@@ -71,6 +71,19 @@ def test_json_lines_hold_numbers_and_null(folder: Path) -> None:
     assert second.options == OPTIONS
 
 
+def test_parts_are_a_text_or_a_list(folder: Path) -> None:
+    row = {"source": "ann.jpg", "driver": "talk.mp4"}
+    rows = [
+        row | {"parts": "gaze, lips", "name": "a"},
+        row | {"parts": ["lips"], "motion": "absolute", "name": "b"},
+        row,
+    ]
+    items = read_pairs(write(folder, *map(json.dumps, rows), name="pairs.jsonl"), OPTIONS, None)
+    motions = [item.options.motion for item in items]
+    assert [motion.parts for motion in motions] == [("lips", "gaze"), ("lips",), OPTIONS.motion.parts]
+    assert [motion.absolute for motion in motions] == [False, True, False]
+
+
 def test_a_pairs_file_and_its_inputs_can_be_urls(folder: Path) -> None:
     for name in ("ann.jpg", "talk.mp4"):
         storage.write_bytes(f"memory://pairs/{name}", b"x")

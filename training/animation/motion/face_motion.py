@@ -63,7 +63,8 @@ def to_track(motion: FaceMotion, times: FrameTimes, detector: str, *, exact: boo
 
 def canonical_rest() -> Rest:
     """Return the rest of every track of the canonical head."""
-    still = Pose.from_angles(*np.zeros((3, 1)), np.full(1, _PIXELS_PER_CM), np.full((1, 2), _CENTRE))
+    straight = np.zeros(1)
+    still = Pose.from_angles(straight, straight, straight, np.full(1, _PIXELS_PER_CM), np.full((1, 2), _CENTRE))
     landmarks = still.project(CANONICAL_LANDMARKS[None])[0]
     return Rest(landmarks.astype(np.float32), np.array([[0.5, 0.0]] * 2, np.float32))
 
@@ -108,4 +109,5 @@ def _pose(motion: FaceMotion, part: slice) -> Pose:
     centre = np.full((len(angles), 2), _CENTRE)
     if motion.travel is not None:
         centre = centre + _PIXELS_PER_CM * motion.travel[part]
-    return Pose.from_angles(*angles.T, scale, centre)
+    yaw, pitch, roll = angles.T
+    return Pose.from_angles(yaw, pitch, roll, scale, centre)

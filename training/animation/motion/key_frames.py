@@ -150,4 +150,4 @@ def interpolate(
     share = np.choose(easing, [share, share * share * (3 - 2 * share), np.zeros_like(share)])
     # Rounding must not leave the slider's range.
     low, high = SLIDER_RANGES[slider]
-    return np.clip(values[first] + share * (values[last] - values[first]), low, high)
+    return np.asarray(np.clip(values[first] + share * (values[last] - values[first]), low, high))
