@@ -176,16 +176,17 @@ def test_a_picture_that_cannot_be_used_has_its_reason_in_every_verb(
         assert str(pictures) not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["2.jpg", "5.png", "12 svg.png"])
-def test_fine_tune_says_the_same_in_one_line(
-    name: str, pictures: Path, tmp_path: Path, run_sfumato: Callable[..., subprocess.CompletedProcess[str]]
+@pytest.mark.parametrize("verb", ["fine-tune", "pose"])
+@pytest.mark.parametrize("name", ["2.jpg", "5.png", "12 svg.png", "48 pipe.png"])
+def test_fine_tune_and_pose_say_the_same_in_one_line(
+    verb: str, name: str, pictures: Path, tmp_path: Path, run_sfumato: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    done = run_sfumato("fine-tune", str(pictures / name), "-o", str(tmp_path / "avatar"))
+    done = run_sfumato(verb, str(pictures / name), "-o", str(tmp_path / "avatar.png"))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert name in line
     assert re.search(_PICTURES[name], line)
-    assert not (tmp_path / "avatar").exists()
+    assert not (tmp_path / "avatar.png").exists()
 
 
 @pytest.mark.parametrize("name", _USABLE_PICTURES)

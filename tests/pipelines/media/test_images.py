@@ -10,7 +10,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from pipelines.media.images import read_image
+from pipelines.media.images import encode_still, read_image
 
 D50 = np.array([0.9642, 1.0, 0.8249])
 SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
@@ -235,3 +235,19 @@ def test_any_damage_is_a_reason_that_names_the_file(kind: str, tmp_path: Path) -
             reasons.append(str(error))
     assert len(reasons) > 5
     assert all("x.img" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("suffix", ["png", "JPG", "jpeg", "webp"])
+def test_a_still_is_encoded_by_its_suffix_with_its_description(tmp_path: Path, suffix: str) -> None:
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+    image = np.stack([np.tile(ramp, (48, 1)), np.full((48, 64), 90, np.uint8), np.tile(ramp[::-1], (48, 1))], -1)
+    path = tmp_path / f"still.{suffix}"
+    path.write_bytes(encode_still(image, path.name, "made of nothing"))
+    assert np.abs(read_image(path).astype(int) - image).max() <= (0 if suffix == "png" else 12)
+    with Image.open(path) as picture:
+        assert picture.getexif()[0x010E] == "made of nothing"
+
+
+def test_a_still_of_another_suffix_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a\.gif: the name of a picture ends with \.png, \.jpg, \.jpeg, \.webp"):
+        encode_still(np.zeros((2, 2, 3), np.uint8), "a.gif")

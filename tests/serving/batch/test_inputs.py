@@ -97,6 +97,17 @@ def test_a_folder_of_drivers_gives_every_kind_of_video_that_preprocess_reads(tmp
     assert found.problems == ()
 
 
+def test_a_folder_of_drivers_gives_motion_files_and_no_tables(tmp_path: Path) -> None:
+    """A CSV or JSON file in a folder may be anything: key frames and recordings are named one by one."""
+    for name in ("ann.motion.parquet", "keys.csv", "keys.json"):
+        touch(tmp_path / name, name)
+    found = find_drivers([str(tmp_path)])
+    assert [item.name for item in found.inputs] == ["ann.motion"]
+    assert found.notes == (f"{tmp_path}: 2 files that are no videos are left out: keys.csv, keys.json",)
+    named = find_drivers([str(tmp_path / "keys.csv"), str(tmp_path / "keys.json")])
+    assert [item.kind for item in named.inputs] == ["driver"] * 2
+
+
 def test_a_folder_of_portraits_gives_every_kind_of_picture(tmp_path: Path) -> None:
     for suffix in PICTURE_SUFFIXES:
         touch(tmp_path / f"face{suffix.upper()}", suffix)

@@ -88,7 +88,7 @@ def look_angles(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "f
     for side, outwards in (("Right", -1), ("Left", 1)):  # the person's right eye is at the picture's left
         across = outwards * (of("Out", side) - of("In", side))
         eyes.append(np.stack([across, of("Up", side) - of("Down", side)], axis=-1))
-    return np.radians(np.stack(eyes, axis=1))
+    return np.asarray(np.radians(np.stack(eyes, axis=1)))
 
 
 def _irises(actions: Float[np.ndarray, "frames 52"]) -> Float[np.ndarray, "frames 2 3"]:

@@ -10,6 +10,7 @@ from pipelines.faces.head_pose import CANONICAL_LANDMARKS
 from pipelines.media.frame_times import FrameTimes
 from pipelines.synthetic.head.arkit_actions import ACTIONS
 from training.animation.driver_track import DriverTrack
+from training.animation.motion.drivers import read_motion
 from training.animation.motion.motion_file import SCHEMA, read_motion_file, write_motion
 
 
@@ -33,6 +34,20 @@ def test_a_track_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert back.found.tolist() == [True, False, True, True]
     assert (back.times.fps, back.times.constant) == (Fraction(30000, 1001), False)
     assert (back.detector, back.rest, back.exact) == ("mediapipe", None, False)
+
+
+def test_key_frames_stay_relative_to_their_own_rest(tmp_path: Path) -> None:
+    keys, path = tmp_path / "keys.csv", tmp_path / "keys.parquet"
+    keys.write_text("time,smile\n0,1\n0.08,0.5\n")
+    track = read_motion(keys, "dlib")
+    write_motion(track, str(path))
+    back = read_motion(path, "mediapipe")
+    assert back.rest is not None
+    assert track.rest is not None
+    assert back.rest.landmarks.tobytes() == track.rest.landmarks.tobytes()
+    assert (back.exact, back.detector, len(back)) == (True, "dlib", 3)
+    smiles = pq.read_table(path)["mouthSmileLeft"].to_pylist()
+    assert smiles[0] > 0.6 > smiles[2] > 0.3
 
 
 def test_any_reader_of_parquet_finds_the_documented_columns(tmp_path: Path) -> None:
