@@ -53,7 +53,11 @@ def test_frames_give_the_row_of_their_film_and_missing_files_are_rows(tmp_path: 
     cut("clip_carphone", 0, 0.6, tmp_path / "gone.mp4")
     done = run_sfumato("retry", str(tmp_path / "out"), "--workers", "1")
     assert "1 of 1 failed clips did not fail again" in done.stdout, done.stderr
-    assert {row["identity"] for row in read(tmp_path / "out", "clips/split=train/part-?????.parquet")} == {"1", "2", "3"}
+    assert {row["identity"] for row in read(tmp_path / "out", "clips/split=train/part-?????.parquet")} == {
+        "1",
+        "2",
+        "3",
+    }
 
 
 def commands_of_the_page(verb: str) -> list[list[str]]:
