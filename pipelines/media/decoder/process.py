@@ -119,8 +119,8 @@ class Decoder:
     def probe(self, path: Path) -> VideoInfo:
         """Read the header and decode one frame, as `video.probe`."""
         header, _ = self._ask_one({"op": "probe", "path": str(path)})
-        fractions = {name: Fraction(header.pop(name)) for name in ("fps", "start_s")}
-        return VideoInfo(**header, **fractions)
+        header |= {name: Fraction(header[name]) for name in ("fps", "start_s")}
+        return VideoInfo(**header)
 
     def film(self, path: Path) -> Iterator[Frame]:
         """Yield every frame in order, as `video.decode`. Leaving the iterator early ends the child."""
