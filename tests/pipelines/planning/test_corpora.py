@@ -83,6 +83,7 @@ def test_the_pages_command_makes_a_data_set_of_a_tree_like_crema_d(tmp_path: Pat
     assert "ODbL 1.0" in (tmp_path / "crema-d" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_pages_other_commands_have_flags_that_exist(tmp_path: Path, run_sfumato: Run) -> None:
     for verb in ("preprocess", "meta-train"):
         for arguments in commands_of_the_page(verb):
