@@ -148,6 +148,7 @@ def _with_verb(name: str, arguments: list[str]) -> int:
             return _fail("", f"{name} what? one of: {', '.join(family)}", 2)
         return _fail("", f"unknown verb {name!r}{_did_you_mean(name, VERBS)}", 2)
     from pipelines.argument_parser import UsageError
+    from pipelines.one_line import hide_credentials
 
     arguments, switches = _take_switches(arguments)
     show_traceback = "--traceback" in switches or os.environ.get("SFUMATO_TRACEBACK", "0") not in ("", "0")
@@ -163,7 +164,7 @@ def _with_verb(name: str, arguments: list[str]) -> int:
 
             traceback.print_exc()
         return _fail(name, *_explain(name, error))
-    _say(result.to_json() if "--json" in switches else result.summary())
+    _say(hide_credentials(result.to_json() if "--json" in switches else result.summary()))
     return 0 if result.ok else _fail(name, (result.notes or ("nothing usable came out",))[-1], 1)
 
 
@@ -224,9 +225,7 @@ def _is_first_party(module: str | None) -> bool:
 
 
 def _say(text: str) -> None:
-    from pipelines.one_line import hide_credentials
-
-    sys.stdout.write(hide_credentials(text) + "\n")
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

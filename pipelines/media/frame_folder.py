@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines.media.images import read_image
+from pipelines.media.streams import MAX_PIXELS
 from pipelines.media.timestamps import FrameTable
-from pipelines.media.video import MAX_PIXELS, Frame, VideoInfo
+from pipelines.media.video import Frame, VideoInfo
 from pipelines.storage import is_hidden
 from pipelines.storage.hashing import sha256_of
 

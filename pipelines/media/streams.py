@@ -15,6 +15,7 @@ from pipelines.media.container import open_media
 _Disposition = av.stream.Disposition
 # A cover, a poster or the thumbnails of a seek bar: ffmpeg lists each as a video stream.
 _STILL = int(_Disposition.attached_pic | _Disposition.still_image | _Disposition.timed_thumbnails)
+MAX_PIXELS = 4096 * 2304  # of one frame: slightly more than 4K
 _MAX_TRIED_PACKETS = 250  # ten seconds at 25 frames/s
 
 
@@ -25,7 +26,8 @@ def picture_stream(container: Any, path: Path) -> Any:
     the file decides; streams of a single frame come last. Where there are several, the first that decodes is taken.
 
     Raises:
-        ValueError: there is none, or none that can be decoded; the message names `path`.
+        ValueError: there is none, none that can be decoded, or frames larger than `MAX_PIXELS`; the message names
+            `path`.
     """
     streams = [stream for stream in container.streams.video if not int(stream.disposition) & _STILL]
     if not streams:
@@ -35,6 +37,9 @@ def picture_stream(container: Any, path: Path) -> Any:
     stream = known[0] if len(known) == 1 else next((stream for stream in known if _decodes(path, stream)), None)
     if stream is None:
         raise ValueError(f"{path}: its pictures are of a codec that cannot be decoded here")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:  # before a frame is decoded, which would take its memory
+        raise ValueError(f"{path}: frames of {width}x{height} exceed {MAX_PIXELS} pixels")
     stream.thread_type = "SLICE"
     stream.codec_context.thread_count = 1
     return stream

@@ -20,7 +20,7 @@ from pipelines.media.display import RgbConverter, display_size, orientation
 from pipelines.media.encode import VideoWriter
 from pipelines.media.ffmpeg_process import ffmpeg_executable
 from pipelines.media.images import read_image
-from pipelines.media.streams import frames_of, picture_stream, sound_streams
+from pipelines.media.streams import MAX_PIXELS, frames_of, picture_stream, sound_streams
 from pipelines.media.timestamps import FrameTable
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "read_image",
 ]
 
-MAX_PIXELS = 4096 * 2304  # of one frame: slightly more than 4K
 _TIMED_BY_PACKETS = frozenset({"avi", "asf"})
 _PROGRESS_EVERY = 50  # frames
 _MIN_SKIPPED_FRAMES = 24  # frames that a seek must save: it flushes the decoder, which costs about as much

@@ -6,6 +6,7 @@ Listings are lazy: a corpus of a million clips is never held in memory.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -22,6 +23,7 @@ from pipelines.planning.layouts import Layout, LayoutName
 from pipelines.planning.splits import ListedSplits, is_split_folder, split_of_folders
 
 _SHOWN = 5  # films that an error names
+_MAX_KINDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
     is_flat = choice.identity_from is None and choice.name in ("flat", "frames")
     number = compressed = skipped = framed = num_misfits = 0
     misfits: list[str] = []
+    others: Counter[str] = Counter()
     for file in list_files(src):
         compressed += file.is_compressed
         framed += file.is_frames
@@ -139,6 +142,8 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
             yield Source(key, file.relative, file.num_bytes, split, file.location, file.offset, file.checksum, fallback)
         elif choice.name == "voxceleb" and file.suffix == ".txt" and is_voxceleb_clip(file.parts):
             yield BoxFile(_key(*_last_three(file)), file.relative)
+        elif not file.is_frames:
+            others[file.suffix or "without suffix"] += 1
     if misfits:
         raise ValueError(_misfit_error(src, choice, misfits, num_misfits, number))
     if not number:
@@ -146,6 +151,12 @@ def _from_files(src: str, choice: Choice, notes: list[str]) -> Iterator[Source |
     if skipped:
         folders = ", ".join(sorted(choice.layout.skipped if choice.layout is not None else ()))
         notes.append(f"{skipped} raw or intermediate films are left out ({folders})")
+    if framed:  # the pictures of frames are no files of their own
+        others = Counter({suffix: count for suffix, count in others.items() if suffix not in FRAME_SUFFIXES})
+    if others:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in others.most_common(_MAX_KINDS))
+        more = ", ..." if len(others) > _MAX_KINDS else ""
+        notes.append(f"{others.total():,} files that are no videos are left out: {kinds}{more}")
 
 
 def _annotated_videos(src: str, choice: Choice) -> Mapping[str, list[str]]:

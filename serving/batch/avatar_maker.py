@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
+from pipelines.media.decoder.process import Decoder, Limits
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
@@ -197,6 +199,8 @@ class DriverTracks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # The first to decode a driver is a process that may crash or hang.
+        self._decoder = Decoder(Limits(clip_s=math.inf))
         self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
         """Tracks, or the reasons why there are none, by driver and detector."""
 
@@ -224,7 +228,7 @@ class DriverTracks:
         if path.exists():
             return _load(path)
         try:
-            track = read_driver(driver, detector, on_frame=on_frame)
+            track = read_driver(driver, detector, decoder=self._decoder, on_frame=on_frame)
         except ValueError as error:
             return str(error)
         if not is_motion(driver.name):  # which is read faster than a copy is written

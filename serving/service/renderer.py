@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from serving.service.worker import JobLease, Replica
 
 if TYPE_CHECKING:  # torch and the detectors load in the replica, not in the ingress
     from pipelines.faces.face import LandmarkDetector
+    from pipelines.media.decoder.process import Decoder
     from training.animation.animator import Animator
 
 _NUM_CACHED_AVATARS = 4
@@ -26,6 +28,7 @@ def run_render(
     store: Store,
     load: Callable[[str], Animator],
     create_detector: Callable[[str], LandmarkDetector],
+    decoder: Decoder | None = None,
 ) -> Facts:
     """Render the video of a job; return facts for the client.
 
@@ -47,6 +50,7 @@ def run_render(
             out,
             RenderOptions(),
             detector=create_detector(animator.config.detector),
+            decoder=decoder,
             on_frame=lease.progress,
             cancelled=lease.cancelled,
         )
@@ -71,6 +75,7 @@ class Renderer(Replica):
 
     def __init__(self, config: ServiceConfig) -> None:
         from pipelines.faces.detectors import create_detector
+        from pipelines.media.decoder.process import Decoder, Limits
         from training.animation.animator import Animator
         from training.animation.render import RenderOptions
         from training.avatars.avatar import load_avatar
@@ -78,12 +83,13 @@ class Renderer(Replica):
 
         store, device = Store.create(config.data_dir, config.avatars), choose_device(config.device)
         detector = cache(create_detector)
+        decoder = Decoder(Limits(clip_s=math.inf))
 
         @lru_cache(_NUM_CACHED_AVATARS)
         def load(url: str) -> Animator:
             return Animator(load_avatar(url), max_size=RenderOptions().max_size, device=device)
 
         def work(job: Job, lease: JobLease) -> Facts:
-            return run_render(job, lease, store=store, load=load, create_detector=detector)
+            return run_render(job, lease, store=store, load=load, create_detector=detector, decoder=decoder)
 
         super().__init__(config, store, "video", work)

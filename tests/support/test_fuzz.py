@@ -22,6 +22,7 @@ def test_mutated_films_pictures_and_manifests_are_answered_or_refused(tmp_path: 
         assert {f"{function}: done", f"{function}: refused"} - set(figures.answers) <= {"manifests.read: done"}
 
 
+@pytest.mark.slow
 def test_the_seeds_are_whole(tmp_path: Path) -> None:
     with fuzz.Decoder() as decoder:
         for name, data in seeds().items():

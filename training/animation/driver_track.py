@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.faces.head_pose import NUM_LANDMARKS
 from pipelines.faces.second_look import detect_in_order
+from pipelines.media.decoder.process import Decoder, DecoderDied
 from pipelines.media.frame_times import FrameTimes, frame_times
 from pipelines.media.video import decode, probe
 from training.animation.animator import Cancelled
@@ -56,26 +57,43 @@ def track_driver(
     driver: Path,
     detector: LandmarkDetector,
     *,
+    decoder: Decoder | None = None,
     on_frame: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> DriverTrack:
     """Track in every frame the face nearest to the last one, starting at the largest. Decoding runs ahead.
 
     Args:
+        decoder: decodes the driver in its own process, so that a film that crashes or hangs the decoder is an error;
+            None: in this process.
         on_frame: called with (frames done, expected frames).
         cancelled: polled for each frame.
 
     Raises:
-        ValueError: the driver is no video or shows no face; the message is one line.
+        ValueError: the driver is no video, crashes or hangs the decoder, or shows no face; the message is one line.
         Cancelled: `cancelled()` became true.
     """
-    info = probe(driver)
+    try:
+        return _track(driver, detector, decoder, on_frame, cancelled)
+    except DecoderDied as error:
+        raise ValueError(f"{driver}: {error}") from None
+
+
+def _track(
+    driver: Path,
+    detector: LandmarkDetector,
+    decoder: Decoder | None,
+    on_frame: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool],
+) -> DriverTrack:
+    info = probe(driver) if decoder is None else decoder.probe(driver)
+    film = decode(driver) if decoder is None else decoder.film(driver)
     # Lists of arrays would take twice the memory.
     landmarks, gaze, found, seconds = array("f"), array("f"), array("b"), array("d")
     no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (NUM_LANDMARKS, 2))
     last: Face | None = None
     detect = detect_in_order(detector)
-    for frame in prefetch(decode(driver), _QUEUED_FRAMES):
+    for frame in prefetch(film, _QUEUED_FRAMES):
         if cancelled():
             raise Cancelled
         # Not MediaPipe's tracking mode: it smooths over time and removes two thirds of a blink (minimum eye openness on

@@ -18,6 +18,7 @@ from jaxtyping import Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import LandmarkDetector
+from pipelines.media.decoder.process import Decoder
 from pipelines.media.frame_times import Schedule, parse_rate
 from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import VideoWriter, decode, probe
@@ -170,6 +171,7 @@ def animate(
     options: RenderOptions,
     *,
     detector: LandmarkDetector,
+    decoder: Decoder | None = None,
     side_by_side: Path | None = None,
     on_frame: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -183,7 +185,7 @@ def animate(
         return lambda done, total: on_frame((done if first else total + done) // 2, total)
 
     started = time.perf_counter()
-    track = track_driver(driver, detector, on_frame=report(True), cancelled=cancelled)
+    track = track_driver(driver, detector, decoder=decoder, on_frame=report(True), cancelled=cancelled)
     rendered = render(
         animator, driver, track, out, options, side_by_side=side_by_side, on_frame=report(False), cancelled=cancelled
     )

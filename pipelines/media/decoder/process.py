@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from pipelines.media.video import Frame
+from pipelines.media.video import Frame, VideoInfo
 
 HEADER = struct.Struct("<II")  # size of the JSON header, size of the payload
 _IMPORT_ROOT = Path(__file__).resolve().parents[3]  # the folder that holds the package `pipelines`
@@ -116,6 +116,16 @@ class Decoder:
             start_us=header["start_us"],
         )
 
+    def probe(self, path: Path) -> VideoInfo:
+        """Read the header and decode one frame, as `video.probe`."""
+        header, _ = self._ask_one({"op": "probe", "path": str(path)})
+        header |= {name: Fraction(header[name]) for name in ("fps", "start_s")}
+        return VideoInfo(**header)
+
+    def film(self, path: Path) -> Iterator[Frame]:
+        """Yield every frame in order, as `video.decode`. Leaving the iterator early ends the child."""
+        return self._frames({"op": "film", "path": str(path)})
+
     def times(self, path: Path, indices: Sequence[int]) -> dict[int, float]:
         """Return frame index -> seconds from the video's start, for the indices that exist."""
         header, _ = self._ask_one({"op": "times", "path": str(path), "indices": list(indices)})
@@ -123,8 +133,11 @@ class Decoder:
 
     def frames(self, path: Path, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames with these indices, ascending, as displayed. Leaving the iterator early ends the child."""
+        return self._frames({"op": "frames", "path": str(path), "indices": list(indices)})
+
+    def _frames(self, request: dict[str, Any]) -> Iterator[Frame]:
         try:
-            for header, payload in self._ask({"op": "frames", "path": str(path), "indices": list(indices)}):
+            for header, payload in self._ask(request):
                 shape = (int(header["height"]), int(header["width"]), 3)
                 yield Frame(header["index"], header["pts_us"], np.frombuffer(payload, np.uint8).reshape(shape))
         except GeneratorExit:

@@ -10,7 +10,8 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ class _Session:
             copied = None if path.is_dir() else audio.copy_audio(path, span)
             yield {"format": copied[1] if copied else None}, copied[0] if copied else b""
             return
+        if request["op"] == "probe":
+            info = video.probe(path)
+            yield asdict(info) | {"fps": str(info.fps), "start_s": str(info.start_s)}, b""
+            return
+        if request["op"] == "film":
+            yield from _messages(video.decode(path))
+            return
         rate = Fraction(request["frame_rate"]) if path.is_dir() else None
         if self._table is None or request["path"] != self._path:
             table = read_frame_table(path) if rate is None else frame_folder.read_frame_table(path, rate)
@@ -121,6 +129,10 @@ def _frames(
         frames = video.decode(path, frame_indices=indices, table=table, on_progress=_report)
     else:
         frames = frame_folder.decode(path, rate, frame_indices=indices)
+    return _messages(frames)
+
+
+def _messages(frames: Iterable[video.Frame]) -> Iterator[tuple[dict[str, Any], Any]]:
     for frame in frames:
         height, width = frame.image.shape[:2]
         header = {"index": frame.index, "pts_us": frame.pts_us, "width": width, "height": height}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from poison import write_poison
 
 from pipelines import assets
 from pipelines.dataset.reader import ShardDataset
@@ -155,38 +156,12 @@ def test_75_a_shard_that_is_corrupt_or_missing_is_named(tmp_path: Path, put: Cal
     assert "clips/split=train/part-00000.parquet" in sfumato("validate", str(tmp_path / "out")).stdout
 
 
-_POISON = '''
-import os, sys, threading, time
-
-def poison():
-    """Once the child has its decoder, make two videos deadly to it."""
-    while "pipelines.media.decoder.worker" not in sys.modules:
-        time.sleep(0.001)
-        if time.monotonic() > deadline:
-            return
-    from pipelines.media import video
-    probe = video.probe
-    def deadly(path):
-        if "crash" in path.name:
-            os.kill(os.getpid(), 11)
-        if "hang" in path.name:
-            time.sleep(10**6)
-        return probe(path)
-    video.probe = deadly
-
-if sys.orig_argv[1:2] == ["-c"]:
-    deadline = time.monotonic() + 60
-    threading.Thread(target=poison, daemon=True).start()
-'''
-
-
 def test_77_videos_that_crash_or_hang_the_decoder_cost_themselves(tmp_path: Path, put: Callable[[str], Path]) -> None:
     for name in ("a", "crash", "hang", "z"):
         put(f"in/{name}.mp4")
-    (tmp_path / "poison").mkdir()
-    (tmp_path / "poison" / "sitecustomize.py").write_text(_POISON)
+    poison = write_poison(tmp_path / "poison")
     arguments = ("preprocess", str(tmp_path / "in"), str(tmp_path / "out"), *_FLAGS, "--decoder-timeout=4", "--json")
-    said = outcome(sfumato(*arguments, PYTHONPATH=str(tmp_path / "poison")))
+    said = outcome(sfumato(*arguments, PYTHONPATH=poison))
     assert "2 done + 0 rejected + 2 failed = 4 inputs" in said["notes"]
     found = rejects(tmp_path / "out")
     assert {name: (row["code"], row["message"], row["retryable"]) for name, row in found.items()} == {

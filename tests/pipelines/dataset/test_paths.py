@@ -57,6 +57,7 @@ def test_the_paths_of_both_layouts() -> None:
         shard_paths("val", 7, "iceberg")
 
 
+@pytest.mark.slow
 def test_case_15_any_parquet_reader_reads_the_clips(write: Make) -> None:
     """duckdb, polars, pandas and pyarrow: every clip once, with the split as a column and its pictures."""
     import duckdb

@@ -35,6 +35,7 @@ def _face(left: float, right: float) -> np.ndarray:
     return (middle + radius * np.stack([np.cos(angles), np.sin(angles)], -1)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_the_mona_lisa_stands_before_her_landscape() -> None:
     image = read_image(assets.fetch("mona_lisa"))
     (face,) = create_detector().detect(image)

@@ -1,5 +1,6 @@
 """Which picture and which sound of a film are used. The films are written by ffmpeg's program."""
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -141,3 +142,12 @@ def test_sound_that_is_noise_to_its_decoder_is_not_used(tmp_path: Path) -> None:
     sound, note = find_sound(path, Fraction(0))
     assert sound is not None
     assert (sound.codec, note) == ("flac", None)
+
+
+def test_frames_too_large_are_refused_before_one_is_decoded(tmp_path: Path) -> None:
+    """A GIF of 35 bytes whose header asks for 263 megapixels."""
+    header = b"GIF89a" + struct.pack("<HHBBB", 17968, 14648, 0, 0, 0)
+    image = b"\x2c" + struct.pack("<HHHHB", 0, 0, 17968, 14648, 0) + b"\x02\x02\x4c\x01\x00"
+    (tmp_path / "bomb.gif").write_bytes(header + image + b"\x3b")
+    with pytest.raises(ValueError, match=r"bomb\.gif: frames of 17968x14648 exceed 9437184 pixels"):
+        video.probe(tmp_path / "bomb.gif")

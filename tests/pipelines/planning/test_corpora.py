@@ -44,7 +44,7 @@ def test_frames_give_the_row_of_their_film_and_missing_files_are_rows(tmp_path: 
     assert "1 of 3 files that" in done.stdout
     assert "line 4: gone.mp4" in done.stdout
     assert "gone.mp4 failed (missing): the manifest names it, and it does not exist" in done.stdout
-    rows = {row["identity"]: row for row in read(tmp_path / "out", "train/part-?????.parquet")}
+    rows = {row["identity"]: row for row in read(tmp_path / "out", "clips/split=train/part-?????.parquet")}
     assert rows.keys() == {"1", "2"}
     same = ("fps_numerator", "fps_denominator", "width", "height", "frame_index", "frame_jpeg", "landmarks", "end_us")
     assert {name: rows["2"][name] for name in same} == {name: rows["1"][name] for name in same}
@@ -53,7 +53,11 @@ def test_frames_give_the_row_of_their_film_and_missing_files_are_rows(tmp_path: 
     cut("clip_carphone", 0, 0.6, tmp_path / "gone.mp4")
     done = run_sfumato("retry", str(tmp_path / "out"), "--workers", "1")
     assert "1 of 1 failed clips did not fail again" in done.stdout, done.stderr
-    assert {row["identity"] for row in read(tmp_path / "out", "train/part-?????.parquet")} == {"1", "2", "3"}
+    assert {row["identity"] for row in read(tmp_path / "out", "clips/split=train/part-?????.parquet")} == {
+        "1",
+        "2",
+        "3",
+    }
 
 
 def commands_of_the_page(verb: str) -> list[list[str]]:
@@ -73,12 +77,13 @@ def test_the_pages_command_makes_a_data_set_of_a_tree_like_crema_d(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "2 films, 2 identities (from the file names), layout crema-d" in done.stdout
     assert "2 done + 0 rejected + 0 failed = 2 inputs" in done.stdout
-    rows = read(tmp_path / "crema-d", "*/part-?????.parquet")
+    rows = read(tmp_path / "crema-d", "clips/*/part-?????.parquet")
     found = sorted((row["identity"], row["video"], row["source"]) for row in rows)
     assert found == [(f"100{n}", "DFA_ANG_XX", f"100{n}_DFA_ANG_XX.flv") for n in (1, 2)]
     assert "ODbL 1.0" in (tmp_path / "crema-d" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_pages_other_commands_have_flags_that_exist(tmp_path: Path, run_sfumato: Run) -> None:
     for verb in ("preprocess", "meta-train"):
         for arguments in commands_of_the_page(verb):
@@ -93,7 +98,7 @@ def test_a_tar_in_the_current_folder_made_on_a_mac(tmp_path: Path, run_sfumato: 
     subprocess.run(["tar", "-cf", "films.tar", "-C", "in", "."], check=True, cwd=tmp_path)
     done = run_sfumato("preprocess", "films.tar", "out :: two", *SMALL, folder=tmp_path)
     assert "1 done + 0 rejected + 0 failed = 1 inputs" in done.stdout, done.stderr
-    (row,) = read(tmp_path / "out :: two", "*/part-?????.parquet")
+    (row,) = read(tmp_path / "out :: two", "clips/*/part-?????.parquet")
     assert row["source"] == "films.tar/TEDx :: 100% #1?.mp4"
 
 

@@ -151,3 +151,11 @@ def test_frames_in_voxcelebs_tree_are_its_clips(identities: tuple[str, str], tmp
         folders[2]: f"test {second} talk 00002",
     }
     assert prepared.notes()[0] == "3 films, 2 identities (from the folders), layout voxceleb"
+
+
+def test_files_that_are_no_videos_are_counted_by_kind(tmp_path: Path) -> None:
+    names = ["a.mp4", "b.rm", "c.RM", "notes.txt", "readme", "._a.mp4", ".DS_Store"]
+    make(tmp_path, dict.fromkeys(names))
+    listing = find_sources(str(tmp_path / "in"))
+    assert len(list(listing)) == 1
+    assert listing.notes == ["4 files that are no videos are left out: 2 .rm, 1 .txt, 1 without suffix"]

@@ -158,6 +158,7 @@ def test_results_of_earlier_runs_are_no_inputs(tmp_path: Path) -> None:
     assert [item.name for item in find_sources([str(tmp_path / "avatars")]).inputs] == ["mona-12345678"]
 
 
+@pytest.mark.slow
 def test_a_signed_url_gives_its_name_without_its_signature(served: str, tmp_path: Path) -> None:
     (tmp_path / "Mona Lisa.jpg").write_bytes(b"picture")
     url = f"{served}/Mona%20Lisa.jpg?X-Amz-Credential=AKIA/2026/s3&X-Amz-Signature=a%2Fb"

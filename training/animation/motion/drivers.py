@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.faces.face import LandmarkDetector
+from pipelines.media.decoder.process import Decoder
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.motion.arkit_csv import is_arkit, read_arkit
 from training.animation.motion.face_motion import to_track
@@ -16,19 +17,24 @@ from training.animation.motion.text_table import read_table
 
 
 def read_driver(
-    path: Path, detector: LandmarkDetector, *, on_frame: Callable[[int, int], None] | None = None
+    path: Path,
+    detector: LandmarkDetector,
+    *,
+    decoder: Decoder | None = None,
+    on_frame: Callable[[int, int], None] | None = None,
 ) -> DriverTrack:
     """Return the track of a driver: a film, or a file of motion (`formats.is_motion`).
 
     Args:
         detector: for films; motion without landmarks of its own suits every detector.
+        decoder: of films, in a process of its own; None: in this one.
         on_frame: called with (frames done, expected frames).
 
     Raises:
         ValueError: the file cannot be used; the message is one line.
     """
     if not is_motion(path.name):
-        return track_driver(path, detector, on_frame=on_frame)
+        return track_driver(path, detector, decoder=decoder, on_frame=on_frame)
     return read_motion(path, detector.name)
 
 

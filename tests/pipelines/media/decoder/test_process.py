@@ -120,7 +120,7 @@ def test_memory_is_limited(make_video: Fixture) -> None:
         status = Path(f"/proc/{pid_of(decoder)}/status").read_text()
     idle_kb = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmSize")))
     # A 4K picture is 25 MB as RGB, and its decoder keeps several.
-    with Decoder(Limits(memory_bytes=idle_kb * 1024 + 20 * 2**20)) as decoder:
+    with Decoder(Limits(memory_bytes=idle_kb * 1024 + 4 * 2**20)) as decoder:
         assert decoder.describe(small).num_frames == 2
         with pytest.raises(DecoderDied, match=r"GiB of memory|crashed"):
             list(decoder.frames(wide, [0, 1]))

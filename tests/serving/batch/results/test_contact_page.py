@@ -50,6 +50,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert re.findall(r"(?:https?:)?//\S+", page) == []
 
 
+@pytest.mark.slow
 def test_thousands_of_videos_make_a_light_page() -> None:
     rows = [Row(f"person-{n}--talk", "done", video="v", seconds=1.0, frames=50, fps=25.0) for n in range(5000)]
     present = {poster_name(row.item) for row in rows}
