@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pipelines import storage
 from pipelines.argument_parser import UsageError
 from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.faces.detectors import create_detector
+from pipelines.media.decoder.process import Decoder, Limits
 from training.animation.motion.arkit_csv import write_arkit
 from training.animation.motion.drivers import read_driver
 from training.animation.motion.fit_actions import fit_actions
@@ -58,6 +60,7 @@ def run(options: Options) -> CommandResult:
         track = read_driver(
             _local(options.driver, Path(scratch)),
             detector,
+            decoder=Decoder(Limits(clip_s=math.inf)),
             on_frame=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if options.out.lower().endswith(".csv"):
