@@ -113,7 +113,7 @@ test-gpu: setup ## Run the tests that need a CUDA device
 
 .PHONY: fuzz
 fuzz: setup ## Feed mutated films, pictures and manifests to what opens them; see FUZZ_SECONDS
-	PYTHONPATH=.:tests/support OMP_NUM_THREADS=1 $(BIN)/python tests/support/fuzz.py --seconds $(FUZZ_SECONDS)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
 check: lint types imports structure ## Run lint, types, imports and structure
