@@ -28,13 +28,13 @@ from pipelines.faces.head_pose import (
 )
 from training.animation.smoothing import one_euro
 
-# Soft limits of the head's angles, degrees: beyond them one picture hides too much of the face.
-_MAX_YAW, _MAX_PITCH, _MAX_ROLL = 28.0, 18.0, 30.0
+# Soft limits of the head's angles and, from the picture's own pose, of their changes, degrees: a picture hides too much
+# of the face for more (docs/experiments.md has the measurements).
+_MAX_YAW, _MAX_PITCH, _MAX_ROLL = 40.0, 25.0, 45.0
 _MIN_TURN = 4.0  # degrees that a source already beyond these limits may still turn
-# Soft limits of the head's translation, in units of the face's height, and of its change of scale. With .15 and 1.15
-# leaning heads are not followed (LPIPS on synthetic pairs: docs/experiments.md).
-_MAX_TRANSLATION = 0.3
-_MAX_ZOOM = 1.3
+_MAX_TRANSLATION = 0.4  # soft limit of the head's translation, in units of the face's height
+_MAX_ZOOM = 1.4  # soft limit of the change of scale
+_EXACT = 0.3  # share of the room up to which changes of pose are followed exactly
 _MAX_LID_GAIN = 0.4  # limit of how much wider than in the portrait an eye opens, relative to its opening there
 _MIN_GAP = 0.1  # gap that remains of a shut eye, relative to its opening: a spline cannot separate lids that touch
 _FRAMES_AT_ONCE = 1000
@@ -211,23 +211,22 @@ def _moved_pose(
             (source.roll, driver.roll, neutral.roll, _MAX_ROLL),
         )
     )
-    zoom = np.clip((driver.scale / neutral.scale) ** strength, 1 / _MAX_ZOOM, _MAX_ZOOM)
+    log_zoom = _limit(strength * np.log(driver.scale / neutral.scale), float(np.log(_MAX_ZOOM)))
     per_driver_pixel = source.scale / neutral.scale
     translation = strength * (driver.translation - neutral.translation) * per_driver_pixel
-    limit = _MAX_TRANSLATION * float(np.ptp(landmarks[:, 1]))
-    return Pose.from_angles(
-        yaw, pitch, roll, np.asarray(source.scale * zoom), source.translation + limit * np.tanh(translation / limit)
-    )
+    moved = source.translation + _limit(translation, _MAX_TRANSLATION * float(np.ptp(landmarks[:, 1])))
+    return Pose.from_angles(yaw, pitch, roll, np.asarray(source.scale * np.exp(log_zoom)), moved)
 
 
 def _limit_angle(own: float, change: Float[np.ndarray, "frames"], limit: float) -> Float[np.ndarray, "frames"]:
-    """Return `own + change`, softly limited to ±limit, or to the source's own angle if that is further.
+    """Return `own + change`, with both the angle and its change softly limited to ±limit, or the angle to the source's
+    own if that is further: a turn to either side of the picture shows what the picture hides."""
+    before, after = min(limit + own, limit), min(limit - own, limit)
+    return np.asarray(own + soft_limit(change, before, after, _MIN_TURN, exact=_EXACT))
 
-    The limit acts on small changes too. Leaving changes up to 70 % of the limit unaltered brings landmarks nearer to
-    the driver's (8.9 % of the eye distance instead of 10.1 % on synthetic pairs) but makes faces worse (LPIPS .087
-    instead of .084), the Mona Lisa's by far.
-    """
-    return np.asarray(own + soft_limit(change, limit + own, limit - own, _MIN_TURN))
+
+def _limit(change: Float[np.ndarray, "..."], limit: float) -> Float[np.ndarray, "..."]:
+    return soft_limit(change, limit, limit, 0.0, exact=_EXACT)
 
 
 def soft_limit(
@@ -235,7 +234,17 @@ def soft_limit(
     room_before: Float[np.ndarray, "..."] | float,
     room_after: Float[np.ndarray, "..."] | float,
     min_room: float,
+    *,
+    exact: float = 0.0,
 ) -> Float[np.ndarray, "..."]:
-    """Limit a change softly (tanh) to the room in its direction, which is at least `min_room`."""
+    """Limit a change softly to the room in its direction, which is at least `min_room`.
+
+    Args:
+        exact: share of the room in [0, 1) up to which a change is returned unaltered; a hyperbolic tangent bends the
+            rest. The slope is continuous, so that a moving head does not jerk there.
+    """
     room = np.maximum(np.where(change > 0, room_after, room_before), min_room)
-    return np.asarray(room * np.tanh(change / room))
+    share = np.abs(change) / room
+    rest = 1 - exact
+    bent = np.where(share <= exact, share, exact + rest * np.tanh((share - exact) / rest))
+    return np.asarray(np.sign(change) * room * bent)

@@ -14,7 +14,7 @@ from pipelines.faces.head_pose import (
     fit_pose,
     mouth_openness,
 )
-from training.animation.retarget import MotionOptions, retarget
+from training.animation.retarget import MotionOptions, retarget, soft_limit
 from training.animation.smoothing import fill_gaps, one_euro
 
 MakeFace = Callable[..., np.ndarray]
@@ -141,36 +141,76 @@ def test_the_face_keeps_its_own_shape(source: np.ndarray, driver: np.ndarray) ->
         assert wide(driver[frame]) < 0.97 * wide(source)
 
 
-def test_turning_is_taken_over_and_stays_within_limits(source: np.ndarray, face: MakeFace) -> None:
-    driver = np.stack([face(60, 50, 60, yaw=yaw) for yaw in (0, 5, -10, 40, -40)])
+@pytest.mark.parametrize(
+    ("angle", "limit"), [("yaw", 40.0), ("pitch", 25.0), ("roll", 45.0)], ids=["yaw", "pitch", "roll"]
+)
+def test_small_turns_are_followed_exactly_and_large_ones_up_to_a_limit(
+    angle: str, limit: float, face: MakeFace
+) -> None:
+    # The picture's own turn is 0: three tenths of the limit are exact.
+    turns = np.array([0, 0.15, -0.3, 0.6, 1, 1.5, -1.5]) * limit
+    driver = np.stack([face(60, 50, 60, **{angle: turn}) for turn in turns])
+    followed = getattr(fit_pose(retarget(face(90, 70, 90), driver, 25.0, RAW)), angle)
+    assert followed[1:3] == pytest.approx([0.15 * limit, -0.3 * limit], abs=0.05)
+    # .3 + .7 tanh((share - .3) / .7) of the limit: tanh(.4286) = .4041, tanh(1) = .7616, tanh(1.7143) = .9370
+    bent = np.array([0.5829, 0.8331, 0.9559, -0.9559]) * limit
+    assert followed[3:] == pytest.approx(bent, abs=0.1)
+
+
+def test_a_face_turned_aside_stays_within_the_angle_and_the_change(face: MakeFace) -> None:
+    """From 20 degrees on it turns by 20 more, and by 40 back, since its picture hides the other side."""
+    driver = np.stack([face(60, 50, 60, yaw=yaw) for yaw in (0, 4, 70, -70)])
+    source = face(90, 70, 90, yaw=20)
     moved = fit_pose(retarget(source, driver, 25.0, RAW)).yaw
-    own = fit_pose(source).yaw
-    assert moved[1] - own == pytest.approx(5, abs=1)
-    assert moved[2] - own == pytest.approx(-10, abs=1.5)
-    assert 15 < moved[3] <= 28.1
-    assert -28.1 <= moved[4] < -20
-    wild = fit_pose(
-        retarget(source, driver, 25.0, MotionOptions(expression=0.0, head_motion=3.0, smoothing=0.0, neutral_frame=0))
-    ).yaw
-    assert np.abs(wild).max() <= 28.1
+    assert moved[:2] == pytest.approx([20, 24], abs=0.1)
+    assert 39 < moved[2] <= 40.05
+    assert -20.05 <= moved[3] < -18.5
+    wild = MotionOptions(expression=0.0, head_motion=3.0, smoothing=0.0, neutral_frame=0)
+    assert fit_pose(retarget(source, driver, 25.0, wild)).yaw[2:] == pytest.approx([40, -20], abs=0.1)
+
+
+def test_a_face_beyond_the_limit_may_turn_a_little(face: MakeFace) -> None:
+    driver = np.stack([face(60, 50, 60, yaw=yaw) for yaw in (0, 1, 70)])
+    moved = fit_pose(retarget(face(90, 70, 90, yaw=50), driver, 25.0, RAW)).yaw
+    assert moved == pytest.approx([50, 51, 54], abs=0.1)
+
+
+def test_the_limit_is_monotonic_and_smooth() -> None:
+    changes = np.linspace(-100, 100, 4001)
+    for exact in (0.0, 0.3):
+        bent = soft_limit(changes, 30.0, 40.0, 4.0, exact=exact)
+        slope = np.diff(bent) / np.diff(changes)
+        assert slope.min() >= 0
+        assert slope.max() <= 1 + 1e-9  # jitter is not amplified
+        assert np.abs(np.diff(slope)).max() < 0.01  # no kink
+        assert -30 <= bent[0] < -29
+        assert 39 < bent[-1] <= 40
+    assert soft_limit(np.array([-9.0, 12.0]), 30.0, 40.0, 4.0, exact=0.3).tolist() == pytest.approx([-9, 12])
+    assert soft_limit(np.array([100.0]), 30.0, 0.0, 4.0) == pytest.approx(4)
 
 
 def test_a_head_that_travels_stays_in_the_picture(source: np.ndarray, face: MakeFace) -> None:
-    driver = np.stack([face(60, 50, 60), face(60, 53, 60), face(60, 500, -300), face(200, 50, 60)])
+    driver = np.stack([face(60, 50, 60), face(60, 53, 60), face(60, 500, -300), face(200, 50, 60), face(20, 50, 60)])
     moved = retarget(source, driver, 25.0, RAW)
-    height = np.ptp(source[:, 1])
-    assert 0 < (moved[1] - source)[:, 0].mean() < 0.15 * height
-    assert np.abs((moved[2] - source).mean(axis=0)).max() <= 0.31 * height
-    assert np.ptp(moved[3][:, 1]) <= 1.31 * height
+    size = np.ptp(source, axis=0)
+    assert 0 < (moved[1] - source)[:, 0].mean() < 0.15 * size[1]
+    # Far beyond the limits: four tenths of the face's height to the right and up, 40 % larger or smaller.
+    assert (moved[2] - source).mean(axis=0) / size[1] == pytest.approx([0.4, -0.4], abs=0.005)
+    assert np.ptp(moved[3], axis=0) / size == pytest.approx(1.4, abs=0.01)
+    assert np.ptp(moved[4], axis=0) / size == pytest.approx(1 / 1.4, abs=0.01)
 
 
-def test_who_leans_aside_or_comes_nearer_is_followed(source: np.ndarray, face: MakeFace) -> None:
-    neutral = face(60, 50, 60)
-    aside = neutral + np.array([0.1 * np.ptp(neutral[:, 1]), 0], np.float32)
-    moved = retarget(source, np.stack([neutral, aside, face(72, 50, 60)]), 25.0, RAW)
-    # A tenth of the face's height aside: more than nine tenths of that.
-    assert 0.09 < (moved[1] - source)[:, 0].mean() / np.ptp(source[:, 1]) < 0.1
-    assert np.ptp(moved[2][:, 0]) / np.ptp(source[:, 0]) == pytest.approx(72 / 60, abs=0.02)
+def test_who_leans_aside_or_comes_nearer_is_followed(face: MakeFace) -> None:
+    source, neutral = face(90, 70, 90), face(60, 50, 60)
+    height, own = np.ptp(neutral[:, 1]), np.ptp(source, axis=0)
+    aside, further = (neutral + np.array([share * height, 0], np.float32) for share in (0.1, 0.3))
+    moved = retarget(source, np.stack([neutral, aside, further, face(66, 50, 60), face(78, 50, 60)]), 25.0, RAW)
+    shifts = (moved - source)[:, :, 0].mean(axis=1) / own[1]
+    assert shifts[1] == pytest.approx(0.1, abs=1e-3)
+    assert shifts[2] == pytest.approx(0.279, abs=1e-3)  # .4 (.3 + .7 tanh((.75 - .3) / .7))
+    assert np.ptp(moved[3], axis=0) / own == pytest.approx(1.1, abs=1e-3)
+    # The logarithm of 1.3 is .780 of that of 1.4, of which .3 + .7 tanh((.780 - .3) / .7) = .717 remain: 1.4 ** .717
+    assert np.ptp(moved[4], axis=0) / own == pytest.approx(1.273, abs=2e-3)
 
 
 def test_neutral_is_frontal_with_open_eyes_and_a_shut_mouth(driver: np.ndarray, face: MakeFace) -> None:
