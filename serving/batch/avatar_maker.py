@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
+from pipelines.faces.identity.face_choice import LARGEST, FaceChoice, parse_face_choice
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
@@ -157,7 +158,7 @@ class ModelAvatarMaker:
         from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([source.input.url], detector, face=source.face)
+        portraits = find_portraits([source.input.url], detector, face=source.face or LARGEST)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
@@ -175,7 +176,8 @@ class ModelAvatarMaker:
                 avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
             )
         detector = self._detector(avatar.avatar.config.detector)
-        track = self._tracks.get(files, detector, lambda done, total: on_frame(done // 2, total))
+        face = parse_face_choice(options.driver_face)
+        track = self._tracks.get(files, detector, face, lambda done, total: on_frame(done // 2, total))
 
         def report(done: int, total: int) -> None:
             on_frame((total + done) // 2, total)
@@ -199,15 +201,15 @@ class DriverTracks:
         self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
         """Tracks, or the reasons why there are none, by driver and detector."""
 
-    def get(self, files: VideoFiles, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack:
-        """Return the track of the driver among `files`.
+    def get(self, files: VideoFiles, detector: LandmarkDetector, face: FaceChoice, on_frame: OnStep) -> DriverTrack:
+        """Return the track of a person in the driver among `files`.
 
         Raises:
-            ValueError: the driver is no video or shows no face.
+            ValueError: the driver is no video or does not show the face.
         """
-        key = f"track-{files.driver_sha256}-{detector.name}"
+        key = f"track-{files.driver_sha256}-{detector.name}-{face}"
         if key not in self._known:
-            self._known[key] = self._load_or_track(key, files.driver, detector, on_frame)
+            self._known[key] = self._load_or_track(key, files.driver, detector, face, on_frame)
         self._known.move_to_end(key)
         while len(self._known) > _MAX_TRACKS:
             self._known.popitem(last=False)
@@ -216,14 +218,16 @@ class DriverTracks:
             raise ValueError(known)
         return known
 
-    def _load_or_track(self, key: str, driver: Path, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack | str:
+    def _load_or_track(
+        self, key: str, driver: Path, detector: LandmarkDetector, face: FaceChoice, on_frame: OnStep
+    ) -> DriverTrack | str:
         from training.animation.driver_track import track_driver
 
         path = self._folder / f"{key}.npz"
         if path.exists():
             return _load(path)
         try:
-            track = track_driver(driver, detector, on_frame=on_frame)
+            track = track_driver(driver, detector, face=face, on_frame=on_frame)
         except ValueError as error:
             return str(error)
         _save(path, track)

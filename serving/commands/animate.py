@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from pipelines import cli, storage
 from pipelines.argument_parser import UsageError
+from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import Problem, find_drivers, find_sources
@@ -49,7 +50,7 @@ class Options:
     index.html, report/."""
     pairs: str | None = None
     """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
-    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, fps, face."""
+    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, fps, face, driver_face."""
     workers: int = 1
     """Number of worker processes; 1 without --ray-address works in this process."""
     ray_address: str | None = None
@@ -68,8 +69,9 @@ class Options:
     bundled one."""
     num_steps: int | None = None
     """Fine-tuning steps for pictures; 0 for feed-forward only; default: the stop rule decides."""
-    face: int | None = None
-    """Index of the face in a picture, from 0 for the largest; default: the largest."""
+    face: Annotated[str | None, tyro.conf.arg(metavar=FORMS)] = None
+    """The face in a picture: its number, 0 for the largest, or a point on it or a box around it in pixels; default: the
+    largest."""
     vgg19: str | None = None
     """Path or URL of the Caffe VGG19 weights, for pictures and a model that was trained with them."""
     vggface: str | None = None
@@ -82,6 +84,9 @@ class Options:
     """Strength of the driver's gaze: 0 keeps the portrait's own, 1 is the driver's."""
     smoothing: float = 0.5
     """Temporal smoothing of the motion in [0, 1]: 0 keeps all jitter, 1 lags most."""
+    driver_face: Annotated[str, tyro.conf.arg(metavar=FORMS)] = "0"
+    """The person in the driving video, likewise, in the frame where faces first appear. The person is followed by
+    identity, also after absences and cuts."""
     frame: Literal["full", "crop"] = "full"
     """Render the whole picture with the animated face in it, or only the crop around the face."""
     max_size: int = 1280
@@ -144,14 +149,15 @@ def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...], tup
     render_options = _render_options(options)
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    face = None if options.face is None else parse_face_choice(options.face)
     if options.pairs is not None:
         try:
-            items = read_pairs(options.pairs, render_options, options.face)
+            items = read_pairs(options.pairs, render_options, face)
         except PairsError as error:
             raise UsageError(str(error)) from error
     else:
         sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
-        items = every_pair(sources.inputs, drivers.inputs, render_options, options.face)
+        items = every_pair(sources.inputs, drivers.inputs, render_options, face)
         problems = (*sources.problems, *drivers.problems)
         notes = tuple(dict.fromkeys((*sources.notes, *drivers.notes)))
     return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems, notes
@@ -175,7 +181,12 @@ def _render_options(options: Options) -> RenderOptions:
         smoothing=options.smoothing,
     )
     return RenderOptions(
-        motion=motion, frame=options.frame, max_size=options.max_size, precision=options.precision, fps=options.fps
+        motion=motion,
+        frame=options.frame,
+        max_size=options.max_size,
+        precision=options.precision,
+        driver_face=options.driver_face,
+        fps=options.fps,
     )
 
 

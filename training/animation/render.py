@@ -18,6 +18,7 @@ from jaxtyping import Float, Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.identity.face_choice import parse_face_choice
 from pipelines.media.frame_times import Schedule, parse_rate
 from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import VideoWriter, decode, probe
@@ -51,6 +52,8 @@ class RenderOptions:
     """H.264's constant rate factor; lower is better and larger."""
     precision: Precision = "float32"
     """Data type of the networks' activations."""
+    driver_face: str = "0"
+    """The person in the driver who is followed: see `face_choice.parse_face_choice`."""
     fps: str = "keep"
     """When frames are shown: "keep", when the driver shows them (at its constant rate, or at its times where the rate
     varies); or a constant rate (`frame_times.parse_rate`), with the driver's frames repeated or left out."""
@@ -59,6 +62,7 @@ class RenderOptions:
         if not 64 <= self.max_size <= 4096:
             raise ValueError(f"max_size must lie in [64, 4096] pixels, got {self.max_size}")
         parse_rate(self.fps)
+        parse_face_choice(self.driver_face)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,8 @@ def animate(
         return lambda done, total: on_frame((done if first else total + done) // 2, total)
 
     started = time.perf_counter()
-    track = track_driver(driver, detector, on_frame=report(True), cancelled=cancelled)
+    face = parse_face_choice(options.driver_face)
+    track = track_driver(driver, detector, face=face, on_frame=report(True), cancelled=cancelled)
     rendered = render(
         animator, driver, track, out, options, side_by_side=side_by_side, on_frame=report(False), cancelled=cancelled
     )
