@@ -50,7 +50,8 @@ class Options:
     index.html, report/."""
     pairs: str | None = None
     """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
-    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, fps, face, driver_face."""
+    optional columns: name, expression, head_motion, gaze, smoothing, frame, max_size, fps, face, driver_face,
+    on_missing."""
     workers: int = 1
     """Number of worker processes; 1 without --ray-address works in this process."""
     ray_address: str | None = None
@@ -87,6 +88,9 @@ class Options:
     driver_face: Annotated[str, tyro.conf.arg(metavar=FORMS)] = "0"
     """The person in the driving video, likewise, in the frame where faces first appear. The person is followed by
     identity, also after absences and cuts."""
+    on_missing: Literal["fill", "hold", "rest", "cut", "fail"] = "fill"
+    """While the driver's face is missing: fill interpolates the motion, hold keeps the last one, rest eases to the
+    portrait's own pose, cut leaves out those frames and their sound, fail makes no video."""
     frame: Literal["full", "crop"] = "full"
     """Render the whole picture with the animated face in it, or only the crop around the face."""
     max_size: int = 1280
@@ -186,6 +190,7 @@ def _render_options(options: Options) -> RenderOptions:
         max_size=options.max_size,
         precision=options.precision,
         driver_face=options.driver_face,
+        on_missing=options.on_missing,
         fps=options.fps,
     )
 

@@ -23,6 +23,14 @@ from pipelines.media.frame_times import Schedule, parse_rate
 from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import VideoWriter, decode, probe
 from training.animation.animator import Animator, Cancelled
+from training.animation.checks.missing_face import (
+    OnMissing,
+    bridged,
+    kept_spans,
+    missing_note,
+    shown_frames,
+    towards_rest,
+)
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.gaze import retarget_gaze
 from training.animation.prefetch import prefetch
@@ -52,6 +60,8 @@ class RenderOptions:
     """H.264's constant rate factor; lower is better and larger."""
     precision: Precision = "float32"
     """Data type of the networks' activations."""
+    on_missing: OnMissing = "fill"
+    """What is shown while the driver's face is missing."""
     driver_face: str = "0"
     """The person in the driver who is followed: see `face_choice.parse_face_choice`."""
     fps: str = "keep"
@@ -82,7 +92,7 @@ class RenderReport:
     """Name of each picture that frames start from, and its share of the frames."""
     driver_frames: int
     notes: tuple[str, ...] = ()
-    """What a user should know, such as that the driver's sound cannot be used."""
+    """What a user should know: which frames lack the driver's face, or that the driver's sound cannot be used."""
 
 
 def render(
@@ -106,14 +116,16 @@ def render(
         cancelled: polled once per batch.
 
     Raises:
-        ValueError: the track is of another detector, or a video cannot be read or written; the message is one line.
+        ValueError: the track is of another detector, or lacks the face with `on_missing` "fail", or a video cannot be
+            read or written; the message is one line.
         Cancelled: `cancelled()` became true.
     """
     check_detector(animator.config.detector, track.detector)
     started, network_seconds = time.perf_counter(), animator.network_seconds
+    targets, gaze, shares = follow(animator, track, options.motion, options.on_missing)
     sound, note = find_sound(driver, probe(driver).start_s)
-    schedule = Schedule.of(track.times, parse_rate(options.fps))
-    targets, gaze, shares = follow(animator, track, options.motion)
+    sound = sound and replace(sound, kept=kept_spans(track, options.on_missing))
+    schedule = shown_frames(track, parse_rate(options.fps), options.on_missing)
     targets, shares = targets[schedule.drawn], shares[schedule.drawn]
     gaze = None if gaze is None else gaze[schedule.drawn]
     view = View.of(animator, options.frame)
@@ -159,18 +171,22 @@ def render(
         portraits_used={
             name: round(float(share), 4) for name, share in zip(animator.names, used, strict=True) if share > 0
         },
-        notes=() if note is None else (note,),
+        notes=tuple(line for line in (missing_note(track, options.on_missing), note) if line is not None),
     )
 
 
 def follow(
-    animator: Animator, track: DriverTrack, options: MotionOptions
+    animator: Animator, track: DriverTrack, options: MotionOptions, on_missing: OnMissing = "fill"
 ) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
     """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
     canvas, fps = animator.canvas, float(track.times.fps)
+    track = bridged(track, on_missing)
     motion = replace(options, neutral_frame=resolve_neutral_frame(track.landmarks, options))
     targets = retarget(canvas.landmarks, track.landmarks, fps, motion)
     gaze = None if canvas.gaze is None else retarget_gaze(canvas.gaze, track.gaze, track.landmarks, fps, motion)
+    if on_missing == "rest":
+        targets = towards_rest(targets, canvas.landmarks, track)
+        gaze = None if gaze is None or canvas.gaze is None else towards_rest(gaze, canvas.gaze, track)
     return targets, gaze, animator.choose_shots(targets, fps)
 
 
