@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,11 +28,14 @@ if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from pipelines.faces.face import LandmarkDetector
     from training.animation.animator import Animator
     from training.animation.driver_track import DriverTrack
+    from training.animation.preview.driver_sample import DriverSample
+    from training.animation.preview.preview import Preview
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
 
 OnStep = Callable[[int, int], None]
+_PREVIEW_SIZE = 512
 _MAX_TRACKS = 32  # in memory: half a megabyte for 1,000 frames
 
 
@@ -149,11 +152,33 @@ class ModelAvatarMaker:
         kept = storage.join(self._workspace.out, AVATARS, f"{source.input.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
-        avatar = self._fine_tune(source, on_step)
+        avatar = self._fine_tune(source, on_step, self._options.num_steps)
         save_avatar(avatar, kept, None)
         return avatar
 
-    def _fine_tune(self, source: AvatarSource, on_step: OnStep) -> Avatar:
+    def draft(self, source: AvatarSource) -> LoadedAvatar:
+        """Load the avatar of a source, or make one of a picture without fine-tuning, which is not stored."""
+        from training.avatars.avatar import load_avatar
+
+        if source.input.kind == "avatar":
+            return LoadedAvatar(load_avatar(source.input.url))
+        return LoadedAvatar(self._fine_tune(source, lambda _done, _total: None, 0))
+
+    def sample(self, avatar: LoadedAvatar, driver: Path, options: RenderOptions) -> DriverSample:
+        """Look at a few frames of a driver. Raises ValueError when it cannot be used."""
+        from training.animation.preview.driver_sample import sample_driver
+
+        detector = self._detector(avatar.avatar.config.detector)
+        return sample_driver(driver, detector, parse_face_choice(options.driver_face))
+
+    def preview(self, avatar: LoadedAvatar, sample: DriverSample, options: RenderOptions) -> Preview:
+        """Draw the preview of a pair, at most `_PREVIEW_SIZE` pixels."""
+        from training.animation.preview.preview import make_preview
+
+        small = replace(options, max_size=min(options.max_size, _PREVIEW_SIZE))
+        return make_preview(self._animator(avatar, small), sample, options)
+
+    def _fine_tune(self, source: AvatarSource, on_step: OnStep, num_steps: int | None) -> Avatar:
         from training.avatars.finetune import FineTuneConfig, fine_tune
         from training.avatars.portraits import find_portraits
 
@@ -163,18 +188,12 @@ class ModelAvatarMaker:
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
 
-        config = FineTuneConfig(num_steps=self._options.num_steps)
+        config = FineTuneConfig(num_steps=num_steps)
         return fine_tune(self._model, portraits, config, report, self._options.perceptual_files, self._device)
 
     def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
-        from training.animation.animator import Animator
         from training.animation.render import render
 
-        key, animators = (options.max_size, options.precision), avatar.animators
-        if key not in animators:
-            animators[key] = Animator(
-                avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
-            )
         detector = self._detector(avatar.avatar.config.detector)
         face = parse_face_choice(options.driver_face)
         track = self._tracks.get(files, detector, face, lambda done, total: on_frame(done // 2, total))
@@ -183,7 +202,7 @@ class ModelAvatarMaker:
             on_frame((total + done) // 2, total)
 
         return render(
-            animators[key],
+            self._animator(avatar, options),
             files.driver,
             track,
             files.out,
@@ -191,6 +210,16 @@ class ModelAvatarMaker:
             side_by_side=files.side_by_side,
             on_frame=report,
         )
+
+    def _animator(self, avatar: LoadedAvatar, options: RenderOptions) -> Animator:
+        from training.animation.animator import Animator
+
+        key, animators = (options.max_size, options.precision), avatar.animators
+        if key not in animators:
+            animators[key] = Animator(
+                avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
+            )
+        return animators[key]
 
 
 class DriverTracks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,9 @@ from serving.batch.inputs import Problem, find_drivers, find_sources
 from serving.batch.items import Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
+from serving.batch.previews import make_previews
 from serving.batch.results.contact_page import write_page
+from serving.batch.results.preview_page import PairPreview, preview_result
 from serving.batch.results.report import FOLDER, Report
 from serving.batch.results.summary import result, table
 from serving.batch.worker import MakeMaker, Worker
@@ -98,12 +100,17 @@ class Options:
     fps: str = "keep"
     """When frames are shown: keep, when the driver shows them (a driver with pauses gives a video with a variable frame
     rate), or a number such as 25 or 29.97, at that constant rate, with frames repeated or left out."""
+    preview: bool = False
+    """Make no videos, but a picture of each pair in OUT/previews, with the face, the driver's extreme frames as they
+    will look, and warnings; index.html there lists them. Takes two seconds a pair."""
     side_by_side: bool = True
     """Also write a video of portrait, driver and result side by side."""
     mosaic: bool = True
     """Also write, for a source with several drivers, one video with its results in a row."""
 
     def __post_init__(self) -> None:
+        if self.preview and _uses_ray(self):
+            raise UsageError("--preview works in this process: give it without --workers and --ray-address")
         if self.pairs is not None:
             if _flat(self.source) or _flat(self.driver):
                 raise UsageError("--pairs names sources and drivers itself: give it without --source and --driver")
@@ -125,6 +132,8 @@ def run(options: Options) -> cli.CommandResult:
     items, problems, notes = _items(options)
     make_maker = partial(ModelAvatarMaker, _avatar_options(options))
     _check_workers(options)
+    if options.preview:
+        return _previews(options, items, problems, notes, started)
     out = storage.absolute(options.out) if _uses_ray(options) else options.out
     report = Report(out)
     with open_workspace(out) as workspace, cli.progress() as progress:
@@ -141,6 +150,17 @@ def run(options: Options) -> cli.CommandResult:
     cli.console().print(table(report.rows))
     extra = (cli.Artefact("page", page), cli.Artefact("report", storage.join(out, FOLDER)))
     return result(out, report.rows, batch.sidecars, extra, (*notes, *batch.notes), time.perf_counter() - started)
+
+
+def _previews(
+    options: Options, items: Sequence[Item], problems: Sequence[Problem], notes: Sequence[str], started: float
+) -> cli.CommandResult:
+    """Make a picture of each pair; not ok when there is none."""
+    with open_workspace(options.out) as workspace, cli.progress() as progress:
+        maker = ModelAvatarMaker(_avatar_options(options), workspace)
+        previews = make_previews(items, maker, workspace, progress)
+    failed = [PairPreview(problem.url, reason=problem.reason) for problem in problems]
+    return preview_result(options.out, [*failed, *previews], notes, time.perf_counter() - started)
 
 
 def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
