@@ -16,7 +16,7 @@ from serving.batch.inputs import Input, error_line
 from serving.batch.items import AvatarSource, AvatarTask, MosaicTask, Outcome, Task, VideoTask, now
 from serving.batch.results.contact_page import poster_name, write_poster
 from serving.batch.results.mosaic import write_mosaic
-from serving.batch.results.sidecars import Sidecar, SidecarSource, write_sidecar
+from serving.batch.results.sidecars import Quality, Sidecar, SidecarSource, write_sidecar
 from serving.batch.workspace import Workspace
 from training.animation.render import GENERATED_BY
 
@@ -119,6 +119,11 @@ class Worker:
             network_ms_per_frame=round(report.network_ms_per_frame, 3),
             portraits_used=dict(report.portraits_used),
             notes=tuple(report.notes),
+            quality=Quality(
+                csim=report.csim,
+                bent_share=round(report.bent_frames / report.driver_frames, 4),
+                missing_share=round(report.frames_without_face / report.driver_frames, 4),
+            ),
         )
         self._publish(item.name, sidecar)
         return sidecar

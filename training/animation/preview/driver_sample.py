@@ -17,7 +17,7 @@ from pipelines.media.frame_times import FrameTimes
 from pipelines.media.video import Frame, decode, probe
 from training.animation.driver_track import DriverTrack
 
-NUM_FRAMES = 24
+NUM_FRAMES = 16
 _SAME = 0.363  # similarity of one person's pictures: the threshold of SFace's authors
 _MAX_SIDE = 480  # of the frames that are kept, pixels
 
