@@ -176,8 +176,8 @@ def _render_options(url: str, number: int, pair: PairOptions, options: RenderOpt
     try:
         motion = replace(options.motion, **{name: given[name] for name in _MOTION if name in given})
         more = {name: given[name] for name in ("frame", "max_size", "on_missing") if name in given}
-        written = {name: _written(given[name]) for name in ("fps", "driver_face") if name in given}
-        return replace(options, motion=motion, **more, **written)
+        more |= {name: _written(given[name]) for name in ("fps", "driver_face") if name in given}
+        return replace(options, motion=motion, **more)
     except ValueError as error:
         raise PairsError(f"{url} line {number}: {error}") from None
 

@@ -35,6 +35,7 @@ from pipelines.media.video import VideoWriter, decode
 from training.animation.animator import BATCH, Animator
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.render import RenderOptions, animate, follow
+from training.animation.views.views import View
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait, find_portraits

@@ -112,7 +112,7 @@ def _shares(track: DriverTrack, *, instantly: bool) -> Float[np.ndarray, "frames
         share = min(share + step, 1.0) if found else 0.0 if instantly else max(share - step, 0.0)
         shares.append(share)
     linear = np.array(shares)
-    return linear * linear * (3 - 2 * linear)
+    return np.asarray(linear * linear * (3 - 2 * linear))
 
 
 def _mixed(a: Points, b: Points, shares_of_b: Float[np.ndarray, "frames 1 1"]) -> Points:

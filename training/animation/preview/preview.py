@@ -105,7 +105,7 @@ def _marked(image: Image, landmarks: Float[np.ndarray, "68 2"]) -> Image:
 
 
 def _thickness(image: Image) -> int:
-    return max(1, round(max(image.shape[:2]) / 350))
+    return max(1, round(max(int(side) for side in image.shape[:2]) / 350))
 
 
 def _fit(image: Image, width: int, height: int) -> UInt8[np.ndarray, "tile_height tile_width 3"]:

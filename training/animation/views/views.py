@@ -71,7 +71,7 @@ class SideBySide(ExitStack):
             comment=comment,
         )
 
-    def __enter__(self) -> "_SideBySide":
+    def __enter__(self) -> "SideBySide":
         super().__enter__()
         self.enter_context(self.writer)
         return self
