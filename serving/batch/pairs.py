@@ -175,7 +175,7 @@ def _render_options(url: str, number: int, pair: PairOptions, options: RenderOpt
     given = {name: value for name, value in vars(pair).items() if value is not None}
     try:
         motion = replace(options.motion, **{name: given[name] for name in _MOTION if name in given})
-        more = {name: given[name] for name in ("frame", "max_size", "on_missing") if name in given}
+        more: dict[str, Any] = {name: given[name] for name in ("frame", "max_size", "on_missing") if name in given}
         more |= {name: _written(given[name]) for name in ("fps", "driver_face") if name in given}
         return replace(options, motion=motion, **more)
     except ValueError as error:
