@@ -194,6 +194,7 @@ class ModelAvatarMaker:
     def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         from training.animation.render import render
 
+        animator = self._animator(avatar, options)
         detector = self._detector(avatar.avatar.config.detector)
         face = parse_face_choice(options.driver_face)
         track = self._tracks.get(files, detector, face, lambda done, total: on_frame(done // 2, total))
@@ -202,7 +203,7 @@ class ModelAvatarMaker:
             on_frame((total + done) // 2, total)
 
         return render(
-            self._animator(avatar, options),
+            animator,
             files.driver,
             track,
             files.out,
