@@ -61,6 +61,7 @@ class RgbConverter:
         """Convert to `size` (width, height), before frames are turned."""
         self._path, self._size = path, size
         self._reformatter = VideoReformatter()
+        self._orientation: tuple[bool, bool, bool] | None = None
 
     def __call__(self, frame: Any) -> UInt8[np.ndarray, "height width 3"]:
         """Return a frame as displayed, in sRGB.
@@ -82,7 +83,10 @@ class RgbConverter:
         curve, primaries = int(frame.color_trc), int(frame.color_primaries)
         if curve in (_PQ, _HLG) or primaries in _TO_BT709:
             image = np.asarray(Image.fromarray(image).filter(colour_table(curve, primaries)))
-        transposed, mirrored, upside_down = orientation(frame)
+        # Of the first frame, as the size: a frame whose side data were looked at is part of a reference cycle, and stays
+        # in memory until the garbage collector comes by.
+        self._orientation = self._orientation or orientation(frame)
+        transposed, mirrored, upside_down = self._orientation
         if transposed:
             image = image.transpose(1, 0, 2)
         return np.ascontiguousarray(image[:: -1 if upside_down else 1, :: -1 if mirrored else 1])

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Bool, Float64, Int
 
 from pipelines.media.timestamps import read_frame_table
 
@@ -43,6 +43,13 @@ class FrameTimes:
     def average_fps(self) -> Fraction:
         """Frames by duration; `fps` when it is constant."""
         return self.fps if self.constant else Fraction(len(self) / self.duration_s).limit_denominator(1001)
+
+    def only(self, kept: Bool[np.ndarray, frames]) -> FrameTimes:
+        """Return the times of a film that consists of the `kept` frames, each shown as long as before."""
+        if self.constant:
+            return FrameTimes(np.arange(int(kept.sum())) / float(self.fps), self.fps, constant=True)
+        lasting = np.diff(self.seconds, append=self.duration_s)[kept]
+        return FrameTimes(np.cumsum(lasting) - lasting, self.fps, constant=False)
 
     def shown_at(self, fps: Fraction) -> Int[np.ndarray, shown]:
         """Return the number of the frame that each frame of a film with the constant rate `fps` shows.

@@ -22,6 +22,7 @@ from pipelines.media.streams import sound_streams
 _COPIED = frozenset({"aac", "mp3"})  # codecs that every player accepts inside mp4
 _MAX_LEAD_S = 0.02  # of copied sound before the picture: a stream can be copied from its first packet only
 _MIN_GAP_S = 0.015  # differences between timestamps and samples that are filled with silence, or cut
+_SHORT_FRAME = 64  # samples
 _LAYOUTS = {1: ("mono", "160k"), 6: ("5.1", "480k"), 8: ("7.1", "480k")}  # all other sound becomes stereo
 _TRIED_BYTES = 4096
 _TRY_TIMEOUT_S = 60.0
@@ -40,11 +41,13 @@ class Sound:
     """Time of its first packet on the file's clock, seconds."""
     picture_begins_s: Fraction
     """Time of the first picture on the file's clock, which is 0 in the new video."""
+    kept: tuple[tuple[float, float], ...] | None = None
+    """Parts that are heard, one after the other: begin and end in seconds after the first picture. None: all."""
 
     @property
     def is_copied(self) -> bool:
         """Whether the packets are copied; else they are decoded and encoded as AAC."""
-        return self.codec in _COPIED and self.picture_begins_s - self.begins_s < _MAX_LEAD_S
+        return self.kept is None and self.codec in _COPIED and self.picture_begins_s - self.begins_s < _MAX_LEAD_S
 
 
 def find_sound(path: Path, picture_begins_s: Fraction) -> tuple[Sound | None, str | None]:
@@ -103,6 +106,11 @@ def add_sound(video: Path, sound: Sound, target: Path, *, seconds: float, option
         track = track.filter("asetpts", f"PTS-({sound.picture_begins_s})/TB")
         # `async` fills gaps and cuts overlaps of the timestamps; `first_pts` does so before the first sample.
         track = track.filter("aresample", **{"async": 1, "min_hard_comp": _MIN_GAP_S, "first_pts": 0})
+        if sound.kept is not None:
+            # Short frames: a frame is kept or dropped whole.
+            track = track.filter("asetnsamples", n=_SHORT_FRAME, p=0)
+            heard = "+".join(f"gte(t,{begin:.6f})*lt(t,{end:.6f})" for begin, end in sound.kept)
+            track = track.filter("aselect", heard).filter("asetpts", "N/SR/TB")
         layout, bit_rate = _LAYOUTS.get(sound.num_channels, ("stereo", "160k"))
         # Named, because the AAC encoder refuses channels of which a file says the number only.
         track = track.filter("aformat", channel_layouts=layout).filter("atrim", end=seconds)

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector
+from pipelines.faces.identity.face_choice import LARGEST, FaceChoice, parse_face_choice
 from pipelines.media.decoder.process import Decoder, Limits
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
@@ -30,11 +31,14 @@ if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from pipelines.faces.face import LandmarkDetector
     from training.animation.animator import Animator
     from training.animation.driver_track import DriverTrack
+    from training.animation.preview.driver_sample import DriverSample
+    from training.animation.preview.preview import Preview
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
 
 OnStep = Callable[[int, int], None]
+_PREVIEW_SIZE = 512
 _MAX_TRACKS = 32  # in memory: half a megabyte for 1,000 frames
 
 
@@ -151,40 +155,60 @@ class ModelAvatarMaker:
         kept = storage.join(self._workspace.out, AVATARS, f"{source.input.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
-        avatar = self._fine_tune(source, on_step)
+        avatar = self._fine_tune(source, on_step, self._options.num_steps)
         save_avatar(avatar, kept, None)
         return avatar
 
-    def _fine_tune(self, source: AvatarSource, on_step: OnStep) -> Avatar:
+    def draft(self, source: AvatarSource) -> LoadedAvatar:
+        """Load the avatar of a source, or make one of a picture without fine-tuning, which is not stored."""
+        from training.avatars.avatar import load_avatar
+
+        if source.input.kind == "avatar":
+            return LoadedAvatar(load_avatar(source.input.url))
+        return LoadedAvatar(self._fine_tune(source, lambda _done, _total: None, 0))
+
+    def sample(self, avatar: LoadedAvatar, driver: Path, options: RenderOptions) -> DriverSample:
+        """Look at a few frames of a driver. Raises ValueError when it cannot be used."""
+        from training.animation.preview.driver_sample import sample_driver
+
+        if is_motion(driver.name):
+            raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file")
+        detector = self._detector(avatar.avatar.config.detector)
+        return sample_driver(driver, detector, parse_face_choice(options.driver_face))
+
+    def preview(self, avatar: LoadedAvatar, sample: DriverSample, options: RenderOptions) -> Preview:
+        """Draw the preview of a pair, at most `_PREVIEW_SIZE` pixels."""
+        from training.animation.preview.preview import make_preview
+
+        small = replace(options, max_size=min(options.max_size, _PREVIEW_SIZE))
+        return make_preview(self._animator(avatar, small), sample, options)
+
+    def _fine_tune(self, source: AvatarSource, on_step: OnStep, num_steps: int | None) -> Avatar:
         from training.avatars.finetune import FineTuneConfig, fine_tune
         from training.avatars.portraits import find_portraits
 
         detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([source.input.url], detector, face=source.face)
+        portraits = find_portraits([source.input.url], detector, face=source.face or LARGEST)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
 
-        config = FineTuneConfig(num_steps=self._options.num_steps)
+        config = FineTuneConfig(num_steps=num_steps)
         return fine_tune(self._model, portraits, config, report, self._options.perceptual_files, self._device)
 
     def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
-        from training.animation.animator import Animator
         from training.animation.render import render
 
-        key, animators = (options.max_size, options.precision), avatar.animators
-        if key not in animators:
-            animators[key] = Animator(
-                avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
-            )
+        animator = self._animator(avatar, options)
         detector = self._detector(avatar.avatar.config.detector)
-        track = self._tracks.get(files, detector, lambda done, total: on_frame(done // 2, total))
+        face = parse_face_choice(options.driver_face)
+        track = self._tracks.get(files, detector, face, lambda done, total: on_frame(done // 2, total))
 
         def report(done: int, total: int) -> None:
             on_frame((total + done) // 2, total)
 
         return render(
-            animators[key],
+            animator,
             None if is_motion(files.driver.name) else files.driver,
             track,
             files.out,
@@ -192,6 +216,16 @@ class ModelAvatarMaker:
             side_by_side=files.side_by_side,
             on_frame=report,
         )
+
+    def _animator(self, avatar: LoadedAvatar, options: RenderOptions) -> Animator:
+        from training.animation.animator import Animator
+
+        key, animators = (options.max_size, options.precision), avatar.animators
+        if key not in animators:
+            animators[key] = Animator(
+                avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
+            )
+        return animators[key]
 
 
 class DriverTracks:
@@ -204,15 +238,15 @@ class DriverTracks:
         self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
         """Tracks, or the reasons why there are none, by driver and detector."""
 
-    def get(self, files: VideoFiles, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack:
-        """Return the track of the driver among `files`.
+    def get(self, files: VideoFiles, detector: LandmarkDetector, face: FaceChoice, on_frame: OnStep) -> DriverTrack:
+        """Return the track of a person in the driver among `files`.
 
         Raises:
-            ValueError: the driver is no video or shows no face.
+            ValueError: the driver is no video or does not show the face.
         """
-        key = f"track-{files.driver_sha256}-{detector.name}"
+        key = f"track-{files.driver_sha256}-{detector.name}-{face}"
         if key not in self._known:
-            self._known[key] = self._load_or_track(key, files.driver, detector, on_frame)
+            self._known[key] = self._load_or_track(key, files.driver, detector, face, on_frame)
         self._known.move_to_end(key)
         while len(self._known) > _MAX_TRACKS:
             self._known.popitem(last=False)
@@ -221,14 +255,16 @@ class DriverTracks:
             raise ValueError(known)
         return known
 
-    def _load_or_track(self, key: str, driver: Path, detector: LandmarkDetector, on_frame: OnStep) -> DriverTrack | str:
+    def _load_or_track(
+        self, key: str, driver: Path, detector: LandmarkDetector, face: FaceChoice, on_frame: OnStep
+    ) -> DriverTrack | str:
         from training.animation.motion.drivers import read_driver
 
         path = self._folder / f"{key}.npz"
         if path.exists():
             return _load(path)
         try:
-            track = read_driver(driver, detector, decoder=self._decoder, on_frame=on_frame)
+            track = read_driver(driver, detector, decoder=self._decoder, face=face, on_frame=on_frame)
         except ValueError as error:
             return str(error)
         if not is_motion(driver.name):  # which is read faster than a copy is written

@@ -123,6 +123,7 @@ class BatchRun:
         self, item: Item, sidecar: Sidecar | None, outcome: Outcome | None = None, worker: str | None = None
     ) -> Row:
         """Return the row of an item; without an outcome, it is skipped."""
+        quality = None if sidecar is None else sidecar.quality
         ended = outcome or Outcome(now(), now())
         return Row(
             item.name,
@@ -133,6 +134,9 @@ class BatchRun:
             video=None if sidecar is None else storage.join(self.out, f"{item.name}.mp4"),
             seconds=None if outcome is None else (ended.finished_at - ended.started_at).total_seconds(),
             frames=None if sidecar is None else sidecar.frames,
+            csim=None if quality is None else quality.csim,
+            bent_share=None if quality is None else quality.bent_share,
+            missing_share=None if quality is None else quality.missing_share,
             fps=None if sidecar is None else float(Fraction(sidecar.fps)),
             worker=worker,
             started_at=ended.started_at,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pipelines.faces.identity.face_choice import FaceChoice
 from serving.batch.inputs import Input
 from serving.batch.results.sidecars import Sidecar
 
@@ -19,8 +20,8 @@ class AvatarSource:
     """What an avatar is made of; two items with equal ones share the avatar."""
 
     input: Input
-    face: int | None = None
-    """Index of the face in the picture, from 0 for the largest; None: the largest."""
+    face: FaceChoice | None = None
+    """Which face of the picture; None: the largest."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def now() -> datetime:
 
 
 def every_pair(
-    sources: Sequence[Input], drivers: Sequence[Input], options: RenderOptions, face: int | None
+    sources: Sequence[Input], drivers: Sequence[Input], options: RenderOptions, face: FaceChoice | None
 ) -> tuple[Item, ...]:
     """Return the items of every source with every driver, source by source."""
     return tuple(

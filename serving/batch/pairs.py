@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines import storage
+from pipelines.faces.identity.face_choice import FaceChoice, parse_face_choice
 from pipelines.one_line import one_line
 from serving.batch.inputs import Input, Kind, read_input, safe_name
 from serving.batch.items import AvatarSource, Item, default_name
@@ -44,9 +45,11 @@ class PairOptions:
     frame: Literal["full", "crop"] | None = None
     max_size: int | None = None
     fps: str | float | None = None
-    face: int | None = None
     parts: str | tuple[str, ...] | None = None
     motion: Literal["relative", "absolute"] | None = None
+    face: str | float | None = None
+    driver_face: str | float | None = None
+    on_missing: Literal["fill", "hold", "rest", "cut", "fail"] | None = None
 
 
 COLUMNS = tuple(PairOptions.__dataclass_fields__)
@@ -61,7 +64,7 @@ class _Line:
     cells: Mapping[str, Any]
 
 
-def read_pairs(url: str, options: RenderOptions, face: int | None) -> tuple[Item, ...]:
+def read_pairs(url: str, options: RenderOptions, face: FaceChoice | None) -> tuple[Item, ...]:
     """Read the items of a pairs file. Relative paths in it are relative to its folder.
 
     Args:
@@ -85,11 +88,12 @@ def read_pairs(url: str, options: RenderOptions, face: int | None) -> tuple[Item
     if not lines:
         raise PairsError(f"{url}: no pairs")
     pairs = [(line.number, _pair(url, line)) for line in lines]
+    faces = [_face(url, number, pair, face) for number, pair in pairs]
     rendered = [_render_options(url, number, pair, options) for number, pair in pairs]
     inputs = _read_inputs(url, pairs)
     items = [
-        _item(pair, inputs["source", pair.source], inputs["driver", pair.driver], its_options, face)
-        for (_, pair), its_options in zip(pairs, rendered, strict=True)
+        _item(pair, inputs["source", pair.source], inputs["driver", pair.driver], its_options, its_face)
+        for (_, pair), its_options, its_face in zip(pairs, rendered, faces, strict=True)
     ]
     _check_names(url, [(number, item) for (number, _), item in zip(pairs, items, strict=True)])
     return tuple(_with_unique_sources(items))
@@ -166,8 +170,6 @@ def _pair(url: str, line: _Line) -> PairOptions:
             f"{url} line {line.number}: name: {one_line(pair.name, 80)!r} is no name for files: letters, digits, spaces"
             " and ._- only, 80 bytes, no leading dash or dot, no ending .mosaic or .side-by-side"
         )
-    if pair.face is not None and pair.face < 0:
-        raise PairsError(f"{url} line {line.number}: face: must not be negative, got {pair.face}")
     return pair
 
 
@@ -183,10 +185,25 @@ def _render_options(url: str, number: int, pair: PairOptions, options: RenderOpt
         if "motion" in given:
             moves["absolute"] = given["motion"] == "absolute"
         motion = replace(options.motion, **moves)
-        more = {name: given[name] for name in ("frame", "max_size", "fps") if name in given}
-        return replace(options, motion=motion, **more | ({"fps": str(more["fps"])} if "fps" in more else {}))
+        more: dict[str, Any] = {name: given[name] for name in ("frame", "max_size", "on_missing") if name in given}
+        more |= {name: _written(given[name]) for name in ("fps", "driver_face") if name in given}
+        return replace(options, motion=motion, **more)
     except ValueError as error:
         raise PairsError(f"{url} line {number}: {error}") from None
+
+
+def _face(url: str, number: int, pair: PairOptions, face: FaceChoice | None) -> FaceChoice | None:
+    if pair.face is None:
+        return face
+    try:
+        return parse_face_choice(_written(pair.face))
+    except ValueError as error:
+        raise PairsError(f"{url} line {number}: {error}") from None
+
+
+def _written(value: str | float) -> str:
+    """Return a cell as it is written in CSV; JSON has numbers."""
+    return value if isinstance(value, str) else f"{value:.12g}"
 
 
 def _read_inputs(url: str, pairs: Sequence[tuple[int, PairOptions]]) -> dict[tuple[str, str], Input]:
@@ -233,10 +250,9 @@ def _reason(error: ValueError | OSError) -> str:
     return one_line(error)
 
 
-def _item(pair: PairOptions, source: Input, driver: Input, options: RenderOptions, face: int | None) -> Item:
+def _item(pair: PairOptions, source: Input, driver: Input, options: RenderOptions, face: FaceChoice | None) -> Item:
     name = pair.name or default_name(source, driver)
-    avatar = AvatarSource(source, face if pair.face is None else pair.face)
-    return Item(name, avatar, driver, options, has_own_name=pair.name is not None)
+    return Item(name, AvatarSource(source, face), driver, options, has_own_name=pair.name is not None)
 
 
 def _check_names(url: str, items: Sequence[tuple[int, Item]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,13 +14,16 @@ from rich.progress import Progress
 
 from pipelines import cli, storage
 from pipelines.argument_parser import UsageError
+from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import Problem, find_drivers, find_sources
 from serving.batch.items import Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
+from serving.batch.previews import make_previews
 from serving.batch.results.contact_page import write_page
+from serving.batch.results.preview_page import PairPreview, preview_result
 from serving.batch.results.report import FOLDER, Report
 from serving.batch.results.summary import result, table
 from serving.batch.worker import MakeMaker, Worker
@@ -50,8 +53,8 @@ class Options:
     index.html, report/."""
     pairs: str | None = None
     """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
-    optional columns: name, expression, head_motion, gaze, smoothing, parts, motion, frame, max_size, fps,
-    face."""
+    optional columns: name, expression, head_motion, gaze, smoothing, parts, motion, frame, max_size, fps, face,
+    driver_face, on_missing."""
     workers: int = 1
     """Number of worker processes; 1 without --ray-address works in this process."""
     ray_address: str | None = None
@@ -70,8 +73,9 @@ class Options:
     bundled one."""
     num_steps: int | None = None
     """Fine-tuning steps for pictures; 0 for feed-forward only; default: the stop rule decides."""
-    face: int | None = None
-    """Index of the face in a picture, from 0 for the largest; default: the largest."""
+    face: Annotated[str | None, tyro.conf.arg(metavar=FORMS)] = None
+    """The face in a picture: its number, 0 for the largest, or a point on it or a box around it in pixels; default: the
+    largest."""
     vgg19: str | None = None
     """Path or URL of the Caffe VGG19 weights, for pictures and a model that was trained with them."""
     vggface: str | None = None
@@ -90,6 +94,12 @@ class Options:
     motion: Literal["relative", "absolute"] = "relative"
     """The driver's expression relative to its own most relaxed frame, or, for a driver who never relaxes, relative to a
     neutral face: absolute. The pose is relative to that frame in either case."""
+    driver_face: Annotated[str, tyro.conf.arg(metavar=FORMS)] = "0"
+    """The person in the driving video, likewise, in the frame where faces first appear. The person is followed by
+    identity, also after absences and cuts."""
+    on_missing: Literal["fill", "hold", "rest", "cut", "fail"] = "fill"
+    """While the driver's face is missing: fill interpolates the motion, hold keeps the last one, rest eases to the
+    portrait's own pose, cut leaves out those frames and their sound, fail makes no video."""
     frame: Literal["full", "crop"] = "full"
     """Render the whole picture with the animated face in it, or only the crop around the face."""
     max_size: int = 1280
@@ -97,12 +107,17 @@ class Options:
     fps: str = "keep"
     """When frames are shown: keep, when the driver shows them (a driver with pauses gives a video with a variable frame
     rate), or a number such as 25 or 29.97, at that constant rate, with frames repeated or left out."""
+    preview: bool = False
+    """Make no videos, but a picture of each pair in OUT/previews, with the face, the driver's extreme frames as they
+    will look, and warnings; index.html there lists them. Takes two seconds a pair."""
     side_by_side: bool = True
     """Also write a video of portrait, driver and result side by side."""
     mosaic: bool = True
     """Also write, for a source with several drivers, one video with its results in a row."""
 
     def __post_init__(self) -> None:
+        if self.preview and _uses_ray(self):
+            raise UsageError("--preview works in this process: give it without --workers and --ray-address")
         if self.pairs is not None:
             if _flat(self.source) or _flat(self.driver):
                 raise UsageError("--pairs names sources and drivers itself: give it without --source and --driver")
@@ -124,6 +139,8 @@ def run(options: Options) -> cli.CommandResult:
     items, problems, notes = _items(options)
     make_maker = partial(ModelAvatarMaker, _avatar_options(options))
     _check_workers(options)
+    if options.preview:
+        return _previews(options, items, problems, notes, started)
     out = storage.absolute(options.out) if _uses_ray(options) else options.out
     report = Report(out)
     with open_workspace(out) as workspace, cli.progress() as progress:
@@ -142,6 +159,17 @@ def run(options: Options) -> cli.CommandResult:
     return result(out, report.rows, batch.sidecars, extra, (*notes, *batch.notes), time.perf_counter() - started)
 
 
+def _previews(
+    options: Options, items: Sequence[Item], problems: Sequence[Problem], notes: Sequence[str], started: float
+) -> cli.CommandResult:
+    """Make a picture of each pair; not ok when there is none."""
+    with open_workspace(options.out) as workspace, cli.progress() as progress:
+        maker = ModelAvatarMaker(_avatar_options(options), workspace)
+        previews = make_previews(items, maker, workspace, progress)
+    failed = [PairPreview(problem.url, reason=problem.reason) for problem in problems]
+    return preview_result(options.out, [*failed, *previews], notes, time.perf_counter() - started)
+
+
 def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     """Join the paths of `-s a b -s c`."""
     return tuple(path for paths in lists for path in paths)
@@ -152,14 +180,15 @@ def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...], tup
     render_options = _render_options(options)
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    face = None if options.face is None else parse_face_choice(options.face)
     if options.pairs is not None:
         try:
-            items = read_pairs(options.pairs, render_options, options.face)
+            items = read_pairs(options.pairs, render_options, face)
         except PairsError as error:
             raise UsageError(str(error)) from error
     else:
         sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
-        items = every_pair(sources.inputs, drivers.inputs, render_options, options.face)
+        items = every_pair(sources.inputs, drivers.inputs, render_options, face)
         problems = (*sources.problems, *drivers.problems)
         notes = tuple(dict.fromkeys((*sources.notes, *drivers.notes)))
     return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems, notes
@@ -185,7 +214,13 @@ def _render_options(options: Options) -> RenderOptions:
         absolute=options.motion == "absolute",
     )
     return RenderOptions(
-        motion=motion, frame=options.frame, max_size=options.max_size, precision=options.precision, fps=options.fps
+        motion=motion,
+        frame=options.frame,
+        max_size=options.max_size,
+        precision=options.precision,
+        driver_face=options.driver_face,
+        on_missing=options.on_missing,
+        fps=options.fps,
     )
 
 

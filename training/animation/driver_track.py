@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.faces.face import Face, LandmarkDetector
+from pipelines.faces.face import LandmarkDetector
 from pipelines.faces.head_pose import NUM_LANDMARKS
+from pipelines.faces.identity.face_choice import LARGEST, FaceChoice
+from pipelines.faces.identity.person_tracker import PersonTracker
 from pipelines.faces.second_look import detect_in_order
 from pipelines.media.decoder.process import Decoder, DecoderDied
 from pipelines.media.frame_times import FrameTimes, frame_times
@@ -58,23 +60,26 @@ def track_driver(
     detector: LandmarkDetector,
     *,
     decoder: Decoder | None = None,
+    face: FaceChoice = LARGEST,
     on_frame: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> DriverTrack:
-    """Track in every frame the face nearest to the last one, starting at the largest. Decoding runs ahead.
+    """Track one person's face through a film, also after absences and cuts. Decoding runs ahead.
 
     Args:
         decoder: decodes the driver in its own process, so that a film that crashes or hangs the decoder is an error;
             None: in this process.
+        face: the person, in the first frame that shows a face, or within a second after it.
         on_frame: called with (frames done, expected frames).
         cancelled: polled for each frame.
 
     Raises:
-        ValueError: the driver is no video, crashes or hangs the decoder, or shows no face; the message is one line.
+        ValueError: the driver is no video, crashes or hangs the decoder, or does not show the face; the message is one
+            line.
         Cancelled: `cancelled()` became true.
     """
     try:
-        return _track(driver, detector, decoder, on_frame, cancelled)
+        return _track(driver, detector, decoder, face, on_frame, cancelled)
     except DecoderDied as error:
         raise ValueError(f"{driver}: {error}") from None
 
@@ -83,6 +88,7 @@ def _track(
     driver: Path,
     detector: LandmarkDetector,
     decoder: Decoder | None,
+    face: FaceChoice,
     on_frame: Callable[[int, int], None] | None,
     cancelled: Callable[[], bool],
 ) -> DriverTrack:
@@ -91,23 +97,22 @@ def _track(
     # Lists of arrays would take twice the memory.
     landmarks, gaze, found, seconds = array("f"), array("f"), array("b"), array("d")
     no_landmarks, no_gaze = (np.full((points, 2), np.nan, np.float32) for points in (NUM_LANDMARKS, 2))
-    last: Face | None = None
+    person = PersonTracker(face)
     detect = detect_in_order(detector)
     for frame in prefetch(film, _QUEUED_FRAMES):
         if cancelled():
             raise Cancelled
         # Not MediaPipe's tracking mode: it smooths over time and removes two thirds of a blink (minimum eye openness on
         # the carphone clip: 0.12 tracked, 0.02 detected). Retargeting smooths instead.
-        faces = detect(frame.image)
-        if faces:
-            last = faces[0] if last is None else min(faces, key=_distance(last))
-        face = last if faces else None
-        landmarks.frombytes((no_landmarks if face is None else face.landmarks).astype(np.float32).tobytes())
-        gaze.frombytes((no_gaze if face is None or face.gaze is None else face.gaze).astype(np.float32).tobytes())
-        found.append(face is not None)
+        seen = person.find(frame.image, detect(frame.image), frame.pts_us / 1e6)
+        landmarks.frombytes((no_landmarks if seen is None else seen.landmarks).astype(np.float32).tobytes())
+        gaze.frombytes((no_gaze if seen is None or seen.gaze is None else seen.gaze).astype(np.float32).tobytes())
+        found.append(seen is not None)
         seconds.append(frame.pts_us / 1e6)
         if on_frame is not None:
             on_frame(len(found), max(info.num_frames, len(found)))
+    if person.problem is not None:
+        raise ValueError(f"{driver}: {person.problem}")
     is_found = np.array(found, bool)
     try:
         filled = fill_gaps(np.array(landmarks, np.float32).reshape(-1, NUM_LANDMARKS, 2), is_found)
@@ -115,7 +120,3 @@ def _track(
         raise ValueError(f"{driver}: {error}") from None
     looks, times = np.array(gaze, np.float32).reshape(-1, 2, 2), frame_times(seconds, info.fps)
     return DriverTrack(filled, looks, is_found, times, detector.name)
-
-
-def _distance(last: Face) -> Callable[[Face], float]:
-    return lambda face: float(np.abs(face.landmarks - last.landmarks).mean())

@@ -6,33 +6,37 @@ can be told only then.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from jaxtyping import Float64, UInt8
-
-from pipelines.faces.crop import crop, crop_affine
 from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.identity.face_choice import parse_face_choice
 from pipelines.media.decoder.process import Decoder
-from pipelines.media.frame_times import Schedule, parse_rate
-from pipelines.media.sound import Sound, find_sound
-from pipelines.media.video import VideoWriter, decode, probe
+from pipelines.media.frame_times import parse_rate
+from pipelines.media.sound import find_sound
+from pipelines.media.video import VideoWriter, probe
 from training.animation.animator import Animator, Cancelled
+from training.animation.checks.bent_limits import bent_frames
+from training.animation.checks.missing_face import (
+    OnMissing,
+    kept_spans,
+    missing_note,
+    shown_frames,
+)
+from training.animation.checks.quality import Likeness
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.motion.follow import follow
 from training.animation.prefetch import prefetch
 from training.animation.retarget import MotionOptions
+from training.animation.views.views import SideBySide, View
 from training.config import Precision
-from training.images import resize_square
 
 __all__ = ["Cancelled", "RenderOptions", "RenderReport", "animate", "follow", "render", "track_driver"]
 
-_TILE = 400  # side of a tile of the side-by-side video, pixels
 _DRAWN_AHEAD = 16  # frames drawn ahead of the encoder
 _NO_FILM = "the driver is motion without a film: no sound and no side-by-side video"
 GENERATED_BY = "Sfumato"
@@ -53,6 +57,10 @@ class RenderOptions:
     """H.264's constant rate factor; lower is better and larger."""
     precision: Precision = "float32"
     """Data type of the networks' activations."""
+    on_missing: OnMissing = "fill"
+    """What is shown while the driver's face is missing."""
+    driver_face: str = "0"
+    """The person in the driver who is followed: see `face_choice.parse_face_choice`."""
     fps: str = "keep"
     """When frames are shown: "keep", when the driver shows them (at its constant rate, or at its times where the rate
     varies); or a constant rate (`frame_times.parse_rate`), with the driver's frames repeated or left out."""
@@ -61,6 +69,7 @@ class RenderOptions:
         if not 64 <= self.max_size <= 4096:
             raise ValueError(f"max_size must lie in [64, 4096] pixels, got {self.max_size}")
         parse_rate(self.fps)
+        parse_face_choice(self.driver_face)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,11 @@ class RenderReport:
     """Name of each picture that frames start from, and its share of the frames."""
     driver_frames: int
     notes: tuple[str, ...] = ()
-    """What a user should know, such as that the driver's sound cannot be used."""
+    """What a user should know: which frames lack the driver's face, or that the driver's sound cannot be used."""
+    csim: float | None = None
+    """Likeness to the portrait, see `checks.quality`; None where it was not measured."""
+    bent_frames: int = 0
+    """Driver's frames whose turns the limits bend, see `checks.bent_limits`."""
 
 
 def render(
@@ -105,17 +118,20 @@ def render(
         cancelled: polled once per batch.
 
     Raises:
-        ValueError: the track is of another detector, or a video cannot be read or written; the message is one line.
+        ValueError: the track is of another detector, or lacks the face with `on_missing` "fail", or a video cannot be
+            read or written; the message is one line.
         Cancelled: `cancelled()` became true.
     """
     check_detector(animator.config.detector, track.detector)
     started, network_seconds = time.perf_counter(), animator.network_seconds
+    targets, gaze, shares = follow(animator, track, options.motion, options.on_missing)
     sound, note = (None, _NO_FILM) if driver is None else find_sound(driver, probe(driver).start_s)
-    schedule = Schedule.of(track.times, parse_rate(options.fps))
-    targets, gaze, shares = follow(animator, track, options.motion)
+    sound = sound and replace(sound, kept=kept_spans(track, options.on_missing))
+    schedule = shown_frames(track, parse_rate(options.fps), options.on_missing)
+    bent = bent_frames(animator.canvas.landmarks, track.landmarks, targets, options.motion) & track.found
     targets, shares = targets[schedule.drawn], shares[schedule.drawn]
     gaze = None if gaze is None else gaze[schedule.drawn]
-    view = View.of(animator, options.frame)
+    view, likeness = View.of(animator, options.frame), Likeness(animator, targets)
     with ExitStack() as stack:
         writer = stack.enter_context(
             VideoWriter(
@@ -132,12 +148,13 @@ def render(
         tiles = (
             side_by_side
             and driver
-            and stack.enter_context(_SideBySide(side_by_side, driver, track, animator, schedule, sound))
+            and stack.enter_context(SideBySide(side_by_side, driver, track, animator, schedule, sound, COMMENT))
         )
         drawn = prefetch(animator.frames(targets, gaze, shares, cancelled), _DRAWN_AHEAD)
         for done, region in enumerate(stack.enter_context(closing(drawn)), 1):
             shown = schedule.times_shown(done - 1)
             picture = view.picture(region)
+            likeness.see(done - 1, region)
             for seconds in shown:
                 writer.write(picture, seconds)
             if tiles:
@@ -160,7 +177,9 @@ def render(
         portraits_used={
             name: round(float(share), 4) for name, share in zip(animator.names, used, strict=True) if share > 0
         },
-        notes=() if note is None else (note,),
+        csim=likeness.csim(),
+        bent_frames=int(bent.sum()),
+        notes=tuple(line for line in (missing_note(track, options.on_missing), note) if line is not None),
     )
 
 
@@ -185,7 +204,8 @@ def animate(
         return lambda done, total: on_frame((done if first else total + done) // 2, total)
 
     started = time.perf_counter()
-    track = track_driver(driver, detector, decoder=decoder, on_frame=report(True), cancelled=cancelled)
+    face = parse_face_choice(options.driver_face)
+    track = track_driver(driver, detector, decoder=decoder, face=face, on_frame=report(True), cancelled=cancelled)
     rendered = render(
         animator, driver, track, out, options, side_by_side=side_by_side, on_frame=report(False), cancelled=cancelled
     )
@@ -196,75 +216,3 @@ def check_detector(of_model: str, of_driver: str) -> None:
     """Raise ValueError unless the driver's landmarks are those that the avatar's model was trained on."""
     if of_driver != of_model:
         raise ValueError(f"this avatar's model was trained on {of_model} landmarks, the driver's are {of_driver}")
-
-
-@dataclass(frozen=True)
-class View:
-    """What is shown of a frame: the whole picture or the crop around the face. H.264 requires even sizes."""
-
-    animator: Animator
-    whole: bool
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, animator: Animator, frame: Literal["full", "crop"]) -> "View":
-        height, width = animator.canvas.image.shape[:2]
-        if frame == "crop":
-            height = width = animator.region.crop_side
-        return cls(animator, frame == "full", width // 2 * 2, height // 2 * 2)
-
-    def picture(self, region: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "height width 3"]:
-        crop = self.animator.region.crop
-        picture = self.animator.paste(region) if self.whole else region[crop, crop]
-        return np.ascontiguousarray(picture[: self.height, : self.width])
-
-
-class _SideBySide(ExitStack):
-    """Writes a video of three square tiles around the faces: portrait, driver and result."""
-
-    def __init__(
-        self,
-        path: Path,
-        driver: Path,
-        track: DriverTrack,
-        animator: Animator,
-        schedule: Schedule,
-        sound: Sound | None,
-    ) -> None:
-        super().__init__()
-        self.driver = decode(driver)
-        info, region = probe(driver), animator.region
-        affine = crop_affine(track.landmarks, animator.config.crop, _TILE)
-        self.affine = _inside(affine, info.width, info.height)
-        self.portrait = resize_square(region.cut(animator.canvas.image)[region.crop, region.crop], _TILE)
-        self.writer = VideoWriter(
-            path,
-            width=3 * _TILE,
-            height=_TILE,
-            fps=schedule.fps,
-            variable=schedule.variable,
-            sound=sound,
-            comment=COMMENT,
-        )
-
-    def __enter__(self) -> "_SideBySide":
-        super().__enter__()
-        self.enter_context(self.writer)
-        return self
-
-    def write(self, result: UInt8[np.ndarray, "crop crop 3"], number: int, shown: Sequence[float | None]) -> None:
-        """Write the result of the driver's frame `number` as often as it is `shown`."""
-        frame = next(frame for frame in self.driver if frame.index >= number)
-        tiles = np.hstack([self.portrait, crop(frame.image, self.affine, _TILE), resize_square(result, _TILE)])
-        for seconds in shown:
-            self.writer.write(tiles, seconds)
-
-
-def _inside(affine: Float64[np.ndarray, "2 3"], width: int, height: int) -> Float64[np.ndarray, "2 3"]:
-    """Shrink and move a tile's crop so that it lies within the frame."""
-    side = min(float(affine[0, 0]) * _TILE, width, height)
-    centre = affine[:, 2] + affine[0, 0] * (_TILE - 1) / 2
-    corner = np.clip(centre - side / 2, -0.5, np.array([width, height]) - side - 0.5)
-    scale = side / _TILE
-    return np.array([[scale, 0, corner[0] + scale / 2], [0, scale, corner[1] + scale / 2]])

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64, UInt8
 from pipelines import storage
 from pipelines.faces.crop import crop, crop_affine, to_crop
 from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.identity.face_choice import LARGEST, FaceChoice
 from pipelines.media.images import read_image
 from training.config import ModelConfig
 from training.images import resize_points
@@ -39,16 +40,16 @@ class Portrait:
         return crop(self.image, affine, size), to_crop(self.landmarks, affine)
 
 
-def find_portraits(urls: Sequence[str], detector: LandmarkDetector, *, face: int | None = None) -> list[Portrait]:
+def find_portraits(urls: Sequence[str], detector: LandmarkDetector, *, face: FaceChoice = LARGEST) -> list[Portrait]:
     """Read pictures and detect the face in each. Duplicates (by content) are dropped.
 
     Args:
         urls: paths or URLs.
-        face: index of the face, the largest being 0; default: the largest.
+        face: which face of each picture.
 
     Raises:
         FileNotFoundError: a picture does not exist.
-        ValueError: a file is no picture, shows no face, or has no face of this index; the message names the file.
+        ValueError: a file is no picture, shows no face, or not the face asked for; the message names the file.
     """
     portraits: dict[str, Portrait] = {}
     for url in urls:
@@ -61,9 +62,9 @@ def find_portraits(urls: Sequence[str], detector: LandmarkDetector, *, face: int
         faces = detector.detect(image)
         if not faces:
             raise ValueError(f"{url}: no face found")
-        if not 0 <= (face or 0) < len(faces):
-            raise ValueError(f"{url}: face {face} was asked for, but only {len(faces)} found (counted from 0)")
-        chosen = faces[face or 0]
+        chosen = face.find(faces)
+        if chosen is None:
+            raise ValueError(f"{url}: {face.problem(len(faces))}")
         portraits[digest] = Portrait(image, chosen.landmarks, storage.name(url), digest, chosen.gaze)
     return list(portraits.values())
 

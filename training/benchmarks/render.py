@@ -34,7 +34,8 @@ from pipelines.machine import describe_machine, in_words
 from pipelines.media.video import VideoWriter, decode
 from training.animation.animator import BATCH, Animator
 from training.animation.driver_track import DriverTrack, track_driver
-from training.animation.render import RenderOptions, View, animate, follow
+from training.animation.render import RenderOptions, animate, follow
+from training.animation.views.views import View
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait, find_portraits

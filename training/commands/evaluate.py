@@ -13,6 +13,7 @@ from pipelines import storage
 from pipelines.cli import CommandResult, progress
 from pipelines.dataset.reader import ShardDataset, SourceVideo
 from pipelines.faces.detectors import create_detector
+from pipelines.faces.identity.sface import FaceRecogniser
 from training.avatars.finetune import FineTuneConfig
 from training.checkpoints.bundle import BaseModel
 from training.device import choose_device
@@ -25,7 +26,6 @@ from training.evaluation.metrics.frame_metrics import DRIVING, RECONSTRUCTION
 from training.evaluation.metrics.frechet import feature_network, frechet_distance
 from training.evaluation.metrics.lpips import load_lpips
 from training.evaluation.metrics.metric_networks import MetricNetworks
-from training.evaluation.metrics.sface import FaceRecogniser
 from training.evaluation.protocol import (
     ProtocolConfig,
     choose_frames,

@@ -13,6 +13,7 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.faces.detectors import create_detector
+from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
@@ -38,8 +39,9 @@ class Options:
     with a warp prior and fewer than four frames of one clip makes no updates, since nothing can be held out. 25 updates
     improve most photographs slightly and make paintings worse; they are no default, since grain does not tell the two
     apart (docs/experiments.md)."""
-    face: int | None = None
-    """Index of the face when a picture shows several; 0 is the largest."""
+    face: Annotated[str | None, tyro.conf.arg(metavar=FORMS)] = None
+    """The face when a picture shows several: its number (0 is the largest), a point on it or a box around it in
+    pixels."""
     consent: str | None = None
     """Statement that the person shown agrees, or why no consent is needed; stored in the avatar."""
     vgg19: str | None = None
@@ -60,10 +62,11 @@ class Options:
 def run(options: Options) -> CommandResult:
     """Fine-tune and write the avatar, unless the output already holds the same one."""
     started, device = time.monotonic(), choose_device(options.device)
+    face = parse_face_choice(options.face or "0")
     model = load_bundle(locate(options.model))
     if (existing := _existing_avatar(options, model.version)) is not None:
         return _result(options, existing, started, "already made: nothing to do")
-    portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=options.face)
+    portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=face)
     with progress() as bar:
         task = bar.add_task("fine-tune", total=None)
 

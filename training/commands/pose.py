@@ -12,6 +12,7 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult
 from pipelines.faces.detectors import create_detector
+from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from pipelines.media.images import encode_still, still_format
 from training.animation.animator import Animator
 from training.animation.motion.sliders import Sliders
@@ -41,8 +42,9 @@ class Options:
     model: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
     """Base model for a source that is a picture: a bundle's path or URL, or models:/NAME@ALIAS; default: the bundled
     one."""
-    face: int | None = None
-    """Index of the face in a picture, from 0 for the largest; default: the largest."""
+    face: Annotated[str, tyro.conf.arg(metavar=FORMS)] = "0"
+    """The face when a picture shows several: its number (0 is the largest), a point on it or a box around it in
+    pixels."""
     device: str = "auto"
     """Device of the networks: auto (a CUDA device if there is one), cpu, cuda or cuda:N."""
 
@@ -85,5 +87,7 @@ def _avatar(options: Options, device: torch.device) -> Avatar:
     if not storage.exists(options.source):
         raise FileNotFoundError(f"{options.source} does not exist")
     model = load_bundle(locate(options.model))
-    portraits = find_portraits([options.source], create_detector(model.config.model.detector), face=options.face)
+    portraits = find_portraits(
+        [options.source], create_detector(model.config.model.detector), face=parse_face_choice(options.face)
+    )
     return fine_tune(model, portraits, FineTuneConfig(), None, None, device)

@@ -12,12 +12,12 @@ from jaxtyping import Float, UInt8
 
 from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
+from pipelines.faces.identity.sface import unit
 from pipelines.media.images import encode_webp
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
 from training.evaluation.metrics.frame_metrics import Reference, driving_metrics, motion_metrics, reconstruction_metrics
 from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
-from training.evaluation.metrics.sface import unit
 from training.evaluation.protocol import Pair, ProtocolConfig, Selection, read_faces
 from training.evaluation.results import Row, VideoResult, pack, unpack
 

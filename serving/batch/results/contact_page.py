@@ -15,6 +15,8 @@ from PIL import Image
 
 from pipelines import storage
 from pipelines.media.video import decode, probe
+from serving.batch.results.preview_page import FOLDER as PREVIEWS
+from serving.batch.results.preview_page import preview_name
 from serving.batch.results.report import Row
 from serving.batch.results.summary import counts, failures
 
@@ -32,6 +34,7 @@ class _Card:
     video: str
     poster: str | None
     side_by_side: str | None
+    preview: str | None
     facts: str
 
 
@@ -67,7 +70,11 @@ def write_page(out: str, rows: Sequence[Row]) -> str:
 
 
 def _files(out: str) -> list[str]:
-    return [*storage.list(out, recursive=False), *storage.list(storage.join(out, POSTERS), recursive=False)]
+    folders = (storage.join(out, name) for name in (POSTERS, PREVIEWS))
+    return [
+        *storage.list(out, recursive=False),
+        *(url for one in folders for url in storage.list(one, recursive=False)),
+    ]
 
 
 def render(rows: Sequence[Row], present: set[str]) -> str:
@@ -95,11 +102,13 @@ def render(rows: Sequence[Row], present: set[str]) -> str:
 def _card(row: Row, present: set[str]) -> _Card:
     facts = [] if not row.frames or not row.fps else [f"{row.frames / row.fps:.1f} s"]
     facts.append("skipped: made before" if row.seconds is None else f"done in {row.seconds:.1f} s")
+    preview = preview_name(row.item)
     poster, comparison = poster_name(row.item), f"{row.item}.side-by-side.mp4"
     return _Card(
         name=row.item,
         video=quote(f"{row.item}.mp4"),
         poster=quote(poster) if poster in present else None,
         side_by_side=quote(comparison) if comparison in present else None,
+        preview=quote(preview) if preview in present else None,
         facts=" · ".join(facts),
     )

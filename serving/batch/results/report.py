@@ -34,6 +34,9 @@ SCHEMA = pa.schema(
         pa.field("seconds", pa.float64()),
         pa.field("frames", pa.int64()),
         pa.field("fps", pa.float64()),
+        pa.field("csim", pa.float64()),
+        pa.field("bent_share", pa.float64()),
+        pa.field("missing_share", pa.float64()),
         pa.field("worker", pa.string()),
         pa.field("started_at", _TIME),
         pa.field("finished_at", _TIME),
@@ -58,6 +61,10 @@ class Row:
     """Time that the worker took in this run; None for a skipped video."""
     frames: int | None = None
     fps: float | None = None
+    csim: float | None = None
+    """This and the next two: see `sidecars.Quality`."""
+    bent_share: float | None = None
+    missing_share: float | None = None
     worker: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -24,6 +24,18 @@ class SidecarSource:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How good a video is."""
+
+    csim: float | None
+    """Likeness of a few frames to the portrait: the cosine of SFace's embeddings; None where it was not measured."""
+    bent_share: float
+    """Share of the driver's frames whose turns the limits bend."""
+    missing_share: float
+    """Share of the driver's frames without the face."""
+
+
+@dataclass(frozen=True)
 class Sidecar:
     """Describes finished videos. While `key` matches the inputs, they are not rendered again."""
 
@@ -49,6 +61,8 @@ class Sidecar:
     portraits_used: Mapping[str, float] | None = None
     """Name of each picture that frames start from, and its share of the frames."""
     notes: tuple[str, ...] = ()
+    quality: Quality | None = None
+    """None for mosaics, and videos that were made before it was measured."""
     format: int = field(default=FORMAT)
 
 

@@ -92,3 +92,25 @@ def test_sound_that_fails_after_all_leaves_a_silent_video(tmp_path: Path) -> Non
         assert not container.streams.audio
         assert sum(1 for _ in container.decode(video=0)) == 3
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
+def test_parts_of_the_sound_follow_each_other_in_step_with_the_picture(codec: str, tmp_path: Path) -> None:
+    """Beeps at 0.3, 0.9 and 1.6 s; kept are 0.2-0.5 and 1.0-2.0 s, which begin at 0 and 0.3 s."""
+    path = beeping(tmp_path / "x.mkv", (0.3, 0.9, 1.6))
+    if codec == "aac":
+        ffmpeg("-i", str(path), "-c:a", "aac", str(tmp_path / "y.mp4"))
+        path = tmp_path / "y.mp4"
+    heard = replace(found(path), kept=((0.2, 0.5), (1.0, 2.0)))
+    assert write(tmp_path / "out.mp4", heard, num_frames=30) is None
+    assert beeps(tmp_path / "out.mp4") == pytest.approx([0.1, 0.9], abs=0.02)
+
+
+@pytest.mark.slow
+def test_many_cuts_do_not_add_up(tmp_path: Path) -> None:
+    """Every other frame of 25 a second is kept: a beep at 1.92 s, in the last frame kept, is heard at 0.96 s."""
+    path = beeping(tmp_path / "x.mkv", (1.92,))
+    heard = replace(found(path), kept=tuple((number / 25, (number + 1) / 25) for number in range(0, 50, 2)))
+    assert write(tmp_path / "out.mp4", heard, num_frames=25) is None
+    assert beeps(tmp_path / "out.mp4") == pytest.approx([0.96], abs=0.02)

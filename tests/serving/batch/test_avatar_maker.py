@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipelines.faces.face import Face, make_face
+from pipelines.faces.identity.face_choice import LARGEST
 from serving.batch import avatar_maker
 from serving.batch.avatar_maker import AvatarOptions, DriverTracks, ModelAvatarMaker, VideoFiles
 from serving.batch.inputs import Input
@@ -75,10 +76,10 @@ def test_a_driver_is_tracked_once_for_all_avatars_and_workers(tmp_path: Path, ma
     driver, detector = make_video("talk.mp4", [10, 20, 30]), CountsImages()
     steps: list[tuple[int, int]] = []
     tracks = DriverTracks(tmp_path)
-    first = tracks.get(files(driver, "a"), detector, lambda done, total: steps.append((done, total)))
+    first = tracks.get(files(driver, "a"), detector, LARGEST, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
-    assert tracks.get(files(driver, "a"), detector, lambda done, total: None) is first
-    other = DriverTracks(tmp_path).get(files(driver, "a"), detector, lambda done, total: None)
+    assert tracks.get(files(driver, "a"), detector, LARGEST, lambda done, total: None) is first
+    other = DriverTracks(tmp_path).get(files(driver, "a"), detector, LARGEST, lambda done, total: None)
     assert detector.images == 3
     assert (other.times.fps, other.detector, len(other)) == (Fraction(25), "counting", 3)
     np.testing.assert_array_equal(other.landmarks, first.landmarks)
@@ -86,7 +87,7 @@ def test_a_driver_is_tracked_once_for_all_avatars_and_workers(tmp_path: Path, ma
     np.testing.assert_array_equal(other.times.seconds, [0, 0.04, 0.08])
     assert other.times.constant
     np.testing.assert_array_equal(other.found, first.found)
-    tracks.get(files(driver, "b"), detector, lambda done, total: None)
+    tracks.get(files(driver, "b"), detector, LARGEST, lambda done, total: None)
     assert detector.images == 6
 
 
@@ -94,5 +95,5 @@ def test_a_driver_without_a_face_is_looked_through_once(tmp_path: Path, make_vid
     driver, detector, tracks = make_video("empty.mp4", [10, 20]), CountsImages(faces=0), DriverTracks(tmp_path)
     for _ in range(3):
         with pytest.raises(ValueError, match=r"empty.mp4: .*face"):
-            tracks.get(files(driver, "a"), detector, lambda done, total: None)
+            tracks.get(files(driver, "a"), detector, LARGEST, lambda done, total: None)
     assert detector.images == 2

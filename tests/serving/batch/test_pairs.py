@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
+from pipelines.faces.identity.face_choice import FaceChoice
 from serving.batch.pairs import PairsError, read_pairs
 from training.animation.render import RenderOptions
 from training.animation.retarget import MotionOptions
@@ -31,25 +32,27 @@ def write(folder: Path, *lines: str, name: str = "pairs.csv") -> str:
 
 def test_a_row_is_a_video_whose_paths_are_relative_to_the_file(folder: Path) -> None:
     url = write(folder, "source,driver", "ann.jpg,talk.mp4", f"{folder}/bob.jpg,smile.mp4", "cyd,talk.mp4")
-    items = read_pairs(url, OPTIONS, face=1)
+    items = read_pairs(url, OPTIONS, face=FaceChoice(1))
     assert [item.name for item in items] == ["ann--talk", "bob--smile", "cyd--talk"]
     assert [item.source.input.kind for item in items] == ["picture", "picture", "avatar"]
     assert items[0].source.input.url == f"{folder}/ann.jpg"
     assert items[0].driver.url == f"{folder}/talk.mp4"
     assert {item.options for item in items} == {OPTIONS}
-    assert {item.source.face for item in items} == {1}
+    assert {item.source.face for item in items} == {FaceChoice(1)}
 
 
 def test_a_row_has_options_of_its_own_and_an_empty_cell_has_the_flags(folder: Path) -> None:
     url = write(
         folder,
-        "driver,source,name,expression,head_motion,gaze,smoothing,frame,max_size,face",
-        "talk.mp4,ann.jpg,one,0.5,0.25,0,1,crop,256,2",
-        "talk.mp4,ann.jpg,two,,,,,,,",
+        "driver,source,name,expression,head_motion,gaze,smoothing,frame,max_size,face,driver_face",
+        'talk.mp4,ann.jpg,one,0.5,0.25,0,1,crop,256,2,"30,40"',
+        "talk.mp4,ann.jpg,two,,,,,,,,",
     )
     first, second = read_pairs(url, OPTIONS, face=None)
-    assert first.options == RenderOptions(MotionOptions(0.5, 0.25, 0.0, 1.0), frame="crop", max_size=256)
-    assert (first.name, first.source.face) == ("one", 2)
+    assert first.options == RenderOptions(
+        MotionOptions(0.5, 0.25, 0.0, 1.0), frame="crop", max_size=256, driver_face="30,40"
+    )
+    assert (first.name, first.source.face) == ("one", FaceChoice(2))
     assert (second.name, second.options, second.source.face) == ("two", OPTIONS, None)
 
 
@@ -138,7 +141,10 @@ HEADER = "source,driver,name,expression,frame,max_size,face"
         (["source,driver,fps", "ann.jpg,talk.mp4,often"], r"line 2: fps must be keep or a number .*, got 'often'"),
         ([HEADER, "ann.jpg,talk.mp4,,,,12"], r"line 2: max_size must lie in \[64, 4096\] pixels, got 12"),
         ([HEADER, "ann.jpg,talk.mp4,,,,99.5"], "line 2: max_size: .*integer.*, got '99.5'"),
-        ([HEADER, "ann.jpg,talk.mp4,,,,,-1"], "line 2: face: must not be negative, got -1"),
+        (
+            [HEADER, "ann.jpg,talk.mp4,,,,,-1"],
+            "line 2: face must be a number from 0, a point X,Y or a box X0,Y0,X1,Y1 in pixels, got '-1'",
+        ),
         ([HEADER, "ann.jpg,talk.mp4,../x"], "line 2: name: '../x' is no name for files"),
         ([HEADER, "ann.jpg,talk.mp4,ann.mosaic"], "line 2: name: 'ann.mosaic' is no name for files"),
         ([HEADER, "ann.jpg,talk.mp4,x", "", "bob.jpg,talk.mp4,x"], "lines 2 and 4: both make x.mp4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.faces.identity.face_choice import FaceChoice
 from serving.batch.inputs import Input
 from serving.batch.items import AvatarSource, AvatarTask, Item, MosaicTask, Task, VideoTask
 from serving.batch.schedule import Schedule
@@ -64,7 +65,7 @@ def test_a_mosaic_comes_before_the_next_avatar() -> None:
 
 def test_two_faces_of_one_picture_are_two_avatars() -> None:
     first, second = item("ann-1"), item("ann-2")
-    second = Item(second.name, AvatarSource(second.source.input, face=1), second.driver, OPTIONS)
+    second = Item(second.name, AvatarSource(second.source.input, face=FaceChoice(1)), second.driver, OPTIONS)
     plan = Schedule({first: "1", second: "2"})
     assert plan.next_task(0) == AvatarTask(first.source)
     assert plan.next_task(1) == AvatarTask(second.source)

@@ -81,6 +81,11 @@ def test_a_wrong_pairs_file_is_one_line_with_its_line_number(
             1,
         ),
         (
+            ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--driver-face", "left"],
+            "face must be a number from 0, a point X,Y or a box X0,Y0,X1,Y1 in pixels, got 'left'",
+            1,
+        ),
+        (
             ["-s", "{folder}/portrait.png", "-d", "{folder}/talk.mp4", "--workers", "0"],
             "--workers must be at least 1, got 0",
             1,

@@ -11,12 +11,12 @@ from pipelines import assets
 from pipelines.commands.preprocess import Options
 from pipelines.commands.preprocess import run as preprocess
 from pipelines.dataset.reader import ShardDataset
+from pipelines.faces.identity.sface import FaceRecogniser
 from pipelines.faces.person_matte import PersonSegmenter
 from training.config import LossWeights, ModelConfig, TrainConfig
 from training.episodes.batch import Batch, to_batch
 from training.episodes.loader import DecodedEpisodes, EpisodeLoader
 from training.episodes.sampler import Episode, EpisodeSampler
-from training.evaluation.metrics.sface import FaceRecogniser
 from training.images import to_images
 from training.losses.loss_networks import load_loss_networks
 from training.meta_training.collectives import SingleProcess

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.identity.face_choice import LARGEST, FaceChoice
 from pipelines.media.decoder.process import Decoder
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.motion.arkit_csv import is_arkit, read_arkit
@@ -21,6 +22,7 @@ def read_driver(
     detector: LandmarkDetector,
     *,
     decoder: Decoder | None = None,
+    face: FaceChoice = LARGEST,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> DriverTrack:
     """Return the track of a driver: a film, or a file of motion (`formats.is_motion`).
@@ -28,13 +30,14 @@ def read_driver(
     Args:
         detector: for films; motion without landmarks of its own suits every detector.
         decoder: of films, in a process of its own; None: in this one.
+        face: the person in a film.
         on_frame: called with (frames done, expected frames).
 
     Raises:
         ValueError: the file cannot be used; the message is one line.
     """
     if not is_motion(path.name):
-        return track_driver(path, detector, decoder=decoder, on_frame=on_frame)
+        return track_driver(path, detector, decoder=decoder, face=face, on_frame=on_frame)
     return read_motion(path, detector.name)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from training.animation.animator import Animator
+from training.animation.checks.missing_face import OnMissing, bridged, towards_rest
 from training.animation.driver_track import DriverTrack
 from training.animation.gaze import retarget_gaze
 from training.animation.motion.fit_actions import without_expression
@@ -13,10 +14,11 @@ from training.animation.retarget import MotionOptions, resolve_neutral_frame, re
 
 
 def follow(
-    animator: Animator, track: DriverTrack, options: MotionOptions
+    animator: Animator, track: DriverTrack, options: MotionOptions, on_missing: OnMissing = "fill"
 ) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
     """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
     canvas, fps = animator.canvas, float(track.times.fps)
+    track = bridged(track, on_missing)
     motion = replace(options, smoothing=0.0) if track.exact else options
     rest, rest_gaze = None, None
     if track.rest is not None and (track.exact or options.absolute):
@@ -29,4 +31,7 @@ def follow(
     gaze = canvas.gaze
     if gaze is not None:
         gaze = retarget_gaze(gaze, track.gaze, track.landmarks, fps, motion, rest_gaze)
+    if on_missing == "rest":
+        targets = towards_rest(targets, canvas.landmarks, track)
+        gaze = None if gaze is None or canvas.gaze is None else towards_rest(gaze, canvas.gaze, track)
     return targets, gaze, animator.choose_shots(targets, fps)

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
+from pipelines.faces.identity.sface import NAME as RECOGNISER
+from pipelines.faces.identity.sface import unit
 from training.evaluation.metrics import landmark_motion, ssim_psnr
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
-from training.evaluation.metrics.sface import NAME as RECOGNISER
-from training.evaluation.metrics.sface import unit
 
 MetricValues = dict[str, float]
 """Values of one video by metric; NaN if not measurable."""

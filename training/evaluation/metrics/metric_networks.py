@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from pipelines.faces.face import LandmarkDetector
+from pipelines.faces.identity.sface import FaceRecogniser
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.frechet import FeatureNetwork
 from training.evaluation.metrics.lpips import Lpips, lpips
 from training.evaluation.metrics.result_cache import ResultCache
-from training.evaluation.metrics.sface import FaceRecogniser
 from training.images import resize_points, to_tensor
 
 # Detector and recogniser need faces of about 100 pixels: smaller frames are enlarged to this side.

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pipelines.faces.face import Candidates, Face, make_face
+from pipelines.faces.identity.sface import FaceRecogniser
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.frame_metrics import Reference, reconstruction_metrics
 from training.evaluation.metrics.frechet import FeatureNetwork
 from training.evaluation.metrics.lpips import Lpips
 from training.evaluation.metrics.metric_networks import MetricNetworks
-from training.evaluation.metrics.sface import FaceRecogniser
 
 CPU = torch.device("cpu")
 

@@ -6,6 +6,7 @@ authors' threshold is 0.363. They are not comparable with those of other recogni
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -40,10 +41,17 @@ class FaceRecogniser:
         self, images: UInt8[np.ndarray, "batch h w 3"], landmarks: Float[np.ndarray, "batch 68 2"]
     ) -> Float[np.ndarray, "batch 128"]:
         """Return one embedding per image, of the face at the landmarks (pixels)."""
+        return self.embed_aligned([align(image, points) for image, points in zip(images, landmarks, strict=True)])
+
+    def embed_aligned(self, faces: Sequence[UInt8[np.ndarray, "112 112 3"]]) -> Float[np.ndarray, "batch 128"]:
+        """Return one embedding per face that `align` has cut out.
+
+        Raises:
+            AssetError, CacheError: the network's file is not here and cannot be fetched.
+        """
         if self._network is None:
             # The file lists its initialisers among the inputs; the actual input is `data`.
             self._network = cv2.dnn.readNetFromONNX(str(assets.fetch("sface")))
-        faces = [align(image, points) for image, points in zip(images, landmarks, strict=True)]
         embeddings = [np.zeros((0, 128), np.float32)]
         for first in range(0, len(faces), _BATCH):
             # RGB in 0..255: the network contains its normalisation.

@@ -1,0 +1,1 @@
+"""Checks of a driver and of a rendered video: frames without the face, and quality."""

@@ -1,0 +1,1 @@
+"""A picture of what a portrait and a driver will give, before any video is rendered."""

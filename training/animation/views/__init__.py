@@ -1,0 +1,1 @@
+"""What the videos show of each frame."""
