@@ -83,8 +83,8 @@ class RgbConverter:
         curve, primaries = int(frame.color_trc), int(frame.color_primaries)
         if curve in (_PQ, _HLG) or primaries in _TO_BT709:
             image = np.asarray(Image.fromarray(image).filter(colour_table(curve, primaries)))
-        # Of the first frame, as the size: looking at its side data makes a frame part of a reference cycle, which stays in
-        # memory until the garbage collector comes by.
+        # Of the first frame, as the size. Looking at its side data makes a frame part of a reference cycle, which stays
+        # in memory until the garbage collector comes by.
         self._orientation = self._orientation or orientation(frame)
         transposed, mirrored, upside_down = self._orientation
         if transposed:
