@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from pipelines.faces.identity.face_choice import FaceChoice, parse_face_choice
 from pipelines.one_line import one_line
 from serving.batch.inputs import Input, Kind, read_input, safe_name
 from serving.batch.items import AvatarSource, Item, default_name
+from training.animation.motion.text_table import csv_rows, decode_text
 
 if TYPE_CHECKING:
     from training.animation.render import RenderOptions
@@ -80,10 +79,9 @@ def read_pairs(url: str, options: RenderOptions, face: FaceChoice | None) -> tup
     if not storage.exists(url):
         raise FileNotFoundError(f"{url} does not exist")
     try:
-        text = storage.read_bytes(url).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise PairsError(f"{url} line {line}: not UTF-8 text") from None
+        text = decode_text(url, storage.read_bytes(url))
+    except ValueError as error:
+        raise PairsError(str(error)) from None
     lines = list(_csv_lines(url, text) if url.lower().endswith(".csv") else _json_lines(url, text))
     if not lines:
         raise PairsError(f"{url}: no pairs")
@@ -100,26 +98,18 @@ def read_pairs(url: str, options: RenderOptions, face: FaceChoice | None) -> tup
 
 
 def _csv_lines(url: str, text: str) -> Iterator[_Line]:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     columns: Sequence[str] | None = None
-    begin = 1
     try:
-        for row in rows:
-            number, begin = begin, rows.line_num + 1
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
+        for number, cells in csv_rows(url, text):
             if columns is None:
                 columns = cells
                 _check_columns(url, number, columns)
-            elif len(cells) > len(columns):
-                raise PairsError(
-                    f"{url} line {number}: {len(cells)} cells, but the header names {len(columns)} columns"
-                )
             else:
                 yield _Line(number, {name: cell for name, cell in zip(columns, cells, strict=False) if cell})
-    except csv.Error as error:
-        raise PairsError(f"{url} line {begin}: {error}") from None
+    except PairsError:
+        raise
+    except ValueError as error:
+        raise PairsError(str(error)) from None
 
 
 def _check_columns(url: str, number: int, columns: Sequence[str]) -> None:

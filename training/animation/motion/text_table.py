@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +58,41 @@ def read_text(path: Path) -> str:
     """Return a file's text. Raises ValueError unless it is UTF-8 text of at most a gigabyte."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} is larger than {MAX_BYTES:,} bytes")
+    return decode_text(str(path), path.read_bytes())
+
+
+def decode_text(name: str, data: bytes) -> str:
+    """Return a file's contents as text. Raises ValueError unless they are UTF-8, with the line that is not."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path} line {line}: not UTF-8 text") from None
+        raise ValueError(f"{name} line {line}: not UTF-8 text") from None
+
+
+def csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the stripped cells of each row that is not empty.
+
+    Raises:
+        ValueError: it is no CSV, or a row has more cells than the first; the message names the line.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    num_columns: int | None = None
+    begin = 1
+    try:
+        for row in rows:
+            number, begin = begin, rows.line_num + 1
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            num_columns = num_columns or len(cells)
+            if len(cells) > num_columns:
+                raise ValueError(
+                    f"{name} line {number}: {len(cells)} cells, but the header names {num_columns} columns"
+                )
+            yield number, cells
+    except csv.Error as error:
+        raise ValueError(f"{name} line {begin}: {error}") from None
 
 
 def read_table(path: Path) -> TextTable:
@@ -71,30 +101,17 @@ def read_table(path: Path) -> TextTable:
     Raises:
         ValueError: it is no CSV with a header; the message names the line.
     """
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    columns: tuple[str, ...] | None = None
-    header_line, begin, found = 1, 1, []
-    try:
-        for cells in rows:
-            number, begin = begin, rows.line_num + 1
-            stripped = [cell.strip() for cell in cells]
-            if not any(stripped):
-                continue
-            if columns is None:
-                columns, header_line = tuple(stripped), number
-                _check_header(path, number, columns)
-            elif len(stripped) > len(columns):
-                raise ValueError(
-                    f"{path} line {number}: {len(stripped)} cells, but the header names {len(columns)} columns"
-                )
-            else:
-                named = {name: cell for name, cell in zip(columns, stripped, strict=False) if cell}
-                found.append(Row(str(path), number, named))
-    except csv.Error as error:
-        raise ValueError(f"{path} line {begin}: {error}") from None
-    if columns is None:
+    rows = csv_rows(str(path), read_text(path))
+    header = next(rows, None)
+    if header is None:
         raise ValueError(f"{path} is empty")
-    return TextTable(str(path), columns, header_line, tuple(found))
+    header_line, columns = header[0], tuple(header[1])
+    _check_header(path, header_line, columns)
+    found = tuple(
+        Row(str(path), number, {name: cell for name, cell in zip(columns, cells, strict=False) if cell})
+        for number, cells in rows
+    )
+    return TextTable(str(path), columns, header_line, found)
 
 
 def _check_header(path: Path, number: int, columns: tuple[str, ...]) -> None:
