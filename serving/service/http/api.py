@@ -1,0 +1,31 @@
+"""The FastAPI application: all routes, errors as problem documents, limits and security headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from serving.service.errors import ServiceError
+from serving.service.http.headers import SecurityHeaders
+from serving.service.http.limits import LimitBodies
+from serving.service.http.problems import answer
+from serving.service.http.routes import avatars, drivers, health, jobs, videos
+from serving.service.http.service import Service
+
+
+def create_api(service: Service) -> FastAPI:
+    """Create the application. It depends on `service` only, so tests run it without Ray."""
+    api = FastAPI(title="Sfumato", summary="Brings portraits to life.", version="1", docs_url=None, redoc_url=None)
+    api.state.service, api.state.access = service, service.access
+    for module in (avatars, drivers, videos, jobs, health):
+        api.include_router(module.router)
+    handlers: tuple[Any, ...] = (ServiceError, RequestValidationError, HTTPException, ClientDisconnect, Exception)
+    for kind in handlers:
+        api.add_exception_handler(kind, answer)
+    api.add_middleware(LimitBodies, limits=service.limits)
+    api.add_middleware(SecurityHeaders)
+    return api
