@@ -13,7 +13,7 @@ from serving.service.errors import ServiceError
 from serving.service.http.headers import SecurityHeaders
 from serving.service.http.limits import LimitBodies
 from serving.service.http.problems import answer
-from serving.service.http.routes import avatars, drivers, health, jobs, videos
+from serving.service.http.routes import avatars, drivers, health, jobs, metrics, videos
 from serving.service.http.service import Service
 
 
@@ -21,7 +21,7 @@ def create_api(service: Service) -> FastAPI:
     """Create the application. It depends on `service` only, so tests run it without Ray."""
     api = FastAPI(title="Sfumato", summary="Brings portraits to life.", version="1", docs_url=None, redoc_url=None)
     api.state.service, api.state.access = service, service.access
-    for module in (avatars, drivers, videos, jobs, health):
+    for module in (avatars, drivers, videos, jobs, health, metrics):
         api.include_router(module.router)
     handlers: tuple[Any, ...] = (ServiceError, RequestValidationError, HTTPException, ClientDisconnect, Exception)
     for kind in handlers:

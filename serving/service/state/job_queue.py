@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,12 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from serving.service.config import QueueRules
 from serving.service.errors import BadInput, Conflict, NotFound, QueueFull
+from serving.service.state.counters import count, read_counters
 from serving.service.state.database import Database
 from serving.service.state.requests import (
     AvatarRequest,
     Facts,
+    FailureCause,
     JobKind,
     JobState,
     Request,
@@ -330,13 +332,16 @@ class JobQueue:
         )
         with self._database.writing() as connection:
             self._database.serialize(connection)
-            count = cast(table.c.lost + 1, String)
-            reason = literal("given up: ") + count + literal(" workers were lost while running it")
-            connection.execute(
+            times = cast(table.c.lost + 1, String)
+            reason = literal("given up: ") + times + literal(" workers were lost while running it")
+            given_up = connection.execute(
                 update(table)
                 .where(table.c.kind == kind, lost, table.c.lost + 1 >= self._rules.max_attempts)
                 .values(state="failed", finished_at=now, lease_until=None, error=reason)
-            )
+            ).rowcount
+            if given_up:
+                ended = {("jobs_ended", f"{kind}/failed"): given_up, ("job_failures", f"{kind}/lost"): given_up}
+                count(connection, ended)
             job_id = connection.scalar(oldest)
             if job_id is None:
                 return None
@@ -359,13 +364,23 @@ class JobQueue:
 
     def renew(self, job: Job, done: int, total: int, stage: str = "") -> bool:
         """Renew the lease and store the progress. Return False when this claim no longer holds the job."""
-        return self._settle(job, lease_until=self._now() + self._rules.lease_s, done=done, total=total, stage=stage)
+        return self._settle(job, {}, lease_until=self._now() + self._rules.lease_s, done=done, total=total, stage=stage)
 
-    def finish(self, job: Job, facts: Facts) -> bool:
-        """Mark a job as done. Return False when this claim no longer holds it; its result is then removed."""
-        now = self._now()
+    def finish(self, job: Job, facts: Facts, stages: Mapping[str, float] | None = None) -> bool:
+        """Mark a job as done. Return False when this claim no longer holds it; its result is then removed.
+
+        Args:
+            stages: seconds of each stage, for the metrics.
+        """
+        now, kind = self._now(), job.request.kind
+        device = facts.get("device", "cpu")
         return self._settle(
             job,
+            {
+                ("jobs_ended", f"{kind}/done"): 1,
+                ("device_seconds", f"{kind}/{device}"): now - (job.started_at or now),
+                **{("job_stage_seconds", f"{kind}/{stage}"): seconds for stage, seconds in (stages or {}).items()},
+            },
             state="done",
             facts=json.dumps(dict(facts)),
             finished_at=now,
@@ -374,22 +389,28 @@ class JobQueue:
             expires_at=self._expiry(now) if job.request.kind == "video" else None,
         )
 
-    def fail(self, job: Job, reason: str) -> bool:
-        """Mark a job as failed, with a reason for the client."""
-        now = self._now()
+    def fail(self, job: Job, reason: str, cause: FailureCause = "internal") -> bool:
+        """Mark a job as failed, with a reason for the client and a cause for the metrics."""
+        now, kind = self._now(), job.request.kind
         return self._settle(
-            job, state="failed", error=reason, finished_at=now, lease_until=None, expires_at=self._expiry(now)
+            job,
+            {("jobs_ended", f"{kind}/failed"): 1, ("job_failures", f"{kind}/{cause}"): 1},
+            state="failed",
+            error=reason,
+            finished_at=now,
+            lease_until=None,
+            expires_at=self._expiry(now),
         )
 
     def crash(self, job: Job, reason: str) -> bool:
         """Put a job back whose process died or hung, or fail it when it is the second time."""
         if job.crashes + 1 >= _MAX_CRASHES:
-            return self.fail(job, f"given up after {_MAX_CRASHES} crashes: {reason}")
-        return self._settle(job, state="queued", crashes=table.c.crashes + 1, lease_until=None)
+            return self.fail(job, f"given up after {_MAX_CRASHES} crashes: {reason}", "crashed")
+        return self._settle(job, {}, state="queued", crashes=table.c.crashes + 1, lease_until=None)
 
     def release(self, job: Job) -> bool:
         """Put a running job back into the queue when its worker stops; this attempt does not count."""
-        return self._settle(job, state="queued", attempts=table.c.attempts - 1, lease_until=None)
+        return self._settle(job, {}, state="queued", attempts=table.c.attempts - 1, lease_until=None)
 
     def uploads_removed(self, job_id: str) -> None:
         """Note that a job's uploads are gone."""
@@ -419,13 +440,22 @@ class JobQueue:
     def _expiry(self, now: float) -> float | None:
         return None if self._rules.keep_results_s is None else now + self._rules.keep_results_s
 
-    def _settle(self, job: Job, **values: Any) -> bool:
-        """Update the row if this claim still holds it; return whether it did."""
+    def counters(self) -> Mapping[tuple[str, str], float]:
+        """Return the counters of ended jobs by (name, label), see `counters`."""
+        return read_counters(self._database)
+
+    def _settle(self, job: Job, counted: Mapping[tuple[str, str], float], **values: Any) -> bool:
+        """Update the row if this claim still holds it, and count; return whether it did."""
         holds: ColumnElement[bool] = and_(
             table.c.id == job.id, table.c.state == "running", table.c.attempts == job.attempts
         )
         with self._database.writing() as connection:
-            return connection.execute(update(table).where(holds).values(**values)).rowcount == 1
+            if counted:
+                self._database.serialize(connection)
+            settled = connection.execute(update(table).where(holds).values(**values)).rowcount == 1
+            if settled:
+                count(connection, counted)
+            return settled
 
     def _by_key(self, connection: Connection, owner: str, key: str) -> Job | None:
         row = connection.execute(select(table).where(table.c.owner == owner, table.c.idempotency_key == key)).first()

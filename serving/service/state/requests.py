@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 JobKind = Literal["avatar", "video"]
 JobState = Literal["receiving", "queued", "running", "done", "failed", "cancelled"]
+FailureCause = Literal["input", "internal", "stalled", "crashed"]
 Facts = Mapping[str, str | int | float | bool | None]
 _STRICT = ConfigDict(extra="forbid")
 

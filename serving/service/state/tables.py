@@ -51,6 +51,14 @@ drivers = Table(
     Index("drivers_by_owner", "owner", "created_at"),
 )
 
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("label", String, primary_key=True),
+    Column("value", Double, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from serving.service.config import ServiceConfig, parse_config
@@ -19,6 +21,7 @@ from serving.service.work.lease import JobOrder, Lease, Work
 
 log = logging.getLogger(__name__)
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _REPORT_S = 0.1  # least time between two messages of progress
 
 
@@ -49,8 +52,9 @@ class _Progress:
         self._messages.send(op="progress", done=done, total=total, stage=stage)
 
 
-def main(kind: str) -> None:
+def main(kind: str, make_work: Callable[[str, ServiceConfig], Work]) -> None:
     """Serve jobs until the parent closes the pipe; then end with every process of this group."""
+    _die_with_parent()
     messages = _Messages(os.dup(1))
     os.dup2(2, 1)  # what libraries print must not come between messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
@@ -75,6 +79,12 @@ def main(kind: str) -> None:
         running.clear()
 
 
+def _die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies, even while it is stopped and cannot see the pipe close."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _listen(orders: queue.SimpleQueue[dict[str, Any]], running: list[Lease]) -> None:
     for line in sys.stdin:
         message = json.loads(line)
@@ -95,7 +105,7 @@ def _answer(work: Work, order: JobOrder, lease: Lease) -> dict[str, Any]:
             return {"op": "stopped"}
         if not isinstance(error, ValueError):
             log.error("job %s failed", order.id, exc_info=error)
-        return {"op": "failed", "reason": public_reason(error, {})}
+        return {"op": "failed", "reason": public_reason(error, {}), "is_input": isinstance(error, ValueError)}
 
 
 def make_work(kind: str, config: ServiceConfig) -> Work:
@@ -110,4 +120,4 @@ def make_work(kind: str, config: ServiceConfig) -> Work:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], make_work)

@@ -23,6 +23,7 @@ def make_finetuner(config: ServiceConfig) -> Work:
     from pipelines.faces.detectors import create_detector
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
+    from training.device import choose_device
 
     store = config.store()
     model = load_bundle(resolve(config.model))
@@ -37,7 +38,7 @@ def make_finetuner(config: ServiceConfig) -> Work:
             detector=detector,
             num_steps=config.num_steps,
             perceptual_files=config.perceptual_files,
-            device=config.device,
+            device=str(choose_device(config.device)),
         )
 
     return work
@@ -83,4 +84,9 @@ def run_fine_tune(
     avatar = fine_tune(model, portraits, config, on_step, perceptual_files, choose_device(device))
     lease.progress(avatar.steps, avatar.steps, "saving")
     save_avatar(avatar, store.avatar(order.avatar_id), request.consent)
-    return {"num_pictures": len(portraits), "num_steps": avatar.steps, "base_model": avatar.base_version}
+    return {
+        "num_pictures": len(portraits),
+        "num_steps": avatar.steps,
+        "base_model": avatar.base_version,
+        "device": device,
+    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.service.errors import JobCancelled
@@ -27,14 +28,29 @@ class Lease:
         self._report = report
         self._stop = threading.Event()
         self.done, self.total, self.stage = 0, 0, ""
+        self._stages: dict[str, float] = {}
+        self._stage_since = time.monotonic()
 
     def progress(self, done: int, total: int, stage: str = "") -> None:
         """Store the progress. Raises JobCancelled when the job should stop."""
         if self._stop.is_set():
             raise JobCancelled
+        if stage != self.stage:
+            self._end_stage()
         self.done, self.total, self.stage = done, total, stage
         if self._report is not None:
             self._report(done, total, stage)
+
+    def stage_seconds(self) -> Mapping[str, float]:
+        """Return the seconds of each stage so far."""
+        self._end_stage()
+        return dict(self._stages)
+
+    def _end_stage(self) -> None:
+        now = time.monotonic()
+        if self.stage:
+            self._stages[self.stage] = self._stages.get(self.stage, 0.0) + now - self._stage_since
+        self._stage_since = now
 
     def stop(self) -> None:
         """Ask the job to stop: it was cancelled or given to another worker, or the service stops."""

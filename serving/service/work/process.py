@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serving.service.config import ServiceConfig, WorkLimits, config_json
+from serving.service.config import ServiceConfig, config_json
 from serving.service.errors import JobCancelled
-from serving.service.state.requests import Facts, JobKind, to_json
+from serving.service.state.requests import Facts, FailureCause, JobKind, to_json
 from serving.service.work.lease import JobOrder, Lease
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,11 @@ _POLL_S = 0.1
 
 
 class JobFailed(Exception):
-    """The job has failed for this reason, which the child has already put into the client's words."""
+    """The job has failed for this reason, which is in the client's words."""
+
+    def __init__(self, reason: str, cause: FailureCause) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 class ChildDied(Exception):
@@ -44,8 +48,9 @@ class ChildDied(Exception):
 class JobProcess:
     """A child process that runs jobs of one kind. `run` and `start` are called from one thread at a time."""
 
-    def __init__(self, kind: JobKind, config: ServiceConfig, limits: WorkLimits) -> None:
-        self._kind, self._config, self._limits = kind, config, limits
+    def __init__(self, kind: JobKind, config: ServiceConfig, module: str = "serving.service.work.child") -> None:
+        """`module` is run with the kind as its argument."""
+        self._kind, self._config, self._limits, self._module = kind, config, config.work, module
         self._child: _Child | None = None
 
     def start(self) -> None:
@@ -57,7 +62,7 @@ class JobProcess:
         if self._child is not None and self._child.alive:
             return
         self.close()
-        child = self._child = _Child([self._kind, config_json(self._config)])
+        child = self._child = _Child(self._module, self._kind, config_json(self._config))
         message = child.receive(self._limits.start_s)
         if message.get("op") != "ready":
             self.close()
@@ -93,7 +98,7 @@ class JobProcess:
             ):
                 if over > limit and asked_at is None:
                     self.close()
-                    raise JobFailed(f"given up: {what} {limit:g} s")
+                    raise JobFailed(f"given up: {what} {limit:g} s", "stalled")
             message = child.receive(_POLL_S)
             match message.get("op"):
                 case None:
@@ -107,7 +112,7 @@ class JobProcess:
                 case "stopped":
                     raise JobCancelled
                 case "failed":
-                    raise JobFailed(message["reason"])
+                    raise JobFailed(message["reason"], "input" if message["is_input"] else "internal")
                 case _:
                     self.close()
                     raise ChildDied(f"the {self._kind} worker died: {message.get('reason')}")
@@ -122,10 +127,10 @@ class JobProcess:
 class _Child:
     """The child's process group and its pipes."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, module: str, kind: JobKind, config: str) -> None:
         path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "serving.service.work.child", arguments[0]],
+            [sys.executable, "-m", module, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -134,7 +139,7 @@ class _Child:
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.close: Callable[[], object] = weakref.finalize(self, _kill, self._process)
         threading.Thread(target=_read, args=(self._process, self._messages), daemon=True).start()
-        self._write(arguments[1])
+        self._write(config)
 
     @property
     def alive(self) -> bool:

@@ -29,20 +29,19 @@ def make_renderer(config: ServiceConfig) -> Work:
     from serving.batch.avatar_maker import AvatarOptions, LoadedAvatar, ModelAvatarMaker
     from serving.batch.workspace import Workspace
     from training.avatars.avatar import load_avatar
+    from training.device import choose_device
 
     store = config.store()
     scratch = tempfile.TemporaryDirectory(prefix="sfumato-")
-    maker = ModelAvatarMaker(
-        AvatarOptions(config.model, device=config.device), Workspace(scratch.name, Path(scratch.name))
-    )
-    maker.check()
+    device = str(choose_device(config.device))
+    maker = ModelAvatarMaker(AvatarOptions(config.model, device=device), Workspace(scratch.name, Path(scratch.name)))
 
     @lru_cache(_NUM_CACHED_AVATARS)
     def load(url: str) -> LoadedAvatar:
         return LoadedAvatar(load_avatar(url))
 
     def work(order: JobOrder, lease: Lease) -> Facts:
-        return run_render(order, lease, store=store, load=load, maker=maker)
+        return {**run_render(order, lease, store=store, load=load, maker=maker), "device": device}
 
     return work
 

@@ -28,7 +28,7 @@ class Replica:
         self._store = config.store()
         self._keeps_uploads = config.queue.keep_uploads_s is not None
         self._jobs = JobQueue(Database(config.database_url), config.queue)
-        self._process = JobProcess(kind, config, config.work)
+        self._process = JobProcess(kind, config)
         self._worker = Worker(
             self._jobs,
             kind,

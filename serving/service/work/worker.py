@@ -109,7 +109,7 @@ class Worker:
         except JobCancelled:
             settled = self._jobs.release(job) if self._stopping.is_set() else False
         except JobFailed as error:
-            if settled := self._jobs.fail(job, str(error)):
+            if settled := self._jobs.fail(job, str(error), error.cause):
                 self._ended(job, False)
         except ChildDied as error:
             log.error("job %s: %s", job.id, error)
@@ -117,7 +117,7 @@ class Worker:
             if settled and self._jobs.get(job.id).state == "failed":
                 self._ended(job, False)
         else:
-            if settled := self._jobs.finish(job, facts):
+            if settled := self._jobs.finish(job, facts, lease.stage_seconds()):
                 self._ended(job, True)
         if not settled:
             self._end_if_cancelled(job)

@@ -56,7 +56,7 @@ def test_without_jobs_there_is_nothing_to_do(jobs: JobQueue) -> None:
 
 def test_a_failed_job_keeps_its_reason_and_nothing_else(jobs: JobQueue) -> None:
     def work(job: JobOrder, lease: Lease) -> Facts:
-        raise JobFailed("picture 1: no face found")
+        raise JobFailed("picture 1: no face found", "input")
 
     ended: list[tuple[str, bool]] = []
     make(jobs, work, ended).run_one()

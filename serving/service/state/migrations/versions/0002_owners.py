@@ -61,6 +61,12 @@ def upgrade() -> None:
     )
     op.create_index("drivers_by_owner", "drivers", ["owner", "created_at"])
     op.create_table(
+        "counters",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("label", sa.String, primary_key=True),
+        sa.Column("value", sa.Double, nullable=False),
+    )
+    op.create_table(
         "api_keys",
         sa.Column("id", sa.String, primary_key=True),
         sa.Column("name", sa.String, nullable=False),
