@@ -23,7 +23,7 @@ from pipelines import assets
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.media.animated_webp import write_animated_webp
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
-from serving.service import client
+from serving import client
 from training.checkpoints.shipped import SHIPPED
 
 # Rendered in half a minute. 3 s of video give 38 candidate frames, of which 32 are kept.

@@ -19,8 +19,8 @@ import tyro
 from pipelines import cli
 from pipelines.machine import available_cpus
 from serving.app import LOOPBACK_HOSTS
+from serving.deploy import deployed, memory_bytes
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, read_api_key
-from serving.service.deploy import deployed, memory_bytes
 from serving.service.state.database import Database
 from serving.service.state.keys import ApiKeys
 from training.checkpoints.shipped import named_or_shipped
@@ -108,7 +108,7 @@ def to_config(options: Options) -> ServiceConfig:
         num_renderers=options.num_renderers,
         min_workers=options.min_workers,
         num_front_ends=options.num_front_ends,
-        cpus_per_worker=options.cpus_per_worker or max(1, available_cpus() // max(1, options.num_renderers)),
+        cpus_per_worker=options.cpus_per_worker or max(1.0, float(available_cpus() // max(1, options.num_renderers))),
         queue=QueueRules(
             keep_uploads_s=_seconds("--keep-uploads", options.keep_uploads),
             keep_results_s=_seconds("--keep-results", options.keep_results),
@@ -119,7 +119,7 @@ def to_config(options: Options) -> ServiceConfig:
     return config
 
 
-def _require_key(config: ServiceConfig) -> None:
+def require_key(config: ServiceConfig) -> None:
     """Report a missing key here, not in a front end's log.
 
     Raises:
@@ -184,7 +184,7 @@ def running(options: Options) -> Iterator[str]:
     if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
         load_perceptual(trained, config.perceptual_files)
     config.store()
-    _require_key(config)
+    require_key(config)
     with deployed(config, options.ray_address):
         host = f"[{options.host}]" if ":" in options.host else options.host
         yield f"http://{host}:{options.port}"

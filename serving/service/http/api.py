@@ -14,12 +14,24 @@ from serving.service.http.headers import SecurityHeaders
 from serving.service.http.limits import LimitBodies
 from serving.service.http.problems import answer
 from serving.service.http.routes import avatars, drivers, health, jobs, metrics, videos
+from serving.service.http.schemas import VideoBody
 from serving.service.http.service import Service
+
+
+class _Api(FastAPI):
+    """Describes the bodies that routes read themselves, too."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            schemas = super().openapi()["components"]["schemas"]
+            body = VideoBody.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(body.pop("$defs"), VideoBody=body)
+        return super().openapi()
 
 
 def create_api(service: Service) -> FastAPI:
     """Create the application. It depends on `service` only, so tests run it without Ray."""
-    api = FastAPI(title="Sfumato", summary="Brings portraits to life.", version="1", docs_url=None, redoc_url=None)
+    api = _Api(title="Sfumato", summary="Brings portraits to life.", version="1", docs_url=None, redoc_url=None)
     api.state.service, api.state.access = service, service.access
     for module in (avatars, drivers, videos, jobs, health, metrics):
         api.include_router(module.router)

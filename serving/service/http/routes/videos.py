@@ -32,7 +32,7 @@ router = new_router()
 _TEXTS = ("driver_id", "options")
 _MAX_JSON = 1024 * 1024
 _BODY: dict[str, Any] = form_schema(["driver"], _TEXTS, [])
-_BODY["requestBody"]["content"]["application/json"] = {"schema": VideoBody.model_json_schema(mode="validation")}
+_BODY["requestBody"]["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/VideoBody"}}
 _OPTIONS: TypeAdapter[VideoOptions] = TypeAdapter(VideoOptions)
 
 

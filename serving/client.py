@@ -52,5 +52,5 @@ def _wait(url: str, job: Mapping[str, Any], timeout_s: float) -> Mapping[str, An
 def _body(reply: httpx.Response) -> dict[str, Any]:
     body: dict[str, Any] = reply.json()
     if reply.is_error:
-        raise ValueError(f"the service answered {reply.status_code}: {body['error']['message']}")
+        raise ValueError(f"the service answered {reply.status_code}: {body['detail']}")
     return body
