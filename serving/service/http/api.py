@@ -9,12 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from serving.bodies import VideoBody
 from serving.service.errors import ServiceError
 from serving.service.http.headers import SecurityHeaders
 from serving.service.http.limits import LimitBodies
 from serving.service.http.problems import answer
 from serving.service.http.routes import avatars, drivers, health, jobs, metrics, videos
-from serving.service.http.schemas import VideoBody
 from serving.service.http.service import Service
 
 

@@ -8,23 +8,15 @@ from http import HTTPStatus
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from serving.bodies import Problem
 from serving.service import errors
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class Problem(BaseModel):
-    type: str = Field("about:blank", description="the kind of problem; about:blank: that of the status")
-    title: str = Field(description="the status in words")
-    status: int
-    detail: str = Field(description="one line for people")
-    code: str = Field(description="stable word for programs, e.g. queue_full")
 
 
 async def answer(_request: Request, error: Exception) -> JSONResponse:

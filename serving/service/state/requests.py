@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-JobKind = Literal["avatar", "video"]
+from serving.bodies import JobKind, VideoOptions
+
+__all__ = ["AvatarRequest", "Facts", "FailureCause", "JobKind", "JobState", "Request", "VideoOptions", "VideoRequest"]
+
 JobState = Literal["receiving", "queued", "running", "done", "failed", "cancelled"]
 FailureCause = Literal["input", "internal", "stalled", "crashed"]
 Facts = Mapping[str, str | int | float | bool | None]
-_STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """Options of a video, as `sfumato animate` has them; the defaults are those of `training.animation.render`."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-
-    expression: float = 1.0
-    head_motion: float = 1.0
-    gaze: float = 1.0
-    smoothing: float = 0.5
-    parts: str = "lips,eyes,pose,brows,gaze"
-    motion: Literal["relative", "absolute"] = "relative"
-    driver_face: str = "0"
-    on_missing: Literal["fill", "hold", "rest", "cut", "fail"] = "fill"
-    frame: Literal["full", "crop"] = "full"
-    max_size: int = 1280
-    fps: str = "keep"
-    side_by_side: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from pipelines import storage
+from serving.bodies import AvatarPage, AvatarView, JobView
 from serving.service import errors
 from serving.service.http import uploads
 from serving.service.http.access import Caller
@@ -25,7 +26,7 @@ from serving.service.http.routes.common import (
     reserved_job,
     submit,
 )
-from serving.service.http.schemas import AvatarPage, AvatarView, JobView, avatar_view, cursor_of, read_cursor
+from serving.service.http.schemas import avatar_view, cursor_of, read_cursor
 from serving.service.http.service import Service
 from serving.service.state.requests import AvatarRequest
 from serving.service.store import new_id

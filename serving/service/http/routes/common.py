@@ -11,10 +11,10 @@ from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from serving.bodies import JobView, Problem
 from serving.service.errors import BadInput
 from serving.service.http.access import Caller, check_origin, reader, writer
-from serving.service.http.problems import Problem
-from serving.service.http.schemas import JobView, job_view
+from serving.service.http.schemas import job_view
 from serving.service.http.service import Service
 from serving.service.state.job_queue import Job
 from serving.service.state.requests import JobKind

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from serving.bodies import DriverList, DriverView
 from serving.service import errors
 from serving.service.builtin_drivers import BUILTIN_DRIVERS, builtin_driver
 from serving.service.http import uploads
@@ -15,7 +16,7 @@ from serving.service.http.access import Caller
 from serving.service.http.files import send_file
 from serving.service.http.forms import form_files, form_schema, form_text, read_form, save
 from serving.service.http.routes.common import Reader, ServiceOf, Writer, client_id, new_router
-from serving.service.http.schemas import DriverList, DriverView, driver_view
+from serving.service.http.schemas import driver_view
 from serving.service.http.service import Service
 from serving.service.state.drivers import StoredDriver
 from serving.service.store import checked_id, new_id

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from serving.bodies import HealthView
 from serving.service.http.routes.common import ServiceOf, new_router
-from serving.service.http.schemas import HealthView
 
 router = new_router()
 

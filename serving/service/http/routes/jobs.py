@@ -9,19 +9,12 @@ from typing import Annotated, Literal
 from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from serving.bodies import JobPage, JobView, PublicState
 from serving.service import errors
 from serving.service.http.access import Caller
 from serving.service.http.files import send_file
 from serving.service.http.routes.common import Cursor, Limit, Reader, ServiceOf, Writer, new_router, seen
-from serving.service.http.schemas import (
-    JobPage,
-    JobView,
-    PublicState,
-    avatar_view,
-    cursor_of,
-    job_view,
-    read_cursor,
-)
+from serving.service.http.schemas import avatar_view, cursor_of, job_view, read_cursor
 from serving.service.http.service import Service
 from serving.service.state.job_queue import ENDED
 from serving.service.state.requests import JobKind

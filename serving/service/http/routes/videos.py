@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from serving.bodies import JobView, VideoBody
 from serving.service import errors
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.http import uploads
@@ -24,7 +25,6 @@ from serving.service.http.routes.common import (
     submit,
 )
 from serving.service.http.routes.drivers import find_driver
-from serving.service.http.schemas import JobView, VideoBody
 from serving.service.http.service import Service
 from serving.service.state.requests import VideoOptions, VideoRequest
 
