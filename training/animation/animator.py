@@ -1,16 +1,19 @@
 """Generate frames of a portrait with moved landmarks, at the resolution of the portrait."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
+from training.animation.joint.joined_warp import JoinedWarp
 from training.animation.opencv_warp import OpenCvWarper
 from training.animation.region import Picture, Region
 from training.animation.region_warp import RegionWarper, SourceShot
@@ -58,7 +61,7 @@ class Animator:
             max_size: the pictures are shrunk to this length of the longer side; None: not.
             precision: data type of the networks' activations; all else is float32.
         """
-        self.config, self.device, self._precision = avatar.config, device, precision
+        self.config, self.device, self.precision = avatar.config, device, precision
         self.generator, self.adain_values = avatar.generator.to(device), avatar.adain_values.to(device)
         self.network_seconds = 0.0
         pictures = [shrink_portrait(portrait, max_size) for portrait in avatar.portraits]
@@ -111,55 +114,41 @@ class Animator:
         targets: Float[np.ndarray, "batch 68 2"],
         gaze: Float[np.ndarray, "batch 2 2"] | None,
         shares: Float[np.ndarray, "batch shots"],
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
+    ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
         """Draw each frame from its shots; frames of a cross-fade from two."""
-        side, total = self.region.side, None
-        for shot in np.flatnonzero(shares.any(axis=0)):
-            which = np.flatnonzero(shares[:, shot])
-            drawn = self._draw_all(int(shot), targets[which], None if gaze is None else gaze[which])
-            if len(which) == len(targets) and (shares[:, shot] == 1).all():
-                return drawn
-            if total is None:
-                total = np.zeros((len(targets), side, side, 3), np.float32)
-            for index, frame in zip(which, drawn, strict=True):
-                total[index] += shares[index, shot] * frame
-        assert total is not None
-        return np.rint(total).astype(np.uint8)
+        parts, which = self.parts(targets, gaze, shares)
+        return mix_shots(draw_parts(parts), which, shares)
 
-    def _draw_all(
-        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
-        """Draw a batch, in parts if it needs more than the device's memory."""
-        parts = in_batches(
-            lambda part: self.draw(shot, targets[part], None if gaze is None else gaze[part]), len(targets), BATCH
-        )
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    @torch.no_grad()
-    def draw(
-        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
-        """Draw the region of frames that start from one shot.
+    def parts(
+        self,
+        targets: Float[np.ndarray, "batch 68 2"],
+        gaze: Float[np.ndarray, "batch 2 2"] | None,
+        shares: Float[np.ndarray, "batch shots"],
+    ) -> tuple[list["Part"], list[Int[np.ndarray, "frames"]]]:
+        """Return what is to be drawn from each shot, and which of the frames that is.
 
         Args:
             targets: landmarks in pixels of the networks' input.
         """
-        size, points, batch = self.config.image_size, torch.from_numpy(targets).to(self.device), len(targets)
-        images = rasterize_batch(points, size, self.config.raster)
-        adain = self.adain_values.expand(batch, -1)
-        if not self.config.warp_prior:
-            return to_images(enlarge(self.generate(images, adain, None).frame, self.region.side))
-        source = self.shots[shot]
-        ours, theirs = (
-            torch.from_numpy(control_points(landmarks, size)).to(self.device)
-            for landmarks in (source.landmarks[None], targets)
-        )
-        turn = None
-        if gaze is not None and source.gaze is not None:
-            target = torch.from_numpy(gaze).to(self.device)
-            turn = Gaze(torch.from_numpy(source.gaze).to(self.device).expand_as(target), target)
-        warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
-        return warp.compose(self.generate(images, adain, warp.warped))
+        which = {int(shot): np.flatnonzero(shares[:, shot]) for shot in np.flatnonzero(shares.any(axis=0))}
+        parts = [
+            Part(self, shot, targets[frames], None if gaze is None else gaze[frames]) for shot, frames in which.items()
+        ]
+        return parts, list(which.values())
+
+    def draw(
+        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
+    ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
+        """Draw the region of frames that start from one shot, as one batch.
+
+        Args:
+            targets: landmarks in pixels of the networks' input.
+        """
+        return draw_batch([Part(self, shot, targets, gaze)])
+
+    def warper(self, shot: int) -> RegionWarper:
+        """Return what warps a shot."""
+        return self._warper(shot)
 
     def _make_warper(self, shot: int) -> RegionWarper:
         return make_warper(self.shots[shot], self.region, self.config, self.device)
@@ -167,7 +156,7 @@ class Animator:
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""
         started = time.perf_counter()
-        is_reduced = self._precision == "bfloat16"
+        is_reduced = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if is_reduced else nullcontext():
             generated: GeneratedFrame = self.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started
@@ -176,6 +165,119 @@ class Animator:
     def paste(self, region: UInt8[np.ndarray, "side side 3"]) -> Picture:
         """Blend the generated region into the whole picture."""
         return self.region.paste(self.canvas.image, region)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Frames to draw that start from one shot of one avatar."""
+
+    animator: Animator
+    shot: int
+    targets: Float[np.ndarray, "frames 68 2"]
+    """Landmarks in pixels of the networks' input."""
+    gaze: Float[np.ndarray, "frames 2 2"] | None
+    """`pipelines.faces.head_pose.gaze` of the targets; None: unchanged."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, frames: slice) -> "Part":
+        gaze = None if self.gaze is None else self.gaze[frames]
+        return replace(self, targets=self.targets[frames], gaze=gaze)
+
+    @property
+    def source(self) -> SourceShot:
+        """The shot."""
+        return self.animator.shots[self.shot]
+
+    @property
+    def turns(self) -> bool:
+        """Whether the eyes turn."""
+        return self.gaze is not None and self.source.gaze is not None
+
+
+def draw_parts(parts: Sequence[Part]) -> list[list[UInt8[np.ndarray, "side side 3"]]]:
+    """Draw the regions of the parts' frames in batches of `BATCH`, smaller ones if the device's memory is too small.
+
+    Args:
+        parts: of animators whose generators, devices and precisions are the same; AdaIN values, shots and sizes of the
+            regions may differ.
+    """
+    frames: list[UInt8[np.ndarray, "side side 3"]] = []
+    for _, turning in groupby(parts, key=lambda part: part.turns):
+        alike = list(turning)
+        batches = in_batches(lambda batch, alike=alike: draw_batch(_cut(alike, batch)), sum(map(len, alike)), BATCH)
+        frames += chain.from_iterable(batches)
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    return [frames[end - len(part) : end] for part, end in zip(parts, ends, strict=True)]
+
+
+def _cut(parts: Sequence[Part], batch: slice) -> list[Part]:
+    """Return the parts' frames in a slice of all of their frames."""
+    cut, first = [], 0
+    for part in parts:
+        within = slice(max(batch.start - first, 0), min(batch.stop - first, len(part)))
+        first += len(part)
+        if within.start < within.stop:
+            cut.append(part[within])
+    return cut
+
+
+@torch.no_grad()
+def draw_batch(parts: Sequence[Part]) -> list[UInt8[np.ndarray, "side side 3"]]:
+    """Draw the regions of the parts' frames as one batch. Either all parts turn the eyes, or none."""
+    first = parts[0].animator
+    config, device = first.config, first.device
+    targets = np.concatenate([part.targets for part in parts])
+    images = rasterize_batch(torch.from_numpy(targets).to(device), config.image_size, config.raster)
+    adain = torch.cat([part.animator.adain_values.expand(len(part), -1) for part in parts])
+    sides = [part.animator.region.side for part in parts for _ in range(len(part))]
+    if not config.warp_prior:
+        generated = first.generate(images, adain, None).frame
+        return [to_images(enlarge(generated[i : i + 1], side))[0] for i, side in enumerate(sides)]
+    ours, theirs = (
+        torch.from_numpy(control_points(landmarks, config.image_size)).to(device)
+        for landmarks in (np.stack([part.source.landmarks for part in parts]), targets)
+    )
+    ours = torch.cat([points.expand(len(part), -1, -1) for points, part in zip(ours.split(1), parts, strict=True)])
+    field = warp_field(ours, theirs, extent=REACH, gaze=_turn(parts, device))
+    if len(parts) == 1:
+        warp = first.warper(parts[0].shot)(field)
+        return list(warp.compose(first.generate(images, adain, warp.warped)))
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    warps = [
+        part.animator.warper(part.shot)(field[end - len(part) : end]) for part, end in zip(parts, ends, strict=True)
+    ]
+    joined = JoinedWarp([warp.warped for warp in warps])
+    each = joined.split(first.generate(images, adain, joined))
+    return [frame for warp, own in zip(warps, each, strict=True) for frame in warp.compose(own)]
+
+
+def _turn(parts: Sequence[Part], device: torch.device) -> Gaze | None:
+    if not all(part.turns for part in parts):
+        return None
+    source = np.concatenate([np.broadcast_to(part.source.gaze, part.gaze.shape) for part in parts])
+    return Gaze(*(torch.from_numpy(each).to(device) for each in (source, np.concatenate([p.gaze for p in parts]))))
+
+
+def mix_shots(
+    drawn: Sequence[Sequence[UInt8[np.ndarray, "side side 3"]]],
+    which: Sequence[Int[np.ndarray, "frames"]],
+    shares: Float[np.ndarray, "batch shots"],
+) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
+    """Return the frames, each the mean of those drawn from its shots, weighted by their shares.
+
+    Args:
+        drawn, which: for each shot with a share: frames that start from it, and their numbers.
+    """
+    used = np.flatnonzero(shares.any(axis=0))
+    if len(used) == 1 and (shares[:, used] == 1).all():
+        return drawn[0]
+    total: list[Float[np.ndarray, "side side 3"]] = [np.zeros((1, 1, 3), np.float32)] * len(shares)
+    for shot, frames, numbers in zip(used, drawn, which, strict=True):
+        for number, frame in zip(numbers, frames, strict=True):
+            total[number] = total[number] + shares[number, shot] * frame
+    return [np.rint(frame).astype(np.uint8) for frame in total]
 
 
 def make_warper(shot: SourceShot, region: Region, config: ModelConfig, device: torch.device) -> RegionWarper:
