@@ -32,8 +32,9 @@ from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import LandmarkDetector
 from pipelines.machine import describe_machine, in_words
 from pipelines.media.video import VideoWriter, decode
-from training.animation.animator import BATCH, Animator
+from training.animation.animator import Animator
 from training.animation.driver_track import DriverTrack, track_driver
+from training.animation.joint.parts import BATCH
 from training.animation.render import RenderOptions, animate, follow
 from training.animation.views.views import View
 from training.avatars.avatar import Avatar

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from training.animation.animator import Animator, draw_parts, mix_shots
+from training.animation.animator import Animator
+from training.animation.joint.parts import draw_parts, mix_shots
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,5 +65,9 @@ def can_share_batches(one: Animator, other: Animator) -> bool:
         return False
     if one.generator is other.generator:
         return True
-    ours, theirs = one.generator.state_dict(), other.generator.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    pairs = zip(chain(*_tensors(one)), chain(*_tensors(other)), strict=True)
+    return all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def _tensors(animator: Animator) -> tuple[Iterable[Tensor], Iterable[Tensor]]:
+    return animator.generator.parameters(), animator.generator.buffers()
