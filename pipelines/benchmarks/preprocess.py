@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from pipelines import storage
 from pipelines.benchmarks import reference_script, stage_floor
 from pipelines.benchmarks.clips import fetch_clips, given_clips, synthesize_clips
 from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_interleaved
@@ -127,7 +128,7 @@ def run(options: Options) -> CommandResult:
     """
     begin = time.monotonic()
     require_weights("mediapipe")
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+    with storage.ScratchFolder() as scratch:
         folder = Path(scratch)
         cut = folder / "corpus"
         if options.synthetic:

@@ -8,7 +8,6 @@ Three methods to load K + 1 frames are measured in interleaved rounds of one run
               resize
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,7 +96,7 @@ def run(options: Options) -> CommandResult:
     with ExitStack() as stack:
         root, films = options.data, options.films
         if root is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+            folder = Path(stack.enter_context(storage.ScratchFolder()))
             root, films = make_dataset(folder)
         figures, num_videos = _measure(options, root, films)
     notes = () if films else ("no films given: the reproductions' method was not measured",)

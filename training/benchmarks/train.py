@@ -13,7 +13,6 @@ other processes affect wall-clock time, and of wall-clock time on a GPU.
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from typing import Literal
 import torch
 from rich.table import Table
 
+from pipelines import storage
 from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_rounds, median
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
@@ -124,7 +124,7 @@ def run(options: Options) -> CommandResult:
     begin = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+        folder = Path(stack.enter_context(storage.ScratchFolder()))
         root = options.data or make_dataset(folder)[0]
         config = options.config(root, device)
         data = open_dataset(root, config)
