@@ -128,9 +128,10 @@ def commands(
     preprocess = ("preprocess", str(write_manifest(out, paths)), dataset, "--frames-per-clip", str(_FRAMES_PER_CLIP))
     # The manifest assigns the test split.
     yield "data set", dataset, (*preprocess, "--val-fraction", "0", "--test-fraction", "0", "--licence", _LICENCE)
+    steps = () if num_steps is None else ("--num-steps", str(num_steps))
+    gpus = ("--gpus", "--workers", "1") if uses_gpu else ()
     train = ("meta-train", "demo", "--data", dataset, "-o", model, "--mlflow", tracking)
-    train = (*train, "--gpus", "--workers", "1") if uses_gpu else train
-    yield "base model of your own", model, train if num_steps is None else (*train, "--num-steps", str(num_steps))
+    yield "base model of your own", model, (*train, *gpus, *steps)
     # The demo's own model is trained for minutes only; the portrait uses the bundled one.
     yield "avatar", avatar, ("fine-tune", str(paths[_PORTRAIT]), "-o", avatar, "--consent", _CONSENT, *on_device)
     drivers = (str(paths[name]) for name in _DRIVERS)

@@ -5,34 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
 from training.animation.joint.joined_warp import JoinedWarp
-from training.animation.region_warp import SourceShot
+from training.animation.region import Region
+from training.animation.region_warp import RegionWarper, SourceShot
 from training.animation.upsample import enlarge
+from training.config import ModelConfig
 from training.device import in_batches
 from training.images import to_images
+from training.models.generator import GeneratedFrame
+from training.warp.apply import WarpInput
 from training.warp.control_points import REACH, control_points
 from training.warp.eyes import Gaze
 from training.warp.field import warp_field
 
-if TYPE_CHECKING:
-    from training.animation.animator import Animator
-
 BATCH = 8
 """Frames that the networks draw at once."""
+
+
+@runtime_checkable
+class Drawer(Protocol):
+    """What draws an avatar: `training.animation.animator.Animator`, which says what each member is."""
+
+    config: ModelConfig
+    device: torch.device
+    adain_values: Float[Tensor, "1 values"]
+    region: Region
+    shots: list[SourceShot]
+
+    def warper(self, shot: int) -> RegionWarper: ...
+    def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """Frames to draw that start from one shot of one avatar."""
 
-    animator: Animator
+    drawer: Drawer
     shot: int
     targets: Float[np.ndarray, "frames 68 2"]
     """Landmarks in pixels of the networks' input."""
@@ -49,7 +65,7 @@ class Part:
     @property
     def source(self) -> SourceShot:
         """The shot."""
-        return self.animator.shots[self.shot]
+        return self.drawer.shots[self.shot]
 
     @property
     def turns(self) -> bool:
@@ -63,7 +79,7 @@ def draw_parts(parts: Sequence[Part]) -> list[list[UInt8[np.ndarray, "side side 
     A batch has as many whole parts as fit: what a part costs beside its frames is more than a full batch saves.
 
     Args:
-        parts: of animators whose generators, devices and precisions are the same; AdaIN values, shots and sizes of the
+        parts: of drawers whose generators, devices and precisions are the same; AdaIN values, shots and sizes of the
             regions may differ. Those of more than `BATCH` frames are cut.
     """
     cut = [part[first : first + BATCH] for part in parts for first in range(0, len(part), BATCH)]
@@ -101,12 +117,12 @@ def _cut(parts: Sequence[Part], batch: slice) -> list[Part]:
 @torch.no_grad()
 def draw_batch(parts: Sequence[Part]) -> list[UInt8[np.ndarray, "side side 3"]]:
     """Draw the regions of the parts' frames as one batch. Either all parts turn the eyes, or none."""
-    first = parts[0].animator
+    first = parts[0].drawer
     config, device = first.config, first.device
     targets = np.concatenate([part.targets for part in parts])
     images = rasterize_batch(torch.from_numpy(targets).to(device), config.image_size, config.raster)
-    adain = torch.cat([part.animator.adain_values.expand(len(part), -1) for part in parts])
-    sides = [part.animator.region.side for part in parts for _ in range(len(part))]
+    adain = torch.cat([part.drawer.adain_values.expand(len(part), -1) for part in parts])
+    sides = [part.drawer.region.side for part in parts for _ in range(len(part))]
     if not config.warp_prior:
         generated = first.generate(images, adain, None).frame
         return [to_images(enlarge(generated[i : i + 1], side))[0] for i, side in enumerate(sides)]
@@ -120,9 +136,7 @@ def draw_batch(parts: Sequence[Part]) -> list[UInt8[np.ndarray, "side side 3"]]:
         warp = first.warper(parts[0].shot)(field)
         return list(warp.compose(first.generate(images, adain, warp.warped)))
     ends = np.cumsum([len(part) for part in parts]).tolist()
-    warps = [
-        part.animator.warper(part.shot)(field[end - len(part) : end]) for part, end in zip(parts, ends, strict=True)
-    ]
+    warps = [part.drawer.warper(part.shot)(field[end - len(part) : end]) for part, end in zip(parts, ends, strict=True)]
     joined = JoinedWarp([warp.warped for warp in warps])
     each = joined.split(first.generate(images, adain, joined))
     return [frame for warp, own in zip(warps, each, strict=True) for frame in warp.compose(own)]

@@ -11,8 +11,8 @@ from pipelines.faces.face import make_face
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from training.animation.animator import Animator
 from training.animation.checks.bent_limits import bent_frames
-from training.animation.joint.many import WantedFrames, draw_many
 from training.animation.preview.advice import driver_warnings, portrait_warnings
+from training.animation.preview.draw_many import WantedFrames, draw_many
 from training.animation.preview.driver_sample import DriverSample, landmarks_in
 from training.animation.render import RenderOptions, check_detector, follow
 from training.animation.retarget import resolve_neutral_frame

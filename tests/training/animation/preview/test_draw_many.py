@@ -10,7 +10,7 @@ from torch import Tensor
 import training.animation.shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
-from training.animation.joint.many import WantedFrames, can_share_batches, draw_many
+from training.animation.preview.draw_many import WantedFrames, can_share_batches, draw_many
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
