@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from training.animation.animator import Animator
     from training.animation.driver_track import DriverTrack
     from training.animation.preview.driver_sample import DriverSample
-    from training.animation.preview.preview import Preview
+    from training.animation.preview.preview import PreviewPlan
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
@@ -117,7 +117,9 @@ class ModelAvatarMaker:
         self._workspace = workspace
         self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
-        self._tracks = DriverTracks(workspace.shared)
+        # The first to decode a driver is a process that may crash or hang.
+        self._decoder = Decoder(Limits(clip_s=math.inf))
+        self._tracks = DriverTracks(workspace.shared, self._decoder)
 
     @cached_property
     def _model(self) -> BaseModel:
@@ -174,14 +176,14 @@ class ModelAvatarMaker:
         if is_motion(driver.name):
             raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file")
         detector = self._detector(avatar.avatar.config.detector)
-        return sample_driver(driver, detector, parse_face_choice(options.driver_face))
+        return sample_driver(driver, detector, parse_face_choice(options.driver_face), decoder=self._decoder)
 
-    def preview(self, avatar: LoadedAvatar, sample: DriverSample, options: RenderOptions) -> Preview:
-        """Draw the preview of a pair, at most `_PREVIEW_SIZE` pixels."""
-        from training.animation.preview.preview import make_preview
+    def plan(self, avatar: LoadedAvatar, sample: DriverSample, options: RenderOptions) -> PreviewPlan:
+        """Choose what a pair's preview shows, drawn with at most `_PREVIEW_SIZE` pixels."""
+        from training.animation.preview.preview import plan_preview
 
         small = replace(options, max_size=min(options.max_size, _PREVIEW_SIZE))
-        return make_preview(self._animator(avatar, small), sample, options)
+        return plan_preview(self._animator(avatar, small), sample, options)
 
     def _fine_tune(self, source: AvatarSource, on_step: OnStep, num_steps: int | None) -> Avatar:
         from training.avatars.finetune import FineTuneConfig, fine_tune
@@ -231,10 +233,8 @@ class ModelAvatarMaker:
 class DriverTracks:
     """Tracks of drivers, which are the same for all avatars: in memory, and in a folder for this machine's workers."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        # The first to decode a driver is a process that may crash or hang.
-        self._decoder = Decoder(Limits(clip_s=math.inf))
+    def __init__(self, folder: Path, decoder: Decoder) -> None:
+        self._folder, self._decoder = folder, decoder
         self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
         """Tracks, or the reasons why there are none, by driver and detector."""
 

@@ -13,6 +13,7 @@ import torch
 
 from pipelines.faces.face import Face, make_face
 from pipelines.faces.identity.face_choice import LARGEST
+from pipelines.media.decoder.process import Decoder
 from serving.batch import avatar_maker
 from serving.batch.avatar_maker import AvatarOptions, DriverTracks, ModelAvatarMaker, VideoFiles
 from serving.batch.inputs import Input
@@ -75,11 +76,11 @@ def files(driver: Path, sha256: str) -> VideoFiles:
 def test_a_driver_is_tracked_once_for_all_avatars_and_workers(tmp_path: Path, make_video: Callable[..., Path]) -> None:
     driver, detector = make_video("talk.mp4", [10, 20, 30]), CountsImages()
     steps: list[tuple[int, int]] = []
-    tracks = DriverTracks(tmp_path)
+    tracks = DriverTracks(tmp_path, Decoder())
     first = tracks.get(files(driver, "a"), detector, LARGEST, lambda done, total: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert tracks.get(files(driver, "a"), detector, LARGEST, lambda done, total: None) is first
-    other = DriverTracks(tmp_path).get(files(driver, "a"), detector, LARGEST, lambda done, total: None)
+    other = DriverTracks(tmp_path, Decoder()).get(files(driver, "a"), detector, LARGEST, lambda done, total: None)
     assert detector.images == 3
     assert (other.times.fps, other.detector, len(other)) == (Fraction(25), "counting", 3)
     np.testing.assert_array_equal(other.landmarks, first.landmarks)
@@ -92,7 +93,11 @@ def test_a_driver_is_tracked_once_for_all_avatars_and_workers(tmp_path: Path, ma
 
 
 def test_a_driver_without_a_face_is_looked_through_once(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    driver, detector, tracks = make_video("empty.mp4", [10, 20]), CountsImages(faces=0), DriverTracks(tmp_path)
+    driver, detector, tracks = (
+        make_video("empty.mp4", [10, 20]),
+        CountsImages(faces=0),
+        DriverTracks(tmp_path, Decoder()),
+    )
     for _ in range(3):
         with pytest.raises(ValueError, match=r"empty.mp4: .*face"):
             tracks.get(files(driver, "a"), detector, LARGEST, lambda done, total: None)
