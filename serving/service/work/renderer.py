@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.storage.scratch import ScratchFolder
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words, public_reason
@@ -32,7 +32,7 @@ def make_renderer(config: ServiceConfig) -> Work:
     from training.device import choose_device
 
     store = config.store()
-    scratch = tempfile.TemporaryDirectory(prefix="sfumato-")
+    scratch = ScratchFolder()
     device = str(choose_device(config.device))
     maker = ModelAvatarMaker(AvatarOptions(config.model, device=device), Workspace(scratch.name, Path(scratch.name)))
 
@@ -63,7 +63,7 @@ def run_render(
     avatar = load(store.avatar(order.avatar_id))
     with ExitStack() as stack:
         driver = stack.enter_context(store.local(driver_url(store, order.id, request)))
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+        scratch = Path(stack.enter_context(ScratchFolder()))
         files = {VIDEO: scratch / VIDEO}
         if request.options.side_by_side:
             files[SIDE_BY_SIDE] = scratch / SIDE_BY_SIDE

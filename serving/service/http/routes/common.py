@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from pipelines.storage.scratch import ScratchFolder
 from serving.bodies import JobView, Problem
 from serving.service.errors import BadInput
 from serving.service.http.access import Caller, check_origin, reader, writer
@@ -71,7 +71,7 @@ def client_id(text: str, what: str) -> str:
 def reserved_job(service: Service, kind: JobKind, caller: Caller, avatar_id: str) -> Iterator[tuple[str, Path]]:
     """Yield the id of a reserved job and a local folder for its uploads. When the block raises, the job is gone."""
     job_id = new_id()
-    with tempfile.TemporaryDirectory(prefix="sfumato-upload-") as folder:
+    with ScratchFolder() as folder:
         service.jobs.reserve(job_id, avatar_id, kind, caller.owner)
         try:
             yield job_id, Path(folder)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request, Response
 
+from pipelines.storage.scratch import ScratchFolder
 from serving.bodies import DriverList, DriverView
 from serving.service import errors
 from serving.service.builtin_drivers import BUILTIN_DRIVERS, builtin_driver
@@ -47,7 +47,7 @@ async def _create(driver_id: str, request: Request, service: Service, caller: Ca
                 raise errors.BadInput(f"{len(files)} files: a driver is one")
             client_name = files[0].filename
             name = (form_text(form, "name") or Path(client_name or "driver").name)[:_NAME_LENGTH]
-            with tempfile.TemporaryDirectory(prefix="sfumato-upload-") as folder:
+            with ScratchFolder() as folder:
                 path = Path(folder) / f"driver{uploads.driver_suffix(client_name)}"
                 save(files[0].file, path, max_bytes=service.limits.max_body, what="driver")
                 uploads.check_driver(path, "driver")
