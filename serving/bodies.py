@@ -115,6 +115,7 @@ class VideoBody(BaseModel):
     driver_id: str | None = Field(None, max_length=64, description="a stored or built-in driver")
     key_frames: KeyFrames | None = Field(None, description="sliders over time, instead of a driver")
     options: VideoOptions = Field(default_factory=VideoOptions)
+    webhook: str | None = Field(None, description="URL that is told when the job has ended; its host must be allowed")
 
 
 class HealthView(BaseModel):

@@ -38,10 +38,11 @@ class AsyncClient:
         *,
         consent: str | None = None,
         face: str | None = None,
+        webhook: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobView:
         """See `Client.create_avatar`."""
-        return await self._send(Calls.create_avatar(pictures, consent, face, idempotency_key))
+        return await self._send(Calls.create_avatar(pictures, consent, face, webhook, idempotency_key))
 
     async def create_driver(self, driver: Path, *, name: str | None = None) -> DriverView:
         """See `Client.create_driver`."""
@@ -55,10 +56,13 @@ class AsyncClient:
         driver_id: str | None = None,
         key_frames: Sequence[Mapping[str, float | str]] | None = None,
         options: VideoOptions | None = None,
+        webhook: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobView:
         """See `Client.create_video`."""
-        return await self._send(Calls.create_video(avatar_id, driver, driver_id, key_frames, options, idempotency_key))
+        return await self._send(
+            Calls.create_video(avatar_id, driver, driver_id, key_frames, options, webhook, idempotency_key)
+        )
 
     async def job(self, job_id: str) -> JobView:
         """See `Client.job`."""

@@ -88,9 +88,14 @@ class Calls:
 
     @staticmethod
     def create_avatar(
-        pictures: Sequence[Path], consent: str | None, face: str | None, idempotency_key: str | None
+        pictures: Sequence[Path],
+        consent: str | None,
+        face: str | None,
+        webhook: str | None,
+        idempotency_key: str | None,
     ) -> Call[JobView]:
-        texts = {name: text for name, text in (("consent", consent), ("face", face)) if text is not None}
+        given = (("consent", consent), ("face", face), ("webhook", webhook))
+        texts = {name: text for name, text in given if text is not None}
         parts = [("pictures", picture) for picture in pictures]
         return Call("POST", "/v1/avatars", _job, parts, texts, headers=_idempotent(idempotency_key))
 
@@ -106,6 +111,7 @@ class Calls:
         driver_id: str | None,
         key_frames: Sequence[Mapping[str, float | str]] | None,
         options: VideoOptions | None,
+        webhook: str | None,
         idempotency_key: str | None,
     ) -> Call[JobView]:
         if sum(one is not None for one in (driver, driver_id, key_frames)) != 1:
@@ -113,9 +119,9 @@ class Calls:
         path, headers = f"/v1/avatars/{avatar_id}/videos", _idempotent(idempotency_key)
         chosen = {} if options is None else dataclasses.asdict(options)
         if driver is not None:
-            texts = {"options": json.dumps(chosen)}
+            texts = {"options": json.dumps(chosen), **({} if webhook is None else {"webhook": webhook})}
             return Call("POST", path, _job, [("driver", driver)], texts, headers=headers)
-        body: dict[str, object] = {"options": chosen}
+        body: dict[str, object] = {"options": chosen, "webhook": webhook}
         if driver_id is not None:
             body["driver_id"] = driver_id
         else:

@@ -42,10 +42,11 @@ class Client:
         *,
         consent: str | None = None,
         face: str | None = None,
+        webhook: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobView:
         """Upload pictures of one person; the job makes an avatar."""
-        return self._send(Calls.create_avatar(pictures, consent, face, idempotency_key))
+        return self._send(Calls.create_avatar(pictures, consent, face, webhook, idempotency_key))
 
     def create_driver(self, driver: Path, *, name: str | None = None) -> DriverView:
         """Upload a driver for many videos."""
@@ -59,6 +60,7 @@ class Client:
         driver_id: str | None = None,
         key_frames: Sequence[Mapping[str, float | str]] | None = None,
         options: VideoOptions | None = None,
+        webhook: str | None = None,
         idempotency_key: str | None = None,
     ) -> JobView:
         """Render a ready avatar with an uploaded driver, a stored or built-in one, or key frames.
@@ -66,7 +68,9 @@ class Client:
         Raises:
             ValueError: not exactly one of the three is given.
         """
-        return self._send(Calls.create_video(avatar_id, driver, driver_id, key_frames, options, idempotency_key))
+        return self._send(
+            Calls.create_video(avatar_id, driver, driver_id, key_frames, options, webhook, idempotency_key)
+        )
 
     def job(self, job_id: str) -> JobView:
         """Return a job."""

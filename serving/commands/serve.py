@@ -23,6 +23,7 @@ from serving.deploy import deployed, memory_bytes
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, read_api_key
 from serving.service.state.database import Database
 from serving.service.state.keys import ApiKeys
+from serving.service.webhooks import read_secret
 from training.checkpoints.shipped import named_or_shipped
 
 _DRAIN_S = 3.0  # Ctrl-C ends a private service soon
@@ -73,6 +74,8 @@ class Options:
     not at all."""
     keep_results: str | None = None
     """How long ended jobs and their videos are kept, such as 12h or 7d; default: until they are deleted."""
+    webhook_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="HOST ...")] = ()
+    """Hosts that clients may have told of ended jobs (webhooks), signed with the variable SFUMATO_WEBHOOK_SECRET."""
     require_consent: bool = False
     """Refuse pictures that are sent without a statement of consent."""
     ray_address: Annotated[str | None, tyro.conf.arg(name="ray-address")] = None
@@ -99,6 +102,7 @@ def to_config(options: Options) -> ServiceConfig:
         api_key_file=_absolute_or_none(options.api_key_file),
         open=keyless and loopback,
         require_consent=options.require_consent,
+        webhook_hosts=options.webhook_host,
         private=options.ray_address is None,
         host=options.host,
         port=options.port,
@@ -184,6 +188,7 @@ def running(options: Options) -> Iterator[str]:
     if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
         load_perceptual(trained, config.perceptual_files)
     config.store()
+    read_secret(config.webhook_hosts)
     require_key(config)
     with deployed(config, options.ray_address):
         host = f"[{options.host}]" if ":" in options.host else options.host

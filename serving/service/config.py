@@ -117,6 +117,8 @@ class ServiceConfig:
     """File that holds the API key. Without it, the variable SFUMATO_API_KEY."""
     open: bool = False
     """Serve without an API key (only sensible on loopback)."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts that clients may have told of ended jobs; the requests are signed with SFUMATO_WEBHOOK_SECRET."""
     require_consent: bool = False
     """Refuse pictures without a statement of consent."""
     allowed_hosts: tuple[str, ...] = ("*",)

@@ -19,6 +19,9 @@ from serving.service.housekeeping import Housekeeping
 from serving.service.http.api import create_api
 from serving.service.http.service import Service
 from serving.service.loopback import keep_serve_on_loopback
+from serving.service.state.database import Database
+from serving.service.state.webhooks import Webhooks
+from serving.service.webhooks import WebhookSender, read_secret
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class FrontEnd:
             keep_serve_on_loopback()
         service = Service.create(config)
         self._housekeeping = Housekeeping(service.jobs, service.drivers, service.store)
+        self._webhooks = WebhookSender(Webhooks(Database(config.database_url)), read_secret(config.webhook_hosts))
         self._drain_s = config.drain_s
         self._socket = listen(config.host, config.port)
         self._server = uvicorn.Server(
@@ -58,6 +62,8 @@ class FrontEnd:
         )
         self._thread.start()
         self._housekeeping.start()
+        if config.webhook_hosts:
+            self._webhooks.start()
         deadline = time.monotonic() + _START_S
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
@@ -77,6 +83,7 @@ class FrontEnd:
         if not hasattr(self, "_thread"):  # the constructor raised
             return
         self._housekeeping.stop()
+        self._webhooks.stop()
         self._server.should_exit = True
         self._thread.join(self._drain_s + 2)
 

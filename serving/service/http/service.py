@@ -37,6 +37,7 @@ class Service:
     access: Access
     limits: UploadLimits
     require_consent: bool = False
+    webhook_hosts: tuple[str, ...] = ()
     # Uploads wait for the disk or the store: with threads of their own, they never keep a read waiting.
     _reads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(16))
     _writes: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
@@ -60,6 +61,7 @@ class Service:
             Access(api_key, keys, api_key is None and config.open, config.allowed_hosts),
             config.limits,
             config.require_consent,
+            config.webhook_hosts,
         )
 
     async def reading(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -52,7 +52,7 @@ class JobClaims(JobReads):
             given_up = connection.execute(
                 update(table)
                 .where(table.c.kind == kind, lost, table.c.lost + 1 >= self._rules.max_attempts)
-                .values(state="failed", finished_at=now, lease_until=None, error=reason)
+                .values(state="failed", error=reason, **self._end(now))
             ).rowcount
             if given_up:
                 ended = {
@@ -101,10 +101,8 @@ class JobClaims(JobReads):
             },
             state="done",
             facts=json.dumps(dict(facts)),
-            finished_at=now,
-            lease_until=None,
             done=table.c.total,
-            expires_at=self._expiry(now) if job.request.kind == "video" else None,
+            **self._end(now, expires=kind == "video"),
         )
 
     def fail(self, job: Job, reason: str, cause: FailureCause = "internal") -> bool:
@@ -115,9 +113,7 @@ class JobClaims(JobReads):
             {("jobs_ended", f"{kind}/failed"): 1.0, ("job_failures", f"{kind}/{cause}"): 1.0},
             state="failed",
             error=reason,
-            finished_at=now,
-            lease_until=None,
-            expires_at=self._expiry(now),
+            **self._end(now),
         )
 
     def crash(self, job: Job, reason: str) -> bool:
@@ -130,8 +126,15 @@ class JobClaims(JobReads):
         """Put a running job back into the queue when its worker stops; this attempt does not count."""
         return self._settle(job, {}, state="queued", attempts=table.c.attempts - 1, lease_until=None)
 
-    def _expiry(self, now: float) -> float | None:
-        return None if self._rules.keep_results_s is None else now + self._rules.keep_results_s
+    def _end(self, now: float, *, expires: bool = True) -> dict[str, Any]:
+        """Return the columns of a job that ends now."""
+        keep_s = self._rules.keep_results_s
+        return {
+            "finished_at": now,
+            "lease_until": None,
+            "expires_at": now + keep_s if expires and keep_s is not None else None,
+            "webhook_due": case((table.c.webhook.is_not(None), now), else_=None),
+        }
 
     def _settle(self, job: Job, counted: Mapping[tuple[str, str], float], **values: Any) -> bool:
         """Update the row if this claim still holds it, and count; return whether it did."""

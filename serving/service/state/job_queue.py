@@ -58,11 +58,13 @@ class JobQueue(JobClaims):
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
         max_waiting: int | None = None,
+        webhook: str | None = None,
     ) -> tuple[Job, bool]:
         """Queue a reserved job. Return it and True, or its owner's job with this idempotency key and False.
 
         Args:
             max_waiting: of the owner's jobs; None: the queue's limit alone counts.
+            webhook: URL that is told when the job has ended.
 
         Raises:
             QueueFull: too many jobs are waiting.
@@ -87,6 +89,7 @@ class JobQueue(JobClaims):
                     request=to_json(request),
                     idempotency_key=idempotency_key,
                     fingerprint=fingerprint,
+                    webhook=webhook,
                     created_at=self._now(),
                 )
             )
@@ -118,7 +121,7 @@ class JobQueue(JobClaims):
             connection.execute(
                 update(table)
                 .where(table.c.id == job_id, table.c.state.in_(ACTIVE))
-                .values(state="cancelled", finished_at=self._now(), lease_until=None)
+                .values(state="cancelled", **self._end(self._now()))
             )
             job = job_of(self._row(connection, job_id))
         if job.state != "cancelled":
@@ -156,6 +159,8 @@ class JobQueue(JobClaims):
                     started_at=None,
                     finished_at=None,
                     expires_at=None,
+                    webhook_due=None,
+                    webhook_attempts=0,
                 )
             )
             return job_of(self._row(connection, job_id))

@@ -32,10 +32,14 @@ jobs = Table(
     Column("finished_at", Double),
     Column("has_uploads", Integer, nullable=False, server_default="1"),
     Column("expires_at", Double),
+    Column("webhook", String),
+    Column("webhook_due", Double),
+    Column("webhook_attempts", Integer, nullable=False, server_default="0"),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_state", "state", "kind", "created_at"),
     Index("jobs_by_avatar", "avatar_id", "kind"),
     Index("jobs_by_expiry", "expires_at"),
+    Index("jobs_by_webhook", "webhook_due"),
 )
 
 drivers = Table(

@@ -26,14 +26,14 @@ from serving.service.http.routes.common import (
     reserved_job,
     submit,
 )
-from serving.service.http.schemas import avatar_view, cursor_of, read_cursor
 from serving.service.http.service import Service
 from serving.service.state.requests import AvatarRequest
 from serving.service.store import new_id
+from serving.service.views import avatar_view, cursor_of, read_cursor
 
 router = new_router()
 _PICTURES = ("pictures", "pictures[]")
-_TEXTS = ("consent", "face")
+_TEXTS = ("consent", "face", "webhook")
 _UPLOAD: dict[str, Any] = {"status_code": 202, "openapi_extra": form_schema(["pictures"], _TEXTS, ["pictures"])}
 _PORTRAIT_PX = 512
 
@@ -81,7 +81,7 @@ async def _create(
                     paths.append(path)
                 made = AvatarRequest(tuple(path.name for path in paths), consent, face)
                 content = [*digests, consent or "", face or ""]
-                return submit(service, job_id, made, paths, content, caller, key, response)
+                return submit(service, job_id, made, paths, content, caller, key, form_text(form, "webhook"), response)
 
         return await service.storing(take)
 

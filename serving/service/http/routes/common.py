@@ -14,12 +14,13 @@ from pipelines.storage.scratch import ScratchFolder
 from serving.bodies import JobView, Problem
 from serving.service.errors import BadInput
 from serving.service.http.access import Caller, check_origin, reader, writer
-from serving.service.http.schemas import job_view
 from serving.service.http.service import Service
 from serving.service.state.job_queue import Job
 from serving.service.state.requests import JobKind
 from serving.service.state.requests import Request as JobRequest
 from serving.service.store import checked_id, new_id
+from serving.service.views import job_view
+from serving.service.webhooks import check_webhook
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of objects on the page")]
@@ -89,6 +90,7 @@ def submit(
     content: Sequence[str],
     caller: Caller,
     key: str | None,
+    webhook: str | None,
     response: Response,
 ) -> JobView:
     """Store the uploads and queue the job, or return the one that has this idempotency key."""
@@ -96,7 +98,12 @@ def submit(
         service.store.put(file, service.store.upload(job_id, file.name))
     fingerprint = hashlib.sha256("\n".join([request.kind, *content]).encode()).hexdigest()
     job, created = service.jobs.submit(
-        job_id, request, idempotency_key=key, fingerprint=fingerprint, max_waiting=caller.max_waiting
+        job_id,
+        request,
+        idempotency_key=key,
+        fingerprint=fingerprint,
+        max_waiting=caller.max_waiting,
+        webhook=None if webhook is None else check_webhook(webhook, service.webhook_hosts),
     )
     if created:
         service.audit.note(caller.owner, f"{request.kind}.create", job.id)

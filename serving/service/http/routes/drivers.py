@@ -16,10 +16,10 @@ from serving.service.http.access import Caller
 from serving.service.http.files import send_file
 from serving.service.http.forms import form_files, form_schema, form_text, read_form, save
 from serving.service.http.routes.common import Reader, ServiceOf, Writer, client_id, new_router
-from serving.service.http.schemas import driver_view
 from serving.service.http.service import Service
 from serving.service.state.drivers import StoredDriver
 from serving.service.store import checked_id, new_id
+from serving.service.views import driver_view
 
 router = new_router()
 _UPLOAD: dict[str, Any] = {"status_code": 201, "openapi_extra": form_schema(["driver"], ["name"], ["driver"])}

@@ -14,11 +14,11 @@ from serving.service import errors
 from serving.service.http.access import Caller
 from serving.service.http.files import send_file
 from serving.service.http.routes.common import Cursor, Limit, Reader, ServiceOf, Writer, new_router, seen
-from serving.service.http.schemas import avatar_view, cursor_of, job_view, read_cursor
 from serving.service.http.service import Service
 from serving.service.state.job_queue import ENDED
 from serving.service.state.requests import JobKind
 from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO
+from serving.service.views import avatar_view, cursor_of, job_view, read_cursor
 
 router = new_router()
 _EVENT_POLL_S = 0.5

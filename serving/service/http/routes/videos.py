@@ -29,7 +29,7 @@ from serving.service.http.service import Service
 from serving.service.state.requests import VideoOptions, VideoRequest
 
 router = new_router()
-_TEXTS = ("driver_id", "options")
+_TEXTS = ("driver_id", "options", "webhook")
 _MAX_JSON = 1024 * 1024
 _BODY: dict[str, Any] = form_schema(["driver"], _TEXTS, [])
 _BODY["requestBody"]["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/VideoBody"}}
@@ -57,18 +57,20 @@ async def create_video(
         def take() -> JobView:
             files = form_files(form, ("driver",), _TEXTS)
             options = _options(form_text(form, "options"))
-            driver_id = form_text(form, "driver_id")
+            driver_id, webhook = form_text(form, "driver_id"), form_text(form, "webhook")
             if len(files) + (driver_id is not None) != 1:
                 raise errors.BadInput("send either one file 'driver' or a 'driver_id'")
             if driver_id is not None:
-                return _take_stored(service, avatar_id, driver_id, options, caller, key, response)
+                return _take_stored(
+                    service, avatar_id, driver_id, options, caller, key, form_text(form, "webhook"), response
+                )
             with reserved_job(service, "video", caller, avatar_id) as (job_id, folder):
                 path = folder / f"driver{uploads.driver_suffix(files[0].filename)}"
                 digest = save(files[0].file, path, max_bytes=service.limits.max_body, what="driver")
                 uploads.check_driver(path, "driver")
                 made = VideoRequest(path.name, None, options)
                 content = [digest, avatar_id, repr(options)]
-                return submit(service, job_id, made, [path], content, caller, key, response)
+                return submit(service, job_id, made, [path], content, caller, key, webhook, response)
 
         return await service.storing(take)
 
@@ -80,7 +82,7 @@ def _take_json(
         raise errors.BadInput("give either driver_id or key_frames")
     _check_options(body.options)
     if body.driver_id is not None:
-        return _take_stored(service, avatar_id, body.driver_id, body.options, caller, key, response)
+        return _take_stored(service, avatar_id, body.driver_id, body.options, caller, key, body.webhook, response)
     assert body.key_frames is not None
     with reserved_job(service, "video", caller, avatar_id) as (job_id, folder):
         path = folder / "driver.json"
@@ -88,7 +90,7 @@ def _take_json(
         uploads.check_driver(path, "key_frames")
         content = [path.read_text(encoding="utf-8"), avatar_id, repr(body.options)]
         made = VideoRequest(path.name, None, body.options)
-        return submit(service, job_id, made, [path], content, caller, key, response)
+        return submit(service, job_id, made, [path], content, caller, key, body.webhook, response)
 
 
 def _take_stored(
@@ -98,6 +100,7 @@ def _take_stored(
     options: VideoOptions,
     caller: Caller,
     key: str | None,
+    webhook: str | None,
     response: Response,
 ) -> JobView:
     if (builtin := builtin_driver(driver_id)) is not None:
@@ -106,7 +109,7 @@ def _take_stored(
         driver = VideoRequest(find_driver(service, driver_id, caller).file, driver_id, options)
     with reserved_job(service, "video", caller, avatar_id) as (job_id, _folder):
         content = [driver_id, avatar_id, repr(options)]
-        return submit(service, job_id, driver, [], content, caller, key, response)
+        return submit(service, job_id, driver, [], content, caller, key, webhook, response)
 
 
 def _require_ready(service: Service, avatar_id: str, caller: Caller) -> None:

@@ -42,6 +42,9 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double),
         sa.Column("has_uploads", sa.Integer, nullable=False, server_default="1"),
         sa.Column("expires_at", sa.Double),
+        sa.Column("webhook", sa.String),
+        sa.Column("webhook_due", sa.Double),
+        sa.Column("webhook_attempts", sa.Integer, nullable=False, server_default="0"),
     )
     op.execute(f"INSERT INTO jobs ({_KEPT}) SELECT {_KEPT} FROM jobs_before")
     op.drop_table("jobs_before")
@@ -49,6 +52,7 @@ def upgrade() -> None:
     op.create_index("jobs_by_state", "jobs", ["state", "kind", "created_at"])
     op.create_index("jobs_by_avatar", "jobs", ["avatar_id", "kind"])
     op.create_index("jobs_by_expiry", "jobs", ["expires_at"])
+    op.create_index("jobs_by_webhook", "jobs", ["webhook_due"])
     op.create_table(
         "drivers",
         sa.Column("id", sa.String, primary_key=True),
