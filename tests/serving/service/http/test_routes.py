@@ -89,7 +89,7 @@ def test_the_health_check_needs_no_key(client: Any) -> None:
 def test_the_interface_describes_its_uploads(client: Any) -> None:
     paths = client.call("GET", "/openapi.json").json()["paths"]
     body = paths["/v1/avatars"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    assert set(body["schema"]["properties"]) == {"pictures", "consent", "face"}
+    assert set(body["schema"]["properties"]) == {"pictures", "consent", "face", "webhook"}
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "wrong", "an-api-key-of-some-lengthx"])
