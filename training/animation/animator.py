@@ -22,12 +22,13 @@ from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
 from training.config import ModelConfig, Precision
 from training.device import in_batches
-from training.images import to_images
+from training.images import resize_square, to_images
 from training.models.generator import GeneratedFrame
 from training.warp.apply import WarpInput
 from training.warp.control_points import REACH, control_points
 from training.warp.eyes import Gaze
 from training.warp.field import warp_field
+from training.warp.mirrored_light import mirrored_gain
 
 BATCH = 8
 _KEPT_WARPERS = 8  # of shots; one of a region of 1500 px takes 70 MB
@@ -69,6 +70,7 @@ class Animator:
         self.shots = [maker.base, *map(maker.shot, further)]
         self.names = [self.canvas.name, *(portrait.name for portrait in further)]
         self._warper = lru_cache(_KEPT_WARPERS)(self._make_warper)
+        self._mirrored_gain = lru_cache(None)(self._measure_mirrored_gain)
 
     def choose_shots(
         self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None
@@ -158,11 +160,18 @@ class Animator:
         if gaze is not None and source.gaze is not None:
             target = torch.from_numpy(gaze).to(self.device)
             turn = Gaze(torch.from_numpy(source.gaze).to(self.device).expand_as(target), target)
-        warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
+        gain = self._mirrored_gain(shot).expand(batch, -1)
+        field = warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn, mirrored_gain=gain)
+        warp = self._warper(shot)(field)
         return warp.compose(self.generate(images, adain, warp.warped))
 
     def _make_warper(self, shot: int) -> RegionWarper:
         return make_warper(self.shots[shot], self.region, self.config, self.device)
+
+    def _measure_mirrored_gain(self, shot: int) -> Float[Tensor, "1 3"]:
+        source, crop = self.shots[shot], (self.region.crop, self.region.crop)
+        size = self.config.image_size
+        return torch.from_numpy(mirrored_gain(resize_square(source.pixels[crop], size), source.landmarks))[None]
 
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""

@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 
 from training.images import to_images
 from training.warp.field import WarpField
+from training.warp.hidden_half import DARK
 from training.warp.matted_shot import DILATION_SIZE, NUM_BLURS, to_shots
 from training.warp.openings import PaintLayer, PixelShifts
 
@@ -102,6 +103,28 @@ class Plane:
                 self._paint(person, layer, index)
             warped.append((self._over_background(person, matte), matte))
         return warped
+
+    def fill_mirrored(self, picture: UInt8[np.ndarray, "side side 3"], field: WarpField, index: int) -> None:
+        """Replace what a picture of the batch shows of hidden skin by the mirrored half, as
+        `training.warp.apply.fill_mirrored` does."""
+        if field.mirrored is None or not field.mirrored.share[index].any():
+            return
+        size, spline = (self.side, self.side), field.mirrored.spline[index].numpy()
+        share, gain = (
+            cv2.resize(x[index].numpy(), size, interpolation=cv2.INTER_LINEAR)
+            for x in (field.mirrored.share, field.mirrored.gain)
+        )
+        positions = _map(spline, self.side, self.side / (2 * field.extent), ())
+        sampled = cv2.remap(self._finer, 2 * positions, None, cv2.INTER_LINEAR, borderMode=BORDER)
+        person = cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB)
+        rows, columns = (np.flatnonzero(share.any(axis=axis)) for axis in (1, 0))
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        person[box] = np.rint(((person[box] + np.float32(DARK)) * gain[box] - DARK).clip(0, 255))
+        filled = self._over_background(person, cv2.extractChannel(sampled, 3) * np.float32(1 / 255))
+        wanted = np.ascontiguousarray(share[box])
+        picture[box] = cv2.blendLinear(
+            np.ascontiguousarray(filled[box]), np.ascontiguousarray(picture[box]), wanted, 1 - wanted
+        )
 
     def _paint(self, person: UInt8[np.ndarray, "side side 3"], layer: PaintLayer, index: int) -> None:
         at = (layer.at[index].numpy() + 1) * (self.side / 2) - 0.5

@@ -15,14 +15,12 @@ from training.evaluation import methods
 from training.evaluation.methods import (
     FeedForward,
     FineTuned,
-    MeanFrame,
-    NearestFrame,
     Shots,
-    StaticPortrait,
     WarpAlone,
     WarpOfPerson,
 )
 from training.evaluation.metrics.faces import Faces
+from training.evaluation.still_methods import MeanFrame, NearestFrame, StaticPortrait
 from training.images import resize_points
 
 CPU = torch.device("cpu")
