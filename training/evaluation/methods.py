@@ -245,15 +245,17 @@ def _warp_shots(
     """
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
-    points = [torch.from_numpy(control_points(each, shots.size)).to(device) for each in (landmarks[source], targets)]
+    ours, theirs = (
+        torch.from_numpy(control_points(each, shots.size)).to(device) for each in (landmarks[source], targets)
+    )
     # Supersampled for all models, so that the warp's row does not depend on the model; but shots are never enlarged.
     fine = size * SUPERSAMPLING if shots.stored.size > size else shots.size
     small, large = (shots.tensors(side, device, whole=whole)[source] for side in (fine, shots.size))
     images = shots.landmark_images(config, device)[source]
     if whole:
-        field = spline_field(*points, size)
+        field = spline_field(ours, theirs, size)
     else:
-        field = warp_field(*points, mirrored_gain=shots.mirrored_gains[source].to(device))
+        field = warp_field(ours, theirs, mirrored_gain=shots.mirrored_gains[source].to(device))
     return _Warped(warp_with_field(small, images, field), large)
 
 

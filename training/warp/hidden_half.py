@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.faces.head_pose import MIRRORED, NUM_LANDMARKS, SKULL_POINTS, Pose, fit_pose
+from training.images import smooth_step
 from training.warp.control_points import num_fixed_points
 from training.warp.skin_surface import surface_points
 from training.warp.spline import displacement, identity_grid, sampling_grid
@@ -23,11 +24,12 @@ from training.warp.spline import displacement, identity_grid, sampling_grid
 HEAD_CENTRE: Float[np.ndarray, "3"] = np.array([0.0, -2.1, 3.9])
 HEAD_AXES: Float[np.ndarray, "3"] = np.array([7.6, 14.0, 9.4])
 # Cosines of the angle between the skin's normal and the direction to the camera.
-_HIDDEN, _SEEN = 0.1, 0.35  # the skin is taken for hidden below, for visible above; between them, for partly visible
-_NEW = 0.12, 0.15  # least gain of the cosine from shot to target, about 7 degrees at the outline, and the fade above it
-_BEYOND = 0.05, 0.22  # distance from the outline, relative to its radius, over which the fill fades out
-# Height above the head's middle, relative to its crown's, over which the fill fades out: hair differs left and right.
-_HAIR = 0.4, 0.7
+_HIDDEN, _SEEN = -0.1, 0.4  # the skin is taken for hidden below, for visible above, for partly visible between them
+_NEW = 0.15, 0.2  # least gain of the cosine from shot to target, 9 degrees at the outline, and the fade above it
+_BEYOND = 0.12  # distance from the outline, relative to its radius, over which the fill fades out
+# Height above the head's middle, and depth below it, relative to the half-axis, over which the fill fades out: hair
+# differs left and right, and the ellipsoid is wider than jaw and neck.
+_HAIR, _NECK = (0.4, 0.7), (0.3, 0.6)
 # Distance from the head's middle, of the outline's, over which the light fades out: a matte takes a little of the
 # background with the person, which more light would turn into a halo.
 _LIT = 0.75, 1.0
@@ -139,11 +141,13 @@ def newly_visible(
     hidden = 1 - smooth_step((in_source - _HIDDEN) / (_SEEN - _HIDDEN))
     shown = smooth_step((other - _HIDDEN) / (_SEEN - _HIDDEN))
     new = smooth_step((in_target - in_source - _NEW[0]) / _NEW[1])
-    near = 1 - smooth_step((radius - 1 - _BEYOND[0]) / (_BEYOND[1] - _BEYOND[0]))
+    near = 1 - smooth_step((radius - 1) / _BEYOND)
     points = normals * HEAD_AXES
-    height = -points[..., 1] / np.linalg.norm(points, axis=-1)
-    skin = 1 - smooth_step((height - _HAIR[0]) / (_HAIR[1] - _HAIR[0]))
-    return np.asarray(hidden * shown * new * near * skin)
+    down = points[..., 1] / np.linalg.norm(points, axis=-1)
+    hair, neck = (
+        smooth_step((each - first) / (last - first)) for each, (first, last) in ((-down, _HAIR), (down, _NECK))
+    )
+    return np.asarray(hidden * shown * new * near * (1 - hair) * (1 - neck))
 
 
 def head_normals(
@@ -177,9 +181,3 @@ def reflection(pose: Pose) -> tuple[Float[np.ndarray, "batch 2 2"], Float[np.nda
 def facing(pose: Pose, normals: Float[np.ndarray, "batch h w 3"]) -> Float[np.ndarray, "batch h w"]:
     """Return the cosine of the angle between normals, in the head's axes, and the direction to the camera."""
     return np.asarray(-np.einsum("bhwi,bi->bhw", normals, pose.rotation[..., 2, :]))
-
-
-def smooth_step(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Rise smoothly from 0 at 0 to 1 at 1."""
-    x = np.clip(x, 0, 1)
-    return np.asarray(x * x * (3 - 2 * x))

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 
 from pipelines.faces.head_pose import fit_pose
+from training.images import smooth_step
 from training.warp.control_points import control_points
-from training.warp.hidden_half import DARK, facing, head_normals, mirrored_spline, smooth_step
+from training.warp.hidden_half import DARK, facing, head_normals, mirrored_spline
 from training.warp.spline import identity_grid, warp
 
 _SIZE = 96  # pixels at which the halves are compared
@@ -43,10 +44,10 @@ def mirrored_gain(
         return np.ones(3, np.float32)
     ratio = np.log((picture + DARK) / (mirror + DARK))
     mean = (weight[..., None] * ratio).sum(axis=(0, 1)) / total
-    return np.exp(np.clip(mean, -np.log(_MAX_GAIN), np.log(_MAX_GAIN))).astype(np.float32)
+    return np.asarray(np.exp(np.clip(mean, -np.log(_MAX_GAIN), np.log(_MAX_GAIN))), np.float32)
 
 
 def _hull(points: Float[np.ndarray, "68 2"]) -> Float32[np.ndarray, "h w"]:
     mask = np.zeros((_SIZE, _SIZE), np.uint8)
     pixels = np.rint((points + 1) * (_SIZE / 2) - 0.5).astype(np.int32)
-    return cv2.fillConvexPoly(mask, cv2.convexHull(pixels), 1).astype(np.float32)
+    return np.asarray(cv2.fillConvexPoly(mask, cv2.convexHull(pixels), 1), np.float32)
