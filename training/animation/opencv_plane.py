@@ -114,17 +114,15 @@ class Plane:
             cv2.resize(x[index].numpy(), size, interpolation=cv2.INTER_LINEAR)
             for x in (field.mirrored.share, field.mirrored.gain)
         )
-        positions = _map(spline, self.side, self.side / (2 * field.extent), ())
-        sampled = cv2.remap(self._finer, 2 * positions, None, cv2.INTER_LINEAR, borderMode=BORDER)
-        person = cv2.cvtColor(sampled, cv2.COLOR_RGBA2RGB)
         rows, columns = (np.flatnonzero(share.any(axis=axis)) for axis in (1, 0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        person[box] = np.rint(((person[box] + np.float32(DARK)) * gain[box] - DARK).clip(0, 255))
-        filled = self._over_background(person, cv2.extractChannel(sampled, 3) * np.float32(1 / 255))
-        wanted = np.ascontiguousarray(share[box])
-        picture[box] = cv2.blendLinear(
-            np.ascontiguousarray(filled[box]), np.ascontiguousarray(picture[box]), wanted, 1 - wanted
-        )
+        positions = _map(spline, self.side, self.side / (2 * field.extent), ())[box]
+        sampled = cv2.remap(self._finer, 2 * positions, None, cv2.INTER_LINEAR, borderMode=BORDER)
+        person = ((sampled[..., :3] + np.float32(DARK)) * gain[box] - np.float32(DARK)).clip(0, 255)
+        matte = sampled[..., 3:] * np.float32(1 / 255)
+        filled = self._empty[box] + matte * (person - self._empty[box])
+        old = picture[box]
+        picture[box] = np.rint(old + share[box][..., None] * (filled - old))
 
     def _paint(self, person: UInt8[np.ndarray, "side side 3"], layer: PaintLayer, index: int) -> None:
         at = (layer.at[index].numpy() + 1) * (self.side / 2) - 0.5
@@ -154,6 +152,12 @@ class Plane:
         halves = np.arange(2 * self.side - 1, dtype=np.float32) / 2
         x, y = np.meshgrid(halves, halves)
         return np.asarray(cv2.remap(self.rgba, x, y, cv2.INTER_CUBIC, borderMode=BORDER))
+
+    @cached_property
+    def _empty(self) -> Float32[np.ndarray, "side side 3"]:
+        """The picture without its person."""
+        gone = np.maximum(self.matte, self.spread)[..., None]
+        return np.asarray(self._frame + gone * (self.background.astype(np.float32) - self._frame))
 
     @cached_property
     def _frame(self) -> UInt8[np.ndarray, "side side 3"]:

@@ -111,7 +111,7 @@ def fill_mirrored(
         return frames
     size = (shot.shape[-1], shot.shape[-1])
     person, matte = _sample(shot, field.mirrored_grid(size[0]), "bicubic", half_pixels)
-    background = uncovered_background(shot, matte)
+    background = uncovered_background(shot, torch.zeros_like(shot[:, 3:4]))
     filled = background + matte * (field.mirrored.light(person) - background)
     share = F.interpolate(field.mirrored.share[:, None], size=size, mode="bilinear", align_corners=False)
     return frames + share * (filled - frames)

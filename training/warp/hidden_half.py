@@ -34,7 +34,8 @@ _HAIR, _NECK = (0.4, 0.7), (0.3, 0.6)
 # background with the person, which more light would turn into a halo.
 _LIT = 0.75, 1.0
 _SMOOTHING = 1e-2  # of the spline, as for other skin
-_EVERY = 3  # of the skin's points; the fill needs fewer than the face
+_EVERY = 6  # of the skin's points; the fill needs fewer than the face, and a grid half as fine
+_COARSER = 2
 DARK = 12.0
 """Of 255, added to both halves before their ratio is taken: shadows are noisy."""
 
@@ -80,7 +81,7 @@ def mirrored_half(
     turned = np.linalg.norm(poses[0].rotation[:, 2] - poses[1].rotation[:, 2], axis=-1) > _NEW[0]
     if not turned.any():
         return None
-    places = extent * identity_grid(size, torch.device("cpu")).double().numpy()
+    places = extent * identity_grid(size, torch.device("cpu")).numpy()
     normals, radius = head_normals(poses[1], places)
     shares = newly_visible(poses[0], poses[1], normals, radius)
     used = np.flatnonzero(shares.any(axis=(1, 2)))
@@ -88,7 +89,8 @@ def mirrored_half(
         return None
     spline = target.new_zeros(len(target), size, size, 2)
     chosen = torch.from_numpy(used).to(target.device)
-    spline[chosen] = mirrored_spline(source[chosen], target[chosen], size, extent)
+    coarse = mirrored_spline(source[chosen], target[chosen], size // _COARSER, extent).permute(0, 3, 1, 2)
+    spline[chosen] = F.interpolate(coarse, size=(size, size), mode="bilinear").permute(0, 2, 3, 1)
     lit = torch.from_numpy(1 - smooth_step((radius - _LIT[0]) / (_LIT[1] - _LIT[0]))).to(target)
     gains = 1 + lit[..., None] * (gain.to(target)[:, None, None] - 1)
     return MirroredHalf(spline, torch.from_numpy(shares).to(target), gains)
@@ -157,7 +159,7 @@ def head_normals(
     place's distance from the head's middle relative to that of the outline. Beyond the outline, where the distance
     exceeds 1, the normal is that of the outline's point in the same direction."""
     centre = pose.project(HEAD_CENTRE[None])[..., None, :]
-    flat = (places - centre) / pose.scale[..., None, None, None]
+    flat = ((places - centre) / pose.scale[..., None, None, None]).astype(places.dtype)
     # u is a point of the unit sphere, HEAD_AXES * u one of the ellipsoid, and rotation @ (HEAD_AXES * u) = (flat, z).
     unit = np.einsum("bij,bhwi->bhwj", pose.rotation[..., :2, :], flat) / HEAD_AXES
     ahead = pose.rotation[..., 2, :] / HEAD_AXES
