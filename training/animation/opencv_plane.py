@@ -154,10 +154,10 @@ class Plane:
         return np.asarray(cv2.remap(self.rgba, x, y, cv2.INTER_CUBIC, borderMode=BORDER))
 
     @cached_property
-    def _empty(self) -> Float32[np.ndarray, "side side 3"]:
+    def _empty(self) -> UInt8[np.ndarray, "side side 3"]:
         """The picture without its person."""
-        gone = np.maximum(self.matte, self.spread)[..., None]
-        return np.asarray(self._frame + gone * (self.background.astype(np.float32) - self._frame))
+        gone = np.maximum(self.matte, self.spread)
+        return np.asarray(cv2.blendLinear(self.background, self._frame, gone, 1 - gone))
 
     @cached_property
     def _frame(self) -> UInt8[np.ndarray, "side side 3"]:
