@@ -79,3 +79,9 @@ def smooth(x: Float[Tensor, "batch channels h w"], times: int) -> Float[Tensor, 
     for _ in range(times):
         x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return x
+
+
+def smooth_step(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return 0 up to 0, 1 from 1 on, and a smooth step in between."""
+    share = np.clip(x, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))

@@ -20,8 +20,10 @@ from training.animation.torch_warp import TorchWarper
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
 from training.config import ModelConfig, Precision
+from training.images import resize_square
 from training.models.generator import GeneratedFrame
 from training.warp.apply import WarpInput
+from training.warp.mirrored_light import mirrored_gain
 
 _KEPT_WARPERS = 8  # of shots; one of a region of 1500 px takes 70 MB
 _CPU = torch.device("cpu")
@@ -62,6 +64,7 @@ class Animator:
         self.shots = [maker.base, *map(maker.shot, further)]
         self.names = [self.canvas.name, *(portrait.name for portrait in further)]
         self._warper = lru_cache(_KEPT_WARPERS)(self._make_warper)
+        self._mirrored_gain = lru_cache(None)(self._measure_mirrored_gain)
 
     def choose_shots(
         self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None
@@ -140,8 +143,18 @@ class Animator:
         """Return what warps a shot."""
         return self._warper(shot)
 
+    def mirrored_gain(self, shot: int) -> Float[Tensor, "1 3"]:
+        """Return the light of a shot's one half of the face by that of the other (`warp.mirrored_light`)."""
+        return self._mirrored_gain(shot)
+
     def _make_warper(self, shot: int) -> RegionWarper:
         return make_warper(self.shots[shot], self.region, self.config, self.device)
+
+    def _measure_mirrored_gain(self, shot: int) -> Float[Tensor, "1 3"]:
+        source, crop = self.shots[shot], (self.region.crop, self.region.crop)
+        size = self.config.image_size
+        gain = mirrored_gain(resize_square(source.pixels[crop], size), source.landmarks)
+        return torch.from_numpy(gain).to(self.device)[None]
 
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""

@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 
 from training.images import to_images
 from training.warp.field import WarpField
+from training.warp.hidden_half import DARK
 from training.warp.matted_shot import DILATION_SIZE, NUM_BLURS, to_shots
 from training.warp.openings import PaintLayer, PixelShifts
 
@@ -103,6 +104,26 @@ class Plane:
             warped.append((self._over_background(person, matte), matte))
         return warped
 
+    def fill_mirrored(self, picture: UInt8[np.ndarray, "side side 3"], field: WarpField, index: int) -> None:
+        """Replace what a picture of the batch shows of hidden skin by the mirrored half, as
+        `training.warp.apply.fill_mirrored` does."""
+        if field.mirrored is None or not field.mirrored.share[index].any():
+            return
+        size, spline = (self.side, self.side), field.mirrored.spline[index].numpy()
+        share, gain = (
+            cv2.resize(x[index].numpy(), size, interpolation=cv2.INTER_LINEAR)
+            for x in (field.mirrored.share, field.mirrored.gain)
+        )
+        rows, columns = (np.flatnonzero(share.any(axis=axis)) for axis in (1, 0))
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        positions = _map(spline, self.side, self.side / (2 * field.extent), ())[box]
+        sampled = cv2.remap(self._finer, 2 * positions, None, cv2.INTER_LINEAR, borderMode=BORDER)
+        person = ((sampled[..., :3] + np.float32(DARK)) * gain[box] - np.float32(DARK)).clip(0, 255)
+        matte = sampled[..., 3:] * np.float32(1 / 255)
+        filled = self._empty[box] + matte * (person - self._empty[box])
+        old = picture[box]
+        picture[box] = np.rint(old + share[box][..., None] * (filled - old))
+
     def _paint(self, person: UInt8[np.ndarray, "side side 3"], layer: PaintLayer, index: int) -> None:
         at = (layer.at[index].numpy() + 1) * (self.side / 2) - 0.5
         own = cv2.remap(self.rgba, at[None], None, cv2.INTER_LINEAR, borderMode=BORDER)[..., :3].mean(axis=(0, 1))
@@ -131,6 +152,12 @@ class Plane:
         halves = np.arange(2 * self.side - 1, dtype=np.float32) / 2
         x, y = np.meshgrid(halves, halves)
         return np.asarray(cv2.remap(self.rgba, x, y, cv2.INTER_CUBIC, borderMode=BORDER))
+
+    @cached_property
+    def _empty(self) -> UInt8[np.ndarray, "side side 3"]:
+        """The picture without its person."""
+        gone = np.maximum(self.matte, self.spread)
+        return np.asarray(cv2.blendLinear(self.background, self._frame, gone, 1 - gone))
 
     @cached_property
     def _frame(self) -> UInt8[np.ndarray, "side side 3"]:

@@ -112,7 +112,7 @@ class OpenCvWarp:
         assert generated.parts is not None
         moved, frames = (x.permute(0, 2, 3, 1).numpy() for x in (generated.parts.moved, generated.frame))
         inner, side = self.warper.inner, self.warper.inner.stop - self.warper.inner.start
-        for picture, frame, before in zip(self._pictures, frames, moved, strict=True):
+        for index, (picture, frame, before) in enumerate(zip(self._pictures, frames, moved, strict=True)):
             coefficients = _guided_coefficients((frame - before) * self.warper.fade, before)
             a, b = (cv2.resize(x, (side, side), interpolation=cv2.INTER_LINEAR) for x in coefficients)
             # f + a f + b of frames in [-1, 1], in [0, 255].
@@ -122,6 +122,7 @@ class OpenCvWarp:
             a *= picture[inner, inner]
             a += b
             picture[inner, inner] = cv2.convertScaleAbs(np.maximum(a, 0, out=a))
+            self.warper.whole.fill_mirrored(picture, self.whole, index)
         return np.stack(self._pictures)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from pipelines.faces.head_pose import eye_openness, mouth_openness
-from training.animation.upsample import smooth_step
+from training.images import smooth_step
 from training.warp.source_choice import warp_distances
 
 _MOUTH_WEIGHT, _EYE_WEIGHT = 30.0, 20.0  # degrees for a difference of 1 in openness

@@ -16,10 +16,9 @@ from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.region import Picture, Region
 from training.animation.region_warp import SourceShot
-from training.animation.upsample import smooth_step
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
-from training.images import to_images
+from training.images import smooth_step, to_images
 from training.warp.control_points import REACH, control_points
 from training.warp.field import warp_field
 from training.warp.matted_shot import to_shots

@@ -13,7 +13,7 @@ from training.animation.upsample import apply_correction
 from training.config import ModelConfig
 from training.images import resize_square, to_images
 from training.models.generator import GeneratedFrame
-from training.warp.apply import WarpedShot, sample_half_pixels, warp_full_resolution, warp_with_field
+from training.warp.apply import WarpedShot, fill_mirrored, sample_half_pixels, warp_full_resolution, warp_with_field
 from training.warp.control_points import REACH
 from training.warp.field import WarpField
 from training.warp.matted_shot import to_shots
@@ -54,4 +54,5 @@ class TorchWarp:
             x.expand(len(field.spline), -1, -1, -1) for x in (self.warper.whole, self.warper.half_pixels)
         )
         fine = warp_full_resolution(whole, field, half_pixels)
-        return to_images(apply_correction(fine, generated.frame, generated.parts.moved, self.warper.border))
+        corrected = apply_correction(fine, generated.frame, generated.parts.moved, self.warper.border)
+        return to_images(fill_mirrored(corrected, whole, field, half_pixels))

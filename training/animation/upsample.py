@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.images import smooth_step
+
 _FEATHER = 0.06  # width of the transition from moving to static parts, relative to the square's side
 GUIDE_EPS = 2e-3  # regularisation of the guided filter
 
@@ -74,9 +76,3 @@ def feather(side: int) -> Float[np.ndarray, "side side"]:
     depth = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     ramp = smooth_step(depth / (_FEATHER * side))
     return np.outer(ramp, ramp).astype(np.float32)
-
-
-def smooth_step(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Return 0 up to 0, 1 from 1 on, and a smooth step in between."""
-    share = np.clip(x, 0, 1)
-    return np.asarray(share * share * (3 - 2 * share))

@@ -27,12 +27,13 @@ from pipelines.faces.head_pose import find_neutral_frame
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.evaluate import EvaluationContext, features_and_detections, shown_frame_indices, to_webp
 from training.evaluation.method_list import STILL
-from training.evaluation.methods import TRUE_FRAME, MeanFrame, Method, Shots, StaticPortrait
+from training.evaluation.methods import TRUE_FRAME, Method, Shots
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.frame_metrics import MetricValues, Reference, reconstruction_metrics
 from training.evaluation.metrics.landmark_motion import landmark_error
 from training.evaluation.protocol import ProtocolConfig, draw_number, interleave, read_faces
 from training.evaluation.results import Row, VideoResult
+from training.evaluation.still_methods import MeanFrame, StaticPortrait
 
 RAW = ", raw landmarks"
 """Suffix of a method's name for the driver's landmarks without retargeting."""

@@ -12,13 +12,11 @@ from training.evaluation.methods import (
     TRUE_FRAME,
     FeedForward,
     FineTuned,
-    MeanFrame,
     Method,
-    NearestFrame,
-    StaticPortrait,
     WarpAlone,
     WarpOfPerson,
 )
+from training.evaluation.still_methods import MeanFrame, NearestFrame, StaticPortrait
 
 OURS = "ours"
 """Row name of the evaluated model."""

@@ -1,9 +1,9 @@
 """Methods and baselines: each generates frames of a person for target landmarks, given T shots."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -21,10 +21,11 @@ from training.config import SUPERSAMPLING, ModelConfig
 from training.evaluation.metrics.faces import Faces
 from training.images import resize_points, to_images, to_tensor
 from training.models.generator import Generator
-from training.warp.apply import WarpedShot, warp_full_resolution, warp_with_field
+from training.warp.apply import WarpedShot, fill_mirrored, warp_full_resolution, warp_with_field
 from training.warp.control_points import control_points
 from training.warp.field import WarpField, spline_field, warp_field
 from training.warp.matted_shot import to_shots
+from training.warp.mirrored_light import mirrored_gain
 from training.warp.source_choice import nearest_frames
 
 _BATCH = 16
@@ -64,6 +65,14 @@ class Shots:
         """The stored frames as pictures of the person."""
         stored = zip(self.stored.images, self.stored.landmarks, strict=True)
         return [Portrait(image, points, f"shot {number}", "") for number, (image, points) in enumerate(stored)]
+
+    @cached_property
+    def mirrored_gains(self) -> Float[Tensor, "shots 3"]:
+        """The light of the halves of each face, see `training.warp.mirrored_light`."""
+        if self.more is not None:
+            return self.more.mirrored_gains[: len(self.stored)]
+        faces = zip(self.faces.images, self.faces.landmarks, strict=True)
+        return torch.from_numpy(np.stack([mirrored_gain(*face) for face in faces]))
 
     def first(self, number: int) -> "Shots":
         return Shots(self.stored.first(number), self.size, self)
@@ -118,42 +127,6 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class StaticPortrait:
-    """Baseline: the first shot, for any target."""
-
-    name: str = "static portrait"
-
-    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        return np.repeat(shots.faces.images[:1], len(targets), axis=0)
-
-
-@dataclass(frozen=True)
-class MeanFrame:
-    """Baseline: the mean of the shots."""
-
-    name: str = "mean frame"
-
-    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        mean = np.rint(shots.faces.images.mean(axis=0, keepdims=True)).astype(np.uint8)
-        return np.repeat(mean, len(targets), axis=0)
-
-
-@dataclass(frozen=True)
-class NearestFrame:
-    """Baseline: the shot whose landmarks are nearest to the target's, by the mean distance of the 68 points.
-
-    Position and scale are not normalised, since the frame is shown unchanged.
-    """
-
-    name: str = "nearest frame"
-
-    def draw(self, shots: Shots, targets: Float[np.ndarray, "frames 68 2"]) -> UInt8[np.ndarray, "frames size size 3"]:
-        distance = np.linalg.norm(targets[:, None] - shots.faces.landmarks, axis=-1).mean(axis=-1)
-        nearest: np.ndarray = shots.faces.images[distance.argmin(axis=1)]
-        return nearest
-
-
-@dataclass(frozen=True)
 class WarpAlone:
     """Baseline: the nearest shot, the whole frame warped to the target's landmarks by a spline."""
 
@@ -167,8 +140,7 @@ class WarpAlone:
         return np.concatenate([to_images(w.small.frame[:, :3] if own_size else w.shown(w.small.field)) for w in warps])
 
     def _warp(self, shots: Shots, targets: Float[np.ndarray, "batch 68 2"]) -> "_Warped":
-        make_field = partial(spline_field, size=self.config.image_size)
-        return _warp_shots(shots, targets, self.config, self.device, make_field, whole=True)
+        return _warp_shots(shots, targets, self.config, self.device, whole=True)
 
 
 @dataclass(frozen=True)
@@ -237,7 +209,7 @@ def _generate(
                 frame = enlarge(frame, size)
             else:
                 frame = apply_correction(warped.shown(generated.parts.field), frame, generated.parts.moved)
-        frames.append(to_images(frame))
+        frames.append(to_images(frame if warped is None else warped.filled(frame)))
     return np.concatenate(frames)
 
 
@@ -252,6 +224,10 @@ class _Warped:
         """Warp the shots at the size that is measured."""
         return warp_full_resolution(self.shots, field)
 
+    def filled(self, frames: Float[Tensor, "batch 3 H W"]) -> Float[Tensor, "batch 3 H W"]:
+        """Fill what frames show of skin that the shots hide."""
+        return fill_mirrored(frames, self.shots, self.small.field)
+
 
 @torch.inference_mode()
 def _warp_shots(
@@ -259,25 +235,28 @@ def _warp_shots(
     targets: Float[np.ndarray, "batch 68 2"],
     config: ModelConfig,
     device: torch.device,
-    make_field: Callable[..., WarpField] = warp_field,
     *,
     whole: bool = False,
 ) -> _Warped:
     """Warp the nearest shot to each target, as in training; landmarks are in pixels of the shots' size.
 
     Args:
-        whole: whether the whole frame is warped, not the person only.
+        whole: whether the whole frame is warped, by one spline, not the person only.
     """
     size, landmarks = config.image_size, shots.faces.landmarks
     source = nearest_frames(landmarks, targets, shots.size)
-    source_points, target_points = (
-        torch.from_numpy(control_points(points, shots.size)).to(device) for points in (landmarks[source], targets)
+    ours, theirs = (
+        torch.from_numpy(control_points(each, shots.size)).to(device) for each in (landmarks[source], targets)
     )
     # Supersampled for all models, so that the warp's row does not depend on the model; but shots are never enlarged.
     fine = size * SUPERSAMPLING if shots.stored.size > size else shots.size
     small, large = (shots.tensors(side, device, whole=whole)[source] for side in (fine, shots.size))
     images = shots.landmark_images(config, device)[source]
-    return _Warped(warp_with_field(small, images, make_field(source_points, target_points)), large)
+    if whole:
+        field = spline_field(ours, theirs, size)
+    else:
+        field = warp_field(ours, theirs, mirrored_gain=shots.mirrored_gains[source].to(device))
+    return _Warped(warp_with_field(small, images, field), large)
 
 
 @lru_cache(maxsize=1)

@@ -75,17 +75,46 @@ def warp_person(
     Args:
         half_pixels: `sample_half_pixels` of the shot, which are then sampled bilinearly.
     """
+    person, matte = _sample(shot, field.grid(shot.shape[-1]), mode, half_pixels)
+    person = field.paint_openings(person, shot[:, :3])
+    background = uncovered_background(shot, matte)
+    return torch.cat([background + matte * (person - background), matte], dim=1)
+
+
+def _sample(
+    shot: Float[Tensor, "batch 7 size size"],
+    grid: Float[Tensor, "batch size size 2"],
+    mode: Literal["bilinear", "bicubic"],
+    half_pixels: Float[Tensor, "batch 4 finer finer"] | None,
+) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch 1 size size"]]:
+    """Return frame and matte of a shot, or of its half pixels, at a grid."""
     size = shot.shape[-1]
-    grid = field.grid(size)
     if half_pixels is None:
         sampled = warp(shot[:, :4], grid, mode)
     else:
         sampled = warp(half_pixels, grid * (2 * size / (2 * size - 1)))
     person, matte = sampled.split([3, 1], dim=1)
-    matte, person = matte.clamp(0, 1), person.clamp(-1, 1)
-    person = field.paint_openings(person, shot[:, :3])
-    background = uncovered_background(shot, matte)
-    return torch.cat([background + matte * (person - background), matte], dim=1)
+    return person.clamp(-1, 1), matte.clamp(0, 1)
+
+
+def fill_mirrored(
+    frames: Float[Tensor, "batch 3 size size"],
+    shot: Float[Tensor, "batch 7 size size"],
+    field: WarpField,
+    half_pixels: Float[Tensor, "batch 4 finer finer"] | None = None,
+) -> Float[Tensor, "batch 3 size size"]:
+    """Replace what frames of a warped shot show of skin that the shot hides by the mirrored half of the face.
+
+    After the generator: it was trained on warps without, and paints over what it does not know.
+    """
+    if field.mirrored is None:
+        return frames
+    size = (shot.shape[-1], shot.shape[-1])
+    person, matte = _sample(shot, field.mirrored_grid(size[0]), "bicubic", half_pixels)
+    background = uncovered_background(shot, torch.zeros_like(shot[:, 3:4]))
+    filled = background + matte * (field.mirrored.light(person) - background)
+    share = F.interpolate(field.mirrored.share[:, None], size=size, mode="bilinear", align_corners=False)
+    return frames + share * (filled - frames)
 
 
 def sample_half_pixels(shot: Float[Tensor, "batch 7 size size"]) -> Float[Tensor, "batch 4 finer finer"]:

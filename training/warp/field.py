@@ -7,14 +7,17 @@ spline's control points are the landmarks of eyes and mouth, points of the skin 
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipelines.faces.head_pose import LIPS, NUM_LANDMARKS, SKULL_POINTS
 from training.warp.control_points import num_fixed_points
 from training.warp.eyes import Gaze, find_eyes
+from training.warp.hidden_half import MirroredHalf, mirrored_half
 from training.warp.mouth import find_mouth
 from training.warp.openings import (
     Opening,
@@ -57,6 +60,8 @@ class WarpField:
     """Half of the shot's side; 1: the shot is the crop."""
     gaze: Gaze | None = None
     """Turn of the eyes; None: the shot's gaze."""
+    mirrored: MirroredHalf | None = None
+    """What comes into view from the other half of the face; None: nothing."""
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Return the sampling position of each of `size` x `size` target pixels; the shot's edges are at -1 and 1."""
@@ -67,6 +72,12 @@ class WarpField:
         opened = opened / self.extent
         displacement = warp(self.spline.permute(0, 3, 1, 2), opened).permute(0, 2, 3, 1)
         return opened + displacement / self.extent
+
+    def mirrored_grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
+        """Return the sampling positions of the mirrored half, as `grid` does. There must be one."""
+        assert self.mirrored is not None
+        spline = F.interpolate(self.mirrored.spline.permute(0, 3, 1, 2), size=(size, size), mode="bilinear")
+        return (self._places(size) + spline.permute(0, 2, 3, 1)) / self.extent
 
     def paint_openings(
         self, person: Float[Tensor, "batch 3 size size"], picture: Float[Tensor, "batch 3 size size"]
@@ -103,14 +114,17 @@ class WarpField:
 
     @property
     def inner(self) -> "WarpField":
-        """The field restricted to the crop."""
+        """The field restricted to the crop, without the mirrored half."""
         within = slice(self.border, self.spline.shape[1] - self.border)
-        return self.with_spline(self.spline[:, within, within], extent=1.0)
+        return self._changed(spline=self.spline[:, within, within], extent=1.0, mirrored=None)
 
-    def with_spline(self, spline: Float[Tensor, "batch h w 2"], extent: float | None = None) -> "WarpField":
-        """Return the field with another spline, and another extent if given; eyes and mouth are the same."""
-        field = replace(self, spline=spline, extent=self.extent if extent is None else extent)
-        field.__dict__["_openings"] = self._openings  # they do not depend on either
+    def with_spline(self, spline: Float[Tensor, "batch h w 2"]) -> "WarpField":
+        """Return the field with another spline; eyes, mouth and mirrored half are the same."""
+        return self._changed(spline=spline)
+
+    def _changed(self, **changes: Any) -> "WarpField":
+        field = replace(self, **changes)
+        field.__dict__["_openings"] = self._openings  # they depend on none of the changes
         return field
 
     @classmethod
@@ -121,7 +135,8 @@ class WarpField:
 
     def __getitem__(self, index: Tensor | slice) -> "WarpField":
         gaze = None if self.gaze is None else self.gaze[index]
-        return WarpField(self.spline[index], self.source[index], self.target[index], self.extent, gaze)
+        mirrored = None if self.mirrored is None else self.mirrored[index]
+        return WarpField(self.spline[index], self.source[index], self.target[index], self.extent, gaze, mirrored)
 
 
 def find_openings(
@@ -137,8 +152,14 @@ def warp_field(
     *,
     extent: float = 1.0,
     gaze: Gaze | None = None,
+    mirrored_gain: Float[Tensor, "batch 3"] | None = None,
 ) -> WarpField:
-    """Return the field that warps shots to targets, given the `control_points` of both."""
+    """Return the field that warps shots to targets, given the `control_points` of both.
+
+    Args:
+        mirrored_gain: `training.warp.mirrored_light.mirrored_gain` of each shot, to fill what comes into view from the
+            other half of the face; None: not.
+    """
     faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
     skins = surface_points(faces[0]), surface_points(faces[1])
     ordered = uncross_edges(faces[0]), uncross_edges(faces[1])
@@ -149,8 +170,10 @@ def warp_field(
     )
     smoothing = ours.new_full((ours.shape[1],), _HEAD_SMOOTHING)
     smoothing[-num_fixed_points() - (LIPS.stop - LIPS.start) :] = _SMOOTHING
-    grid = sampling_grid(ours, wanted, round(_SPLINE_SIZE * extent), extent=extent, smoothing=smoothing)
-    return WarpField(displacement(grid, extent), *ordered, extent, gaze)
+    size = round(_SPLINE_SIZE * extent)
+    grid = sampling_grid(ours, wanted, size, extent=extent, smoothing=smoothing)
+    mirrored = None if mirrored_gain is None else mirrored_half(source, target, mirrored_gain, size, extent)
+    return WarpField(displacement(grid, extent), *ordered, extent, gaze, mirrored)
 
 
 def _spline_points(

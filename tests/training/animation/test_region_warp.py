@@ -11,7 +11,7 @@ from other_device import other_device
 
 from pipelines import assets
 from pipelines.faces.detectors import create_detector
-from pipelines.faces.head_pose import fit_pose, unproject
+from pipelines.faces.head_pose import Pose, fit_pose, unproject
 from training.animation import animator as animator_module
 from training.animation.animator import Animator
 from training.animation.opencv_warp import OpenCvWarper
@@ -32,16 +32,19 @@ def mona_lisa() -> Avatar:
 
 
 def moved(avatar: Avatar) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks of a head that turns, opens its mouth and shuts its eyes, and its gaze."""
+    """Landmarks of a head that moves, opens its mouth, shuts its eyes and turns to its hidden side, and its gaze."""
     canvas = avatar.canvas
     assert canvas.gaze is not None
     pose = fit_pose(canvas.landmarks)
     heads = np.repeat(unproject(canvas.landmarks, pose)[None], 4, axis=0)
     heads[1, [55, 56, 57, 58, 59, 65, 66, 67], 1] += 1.0
     heads[2, [37, 38, 43, 44], 1] += 0.6
+    facing = [pose] * 3 + [
+        Pose.from_angles(np.asarray(pose.yaw + 25), pose.pitch, pose.roll, pose.scale, pose.translation)
+    ]
     turned = [
-        dataclasses.replace(pose, translation=pose.translation + np.array([8 * number, 0])).project(head)
-        for number, head in enumerate(heads)
+        dataclasses.replace(each, translation=pose.translation + np.array([8 * number, 0])).project(head)
+        for number, (each, head) in enumerate(zip(facing, heads, strict=True))
     ]
     gaze = np.stack([canvas.gaze + np.array([0.05 * number, 0]) for number in range(4)])
     return np.stack(turned).astype(np.float32), gaze.astype(np.float32)

@@ -18,11 +18,12 @@ from training.evaluation.cross_reenactment import (
     list_motions,
 )
 from training.evaluation.evaluate import EvaluationContext
-from training.evaluation.methods import MeanFrame, NearestFrame, Shots, StaticPortrait
+from training.evaluation.methods import Shots
 from training.evaluation.metrics.faces import Faces
 from training.evaluation.metrics.landmark_motion import landmark_error
 from training.evaluation.metrics.metric_networks import DetectedFaces, MetricNetworks
 from training.evaluation.protocol import ProtocolConfig, read_faces
+from training.evaluation.still_methods import MeanFrame, NearestFrame, StaticPortrait
 from training.images import resize_points
 
 MakePaired = Callable[..., ShardDataset]

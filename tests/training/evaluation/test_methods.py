@@ -15,10 +15,7 @@ from training.evaluation import methods
 from training.evaluation.methods import (
     FeedForward,
     FineTuned,
-    MeanFrame,
-    NearestFrame,
     Shots,
-    StaticPortrait,
     WarpAlone,
     WarpOfPerson,
 )
@@ -35,15 +32,6 @@ def shots(face: Callable[..., np.ndarray], draw: Callable[..., np.ndarray]) -> S
     landmarks = np.stack([face(yaw=yaw) for yaw in (-20.0, 0.0, 20.0)])
     images = np.stack([draw(points, 32, 32, shade) for points, shade in zip(landmarks, (120, 160, 200), strict=True)])
     return Shots(Faces(images, landmarks), 32)
-
-
-def test_simple_baselines_by_hand(shots: Shots, face: Callable[..., np.ndarray]) -> None:
-    images = shots.faces.images
-    targets = np.stack([face(yaw=17.0), face(yaw=-14.0), face(yaw=-1.0)])
-    np.testing.assert_array_equal(StaticPortrait().draw(shots, targets), images[[0, 0, 0]])
-    np.testing.assert_array_equal(NearestFrame().draw(shots, targets), images[[2, 0, 1]])
-    mean = MeanFrame().draw(shots, targets)
-    np.testing.assert_allclose(mean[2], images.astype(float).mean(axis=0), atol=0.51)
 
 
 def test_warp_alone_gives_a_shot_back_at_its_own_landmarks(

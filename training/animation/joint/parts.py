@@ -41,6 +41,7 @@ class Drawer(Protocol):
     shots: list[SourceShot]
 
     def warper(self, shot: int) -> RegionWarper: ...
+    def mirrored_gain(self, shot: int) -> Float[Tensor, "1 3"]: ...
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame: ...
 
 
@@ -131,7 +132,8 @@ def draw_batch(parts: Sequence[Part]) -> list[UInt8[np.ndarray, "side side 3"]]:
         for landmarks in (np.stack([part.source.landmarks for part in parts]), targets)
     )
     ours = torch.cat([points.expand(len(part), -1, -1) for points, part in zip(ours.split(1), parts, strict=True)])
-    field = warp_field(ours, theirs, extent=REACH, gaze=_turn(parts, device))
+    gain = torch.cat([part.drawer.mirrored_gain(part.shot).expand(len(part), -1) for part in parts])
+    field = warp_field(ours, theirs, extent=REACH, gaze=_turn(parts, device), mirrored_gain=gain)
     if len(parts) == 1:
         warp = first.warper(parts[0].shot)(field)
         return list(warp.compose(first.generate(images, adain, warp.warped)))
