@@ -11,7 +11,8 @@ from pipelines import storage
 from pipelines.assets import CacheError
 from pipelines.media.video import probe
 from pipelines.one_line import hide_credentials, one_line
-from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, OnStep, VideoFiles
+from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, VideoFiles
+from serving.batch.driver_tracks import OnStep
 from serving.batch.inputs import Input, error_line
 from serving.batch.items import AvatarSource, AvatarTask, MosaicTask, Outcome, Task, VideoTask, now
 from serving.batch.results.contact_page import poster_name, write_poster

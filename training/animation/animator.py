@@ -135,6 +135,7 @@ class Animator:
         )
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    @torch.no_grad()
     def draw(
         self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
     ) -> UInt8[np.ndarray, "batch side side 3"]:
@@ -143,27 +144,12 @@ class Animator:
         Args:
             targets: landmarks in pixels of the networks' input.
         """
-        return self.draw_with(self.shots[shot], self._warper(shot) if self.config.warp_prior else None, targets, gaze)
-
-    @torch.no_grad()
-    def draw_with(
-        self,
-        source: SourceShot,
-        warper: RegionWarper | None,
-        targets: Float[np.ndarray, "batch 68 2"],
-        gaze: Float[np.ndarray, "batch 2 2"] | None,
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
-        """Draw the region of frames that start from a shot, which need not be one of the avatar's.
-
-        Args:
-            warper: of the shot, by `make_warper`; None for a model without a warp prior.
-            targets: landmarks in pixels of the networks' input.
-        """
         size, points, batch = self.config.image_size, torch.from_numpy(targets).to(self.device), len(targets)
         images = rasterize_batch(points, size, self.config.raster)
         adain = self.adain_values.expand(batch, -1)
-        if warper is None:
+        if not self.config.warp_prior:
             return to_images(enlarge(self.generate(images, adain, None).frame, self.region.side))
+        source = self.shots[shot]
         ours, theirs = (
             torch.from_numpy(control_points(landmarks, size)).to(self.device)
             for landmarks in (source.landmarks[None], targets)
@@ -172,7 +158,7 @@ class Animator:
         if gaze is not None and source.gaze is not None:
             target = torch.from_numpy(gaze).to(self.device)
             turn = Gaze(torch.from_numpy(source.gaze).to(self.device).expand_as(target), target)
-        warp = warper(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
+        warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
         return warp.compose(self.generate(images, adain, warp.warped))
 
     def _make_warper(self, shot: int) -> RegionWarper:

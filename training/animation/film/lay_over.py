@@ -24,6 +24,7 @@ from pipelines.faces.head_pose import (
 from training.animation.checks.bent_limits import bent_frames
 from training.animation.checks.missing_face import OnMissing, motion_shares
 from training.animation.driver_track import DriverTrack
+from training.animation.motion.fit_actions import without_expression
 from training.animation.motion.follow import retargeted
 from training.animation.retarget import MotionOptions
 from training.animation.smoothing import fill_gaps
@@ -64,9 +65,10 @@ def lay_over(
 ) -> FilmTargets:
     """Return the landmarks and gaze of a film whose parts `options.parts` follow a driver.
 
-    Both start together and are aligned by time. Driven parts have the driver's expression on the film's face at rest,
-    in the head's pose of each frame. After the driver's end, and where `film` lacks the face, the film stays as it is;
-    with `on_missing` "rest", also where the driver's face is missing.
+    Both start together and are aligned by time. Driven parts have the driver's expression on the film's face at rest
+    (its most relaxed frame, or with `options.absolute` that frame without its expression), in each frame's pose. After
+    the driver's end, and where `film` lacks the face, the film stays as it is; with `on_missing` "rest", also where the
+    driver's face is missing.
 
     Raises:
         ValueError: `on_missing` is "cut", which a film cannot follow, or "fail" and the driver's face is missing.
@@ -76,10 +78,11 @@ def lay_over(
     own, seconds = film.landmarks, film.times.seconds
     looks = _known_gaze(film)
     neutral = int(np.flatnonzero(film.found)[find_neutral_frame(own[film.found])])
+    rest = without_expression(own[neutral]) if options.absolute else own[neutral]
     rest_gaze = None if looks is None else looks[neutral]
-    moved, gaze = retargeted(own[neutral], rest_gaze, driver, options, "hold" if on_missing == "rest" else on_missing)
+    moved, gaze = retargeted(rest, rest_gaze, driver, options, "hold" if on_missing == "rest" else on_missing)
     shares = np.where(film.found, _driver_shares(driver, seconds, on_missing), 0.0)
-    turns, weights = _Turns.fit(own[film.found], own[neutral]), _point_weights(options)
+    turns, weights = _Turns.fit(own[film.found], rest), _point_weights(options)
     targets = own.copy()
     for first in range(0, len(own), _FRAMES_AT_ONCE):
         part = slice(first, first + _FRAMES_AT_ONCE)
@@ -88,7 +91,7 @@ def lay_over(
     if looks is not None and gaze is not None and options.gaze_strength:
         turned = _at_times(gaze, driver.times.seconds, seconds)
         looks = (looks + shares[:, None, None] * (turned - looks)).astype(np.float32)
-    bent = bent_frames(own[neutral], driver.landmarks, moved, options) & driver.found
+    bent = bent_frames(rest, driver.landmarks, moved, options) & driver.found
     return FilmTargets(targets, looks, np.asarray(shares, np.float32), int(bent.sum()))
 
 

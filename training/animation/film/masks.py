@@ -22,7 +22,8 @@ _PARTS: dict[str, tuple[tuple[tuple[int, ...], ...], float, float]] = {
     "brows": (tuple(a + b for a, b in zip(_EYES, _BROWS, strict=True)), 0.08, 0.04),
     "gaze": (_EYES, 0.02, 0.012),
 }
-_OPENINGS: dict[str, tuple[tuple[int, ...], ...]] = {"lips": (_MOUTH,), "eyes": _EYES}
+OPENINGS: dict[str, tuple[tuple[int, ...], ...]] = {"lips": (_MOUTH,), "eyes": _EYES}
+"""The parts that open and close, with the landmarks of what opens."""
 _RIM, _RIM_BLUR = 0.01, 0.01  # of what another shot shows of mouth and eyes
 
 
@@ -36,25 +37,21 @@ def part_mask(
         parts: of `retarget.PARTS`; with pose, the whole region.
     """
     if "pose" in parts:
-        return feather(side)[..., None]
+        return np.asarray(feather(side)[..., None])
     width = float(np.linalg.norm(own[16] - own[0]))
     total = np.zeros((_SIZE, _SIZE), np.float32)
     for part in parts:
         groups, reach, blur = _PARTS[part]
         hulls = [np.concatenate([own[[*group]], target[[*group]]]) for group in groups]
         total = np.maximum(total, _soft(hulls, reach * width, blur * width, side))
-    return _enlarged(total, side) * feather(side)[..., None]
+    return np.asarray(_enlarged(total, side) * feather(side)[..., None])
 
 
-def opening_mask(
-    target: Float[np.ndarray, "68 2"], parts: Sequence[str], side: int
-) -> Float32[np.ndarray, "side side 1"] | None:
-    """Return where a region shows the insides of driven openings, with lips and lids; None without any."""
-    groups = [group for part in parts for group in _OPENINGS.get(part, ())]
-    if not groups:
-        return None
+def opening_mask(target: Float[np.ndarray, "68 2"], part: str, side: int) -> Float32[np.ndarray, "side side 1"]:
+    """Return where a region shows the inside of an opening of `OPENINGS`, with its lips or lids."""
     width = float(np.linalg.norm(target[16] - target[0]))
-    return _enlarged(_soft([target[[*group]] for group in groups], _RIM * width, _RIM_BLUR * width, side), side)
+    hulls = [target[[*points]] for points in OPENINGS[part]]
+    return _enlarged(_soft(hulls, _RIM * width, _RIM_BLUR * width, side), side)
 
 
 def _soft(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -87,11 +88,11 @@ def render_film(
     height, width = (part.stop - part.start for part in view)
     likeness = FilmLikeness(_among(schedule.drawn, targets.shares > 0))
     with ExitStack() as stack:
-        kept = {"fps": schedule.fps, "variable": schedule.variable, "sound": sound, "comment": COMMENT}
-        writer = stack.enter_context(VideoWriter(out, width=width, height=height, crf=options.crf, **kept))
+        open_writer = partial(VideoWriter, fps=schedule.fps, variable=schedule.variable, sound=sound, comment=COMMENT)
+        writer = stack.enter_context(open_writer(out, width=width, height=height, crf=options.crf))
         tiles = None
         if side_by_side is not None and driver is not None:
-            second = stack.enter_context(VideoWriter(side_by_side, width=3 * TILE, height=TILE, **kept))
+            second = stack.enter_context(open_writer(side_by_side, width=3 * TILE, height=TILE))
             tiles = FilmTiles(second, film.track, own, driver, track, animator.config.crop)
         decoded = prefetch(_scaled(decode(film.path, frame_indices=schedule.drawn.tolist()), size), _AHEAD)
         drawn = prefetch(_drawn(painter, stack.enter_context(closing(decoded)), cancelled), _AHEAD)
@@ -105,10 +106,8 @@ def render_film(
             if on_frame is not None:
                 on_frame(done, len(schedule.drawn))
     if sound is not None and writer.sound_problem is not None:
-        sound, sound_note = (
-            None,
-            f"the video is silent: {sound.path.name} has sound that cannot be used: {writer.sound_problem}",
-        )
+        sound_note = f"the video is silent: the sound of {sound.path.name} cannot be used: {writer.sound_problem}"
+        sound = None
     used = painter.shares[schedule.drawn].mean(axis=0)
     names = ["frames of the film themselves", *animator.names]
     return RenderReport(
