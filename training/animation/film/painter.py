@@ -137,7 +137,8 @@ class FilmPainter:
         warper = make_warper(shot, region, config, animator.device)
         warp = warper(warp_field(ours, theirs, extent=REACH, gaze=turn))
         images = rasterize_batch(points, config.image_size, config.raster)
-        return warp.compose(animator.generate(images, animator.adain_values, warp.warped))[0]
+        drawn = warp.compose(animator.generate(images, animator.adain_values, warp.warped))
+        return np.asarray(drawn[0], np.uint8)
 
     def _draw_others(self, number: int, region: Region) -> dict[int, Float32[np.ndarray, "side side 3"]]:
         """Draw the pictures of the avatar that have a share in a frame."""
