@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pipelines import storage
-from pipelines.faces.detectors import create_detector
+from pipelines.faces.detectors import create_detector, create_picture_detector
 from pipelines.faces.identity.face_choice import LARGEST, parse_face_choice
 from serving.batch.driver_tracks import DriverTracks, OnStep
 from serving.batch.items import AvatarSource
@@ -111,6 +111,7 @@ class ModelAvatarMaker:
         self._workspace = workspace
         self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
+        self._picture_detector = cache(create_picture_detector)
         self._tracks = DriverTracks(workspace.shared)
 
     @cached_property
@@ -196,7 +197,7 @@ class ModelAvatarMaker:
         if track is not None:
             portraits, num_steps = film_portraits(self._workspace.input(source.input.url), track), num_steps or 0
         else:
-            detector = self._detector(self._model.config.model.detector)
+            detector = self._picture_detector(self._model.config.model.detector)
             portraits = find_portraits([source.input.url], detector, face=source.face or LARGEST)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:

@@ -37,7 +37,7 @@ def test_pictures_are_fine_tuned_with_the_given_options(tmp_path: Path, monkeypa
         raise ValueError("enough")
 
     monkeypatch.setattr("training.avatars.finetune.fine_tune", fine_tune)
-    monkeypatch.setattr(avatar_maker, "create_detector", lambda name: AlwaysDetects())
+    monkeypatch.setattr(avatar_maker, "create_picture_detector", lambda name: AlwaysDetects())
     files = PerceptualFiles("/w/vgg19.pth", "/w/vggface.pth")
     options = AvatarOptions(named_or_shipped(None), num_steps=3, perceptual_files=files, device="cpu")
     source = AvatarSource(Input("picture", str(PICTURE.absolute()), "mona_lisa", "0" * 64))
