@@ -51,7 +51,7 @@ CASES = {
         "15 twenty", reason="face 20 was asked for, but only 20 found", columns={"face": "20"}
     ),
     "16 profile": Case("16 profile"),
-    "16 profile, away": Case("16 profile, away", reason=NO_FACE),
+    "16 profile away": Case("16 profile away", reason=NO_FACE),
     "17 on its side": Case("17 on its side"),
     "17 upside down": Case("17 upside down"),
     "18 cut by the border": Case("18 cut by the border", reason=NO_FACE),

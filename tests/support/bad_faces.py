@@ -31,7 +31,7 @@ def make_faces(folder: Path) -> None:
         "15 two": np.hstack([painting, astronaut]),
         "15 twenty": np.tile(small, (4, 5, 1)),
         "16 profile": _profile(65.0),
-        "16 profile, away": _profile(85.0),
+        "16 profile away": _profile(85.0),
         "17 on its side": np.rot90(astronaut),
         "17 upside down": np.rot90(astronaut, 2),
         "18 cut by the border": astronaut[:, 120:],

@@ -26,7 +26,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "15 the third of two": ("15 two", ("--face", "2"), "face 2 was asked for, but only 2 found"),
     "15 the last of twenty": ("15 twenty", ("--face", "19"), None),
     "16 profile": ("16 profile", (), None),
-    "16 profile, away": ("16 profile, away", (), NO_FACE),
+    "16 profile away": ("16 profile away", (), NO_FACE),
     "17 on its side": ("17 on its side", (), None),
     "17 upside down": ("17 upside down", (), None),
     "18 cut by the border": ("18 cut by the border", (), NO_FACE),
