@@ -16,7 +16,7 @@ from serving.batch.driver_tracks import DriverTracks, OnStep
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
-from training.animation.motion.formats import is_motion
+from training.animation.motion.formats import is_film, is_motion
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
@@ -174,8 +174,8 @@ class ModelAvatarMaker:
         """Look at a few frames of a driver. Raises ValueError when it cannot be used."""
         from training.animation.preview.driver_sample import sample_driver
 
-        if is_motion(driver.name):
-            raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file")
+        if not is_film(driver.name):
+            raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file or speech")
         detector = self._detector(avatar.avatar.config.detector)
         return sample_driver(driver, detector, parse_face_choice(options.driver_face))
 

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines import storage
 from pipelines.faces.identity.face_choice import FaceChoice
 from pipelines.media.decoder.process import Decoder, Limits
-from training.animation.motion.formats import is_motion
+from training.animation.motion.formats import is_film
 
 if TYPE_CHECKING:
     from pipelines.faces.face import LandmarkDetector
@@ -65,7 +65,7 @@ class DriverTracks:
             track = read_driver(driver, detector, decoder=self._decoder, face=face, on_frame=on_frame)
         except ValueError as error:
             return str(error)
-        if not is_motion(driver.name):  # which is read faster than a copy is written
+        if is_film(driver.name):  # the others are read faster than a copy is written, or know their rest
             _save(path, track)
         return track
 

@@ -48,7 +48,8 @@ class Options:
     --pairs). A film keeps its frames, rate and own motion; parts of its face follow the driver, the lips by default."""
     driver: Annotated[_PathLists, tyro.conf.arg(aliases=["-d"], metavar="PATH ...")]
     """What gives the motion: videos, folders of them, "patterns*"; files of motion: .parquet (sfumato motion), .csv
-    (ARKit recording or key frames), .json (key frames) (required without --pairs)"""
+    (ARKit recording or key frames), .json (key frames); English speech: .wav, .mp3, .m4a, .flac, .ogg (needs the
+    extra "speech") (required without --pairs)"""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results (path or URL): SOURCE--DRIVER.mp4, .side-by-side.mp4 and .json, SOURCE.mosaic.mp4,
     index.html, report/."""

@@ -30,6 +30,7 @@ from training.animation.checks.missing_face import (
 from training.animation.checks.quality import Likeness
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.motion.follow import follow
+from training.animation.motion.formats import is_speech
 from training.animation.prefetch import prefetch
 from training.animation.retarget import MotionOptions
 from training.animation.views.views import SideBySide, View
@@ -194,7 +195,12 @@ def _sound(driver: Path | None, choice: SoundChoice) -> tuple[Sound | None, str 
         return None, _NO_FILM
     if choice in ("source", "none"):
         return None, "the source is no film: the video is silent" if choice == "source" else None
-    return find_sound(driver, probe(driver).start_s)
+    return driver_sound(driver)
+
+
+def driver_sound(driver: Path) -> tuple[Sound | None, str | None]:
+    """Return the sound of a film or of speech, and a note when it cannot be used, see `find_sound`."""
+    return find_sound(driver, Fraction(0) if is_speech(driver.name) else probe(driver).start_s)
 
 
 def animate(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import probe
-from training.animation.render import RenderOptions
+from training.animation.render import RenderOptions, driver_sound
 
 
 def choose_sound(options: RenderOptions, film: Path, driver: Path | None) -> tuple[Sound | None, str | None]:
@@ -15,14 +15,14 @@ def choose_sound(options: RenderOptions, film: Path, driver: Path | None) -> tup
     With "auto", that of the driver when lips follow it and it has sound, else the film's.
 
     Args:
-        driver: the driving film; None: motion alone, which has no sound.
+        driver: the driving film, or speech; None: motion alone, which has no sound.
     """
     note = None
     wants_driver = options.sound == "driver" or (options.sound == "auto" and "lips" in options.motion.parts)
     if options.sound == "none":
         return None, None
     if wants_driver and driver is not None:
-        sound, note = find_sound(driver, probe(driver).start_s)
+        sound, note = driver_sound(driver)
         if sound is not None or options.sound == "driver":
             return sound, note
     if options.sound == "driver":
