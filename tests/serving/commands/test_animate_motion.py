@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import subprocess
+import wave
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -83,6 +84,7 @@ def _bad_motion(folder: Path) -> dict[str, str]:
     (folder / "pickle.parquet").write_bytes(pickle.dumps(_Explodes(), protocol=4))
     (folder / "header.parquet").write_bytes(b"PAR1" + bytes(64) + struct.pack("<I", 2**31 - 1) + b"PAR1")
     (folder / "header.csv").write_text(",".join(f"c{number}" for number in range(200_000)) + "\n")
+    (folder / "speech.wav").write_text("no sound")
     (folder / "number.csv").write_text("time,smile\n0,nan\n")
     landmarks = np.repeat(canonical_rest().landmarks[None], 3, axis=0)
     times = FrameTimes(np.arange(3) / 25, Fraction(25), constant=True)
@@ -100,6 +102,7 @@ def _bad_motion(folder: Path) -> dict[str, str]:
     return {
         "keys.csv": "line 3: smile must be a number in [-1, 1], got '5'",
         "number.csv": "line 2: smile must be a number in [-1, 1], got 'nan'",
+        "speech.wav": "is no sound file that can be read",
         "header.csv": "line 1: 200,000 columns, at most 1,000 are read",
         "no.parquet": "is no motion file: no Parquet file that can be read",
         "pickle.parquet": "is no motion file: no Parquet file that can be read",
@@ -124,15 +127,21 @@ def test_mistakes_in_files_of_motion_are_one_line_with_its_number(run_sfumato: R
     folder, out = tmp_path / "bad", tmp_path / "out"
     folder.mkdir()
     words = _bad_motion(folder)
+    with wave.open(str(folder / "silence.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 3200))
     done = run_sfumato(
         *("animate", "-s", str(assets.fetch("mona_lisa")), "-o", str(out), "--max-size", "64", "--device", "cpu"),
-        *(flag for name in (*words, "good.parquet") for flag in ("-d", str(folder / name))),
+        *(flag for name in (*words, "good.parquet", "silence.wav") for flag in ("-d", str(folder / name))),
     )
     assert done.returncode == 0, done.stderr  # of the good one
     assert "Traceback" not in done.stderr
     rows = [row for path in (out / "report").iterdir() for row in read_table(str(path)).to_pylist()]
     reasons = {Path(row["driver"]).name: row["reason"] for row in rows}
     assert reasons.pop("good.parquet") is None
+    assert reasons.pop("silence.wav") is None
+    spoken = probe(out / f"{assets.fetch('mona_lisa').stem}--silence.mp4")
+    assert (spoken.num_frames, spoken.fps, spoken.has_audio) == (5, 25, True)
     assert reasons.keys() == words.keys()
     for name, reason in reasons.items():
         assert words[name] in reason

@@ -7,16 +7,16 @@ language model that its package carries: nothing is fetched, and no words are fo
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Float64
-from scipy.ndimage import gaussian_filter1d
 
 from pipelines.media.ffmpeg_process import ffmpeg_executable
 from pipelines.media.frame_times import FrameTimes
@@ -48,7 +48,10 @@ def read_speech(path: Path, on_step: Callable[[int, int], None] | None = None) -
     """
     if find_spec("pocketsphinx") is None:
         raise ValueError(f"{path}: speech as a driver needs a package that is not here: pip install '.[speech]'")
-    sound, note = find_sound(path, Fraction(0))
+    try:
+        sound, note = find_sound(path, Fraction(0))
+    except ValueError as error:
+        raise ValueError(f"{path} is no sound file that can be read") from error
     if sound is None:
         raise ValueError(f"{path} holds no sound" + (" that can be decoded" if note else ""))
     decoder, parts, done = _decoder(), [], 0
@@ -60,7 +63,9 @@ def read_speech(path: Path, on_step: Callable[[int, int], None] | None = None) -
                 on_step(done, done + 1)
     if not parts:
         raise ValueError(f"{path} holds no sound")
-    curves = gaussian_filter1d(np.concatenate(parts), _COARTICULATION_S * _STEPS_PER_S, axis=0, mode="nearest")
+    spread = _COARTICULATION_S * _STEPS_PER_S
+    reach = (1, 8 * round(spread) + 1)
+    curves = cv2.GaussianBlur(np.concatenate(parts), reach, sigmaX=1, sigmaY=spread, borderType=cv2.BORDER_REPLICATE)
     frames = max(round(len(curves) / _STEPS_PER_S * FPS), 1)
     times = FrameTimes(np.arange(frames) / float(FPS), FPS, constant=True)
     at = np.minimum(np.round(times.seconds * _STEPS_PER_S).astype(int), len(curves) - 1)
@@ -89,7 +94,7 @@ def _actions(decoder: Any, chunk: bytes) -> np.ndarray:
     return rows
 
 
-def _samples(sound: Sound) -> Iterator[bytes]:
+def _samples(sound: Sound) -> Generator[bytes, None, None]:
     """Yield 16-bit mono samples in pieces of `_CHUNK_S`, with silence before a sound that begins late."""
     begin = ["-i", f"file:{sound.path.absolute()}", "-map", f"0:{sound.index}", "-af", "aresample=async=1:first_pts=0"]
     output = ["-ac", "1", "-ar", str(_RATE), "-f", "s16le", "pipe:1"]
