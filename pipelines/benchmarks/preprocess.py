@@ -2,10 +2,10 @@
 
 Three methods are measured on the same videos in one run, in interleaved rounds; the medians count:
 
-    ours     `process_shard`, as a worker of `sfumato preprocess` runs it: decoder process, detector, shard written
-    parts    only the indispensable stages, each alone: PyAV decodes up to the last candidate frame, the detector runs
-             on the candidate frames, the frames kept are cropped and encoded as JPEG
-    usual    the reference script, as public scripts do it: `pipelines.benchmarks.reference_script`
+    ours         `process_shard`, as a worker of `sfumato preprocess` runs it: decoder process, detector, shard written
+    parts        only the indispensable stages, each alone: PyAV decodes up to the last candidate frame, the detector
+                 runs on the candidate frames, the frames kept are cropped and encoded as JPEG
+    reference    the reference script, as public scripts do it: `pipelines.benchmarks.reference_script`
 
 The start-up costs of a worker (decoder process, detector) are measured separately, because they are spread over all
 clips of a run.
@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from pipelines import storage
 from pipelines.benchmarks import reference_script, stage_floor
 from pipelines.benchmarks.clips import fetch_clips, given_clips, synthesize_clips
 from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_interleaved
@@ -48,7 +49,7 @@ _CORES = 64  # of the cluster that the projection speaks of
 class Options:
     """Measure CPU seconds per clip, compared with decode, landmarks, crop and encode alone, and a reference script."""
 
-    films: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
     """Videos to measure with; by default real clips of the catalogue."""
     synthetic: int = 0
     """Measure on clips of this many synthetic people, at most --clips; all clips differ, as in a large corpus."""
@@ -58,15 +59,15 @@ class Options:
     """Length that the videos are cut to; the default is the mean of VoxCeleb2's clips."""
     rounds: int = 5
     """Number of rounds; the median counts."""
-    usual: bool = True
+    reference: bool = True
     """Measure the reference script, which takes most of the time."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        if self.synthetic < 0 or (self.synthetic and self.films):
-            raise ValueError("give --films, or --synthetic with the number of people to draw")
+        if self.synthetic < 0 or (self.synthetic and self.videos):
+            raise ValueError("give --videos, or --synthetic with the number of people to draw")
         if not self.seconds > 0:
             raise ValueError(f"--seconds must be more than 0, got {self.seconds}")
 
@@ -81,7 +82,7 @@ class Figures:
     """decode, landmarks, crop, encode."""
     first_look: Cost
     """Landmarks without the second look at frames in which the first finds no face."""
-    usual: Cost | None
+    reference: Cost | None
     stages: Mapping[str, float]
     """Wall-clock seconds of `ours` by stage, from the shard's report; stages overlap with the decoder process."""
     start_up: Mapping[str, float]
@@ -106,8 +107,8 @@ class Figures:
             "ours_over_parts": self.ours.cpu_s / self.parts_cpu_s,
             "landmarks_over_first_look": self.parts["landmarks"].cpu_s / self.first_look.cpu_s,
         }
-        if self.usual is not None:
-            ratios["usual_over_ours"] = self.usual.cpu_s / self.ours.cpu_s
+        if self.reference is not None:
+            ratios["reference_over_ours"] = self.reference.cpu_s / self.ours.cpu_s
         return ratios
 
     @property
@@ -127,16 +128,16 @@ def run(options: Options) -> CommandResult:
     """
     begin = time.monotonic()
     require_weights("mediapipe")
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+    with storage.ScratchFolder() as scratch:
         folder = Path(scratch)
         cut = folder / "corpus"
         if options.synthetic:
             videos, notes = synthesize_clips(min(options.synthetic, options.clips), cut, options.seconds)
-        elif options.films:
-            videos, notes = given_clips(options.films, cut, options.seconds)
+        elif options.videos:
+            videos, notes = given_clips(options.videos, cut, options.seconds)
         else:
             videos, notes = fetch_clips(cut, options.seconds)
-        if options.usual and not reference_script.can_run():
+        if options.reference and not reference_script.can_run():
             notes.append("the reference script was not measured: it needs scikit-image, pip install '.[dev]'")
         figures = _measure(options, videos, folder)
     console().print(_table(figures))
@@ -145,7 +146,7 @@ def run(options: Options) -> CommandResult:
     hours = figures.voxceleb2_hours
     return BenchmarkResult(
         made=(),
-        counts={"films": len(videos), "clips": options.clips, "rounds": options.rounds},
+        counts={"videos": len(videos), "clips": options.clips, "rounds": options.rounds},
         seconds=time.monotonic() - begin,
         notes=tuple(notes),
         figures={**asdict(figures), "voxceleb2_hours": hours},
@@ -173,8 +174,8 @@ def _measure(options: Options, videos: Sequence[Path], folder: Path) -> Figures:
     methods |= {
         name: (part, len(chosen)) for name, part in stage_floor.stage_functions(clips, detector, first, config).items()
     }
-    if options.usual and reference_script.can_run():
-        methods["usual"] = lambda: _run_reference(chosen, folder, first, config.size), len(chosen)
+    if options.reference and reference_script.can_run():
+        methods["reference"] = lambda: _run_reference(chosen, folder, first, config.size), len(chosen)
     ours()
     reports.clear()
     costs = measure_interleaved(methods, options.rounds, warm_up=False)
@@ -186,7 +187,7 @@ def _measure(options: Options, videos: Sequence[Path], folder: Path) -> Figures:
         ours=Cost(whole.cpu_s - start.cpu_s / len(chosen), whole.wall_s - start.wall_s / len(chosen)),
         parts={name: costs[name] for name in stage_floor.NAMES},
         first_look=costs[stage_floor.FIRST_LOOK],
-        usual=costs.get("usual"),
+        reference=costs.get("reference"),
         stages=_median_stages(reports, len(chosen)),
         start_up={"decoder": start.cpu_s, "detector": detector_s},
         outcomes={"done": report.num_done, **report.codes},
@@ -239,7 +240,7 @@ def _table(figures: Figures) -> Table:
     for column in ("method", "CPU ms", "wall ms", "share of parts", "clips/s a core"):
         table.add_column(column, justify="left" if column == "method" else "right")
     total = figures.parts_cpu_s
-    for name, cost in (*figures.parts.items(), ("ours", figures.ours), ("reference script", figures.usual)):
+    for name, cost in (*figures.parts.items(), ("ours", figures.ours), ("reference script", figures.reference)):
         if cost is not None:
             cells = (f"{cost.cpu_s * 1e3:.1f}", f"{cost.wall_s * 1e3:.1f}", f"{cost.cpu_s / total:.1%}")
             table.add_row(name, *cells, f"{1 / cost.cpu_s:.2f}")

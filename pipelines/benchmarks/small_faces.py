@@ -7,7 +7,6 @@ of a clip that shows no face. Faces grow by a constant factor from clip to clip.
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from pipelines import assets
+from pipelines import assets, storage
 from pipelines.benchmarks.rounds import BenchmarkResult
 from pipelines.cli import console, progress
 from pipelines.dataset.rows import ClipRow, Reject
@@ -83,7 +82,7 @@ def run(options: Options) -> BenchmarkResult:
     """Run the benchmark. Raises AssetError when the clips or the detectors' files cannot be fetched."""
     begin = time.monotonic()
     require_weights("mediapipe")
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+    with storage.ScratchFolder() as scratch:
         folder = Path(scratch) if options.keep is None else options.keep
         folder.mkdir(parents=True, exist_ok=True)
         clips = make_clips(options, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +49,7 @@ def write_shard(
         OSError: storage fails, or what was written does not read back.
     """
     paths = shard_paths(split, shard, layout)
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+    with storage.ScratchFolder() as folder:
         part, index = Path(folder) / "part", Path(folder) / "index"
         write_rows(part, rows)
         pq.write_table(pa.Table.from_pylist(index_rows(part, rows), schema.INDEX_SCHEMA), index, compression="zstd")

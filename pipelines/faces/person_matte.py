@@ -23,7 +23,9 @@ class PersonSegmenter:
     """MediaPipe's selfie segmenter (256 px input): 5 ms of one core per image. Threads may share an instance."""
 
     def __init__(self) -> None:
-        self._of_thread = threading.local()
+        # By thread. Not `threading.local`: while one is freed that holds a MediaPipe task, a thread of MediaPipe's may
+        # end, and CPython 3.11, which is walking its list of threads, crashes.
+        self._tasks: dict[int, Any] = {}
 
     def matte(
         self, image: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "68 2"]
@@ -47,9 +49,10 @@ class PersonSegmenter:
         return widened
 
     def _segment(self, image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
-        if not hasattr(self._of_thread, "task"):
-            self._of_thread.task = open_task(self._of_thread, assets.fetch(WEIGHTS), _create_segmenter)
-        (confidence,) = self._of_thread.task.segment(mediapipe_image(image)).confidence_masks
+        thread = threading.get_ident()
+        if thread not in self._tasks:
+            self._tasks[thread] = open_task(self, assets.fetch(WEIGHTS), _create_segmenter)
+        (confidence,) = self._tasks[thread].segment(mediapipe_image(image)).confidence_masks
         # Copy: the view's memory is freed with the result.
         mask: np.ndarray = confidence.numpy_view().reshape(image.shape[:2]).copy()
         return mask

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipelines import storage
 from pipelines.dataset.forgotten_log import hash_of
 from pipelines.dataset.schema import SPLITS, ClipKey, key_name
 from pipelines.planning import planner_sql as sql
@@ -33,7 +33,7 @@ class Planner:
 
     def __init__(self, config: PlanConfig, *, test_identities: frozenset[str] = frozenset()) -> None:
         self._config, self._test_identities = config, frozenset(key_name(nfc(name)) for name in test_identities)
-        self._folder = tempfile.TemporaryDirectory(prefix="sfumato-plan-")
+        self._folder = storage.ScratchFolder()
         self._database = sqlite3.connect(Path(self._folder.name) / "plan.db", isolation_level=None)
         self._database.row_factory = sqlite3.Row
         self._define("is_held_out", 1, self._is_held_out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -141,7 +140,7 @@ def _frame_folder(clip: PlannedClip, corpus: str) -> Iterator[Path]:
         if storage.is_local(url):
             folder = storage.local_path(url)
         else:
-            folder = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+            folder = Path(files.enter_context(storage.ScratchFolder()))
             for name in storage.list(url, recursive=False):
                 (folder / PurePosixPath(name).name).write_bytes(storage.read_bytes(name))
         size = sum(path.stat().st_size for path in frame_folder.list_frames(folder))
@@ -166,7 +165,7 @@ def _whole_file(clip: PlannedClip, corpus: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _tar_member(clip: PlannedClip, corpus: str) -> Iterator[Path]:
     assert clip.offset is not None
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+    with storage.ScratchFolder() as folder:
         path = Path(folder) / f"member{PurePosixPath(clip.source).suffix}"
         path.write_bytes(storage.ranges([source_url(clip, corpus)], [clip.offset], [clip.num_bytes])[0])
         yield path

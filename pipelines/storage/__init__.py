@@ -18,6 +18,7 @@ from pipelines.storage.files import (
 )
 from pipelines.storage.listing import FileInfo
 from pipelines.storage.range_reads import download, ranges
+from pipelines.storage.scratch import ScratchFolder
 from pipelines.storage.urls import (
     absolute,
     arrow_filesystem,
@@ -33,6 +34,7 @@ from pipelines.storage.urls import (
 __all__ = [
     "FileInfo",
     "Found",
+    "ScratchFolder",
     "absolute",
     "arrow_filesystem",
     "atomic_write",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from pipelines.storage.scratch import ScratchFolder
 from pipelines.storage.urls import is_local_filesystem, request, resolve
 
 PARTIAL_PREFIX = ".partial-"
@@ -41,7 +42,7 @@ def atomic_write(url: str) -> Iterator[IO[bytes]]:
         finally:
             Path(name).unlink(missing_ok=True)
         return
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+    with ScratchFolder() as folder:
         spool = Path(folder) / "spool"
         with _named_errors(spool), spool.open("wb") as sink:
             yield sink

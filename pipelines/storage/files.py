@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipelines.storage.atomic import PARTIAL_PREFIX
 from pipelines.storage.listing import FileInfo, walk_local, walk_remote
+from pipelines.storage.scratch import ScratchFolder
 from pipelines.storage.urls import is_local, is_local_filesystem, local_path, name, request, resolve
 
 
@@ -140,7 +140,7 @@ def local_copy(url: str) -> Iterator[Path]:
     if is_local_filesystem(filesystem):
         yield Path(path)
         return
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+    with ScratchFolder() as folder:
         target = Path(folder) / f"download{Path(name(url)).suffix}"
         request(filesystem, url, lambda: filesystem.get_file(path, str(target)))
         yield target

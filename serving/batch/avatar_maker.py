@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipelines import storage
 from pipelines.faces.detectors import create_detector, create_picture_detector
 from pipelines.faces.identity.face_choice import LARGEST, parse_face_choice
+from pipelines.media.decoder.process import Decoder, Limits
 from serving.batch.driver_tracks import DriverTracks, OnStep
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
@@ -26,7 +28,7 @@ if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from training.animation.animator import Animator
     from training.animation.driver_track import DriverTrack
     from training.animation.preview.driver_sample import DriverSample
-    from training.animation.preview.preview import Preview
+    from training.animation.preview.preview import PreviewPlan
     from training.animation.render import RenderOptions, RenderReport
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
@@ -112,7 +114,9 @@ class ModelAvatarMaker:
         self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
         self._picture_detector = cache(create_picture_detector)
-        self._tracks = DriverTracks(workspace.shared)
+        # The first to decode a driver is a process that may crash or hang.
+        self._decoder = Decoder(Limits(clip_s=math.inf))
+        self._tracks = DriverTracks(workspace.shared, self._decoder)
 
     @cached_property
     def _model(self) -> BaseModel:
@@ -177,14 +181,14 @@ class ModelAvatarMaker:
         if not is_film(driver.name):
             raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file or speech")
         detector = self._detector(avatar.avatar.config.detector)
-        return sample_driver(driver, detector, parse_face_choice(options.driver_face))
+        return sample_driver(driver, detector, parse_face_choice(options.driver_face), decoder=self._decoder)
 
-    def preview(self, avatar: LoadedAvatar, sample: DriverSample, options: RenderOptions) -> Preview:
-        """Draw the preview of a pair, at most `_PREVIEW_SIZE` pixels."""
-        from training.animation.preview.preview import make_preview
+    def plan(self, avatar: LoadedAvatar, sample: DriverSample, options: RenderOptions) -> PreviewPlan:
+        """Choose what a pair's preview shows, drawn with at most `_PREVIEW_SIZE` pixels."""
+        from training.animation.preview.preview import plan_preview
 
         small = replace(options, max_size=min(options.max_size, _PREVIEW_SIZE))
-        return make_preview(self._animator(avatar, small), sample, options)
+        return plan_preview(self._animator(avatar, small), sample, options)
 
     def _fine_tune(
         self, source: AvatarSource, track: DriverTrack | None, on_step: OnStep, num_steps: int | None

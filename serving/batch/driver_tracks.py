@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,7 +12,7 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.faces.identity.face_choice import FaceChoice
-from pipelines.media.decoder.process import Decoder, Limits
+from pipelines.media.decoder.process import Decoder
 from training.animation.motion.formats import is_film
 
 if TYPE_CHECKING:
@@ -27,10 +26,8 @@ _MAX_TRACKS = 32  # in memory: half a megabyte for 1,000 frames
 class DriverTracks:
     """Tracks of drivers, which are the same for all avatars: in memory, and in a folder for this machine's workers."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        # The first to decode a driver is a process that may crash or hang.
-        self._decoder = Decoder(Limits(clip_s=math.inf))
+    def __init__(self, folder: Path, decoder: Decoder) -> None:
+        self._folder, self._decoder = folder, decoder
         self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
         """Tracks, or the reasons why there are none, by driver and detector."""
 

@@ -18,17 +18,23 @@ from serving.batch.workspace import Workspace
 
 if TYPE_CHECKING:
     from training.animation.preview.driver_sample import DriverSample
+    from training.animation.preview.preview import Preview, PreviewPlan
 
 _QUALITY = 85
+_PAIRS_AT_ONCE = 8
 _Result = TypeVar("_Result")
 
 
-def make_previews(
+def write_previews(
     items: Sequence[Item], maker: ModelAvatarMaker, workspace: Workspace, progress: Progress
 ) -> tuple[PairPreview, ...]:
     """Write the preview of each pair to `previews/` of the workspace's folder."""
-    previewer = _Previewer(maker, workspace)
-    return tuple(previewer.preview(item) for item in progress.track(items, description="previews"))
+    previewer, written = _Previewer(maker, workspace), []
+    bar = progress.add_task("previews", total=len(items))
+    for first in range(0, len(items), _PAIRS_AT_ONCE):
+        written += previewer.previews(items[first : first + _PAIRS_AT_ONCE])
+        progress.update(bar, completed=len(written))
+    return tuple(written)
 
 
 class _Previewer:
@@ -39,16 +45,34 @@ class _Previewer:
         self._avatar: tuple[AvatarSource, LoadedAvatar | str] | None = None
         self._samples: dict[tuple[str, str], DriverSample | str] = {}
 
-    def preview(self, item: Item) -> PairPreview:
+    def previews(self, items: Sequence[Item]) -> list[PairPreview]:
+        """Draw a few pairs together, and write their pictures."""
+        from training.animation.preview.preview import make_previews
+
+        plans = [self._plan(item) for item in items]
+        made = iter(make_previews([plan for plan in plans if not isinstance(plan, str)]))
+        return [
+            PairPreview(item.name, reason=self._workspace.with_urls(plan))
+            if isinstance(plan, str)
+            else self._write(item, next(made))
+            for item, plan in zip(items, plans, strict=True)
+        ]
+
+    def _plan(self, item: Item) -> PreviewPlan | str:
+        """Return what to draw, or why there is nothing."""
         try:
             avatar = self._draft(item.source)
-            sample = self._sample(item, avatar)
-            preview = self._maker.preview(avatar, sample, item.options)
-            sink = io.BytesIO()
-            Image.fromarray(preview.picture).save(sink, "WEBP", quality=_QUALITY)
-            storage.write_bytes(storage.join(self._workspace.out, preview_name(item.name)), sink.getvalue())
+            return self._maker.plan(avatar, self._sample(item, avatar), item.options)
         except (ValueError, OSError) as error:
-            return PairPreview(item.name, reason=self._workspace.with_urls(error_line(error)))
+            return error_line(error)
+
+    def _write(self, item: Item, preview: Preview) -> PairPreview:
+        sink = io.BytesIO()
+        Image.fromarray(preview.picture).save(sink, "WEBP", quality=_QUALITY)
+        try:
+            storage.write_bytes(storage.join(self._workspace.out, preview_name(item.name)), sink.getvalue())
+        except OSError as error:
+            return PairPreview(item.name, reason=error_line(error))
         return PairPreview(item.name, preview.warnings)
 
     def _draft(self, source: AvatarSource) -> LoadedAvatar:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
+from pipelines import storage
 from pipelines.cli import console
 from serving.batch.items import Outcome, Task
 from serving.batch.pool import Finished, RayOptions
@@ -67,8 +66,8 @@ class RemoteWorker:
 
         recipe = self._recipe
         shared = Path(recipe.scratch) if Path(recipe.scratch).is_dir() else None
-        self._scratch = Path(tempfile.mkdtemp(prefix="sfumato-", dir=shared))
-        workspace = Workspace(recipe.out, self._scratch, shared)
+        self._scratch = storage.ScratchFolder(shared)
+        workspace = Workspace(recipe.out, Path(self._scratch.name), shared)
         self._worker = Worker(recipe.make_maker, workspace, side_by_side=recipe.side_by_side)
         node = ray.get_runtime_context().get_node_id()
         return _Place(node, socket.gethostname(), os.cpu_count() or 1)
@@ -86,7 +85,7 @@ class RemoteWorker:
 
     def close(self) -> None:
         """Remove the copies of remote files."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.cleanup()
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,7 +96,7 @@ def open_workspace(out: str) -> Iterator[Workspace]:
     Raises:
         OSError: the temporary folder cannot be created.
     """
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+    with storage.ScratchFolder() as scratch:
         workspace = Workspace(out, Path(scratch))
         workspace.remove_partial_files()
         try:

@@ -21,7 +21,7 @@ from serving.batch.inputs import Problem, find_drivers, find_sources
 from serving.batch.items import FILM_PARTS, Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
-from serving.batch.previews import make_previews
+from serving.batch.previews import write_previews
 from serving.batch.results.contact_page import write_page
 from serving.batch.results.preview_page import PairPreview, preview_result
 from serving.batch.results.report import FOLDER, Report
@@ -172,7 +172,7 @@ def _previews(
     """Make a picture of each pair; not ok when there is none."""
     with open_workspace(options.out) as workspace, cli.progress() as progress:
         maker = ModelAvatarMaker(_avatar_options(options), workspace)
-        previews = make_previews(items, maker, workspace, progress)
+        previews = write_previews(items, maker, workspace, progress)
     failed = [PairPreview(problem.url, reason=problem.reason) for problem in problems]
     return preview_result(options.out, [*failed, *previews], notes, time.perf_counter() - started)
 

@@ -25,6 +25,7 @@ from pipelines.media.animated_webp import write_animated_webp
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
 from serving.service import client
 from training.checkpoints.shipped import SHIPPED
+from training.device import choose_device
 
 # Rendered in half a minute. 3 s of video give 38 candidate frames, of which 32 are kept.
 _CORPUS = CorpusConfig(identities=12, videos=1, seconds=3.0)
@@ -60,6 +61,9 @@ class Options:
     """Folder of all results."""
     num_steps: int | None = None
     """Meta-training steps; default: the preset's."""
+    device: str = "auto"
+    """Device of the networks: auto (a CUDA device if there is one), cpu, cuda or cuda:N. With a CUDA device,
+    meta-training uses one GPU, which Ray chooses."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,19 @@ def run(options: Options) -> CommandResult:
     """Run every stage that is not complete.
 
     Raises:
-        ValueError: a stage failed; its own message is printed before.
+        ValueError: there is no such device, or a stage failed; its own message is printed before.
         KeyboardInterrupt: Ctrl-C; a second run resumes.
     """
-    started = time.monotonic()
+    started, device = time.monotonic(), choose_device(options.device)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     paths, notes = _fetch()
     seconds = time.monotonic() - started
     rows = [_Row("weights and clips", str(assets.cache_folder()), seconds, "sfumato assets list")]
-    for what, where, command in commands(out, paths, options.num_steps):
+    for what, where, command in commands(out, paths, options.num_steps, options.device, uses_gpu=device.type != "cpu"):
         rows.append(_Row(what, where, _call(what, command), shlex.join(["sfumato", *command])))
     rows.append(_animated_webp(out))
-    rows.append(_round_trip(out, paths))
+    rows.append(_round_trip(out, paths, options.device))
     rows.append(_Row("experiments", str(out / "mlflow.db"), 0.0, f"make mlflow DEMO={shlex.quote(options.out)}"))
     _print_table(rows)
     made = tuple(Artefact(row.what, row.where) for row in rows)
@@ -105,8 +109,16 @@ def _fetch() -> tuple[dict[str, Path], tuple[str, ...]]:
     return paths, ()
 
 
-def commands(out: Path, paths: Mapping[str, Path], num_steps: int | None) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Yield (result, its path, command arguments) of each stage. Write the manifest before yielding `preprocess`."""
+def commands(
+    out: Path, paths: Mapping[str, Path], num_steps: int | None, device: str = "auto", *, uses_gpu: bool = False
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield (result, its path, command arguments) of each stage. Write the manifest before yielding `preprocess`.
+
+    Args:
+        device: `--device`; auto is every command's default.
+        uses_gpu: whether that is a GPU here, which meta-training then takes too.
+    """
+    on_device = () if device == "auto" else ("--device", device)
     tracking = f"sqlite:///{out / 'mlflow.db'}"
     dataset, model, avatar, videos = (str(out / name) for name in ("dataset", "model", "avatar", "videos"))
     corpus = str(out / _CORPUS_FOLDER)
@@ -116,12 +128,14 @@ def commands(out: Path, paths: Mapping[str, Path], num_steps: int | None) -> Ite
     preprocess = ("preprocess", str(write_manifest(out, paths)), dataset, "--frames-per-clip", str(_FRAMES_PER_CLIP))
     # The manifest assigns the test split.
     yield "data set", dataset, (*preprocess, "--val-fraction", "0", "--test-fraction", "0", "--licence", _LICENCE)
+    steps = () if num_steps is None else ("--num-steps", str(num_steps))
+    gpus = ("--gpus", "--workers", "1") if uses_gpu else ()
     train = ("meta-train", "demo", "--data", dataset, "-o", model, "--mlflow", tracking)
-    yield "base model of your own", model, train if num_steps is None else (*train, "--num-steps", str(num_steps))
+    yield "base model of your own", model, (*train, *gpus, *steps)
     # The demo's own model is trained for minutes only; the portrait uses the bundled one.
-    yield "avatar", avatar, ("fine-tune", str(paths[_PORTRAIT]), "-o", avatar, "--consent", _CONSENT)
+    yield "avatar", avatar, ("fine-tune", str(paths[_PORTRAIT]), "-o", avatar, "--consent", _CONSENT, *on_device)
     drivers = (str(paths[name]) for name in _DRIVERS)
-    yield "videos", videos, ("animate", "-s", avatar, "-d", *drivers, "-o", videos)
+    yield "videos", videos, ("animate", "-s", avatar, "-d", *drivers, "-o", videos, *on_device)
 
 
 def write_manifest(out: Path, paths: Mapping[str, Path]) -> Path:
@@ -161,7 +175,7 @@ def _animated_webp(out: Path) -> _Row:
     return _Row("animated picture", str(picture), seconds, f"open {shlex.quote(str(picture))} in a browser")
 
 
-def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
+def _round_trip(out: Path, paths: Mapping[str, Path], device: str) -> _Row:
     """Make an avatar of the same portrait and a video through the HTTP service."""
     video = out / "videos" / "over-http.mp4"
 
@@ -170,7 +184,7 @@ def _round_trip(out: Path, paths: Mapping[str, Path]) -> _Row:
         from serving.commands.serve import running
 
         console().rule("[bold]HTTP round trip", align="left")
-        options = ServeOptions(data_dir=str(out / "service"), port=_free_port(), num_steps=10)
+        options = ServeOptions(data_dir=str(out / "service"), port=_free_port(), num_steps=10, device=device)
         with running(options) as url:
             avatar = client.make_avatar(url, [paths[_PORTRAIT]], _CONSENT, timeout_s=_JOB_TIMEOUT_S)
             client.make_video(url, avatar, paths[_HTTP_DRIVER], video, timeout_s=_JOB_TIMEOUT_S)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from bad_faces import SIDE, frames, make_faces
 from PIL import Image
+from poison import write_poison
 
 from pipelines.media.video import VideoWriter, decode, probe
 from pipelines.storage.parquet import read_table
@@ -169,7 +170,7 @@ def test_the_face_that_is_asked_for_is_animated(results: tuple[Path, dict[str, s
     assert np.abs(others[0] - first).mean() > 20
 
 
-def test_a_preview_warns_before_any_video_is_made(
+def test_a_preview_warns_before_any_video_is_made_and_a_crash_costs_its_own_driver(
     run_sfumato: Callable[..., subprocess.CompletedProcess[str]],
     results: tuple[Path, dict[str, str | None]],
     tmp_path: Path,
@@ -177,10 +178,15 @@ def test_a_preview_warns_before_any_video_is_made(
     folder = results[0].parent
     sources = [str(folder / f"{name}.png") for name in ("22 closed eyes", "13 none")]
     driver, out = folder / "44 at the start.mp4", tmp_path / "out"
-    done = run_sfumato("animate", "-s", *sources, "-d", str(driver), "-o", str(out), "--preview", "--json")
+    crash = tmp_path / "crash.mp4"
+    crash.write_bytes(driver.read_bytes() + b"other content")
+    poison = {"PYTHONPATH": write_poison(tmp_path / "poison")}
+    flags = ("-s", *sources, "-d", str(crash), str(driver), "-o", str(out), "--preview")
+    done = run_sfumato("animate", *flags, "--json", environment=poison)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["counts"] == {"previews": 1, "failed": 1}
+    assert answer["counts"] == {"previews": 1, "failed": 3}
+    assert f"22 closed eyes--crash: {crash}: the decoder crashed (signal SIGSEGV)" in answer["notes"]
     name = "22 closed eyes--44 at the start"
     assert f"{name}: portrait: eyes shut at rest: they will not open well" in answer["notes"]
     assert any(note.startswith(f"{name}: driver: no face in 2 of 4 frames") for note in answer["notes"])
@@ -190,6 +196,6 @@ def test_a_preview_warns_before_any_video_is_made(
     page = (out / "previews" / "index.html").read_text()
     assert "eyes shut at rest" in page
     assert not list(out.glob("*.mp4"))
-    refused = run_sfumato("animate", "-s", *sources, "-d", str(driver), "-o", str(out), "--preview", "--workers", "2")
+    refused = run_sfumato("animate", *flags, "--workers", "2")
     assert refused.returncode == 2
     assert "--preview works in this process" in refused.stderr

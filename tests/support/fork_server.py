@@ -14,7 +14,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +37,15 @@ class SfumatoCommands:
             env=environment,
         )
 
-    def __call__(self, *arguments: str, timeout_s: int = 120, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        """Run one command in `folder`; its output and exit code, as `subprocess.run` gives them."""
+    def __call__(
+        self,
+        *arguments: str,
+        timeout_s: int = 120,
+        folder: Path = ROOT,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command in `folder`, with further variables of the environment; its output and exit code, as
+        `subprocess.run` gives them."""
         assert self._server.stdin
         assert self._server.stdout
         with tempfile.TemporaryDirectory() as name:
@@ -47,6 +56,7 @@ class SfumatoCommands:
                 "stdout": str(out),
                 "stderr": str(err),
                 "timeout_s": timeout_s,
+                "environment": dict(environment),
             }
             self._server.stdin.write(json.dumps(request) + "\n")
             self._server.stdin.flush()
@@ -81,6 +91,7 @@ def _become(request: dict[str, Any]) -> None:
         os.dup2(handle, number)
         os.close(handle)
     os.chdir(request["folder"])
+    os.environ.update(request["environment"])
     signal.alarm(request["timeout_s"])
     sys.argv[1:] = request["arguments"]
     sfumato.command()

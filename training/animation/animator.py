@@ -1,35 +1,28 @@
 """Generate frames of a portrait with moved landmarks, at the resolution of the portrait."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from pipelines.faces.landmark_image import rasterize_batch
+from training.animation.joint.parts import BATCH, Part, draw_batch, draw_parts, mix_shots
 from training.animation.opencv_warp import OpenCvWarper
 from training.animation.region import Picture, Region
 from training.animation.region_warp import RegionWarper, SourceShot
 from training.animation.shot_choice import choose_shots, shot_distances
 from training.animation.shots import ShotMaker
 from training.animation.torch_warp import TorchWarper
-from training.animation.upsample import enlarge
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
 from training.config import ModelConfig, Precision
-from training.device import in_batches
-from training.images import to_images
 from training.models.generator import GeneratedFrame
 from training.warp.apply import WarpInput
-from training.warp.control_points import REACH, control_points
-from training.warp.eyes import Gaze
-from training.warp.field import warp_field
 
-BATCH = 8
 _KEPT_WARPERS = 8  # of shots; one of a region of 1500 px takes 70 MB
 _CPU = torch.device("cpu")
 
@@ -58,7 +51,7 @@ class Animator:
             max_size: the pictures are shrunk to this length of the longer side; None: not.
             precision: data type of the networks' activations; all else is float32.
         """
-        self.config, self.device, self._precision = avatar.config, device, precision
+        self.config, self.device, self.precision = avatar.config, device, precision
         self.generator, self.adain_values = avatar.generator.to(device), avatar.adain_values.to(device)
         self.network_seconds = 0.0
         pictures = [shrink_portrait(portrait, max_size) for portrait in avatar.portraits]
@@ -111,55 +104,41 @@ class Animator:
         targets: Float[np.ndarray, "batch 68 2"],
         gaze: Float[np.ndarray, "batch 2 2"] | None,
         shares: Float[np.ndarray, "batch shots"],
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
+    ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
         """Draw each frame from its shots; frames of a cross-fade from two."""
-        side, total = self.region.side, None
-        for shot in np.flatnonzero(shares.any(axis=0)):
-            which = np.flatnonzero(shares[:, shot])
-            drawn = self._draw_all(int(shot), targets[which], None if gaze is None else gaze[which])
-            if len(which) == len(targets) and (shares[:, shot] == 1).all():
-                return drawn
-            if total is None:
-                total = np.zeros((len(targets), side, side, 3), np.float32)
-            for index, frame in zip(which, drawn, strict=True):
-                total[index] += shares[index, shot] * frame
-        assert total is not None
-        return np.rint(total).astype(np.uint8)
+        parts, which = self.parts(targets, gaze, shares)
+        return mix_shots(draw_parts(parts), which, shares)
 
-    def _draw_all(
-        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
-        """Draw a batch, in parts if it needs more than the device's memory."""
-        parts = in_batches(
-            lambda part: self.draw(shot, targets[part], None if gaze is None else gaze[part]), len(targets), BATCH
-        )
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    @torch.no_grad()
-    def draw(
-        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
-    ) -> UInt8[np.ndarray, "batch side side 3"]:
-        """Draw the region of frames that start from one shot.
+    def parts(
+        self,
+        targets: Float[np.ndarray, "batch 68 2"],
+        gaze: Float[np.ndarray, "batch 2 2"] | None,
+        shares: Float[np.ndarray, "batch shots"],
+    ) -> tuple[list[Part], list[Int[np.ndarray, "frames"]]]:
+        """Return what is to be drawn from each shot, and which of the frames that is.
 
         Args:
             targets: landmarks in pixels of the networks' input.
         """
-        size, points, batch = self.config.image_size, torch.from_numpy(targets).to(self.device), len(targets)
-        images = rasterize_batch(points, size, self.config.raster)
-        adain = self.adain_values.expand(batch, -1)
-        if not self.config.warp_prior:
-            return to_images(enlarge(self.generate(images, adain, None).frame, self.region.side))
-        source = self.shots[shot]
-        ours, theirs = (
-            torch.from_numpy(control_points(landmarks, size)).to(self.device)
-            for landmarks in (source.landmarks[None], targets)
-        )
-        turn = None
-        if gaze is not None and source.gaze is not None:
-            target = torch.from_numpy(gaze).to(self.device)
-            turn = Gaze(torch.from_numpy(source.gaze).to(self.device).expand_as(target), target)
-        warp = self._warper(shot)(warp_field(ours.expand(batch, -1, -1), theirs, extent=REACH, gaze=turn))
-        return warp.compose(self.generate(images, adain, warp.warped))
+        which = {int(shot): np.flatnonzero(shares[:, shot]) for shot in np.flatnonzero(shares.any(axis=0))}
+        parts = [
+            Part(self, shot, targets[frames], None if gaze is None else gaze[frames]) for shot, frames in which.items()
+        ]
+        return parts, list(which.values())
+
+    def draw(
+        self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None
+    ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
+        """Draw the region of frames that start from one shot, as one batch.
+
+        Args:
+            targets: landmarks in pixels of the networks' input.
+        """
+        return draw_batch([Part(self, shot, targets, gaze)])
+
+    def warper(self, shot: int) -> RegionWarper:
+        """Return what warps a shot."""
+        return self._warper(shot)
 
     def _make_warper(self, shot: int) -> RegionWarper:
         return make_warper(self.shots[shot], self.region, self.config, self.device)
@@ -167,7 +146,7 @@ class Animator:
     def generate(self, images: Tensor, adain: Tensor, warped: WarpInput | None) -> GeneratedFrame:
         """Run the generator, and add its time to `network_seconds`."""
         started = time.perf_counter()
-        is_reduced = self._precision == "bfloat16"
+        is_reduced = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if is_reduced else nullcontext():
             generated: GeneratedFrame = self.generator(images, adain, warped)
         self.network_seconds += time.perf_counter() - started

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import safetensors.torch
+import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from pydantic import TypeAdapter, ValidationError
@@ -89,7 +90,7 @@ def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
         consent: statement of the person shown or of the owner of the rights; stored in the manifest.
     """
     weights = avatar.generator.state_dict() | {_ADAIN: avatar.adain_values}
-    files = {_WEIGHTS: safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})}
+    files = {_WEIGHTS: safetensors.torch.save({name: _smallest(value) for name, value in weights.items()})}
     for number, portrait in enumerate(avatar.portraits):
         sink = io.BytesIO()
         Image.fromarray(portrait.image).save(sink, "PNG", compress_level=3)
@@ -133,7 +134,7 @@ def load_avatar(url: str) -> Avatar:
         raise ValueError(f"{url}/{_WEIGHTS} is no safetensors file: {error}") from None
     if _ADAIN not in weights:
         raise ValueError(f"{url}/{_WEIGHTS} holds no {_ADAIN}: it is no avatar's")
-    adain_values = weights.pop(_ADAIN)
+    adain_values = weights.pop(_ADAIN).float()
     load_weights(generator, safetensors.torch.save(weights), f"{url}/{_WEIGHTS}")
     portraits = tuple(
         entry.portrait(_read_png(files[name], f"{url}/{name}"))
@@ -141,6 +142,12 @@ def load_avatar(url: str) -> Avatar:
     )
     generator.eval().requires_grad_(False)
     return Avatar(manifest.config, generator, adain_values, portraits, manifest.steps, manifest.base_version)
+
+
+def _smallest(weights: Tensor) -> Tensor:
+    """Return weights in half precision where that changes none of them, as those of an exported base model."""
+    half = weights.half() if weights.dtype == torch.float32 else weights
+    return (half if torch.equal(half.float(), weights.float()) else weights).contiguous()
 
 
 def _pairs(points: Float[np.ndarray, "points 2"]) -> list[tuple[float, float]]:

@@ -4,11 +4,10 @@ Three methods to load K + 1 frames are measured in interleaved rounds of one run
 
     decode    OpenCV decodes the frames' JPEGs from memory, a lower bound for any loader
     loader    EpisodeLoader as in training: sample, read by byte range, checksum, decode, resize, choose the warp source
-    films     like public reproductions: decode the mp4 with OpenCV, sample K + 1 frames, detect landmarks in each,
+    videos    like public reproductions: decode the mp4 with OpenCV, sample K + 1 frames, detect landmarks in each,
               resize
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +39,7 @@ class Options:
 
     data: str | None = None
     """Data set to read; default: one made of three clips of the catalogue."""
-    films: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
     """With --data: videos to read like public reproductions; without any, that method is not measured."""
     episodes: int = 160
     """Episodes per round."""
@@ -65,7 +64,7 @@ class Figures:
 
     decode: Cost
     loader: Cost
-    films: Cost | None
+    videos: Cost | None
     bytes_read: int | None
     """Bytes read according to the kernel; None if it does not report them, or for remote storage."""
     bytes_of_frames: int
@@ -76,8 +75,8 @@ class Figures:
     def ratios(self) -> dict[str, float]:
         """Ratios of CPU seconds between methods, and of bytes."""
         ratios = {"loader_over_decode": self.loader.cpu_s / self.decode.cpu_s}
-        if self.films is not None:
-            ratios["films_over_loader"] = self.films.cpu_s / self.loader.cpu_s
+        if self.videos is not None:
+            ratios["videos_over_loader"] = self.videos.cpu_s / self.loader.cpu_s
         if self.bytes_read is not None:
             ratios["bytes_over_frames"] = self.bytes_read / self.bytes_of_frames
         return ratios
@@ -91,16 +90,16 @@ def run(options: Options) -> CommandResult:
         FileNotFoundError: a video does not exist.
     """
     started = time.monotonic()
-    missing = next((film for film in options.films if not Path(film).is_file()), None)
+    missing = next((film for film in options.videos if not Path(film).is_file()), None)
     if missing is not None:
         raise FileNotFoundError(f"{missing} does not exist")
     with ExitStack() as stack:
-        root, films = options.data, options.films
+        root, videos = options.data, options.videos
         if root is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
-            root, films = make_dataset(folder)
-        figures, num_videos = _measure(options, root, films)
-    notes = () if films else ("no films given: the reproductions' method was not measured",)
+            folder = Path(stack.enter_context(storage.ScratchFolder()))
+            root, videos = make_dataset(folder)
+        figures, num_videos = _measure(options, root, videos)
+    notes = () if videos else ("no videos given: the reproductions' method was not measured",)
     made = () if options.data is None else (Artefact("data set read", options.data),)
     console().print(_table(figures))
     return BenchmarkResult(
@@ -113,7 +112,7 @@ def run(options: Options) -> CommandResult:
     )
 
 
-def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures, int]:
+def _measure(options: Options, root: str, videos: Sequence[str]) -> tuple[Figures, int]:
     manifest = read_manifest(root)
     size = options.size or manifest.size
     # Only the model's image size, detector and crop rule matter here.
@@ -130,15 +129,15 @@ def _measure(options: Options, root: str, films: Sequence[str]) -> tuple[Figures
         jpegs = [[jpeg for jpeg, _ in data.dataset.read(step)] for step in frames]
         methods["decode"] = lambda: _decode(jpegs, options.threads), per_round
         methods["loader"] = lambda: _load(loader, steps), per_round
-        if films:
+        if videos:
             detector, random = warm_detector(), np.random.default_rng(0)
-            methods["films"] = lambda: draw_episodes(films, detector, options.shots + 1, size, random), len(films)
+            methods["videos"] = lambda: draw_episodes(videos, detector, options.shots + 1, size, random), len(videos)
         costs = measure_interleaved(methods, options.rounds)
         bytes_read = _bytes_read(lambda: _load(loader, steps)) if storage.is_local(root) else None
     figures = Figures(
         decode=costs["decode"],
         loader=costs["loader"],
-        films=costs.get("films"),
+        videos=costs.get("videos"),
         bytes_read=None if bytes_read is None else bytes_read // per_round,
         bytes_of_frames=sum(frame.jpeg_length for step in frames for frame in step) // per_round,
         machine={**describe_machine("opencv-python", "numpy"), "decoding_threads": str(options.threads)},
@@ -186,7 +185,7 @@ def _table(figures: Figures) -> Table:
     table = Table(title=f"An episode, on {in_words(figures.machine)}", title_justify="left")
     for column in ("variant", "CPU ms", "wall ms", "episodes/s", "times decode"):
         table.add_column(column, justify="left" if column == "variant" else "right")
-    for name, cost in (("decode", figures.decode), ("loader", figures.loader), ("films", figures.films)):
+    for name, cost in (("decode", figures.decode), ("loader", figures.loader), ("videos", figures.videos)):
         if cost is not None:
             cells = (cost.cpu_s * 1e3, cost.wall_s * 1e3, 1 / cost.wall_s, cost.cpu_s / figures.decode.cpu_s)
             table.add_row(name, *(f"{cell:.2f}" for cell in cells))

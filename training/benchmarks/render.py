@@ -13,7 +13,6 @@ End to end over the sum of decode, detection, networks and encode is the overhea
 or a network's own work.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -25,15 +24,16 @@ from jaxtyping import Float
 from rich.table import Table
 from torch import Tensor
 
-from pipelines import assets
+from pipelines import assets, storage
 from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_interleaved
 from pipelines.cli import CommandResult, console
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import LandmarkDetector
 from pipelines.machine import describe_machine, in_words
 from pipelines.media.video import VideoWriter, decode
-from training.animation.animator import BATCH, Animator
+from training.animation.animator import Animator
 from training.animation.driver_track import DriverTrack, track_driver
+from training.animation.joint.parts import BATCH
 from training.animation.render import RenderOptions, animate, follow
 from training.animation.views.views import View
 from training.avatars.avatar import Avatar
@@ -92,7 +92,7 @@ def run(options: Options) -> CommandResult:
         raise ValueError("bench render measures models with a warp prior; this one has none")
     detector = create_detector(model.config.model.detector)
     track = track_driver(driver, detector)
-    with tempfile.TemporaryDirectory(prefix="sfumato-") as folder:
+    with storage.ScratchFolder() as folder:
         figures = {
             case.name: _measure(case, driver, track, detector, device, options.rounds, Path(folder))
             for case in _cases(model, detector)

@@ -6,14 +6,13 @@ Measured on real episodes in interleaved rounds of one run:
     step        `Learner.step` on a batch that is already loaded
     few rows    the same with 1,000 identity rows instead of one per video of VoxCeleb2
     feed        read, decode, rasterise and warp a batch (in training, background threads do this)
-    usual step, usual feed    the reproductions' step and data loading (training.benchmarks.reference_step)
+    reference step, reference feed    the reproductions' step and data loading (training.benchmarks.reference_step)
 
 and then the training loop, for the share of time that it waits for data. Ratios are of CPU seconds on a CPU, where
 other processes affect wall-clock time, and of wall-clock time on a GPU.
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from typing import Literal
 import torch
 from rich.table import Table
 
+from pipelines import storage
 from pipelines.benchmarks.rounds import BenchmarkResult, Cost, measure_rounds, median
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
@@ -54,7 +54,7 @@ class Options:
     """Number of rounds; median and minimum are reported. The training loop makes as many steps."""
     rows: int = VOXCELEB2_VIDEOS
     """Number of identity rows."""
-    usual: bool = True
+    reference: bool = True
     """Measure the public reproductions' step too, which takes more than half of the time."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Data type of activations in our step: `auto` is bfloat16 on a GPU and float32 on a CPU."""
@@ -124,7 +124,7 @@ def run(options: Options) -> CommandResult:
     begin = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
+        folder = Path(stack.enter_context(storage.ScratchFolder()))
         root = options.data or make_dataset(folder)[0]
         config = options.config(root, device)
         data = open_dataset(root, config)
@@ -150,9 +150,9 @@ def _measure(options: Options, config: TrainConfig, data: DatasetSource, device:
             "few rows": lambda: ours.step(ours.few),
             "feed": ours.feed,
         }
-        if options.usual:
+        if options.reference:
             reference = ReferenceVariant(config, data, options.rows, device, folder)
-            acts |= {"usual step": reference.step, "usual feed": reference.feed}
+            acts |= {"reference step": reference.step, "reference feed": reference.feed}
         costs = measure_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
         exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
         flops = count_flops(lambda: ours.step(ours.many))
@@ -180,8 +180,8 @@ def _ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
     pairs = {
         "step_over_networks": (["step"], ["networks"]),
         "many_over_few_rows": (["step"], ["few rows"]),
-        "usual_over_ours": (["usual step", "usual feed"], ["step", "feed"]),
-        "usual_step_over_step": (["usual step"], ["step"]),
+        "reference_over_ours": (["reference step", "reference feed"], ["step", "feed"]),
+        "reference_step_over_step": (["reference step"], ["step"]),
     }
     return {
         name: _ratio([seconds[variant] for variant in above], [seconds[variant] for variant in below])
@@ -198,7 +198,7 @@ def _ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -
 
 def _images_per_second(costs: Mapping[str, Sequence[Cost]], episodes: int) -> dict[str, float]:
     seconds = {name: median(found).wall_s for name, found in costs.items()}
-    sums = {"step": ("step",), "step and feed": ("step", "feed"), "usual": ("usual step", "usual feed")}
+    sums = {"step": ("step",), "step and feed": ("step", "feed"), "reference": ("reference step", "reference feed")}
     return {
         name: episodes / sum(seconds[variant] for variant in variants)
         for name, variants in sums.items()

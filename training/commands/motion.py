@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -55,7 +54,7 @@ def run(options: Options) -> CommandResult:
         raise FileNotFoundError(f"{options.driver} does not exist")
     storage.check_file(options.driver)
     detector = create_detector(options.detector)
-    with progress() as bar, tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+    with progress() as bar, storage.ScratchFolder() as scratch:
         task = bar.add_task("track", total=None)
         track = read_driver(
             _local(options.driver, Path(scratch)),

@@ -7,7 +7,6 @@ bundle, all else by name.
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -107,7 +106,7 @@ class MlflowRun:
         self._params |= {param.key: param.value for param in new}
 
     def _log_files(self, folder: str, names: Sequence[str], artifact: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="sfumato-") as scratch:
+        with storage.ScratchFolder() as scratch:
             for name in names:
                 url, copy = storage.join(folder, name), Path(scratch) / name
                 if not storage.exists(url):

@@ -1,3 +1,5 @@
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,24 @@ def test_stages_run_in_order(tmp_path: Path, paths: dict[str, Path]) -> None:
     commands = stages(tmp_path / "demo", paths)
     assert [command[0] for command in commands] == ["synthesize", "preprocess", "meta-train", "fine-tune", "animate"]
     assert commands[0][1] == str(tmp_path / "demo" / "corpus")
+
+
+def test_a_device_is_passed_to_every_stage_that_has_networks(tmp_path: Path, paths: dict[str, Path]) -> None:
+    stages(tmp_path / "demo", paths)
+    found = {command[0]: command for *_, command in demo.commands(tmp_path / "demo", paths, 5, "cpu")}
+    assert [name for name, command in found.items() if command[-2:] == ("--device", "cpu")] == ["fine-tune", "animate"]
+    on_gpu = [command for *_, command in demo.commands(tmp_path / "demo", paths, 5, "cuda:1", uses_gpu=True)]
+    assert on_gpu[2][-5:] == ("--gpus", "--workers", "1", "--num-steps", "5")
+    assert [command[-1] for command in on_gpu[3:]] == ["cuda:1", "cuda:1"]
+
+
+def test_a_device_that_is_not_here_is_one_line(
+    run_sfumato: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = run_sfumato("demo", "-o", str(tmp_path / "demo"), "--device", "cuda:99")
+    assert done.returncode == 1
+    assert done.stderr == "sfumato demo: error: --device cuda:99: there is no such CUDA device here\n"
+    assert not (tmp_path / "demo").exists()
 
 
 def test_real_and_synthetic_clips_make_one_data_set(

@@ -9,9 +9,11 @@ from poison import write_poison
 
 from pipelines.faces.face import Face, make_face
 from pipelines.faces.head_pose import CANONICAL_LANDMARKS
+from pipelines.faces.identity.face_choice import LARGEST
 from pipelines.media.decoder.process import Decoder, Limits
 from pipelines.media.video import VideoWriter
 from training.animation.driver_track import track_driver
+from training.animation.preview.driver_sample import sample_driver
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +49,8 @@ def test_a_crash_and_a_hang_are_errors_and_the_next_driver_is_tracked(decoder: D
             track_driver(crash, finder, decoder=decoder)
         with pytest.raises(ValueError, match=r"hang\.mp4: the decoder took longer than 2 s"):
             track_driver(hang, finder, decoder=decoder)
+        with pytest.raises(ValueError, match=r"crash\.mp4: the decoder crashed \(signal SIGSEGV\)"):
+            sample_driver(crash, finder, LARGEST, decoder=decoder)
         track = track_driver(good, finder, decoder=decoder)
         assert decoder.probe(good).fps == Fraction(25)
     here = track_driver(good, finder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
@@ -41,6 +42,24 @@ def test_an_avatar_round_trips(where: str, avatar: Avatar, tmp_path: Path) -> No
         assert np.array_equal(ours.landmarks, theirs.landmarks)
         assert (ours.name, ours.sha256) == (theirs.name, theirs.sha256)
     assert not again.generator.training
+
+
+def test_weights_that_half_precision_holds_exactly_are_stored_so_and_no_value_changes(
+    avatar: Avatar, tmp_path: Path
+) -> None:
+    """1.5 and 2^-14 have half-precision forms; 0.1 and 1e6 do not."""
+    exact, other = list(avatar.generator.parameters())[:2]
+    with torch.no_grad():
+        exact.fill_(1.5).view(-1)[0] = 2.0**-14
+        other.fill_(0.1).view(-1)[0] = 1e6
+    names = [name for name, value in avatar.generator.named_parameters() if value is exact or value is other]
+    save_avatar(avatar, str(tmp_path / "avatar"), None)
+    stored = safetensors.torch.load_file(tmp_path / "avatar" / "generator.safetensors")
+    assert [stored[name].dtype for name in names] == [torch.float16, torch.float32]
+    again = load_avatar(str(tmp_path / "avatar")).generator.state_dict()
+    for name, value in avatar.generator.state_dict().items():
+        assert again[name].dtype == value.dtype
+        assert torch.equal(again[name], value)
 
 
 @pytest.mark.slow

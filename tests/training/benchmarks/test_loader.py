@@ -23,7 +23,7 @@ def figures(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, di
 
 def test_ratios_are_of_cpu_seconds_and_bytes() -> None:
     found = Figures(Cost(2.0, 9.0), Cost(2.5, 1.0), Cost(100.0, 1.0), 110, 100, {})
-    assert found.ratios == {"loader_over_decode": 1.25, "films_over_loader": 40.0, "bytes_over_frames": 1.1}
+    assert found.ratios == {"loader_over_decode": 1.25, "videos_over_loader": 40.0, "bytes_over_frames": 1.1}
     without = Figures(Cost(2.0, 9.0), Cost(2.5, 1.0), None, None, 100, {})
     assert without.ratios == {"loader_over_decode": 1.25}
 
@@ -35,7 +35,7 @@ def test_a_data_set_is_measured_and_bytes_are_counted(
     dataset = make_dataset("ann/v1", "bob/v1", num_frames=12)
     found = figures(capsys, "--data", dataset.root, "--shots", "3", "--episodes", "40", "--rounds", "1")
     assert found["counts"] == {"videos": 2, "episodes": 40, "rounds": 1}
-    assert found["figures"]["films"] is None  # type: ignore[comparison-overlap]
+    assert found["figures"]["videos"] is None  # type: ignore[comparison-overlap]
     assert {"cpu", "cores", "opencv-python", "decoding_threads"} <= found["figures"]["machine"].keys()  # type: ignore[attr-defined]
     assert found["ratios"].keys() == {"loader_over_decode", "bytes_over_frames"}
     lengths = [frame.jpeg_length for video in dataset.videos("train") for frame in video.frames]
@@ -53,7 +53,7 @@ def test_what_cannot_be_measured_is_one_line(
     for arguments, code, message in (
         (["--data", str(tmp_path / "none")], 1, "has no dataset.json"),
         (["--data", root], 1, "none of the 1 training videos"),
-        (["--data", root, "--films", str(tmp_path / "gone.mp4")], 2, "gone.mp4 does not exist"),
+        (["--data", root, "--videos", str(tmp_path / "gone.mp4")], 2, "gone.mp4 does not exist"),
         (["--data", root, "--rounds", "0"], 2, "rounds must be at least 1"),
     ):
         assert sfumato.main(["bench", "loader", *arguments]) == code, arguments
@@ -65,15 +65,15 @@ def test_what_cannot_be_measured_is_one_line(
 def test_without_data_the_catalogues_clips_are_measured_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
     found = figures(capsys, "--episodes", "3", "--rounds", "1")
     assert found["counts"] == {"videos": 3, "episodes": 3, "rounds": 1}
-    assert found["ratios"].keys() == {"loader_over_decode", "films_over_loader", "bytes_over_frames"}
+    assert found["ratios"].keys() == {"loader_over_decode", "videos_over_loader", "bytes_over_frames"}
     assert found["ratios"]["bytes_over_frames"] < 1.5
-    for way in ("decode", "loader", "films"):
+    for way in ("decode", "loader", "videos"):
         assert found["figures"][way].keys() == {"cpu_s", "wall_s"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
-def test_films_may_be_given(make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_videos_may_be_given(make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
     film = str(assets.fetch("clip_carphone"))
     root = make_dataset("ann/v1", num_frames=9).root
-    found = figures(capsys, "--data", root, "--films", film, "--episodes", "1", "--rounds", "1", "--size", "32")
-    assert "films_over_loader" in found["ratios"]
+    found = figures(capsys, "--data", root, "--videos", film, "--episodes", "1", "--rounds", "1", "--size", "32")
+    assert "videos_over_loader" in found["ratios"]

@@ -117,7 +117,7 @@ def test_each_feed_is_another_step_of_the_run(ours: SfumatoStep) -> None:
     assert not torch.equal(a.target, b.target)
 
 
-def test_an_item_of_the_usual_way_is_frames_of_one_video_with_their_landmark_images(
+def test_an_item_of_the_reference_is_frames_of_one_video_with_their_landmark_images(
     make_dataset: MakeDataset, tiny_train: MakeTrain, tmp_path: Path
 ) -> None:
     dataset, config = make_dataset("ann/v1", "bob/v1", num_frames=3), tiny_train()
@@ -138,35 +138,37 @@ def test_an_item_of_the_usual_way_is_frames_of_one_video_with_their_landmark_ima
     assert images.max() > 0.5
 
 
-def test_the_usual_step_is_the_reproductions(tiny_train: MakeTrain) -> None:
+def test_the_reference_step_is_the_reproductions(tiny_train: MakeTrain) -> None:
     config = tiny_train()
     perceptual = PerceptualNetwork("alexnet").eval()
-    usual = ReferenceStep(config, perceptual, 50, CPU)
-    passes = Passes(e=usual.embedder, g=usual.generator, d=usual.discriminator, perceptual=usual.perceptual)
+    reference = ReferenceStep(config, perceptual, 50, CPU)
+    passes = Passes(
+        e=reference.embedder, g=reference.generator, d=reference.discriminator, perceptual=reference.perceptual
+    )
     rows, pictures = torch.tensor([3, 7]), torch.rand(2, 2, 3, 3, 32, 32) * 2 - 1
-    before = usual.rows.detach().clone()
-    seen = passes.of(lambda: usual(rows, pictures[0], pictures[1]))
+    before = reference.rows.detach().clone()
+    seen = passes.of(lambda: reference(rows, pictures[0], pictures[1]))
     assert [name for name, *_ in seen] == ["d"] * 4 + ["e", "g"] + ["perceptual"] * 2
     assert all(keeps for *_, keeps in seen)
     # Every row goes through Adam, though only two have a gradient.
-    state = usual.discriminator_optimizer.state[usual.rows]
+    state = reference.discriminator_optimizer.state[reference.rows]
     assert state["exp_avg"].shape == state["exp_avg_sq"].shape == (50, 8)
     assert int(state["step"]) == 2
-    moved = (usual.rows.detach() != before).any(dim=1)
+    moved = (reference.rows.detach() != before).any(dim=1)
     assert moved.nonzero().flatten().tolist() == [3, 7]
     assert all(parameter.grad is not None for parameter in perceptual.parameters())
 
 
-def test_the_usual_way_sees_the_same_videos_and_has_no_warp(
+def test_the_reference_sees_the_same_videos_and_has_no_warp(
     make_dataset: MakeDataset, tiny_train: MakeTrain, tmp_path: Path
 ) -> None:
     config = tiny_train(warp_prior=True)
     data = open_dataset(make_dataset("ann/v1", "bob/v1").root, config)
-    usual = ReferenceVariant(config, data, 1_000, CPU, tmp_path / "files")
-    rows, frames, images = usual.feed()
+    reference = ReferenceVariant(config, data, 1_000, CPU, tmp_path / "files")
+    rows, frames, images = reference.feed()
     assert set(rows.tolist()) <= {0, 1}
     assert frames.shape == images.shape == (4, 3, 3, 32, 32)
-    usual.step()
+    reference.step()
 
 
 @pytest.mark.slow
@@ -181,16 +183,16 @@ def test_ratios_by_hand() -> None:
         "step": [11.0, 10.0],
         "few rows": [11.0, 8.0],
         "feed": [1.0, 2.0],
-        "usual step": [20.0, 22.0],
-        "usual feed": [4.0, 2.0],
+        "reference step": [20.0, 22.0],
+        "reference feed": [4.0, 2.0],
     }
     found = _ratios(seconds)
     assert found["step_over_networks"].median == pytest.approx((1.1 + 1.25) / 2)
     assert found["step_over_networks"].least == pytest.approx(10 / 8)
     assert found["many_over_few_rows"].least == pytest.approx(10 / 8)
-    assert found["usual_over_ours"].median == pytest.approx(2)  # 24 / 12 both times
-    assert found["usual_over_ours"].least == pytest.approx((20 + 2) / (10 + 1))
-    del seconds["usual step"], seconds["usual feed"]
+    assert found["reference_over_ours"].median == pytest.approx(2)  # 24 / 12 both times
+    assert found["reference_over_ours"].least == pytest.approx((20 + 2) / (10 + 1))
+    del seconds["reference step"], seconds["reference feed"]
     assert _ratios(seconds).keys() == {"step_over_networks", "many_over_few_rows"}
     by_clock = bench._seconds({"step": [Cost(4.0, 3.0)]}, torch.device("cuda"))
     assert (by_clock, bench._seconds({"step": [Cost(4.0, 3.0)]}, CPU)) == ({"step": [3.0]}, {"step": [4.0]})
@@ -211,7 +213,7 @@ def test_the_command_measures_every_way_in_every_round(
     assert found["counts"] == {"videos": 2, "episodes": 2, "rounds": 2}
     assert found["made"] == [{"what": "data set read", "where": root}]
     figures = found["figures"]
-    assert figures["costs"].keys() == {"networks", "step", "few rows", "feed", "usual step", "usual feed"}
+    assert figures["costs"].keys() == {"networks", "step", "few rows", "feed", "reference step", "reference feed"}
     assert all(len(rounds) == 2 for rounds in figures["costs"].values())
     assert figures["exchanged_bytes"]["few rows"] == figures["exchanged_bytes"]["many rows"] > 0
     assert len(figures["data_wait_shares"]) == 2
@@ -219,20 +221,31 @@ def test_the_command_measures_every_way_in_every_round(
     assert figures["flops"] > 0
     assert 0 < figures["matrix_share"] < 1.5
     assert {"cpu", "cores", "torch", "torch_threads", "preset", "precision", "rows"} <= figures["machine"].keys()
-    assert figures["images_per_second"].keys() == {"step", "step and feed", "usual"}
+    assert figures["images_per_second"].keys() == {"step", "step and feed", "reference"}
     assert found["ratios"].keys() == {
-        "step_over_networks", "many_over_few_rows", "usual_over_ours", "usual_step_over_step", "data_wait",
+        "step_over_networks", "many_over_few_rows", "reference_over_ours", "reference_step_over_step", "data_wait",
     }  # fmt: skip
     assert any(note.startswith("step over networks: ") for note in found["notes"])
     assert any(note.startswith("bytes exchanged: ") for note in found["notes"])
 
 
 @pytest.mark.slow
-def test_the_usual_way_may_be_left_out_and_precision_chosen(
+def test_the_reference_may_be_left_out_and_precision_chosen(
     make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_dataset("ann/v1").root
-    arguments = ("--data", root, "--episodes", "1", "--no-usual", "--shots", "1", "--channels-last", "--rows", "1000")
+    arguments = (
+        "--data",
+        root,
+        "--episodes",
+        "1",
+        "--no-reference",
+        "--shots",
+        "1",
+        "--channels-last",
+        "--rows",
+        "1000",
+    )
     found = measure(capsys, *arguments, "--precision", "bfloat16", rounds=1)
     assert found["figures"]["machine"]["precision"] == "bfloat16"
     assert found["figures"]["machine"]["channels_last"] == "true"

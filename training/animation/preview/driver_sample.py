@@ -13,6 +13,7 @@ from pipelines.assets import AssetError, CacheError
 from pipelines.faces.face import Face, LandmarkDetector
 from pipelines.faces.identity.face_choice import FaceChoice
 from pipelines.faces.identity.sface import FaceRecogniser, align
+from pipelines.media.decoder.process import Decoder, DecoderDied
 from pipelines.media.frame_times import FrameTimes
 from pipelines.media.video import Frame, decode, probe
 from training.animation.driver_track import DriverTrack
@@ -46,14 +47,27 @@ class DriverSample:
 
 
 def sample_driver(
-    driver: Path, detector: LandmarkDetector, choice: FaceChoice, number: int = NUM_FRAMES
+    driver: Path,
+    detector: LandmarkDetector,
+    choice: FaceChoice,
+    number: int = NUM_FRAMES,
+    *,
+    decoder: Decoder | None = None,
 ) -> DriverSample:
     """Look at `number` frames of a driver.
 
+    Args:
+        decoder: decodes the driver in its own process, so that a film that crashes or hangs the decoder is an error;
+            None: in this process.
+
     Raises:
-        ValueError: it is no video, or none of them shows the face.
+        ValueError: it is no video, crashes or hangs the decoder, or none of its frames shows the face; the message is
+            one line.
     """
-    frames = _evenly(driver, number)
+    try:
+        frames = _evenly(driver, number, decoder)
+    except DecoderDied as error:
+        raise ValueError(f"{driver}: {error}") from None
     faces = [detector.detect(frame.image) for frame in frames]
     first = next((at for at, found in enumerate(faces) if found), None)
     if first is None:
@@ -85,13 +99,19 @@ def sample_driver(
     )
 
 
-def _evenly(driver: Path, number: int) -> list[Frame]:
+def _evenly(driver: Path, number: int, decoder: Decoder | None) -> list[Frame]:
+    if decoder is not None:
+        num_frames = decoder.describe(driver).num_frames
+        return list(decoder.frames(driver, _spread(num_frames, number)))
     num_frames = probe(driver).num_frames
     if num_frames <= 1:  # a header that does not tell
         return [next(decode(driver))]
-    wanted = np.unique(np.linspace(0, num_frames - 1, number).astype(int)).tolist()
     # The header may promise more frames than there are.
-    return list(decode(driver, frame_indices=wanted)) or [next(decode(driver))]
+    return list(decode(driver, frame_indices=_spread(num_frames, number))) or [next(decode(driver))]
+
+
+def _spread(num_frames: int, number: int) -> list[int]:
+    return [int(index) for index in np.unique(np.linspace(0, num_frames - 1, number).astype(int))]
 
 
 def _recognised(

@@ -1,17 +1,18 @@
-"""The preview of a pair: portrait, the driver's rest frame, and the driver's most extreme frames as they will look."""
+"""Previews of pairs: portrait, the driver's rest frame, and the driver's most extreme frames as they will look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from pipelines.faces.face import make_face
 from pipelines.faces.head_pose import eye_openness, fit_pose, mouth_openness
 from training.animation.animator import Animator
 from training.animation.checks.bent_limits import bent_frames
 from training.animation.preview.advice import driver_warnings, portrait_warnings
+from training.animation.preview.draw_many import WantedFrames, draw_many
 from training.animation.preview.driver_sample import DriverSample, landmarks_in
 from training.animation.render import RenderOptions, check_detector, follow
 from training.animation.retarget import resolve_neutral_frame
@@ -30,12 +31,24 @@ class Preview:
     warnings: tuple[str, ...]
 
 
-def make_preview(animator: Animator, sample: DriverSample, options: RenderOptions) -> Preview:
-    """Draw the preview of a pair.
+@dataclass(frozen=True)
+class PreviewPlan:
+    """A pair, and what of it is to be drawn."""
 
-    Left: the portrait with the face's box and landmarks (green) and the networks' crop (white). Beside it: the driver's
-    rest frame. Then, in columns, the driver's frames with the widest mouth, the furthest turns to either side, the
-    furthest nod and the most closed eyes; below each what the portrait becomes. Warnings are written below.
+    animator: Animator
+    sample: DriverSample
+    extremes: Mapping[str, int]
+    """Title of each column, and its frame of the sample."""
+    rest: int
+    """Frame of the sample that shows the driver at rest."""
+    bent: Bool[np.ndarray, "frames"]
+    """Of `bent_limits.bent_frames`."""
+    wanted: WantedFrames
+    """Each extreme frame once, in ascending order."""
+
+
+def plan_preview(animator: Animator, sample: DriverSample, options: RenderOptions) -> PreviewPlan:
+    """Choose what a pair's preview shows.
 
     Raises:
         ValueError: the sample is of another detector than the avatar's model.
@@ -44,19 +57,34 @@ def make_preview(animator: Animator, sample: DriverSample, options: RenderOption
     motion, driver = replace(options.motion, smoothing=0.0), sample.track.landmarks
     targets, gaze, shares = follow(animator, sample.track, motion)
     bent = bent_frames(animator.canvas.landmarks, driver, targets, motion)
-    rest, extremes = resolve_neutral_frame(driver, motion), _extremes(driver)
-    frames = list(extremes.values())
-    drawn = animator.frames(targets[frames], None if gaze is None else gaze[frames], shares[frames])
-    crop = animator.region.crop
-    results = [
-        _titled(_fit(region[crop, crop], _TILE, _TILE), "bent" if bent[frame] else "")
-        for region, frame in zip(drawn, frames, strict=True)
-    ]
+    extremes = _extremes(driver)
+    frames = sorted(set(extremes.values()))
+    wanted = WantedFrames(animator, targets[frames], None if gaze is None else gaze[frames], shares[frames])
+    return PreviewPlan(animator, sample, extremes, resolve_neutral_frame(driver, motion), bent, wanted)
+
+
+def make_previews(plans: Sequence[PreviewPlan]) -> list[Preview]:
+    """Draw the previews of pairs; their frames share the networks' batches where avatars allow it.
+
+    Left: the portrait with the face's box and landmarks (green) and the networks' crop (white). Beside it: the driver's
+    rest frame. Then, in columns, the driver's frames with the widest mouth, the furthest turns to either side, the
+    furthest nod and the most closed eyes; below each what the portrait becomes. Warnings are written below.
+    """
+    drawn = draw_many([plan.wanted for plan in plans])
+    return [_preview(plan, regions) for plan, regions in zip(plans, drawn, strict=True)]
+
+
+def _preview(plan: PreviewPlan, regions: Sequence[Image]) -> Preview:
+    animator, sample, extremes = plan.animator, plan.sample, plan.extremes
+    crop, frames = animator.region.crop, sorted(set(extremes.values()))
+    tiles = {frame: _fit(region[crop, crop], _TILE, _TILE) for frame, region in zip(frames, regions, strict=True)}
+    results = [_titled(tiles[frame].copy(), "bent" if plan.bent[frame] else "") for frame in extremes.values()]
     drivers = [_titled(_driver_tile(sample, frame, _TILE), title) for title, frame in extremes.items()]
-    portrait, beside = _titled(_portrait_tile(animator), "portrait"), _titled(_driver_tile(sample, rest, _TALL), "rest")
+    portrait = _titled(_portrait_tile(animator), "portrait")
+    beside = _titled(_driver_tile(sample, plan.rest, _TALL), "rest")
     columns = [np.vstack(pair) for pair in zip(drivers, results, strict=True)]
     picture = np.hstack([portrait, beside, *columns])
-    warnings = (*portrait_warnings(animator.canvas), *driver_warnings(sample, bent))
+    warnings = (*portrait_warnings(animator.canvas), *driver_warnings(sample, plan.bent))
     return Preview(np.vstack([picture, _text(warnings or ("no warnings",), picture.shape[1])]), warnings)
 
 

@@ -35,6 +35,7 @@ def test_whose_sound_is_heard(
         start_s = Fraction(0)
 
     monkeypatch.setattr(module, "find_sound", find_sound)
+    monkeypatch.setattr(module, "driver_sound", lambda path: find_sound(path, Fraction(0)))
     monkeypatch.setattr(module, "probe", lambda path: Info())
     options = RenderOptions(MotionOptions(parts=parts), sound=choice)
     sound, _ = choose_sound(options, Path("film.mp4"), Path("driver.mp4"))

@@ -21,7 +21,7 @@ from training.animation.checks.bent_limits import bent_frames
 from training.animation.driver_track import DriverTrack
 from training.animation.preview.advice import driver_warnings, portrait_warnings
 from training.animation.preview.driver_sample import DriverSample, sample_driver
-from training.animation.preview.preview import make_preview
+from training.animation.preview.preview import make_previews, plan_preview
 from training.animation.render import RenderOptions
 from training.animation.retarget import MotionOptions
 from training.avatars.finetune import FineTuneConfig, fine_tune
@@ -92,12 +92,13 @@ def test_the_preview_has_a_column_for_each_extreme_frame(
 ) -> None:
     avatar = fine_tune(base_model(warp_prior=True), [portrait(24.0)], FineTuneConfig(0))
     heads = [face(100, 150, 150, yaw=yaw, head=head) for yaw, head in ((0, SHUT), (-15, OPEN), (15, SHUT))]
-    preview = make_preview(Animator(avatar, max_size=64), sample(*heads), RenderOptions())
+    animator = Animator(avatar, max_size=64)
+    (preview,) = make_previews([plan_preview(animator, sample(*heads), RenderOptions())])
     assert preview.warnings
     assert preview.picture.shape == (416 + 22 * len(preview.warnings) + 10, 2 * 416 + 5 * 208, 3)
     other = replace(sample(*heads).track, detector="dlib")
     with pytest.raises(ValueError, match="trained on mediapipe landmarks, the driver's are dlib"):
-        make_preview(Animator(avatar, max_size=64), replace(sample(*heads), track=other), RenderOptions())
+        plan_preview(animator, replace(sample(*heads), track=other), RenderOptions())
 
 
 class _Level(FaceRecogniser):
