@@ -46,6 +46,7 @@ VERBS = {
     "motion": Verb("training.commands.motion", "training", "the motion of a film as a file that drives like the film"),
     "animate": Verb("serving.commands.animate", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.commands.serve", "serving", "run the HTTP service: portraits in, avatars and videos out"),
+    "serve keys": Verb("serving.commands.serve_keys", "serving", "make, list and revoke API keys of the service"),
     "demo": Verb("serving.commands.demo", "pipelines,serving", "run every stage on small data: an animated Mona Lisa"),
     "doctor": Verb("pipelines.commands.doctor", "", "check this installation and suggest fixes"),
     "bench preprocess": Verb("pipelines.benchmarks.preprocess", "pipelines", "CPU seconds per clip, by stage"),

@@ -11,17 +11,19 @@ from reference_pages import made_from, table, yes
 
 def http_api() -> str:
     """Routes, what they take and answer, and every error."""
-    from serving.service import errors, routes
+    from serving.service import errors
     from serving.service.config import UploadLimits
+    from serving.service.http.api import create_api
+    from serving.service.http.service import Service
 
-    kinds = get_type_hints(routes.Service)
-    jobs, store = object.__new__(kinds["jobs"]), object.__new__(kinds["store"])  # nothing is asked of them
-    described = routes.create_api(routes.Service(jobs, store, UploadLimits(), None)).openapi()
+    kinds = get_type_hints(Service)
+    unasked = [object.__new__(kinds[name]) for name in ("jobs", "drivers", "audit", "store", "access")]
+    described = create_api(Service(*unasked, UploadLimits())).openapi()
     pages = [
         "# HTTP API",
         made_from("FastAPI's OpenAPI description of the service"),
         "How to start it: [Run the service](../how-to/service.md). The running service has the description itself at "
-        "`/openapi.json`. With an API key, every route but `/healthz` needs the header `Authorization: Bearer KEY`.",
+        "`/openapi.json`. With API keys, every route but `/healthz` needs the header `Authorization: Bearer KEY`.",
     ]
     for path, methods in described["paths"].items():
         pages += [_route(method.upper(), path, route) for method, route in methods.items()]
@@ -35,7 +37,8 @@ def http_api() -> str:
     told = _error_meanings(inspect.getdoc(errors) or "")
     rows = [(str(status), f"`{kind.code}`", told.get(kind.__name__, "")) for status, kind in sorted(known.items())]
     pages.append(
-        "## Errors\n\nThe body is an [ErrorView](#errorview): a stable `code` for programs, a `message` for people.\n\n"
+        "## Errors\n\nThe body is a [problem document](#problem) (RFC 9457): a stable `code` for programs, a `detail` "
+        "for people.\n\n"
         + table(("status", "code", "when"), rows)
     )
     return "\n\n".join(pages) + "\n"
@@ -49,6 +52,9 @@ def _route(method: str, path: str, route: Mapping[str, Any]) -> str:
     parameters = [one for one in route.get("parameters", ()) if one["name"] not in _BROWSER_HEADERS]
     rows = [(f"`{one['name']}`", one["in"], _type(one["schema"]), yes(one["required"])) for one in parameters]
     for media, body in route.get("requestBody", {}).get("content", {}).items():
+        if "$ref" in body["schema"]:
+            rows.append(("body", media, _type(body["schema"]), ""))
+            continue
         required = body["schema"].get("required", ())
         rows += [
             (f"`{name}`", media, _type(schema), yes(name in required))

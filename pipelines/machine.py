@@ -29,6 +29,17 @@ def in_words(machine: Mapping[str, str]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
 
 
+def available_cpus() -> int:
+    """Return how many CPUs this process may use: by its affinity and by its container's quota (cgroup v2)."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            available = min(available, max(1, int(limit) // int(period)))
+    return available
+
+
 def cpu_seconds() -> float:
     """Return the CPU seconds of this process, its threads and its finished children, user and system."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

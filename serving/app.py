@@ -1,4 +1,8 @@
-"""The Ray Serve application of the HTTP service. Serve config files name it as `serving.app:build`."""
+"""The Ray Serve application of the HTTP service. Serve config files name it as `serving.app:build`.
+
+Front ends, fine-tuners and renderers share only the database and the store, so each can restart, and be scaled, by
+itself. Serve's proxy is not used: the config file says `proxy_location: Disabled`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-_CPUS_PER_REPLICA = 0.1  # for Ray's scheduler only; it does not limit what a replica uses
-OBJECT_STORE_BYTES = 150 * 1024 * 1024  # only small messages pass through Ray
-_MAX_ONGOING_REQUESTS = 32
-_MAX_QUEUED_REQUESTS = 64
-REQUEST_TIMEOUT_S = 600.0
+FRONT_END_CPUS = 0.1  # for Ray's scheduler only; it does not limit what a front end uses
 
 
 def build(args: Mapping[str, Any]) -> Application:
@@ -28,30 +28,52 @@ def build(args: Mapping[str, Any]) -> Application:
 
 
 def build_application(config: ServiceConfig) -> Application:
-    """Build an HTTP ingress and two kinds of workers. They share only the jobs table, so each can restart by itself."""
+    """Build the deployments of a configuration."""
     from ray import serve
-    from ray.serve.config import BackpressureConfig
 
-    from serving.service.finetuner import FineTuner
-    from serving.service.renderer import Renderer
-    from serving.service.routes import Ingress
+    from serving.service.front_end import FrontEnd
+    from serving.service.work.replica import FineTuner, Renderer
 
-    workers = {"num_cpus": _CPUS_PER_REPLICA, "num_gpus": config.num_gpus}
-    common: dict[str, Any] = {"health_check_period_s": 5, "graceful_shutdown_timeout_s": 10}
+    common: dict[str, Any] = {"health_check_period_s": 5, "health_check_timeout_s": 30}
+    worker = {
+        **common,
+        "graceful_shutdown_timeout_s": config.work.grace_s + 5,
+        "ray_actor_options": {"num_cpus": config.cpus_per_worker, "num_gpus": config.num_gpus},
+    }
     fine_tuner = serve.deployment(
-        FineTuner, name="fine-tuner", num_replicas=config.num_finetuners, ray_actor_options=workers, **common
+        FineTuner, name="fine-tuner", **worker, **_scale(config, "avatar", config.num_finetuners)
     )
-    renderer = serve.deployment(
-        Renderer, name="renderer", num_replicas=config.num_renderers, ray_actor_options=workers, **common
-    )
-    ingress = serve.deployment(
-        serve.ingress()(Ingress),
-        name="ingress",
-        max_ongoing_requests=_MAX_ONGOING_REQUESTS,
-        max_queued_requests=_MAX_QUEUED_REQUESTS,
-        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=config.queue.retry_after_s),
-        ray_actor_options={"num_cpus": _CPUS_PER_REPLICA},
+    renderer = serve.deployment(Renderer, name="renderer", **worker, **_scale(config, "video", config.num_renderers))
+    front_end = serve.deployment(
+        FrontEnd,
+        name="front-end",
+        num_replicas=config.num_front_ends,
+        graceful_shutdown_timeout_s=config.drain_s + 5,
+        ray_actor_options={"num_cpus": FRONT_END_CPUS},
         **common,
     )
-    application: Application = ingress.bind(config, fine_tuner.bind(config), renderer.bind(config))
+    application: Application = front_end.bind(config, fine_tuner.bind(config), renderer.bind(config))
     return application
+
+
+def _scale(config: ServiceConfig, kind: str, num_workers: int) -> dict[str, Any]:
+    """Return a fixed number of replicas, or their scaling by the queue."""
+    if config.min_workers is None or config.min_workers >= num_workers:
+        return {"num_replicas": num_workers}
+    from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+
+    from serving.service.scaling import QueuePolicy
+
+    return {
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=config.min_workers,
+            initial_replicas=config.min_workers,
+            max_replicas=num_workers,
+            upscale_delay_s=1.0,
+            downscale_delay_s=config.idle_s,
+            downscale_to_zero_delay_s=config.idle_s,
+            policy=AutoscalingPolicy(
+                policy_function=QueuePolicy, policy_kwargs={"kind": kind, "database": config.database_url}
+            ),
+        )
+    }

@@ -23,7 +23,7 @@ from pipelines import assets
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.media.animated_webp import write_animated_webp
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
-from serving.service import client
+from serving.client import Client
 from training.checkpoints.shipped import SHIPPED
 from training.device import choose_device
 
@@ -186,11 +186,19 @@ def _round_trip(out: Path, paths: Mapping[str, Path], device: str) -> _Row:
         console().rule("[bold]HTTP round trip", align="left")
         options = ServeOptions(data_dir=str(out / "service"), port=_free_port(), num_steps=10, device=device)
         with running(options) as url:
-            avatar = client.make_avatar(url, [paths[_PORTRAIT]], _CONSENT, timeout_s=_JOB_TIMEOUT_S)
-            client.make_video(url, avatar, paths[_HTTP_DRIVER], video, timeout_s=_JOB_TIMEOUT_S)
+            _request_video(url, paths[_PORTRAIT], paths[_HTTP_DRIVER], video)
 
     seconds = _unless_newer(video, Path(SHIPPED) / "manifest.json", serve_and_request)
     return _Row("video over HTTP", str(video), seconds, "sfumato serve")
+
+
+def _request_video(url: str, portrait: Path, driver: Path, video: Path) -> None:
+    with Client(url) as service:
+        avatar = service.create_avatar([portrait], consent=_CONSENT)
+        service.wait(avatar.id, timeout_s=_JOB_TIMEOUT_S)
+        job = service.create_video(avatar.avatar_id, driver=driver)
+        service.wait(job.id, timeout_s=_JOB_TIMEOUT_S)
+        service.download(job.id, video)
 
 
 def _unless_newer(target: Path, source: Path, make: Callable[[], None]) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
+import re
 import shlex
-import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,19 +17,30 @@ from typing import Annotated
 import tyro
 
 from pipelines import cli
-from serving.app import LOOPBACK_HOSTS, OBJECT_STORE_BYTES, REQUEST_TIMEOUT_S, build_application
-from serving.service.config import API_KEY_VARIABLE, ServiceConfig, read_api_key
+from pipelines.machine import available_cpus
+from serving.app import LOOPBACK_HOSTS
+from serving.deploy import deployed, memory_bytes
+from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, read_api_key
+from serving.service.state.database import Database
+from serving.service.state.keys import ApiKeys
+from serving.service.webhooks import read_secret
 from training.checkpoints.shipped import named_or_shipped
+
+_DRAIN_S = 3.0  # Ctrl-C ends a private service soon
 
 
 @dataclass(frozen=True)
 class Options:
-    """Run the HTTP service: pictures -> avatar, avatar + driver -> video. Ctrl-C stops it."""
+    """Run the HTTP service: pictures -> avatar, avatar + driver -> video. Ctrl-C stops it. To make API keys, see
+    `sfumato serve keys`."""
 
     model: str | None = None
     """Base model: a bundle's path or URL, or models:/sfumato-base@champion; default: the bundled one."""
     data_dir: str = "sfumato-data"
-    """Folder of the jobs table, uploads and results; waiting jobs continue after a restart."""
+    """Folder (path or URL) of the jobs' database, uploads and results; waiting jobs continue after a restart."""
+    database: str | None = None
+    """URL of the jobs' database, such as postgresql://user@host/name; default: the variable SFUMATO_DATABASE, else a
+    file in the data folder."""
     avatars: str | None = None
     """Path or URL of the avatars' folder; default: a folder in the data folder."""
     host: str = "127.0.0.1"
@@ -42,6 +53,12 @@ class Options:
     """Number of fine-tuning workers."""
     num_renderers: int = 1
     """Number of rendering workers."""
+    min_workers: int | None = None
+    """Start with this number of workers of each kind, 0 for none, and more while jobs wait; default: start all."""
+    num_front_ends: int = 1
+    """Number of processes that answer requests."""
+    cpus_per_worker: float | None = None
+    """CPUs and threads of each worker; default: this machine's, shared by the renderers."""
     num_gpus: float = 0.0
     """GPUs per worker; with a fraction, workers share one."""
     device: str = "auto"
@@ -52,6 +69,15 @@ class Options:
     """Path or URL of the Caffe VGG19 weights, for a base model that was trained with them."""
     vggface: str | None = None
     """Path or URL of the Caffe VGGFace weights, for a base model that was trained with them."""
+    keep_uploads: str | None = None
+    """How long uploads are kept after their job has ended, such as 12h or 7d, so that it can be tried again; default:
+    not at all."""
+    keep_results: str | None = None
+    """How long ended jobs and their videos are kept, such as 12h or 7d; default: until they are deleted."""
+    webhook_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="HOST ...")] = ()
+    """Hosts that clients may have told of ended jobs (webhooks), signed with the variable SFUMATO_WEBHOOK_SECRET."""
+    require_consent: bool = False
+    """Refuse pictures that are sent without a statement of consent."""
     ray_address: Annotated[str | None, tyro.conf.arg(name="ray-address")] = None
     """Address of a running Ray cluster ("auto" for the one on this machine); default: start a private local one."""
 
@@ -65,25 +91,63 @@ def to_config(options: Options) -> ServiceConfig:
     """
     loopback = _is_loopback(options.host)
     keyless = options.api_key_file is None and not os.environ.get(API_KEY_VARIABLE, "").strip()
-    if keyless and not loopback:
-        raise ValueError(f"listening on {options.host} needs an API key: give --api-key-file or set {API_KEY_VARIABLE}")
     config = ServiceConfig(
         model=_absolute(named_or_shipped(options.model)),
         data_dir=_absolute(options.data_dir),
         avatars=_absolute_or_none(options.avatars),
+        database=options.database,
         num_steps=options.num_steps,
         vgg19=_absolute_or_none(options.vgg19),
         vggface=_absolute_or_none(options.vggface),
         api_key_file=_absolute_or_none(options.api_key_file),
-        open=keyless,
+        open=keyless and loopback,
+        require_consent=options.require_consent,
+        webhook_hosts=options.webhook_host,
+        private=options.ray_address is None,
+        host=options.host,
+        port=options.port,
+        drain_s=_DRAIN_S if options.ray_address is None else ServiceConfig.drain_s,
         allowed_hosts=LOOPBACK_HOSTS if loopback else ("*",),
         num_finetuners=options.num_finetuners,
         num_renderers=options.num_renderers,
+        min_workers=options.min_workers,
+        num_front_ends=options.num_front_ends,
+        cpus_per_worker=options.cpus_per_worker or max(1.0, float(available_cpus() // max(1, options.num_renderers))),
+        queue=QueueRules(
+            keep_uploads_s=_seconds("--keep-uploads", options.keep_uploads),
+            keep_results_s=_seconds("--keep-results", options.keep_results),
+        ),
         num_gpus=options.num_gpus,
         device=options.device,
     )
-    read_api_key(config)  # report a missing or empty key here, not in a replica's log
     return config
+
+
+def require_key(config: ServiceConfig) -> None:
+    """Report a missing key here, not in a front end's log.
+
+    Raises:
+        FileNotFoundError: the API key file does not exist.
+        ValueError: listening beyond loopback without an API key.
+    """
+    has_keys = ApiKeys(Database(config.database_url)).any()
+    if read_api_key(config, required=False) is None and not config.open and not has_keys:
+        raise ValueError(
+            f"listening on {config.host} needs an API key: give --api-key-file, set {API_KEY_VARIABLE}, or make one"
+            " with sfumato serve keys add"
+        )
+
+
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
+    if match is None:
+        raise ValueError(f"{flag} is a number with m, h or d for minutes, hours or days, such as 12h: got {text}")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _is_loopback(host: str) -> bool:
@@ -109,8 +173,8 @@ def running(options: Options) -> Iterator[str]:
 
     Raises:
         FileNotFoundError: the model, the key file or a weights file does not exist.
-        ValueError: the model is broken, the weights that it was trained with are not given, the port is in use, or the
-            options contradict each other.
+        ValueError: the model is broken, the weights that it was trained with are not given, the port is in use, there
+            is not enough of something, or the options contradict each other.
     """
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
@@ -123,46 +187,26 @@ def running(options: Options) -> Iterator[str]:
     trained = load_bundle(model).config
     if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
         load_perceptual(trained, config.perceptual_files)
-    cli.console().print("starting Ray Serve ...")
-    # Ray reads these variables when it is imported.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    import ray
-    from ray import serve
-
-    logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
-    application = build_application(config)
-    _start_ray(options)
-    try:
-        serve.start(
-            http_options={"host": options.host, "port": options.port, "request_timeout_s": REQUEST_TIMEOUT_S},
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
-        )
-        serve.run(application, name="sfumato")
+    config.store()
+    read_secret(config.webhook_hosts)
+    require_key(config)
+    with deployed(config, options.ray_address):
         host = f"[{options.host}]" if ":" in options.host else options.host
         yield f"http://{host}:{options.port}"
-    finally:
-        # Deleting the application puts running jobs back into the queue. serve.shutdown would take seconds longer and
-        # log errors about the controller that it stops itself; ray.shutdown stops everything.
-        serve.delete("sfumato")
-        ray.shutdown()
 
 
-def _start_ray(options: Options) -> None:
-    import ray
-
-    if options.ray_address is not None:
-        ray.init(options.ray_address, log_to_driver=False, logging_level=logging.WARNING)
-        return
-    ray.init(
-        "local",  # do not join another cluster on this machine
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",  # keep Ray's own ports on loopback, whatever `host` is
-    )
+def run(options: Options) -> cli.CommandResult:
+    """Serve until Ctrl-C or SIGTERM, then shut down cleanly and raise KeyboardInterrupt (exit code 130)."""
+    screen = cli.console()
+    started = time.monotonic()
+    with running(options) as url:
+        screen.print(_welcome(url, options, time.monotonic() - started), markup=False)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            screen.print("stopping; waiting jobs continue at the next start")
+            raise
+    raise AssertionError("unreachable: only an interrupt ends the wait")
 
 
 def _require_free_port(host: str, port: int) -> None:
@@ -175,26 +219,13 @@ def _require_free_port(host: str, port: int) -> None:
             raise ValueError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def run(options: Options) -> cli.CommandResult:
-    """Serve until Ctrl-C or SIGTERM, then shut down cleanly and raise KeyboardInterrupt (exit code 130)."""
-    screen = cli.console()
-    with running(options) as url:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray has installed its own handler
-        screen.print(_welcome(url, options), markup=False)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            screen.print("stopping; waiting jobs continue at the next start")
-            raise
-    raise AssertionError("unreachable: only an interrupt ends the wait")
-
-
-def _welcome(url: str, options: Options) -> str:
+def _welcome(url: str, options: Options, seconds: float) -> str:
     keyless = options.api_key_file is None and not os.environ.get(API_KEY_VARIABLE)
     key = "" if keyless else f' -H "Authorization: Bearer ${API_KEY_VARIABLE}"'
+    used = f"{memory_bytes() / 2**20:.0f} MiB"
     return "\n".join(
         [
-            f"listening on {url}  (data in {shlex.quote(options.data_dir)})",
+            f"listening on {url} after {seconds:.1f} s, {used}  (data in {shlex.quote(options.data_dir)})",
             "",
             f"  curl{key} -F pictures=@portrait.jpg {url}/v1/avatars            # -> job, avatar_id",
             f"  curl{key} {url}/v1/jobs/JOB                                     # -> state, progress",

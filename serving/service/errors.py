@@ -12,6 +12,7 @@
     ├── BadInput            422   the upload is not a picture or video, or a field is invalid
     ├── QueueFull           429   too many waiting jobs
     ├── Internal            500   a fault of the server
+    ├── Unavailable         503   the database or the storage does not answer
     └── StorageFull         507   the disk is full
 
 Messages are for clients: they never hold a traceback, a server path or an address. `public_reason` makes such a message
@@ -22,7 +23,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 _MAX_REASON = 300
@@ -86,6 +88,10 @@ class Internal(ServiceError):
     status, code = 500, "internal"
 
 
+class Unavailable(ServiceError):
+    status, code = 503, "unavailable"
+
+
 class StorageFull(ServiceError):
     status, code = 507, "storage_full"
 
@@ -104,6 +110,7 @@ _BY_STATUS: Mapping[int, type[ServiceError]] = {
         BadInput,
         QueueFull,
         Internal,
+        Unavailable,
         StorageFull,
     )
 }
@@ -125,6 +132,15 @@ def as_service_error(error: BaseException) -> ServiceError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("the server's disk is full; try again later")
     return Internal("internal error; it is in the server's log")
+
+
+@contextmanager
+def in_clients_words(names: Mapping[str, str]) -> Iterator[None]:
+    """Rename the files in a ValueError of the block: server path -> the client's name of the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(public_reason(error, names)) from error
 
 
 def public_reason(error: BaseException, names: Mapping[str, str]) -> str:

@@ -1,11 +1,11 @@
-"""Files of the service: uploads, results and avatars.
+"""Files of the service, below one folder's path or URL, which all machines share.
 
-    <data_dir>/jobs.sqlite3                  the jobs table
-    <data_dir>/uploads/<job id>/picture-01   uploaded files; removed when the job has ended
-    <data_dir>/results/<job id>/video.mp4    rendered videos
-    <avatars>/<avatar id>/manifest.json ...  avatars (training.avatars.avatar writes the manifest last)
+    uploads/<job id>/picture-01.jpg     uploaded files; removed when the job has ended, or later
+    results/<job id>/video.mp4          rendered videos, side-by-side.mp4 and preview.jpg
+    drivers/<driver id>/driver.mp4      stored drivers
+    <avatars>/<avatar id>/...           avatars (training.avatars.avatar writes the manifest last)
 
-An id is 32 random hex digits. A client's text becomes part of a path only after `checked_id` has validated it as an id.
+An id is 32 hex digits. A client's text becomes part of a path only after `checked_id` has validated it as an id.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from pathlib import Path
 from pipelines import storage
 from serving.service.errors import NotFound
 
+VIDEO, SIDE_BY_SIDE, PREVIEW = "video.mp4", "side-by-side.mp4", "preview.jpg"
+"""Files of a result."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -40,56 +42,71 @@ def checked_id(text: str, what: str) -> str:
 class Store:
     """The folders of a service."""
 
-    data_dir: Path
+    root: str
+    """Path or URL."""
     avatars: str
     """Path or URL of the folder of avatars."""
 
     @staticmethod
-    def create(data_dir: str, avatars: str | None = None) -> Store:
-        """Return the store in `data_dir`; create its folders, readable by this user only."""
-        root = Path(data_dir).expanduser().absolute()
-        for folder in (root, root / "uploads", root / "results"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Store(root, avatars if avatars is not None else str(root / "avatars"))
+    def create(root: str, avatars: str | None = None) -> Store:
+        """Return the store in `root`; create its folder if it is local, readable by this user only.
 
-    @property
-    def jobs_table(self) -> Path:
-        return self.data_dir / "jobs.sqlite3"
+        Raises:
+            ValueError: a file has the folder's name.
+        """
+        if storage.is_local(root):
+            folder = storage.local_path(root).expanduser().absolute()
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except (FileExistsError, NotADirectoryError):
+                raise ValueError(f"{folder} is a file, not a folder for the service's data") from None
+            root = str(folder)
+        return Store(root, avatars if avatars is not None else storage.join(root, "avatars"))
 
-    def uploads(self, job_id: str) -> Path:
-        """Return the folder of a job's uploads."""
-        return self.data_dir / "uploads" / checked_id(job_id, "job")
+    def upload(self, job_id: str, name: str) -> str:
+        """Return the path or URL of an upload by the name that the ingress gave it."""
+        return storage.join(self.root, "uploads", checked_id(job_id, "job"), Path(name).name)
 
-    def upload(self, job_id: str, name: str) -> Path:
-        """Return the path of an upload by the name that the ingress gave it."""
-        return self.uploads(job_id) / Path(name).name
+    def result(self, job_id: str, name: str = VIDEO) -> str:
+        """Return the path or URL of a file of a job's result."""
+        return storage.join(self.root, "results", checked_id(job_id, "job"), Path(name).name)
 
-    @contextmanager
-    def new_upload(self) -> Iterator[tuple[str, Path]]:
-        """Yield a new job id and its empty upload folder, which is removed when the block raises."""
-        job_id = new_id()
-        folder = self.uploads(job_id)
-        folder.mkdir(parents=True, mode=0o700)
-        try:
-            yield job_id, folder
-        except BaseException:
-            self.remove_uploads(job_id)
-            raise
-
-    def remove_stale_uploads(self, active: Container[str]) -> None:
-        """Remove uploads of jobs that are not active: a worker was lost after a cancel, or the power failed."""
-        for folder in (self.data_dir / "uploads").iterdir():
-            if folder.name not in active:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def remove_uploads(self, job_id: str) -> None:
-        """Remove a job's uploads, because pictures of people are kept no longer than needed."""
-        shutil.rmtree(self.uploads(job_id), ignore_errors=True)
-
-    def result(self, job_id: str) -> Path:
-        """Return the path of a job's video."""
-        return self.data_dir / "results" / checked_id(job_id, "job") / "video.mp4"
+    def driver(self, driver_id: str, name: str) -> str:
+        """Return the path or URL of a stored driver."""
+        return storage.join(self.root, "drivers", checked_id(driver_id, "driver"), Path(name).name)
 
     def avatar(self, avatar_id: str) -> str:
         """Return the path or URL of an avatar's folder."""
         return storage.join(self.avatars, checked_id(avatar_id, "avatar"))
+
+    def put(self, source: Path, url: str) -> None:
+        """Copy a local file to `url`, where it appears complete or not at all."""
+        if storage.is_local(url):
+            storage.local_path(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with source.open("rb") as content, storage.atomic_write(url) as sink:
+            shutil.copyfileobj(content, sink)
+
+    @contextmanager
+    def local(self, url: str) -> Iterator[Path]:
+        """Yield a local path of a file in the store. Raises FileNotFoundError."""
+        with storage.local_copy(url) as path:
+            yield path
+
+    def remove_uploads(self, job_id: str) -> None:
+        """Remove a job's uploads, because pictures of people are kept no longer than needed."""
+        self._remove(storage.join(self.root, "uploads", checked_id(job_id, "job")))
+
+    def remove_result(self, job_id: str) -> None:
+        """Remove all files of a job's result."""
+        self._remove(storage.join(self.root, "results", checked_id(job_id, "job")))
+
+    def remove_driver(self, driver_id: str) -> None:
+        """Remove a stored driver."""
+        self._remove(storage.join(self.root, "drivers", checked_id(driver_id, "driver")))
+
+    def remove_avatar(self, avatar_id: str) -> None:
+        """Remove an avatar's files."""
+        self._remove(self.avatar(avatar_id))
+
+    def _remove(self, folder: str) -> None:
+        storage.remove(folder, recursive=True)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from serving.service.config import parse_config
+from serving.service.config import DATABASE_VARIABLE, parse_config
 
 INFRA = Path(__file__).parents[2] / "infra"
 MANIFESTS = sorted((INFRA / "kuberay").glob("*.yaml"))
@@ -157,6 +157,12 @@ def test_the_head_takes_no_work_and_gpus_are_declared_alike(name: str) -> None:
         assert worker.rayStartParams["num-gpus"] == limits["nvidia.com/gpu"]
 
 
+@pytest.fixture(autouse=True)
+def _database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pods have it from a secret."""
+    monkeypatch.setenv(DATABASE_VARIABLE, "postgresql://user@host/sfumato")
+
+
 def serve_config() -> dict[str, Any]:
     service = next(document for document in DOCUMENTS.values() if document["kind"] == "RayService")
     config: dict[str, Any] = yaml.safe_load(service["spec"]["serveConfigV2"])
@@ -182,8 +188,9 @@ def test_what_the_service_reads_is_mounted_in_its_worker() -> None:
     (worker,) = CLUSTERS["rayservice.yaml:RayService"].workerGroupSpecs
     mounts = [Path(mount["mountPath"]) for mount in worker.template["spec"]["containers"][0]["volumeMounts"]]
     assert config.api_key_file is not None
-    for path in (config.data_dir, config.api_key_file):
-        assert any(Path(path).is_relative_to(mount) for mount in mounts), path
-    assert worker.maxReplicas == 1, "the jobs table on the volume is SQLite: one node"
+    assert any(Path(config.api_key_file).is_relative_to(mount) for mount in mounts)
+    variables = {variable["name"] for variable in worker.template["spec"]["containers"][0]["env"]}
+    assert DATABASE_VARIABLE in variables
+    assert "://" in config.data_dir, "pods share no folder"
     gpus = config.num_gpus * (config.num_finetuners + config.num_renderers)
-    assert gpus <= float(worker.rayStartParams["num-gpus"])
+    assert gpus <= worker.maxReplicas * float(worker.rayStartParams["num-gpus"])

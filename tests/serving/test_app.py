@@ -40,10 +40,16 @@ def service(ray_session: None, model: Path, tmp_path: Path) -> Iterator[tuple[ht
     (tmp_path / "key").write_text(KEY)
     data = tmp_path / "data"
     config = ServiceConfig(
-        str(model), str(data), num_steps=0, api_key_file=str(tmp_path / "key"), queue=QueueRules(lease_s=2.0)
+        str(model),
+        str(data),
+        num_steps=0,
+        api_key_file=str(tmp_path / "key"),
+        port=port,
+        drain_s=1.0,
+        queue=QueueRules(lease_s=2.0),
     )
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build_application(config), name="sfumato")
+    serve.start(proxy_location="Disabled")
+    serve.run(build_application(config), name="sfumato", route_prefix=None)
     headers = {"Authorization": f"Bearer {KEY}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30) as client:
         yield client, data / "jobs.sqlite3"
@@ -89,4 +95,4 @@ def test_a_job_survives_the_loss_of_the_replica_that_runs_it(
     video = tmp_path / "video.mp4"
     video.write_bytes(client.get(job["result_url"]).raise_for_status().content)
     assert (len(read_frame_table(video)), str(probe(video).fps)) == (72, "30")
-    assert not list((table.parent / "uploads").iterdir()), "uploads go when their jobs have ended"
+    assert not list((table.parent / "uploads").rglob("*.*")), "uploads go when their jobs have ended"

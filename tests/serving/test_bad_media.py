@@ -23,8 +23,8 @@ from pipelines import assets
 from pipelines.faces.detectors import create_detector
 from pipelines.media.video import decode, probe
 from pipelines.storage.parquet import read_table
-from serving.service import uploads
 from serving.service.errors import BadInput
+from serving.service.http import uploads
 from training.avatars.portraits import find_portraits
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_film_that_cannot_be_used_has_its_reason_in_animate_and_in_an_upload(
     assert re.search(_FILMS[name], reason)
     if not name.startswith("48"):  # an upload is a regular file
         with pytest.raises(BadInput) as refused:
-            uploads.check_video(films / name, "the driver")
+            uploads.check_driver(films / name, "the driver")
         assert str(films) not in str(refused.value)
 
 
@@ -158,7 +158,7 @@ def test_every_other_film_moves_the_portrait_for_all_its_frames(films: Path, by_
     (good,) = by_drivers.out.glob("*--good.mp4")
     assert probe(good).num_frames == _NUM_FRAMES
     for name in usable:
-        uploads.check_video(films / name, "the driver")
+        uploads.check_driver(films / name, "the driver")
 
 
 @pytest.mark.parametrize("name", _PICTURES)

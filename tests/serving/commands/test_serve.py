@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.commands.serve import Options, running, to_config
+from serving.commands.serve import Options, require_key, running, to_config
 from serving.service.config import API_KEY_VARIABLE
+from serving.service.state.database import Database
+from serving.service.state.keys import ApiKeys
 from training.checkpoints.bundle import load_bundle
 from training.losses.perceptual_files import PerceptualFiles
 
@@ -42,16 +44,20 @@ def test_on_loopback_the_service_is_open_and_answers_loopback_names_only() -> No
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
-def test_beyond_loopback_a_key_is_required(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_loopback_a_key_is_required(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = to_config(Options("m", str(tmp_path), host=host))
+    assert not config.open
     with pytest.raises(ValueError, match=f"listening on {host} needs an API key"):
-        to_config(Options("m", host=host))
+        require_key(config)
+    ApiKeys(Database(config.database_url)).add("studio")
+    require_key(config)
     monkeypatch.setenv(API_KEY_VARIABLE, KEY)
-    assert not to_config(Options("m", host=host)).open
+    require_key(to_config(Options("m", str(tmp_path / "other"), host=host)))
 
 
 def test_a_missing_key_file_and_a_missing_model_are_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no-key"):
-        to_config(Options("m", api_key_file=str(tmp_path / "no-key")))
+        require_key(to_config(Options("m", str(tmp_path), api_key_file=str(tmp_path / "no-key"))))
     with pytest.raises(FileNotFoundError, match="no-model"), running(Options(str(tmp_path / "no-model"))):
         pass
 
@@ -83,16 +89,22 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Ray's own, on import
-def test_a_private_ray_is_started_unless_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without "local" Ray joins any cluster of the machine, and then refuses the number of CPUs."""
-    import ray
+def test_how_long_things_are_kept_is_given_with_a_unit() -> None:
+    rules = to_config(Options("m", keep_uploads="90m", keep_results="7d")).queue
+    assert (rules.keep_uploads_s, rules.keep_results_s) == (5400.0, 604_800.0)
+    with pytest.raises(ValueError, match=r"--keep-results is a number with m, h or d .*: got 7"):
+        to_config(Options("m", keep_results="7"))
 
-    from serving.commands import serve
 
-    asked: list[object] = []
-    monkeypatch.setattr(ray, "init", lambda address, **options: asked.append((address, "num_cpus" in options)))
-    serve._start_ray(Options("m"))
-    serve._start_ray(Options("m", ray_address="auto"))
-    assert asked == [("local", True), ("auto", False)]
+def test_a_folder_that_is_a_file_and_workers_that_do_not_fit_are_told_before_anything_starts(
+    model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "afile").write_text("")
+    with (
+        pytest.raises(ValueError, match="afile is a file, not a folder"),
+        running(Options(str(model), str(tmp_path / "afile"), port=0)),
+    ):
+        pass
+    many = Options(str(model), str(tmp_path / "data"), port=0, num_renderers=2500)
+    with pytest.raises(ValueError, match="2501 workers need about 2931 GiB of memory"), running(many):
+        pass

@@ -1,113 +1,64 @@
-"""The HTTP interface through ASGI in this process: no Ray, no network; tests settle the jobs themselves."""
+"""Databases for the tests of the service: every test of a state runs on SQLite and on Postgres."""
 
 from __future__ import annotations
 
-import asyncio
-import io
-from dataclasses import dataclass
-from fractions import Fraction
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
-import numpy as np
 import pytest
-from PIL import Image
+import sqlalchemy
 
-from pipelines.media.video import VideoWriter
-from serving.service.config import QueueRules, UploadLimits
-from serving.service.job_queue import JobQueue
-from serving.service.routes import Service, create_api
-from serving.service.store import Store
+from serving.service.state.database import Database
 
-RIGHT_KEY = "an-api-key-of-some-length"
-LIMITS = UploadLimits(max_body=200_000, max_picture=50_000, max_pictures=3, max_field=200, max_fields=3)
+_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
-@dataclass
-class ApiClient:
-    """Sends requests to the routes of `service`."""
-
-    service: Service
-
-    def call(self, method: str, path: str, *, key: str | None = RIGHT_KEY, **more: Any) -> httpx.Response:
-        """Send one request. `headers` in `more` are added to the API key's; `key` None sends none."""
-        sent = {} if key is None else {"Authorization": f"Bearer {key}"}
-        headers = {**sent, **more.pop("headers", {})}
-
-        async def run() -> httpx.Response:
-            transport = httpx.ASGITransport(create_api(self.service), raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.request(method, path, headers=headers, **more)
-
-        return asyncio.run(run())
-
-    def post_avatar(
-        self, *contents: bytes, name: str = "me.png", field: str = "pictures", **more: Any
-    ) -> httpx.Response:
-        """Upload pictures, by default one."""
-        files = [(field, (name, content)) for content in contents or (picture_bytes(),)]
-        return self.call("POST", "/v1/avatars", files=files, **more)
-
-    def post_driver(self, avatar_id: str, content: bytes) -> httpx.Response:
-        """Upload a driver for a video of the avatar."""
-        files = {"driver": ("driver.mp4", content)}
-        return self.call("POST", f"/v1/avatars/{avatar_id}/videos", files=files)
-
-    def ready_avatar(self) -> str:
-        """Upload a picture and finish its job; return the avatar's id."""
-        avatar_id: str = self.post_avatar().json()["avatar_id"]
-        job = self.service.jobs.claim("avatar", "test")
-        assert job is not None
-        assert self.service.jobs.finish(job, {"num_steps": 40, "base_model": "abc"})
-        return avatar_id
-
-    @property
-    def uploads(self) -> list[Path]:
-        """Upload folders that exist."""
-        return list((self.service.store.data_dir / "uploads").iterdir())
-
-
-def picture_bytes(size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
-    sink = io.BytesIO()
-    Image.new("RGB", size, (200, 100, 50)).save(sink, format)
-    return sink.getvalue()
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a private Postgres server without its database's name."""
+    if not _BINARIES:
+        pytest.skip("no Postgres server is installed")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: that of a socket has at most 107 bytes
+    if os.geteuid() == 0:  # Postgres refuses to run as root
+        shutil.chown(folder, "postgres")
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    else:
+        user = []
+    binaries, data = _BINARIES[-1], folder / "data"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    subprocess.run([*user, binaries / "initdb", "-D", data, "-U", "sfumato", "-A", "trust", "--no-sync"], **quiet)
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=200"
+    control = [*user, binaries / "pg_ctl", "-D", data]
+    subprocess.run([*control, "-w", "-l", folder / "log", "-o", options, "start"], **quiet)
+    yield f"postgresql://sfumato@/{{name}}?host={folder}"
+    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Service:
-    store = Store.create(str(tmp_path / "data"))
-    jobs = JobQueue(store.jobs_table, QueueRules(max_waiting=3, retry_after_s=7))
-    return Service(jobs, store, LIMITS, RIGHT_KEY)
+def another(database: Database) -> Iterator[Database]:
+    """A second view of the same database, as another process has it."""
+    made = Database(database.url)
+    yield made
+    made.close()
 
 
-@pytest.fixture
-def client(service: Service) -> ApiClient:
-    return ApiClient(service)
-
-
-@pytest.fixture
-def picture() -> Any:
-    """picture(size=(8, 8), format="PNG"): the bytes of a small picture."""
-    return picture_bytes
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> bytes:
-    """A driver of three frames."""
-    path = tmp_path / "driver.mp4"
-    with VideoWriter(path, width=32, height=32, fps=Fraction(25)) as writer:
-        for level in (0, 100, 200):
-            writer.write(np.full((32, 32, 3), level, np.uint8))
-    return path.read_bytes()
-
-
-@pytest.fixture
-def refusal() -> Any:
-    """refusal(response): its status, the error's code and message."""
-
-    def read(response: httpx.Response) -> tuple[int, str, str]:
-        error = response.json()["error"]
-        return response.status_code, error["code"], error["message"]
-
-    return read
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database."""
+    if request.param == "sqlite":
+        yield Database(f"sqlite:///{tmp_path}/jobs.sqlite3")
+        return
+    server: str = request.getfixturevalue("postgres")
+    name = f"test_{os.urandom(6).hex()}"
+    admin = sqlalchemy.create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    made = Database(server.format(name=name))
+    yield made
+    made.close()

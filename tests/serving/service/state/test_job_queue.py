@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from serving.service.config import QueueRules
 from serving.service.errors import BadInput, Conflict, NotFound, QueueFull
-from serving.service.job_queue import AvatarRequest, Job, JobQueue, VideoRequest
+from serving.service.state.database import Database
+from serving.service.state.job_queue import Job, JobQueue
+from serving.service.state.requests import AvatarRequest, VideoRequest
 
 RULES = QueueRules(max_waiting=50, max_attempts=2, lease_s=10.0)
 
@@ -29,12 +30,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, clock: Clock) -> JobQueue:
-    return JobQueue(tmp_path / "jobs.sqlite3", RULES, clock)
+def jobs(database: Database, clock: Clock) -> JobQueue:
+    return JobQueue(database, RULES, clock)
 
 
 def submit(jobs: JobQueue, number: int = 1, **more: str) -> Job:
-    job, _ = jobs.submit(f"{number:032x}", f"{number + 100:032x}", AvatarRequest(("picture-01.jpg",)), **more)
+    job_id = f"{number:032x}"
+    jobs.reserve(job_id, f"{number + 100:032x}", "avatar")
+    job, _ = jobs.submit(job_id, AvatarRequest(("picture-01.jpg",)), **more)
     return job
 
 
@@ -53,7 +56,8 @@ def test_a_submitted_job_waits_and_can_be_read_back(jobs: JobQueue, clock: Clock
 
 def test_jobs_are_claimed_oldest_first_and_only_of_the_asked_kind(jobs: JobQueue) -> None:
     first, second = submit(jobs, 1), submit(jobs, 2)
-    jobs.submit("f" * 32, first.avatar_id, VideoRequest("driver"))
+    jobs.reserve("f" * 32, first.avatar_id, "video")
+    jobs.submit("f" * 32, VideoRequest("driver"))
     assert [claim(jobs).id, claim(jobs).id] == [first.id, second.id]
     assert jobs.claim("avatar", "a") is None
     video = jobs.claim("video", "b")
@@ -61,9 +65,8 @@ def test_jobs_are_claimed_oldest_first_and_only_of_the_asked_kind(jobs: JobQueue
     assert video.request == VideoRequest("driver")
 
 
-def test_two_workers_never_claim_the_same_job(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.sqlite3"
-    first_view, second_view = JobQueue(path, RULES), JobQueue(path, RULES)
+def test_two_workers_never_claim_the_same_job(database: Database, another: Database) -> None:
+    first_view, second_view = JobQueue(database, RULES), JobQueue(another, RULES)
     for number in range(40):
         submit(first_view, number)
     claimed: list[str] = []
@@ -168,7 +171,8 @@ def test_an_unknown_job_is_not_found(jobs: JobQueue, ask: Callable[[JobQueue], o
 
 def test_one_idempotency_key_makes_one_job(jobs: JobQueue) -> None:
     first = submit(jobs, 1, idempotency_key="k", fingerprint="same")
-    again, created = jobs.submit("2" * 32, "3" * 32, AvatarRequest(("x",)), idempotency_key="k", fingerprint="same")
+    jobs.reserve("2" * 32, "3" * 32, "avatar")
+    again, created = jobs.submit("2" * 32, AvatarRequest(("x",)), idempotency_key="k", fingerprint="same")
     assert (again, created) == (first, False)
     with pytest.raises(BadInput, match="another upload"):
         submit(jobs, 4, idempotency_key="k", fingerprint="other")
@@ -180,8 +184,9 @@ def test_the_same_key_twice_at_once_makes_one_job(jobs: JobQueue) -> None:
 
     def work(number: int) -> None:
         start.wait()
-        request = AvatarRequest(("x",))
-        results.append(jobs.submit(f"{number:032x}", "9" * 32, request, idempotency_key="k", fingerprint="f"))
+        job_id = f"{number:032x}"
+        jobs.reserve(job_id, "9" * 32, "avatar")
+        results.append(jobs.submit(job_id, AvatarRequest(("x",)), idempotency_key="k", fingerprint="f"))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -192,16 +197,16 @@ def test_the_same_key_twice_at_once_makes_one_job(jobs: JobQueue) -> None:
     assert sorted(created for _, created in results) == [False, False, False, True]
 
 
-def test_a_full_queue_refuses_and_says_when_to_try_again(tmp_path: Path) -> None:
-    jobs = JobQueue(tmp_path / "jobs.sqlite3", QueueRules(max_waiting=1, retry_after_s=7))
+def test_a_full_queue_refuses_and_says_when_to_try_again(database: Database) -> None:
+    jobs = JobQueue(database, QueueRules(max_waiting=1, retry_after_s=7))
     submit(jobs, 1)
     with pytest.raises(QueueFull) as refused:
         submit(jobs, 2)
     assert refused.value.retry_after_s == 7
     claim(jobs)
-    submit(jobs, 2)
+    submit(jobs, 3)
 
 
-def test_the_table_outlives_the_process(tmp_path: Path) -> None:
-    job = submit(JobQueue(tmp_path / "jobs.sqlite3", RULES))
-    assert JobQueue(tmp_path / "jobs.sqlite3", RULES).get(job.id) == job
+def test_another_process_sees_the_same_table(database: Database, another: Database) -> None:
+    job = submit(JobQueue(database, RULES))
+    assert JobQueue(another, RULES).get(job.id) == job

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.service.routes import Service
+from serving.service.http.service import Service
 
 
 def test_pictures_become_a_queued_job_and_files_with_server_side_names(client: Any, picture: Any) -> None:
@@ -14,7 +16,7 @@ def test_pictures_become_a_queued_job_and_files_with_server_side_names(client: A
     job = response.json()
     assert (response.status_code, job["kind"], job["state"]) == (202, "avatar", "queued")
     assert response.headers["Location"] == f"/v1/jobs/{job['id']}" == job["url"]
-    assert sorted(path.name for path in client.service.store.uploads(job["id"]).iterdir()) == [
+    assert sorted(path.name for path in client.uploads_of(job["id"])) == [
         "picture-01.png",
         "picture-02.png",
     ]
@@ -24,19 +26,20 @@ def test_pictures_become_a_queued_job_and_files_with_server_side_names(client: A
 
 def test_a_name_with_a_path_in_it_changes_nothing(client: Any, picture: Any) -> None:
     response = client.post_avatar(picture(), name="../../../../etc/cron.d/x.jpg", field="pictures[]")
-    folder = client.service.store.uploads(response.json()["id"])
-    assert [path.name for path in folder.iterdir()] == ["picture-01.jpg"]
+    assert [path.name for path in client.uploads_of(response.json()["id"])] == ["picture-01.jpg"]
 
 
-def test_a_ready_avatar_takes_a_driver_and_gives_back_its_video(client: Any, service: Service, video: bytes) -> None:
+def test_a_ready_avatar_takes_a_driver_and_gives_back_its_video(
+    client: Any, service: Service, video: bytes, tmp_path: Path
+) -> None:
     avatar_id = client.ready_avatar()
     assert client.call("GET", f"/v1/avatars/{avatar_id}").json()["state"] == "ready"
     response = client.post_driver(avatar_id, video)
     assert (response.status_code, response.json()["kind"]) == (202, "video")
     job = service.jobs.claim("video", "test")
     assert job is not None
-    service.store.result(job.id).parent.mkdir(parents=True)
-    service.store.result(job.id).write_bytes(video)
+    (made := tmp_path / "made.mp4").write_bytes(video)
+    service.store.put(made, service.store.result(job.id))
     service.jobs.finish(job, {"frames": 3})
     view = client.call("GET", f"/v1/jobs/{job.id}").json()
     assert (view["state"], view["facts"]) == ("done", {"frames": 3})
@@ -66,8 +69,8 @@ def test_a_failed_job_says_why(client: Any, service: Service, refusal: Any) -> N
 
 def test_a_cancelled_job_forgets_its_uploads(client: Any) -> None:
     job_id = client.post_avatar().json()["id"]
-    assert client.call("DELETE", f"/v1/jobs/{job_id}").json()["state"] == "cancelled"
-    assert not client.service.store.uploads(job_id).exists()
+    assert client.call("POST", f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    assert not client.uploads_of(job_id)
 
 
 def test_the_same_idempotency_key_makes_one_job(client: Any, picture: Any, refusal: Any) -> None:
@@ -86,7 +89,7 @@ def test_the_health_check_needs_no_key(client: Any) -> None:
 def test_the_interface_describes_its_uploads(client: Any) -> None:
     paths = client.call("GET", "/openapi.json").json()["paths"]
     body = paths["/v1/avatars"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    assert set(body["schema"]["properties"]) == {"pictures", "consent"}
+    assert set(body["schema"]["properties"]) == {"pictures", "consent", "face", "webhook"}
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "wrong", "an-api-key-of-some-lengthx"])
@@ -116,23 +119,40 @@ def test_a_full_queue_is_429_with_retry_after(client: Any, refusal: Any) -> None
     assert response.headers["Retry-After"] == "7"
 
 
-@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Host": "[::1"},
+        {"Origin": "http://[::1"},
+        {"Origin": "null"},
+    ],
+)
 def test_requests_of_foreign_pages_are_refused(
     client: Any, service: Service, refusal: Any, headers: dict[str, str]
 ) -> None:
-    client.service = Service(service.jobs, service.store, service.limits, None, ("localhost",))
+    client.service = dataclasses.replace(
+        service, access=dataclasses.replace(service.access, open=True, api_key=None, allowed_hosts=("localhost",))
+    )
     assert client.post_avatar().status_code == 202
     assert refusal(client.post_avatar(headers=headers))[:2] == (403, "forbidden")
 
 
-def test_a_server_fault_is_500_without_details(client: Any, service: Service, refusal: Any) -> None:
-    service.store.jobs_table.unlink()
-    service.store.jobs_table.mkdir()
+def test_a_database_that_does_not_answer_is_503_without_details(
+    client: Any, service: Service, refusal: Any, tmp_path: Path
+) -> None:
+    table = tmp_path / "data" / "jobs.sqlite3"
+    table.unlink()
+    table.mkdir()
     assert refusal(client.call("GET", f"/v1/jobs/{'0' * 32}")) == (
-        500,
-        "internal",
-        "internal error; it is in the server's log",
+        503,
+        "unavailable",
+        "the service's database does not answer; try again",
     )
+    table.rmdir()
+    assert client.call("GET", "/healthz").status_code == 503, "an empty database is made"
+    assert client.call("GET", "/healthz").status_code == 200
 
 
 def test_routes_that_do_not_exist_answer_in_the_same_form(client: Any, refusal: Any) -> None:

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from serving.service.config import QueueRules
-from serving.service.job_queue import AvatarRequest, Facts, Job, JobQueue
-from serving.service.worker import JobLease, JobWork, Worker
+from serving.service.state.database import Database
+from serving.service.state.job_queue import Job, JobQueue
+from serving.service.state.requests import AvatarRequest, Facts
+from serving.service.work.lease import JobOrder, Lease
+from serving.service.work.process import ChildDied, JobFailed
+from serving.service.work.worker import RunJob, Worker
 
 RULES = QueueRules(max_attempts=3, lease_s=0.3, poll_s=0.01)
 ID = "1" * 32
@@ -18,20 +22,16 @@ ID = "1" * 32
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> JobQueue:
-    jobs = JobQueue(tmp_path / "jobs.sqlite3", RULES)
-    jobs.submit(ID, "2" * 32, AvatarRequest(("picture-01.jpg",)))
+    jobs = JobQueue(Database(f"sqlite:///{tmp_path}/jobs.sqlite3"), RULES)
+    jobs.reserve(ID, "2" * 32, "avatar")
+    jobs.submit(ID, AvatarRequest(("picture-01.jpg",)))
     return jobs
 
 
-def make(jobs: JobQueue, work: JobWork, ended: list[str] | None = None) -> Worker:
+def make(jobs: JobQueue, run: RunJob, ended: list[tuple[str, bool]] | None = None) -> Worker:
+    kept = [] if ended is None else ended
     return Worker(
-        jobs,
-        "avatar",
-        work,
-        RULES,
-        name="test",
-        names=lambda job: {"/data/up/picture-01.jpg": "picture 1"},
-        ended=lambda job: (ended if ended is not None else []).append(job.id),
+        jobs, "avatar", lambda: None, run, RULES, name="test", ended=lambda job, done: kept.append((job.id, done))
     )
 
 
@@ -44,9 +44,9 @@ def until(jobs: JobQueue, state: str) -> Job:
 
 
 def test_a_job_is_done_with_what_its_work_returned(jobs: JobQueue) -> None:
-    ended: list[str] = []
+    ended: list[tuple[str, bool]] = []
     assert make(jobs, lambda job, lease: {"frames": 2}, ended).run_one()
-    assert (jobs.get(ID).state, jobs.get(ID).facts, ended) == ("done", {"frames": 2}, [ID])
+    assert (jobs.get(ID).state, jobs.get(ID).facts, ended) == ("done", {"frames": 2}, [(ID, True)])
 
 
 def test_without_jobs_there_is_nothing_to_do(jobs: JobQueue) -> None:
@@ -54,25 +54,43 @@ def test_without_jobs_there_is_nothing_to_do(jobs: JobQueue) -> None:
     assert not make(jobs, lambda job, lease: {}).run_one()
 
 
-def test_bad_input_fails_the_job_in_the_clients_words(jobs: JobQueue) -> None:
-    def work(job: Job, lease: JobLease) -> Facts:
-        raise ValueError("/data/up/picture-01.jpg: no face found")
+def test_a_failed_job_keeps_its_reason_and_nothing_else(jobs: JobQueue) -> None:
+    def work(job: JobOrder, lease: Lease) -> Facts:
+        raise JobFailed("picture 1: no face found", "input")
 
-    make(jobs, work).run_one()
+    ended: list[tuple[str, bool]] = []
+    make(jobs, work, ended).run_one()
     assert (jobs.get(ID).state, jobs.get(ID).error) == ("failed", "picture 1: no face found")
+    assert ended == [(ID, False)]
 
 
-def test_our_own_fault_is_told_without_details(jobs: JobQueue) -> None:
-    def work(job: Job, lease: JobLease) -> Facts:
-        raise RuntimeError("no such table in /data/secret at 10.0.0.7:5432")
+def test_a_job_whose_process_dies_is_tried_once_more(jobs: JobQueue) -> None:
+    def work(job: JobOrder, lease: Lease) -> Facts:
+        raise ChildDied("the avatar worker died: signal SIGSEGV")
 
-    make(jobs, work).run_one()
-    assert jobs.get(ID).error == "internal error; it is in the server's log"
+    ended: list[tuple[str, bool]] = []
+    worker = make(jobs, work, ended)
+    worker.run_one()
+    assert (jobs.get(ID).state, ended) == ("queued", [])
+    worker.run_one()
+    assert jobs.get(ID).state == "failed"
+    assert jobs.get(ID).error == "given up after 2 crashes: the avatar worker died: signal SIGSEGV"
+    assert ended == [(ID, False)]
+
+
+def test_a_job_that_is_deleted_while_it_runs_leaves_nothing(jobs: JobQueue) -> None:
+    def work(job: JobOrder, lease: Lease) -> Facts:
+        jobs.delete([job.id])
+        return {}
+
+    ended: list[tuple[str, bool]] = []
+    make(jobs, work, ended).run_one()
+    assert ended == [(ID, False)]
 
 
 @pytest.mark.slow
 def test_a_long_job_keeps_its_lease_and_shows_progress(jobs: JobQueue) -> None:
-    def work(job: Job, lease: JobLease) -> Facts:
+    def work(job: JobOrder, lease: Lease) -> Facts:
         lease.progress(1, 2)
         time.sleep(3 * RULES.lease_s)
         assert jobs.claim("avatar", "thief") is None
@@ -83,10 +101,10 @@ def test_a_long_job_keeps_its_lease_and_shows_progress(jobs: JobQueue) -> None:
 
 
 def test_a_cancelled_job_stops_and_the_worker_goes_on(jobs: JobQueue) -> None:
-    ended: list[str] = []
+    ended: list[tuple[str, bool]] = []
     begun = threading.Event()
 
-    def work(job: Job, lease: JobLease) -> Facts:
+    def work(job: JobOrder, lease: Lease) -> Facts:
         begun.set()
         for step in range(10_000):
             lease.progress(step, 10_000)
@@ -109,7 +127,7 @@ def test_a_cancelled_job_stops_and_the_worker_goes_on(jobs: JobQueue) -> None:
 def test_a_stopped_worker_puts_its_job_back(jobs: JobQueue) -> None:
     begun = threading.Event()
 
-    def work(job: Job, lease: JobLease) -> Facts:
+    def work(job: JobOrder, lease: Lease) -> Facts:
         begun.set()
         while True:
             lease.progress(0, 1)

@@ -1,0 +1,182 @@
+"""Start the service on Ray and stop it again, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from pipelines import cli
+from serving.app import FRONT_END_CPUS, build_application
+from serving.service.config import ServiceConfig
+from training.local_ray import start_local_ray
+
+_APPLICATION = "sfumato"
+_PLACED_S = 25.0  # a start that takes longer without being placed is explained
+_STARTED_S = 300.0
+_STOPPED_S = 6.0
+_WORKER_BYTES = 1200 * 2**20  # torch, the detector, a model and an avatar
+
+
+@contextlib.contextmanager
+def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
+    """Run the service's application while the block lasts, on a private Ray or on a cluster.
+
+    Raises:
+        ValueError: the workers cannot be placed, or do not start; the message says why.
+        KeyboardInterrupt: SIGTERM or SIGINT; everything that was started is stopped.
+    """
+    _check_memory(config, ray_address)
+    cli.console().print("starting Ray Serve ...")
+    # Ray reads these variables when it is imported.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    _interrupt_on_sigterm()
+    try:
+        _start_ray(config, ray_address)
+        import ray
+        from ray import serve
+
+        logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
+        _interrupt_on_sigterm()  # Ray has installed a handler of its own
+        _check_resources(config, ray.cluster_resources())
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
+        _run(config)
+        yield
+    finally:
+        _stop(before, private=ray_address is None)
+
+
+def memory_bytes() -> int:
+    """Return the memory of this process and all its children, shared pages counted once."""
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total
+
+
+def _interrupt_on_sigterm() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _num_workers(config: ServiceConfig) -> int:
+    """Return how many workers must be placed for the service to be up."""
+    if config.min_workers is None:
+        return config.num_finetuners + config.num_renderers
+    return min(config.min_workers, config.num_finetuners) + min(config.min_workers, config.num_renderers)
+
+
+def _check_memory(config: ServiceConfig, ray_address: str | None) -> None:
+    workers = config.num_finetuners + config.num_renderers
+    there, needed = psutil.virtual_memory().total, workers * _WORKER_BYTES
+    if ray_address is None and needed > there:
+        raise ValueError(
+            f"{workers} workers need about {needed / 2**30:.0f} GiB of memory, this machine has {there / 2**30:.0f}:"
+            " give fewer --num-renderers or --num-finetuners, or --min-workers 0 and fewer at once"
+        )
+
+
+def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
+    """Raise ValueError when the workers can never be placed."""
+    workers = _num_workers(config)
+    needed = {
+        "GPU": config.num_gpus * workers,
+        "CPU": config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends,
+    }
+    for name, amount in needed.items():
+        if amount > there.get(name, 0.0) + 1e-6:
+            flag = "--num-gpus" if name == "GPU" else "--cpus-per-worker"
+            raise ValueError(
+                f"{workers} workers need {amount:g} {name}s, there are {there.get(name, 0.0):g}: give a smaller {flag}"
+                " or fewer workers"
+            )
+
+
+def _start_ray(config: ServiceConfig, address: str | None) -> None:
+    if address is not None:
+        import ray
+
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
+        return
+    workers = config.num_finetuners + config.num_renderers
+    # Renderers and fine-tuners seldom work at once: each is promised what it may use.
+    start_local_ray(math.ceil(config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends))
+
+
+def _run(config: ServiceConfig) -> None:
+    """Deploy the application and wait until it runs."""
+    from ray import serve
+
+    failed: list[BaseException] = []
+
+    def deploy() -> None:
+        try:
+            serve.run(build_application(config), name=_APPLICATION, route_prefix=None)
+        except Exception as error:  # noqa: BLE001 - raised below, in the thread that may be interrupted
+            failed.append(error)
+
+    deploying = threading.Thread(target=deploy, daemon=True)
+    deploying.start()
+    started = time.monotonic()
+    while deploying.is_alive():
+        deploying.join(0.2)
+        seconds = time.monotonic() - started
+        if seconds > _PLACED_S and (why := _why_not_placed()) is not None:
+            raise ValueError(f"the service does not start: {why}")
+        if seconds > _STARTED_S:
+            raise ValueError(f"the service does not start within {_STARTED_S:.0f} s")
+    if failed:
+        raise ValueError(f"the service does not start: {_reason(failed[0])}") from failed[0]
+
+
+def _why_not_placed() -> str | None:
+    from ray import serve
+
+    application = serve.status().applications.get(_APPLICATION)
+    for name, deployment in application.deployments.items() if application else ():
+        if "scheduled" in deployment.message or "PENDING_ALLOCATION" in str(deployment.replica_states):
+            return f"no machine has room for another {name}: {_one_line(deployment.message)}"
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _stop(before: set[int], *, private: bool) -> None:
+    """Delete the application, which puts running jobs back into the queue, and end Ray with all its processes."""
+    import ray
+    from ray import serve
+
+    started: list[Any] = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+
+    def stop() -> None:
+        # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
+        with contextlib.suppress(Exception):  # Ray is gone already when the whole process group was told to end
+            serve.delete(_APPLICATION)
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(_STOPPED_S)
+    if private:
+        for child in started:
+            with contextlib.suppress(psutil.Error):
+                child.kill()

@@ -1,0 +1,74 @@
+"""Checks of uploaded files: is it a picture, a video, a file of motion that can be used?"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.media.decoder.process import Decoder, DecoderDied, Limits
+from pipelines.media.images import PICTURE_SUFFIXES, read_image
+from serving.service.errors import BadInput, public_reason
+
+DRIVER_SUFFIXES = (".parquet", ".csv", ".json")
+"""Suffixes of files of motion; a driver with any other is a film."""
+_CHECK = Limits(stall_s=20.0, clip_s=30.0)
+
+
+def picture_suffix(client_name: str | None) -> str:
+    """Return the suffix of a client's file name if it is a known picture suffix, else "". The rest is discarded."""
+    ending = Path(client_name or "").suffix.lower()
+    return ending if ending in PICTURE_SUFFIXES else ""
+
+
+def driver_suffix(client_name: str | None) -> str:
+    """Return the suffix of a client's file name if it is that of a file of motion, else ".mp4"."""
+    ending = Path(client_name or "").suffix.lower()
+    return ending if ending in DRIVER_SUFFIXES else ".mp4"
+
+
+def check_picture(path: Path, what: str) -> None:
+    """Raise BadInput, naming `what` and the reason, unless the file is a readable picture."""
+    _checked(path, what, lambda: read_image(path))
+
+
+def check_driver(path: Path, what: str) -> None:
+    """Raise BadInput, naming `what` and the reason, unless the file is a video, or a file of motion that can be read.
+
+    A video's header and first frame are read in a process of its own, which a malicious file may crash.
+    """
+    if path.suffix in DRIVER_SUFFIXES:
+        from training.animation.motion.drivers import read_motion
+
+        _checked(path, what, lambda: read_motion(path, "mediapipe"))
+        return
+    with _decoder() as decoder:
+        _checked(path, what, lambda: decoder.probe(path))
+
+
+_shared_decoder = Decoder(_CHECK)
+_shared_decoder_lock = threading.Lock()
+
+
+@contextmanager
+def _decoder() -> Iterator[Decoder]:
+    """Yield the warm decoder, or, while it is busy (perhaps with a file that hangs it), one of the caller's own."""
+    if not _shared_decoder_lock.acquire(blocking=False):
+        with Decoder(_CHECK) as own:
+            yield own
+        return
+    try:
+        yield _shared_decoder
+    finally:
+        _shared_decoder_lock.release()
+
+
+def _checked(path: Path, what: str, read: Callable[[], object]) -> None:
+    try:
+        read()
+    except DecoderDied as error:
+        raise BadInput(f"{what}: {error}") from error
+    except ValueError as error:
+        reason = public_reason(error, {str(path): what})
+        raise BadInput(reason if what in reason else f"{what}: {reason}") from error

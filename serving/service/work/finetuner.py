@@ -1,0 +1,92 @@
+"""Avatar jobs: uploaded pictures -> an avatar in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from serving.service.config import ServiceConfig
+from serving.service.errors import in_clients_words
+from serving.service.state.requests import Facts
+from serving.service.store import Store
+from serving.service.work.lease import JobOrder, Lease, Work
+
+if TYPE_CHECKING:
+    from pipelines.faces.face import LandmarkDetector
+    from training.checkpoints.bundle import BaseModel
+    from training.losses.perceptual_files import PerceptualFiles
+
+
+def make_finetuner(config: ServiceConfig) -> Work:
+    """Load the base model and its detector; return what makes avatars with them."""
+    from pipelines.faces.detectors import create_detector
+    from training.checkpoints.bundle import load_bundle
+    from training.checkpoints.model_registry import resolve
+    from training.device import choose_device
+
+    store = config.store()
+    model = load_bundle(resolve(config.model))
+    detector = create_detector(model.config.model.detector)
+
+    def work(order: JobOrder, lease: Lease) -> Facts:
+        return run_fine_tune(
+            order,
+            lease,
+            store=store,
+            model=model,
+            detector=detector,
+            num_steps=config.num_steps,
+            perceptual_files=config.perceptual_files,
+            device=str(choose_device(config.device)),
+        )
+
+    return work
+
+
+def run_fine_tune(
+    order: JobOrder,
+    lease: Lease,
+    *,
+    store: Store,
+    model: BaseModel,
+    detector: LandmarkDetector,
+    num_steps: int | None = None,
+    perceptual_files: PerceptualFiles | None = None,
+    device: str = "cpu",
+) -> Facts:
+    """Make and save the avatar of a job; return facts for the client.
+
+    Raises:
+        ValueError: the pictures cannot be used (no face, several people ...), in the client's words.
+        JobCancelled: the lease was stopped.
+    """
+    from pipelines.faces.identity.face_choice import LARGEST, parse_face_choice
+    from training.avatars.avatar import save_avatar
+    from training.avatars.finetune import FineTuneConfig, fine_tune
+    from training.avatars.portraits import find_portraits
+    from training.device import choose_device
+
+    request = order.request
+    assert request.kind == "avatar"
+    lease.progress(0, 0, "pictures")
+    with ExitStack() as copies:
+        paths = [str(copies.enter_context(store.local(store.upload(order.id, name)))) for name in request.pictures]
+        with in_clients_words({path: f"picture {number}" for number, path in enumerate(paths, 1)}):
+            face = LARGEST if request.face is None else parse_face_choice(request.face)
+            portraits = find_portraits(paths, detector, face=face)
+
+    def on_step(step: int, total: int, _losses: Mapping[str, float]) -> None:
+        lease.progress(step, total, "fine-tuning")
+
+    lease.progress(0, num_steps or 0, "fine-tuning")
+    config = FineTuneConfig(num_steps=num_steps)
+    avatar = fine_tune(model, portraits, config, on_step, perceptual_files, choose_device(device))
+    lease.progress(avatar.steps, avatar.steps, "saving")
+    save_avatar(avatar, store.avatar(order.avatar_id), request.consent)
+    return {
+        "num_pictures": len(portraits),
+        "num_steps": avatar.steps,
+        "base_model": avatar.base_version,
+        "device": device,
+    }

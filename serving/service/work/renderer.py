@@ -1,0 +1,128 @@
+"""Video jobs: an avatar and a driver -> a video in the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.storage.scratch import ScratchFolder
+from serving.service.builtin_drivers import builtin_driver
+from serving.service.config import ServiceConfig
+from serving.service.errors import in_clients_words, public_reason
+from serving.service.state.requests import Facts, VideoOptions, VideoRequest
+from serving.service.store import SIDE_BY_SIDE, VIDEO, Store
+from serving.service.work.lease import JobOrder, Lease, Work
+
+if TYPE_CHECKING:
+    from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar
+    from training.animation.render import RenderOptions
+
+_NUM_CACHED_AVATARS = 4
+
+
+def make_renderer(config: ServiceConfig) -> Work:
+    """Return what renders videos. It keeps the last avatars in memory, and detectors once loaded."""
+    from serving.batch.avatar_maker import AvatarOptions, LoadedAvatar, ModelAvatarMaker
+    from serving.batch.workspace import Workspace
+    from training.avatars.avatar import load_avatar
+    from training.device import choose_device
+
+    store = config.store()
+    scratch = ScratchFolder()
+    device = str(choose_device(config.device))
+    maker = ModelAvatarMaker(AvatarOptions(config.model, device=device), Workspace(scratch.name, Path(scratch.name)))
+
+    @lru_cache(_NUM_CACHED_AVATARS)
+    def load(url: str) -> LoadedAvatar:
+        return LoadedAvatar(load_avatar(url))
+
+    def work(order: JobOrder, lease: Lease) -> Facts:
+        return {**run_render(order, lease, store=store, load=load, maker=maker), "device": device}
+
+    return work
+
+
+def run_render(
+    order: JobOrder, lease: Lease, *, store: Store, load: Callable[[str], LoadedAvatar], maker: AvatarMaker
+) -> Facts:
+    """Render the video of a job into the store; return facts for the client.
+
+    Raises:
+        ValueError: the driver cannot be used (no face, no frames ...), in the client's words.
+        JobCancelled: the lease was stopped.
+    """
+    from serving.batch.avatar_maker import VideoFiles
+
+    request = order.request
+    assert request.kind == "video"
+    lease.progress(0, 0, "avatar")
+    avatar = load(store.avatar(order.avatar_id))
+    with ExitStack() as stack:
+        driver = stack.enter_context(store.local(driver_url(store, order.id, request)))
+        scratch = Path(stack.enter_context(ScratchFolder()))
+        files = {VIDEO: scratch / VIDEO}
+        if request.options.side_by_side:
+            files[SIDE_BY_SIDE] = scratch / SIDE_BY_SIDE
+        stack.enter_context(in_clients_words({str(driver): "driver"}))
+        report = maker.render(
+            avatar,
+            VideoFiles(driver, request.driver_id or order.id, files[VIDEO], files.get(SIDE_BY_SIDE)),
+            render_options(request.options),
+            lambda done, total: lease.progress(done, total, "rendering"),
+        )
+        lease.progress(1, 1, "saving")
+        for name, path in files.items():
+            if path.exists():  # motion alone has no side-by-side video
+                store.put(path, store.result(order.id, name))
+    return {
+        "frames": report.frames,
+        "fps": str(report.fps),
+        "width": report.width,
+        "height": report.height,
+        "has_audio": report.has_audio,
+        "frames_without_face": report.frames_without_face,
+        "seconds": round(report.seconds, 3),
+        "network_ms_per_frame": round(report.network_ms_per_frame, 2),
+        "num_pictures_used": len(report.portraits_used),
+        **({} if report.csim is None else {"csim": round(report.csim, 4)}),
+        **({"note": public_reason(ValueError("; ".join(report.notes)), {})} if report.notes else {}),
+    }
+
+
+def driver_url(store: Store, job_id: str, request: VideoRequest) -> str:
+    """Return the path or URL of a job's driver."""
+    if request.driver_id is None:
+        return store.upload(job_id, request.driver)
+    if (builtin := builtin_driver(request.driver_id)) is not None:
+        return str(builtin.path())
+    return store.driver(request.driver_id, request.driver)
+
+
+def render_options(options: VideoOptions) -> RenderOptions:
+    """Return the renderer's options. Raises ValueError for a value out of range."""
+    from training.animation.render import RenderOptions
+    from training.animation.retarget import MotionOptions, parse_parts
+
+    for name in ("expression", "head_motion", "gaze", "smoothing"):
+        if not math.isfinite(getattr(options, name)):
+            raise ValueError(f"{name} is no number")
+    motion = MotionOptions(
+        expression=options.expression,
+        head_motion=options.head_motion,
+        gaze=options.gaze,
+        smoothing=options.smoothing,
+        parts=parse_parts(options.parts),
+        absolute=options.motion == "absolute",
+    )
+    return RenderOptions(
+        motion=motion,
+        frame=options.frame,
+        max_size=options.max_size,
+        driver_face=options.driver_face,
+        on_missing=options.on_missing,
+        fps=options.fps,
+    )

@@ -1,0 +1,78 @@
+"""Serve replicas that receive no calls: they take their work from the job queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+from serving.service.config import ServiceConfig
+from serving.service.loopback import keep_serve_on_loopback
+from serving.service.state.database import Database
+from serving.service.state.job_queue import Job, JobQueue
+from serving.service.state.requests import JobKind
+from serving.service.work.process import JobProcess
+from serving.service.work.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_MAX_FAILED_STARTS = 3
+
+
+class Replica:
+    """One worker of one kind, with the process that runs its jobs."""
+
+    def __init__(self, config: ServiceConfig, kind: JobKind) -> None:
+        if config.private:
+            keep_serve_on_loopback()
+        self._store = config.store()
+        self._keeps_uploads = config.queue.keep_uploads_s is not None
+        self._jobs = JobQueue(Database(config.database_url), config.queue)
+        self._process = JobProcess(kind, config)
+        self._worker = Worker(
+            self._jobs,
+            kind,
+            self._process.start,
+            self._process.run,
+            config.queue,
+            name=f"{kind}-{socket.gethostname()}-{os.getpid()}",
+            ended=self._ended,
+        )
+        self._worker.start()
+
+    def _ended(self, job: Job, done: bool) -> None:
+        """Remove uploads that are not kept, and what a job that came to nothing may have stored."""
+        try:
+            if not self._keeps_uploads:
+                self._store.remove_uploads(job.id)
+                self._jobs.uploads_removed(job.id)
+            if not done:
+                self._store.remove_result(job.id)
+        except OSError:  # the front end's sweep removes them later
+            log.exception("files of job %s could not be removed", job.id)
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        if not self._worker.alive:
+            raise RuntimeError("the worker's loop has ended")
+        if self._worker.failed_starts >= _MAX_FAILED_STARTS:
+            raise RuntimeError("the worker's process does not start")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_worker"):  # missing when the constructor raised
+            self._worker.stop()
+            self._process.close()
+
+
+class FineTuner(Replica):
+    """Makes avatars."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        super().__init__(config, "avatar")
+
+
+class Renderer(Replica):
+    """Renders videos."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        super().__init__(config, "video")
