@@ -13,6 +13,8 @@ from pipelines.faces.requirements import BOXES, box_files, require_package
 from pipelines.storage import hashing
 
 DETECTORS = ("mediapipe", "face-alignment", "dlib")
+MAX_PICTURE_FACES = 32
+"""Faces that are told apart in a single picture."""
 
 
 def create_detector(
@@ -55,6 +57,15 @@ def create_detector(
     from pipelines.faces.mediapipe_detector import MediaPipeDetector
 
     return FrameByFrame(MediaPipeDetector(max_faces), max_faces, min_face)
+
+
+def create_picture_detector(name: str = "mediapipe") -> LandmarkDetector:
+    """Create a detector for single pictures: of a group, too, in which any face may be asked for.
+
+    Detectors take the faces that they are surest of, which need not be the largest: in films, `max_faces` of
+    `create_detector` bounds the time.
+    """
+    return create_detector(name, max_faces=MAX_PICTURE_FACES)
 
 
 def resolve_detector(name: str, *, boxes: str = "yunet", weights: str | None = None) -> tuple[str, str]:

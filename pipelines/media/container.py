@@ -12,6 +12,8 @@ import av
 import av.error
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,mxf,m4v,ivf"
+SOUND_CONTAINERS = f"{CONTAINERS},wav,mp3,flac"
+"""Of files whose sound is used, with or without pictures."""
 # fmt: off
 VIDEO_SUFFIXES = frozenset([
     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".ts", ".m2t", ".mts",
@@ -24,8 +26,11 @@ _DEFAULT_FPS = Fraction(25)
 
 
 @contextlib.contextmanager
-def open_media(path: str | Path) -> Iterator[Any]:
+def open_media(path: str | Path, formats: str = CONTAINERS) -> Iterator[Any]:
     """Open a file as an av container for reading.
+
+    Args:
+        formats: ffmpeg's names of the formats that are allowed, with commas between.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -39,7 +44,7 @@ def open_media(path: str | Path) -> Iterator[Any]:
         raise ValueError(f"{path} is not a regular file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
-    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    options = {"protocol_whitelist": "file", "format_whitelist": formats}
     try:
         # With "file:", ffmpeg does not read a name such as "http:x.mp4" or "-x.mp4" as a protocol or an option.
         container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")

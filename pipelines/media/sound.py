@@ -15,7 +15,7 @@ from typing import Any
 
 import ffmpeg
 
-from pipelines.media.container import open_media
+from pipelines.media.container import SOUND_CONTAINERS, open_media
 from pipelines.media.ffmpeg_process import compile_command, ffmpeg_executable, last_line
 from pipelines.media.streams import sound_streams
 
@@ -58,7 +58,7 @@ def find_sound(path: Path, picture_begins_s: Fraction) -> tuple[Sound | None, st
     Raises:
         FileNotFoundError, ValueError: as `container.open_media`.
     """
-    with open_media(path) as container:
+    with open_media(path, SOUND_CONTAINERS) as container:
         num_streams = len(container.streams.audio)
         found = [
             Sound(

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from pipelines import storage
-from pipelines.faces.detectors import create_detector
-from pipelines.faces.identity.face_choice import LARGEST, FaceChoice, parse_face_choice
+from pipelines.faces.detectors import create_detector, create_picture_detector
+from pipelines.faces.identity.face_choice import LARGEST, parse_face_choice
 from pipelines.media.decoder.process import Decoder, Limits
+from serving.batch.driver_tracks import DriverTracks, OnStep
 from serving.batch.items import AvatarSource
 from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
-from training.animation.motion.formats import is_motion
+from training.animation.motion.formats import is_film, is_motion
 from training.checkpoints.model_registry import resolve
 from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     import torch
 
-    from pipelines.faces.face import LandmarkDetector
     from training.animation.animator import Animator
     from training.animation.driver_track import DriverTrack
     from training.animation.preview.driver_sample import DriverSample
@@ -37,9 +33,7 @@ if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
 
-OnStep = Callable[[int, int], None]
 _PREVIEW_SIZE = 512
-_MAX_TRACKS = 32  # in memory: half a megabyte for 1,000 frames
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,8 @@ class LoadedAvatar:
     avatar: Avatar
     animators: dict[tuple[int, str], Animator] = field(default_factory=dict)
     """By the `max_size` and `precision` of the options."""
+    film: tuple[str, DriverTrack] | None = None
+    """Path or URL of the film that is the source, and its track; None for pictures and avatars."""
 
     @property
     def base_version(self) -> str:
@@ -117,6 +113,7 @@ class ModelAvatarMaker:
         self._workspace = workspace
         self._model_url = resolve(options.model)
         self._detector = cache(create_detector)
+        self._picture_detector = cache(create_picture_detector)
         # The first to decode a driver is a process that may crash or hang.
         self._decoder = Decoder(Limits(clip_s=math.inf))
         self._tracks = DriverTracks(workspace.shared, self._decoder)
@@ -146,9 +143,15 @@ class ModelAvatarMaker:
         return cache_key(self._model_version, str(self._options.num_steps), str(source.face))
 
     def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
-        return LoadedAvatar(self._load_or_make(source, on_step))
+        track = self._film_track(source, on_step) if source.input.kind == "film" else None
+        avatar = self._load_or_make(source, track, on_step)
+        return LoadedAvatar(avatar, film=None if track is None else (source.input.url, track))
 
-    def _load_or_make(self, source: AvatarSource, on_step: OnStep) -> Avatar:
+    def _film_track(self, source: AvatarSource, on_step: OnStep) -> DriverTrack:
+        path, detector = self._workspace.input(source.input.url), self._detector(self._model.config.model.detector)
+        return self._tracks.get(path, source.input.sha256, detector, source.face or LARGEST, on_step)
+
+    def _load_or_make(self, source: AvatarSource, track: DriverTrack | None, on_step: OnStep) -> Avatar:
         from training.avatars.avatar import load_avatar, save_avatar
 
         if source.input.kind == "avatar":
@@ -157,7 +160,7 @@ class ModelAvatarMaker:
         kept = storage.join(self._workspace.out, AVATARS, f"{source.input.name}-{key[:8]}")
         if storage.exists(storage.join(kept, "manifest.json")):
             return load_avatar(kept)
-        avatar = self._fine_tune(source, on_step, self._options.num_steps)
+        avatar = self._fine_tune(source, track, on_step, self._options.num_steps)
         save_avatar(avatar, kept, None)
         return avatar
 
@@ -165,16 +168,18 @@ class ModelAvatarMaker:
         """Load the avatar of a source, or make one of a picture without fine-tuning, which is not stored."""
         from training.avatars.avatar import load_avatar
 
+        if source.input.kind == "film":
+            raise ValueError(f"{source.input.url}: a preview is made of a picture or an avatar, not of a film")
         if source.input.kind == "avatar":
             return LoadedAvatar(load_avatar(source.input.url))
-        return LoadedAvatar(self._fine_tune(source, lambda _done, _total: None, 0))
+        return LoadedAvatar(self._fine_tune(source, None, lambda _done, _total: None, 0))
 
     def sample(self, avatar: LoadedAvatar, driver: Path, options: RenderOptions) -> DriverSample:
         """Look at a few frames of a driver. Raises ValueError when it cannot be used."""
         from training.animation.preview.driver_sample import sample_driver
 
-        if is_motion(driver.name):
-            raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file")
+        if not is_film(driver.name):
+            raise ValueError(f"{driver}: a preview is made of a driving video, not of a motion file or speech")
         detector = self._detector(avatar.avatar.config.detector)
         return sample_driver(driver, detector, parse_face_choice(options.driver_face), decoder=self._decoder)
 
@@ -185,12 +190,19 @@ class ModelAvatarMaker:
         small = replace(options, max_size=min(options.max_size, _PREVIEW_SIZE))
         return plan_preview(self._animator(avatar, small), sample, options)
 
-    def _fine_tune(self, source: AvatarSource, on_step: OnStep, num_steps: int | None) -> Avatar:
+    def _fine_tune(
+        self, source: AvatarSource, track: DriverTrack | None, on_step: OnStep, num_steps: int | None
+    ) -> Avatar:
+        """Make an avatar of a picture, or of frames of a film with its track."""
+        from training.animation.film.film_shots import film_portraits
         from training.avatars.finetune import FineTuneConfig, fine_tune
         from training.avatars.portraits import find_portraits
 
-        detector = self._detector(self._model.config.model.detector)
-        portraits = find_portraits([source.input.url], detector, face=source.face or LARGEST)
+        if track is not None:
+            portraits, num_steps = film_portraits(self._workspace.input(source.input.url), track), num_steps or 0
+        else:
+            detector = self._picture_detector(self._model.config.model.detector)
+            portraits = find_portraits([source.input.url], detector, face=source.face or LARGEST)
 
         def report(step: int, total: int, _losses: Mapping[str, float]) -> None:
             on_step(step, total)
@@ -199,25 +211,25 @@ class ModelAvatarMaker:
         return fine_tune(self._model, portraits, config, report, self._options.perceptual_files, self._device)
 
     def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+        from training.animation.film.render_film import Film, render_film
         from training.animation.render import render
 
         animator = self._animator(avatar, options)
         detector = self._detector(avatar.avatar.config.detector)
         face = parse_face_choice(options.driver_face)
-        track = self._tracks.get(files, detector, face, lambda done, total: on_frame(done // 2, total))
+        track = self._tracks.get(
+            files.driver, files.driver_sha256, detector, face, lambda done, total: on_frame(done // 2, total)
+        )
 
         def report(done: int, total: int) -> None:
             on_frame((total + done) // 2, total)
 
-        return render(
-            animator,
-            None if is_motion(files.driver.name) else files.driver,
-            track,
-            files.out,
-            options,
-            side_by_side=files.side_by_side,
-            on_frame=report,
-        )
+        driver, beside = None if is_motion(files.driver.name) else files.driver, files.side_by_side
+        if avatar.film is None:
+            return render(animator, driver, track, files.out, options, side_by_side=beside, on_frame=report)
+        url, own_track = avatar.film
+        film = Film(self._workspace.input(url), own_track)
+        return render_film(animator, film, driver, track, files.out, options, side_by_side=beside, on_frame=report)
 
     def _animator(self, avatar: LoadedAvatar, options: RenderOptions) -> Animator:
         from training.animation.animator import Animator
@@ -228,68 +240,3 @@ class ModelAvatarMaker:
                 avatar.avatar, max_size=options.max_size, device=self._device, precision=options.precision
             )
         return animators[key]
-
-
-class DriverTracks:
-    """Tracks of drivers, which are the same for all avatars: in memory, and in a folder for this machine's workers."""
-
-    def __init__(self, folder: Path, decoder: Decoder) -> None:
-        self._folder, self._decoder = folder, decoder
-        self._known: OrderedDict[str, DriverTrack | str] = OrderedDict()
-        """Tracks, or the reasons why there are none, by driver and detector."""
-
-    def get(self, files: VideoFiles, detector: LandmarkDetector, face: FaceChoice, on_frame: OnStep) -> DriverTrack:
-        """Return the track of a person in the driver among `files`.
-
-        Raises:
-            ValueError: the driver is no video or does not show the face.
-        """
-        key = f"track-{files.driver_sha256}-{detector.name}-{face}"
-        if key not in self._known:
-            self._known[key] = self._load_or_track(key, files.driver, detector, face, on_frame)
-        self._known.move_to_end(key)
-        while len(self._known) > _MAX_TRACKS:
-            self._known.popitem(last=False)
-        known = self._known[key]
-        if isinstance(known, str):
-            raise ValueError(known)
-        return known
-
-    def _load_or_track(
-        self, key: str, driver: Path, detector: LandmarkDetector, face: FaceChoice, on_frame: OnStep
-    ) -> DriverTrack | str:
-        from training.animation.motion.drivers import read_driver
-
-        path = self._folder / f"{key}.npz"
-        if path.exists():
-            return _load(path)
-        try:
-            track = read_driver(driver, detector, decoder=self._decoder, face=face, on_frame=on_frame)
-        except ValueError as error:
-            return str(error)
-        if not is_motion(driver.name):  # which is read faster than a copy is written
-            _save(path, track)
-        return track
-
-
-def _save(path: Path, track: DriverTrack) -> None:
-    with storage.atomic_write(str(path)) as sink:
-        np.savez(
-            sink,
-            landmarks=track.landmarks,
-            gaze=track.gaze,
-            found=track.found,
-            seconds=track.times.seconds,
-            fps=np.array(str(track.times.fps)),
-            constant=np.array(track.times.constant),
-            detector=np.array(track.detector),
-        )
-
-
-def _load(path: Path) -> DriverTrack:
-    from pipelines.media.frame_times import FrameTimes
-    from training.animation.driver_track import DriverTrack
-
-    with np.load(path, allow_pickle=False) as file:
-        times = FrameTimes(file["seconds"], Fraction(str(file["fps"])), bool(file["constant"]))
-        return DriverTrack(file["landmarks"], file["gaze"], file["found"], times, str(file["detector"]))

@@ -18,7 +18,7 @@ from pipelines.one_line import one_line
 from serving.batch.folders import choose_files, is_kept_avatar, visible_files
 from training.animation.motion.formats import MOTION_FILE
 
-Kind = Literal["avatar", "picture", "driver"]
+Kind = Literal["avatar", "picture", "film", "driver"]
 
 _MANIFEST = "manifest.json"
 _MAX_NAME_BYTES = 80
@@ -63,7 +63,9 @@ class _Listing:
 
 
 def find_sources(arguments: Sequence[str]) -> FoundInputs:
-    """Find avatar folders, pictures, and folders of either, in the given order without repeats.
+    """Find avatar folders, pictures, folders of either, and films, in the given order without repeats.
+
+    A film is a source only by its own name or a pattern: a folder's films may be drivers.
 
     Raises:
         FileNotFoundError: a path that does not exist, a pattern that matches nothing.
@@ -82,7 +84,7 @@ def find_drivers(arguments: Sequence[str]) -> FoundInputs:
 
 def _sources_in(path: str) -> _Listing:
     if not storage.is_folder(path):
-        return _Listing([("picture", path)])
+        return _Listing([(source_kind(path), path)])
     if storage.exists(storage.join(path, _MANIFEST)):  # the pictures inside an avatar are not sources
         return _Listing([("avatar", path)])
     files = visible_files(path)
@@ -95,6 +97,12 @@ def _sources_in(path: str) -> _Listing:
     if not found:
         raise ValueError(f"{path} holds neither avatars nor pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
     return _Listing(found, pictures.notes("pictures", num_avatars=len(own)))
+
+
+def source_kind(url: str) -> Kind:
+    """Return the kind of a file as a source, by its name: what may be a picture is one, an animated GIF, too."""
+    suffix = PurePosixPath(storage.name(url)).suffix.lower()
+    return "film" if suffix in VIDEO_SUFFIXES - PICTURE_SUFFIXES else "picture"
 
 
 def _drivers_in(path: str) -> _Listing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from training.animation.render import RenderOptions
 
 
+FILM_PARTS = ("lips",)
+"""The parts of a film that follow the driver unless others are asked for: the film is dubbed."""
+
+
 @dataclass(frozen=True)
 class AvatarSource:
     """What an avatar is made of; two items with equal ones share the avatar."""
 
     input: Input
     face: FaceChoice | None = None
-    """Which face of the picture; None: the largest."""
+    """Which face of the picture or film; None: the largest."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +100,29 @@ def now() -> datetime:
 
 
 def every_pair(
-    sources: Sequence[Input], drivers: Sequence[Input], options: RenderOptions, face: FaceChoice | None
+    sources: Sequence[Input],
+    drivers: Sequence[Input],
+    options: RenderOptions,
+    face: FaceChoice | None,
+    film_parts: tuple[str, ...] = FILM_PARTS,
 ) -> tuple[Item, ...]:
-    """Return the items of every source with every driver, source by source."""
+    """Return the items of every source with every driver, source by source.
+
+    Args:
+        film_parts: the parts of a film that are driven, instead of the options'.
+    """
     return tuple(
-        Item(default_name(source, driver), AvatarSource(source, face), driver, options)
+        Item(default_name(source, driver), AvatarSource(source, face), driver, options_for(source, options, film_parts))
         for source in sources
         for driver in drivers
     )
+
+
+def options_for(source: Input, options: RenderOptions, film_parts: tuple[str, ...]) -> RenderOptions:
+    """Return the options of a source: of a film, `film_parts` are driven."""
+    if source.kind != "film":
+        return options
+    return replace(options, motion=replace(options.motion, parts=film_parts))
 
 
 def default_name(source: Input, driver: Input) -> str:

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from pipelines import storage
 from pipelines.faces.identity.face_choice import FaceChoice, parse_face_choice
 from pipelines.one_line import one_line
-from serving.batch.inputs import Input, Kind, read_input, safe_name
-from serving.batch.items import AvatarSource, Item, default_name
+from serving.batch.inputs import Input, Kind, read_input, safe_name, source_kind
+from serving.batch.items import FILM_PARTS, AvatarSource, Item, default_name, options_for
 from training.animation.motion.text_table import csv_rows, decode_text
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class PairOptions:
     face: str | float | None = None
     driver_face: str | float | None = None
     on_missing: Literal["fill", "hold", "rest", "cut", "fail"] | None = None
+    sound: Literal["auto", "driver", "source", "none"] | None = None
 
 
 COLUMNS = tuple(PairOptions.__dataclass_fields__)
@@ -63,12 +64,15 @@ class _Line:
     cells: Mapping[str, Any]
 
 
-def read_pairs(url: str, options: RenderOptions, face: FaceChoice | None) -> tuple[Item, ...]:
+def read_pairs(
+    url: str, options: RenderOptions, face: FaceChoice | None, film_parts: tuple[str, ...] = FILM_PARTS
+) -> tuple[Item, ...]:
     """Read the items of a pairs file. Relative paths in it are relative to its folder.
 
     Args:
         url: path or URL that ends with .csv or .jsonl.
         options: for columns that the file does not have and cells that are empty; `face` likewise.
+        film_parts: the parts of a film that are driven where its row names none.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -90,7 +94,7 @@ def read_pairs(url: str, options: RenderOptions, face: FaceChoice | None) -> tup
     rendered = [_render_options(url, number, pair, options) for number, pair in pairs]
     inputs = _read_inputs(url, pairs)
     items = [
-        _item(pair, inputs["source", pair.source], inputs["driver", pair.driver], its_options, its_face)
+        _item(pair, (inputs["source", pair.source], inputs["driver", pair.driver]), its_options, its_face, film_parts)
         for (_, pair), its_options, its_face in zip(pairs, rendered, faces, strict=True)
     ]
     _check_names(url, [(number, item) for (number, _), item in zip(pairs, items, strict=True)])
@@ -175,7 +179,9 @@ def _render_options(url: str, number: int, pair: PairOptions, options: RenderOpt
         if "motion" in given:
             moves["absolute"] = given["motion"] == "absolute"
         motion = replace(options.motion, **moves)
-        more: dict[str, Any] = {name: given[name] for name in ("frame", "max_size", "on_missing") if name in given}
+        more: dict[str, Any] = {
+            name: given[name] for name in ("frame", "max_size", "on_missing", "sound") if name in given
+        }
         more |= {name: _written(given[name]) for name in ("fps", "driver_face") if name in given}
         return replace(options, motion=motion, **more)
     except ValueError as error:
@@ -224,7 +230,7 @@ def _is_absolute(path: str) -> bool:
 
 
 def _read_input(column: str, url: str) -> Input:
-    kind: Kind = "driver" if column == "driver" else "picture"
+    kind: Kind = "driver" if column == "driver" else source_kind(url)
     if not storage.exists(url):
         raise FileNotFoundError(f"{url} does not exist")
     if storage.is_folder(url):
@@ -240,7 +246,15 @@ def _reason(error: ValueError | OSError) -> str:
     return one_line(error)
 
 
-def _item(pair: PairOptions, source: Input, driver: Input, options: RenderOptions, face: FaceChoice | None) -> Item:
+def _item(
+    pair: PairOptions,
+    inputs: tuple[Input, Input],
+    options: RenderOptions,
+    face: FaceChoice | None,
+    film_parts: tuple[str, ...],
+) -> Item:
+    source, driver = inputs
+    options = options_for(source, options, options.motion.parts if pair.parts else film_parts)
     name = pair.name or default_name(source, driver)
     return Item(name, AvatarSource(source, face), driver, options, has_own_name=pair.name is not None)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rich.progress import Progress
 
-from serving.batch.avatar_maker import OnStep
+from serving.batch.driver_tracks import OnStep
 from serving.batch.items import Outcome, Task
 from serving.batch.worker import Worker
 

@@ -11,14 +11,15 @@ from pipelines import storage
 from pipelines.assets import CacheError
 from pipelines.media.video import probe
 from pipelines.one_line import hide_credentials, one_line
-from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, OnStep, VideoFiles
+from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, VideoFiles
+from serving.batch.driver_tracks import OnStep
 from serving.batch.inputs import Input, error_line
 from serving.batch.items import AvatarSource, AvatarTask, MosaicTask, Outcome, Task, VideoTask, now
 from serving.batch.results.contact_page import poster_name, write_poster
 from serving.batch.results.mosaic import write_mosaic
 from serving.batch.results.sidecars import Quality, Sidecar, SidecarSource, write_sidecar
 from serving.batch.workspace import Workspace
-from training.animation.motion.formats import is_motion
+from training.animation.motion.formats import is_film
 
 _NUM_CACHED_AVATARS = 4
 
@@ -97,7 +98,7 @@ class Worker:
         # The sidecar of an earlier video must not vouch for a half-written new one.
         storage.remove(self._sidecar_url(item.name))
         video, comparison = f"{item.name}.mp4", f"{item.name}.side-by-side.mp4"
-        compares = self._side_by_side and not is_motion(item.driver.url)  # motion alone has no picture to show
+        compares = self._side_by_side and is_film(item.driver.url)  # what else has no picture to show
         files = (video, comparison) if compares else (video,)
         side_by_side = self._workspace.output(comparison) if compares else None
         out = self._workspace.output(video)

@@ -18,7 +18,7 @@ from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import Problem, find_drivers, find_sources
-from serving.batch.items import Item, every_pair
+from serving.batch.items import FILM_PARTS, Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
 from serving.batch.previews import write_previews
@@ -44,17 +44,19 @@ class Options:
     missing or have changed."""
 
     source: Annotated[_PathLists, tyro.conf.arg(aliases=["-s"], metavar="PATH ...")]
-    """Faces to animate: avatar folders, pictures, folders of either, "patterns*" (required without --pairs)"""
+    """Faces to animate: avatar folders, pictures, folders of either, films by name, "patterns*" (required without
+    --pairs). A film keeps its frames, rate and own motion; parts of its face follow the driver, the lips by default."""
     driver: Annotated[_PathLists, tyro.conf.arg(aliases=["-d"], metavar="PATH ...")]
     """What gives the motion: videos, folders of them, "patterns*"; files of motion: .parquet (sfumato motion), .csv
-    (ARKit recording or key frames), .json (key frames) (required without --pairs)"""
+    (ARKit recording or key frames), .json (key frames); English speech: .wav, .mp3, .m4a, .flac, .ogg (needs the
+    extra "speech") (required without --pairs)"""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder of the results (path or URL): SOURCE--DRIVER.mp4, .side-by-side.mp4 and .json, SOURCE.mosaic.mp4,
     index.html, report/."""
     pairs: str | None = None
     """CSV or JSON Lines file (path or URL) with the columns source and driver, one video a row, instead of -s and -d;
     optional columns: name, expression, head_motion, gaze, smoothing, parts, motion, frame, max_size, fps, face,
-    driver_face, on_missing."""
+    driver_face, on_missing, sound."""
     workers: int = 1
     """Number of worker processes; 1 without --ray-address works in this process."""
     ray_address: str | None = None
@@ -72,7 +74,8 @@ class Options:
     """Base model for sources that are pictures: a bundle's path or URL, or models:/sfumato-base@champion; default: the
     bundled one."""
     num_steps: int | None = None
-    """Fine-tuning steps for pictures; 0 for feed-forward only; default: the stop rule decides."""
+    """Fine-tuning steps for pictures and films; 0 for feed-forward only; default: the stop rule decides, and for films
+    0."""
     face: Annotated[str | None, tyro.conf.arg(metavar=FORMS)] = None
     """The face in a picture: its number, 0 for the largest, or a point on it or a box around it in pixels; default: the
     largest."""
@@ -88,9 +91,9 @@ class Options:
     """Strength of the driver's gaze: 0 keeps the portrait's own, 1 is the driver's."""
     smoothing: float = 0.5
     """Temporal smoothing of the motion in [0, 1]: 0 keeps all jitter, 1 lags most."""
-    parts: str = "lips,eyes,pose,brows,gaze"
+    parts: str | None = None
     """Parts of the driver's motion to transfer: any of lips (with jaw and nose), eyes (lids), pose, brows and gaze,
-    with commas between; the portrait keeps its own of the others."""
+    with commas between; the source keeps its own of the others. Default: all; of a film, the lips, which dubs it."""
     motion: Literal["relative", "absolute"] = "relative"
     """The driver's expression relative to its own most relaxed frame, or, for a driver who never relaxes, relative to a
     neutral face: absolute. The pose is relative to that frame in either case."""
@@ -104,9 +107,13 @@ class Options:
     """Render the whole picture with the animated face in it, or only the crop around the face."""
     max_size: int = 1280
     """Maximum length of the videos' longer side, pixels."""
+    sound: Literal["auto", "driver", "source", "none"] = "auto"
+    """Whose sound the video has: auto takes the driver's, but a film's own unless the lips follow the driver and it
+    has sound. The driver's sound starts with the video and is not repeated."""
     fps: str = "keep"
-    """When frames are shown: keep, when the driver shows them (a driver with pauses gives a video with a variable frame
-    rate), or a number such as 25 or 29.97, at that constant rate, with frames repeated or left out."""
+    """When frames are shown: keep, when the driver, or a film as the source, shows them (one with pauses gives a video
+    with a variable frame rate), or a number such as 25 or 29.97, at that constant rate, with frames repeated or left
+    out."""
     preview: bool = False
     """Make no videos, but a picture of each pair in OUT/previews, with the face, the driver's extreme frames as they
     will look, and warnings; index.html there lists them. Takes two seconds a pair."""
@@ -178,17 +185,18 @@ def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
 def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...], tuple[str, ...]]:
     """Return the videos to make, the inputs that cannot be read, and notes about what folders hold besides."""
     render_options = _render_options(options)
+    film_parts = FILM_PARTS if options.parts is None else render_options.motion.parts
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     face = None if options.face is None else parse_face_choice(options.face)
     if options.pairs is not None:
         try:
-            items = read_pairs(options.pairs, render_options, face)
+            items = read_pairs(options.pairs, render_options, face, film_parts)
         except PairsError as error:
             raise UsageError(str(error)) from error
     else:
         sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
-        items = every_pair(sources.inputs, drivers.inputs, render_options, face)
+        items = every_pair(sources.inputs, drivers.inputs, render_options, face, film_parts)
         problems = (*sources.problems, *drivers.problems)
         notes = tuple(dict.fromkeys((*sources.notes, *drivers.notes)))
     return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems, notes
@@ -203,14 +211,14 @@ def _with_absolute_paths(item: Item) -> Item:
 
 def _render_options(options: Options) -> RenderOptions:
     from training.animation.render import RenderOptions
-    from training.animation.retarget import MotionOptions, parse_parts
+    from training.animation.retarget import PARTS, MotionOptions, parse_parts
 
     motion = MotionOptions(
         expression=options.expression,
         head_motion=options.head_motion,
         gaze=options.gaze,
         smoothing=options.smoothing,
-        parts=parse_parts(options.parts),
+        parts=PARTS if options.parts is None else parse_parts(options.parts),
         absolute=options.motion == "absolute",
     )
     return RenderOptions(
@@ -221,6 +229,7 @@ def _render_options(options: Options) -> RenderOptions:
         driver_face=options.driver_face,
         on_missing=options.on_missing,
         fps=options.fps,
+        sound=options.sound,
     )
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from pipelines import cli
 from pipelines.media.video import VideoWriter, probe
 from pipelines.storage.parquet import read_table
-from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
+from serving.batch.avatar_maker import LoadedAvatar, VideoFiles
 from serving.batch.batch_run import BatchRun
+from serving.batch.driver_tracks import OnStep
 from serving.batch.inputs import find_drivers, find_sources
 from serving.batch.items import AvatarSource, Item, every_pair
 from serving.batch.pool import ThisProcess

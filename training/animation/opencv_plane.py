@@ -70,7 +70,10 @@ class Plane:
 
     @classmethod
     def of(cls, pixels: UInt8[np.ndarray, "side side 3"], matte: UInt8[np.ndarray, "side side"]) -> "Plane":
-        shot, alpha = to_shots(pixels[None], matte[None], torch.device("cpu")), matte.astype(np.float32) / 255
+        alpha = matte.astype(np.float32) / 255
+        if matte.min() == 255:  # no background is seen, whatever moves
+            return cls(np.dstack([pixels, matte]), pixels, alpha, alpha)
+        shot = to_shots(pixels[None], matte[None], torch.device("cpu"))
         return cls(np.dstack([pixels, matte]), to_images(shot[:, 4:])[0], alpha, _spread(alpha))
 
     @property

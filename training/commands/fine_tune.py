@@ -12,10 +12,11 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, progress
-from pipelines.faces.detectors import create_detector
+from pipelines.faces.detectors import create_picture_detector
 from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from training.avatars.avatar import Avatar, load_avatar, save_avatar
-from training.avatars.finetune import FineTuneConfig, fine_tune
+from training.avatars.doubts import doubts
+from training.avatars.finetune import MAX_PORTRAITS, FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
 from training.checkpoints.bundle import MANIFEST, load_bundle
 from training.checkpoints.model_registry import locate
@@ -57,6 +58,8 @@ class Options:
     def __post_init__(self) -> None:
         if not self.portraits:
             raise ValueError("name at least one picture")
+        if (number := len(set(self.portraits))) > MAX_PORTRAITS:
+            raise ValueError(f"fine-tuning takes 1 to {MAX_PORTRAITS} pictures, got {number}")
 
 
 def run(options: Options) -> CommandResult:
@@ -66,7 +69,7 @@ def run(options: Options) -> CommandResult:
     model = load_bundle(locate(options.model))
     if (existing := _existing_avatar(options, model.version)) is not None:
         return _result(options, existing, started, "already made: nothing to do")
-    portraits = find_portraits(options.portraits, create_detector(model.config.model.detector), face=face)
+    portraits = find_portraits(options.portraits, create_picture_detector(model.config.model.detector), face=face)
     with progress() as bar:
         task = bar.add_task("fine-tune", total=None)
 
@@ -82,7 +85,7 @@ def run(options: Options) -> CommandResult:
     save_avatar(avatar, options.out, options.consent)
     unchanged = options.num_steps is None and avatar.steps == 0
     notes = ("no updates were made: feed-forward; --num-steps asks for some",) if unchanged else ()
-    return _result(options, avatar, started, *notes)
+    return _result(options, avatar, started, *doubts(portraits, len(options.portraits)), *notes)
 
 
 def _existing_avatar(options: Options, version: str) -> Avatar | None:

@@ -28,7 +28,7 @@ class Options:
     the same pictures, without sound."""
 
     driver: tyro.conf.Positional[str]
-    """Video, motion file, ARKit recording or key frames (path or URL)."""
+    """Video, motion file, ARKit recording, key frames or speech (path or URL)."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Path or URL to write to: .motion.parquet for all that is known, .csv for an ARKit recording (52 actions and
     angles of the head, columns as Live Link Face's)."""

@@ -11,7 +11,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult
-from pipelines.faces.detectors import create_detector
+from pipelines.faces.detectors import create_picture_detector
 from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from pipelines.media.images import encode_still, still_format
 from training.animation.animator import Animator
@@ -88,6 +88,6 @@ def _avatar(options: Options, device: torch.device) -> Avatar:
         raise FileNotFoundError(f"{options.source} does not exist")
     model = load_bundle(locate(options.model))
     portraits = find_portraits(
-        [options.source], create_detector(model.config.model.detector), face=parse_face_choice(options.face)
+        [options.source], create_picture_detector(model.config.model.detector), face=parse_face_choice(options.face)
     )
     return fine_tune(model, portraits, FineTuneConfig(), None, None, device)

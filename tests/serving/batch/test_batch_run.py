@@ -13,7 +13,8 @@ from grey_avatars import GreyAvatarMaker, animate, rows
 
 from pipelines import storage
 from pipelines.media.video import probe
-from serving.batch.avatar_maker import OnStep, VideoFiles
+from serving.batch.avatar_maker import VideoFiles
+from serving.batch.driver_tracks import OnStep
 from serving.batch.items import Item
 from training.animation.render import RenderOptions, RenderReport
 

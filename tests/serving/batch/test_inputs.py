@@ -34,6 +34,15 @@ def test_pictures_avatars_and_folders_of_both_are_sources(tmp_path: Path) -> Non
     assert find_sources([str(tmp_path / "people" / "leo")]).inputs[0].kind == "avatar"
 
 
+def test_a_film_is_a_source_by_its_name_and_not_by_its_folder(tmp_path: Path) -> None:
+    for name in ("ann.MP4", "bob.mkv", "cyd.gif", "dee.webp", "eve.png"):
+        (tmp_path / name).write_text(name)
+    named = find_sources([str(tmp_path / name) for name in ("ann.MP4", "bob.mkv", "cyd.gif", "dee.webp")])
+    assert [item.kind for item in named.inputs] == ["film", "film", "picture", "picture"]
+    assert [item.kind for item in find_sources([str(tmp_path)]).inputs] == ["picture"] * 3
+    assert [item.kind for item in find_sources([f"{tmp_path}/*.mkv"]).inputs] == ["film"]
+
+
 def test_patterns_match_and_each_file_counts_once(tmp_path: Path) -> None:
     for name in ("b.mp4", "a.mp4"):
         touch(tmp_path / name, name)

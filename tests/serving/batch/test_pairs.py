@@ -11,7 +11,7 @@ from pipelines import storage
 from pipelines.faces.identity.face_choice import FaceChoice
 from serving.batch.pairs import PairsError, read_pairs
 from training.animation.render import RenderOptions
-from training.animation.retarget import MotionOptions
+from training.animation.retarget import PARTS, MotionOptions
 
 OPTIONS = RenderOptions(motion=MotionOptions(smoothing=0.25), max_size=512)
 
@@ -85,6 +85,17 @@ def test_parts_are_a_text_or_a_list(folder: Path) -> None:
     motions = [item.options.motion for item in items]
     assert [motion.parts for motion in motions] == [("lips", "gaze"), ("lips",), OPTIONS.motion.parts]
     assert [motion.absolute for motion in motions] == [False, True, False]
+
+
+def test_a_film_is_dubbed_unless_its_row_or_the_flag_names_parts(folder: Path) -> None:
+    rows = ("ann.jpg,talk.mp4,,", "smile.mp4,talk.mp4,,none", "talk.mp4,smile.mp4,eyes,source")
+    url = write(folder, "source,driver,parts,sound", *rows)
+    items = read_pairs(url, OPTIONS, None)
+    assert [item.source.input.kind for item in items] == ["picture", "film", "film"]
+    assert [item.options.motion.parts for item in items] == [PARTS, ("lips",), ("eyes",)]
+    assert [item.options.sound for item in items] == ["auto", "none", "source"]
+    asked = read_pairs(url, OPTIONS, None, film_parts=("brows",))
+    assert [item.options.motion.parts for item in asked] == [PARTS, ("brows",), ("eyes",)]
 
 
 def test_a_pairs_file_and_its_inputs_can_be_urls(folder: Path) -> None:

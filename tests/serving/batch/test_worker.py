@@ -10,7 +10,8 @@ import pytest
 
 from pipelines import storage
 from pipelines.assets import CacheError
-from serving.batch.avatar_maker import LoadedAvatar, OnStep, VideoFiles
+from serving.batch.avatar_maker import LoadedAvatar, VideoFiles
+from serving.batch.driver_tracks import OnStep
 from serving.batch.inputs import Input
 from serving.batch.items import AvatarSource, AvatarTask, Item, VideoTask
 from serving.batch.worker import Worker

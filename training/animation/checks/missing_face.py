@@ -55,7 +55,7 @@ def bridged(track: DriverTrack, on_missing: OnMissing) -> DriverTrack:
     last = _last_found(track.found)
     landmarks, gaze = track.landmarks[last], track.gaze[last]
     if on_missing == "hold":
-        shares = _shares(track, instantly=True)[:, None, None]
+        shares = motion_shares(track, instantly=True)[:, None, None]
         held = np.maximum.accumulate(np.where(track.found, -1, last))  # the motion that was held before this frame
         held = np.where(held < 0, last, held)
         landmarks = _mixed(track.landmarks[held], landmarks, shares)
@@ -67,7 +67,7 @@ def towards_rest(points: Points, rest: Float[np.ndarray, "points 2"], track: Dri
     """Ease points to those at rest in frames without the face, and back to the driver's motion after them."""
     if track.found.all():
         return points
-    return _mixed(np.broadcast_to(rest, points.shape), points, _shares(track, instantly=False)[:, None, None])
+    return _mixed(np.broadcast_to(rest, points.shape), points, motion_shares(track, instantly=False)[:, None, None])
 
 
 def shown_frames(track: DriverTrack, fps: Fraction | None, on_missing: OnMissing) -> Schedule:
@@ -99,7 +99,7 @@ def _last_found(found: Bool[np.ndarray, "frames"]) -> Int[np.ndarray, "frames"]:
     return np.where(last < 0, int(found.argmax()), last)
 
 
-def _shares(track: DriverTrack, *, instantly: bool) -> Float[np.ndarray, "frames"]:
+def motion_shares(track: DriverTrack, *, instantly: bool) -> Float[np.ndarray, "frames"]:
     """Return the share of the driver's motion in each frame: it falls in frames without the face and rises after them.
 
     Args:

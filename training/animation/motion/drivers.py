@@ -1,4 +1,4 @@
-"""Drivers of every kind -> tracks: films, motion files, ARKit recordings, key frames."""
+"""Drivers of every kind -> tracks: films, motion files, ARKit recordings, key frames, speech."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pipelines.media.decoder.process import Decoder
 from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.motion.arkit_csv import is_arkit, read_arkit
 from training.animation.motion.face_motion import to_track
-from training.animation.motion.formats import MOTION_FILE, is_motion
+from training.animation.motion.formats import MOTION_FILE, is_motion, is_speech
 from training.animation.motion.key_frames import read_key_json, read_key_table
 from training.animation.motion.motion_file import read_motion_file
+from training.animation.motion.speech import read_speech
 from training.animation.motion.text_table import read_table
 
 
@@ -25,7 +26,7 @@ def read_driver(
     face: FaceChoice = LARGEST,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> DriverTrack:
-    """Return the track of a driver: a film, or a file of motion (`formats.is_motion`).
+    """Return the track of a driver: a film, a file of motion (`formats.is_motion`), or speech (`formats.is_speech`).
 
     Args:
         detector: for films; motion without landmarks of its own suits every detector.
@@ -36,6 +37,8 @@ def read_driver(
     Raises:
         ValueError: the file cannot be used; the message is one line.
     """
+    if is_speech(path.name):
+        return to_track(*read_speech(path, on_frame), detector.name, exact=True)
     if not is_motion(path.name):
         return track_driver(path, detector, decoder=decoder, face=face, on_frame=on_frame)
     return read_motion(path, detector.name)

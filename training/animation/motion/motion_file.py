@@ -28,6 +28,7 @@ from training.animation.motion.fit_actions import fit_actions
 VERSION = "1"
 _KEY = b"sfumato_motion"
 _POSE = ("yaw", "pitch", "roll", "scale", "x", "y")
+_MIN_EXTENT, _MAX_PIXELS = 1e-3, 1e6  # of a face, pixels
 _LANDMARKS, _GAZE = 2 * NUM_LANDMARKS, 4
 
 SCHEMA = pa.schema(
@@ -108,6 +109,9 @@ def _track(path: Path, table: pa.Table, metadata: dict[bytes, bytes]) -> DriverT
         raise ValueError(f"{path}: its fps {fps!r} is no rate")
     if not np.isfinite(landmarks).all() or len(landmarks) != len(seconds):
         raise ValueError(f"{path}: landmarks that are no numbers")
+    extents = np.ptp(landmarks, axis=1) if len(landmarks) else np.ones((1, 2))
+    if extents.min() < _MIN_EXTENT or np.abs(landmarks).max() > _MAX_PIXELS:
+        raise ValueError(f"{path}: landmarks that are no face, in pixels")
     if not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():
         raise ValueError(f"{path}: its times do not ascend")
     constant = metadata.get(b"constant") == _flag(True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipelines.one_line import one_line
 
 MAX_BYTES = 1 << 30
+MAX_COLUMNS = 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the stripped cells of each row that is not empty.
 
     Raises:
-        ValueError: it is no CSV, or a row has more cells than the first; the message names the line.
+        ValueError: it is no CSV, has over `MAX_COLUMNS` columns, or a row has more cells than the first; the message
+            names the line.
     """
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     num_columns: int | None = None
@@ -86,6 +88,8 @@ def csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
             if not any(cells):
                 continue
             num_columns = num_columns or len(cells)
+            if num_columns > MAX_COLUMNS:
+                raise ValueError(f"{name} line {number}: {num_columns:,} columns, at most {MAX_COLUMNS:,} are read")
             if len(cells) > num_columns:
                 raise ValueError(
                     f"{name} line {number}: {len(cells)} cells, but the header names {num_columns} columns"
