@@ -56,11 +56,10 @@ class SigningKey:
     is_development: bool
 
     @property
-    def note(self) -> str | None:
+    def notes(self) -> tuple[str, ...]:
         """A line for the user of a development certificate."""
-        if not self.is_development:
-            return None
-        return f"signed by a development certificate, which nobody trusts: {CERT} and {KEY} name one of your own"
+        text = f"signed by a development certificate, which nobody trusts: {CERT} and {KEY} name one of your own"
+        return (text,) if self.is_development else ()
 
 
 def load_signing_key(files: SigningFiles | None = None) -> SigningKey:

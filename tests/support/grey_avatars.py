@@ -26,6 +26,12 @@ from serving.batch.results.summary import BatchResult, result
 from serving.batch.worker import Worker
 from serving.batch.workspace import open_workspace
 from training.animation.render import RenderOptions, RenderReport
+from training.checkpoints.model_lineage import ModelLineage
+
+
+def grey_avatar(base_version: str) -> Any:
+    """What the credentials of a video ask of its avatar."""
+    return SimpleNamespace(base_version=base_version, portraits=(), lineage=ModelLineage(), consent_sha256=None)
 
 
 @dataclass
@@ -48,7 +54,7 @@ class GreyAvatarMaker:
         if source.input.name in self.bad_sources:
             raise ValueError(f"{source.input.url}: no face found")
         self.avatars_made.append(source.input.name)
-        return LoadedAvatar(SimpleNamespace(base_version=self.base))  # type: ignore[arg-type]
+        return LoadedAvatar(grey_avatar(self.base))  # type: ignore[arg-type]
 
     def render(self, avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         probe(files.driver)

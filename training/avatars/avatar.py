@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import safetensors.torch
@@ -38,7 +38,7 @@ class Avatar:
     """Fine-tuning updates; 0 is feed-forward."""
     base_version: str
     """Version of the base model bundle (sha256 of its manifest)."""
-    lineage: ModelLineage = ModelLineage()
+    lineage: ModelLineage = field(default_factory=ModelLineage)
     """Of the base model."""
     consent_sha256: str | None = None
     """sha256 of the stored consent statement; None: there is none, or the avatar has not been stored."""

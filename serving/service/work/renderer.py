@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.provenance.marks import Ingredient, Provenance, mark
+from pipelines.provenance.signing_key import SigningKey, load_signing_key
+from pipelines.storage.hashing import sha256_of
 from pipelines.storage.scratch import ScratchFolder
+from serving.batch.marking import animate_command, with_inputs_shown
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words, public_reason
@@ -31,7 +36,7 @@ def make_renderer(config: ServiceConfig) -> Work:
     from training.avatars.avatar import load_avatar
     from training.device import choose_device
 
-    store = config.store()
+    store, key = config.store(), load_signing_key()
     scratch = ScratchFolder()
     device = str(choose_device(config.device))
     maker = ModelAvatarMaker(AvatarOptions(config.model, device=device), Workspace(scratch.name, Path(scratch.name)))
@@ -41,13 +46,19 @@ def make_renderer(config: ServiceConfig) -> Work:
         return LoadedAvatar(load_avatar(url))
 
     def work(order: JobOrder, lease: Lease) -> Facts:
-        return {**run_render(order, lease, store=store, load=load, maker=maker), "device": device}
+        return {**run_render(order, lease, store=store, load=load, maker=maker, key=key), "device": device}
 
     return work
 
 
 def run_render(
-    order: JobOrder, lease: Lease, *, store: Store, load: Callable[[str], LoadedAvatar], maker: AvatarMaker
+    order: JobOrder,
+    lease: Lease,
+    *,
+    store: Store,
+    load: Callable[[str], LoadedAvatar],
+    maker: AvatarMaker,
+    key: SigningKey,
 ) -> Facts:
     """Render the video of a job into the store; return facts for the client.
 
@@ -64,6 +75,7 @@ def run_render(
     with ExitStack() as stack:
         driver = stack.enter_context(store.local(driver_url(store, order.id, request)))
         scratch = Path(stack.enter_context(ScratchFolder()))
+        options = render_options(request.options)
         files = {VIDEO: scratch / VIDEO}
         if request.options.side_by_side:
             files[SIDE_BY_SIDE] = scratch / SIDE_BY_SIDE
@@ -71,12 +83,14 @@ def run_render(
         report = maker.render(
             avatar,
             VideoFiles(driver, request.driver_id or order.id, files[VIDEO], files.get(SIDE_BY_SIDE)),
-            render_options(request.options),
+            options,
             lambda done, total: lease.progress(done, total, "rendering"),
         )
         lease.progress(1, 1, "saving")
+        provenance = _provenance(avatar, driver, options)
         for name, path in files.items():
             if path.exists():  # motion alone has no side-by-side video
+                mark(path, provenance if name == VIDEO else with_inputs_shown(provenance), key)
                 store.put(path, store.result(order.id, name))
     return {
         "frames": report.frames,
@@ -91,6 +105,15 @@ def run_render(
         **({} if report.csim is None else {"csim": round(report.csim, 4)}),
         **({"note": public_reason(ValueError("; ".join(report.notes)), {})} if report.notes else {}),
     }
+
+
+def _provenance(avatar: LoadedAvatar, driver: Path, options: RenderOptions) -> Provenance:
+    """Return how a video was made. Uploads are private: their hashes stand for them, not their names."""
+    from training.avatars.provenance import portraits_of, provenance_of
+
+    portraits = (replace(each, name=f"portrait {number}") for number, each in enumerate(portraits_of(avatar.avatar), 1))
+    used, plain = Ingredient("driver", "driver", sha256_of(driver)), asdict(options)
+    return provenance_of(avatar.avatar, (*portraits, used), plain, animate_command("AVATAR", ["DRIVER"], plain))
 
 
 def driver_url(store: Store, job_id: str, request: VideoRequest) -> str:
