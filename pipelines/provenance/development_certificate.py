@@ -31,7 +31,7 @@ def read_or_make(folder: Path) -> bytes:
     written, each process has one of its own.
     """
     path = folder / FILE
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         found = path.read_bytes()
         if _is_valid(found):
             return found

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pipelines.one_line import one_line
 from pipelines.provenance.signing_key import SigningKey
@@ -118,8 +118,8 @@ def marked(data: bytes, name: str, provenance: Provenance, key: SigningKey) -> b
 
 
 def _sign(
-    source: IO[bytes],
-    sink: IO[bytes],
+    source: BinaryIO | io.BytesIO,
+    sink: BinaryIO | io.BytesIO,
     name: str,
     media_type: str | None,
     provenance: Provenance,

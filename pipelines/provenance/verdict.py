@@ -102,21 +102,24 @@ def judge(path: Path, trusted: TrustedSigners, reader: Reader) -> Verdict:
 
 
 def _media_type(path: Path, head: bytes, beside: Path | None) -> str:
-    """Tell the type by content: names lie."""
+    """Tell the type by content first: names lie."""
+    usual = _OTHER if beside is not None else EMBEDDED.get(path.suffix.lower(), _OTHER)
+    return _sniffed(head) or usual
+
+
+def _sniffed(head: bytes) -> str | None:
     if head.startswith(b"\x89PNG"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
-    if head[4:8] == b"ftyp":
-        return "video/mp4"
-    return _OTHER if beside is not None else EMBEDDED.get(path.suffix.lower(), _OTHER)
+    return "video/mp4" if head[4:8] == b"ftyp" else None
 
 
 def _without(path: Path, head: bytes, problem: str) -> Verdict:
     """Judge a file whose credentials are lost or broken by what else it holds."""
-    is_media = _media_type(path, head, None) != _OTHER or head.startswith(_MATROSKA)
+    is_media = _sniffed(head) is not None or head.startswith(_MATROSKA)
     if is_media and _holds(path, _STORE):
         return Verdict("altered", f"altered since it was signed: its credentials are broken ({problem or 'not found'})")
     if is_media and _holds(path, _COMMENT):
@@ -137,7 +140,7 @@ def _holds(path: Path, text: bytes) -> bool:
 
 def read_report(report: Mapping[str, Any], trusted: TrustedSigners) -> Verdict:
     """Return the verdict for c2pa's report. A report that lacks something, or has another type, does not fail."""
-    manifest = _map(_map(report.get("manifests")).get(report.get("active_manifest")))
+    manifest = _map(_map(report.get("manifests")).get(str(report.get("active_manifest"))))
     results = _map(_map(report.get("validation_results")).get("activeManifest"))
     failures = [str(_map(each).get("code")) for each in _list(results.get("failure"))]
     signature = _map(manifest.get("signature_info"))
