@@ -117,7 +117,7 @@ def trained_by(run_id: str | None, version: str, tracking_uri: str | None = None
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise ValueError(f"MLflow at {uri} cannot be asked: {str(error).splitlines()[0]}") from error
-    sources = [json.loads(each.dataset.source) for each in run.inputs.dataset_inputs]
+    sources = [json.loads(each.dataset.source) for each in (run.inputs.dataset_inputs if run.inputs else ())]
     tags = run.data.tags
     return TrainedBy(
         run_id=run_id,

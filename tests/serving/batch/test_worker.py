@@ -34,7 +34,7 @@ class FailingMaker:
 
     def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
         self.made.append(source.input.name)
-        return LoadedAvatar(grey_avatar("1"))  # type: ignore[arg-type]
+        return LoadedAvatar(grey_avatar("1"))
 
     def render(self, avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         if self.error is None:
