@@ -33,7 +33,7 @@ def test_a_picture_is_drawn_with_sliders(run_sfumato: Run, tmp_path: Path) -> No
     done = run_sfumato("verify", *(str(tmp_path / name) for name in pictures), "--json")
     assert done.returncode == 0, done.stderr
     smiling = json.loads(done.stdout.splitlines()[-1])["files"][1]
-    assert smiling["facts"]["command"].endswith("--yaw -12.0 --smile 0.6 --pupil-x 0.5 --max-size 200")
+    assert smiling["facts"]["command"].endswith("--yaw -12.0 --pupil-x 0.5 --smile 0.6 --max-size 200")
     assert smiling["facts"]["ingredients"][0]["name"] == portrait.name
     with Image.open(portrait) as picture:
         own = np.asarray(picture.convert("RGB").resize(pictures["rest.png"].shape[1::-1], Image.Resampling.BOX))
