@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.provenance.marks import Ingredient, Provenance, mark
+from pipelines.provenance.marks import mark
 from pipelines.provenance.signing_key import SigningKey, load_signing_key
-from pipelines.storage.hashing import sha256_of
 from pipelines.storage.scratch import ScratchFolder
-from serving.batch.marking import animate_command, with_inputs_shown
+from serving.batch.marking import with_inputs_shown
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words, public_reason
 from serving.service.state.requests import Facts, VideoOptions, VideoRequest
 from serving.service.store import SIDE_BY_SIDE, VIDEO, Store
+from serving.service.work.credentials import video_provenance
 from serving.service.work.lease import JobOrder, Lease, Work
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def run_render(
             lambda done, total: lease.progress(done, total, "rendering"),
         )
         lease.progress(1, 1, "saving")
-        provenance = _provenance(avatar, driver, options)
+        provenance = video_provenance(avatar.avatar, driver, options)
         for name, path in files.items():
             if path.exists():  # motion alone has no side-by-side video
                 mark(path, provenance if name == VIDEO else with_inputs_shown(provenance), key)
@@ -105,15 +104,6 @@ def run_render(
         **({} if report.csim is None else {"csim": round(report.csim, 4)}),
         **({"note": public_reason(ValueError("; ".join(report.notes)), {})} if report.notes else {}),
     }
-
-
-def _provenance(avatar: LoadedAvatar, driver: Path, options: RenderOptions) -> Provenance:
-    """Return how a video was made. Uploads are private: their hashes stand for them, not their names."""
-    from training.avatars.provenance import portraits_of, provenance_of
-
-    portraits = (replace(each, name=f"portrait {number}") for number, each in enumerate(portraits_of(avatar.avatar), 1))
-    used, plain = Ingredient("driver", "driver", sha256_of(driver)), asdict(options)
-    return provenance_of(avatar.avatar, (*portraits, used), plain, animate_command("AVATAR", ["DRIVER"], plain))
 
 
 def driver_url(store: Store, job_id: str, request: VideoRequest) -> str:
