@@ -281,13 +281,8 @@ def _open_pool(
 
     num_workers = min(options.workers, num_tasks)
     ray_options = RayOptions(num_workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)
-    recipe = WorkerRecipe(
-        make_maker,
-        workspace.out,
-        options.side_by_side,
-        SigningFiles.from_environment().absolute(),
-        str(workspace.scratch),
-    )
+    signing = SigningFiles.from_environment().absolute()
+    recipe = WorkerRecipe(make_maker, workspace.out, options.side_by_side, signing, str(workspace.scratch))
     return open_ray_pool(ray_options, recipe, progress)
 
 
