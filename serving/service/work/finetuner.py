@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def make_finetuner(config: ServiceConfig) -> Work:
     """Load the base model and its detector; return what makes avatars with them."""
-    from pipelines.faces.detectors import create_detector
+    from pipelines.faces.detectors import create_picture_detector
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
     from training.device import choose_device
 
     store = config.store()
     model = load_bundle(resolve(config.model))
-    detector = create_detector(model.config.model.detector)
+    detector = create_picture_detector(model.config.model.detector)
 
     def work(order: JobOrder, lease: Lease) -> Facts:
         return run_fine_tune(
