@@ -236,6 +236,17 @@ def test_the_mlflow_server_knows_every_flag_of_compose() -> None:
     assert {argument.split("=", 1)[0] for argument in command[2:]} <= known
 
 
+def test_the_mlflow_image_has_the_driver_that_its_database_url_means() -> None:
+    from sqlalchemy import create_engine
+
+    text = (INFRA / "mlflow" / "Dockerfile").read_text()
+    (pinned,) = re.findall(r"sqlalchemy==(\d+\.\d+)", text)
+    (ours,) = re.findall(r"^sqlalchemy==(\d+\.\d+)", _lock("training"), flags=re.MULTILINE)
+    assert pinned == ours, "what postgresql:// means depends on SQLAlchemy's version"
+    driver = create_engine("postgresql://postgres/mlflow").dialect.driver
+    assert re.search(rf'"{driver}\[binary\]==', text)
+
+
 def test_no_secret_stands_in_a_file() -> None:
     compose = yaml.safe_load(COMPOSE.read_text())
     for service in compose["services"].values():
