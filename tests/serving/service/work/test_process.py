@@ -21,12 +21,12 @@ from serving.service.work.process import ChildDied, JobFailed, JobProcess
 
 pytestmark = pytest.mark.slow
 
-_SUPPORT = Path(__file__).parents[3] / "support"
+_HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(_SUPPORT))
+    monkeypatch.setenv("PYTHONPATH", str(_HERE))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_the_process_ends_with_a_parent_that_is_killed() -> None:
         "print(process._child._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    path = os.pathsep.join([str(_SUPPORT), str(_SUPPORT.parents[1])])
+    path = os.pathsep.join([str(_HERE), str(_HERE.parents[3])])
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
     ) as parent:
