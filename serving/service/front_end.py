@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from typing import Any
 
 import uvicorn
 
@@ -19,6 +20,7 @@ from serving.service.housekeeping import Housekeeping
 from serving.service.http.api import create_api
 from serving.service.http.service import Service
 from serving.service.loopback import keep_serve_on_loopback
+from serving.service.work.stills import draw_through
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +32,18 @@ _BACKLOG = 1024
 class FrontEnd:
     """Answers HTTP requests at the configuration's host and port."""
 
-    def __init__(self, config: ServiceConfig, *_workers: object) -> None:
+    def __init__(self, config: ServiceConfig, stills: Any, *_workers: object) -> None:
         """Takes the workers' handles only so that Serve starts them; they take their jobs from the queue.
+
+        Args:
+            stills: handle of the deployment `stills`; None: no pictures are drawn.
 
         Raises:
             OSError: the address cannot be listened on.
         """
         if config.private:
             keep_serve_on_loopback()
-        service = Service.create(config)
+        service = Service.create(config, None if stills is None else draw_through(stills))
         self._housekeeping = Housekeeping(service.jobs, service.drivers, service.store)
         self._drain_s = config.drain_s
         self._socket = listen(config.host, config.port)

@@ -24,6 +24,7 @@ def job_view(job: Job, position: int | None = None) -> JobView:
         kind=job.request.kind,
         state=job.state,
         avatar_id=job.avatar_id,
+        driver_id=job.request.driver_id if job.request.kind == "video" else None,
         attempts=job.attempts,
         position=position,
         stage=job.stage if job.state == "running" else "",
@@ -54,8 +55,14 @@ def avatar_view(job: Job) -> AvatarView:
         created_at=datetime.fromtimestamp(job.created_at, UTC),
         base_model=None if base_model is None else str(base_model),
         num_steps=None if num_steps is None else int(num_steps),
+        crop=_crop(job),
         portrait_url=f"/v1/avatars/{job.avatar_id}/portrait" if job.state == "done" else None,
     )
+
+
+def _crop(job: Job) -> list[float] | None:
+    sides = [job.facts.get(f"crop_{name}") for name in ("left", "top", "width", "height")]
+    return [float(side) for side in sides if side is not None] if None not in sides else None
 
 
 def driver_view(driver: StoredDriver | BuiltinDriver) -> DriverView:

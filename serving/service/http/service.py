@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -22,6 +22,10 @@ from serving.service.state.keys import ApiKeys
 from serving.service.state.requests import AvatarRequest
 from serving.service.store import Store, checked_id
 
+DrawStill = Callable[[str, Mapping[str, float], int], Awaitable[bytes]]
+"""(avatar id, sliders, maximum size in pixels) -> JPEG; raises ServiceError."""
+MAX_STILLS = 8
+"""Maximum number of pictures that a front end waits for at the same time."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -37,12 +41,15 @@ class Service:
     access: Access
     limits: UploadLimits
     require_consent: bool = False
+    draw_still: DrawStill | None = None
+    """Draws a picture of an avatar; None: none are drawn here."""
     # Uploads wait for the disk or the store: with threads of their own, they never keep a read waiting.
     _reads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(16))
     _writes: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
+    stills_waiting: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MAX_STILLS))
 
     @staticmethod
-    def create(config: ServiceConfig) -> Service:
+    def create(config: ServiceConfig, draw_still: DrawStill | None = None) -> Service:
         """Open the database and the store of a configuration.
 
         Raises:
@@ -60,6 +67,7 @@ class Service:
             Access(api_key, keys, api_key is None and config.open, config.allowed_hosts),
             config.limits,
             config.require_consent,
+            draw_still,
         )
 
     async def reading(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
