@@ -55,6 +55,7 @@ class JobView(BaseModel):
     expires_at: datetime | None = Field(description="when the job and its result are removed")
     url: str
     result_url: str | None = Field(description="where the result is, once it is")
+    side_by_side_url: str | None = Field(None, description="where the side-by-side video is, if one was asked for")
 
 
 class JobPage(BaseModel):

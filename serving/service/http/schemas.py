@@ -7,6 +7,7 @@ from typing import Any
 
 from serving.bodies import AvatarView, DriverView, JobView, ProgressView
 from serving.service.builtin_drivers import BuiltinDriver
+from serving.service.http.uploads import DRIVER_SUFFIXES
 from serving.service.state.drivers import StoredDriver
 from serving.service.state.job_queue import Job
 
@@ -37,7 +38,14 @@ def job_view(job: Job, position: int | None = None) -> JobView:
         expires_at=_time(job.expires_at),
         url=url,
         result_url=f"{url}/result" if job.state == "done" else None,
+        side_by_side_url=f"{url}/result?file=side-by-side" if job.state == "done" and _is_beside(job) else None,
     )
+
+
+def _is_beside(job: Job) -> bool:
+    """Whether a side-by-side video was made; motion alone has none."""
+    request = job.request
+    return request.kind == "video" and request.options.side_by_side and not request.driver.endswith(DRIVER_SUFFIXES)
 
 
 def avatar_view(job: Job) -> AvatarView:
