@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ class Browser:
 
     def __init__(self, profile: Path, flags: Sequence[str] = ()) -> None:
         command = [CHROMIUM, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._open = ExitStack()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._open.callback(process.wait)
+        self._open.callback(process.terminate)
         port_file = profile / "DevToolsActivePort"
         deadline = time.monotonic() + WAIT_S
         while not (port_file.exists() and port_file.read_text().count("\n")):
@@ -40,7 +44,8 @@ class Browser:
         port = port_file.read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
             tab = next(one for one in json.load(answer) if one["type"] == "page")
-        self._socket = connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=WAIT_S)
+        address = tab["webSocketDebuggerUrl"]
+        self._socket = self._open.enter_context(connect(address, max_size=None, open_timeout=WAIT_S))
         self._ids = itertools.count(1)
         self.complaints: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
@@ -50,9 +55,7 @@ class Browser:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._socket.close()
-        self._process.terminate()
-        self._process.wait()
+        self._open.close()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""
@@ -85,13 +88,10 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, script: str, seconds: float = WAIT_S) -> Any:
-        """Wait until an expression is true, and return its value."""
+    def until(self, script: str, seconds: float = WAIT_S) -> None:
+        """Wait until an expression is true; it may raise before."""
         deadline = time.monotonic() + seconds
-        while True:
-            answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-            if value := answer["result"].get("value") if "exceptionDetails" not in answer else None:
-                return value
+        while self.call("Runtime.evaluate", expression=f"Boolean({script})")["result"].get("value") is not True:
             assert time.monotonic() < deadline, f"{script}\n{self.evaluate('document.body.innerText')[:800]}"
             time.sleep(0.03)
 
@@ -99,7 +99,7 @@ class Browser:
         """Wait for a shown button, link or tab with this text, and click it."""
         found = f"""[...document.querySelectorAll("button, a, label, summary")].findLast(
             (one) => one.textContent.trim().startsWith({json.dumps(text)}) && one.offsetParent && !one.disabled)"""
-        self.until(f"Boolean({found})")
+        self.until(found)
         self.evaluate(f"{found}.click()")
 
     def choose_files(self, selector: str, *files: Path) -> None:

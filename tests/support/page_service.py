@@ -24,6 +24,7 @@ from serving.service.state.database import Database
 from serving.service.state.drivers import Drivers
 from serving.service.state.job_queue import Job, JobQueue
 from serving.service.state.keys import ApiKeys
+from serving.service.state.requests import AvatarRequest, VideoRequest
 from serving.service.store import PREVIEW, Store
 
 STEPS = 8
@@ -75,6 +76,21 @@ class PageService:
         for thread in self._threads:
             thread.join()
         self._socket.close()
+
+    def add_video(self, avatar_id: str, job_id: str) -> None:
+        """Make an avatar of a grey picture, and a video of it, at once."""
+        made = self.jobs.reserve, self.jobs.submit
+        for kind, one, request in (
+            ("avatar", avatar_id, AvatarRequest(("picture-01.png",))),
+            ("video", job_id, VideoRequest("driver.json")),
+        ):
+            made[0](one, avatar_id, kind)  # type: ignore[arg-type]
+            if kind == "avatar":
+                picture = _picture(self._made.parent / "picture.png", 120)
+                self.service.store.put(picture, self.service.store.upload(one, "picture-01.png"))
+            made[1](one, request)
+            while self.jobs.get(one).state != "done":
+                time.sleep(0.02)
 
     def _settle_all(self) -> None:
         while not self._stopping.wait(0.05):

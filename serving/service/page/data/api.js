@@ -92,7 +92,7 @@ export async function follow(jobId, onJob, signal) {
       const response = await request("GET", `/v1/jobs/${jobId}/events`, { signal });
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = ""; ; ) {
-        const { done, value } = await reader.read();
+        const { done, value } = await reader.read().catch(() => ({ done: true })); // the connection is lost
         if (done) break;
         const events = (rest + value).split("\n\n");
         rest = events.pop();
@@ -106,7 +106,8 @@ export async function follow(jobId, onJob, signal) {
         }
       }
     } catch (error) {
-      if (signal.aborted || (error.status >= 400 && error.status < 500)) throw error;
+      const lost = error instanceof Problem && (error.status === 0 || error.status >= 500);
+      if (signal.aborted || !lost) throw error;
     }
     await pause(1000, signal);
   }

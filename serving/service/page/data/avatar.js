@@ -82,7 +82,7 @@ async function studio(avatar, context) {
   });
   const control = tabs("What moves it", [
     ["A video", h("div", { class: "stack" }, drivers.panel, h("div", {}, submit), errors.place)],
-    ["Sliders", sliders.panel],
+    ["Sliders", sliders.panel, sliders.warm],
   ]);
   const videos = await pagedList(
     `/v1/jobs?kind=video&avatar_id=${avatar.id}&limit=8`,
@@ -122,7 +122,7 @@ function deleteButton(avatar, errors) {
   return button;
 }
 
-/** Return tabs that arrow keys change. */
+/** Return tabs that arrow keys change. Each part is [name, content, function that is called when it is chosen]. */
 function tabs(label, parts) {
   const buttons = parts.map(([name], index) =>
     h("button", { type: "button", role: "tab", id: `tab-${index}`, "aria-controls": `panel-${index}` }, name),
@@ -135,6 +135,7 @@ function tabs(label, parts) {
       button.setAttribute("aria-selected", String(index === chosen));
       button.tabIndex = index === chosen ? 0 : -1;
       panels[index].hidden = index !== chosen;
+      if (index === chosen) parts[index][2]?.();
     });
   buttons.forEach((button, index) => {
     button.addEventListener("click", () => choose(index));

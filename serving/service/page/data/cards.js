@@ -1,30 +1,49 @@
 // Avatars and videos as cards of a list, and lists in pages.
 
-import { get, media } from "./api.js";
+import { get, media, pause } from "./api.js";
 import { doing, errorPlace, h, when } from "./dom.js";
 import { describe } from "./progress.js";
 
+const WATCH_MS = 3000;
+
 /** Return an avatar as an item of a list. */
 export function avatarCard(avatar, signal) {
-  const state = { ready: when(avatar.created_at), failed: "Failed", cancelled: "Cancelled" }[avatar.state] ?? "In the making";
-  const picture = portrait(avatar, signal, "");
-  return h(
-    "li",
-    { class: "card" },
-    h("a", { href: `#/avatar/${avatar.id}` }, picture, h("span", { class: "unseen" }, "Avatar, "), h("span", {}, state)),
-  );
+  const state = h("span", {});
+  const link = h("a", { href: `#/avatar/${avatar.id}` }, portrait(avatar, signal, ""), h("span", { class: "unseen" }, "Avatar, "), state);
+  watch(avatar, `/v1/avatars/${avatar.id}`, signal, (now) => {
+    state.textContent = { ready: when(now.created_at), failed: "Failed", cancelled: "Cancelled" }[now.state] ?? "In the making";
+    if (now !== avatar) link.firstChild.replaceWith(portrait(now, signal, ""));
+  });
+  return h("li", { class: "card" }, link);
 }
 
 /** Return a video as an item of a list. */
 export function videoCard(job, signal, drivers) {
-  const state = { done: when(job.created_at), failed: "Failed", cancelled: "Cancelled" }[job.state] ?? describe(job).long;
+  const state = h("span", { class: "small" });
+  watch(job, job.url, signal, (now) => {
+    state.textContent = { done: when(now.created_at), failed: "Failed", cancelled: "Cancelled" }[now.state] ?? describe(now).long;
+  });
   const name = drivers.get(job.driver_id) ?? "Own motion";
   const picture = portrait({ id: job.avatar_id, state: "ready" }, signal, "");
   return h(
     "li",
     { class: "card", "data-job": job.id },
-    h("a", { href: `#/job/${job.id}` }, picture, h("span", {}, name), h("span", { class: "small" }, state)),
+    h("a", { href: `#/job/${job.id}` }, picture, h("span", {}, name), state),
   );
+}
+
+/** Show an object, and again whenever it was asked for, until it is no longer made. */
+async function watch(object, path, signal, show) {
+  show(object);
+  try {
+    while (object.state === "queued" || object.state === "running") {
+      await pause(WATCH_MS, signal);
+      object = await get(path, signal);
+      show(object);
+    }
+  } catch {
+    // The view was left, or the object was deleted.
+  }
 }
 
 /** Return an avatar's portrait as an img; a grey area while there is none. */

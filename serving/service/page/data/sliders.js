@@ -21,7 +21,7 @@ const NAMES = {
 const STILL_PX = 512;
 
 /**
- * Return { panel }.
+ * Return { panel, warm() }; warm() lets the service load the avatar before a slider moves.
  * @param show receives the address of each still; null: the portrait again
  * @param render makes a video of key frames
  */
@@ -29,18 +29,20 @@ export function slidersPanel({ settings, avatarId, signal, show, render }) {
   const errors = errorPlace();
   const fields = settings.sliders.map((slider) => {
     const step = slider.highest > 1 ? 1 : 0.05;
-    const field = rangeField(`slider-${slider.name}`, NAMES[slider.name] ?? slider.name, slider.lowest, slider.highest, step, 0, slider.meaning);
+    const field = rangeField(`slider-${slider.name}`, NAMES[slider.name] ?? slider.name, slider.lowest, slider.highest, step, 0, slider.meaning.replace(/ in \[[^\]]*\]/, ""));
     field.input.addEventListener("input", changed);
     return [slider.name, field];
   });
   let still = null;
   let drawing = false;
   let newest = null;
+  let warmed = !settings.draws_stills;
 
   const values = () => Object.fromEntries(fields.map(([name, { input }]) => [name, input.valueAsNumber]).filter(([, value]) => value));
 
   // One request at a time: while a still is drawn, only the newest values wait.
   async function changed() {
+    if (!settings.draws_stills) return;
     newest = values();
     if (drawing) return;
     drawing = true;
@@ -57,9 +59,13 @@ export function slidersPanel({ settings, avatarId, signal, show, render }) {
     }
   }
 
-  async function draw(sliders) {
+  async function fetched(sliders) {
     const json = { sliders, max_size: STILL_PX };
-    const blob = await (await request("POST", `/v1/avatars/${avatarId}/stills`, { json, signal })).blob();
+    return (await request("POST", `/v1/avatars/${avatarId}/stills`, { json, signal })).blob();
+  }
+
+  async function draw(sliders) {
+    const blob = await fetched(sliders);
     if (still) URL.revokeObjectURL(still);
     still = blobUrl(blob);
     errors.clear();
@@ -82,6 +88,10 @@ export function slidersPanel({ settings, avatarId, signal, show, render }) {
   }));
   const off = h("p", { class: "notice" }, "This service draws no single pictures; the sliders can still make a video.");
   return {
+    warm() {
+      if (!warmed) fetched({}).catch(() => {});
+      warmed = true;
+    },
     panel: h("div", { class: "stack" }, !settings.draws_stills && off, h("div", { class: "fields" }, fields.map(([, { field }]) => field)), h("div", { class: "row" }, film, reset, save), errors.place),
   };
 }
