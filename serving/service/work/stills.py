@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serving.service.config import ServiceConfig, WorkLimits
+from serving.service.config import ServiceConfig
 from serving.service.errors import BadInput, Unavailable
 from serving.service.loopback import keep_serve_on_loopback
 from serving.service.state.requests import StillRequest
@@ -44,9 +44,11 @@ class StillAnswer:
 class StillProcess:
     """Draws one picture at a time, in a process that is replaced when it hangs or dies."""
 
-    def __init__(self, config: ServiceConfig, module: str = "serving.service.work.child") -> None:
-        limits = dataclasses.replace(config.work, job_s=STILL_S, stall_s=min(STILL_S, config.work.stall_s))
-        self._limits: WorkLimits = limits
+    def __init__(
+        self, config: ServiceConfig, module: str = "serving.service.work.child", still_s: float = STILL_S
+    ) -> None:
+        """`module` is that of `JobProcess`; a picture that takes longer than `still_s` seconds is given up."""
+        limits = dataclasses.replace(config.work, job_s=still_s, stall_s=still_s)
         self._process = JobProcess("still", dataclasses.replace(config, work=limits), module)
         self._lock = threading.Lock()
 
