@@ -53,14 +53,18 @@ def build_application(config: ServiceConfig) -> Application:
         ray_actor_options={"num_cpus": FRONT_END_CPUS},
         **common,
     )
-    stills = serve.deployment(
-        Stills,
-        name="stills",
-        num_replicas=config.num_stills,
-        ray_actor_options={"num_cpus": STILLS_CPUS},
-        graceful_shutdown_timeout_s=1,
-        **common,
-    ).bind(config) if config.num_stills else None
+    stills = (
+        serve.deployment(
+            Stills,
+            name="stills",
+            num_replicas=config.num_stills,
+            ray_actor_options={"num_cpus": STILLS_CPUS},
+            graceful_shutdown_timeout_s=1,
+            **common,
+        ).bind(config)
+        if config.num_stills
+        else None
+    )
     application: Application = front_end.bind(config, stills, fine_tuner.bind(config), renderer.bind(config))
     return application
 

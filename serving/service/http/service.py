@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -21,9 +21,8 @@ from serving.service.state.job_queue import Job, JobQueue
 from serving.service.state.keys import ApiKeys
 from serving.service.state.requests import AvatarRequest
 from serving.service.store import Store, checked_id
+from serving.service.work.stills import DrawStill
 
-DrawStill = Callable[[str, Mapping[str, float], int], Awaitable[bytes]]
-"""(avatar id, sliders, maximum size in pixels) -> JPEG; raises ServiceError."""
 MAX_STILLS = 8
 """Maximum number of pictures that a front end waits for at the same time."""
 _P = ParamSpec("_P")

@@ -10,9 +10,9 @@ import base64
 import dataclasses
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serving.service.config import ServiceConfig
 from serving.service.errors import BadInput, Unavailable
@@ -21,11 +21,10 @@ from serving.service.state.requests import StillRequest
 from serving.service.work.lease import JobOrder, Lease
 from serving.service.work.process import ChildDied, JobFailed, JobProcess
 
-if TYPE_CHECKING:
-    from serving.service.http.service import DrawStill
-
 log = logging.getLogger(__name__)
 
+DrawStill = Callable[[str, Mapping[str, float], int], Awaitable[bytes]]
+"""(avatar id, sliders, maximum size in pixels) -> JPEG; raises ServiceError."""
 STILL_S = 20.0
 """A picture that takes longer is given up, and its process is replaced."""
 _LATE = "the picture could not be drawn; try again"

@@ -23,7 +23,9 @@ async def draw_still(avatar_id: str, body: StillBody, service: ServiceOf, caller
     job = await service.reading(service.avatar_job, avatar_id, caller)
     if job.state != "done":
         raise errors.Conflict(f"the avatar is not ready: its job is {job.state}")
-    return Response(await _draw(service, avatar_id, body), media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+    return Response(
+        await _draw(service, avatar_id, body), media_type="image/jpeg", headers={"Cache-Control": "no-store"}
+    )
 
 
 async def _draw(service: Service, avatar_id: str, body: StillBody) -> bytes:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, Browser
-from page_service import PageService
 from PIL import Image
+from web.browser import CHROMIUM, Browser
+from web.page_service import PageService
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")]
 KEY = "an-api-key-of-some-length"
@@ -65,7 +65,9 @@ def test_a_person_makes_an_avatar_and_videos_and_deletes_them(browser: Browser, 
         shows(browser, "Consent: I am the person in these pictures")
 
         browser.choose_files("#driver-file", tmp_path / "made.mp4")
-        browser.until("document.querySelector('.drivers input:checked').closest('.card').innerText.includes('made.mp4')")
+        browser.until(
+            "document.querySelector('.drivers input:checked').closest('.card').innerText.includes('made.mp4')"
+        )
         browser.click("Make the video")
         browser.until("document.querySelector('.preview').naturalWidth")
         shows(browser, "Drawing frames: frame")

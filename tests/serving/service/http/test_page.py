@@ -28,8 +28,7 @@ def first_view() -> dict[str, bytes]:
         name = waiting.pop()
         if name not in found:
             found[name] = (FOLDER / name).read_bytes()
-            for one in _REFERENCE.findall(found[name].decode()):
-                waiting.append(Path("".join(one)).name)
+            waiting += [Path("".join(one)).name for one in _REFERENCE.findall(found[name].decode())]
     return found
 
 
@@ -145,7 +144,9 @@ def test_a_service_without_stills_says_so_and_a_busy_one_too(client: Any, drawin
     assert refusal(drawing.call("POST", path, json={}))[:2] == (429, "queue_full")
 
 
-def test_a_job_names_its_driver_and_its_side_by_side_video_and_an_avatar_its_crop(client: Any, service: Service) -> None:
+def test_a_job_names_its_driver_and_its_side_by_side_video_and_an_avatar_its_crop(
+    client: Any, service: Service
+) -> None:
     avatar_id = client.post_avatar().json()["avatar_id"]
     job = service.jobs.claim("avatar", "test")
     assert job is not None
