@@ -13,8 +13,9 @@ from training.animation.motion.sliders import Sliders
 
 if TYPE_CHECKING:
     from training.animation.animator import Animator
+    from training.avatars.avatar import Avatar
 
-_NUM_KEPT = 4  # avatars; one takes 100 MB
+_NUM_KEPT = 4  # avatars
 
 
 def make_drawer(config: ServiceConfig) -> Work:
@@ -25,8 +26,12 @@ def make_drawer(config: ServiceConfig) -> Work:
     store = config.store()
 
     @lru_cache(_NUM_KEPT)
+    def avatar(avatar_id: str) -> Avatar:
+        return load_avatar(store.avatar(avatar_id))
+
+    @lru_cache(2 * _NUM_KEPT)  # at two sizes
     def animator(avatar_id: str, max_size: int) -> Animator:
-        return Animator(load_avatar(store.avatar(avatar_id)), max_size=max_size)  # on the CPU, which takes 0.1 s
+        return Animator(avatar(avatar_id), max_size=max_size)  # on the CPU, which takes 0.1 s
 
     def work(order: JobOrder, _lease: Lease) -> Facts:
         request = order.request

@@ -56,7 +56,8 @@ async function studio(avatar, context) {
     media(avatar.portrait_url, signal),
   ]);
   const picture = h("img", { src: source, alt: "The avatar's portrait", class: "portrait" });
-  const figure = h("figure", { class: "stage-picture" }, h("div", { class: "framed" }, picture, cropFrame(avatar.crop)));
+  const closer = avatar.crop && h("button", { type: "button", class: "quiet closer", "aria-pressed": "false" }, "Closer");
+  const figure = h("figure", { class: "stage-picture" }, h("div", { class: "framed" }, picture, cropFrame(avatar.crop), closer));
   const options = optionsSection(settings.parts);
 
   async function render(body) {
@@ -73,12 +74,19 @@ async function studio(avatar, context) {
     settings,
     avatarId: avatar.id,
     signal,
+    size: () => (isClose() ? 1024 : 512),
     show: (url) => {
       picture.src = url;
       picture.alt = "The avatar as the sliders set it";
       picture.dataset.still = "yes";
     },
     render: (frames) => render({ key_frames: frames }),
+  });
+  const isClose = () => closer?.getAttribute("aria-pressed") === "true";
+  closer?.addEventListener("click", () => {
+    closer.setAttribute("aria-pressed", String(!isClose()));
+    picture.style.transform = isClose() ? enlarged(avatar.crop) : "none";
+    sliders.redraw();
   });
   const control = tabs("What moves it", [
     ["A video", h("div", { class: "stack" }, drivers.panel, h("div", {}, submit), errors.place)],
@@ -108,6 +116,13 @@ function cropFrame(crop) {
   const frame = h("span", { class: "crop", "aria-hidden": "true" });
   ["left", "top", "width", "height"].forEach((side, index) => (frame.style[side] = `${100 * crop[index]}%`));
   return frame;
+}
+
+/** Return the transform that fills the frame with the face's crop. */
+function enlarged([left, top, width, height]) {
+  const scale = Math.max(1, 1 / Math.max(width, height));
+  const shift = (start, length) => Math.min(0, Math.max(1 / scale - 1, 0.5 / scale - start - length / 2));
+  return `scale(${scale}) translate(${100 * shift(left, width)}%, ${100 * shift(top, height)}%)`;
 }
 
 function deleteButton(avatar, errors) {

@@ -18,14 +18,14 @@ const NAMES = {
   woo: "Mouth “oo”",
   smile: "Smile",
 };
-const STILL_PX = 512;
 
 /**
- * Return { panel, warm() }; warm() lets the service load the avatar before a slider moves.
- * @param show receives the address of each still; null: the portrait again
+ * Return { panel, warm(), redraw() }; warm() lets the service load the avatar before a slider moves.
+ * @param size returns the wanted length of a still's longer side, pixels
+ * @param show receives the address of each still
  * @param render makes a video of key frames
  */
-export function slidersPanel({ settings, avatarId, signal, show, render }) {
+export function slidersPanel({ settings, avatarId, signal, size, show, render }) {
   const errors = errorPlace();
   const fields = settings.sliders.map((slider) => {
     const step = slider.highest > 1 ? 1 : 0.05;
@@ -60,7 +60,7 @@ export function slidersPanel({ settings, avatarId, signal, show, render }) {
   }
 
   async function fetched(sliders) {
-    const json = { sliders, max_size: STILL_PX };
+    const json = { sliders, max_size: size() };
     return (await request("POST", `/v1/avatars/${avatarId}/stills`, { json, signal })).blob();
   }
 
@@ -88,6 +88,7 @@ export function slidersPanel({ settings, avatarId, signal, show, render }) {
   }));
   const off = h("p", { class: "notice" }, "This service draws no single pictures; the sliders can still make a video.");
   return {
+    redraw: changed,
     warm() {
       if (!warmed) fetched({}).catch(() => {});
       warmed = true;
