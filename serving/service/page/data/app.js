@@ -34,7 +34,8 @@ async function show(first = false) {
     signOut.hidden = !settings.needs_key || !key.get();
     if (settings.needs_key && !key.get()) return fill(signInView(() => show()), first);
     const { view, id } = named(location.hash);
-    fill(view ? await view({ settings, signal, id }) : nothingHere(), first);
+    const content = view ? await view({ settings, signal, id }) : nothingHere();
+    if (!signal.aborted) fill(content, first);
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
     if (error.status === 401) return fill(signInView(() => show()), first);

@@ -84,6 +84,7 @@ async function driverVideo(driverId, film, signal) {
   const url = await media(`/v1/drivers/${driverId}/content`, signal).catch(() => null);
   if (!url) return null;
   const driver = h("video", { src: url, muted: true, playsinline: true, class: "driver", "aria-label": "The driving video" });
+  driver.addEventListener("error", () => driver.closest("figure")?.remove()); // a file of motion
   const follow = () => Math.abs(driver.currentTime - film.currentTime) > 0.15 && (driver.currentTime = film.currentTime);
   film.addEventListener("play", () => driver.play().catch(() => {}));
   film.addEventListener("pause", () => driver.pause());
