@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from pipelines import cli
-from serving.app import FRONT_END_CPUS, build_application
+from serving.app import FRONT_END_CPUS, STILLS_CPUS, build_application
 from serving.service.config import ServiceConfig
 from training.local_ray import start_local_ray
 
@@ -77,6 +77,11 @@ def _num_workers(config: ServiceConfig) -> int:
     return min(config.min_workers, config.num_finetuners) + min(config.min_workers, config.num_renderers)
 
 
+def _num_cpus(config: ServiceConfig, workers: int) -> float:
+    """Return the CPUs that Ray's scheduler needs for the service with this number of workers."""
+    return config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends + STILLS_CPUS * config.num_stills
+
+
 def _check_memory(config: ServiceConfig, ray_address: str | None) -> None:
     workers = config.num_finetuners + config.num_renderers
     there, needed = psutil.virtual_memory().total, workers * _WORKER_BYTES
@@ -92,7 +97,7 @@ def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
     workers = _num_workers(config)
     needed = {
         "GPU": config.num_gpus * workers,
-        "CPU": config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends,
+        "CPU": _num_cpus(config, workers),
     }
     for name, amount in needed.items():
         if amount > there.get(name, 0.0) + 1e-6:
@@ -111,7 +116,7 @@ def _start_ray(config: ServiceConfig, address: str | None) -> None:
         return
     workers = config.num_finetuners + config.num_renderers
     # Renderers and fine-tuners seldom work at once: each is promised what it may use.
-    start_local_ray(math.ceil(config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends))
+    start_local_ray(math.ceil(_num_cpus(config, workers)))
 
 
 def _run(config: ServiceConfig) -> None:

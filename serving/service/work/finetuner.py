@@ -14,7 +14,9 @@ from serving.service.work.lease import JobOrder, Lease, Work
 
 if TYPE_CHECKING:
     from pipelines.faces.face import LandmarkDetector
+    from training.avatars.portraits import Portrait
     from training.checkpoints.bundle import BaseModel
+    from training.config import ModelConfig
     from training.losses.perceptual_files import PerceptualFiles
 
 
@@ -83,10 +85,25 @@ def run_fine_tune(
     config = FineTuneConfig(num_steps=num_steps)
     avatar = fine_tune(model, portraits, config, on_step, perceptual_files, choose_device(device))
     lease.progress(avatar.steps, avatar.steps, "saving")
+    left, top, width, height = face_crop(avatar.portraits[0], avatar.config)
     save_avatar(avatar, store.avatar(order.avatar_id), request.consent)
     return {
         "num_pictures": len(portraits),
         "num_steps": avatar.steps,
         "base_model": avatar.base_version,
         "device": device,
+        "crop_left": left,
+        "crop_top": top,
+        "crop_width": width,
+        "crop_height": height,
     }
+
+
+def face_crop(portrait: Portrait, config: ModelConfig) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of the face's crop as shares of the picture; it may reach beyond."""
+    from training.animation.region import Region
+
+    region = Region.around(portrait, config)
+    height, width = portrait.image.shape[:2]
+    left, top, side = region.left + region.margin, region.top + region.margin, region.crop_side
+    return (round(left / width, 4), round(top / height, 4), round(side / width, 4), round(side / height, 4))
