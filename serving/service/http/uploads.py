@@ -35,7 +35,8 @@ def check_picture(path: Path, what: str) -> None:
 def check_driver(path: Path, what: str) -> None:
     """Raise BadInput, naming `what` and the reason, unless the file is a video, or a file of motion that can be read.
 
-    Speech is looked at by the job alone. A video's header and first frame are read in a process of its own, which a malicious file may crash.
+    A video's header and first frame are read in a process of its own, which a malicious file may crash. Speech is heard
+    by the job alone.
     """
     if is_speech(path.name):
         return
