@@ -38,8 +38,7 @@ def http_api() -> str:
     rows = [(str(status), f"`{kind.code}`", told.get(kind.__name__, "")) for status, kind in sorted(known.items())]
     pages.append(
         "## Errors\n\nThe body is a [problem document](#problem) (RFC 9457): a stable `code` for programs, a `detail` "
-        "for people.\n\n"
-        + table(("status", "code", "when"), rows)
+        "for people.\n\n" + table(("status", "code", "when"), rows)
     )
     return "\n\n".join(pages) + "\n"
 

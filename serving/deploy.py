@@ -52,7 +52,8 @@ def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
         ValueError: the workers cannot be placed, or do not start; the message says why.
         KeyboardInterrupt: SIGTERM or SIGINT; everything that was started is stopped.
     """
-    _check_memory(config, ray_address)
+    if ray_address is None:
+        _check_machine(config)
     cli.console().print("starting Ray Serve ...")
     # Ray reads these variables when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -95,14 +96,19 @@ def _num_workers(config: ServiceConfig) -> int:
     return min(config.min_workers, config.num_finetuners) + min(config.min_workers, config.num_renderers)
 
 
-def _check_memory(config: ServiceConfig, ray_address: str | None) -> None:
+def _check_machine(config: ServiceConfig) -> None:
+    """Raise ValueError when this machine alone cannot run the workers: said before anything starts."""
+    import torch
+
     workers = config.num_finetuners + config.num_renderers
     there, needed = psutil.virtual_memory().total, workers * _WORKER_BYTES
-    if ray_address is None and needed > there:
+    if needed > there:
         raise ValueError(
             f"{workers} workers need about {needed / 2**30:.0f} GiB of memory, this machine has {there / 2**30:.0f}:"
             " give fewer --num-renderers or --num-finetuners, or --min-workers 0 and fewer at once"
         )
+    if config.num_gpus:
+        _check_resources(config, {"GPU": float(torch.cuda.device_count()), "CPU": math.inf})
 
 
 def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
