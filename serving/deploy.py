@@ -24,6 +24,24 @@ _PLACED_S = 25.0  # a start that takes longer without being placed is explained
 _STARTED_S = 300.0
 _STOPPED_S = 6.0
 _WORKER_BYTES = 1200 * 2**20  # torch, the detector, a model and an avatar
+# An idle Ray that nobody watches and that no machine joins asks itself less often. Ray reads these variables in all its
+# processes (src/ray/common/ray_config_def.h, ray/serve/_private/constants.py).
+_SELDOM = {
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    "RAY_debug_dump_period_milliseconds": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+    "RAY_gcs_pull_resource_loads_period_milliseconds": "5000",
+    "RAY_io_context_monitor_probe_interval_ms": "5000",
+    "RAY_local_fs_monitor_interval_ms": "2000",
+    "RAY_metrics_report_interval_ms": "60000",
+    "RAY_object_manager_timer_freq_ms": "1000",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_report_worker_backlog_interval_ms": "1000",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "2",
+}
 
 
 @contextlib.contextmanager
@@ -34,7 +52,8 @@ def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
         ValueError: the workers cannot be placed, or do not start; the message says why.
         KeyboardInterrupt: SIGTERM or SIGINT; everything that was started is stopped.
     """
-    _check_memory(config, ray_address)
+    if ray_address is None:
+        _check_machine(config)
     cli.console().print("starting Ray Serve ...")
     # Ray reads these variables when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -82,14 +101,19 @@ def _num_cpus(config: ServiceConfig, workers: int) -> float:
     return config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends + STILLS_CPUS * config.num_stills
 
 
-def _check_memory(config: ServiceConfig, ray_address: str | None) -> None:
+def _check_machine(config: ServiceConfig) -> None:
+    """Raise ValueError when this machine alone cannot run the workers: said before anything starts."""
+    import torch
+
     workers = config.num_finetuners + config.num_renderers
     there, needed = psutil.virtual_memory().total, workers * _WORKER_BYTES
-    if ray_address is None and needed > there:
+    if needed > there:
         raise ValueError(
             f"{workers} workers need about {needed / 2**30:.0f} GiB of memory, this machine has {there / 2**30:.0f}:"
             " give fewer --num-renderers or --num-finetuners, or --min-workers 0 and fewer at once"
         )
+    if config.num_gpus:
+        _check_resources(config, {"GPU": float(torch.cuda.device_count()), "CPU": math.inf})
 
 
 def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
@@ -114,9 +138,22 @@ def _start_ray(config: ServiceConfig, address: str | None) -> None:
 
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
         return
+    for name, value in _SELDOM.items():
+        os.environ.setdefault(name, value)
     workers = config.num_finetuners + config.num_renderers
     # Renderers and fine-tuners seldom work at once: each is promised what it may use.
     start_local_ray(math.ceil(_num_cpus(config, workers)))
+    _end_watchers()
+
+
+def _end_watchers() -> None:
+    """End the processes of Ray that follow logs, scale clusters and report use: nothing here asks them."""
+    from ray._private import worker
+
+    node = worker._global_node
+    for name in ("kill_log_monitor", "kill_monitor", "kill_dashboard"):
+        with contextlib.suppress(Exception):  # Ray has no setting for it; a version without them goes on watching
+            getattr(node, name)(check_alive=False)
 
 
 def _run(config: ServiceConfig) -> None:

@@ -60,7 +60,7 @@ class QueueRules:
     lease_s: float = 15.0
     """A job passes to another worker when its worker has not renewed the lease for this long."""
     poll_s: float = 0.25
-    """Polling interval of an idle worker."""
+    """Polling interval of a worker; it grows to four times as much while no job waits."""
     keep_uploads_s: float | None = None
     """How long uploads are kept after their job has ended, so that it can be tried again; None: not at all."""
     keep_results_s: float | None = None

@@ -35,7 +35,7 @@ class AvatarRequest:
     pictures: tuple[str, ...]
     consent: str | None = None
     face: str | None = None
-    """The face in a picture of several people; None: pictures of several people are refused."""
+    """The face in a picture of several people; None: the largest, and the pictures must show one person."""
     kind: Literal["avatar"] = "avatar"
 
 

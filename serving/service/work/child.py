@@ -109,7 +109,10 @@ def _answer(work: Work, order: JobOrder, lease: Lease) -> dict[str, Any]:
 
 
 def make_work(kind: str, config: ServiceConfig) -> Work:
-    """Load the models of a kind of jobs, and return what runs them."""
+    """Load the models of a kind of jobs, and return what runs them, with as many threads as the worker has CPUs."""
+    import cv2
+
+    cv2.setNumThreads(max(1, round(config.cpus_per_worker)))  # torch takes their number from the environment
     if kind == "avatar":
         from serving.service.work.finetuner import make_finetuner
 

@@ -62,7 +62,9 @@ class JobProcess:
         if self._child is not None and self._child.alive:
             return
         self.close()
-        child = self._child = _Child(self._module, self._kind, config_json(self._config))
+        child = self._child = _Child(
+            self._module, self._kind, config_json(self._config), max(1, round(self._config.cpus_per_worker))
+        )
         message = child.receive(self._limits.start_s)
         if message.get("op") != "ready":
             self.close()
@@ -127,13 +129,13 @@ class JobProcess:
 class _Child:
     """The child's process group and its pipes."""
 
-    def __init__(self, module: str, kind: str, config: str) -> None:
+    def __init__(self, module: str, kind: str, config: str, threads: int) -> None:
         path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
             start_new_session=True,  # its encoders and decoders are killed with it
         )
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()

@@ -68,6 +68,7 @@ def run_render(
     request = order.request
     assert request.kind == "video"
     lease.progress(0, 0, "avatar")
+    store.remove_result(order.id)  # what a killed worker has left
     avatar = load(store.avatar(order.avatar_id))
     with ExitStack() as stack:
         driver = stack.enter_context(store.local(driver_url(store, order.id, request)))

@@ -31,7 +31,7 @@ def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[JobProcess]:
-    process = JobProcess("video", ServiceConfig("m", "d"), "stuck_child")
+    process = JobProcess("video", ServiceConfig("m", "d", cpus_per_worker=3.0), "stuck_child")
     yield process
     process.close()
 
@@ -46,6 +46,7 @@ def test_a_job_reports_its_progress_and_its_facts_and_the_process_stays_warm(sha
     assert seen[0][1:] == (3, "rendering")
     assert seen[-1] == (3, 3, "rendering")
     assert shared.run(order("works"), Lease()) == first
+    assert first["threads"] == "3", "as many as its CPUs"
 
 
 @pytest.mark.parametrize(

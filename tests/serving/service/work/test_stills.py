@@ -29,7 +29,7 @@ ID = "a" * 32
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[StillProcess]:
     """Draws what the avatar's id says, see `stuck_child`."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "support"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     process = StillProcess(ServiceConfig("m", "d"), "stuck_child", still_s=0.5)
     process.start()
     yield process
