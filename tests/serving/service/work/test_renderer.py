@@ -84,7 +84,7 @@ def test_drivers_come_from_uploads_the_store_and_the_catalogue(store: Store) -> 
     stored = "3" * 32
     assert driver_url(store, ID, VideoRequest("driver.mp4")) == store.upload(ID, "driver.mp4")
     assert driver_url(store, ID, VideoRequest("driver.csv", stored)) == store.driver(stored, "driver.csv")
-    assert driver_url(store, ID, VideoRequest("talk", "builtin:talk")) == str(assets.fetch("clip_single_face"))
+    assert driver_url(store, ID, VideoRequest("talk", "builtin:talk")) == str(assets.fetch("clip_carphone"))
     with pytest.raises(NotFound, match="no such driver"):
         driver_url(store, ID, VideoRequest("x", "builtin:none"))
 
