@@ -22,7 +22,12 @@ CHROMIUM = next(
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-    *("--autoplay-policy=no-user-gesture-required", "--window-size=1280,900", "--remote-debugging-port=0"),
+    *(
+        "--autoplay-policy=no-user-gesture-required",
+        "--force-prefers-reduced-motion",
+        "--window-size=1280,900",
+        "--remote-debugging-port=0",
+    ),
 )
 WAIT_S = 20.0
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from serving.service.errors import Unavailable
+from serving.service.http.api import create_api
 from serving.service.http.service import Service
 from serving.service.page import FOLDER
+from serving.service.state.requests import VideoOptions, VideoRequest
 
 FIRST_VIEW_BYTES = 100_000
 _REFERENCE = re.compile(r'(?:href|src)="(/static/[^"]+)"|from "(\./[^"]+)"')
@@ -32,17 +35,22 @@ def first_view() -> dict[str, bytes]:
     return found
 
 
-def test_the_page_and_its_files_are_served_without_a_key_and_under_a_strict_policy(client: Any) -> None:
+def test_the_page_and_its_files_are_served_without_a_key_and_under_a_strict_policy(service: Service) -> None:
     kinds = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}
     paths = {"/": "text/html", **{f"/static/{file.name}": kinds[file.suffix] for file in FOLDER.iterdir()}}
-    for path, kind in paths.items():
-        response = client.call("GET", path, key=None)
-        assert (response.status_code, kind in response.headers["content-type"]) == (200, True), path
+
+    async def answers() -> dict[str, httpx.Response]:
+        transport = httpx.ASGITransport(create_api(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.head("/")).status_code == 200
+            return {path: await client.get(path) for path in paths}
+
+    for path, response in asyncio.run(answers()).items():
+        assert (response.status_code, paths[path] in response.headers["content-type"]) == (200, True), path
         policy = response.headers["content-security-policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
         assert response.headers["cache-control"] == "no-cache"
-    assert client.call("HEAD", "/", key=None).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["no.js", "../__init__.py", "..%2f__init__.py", "%2e%2e/%2e%2e/config.py"])
@@ -152,15 +160,20 @@ def test_a_job_names_its_driver_and_its_side_by_side_video_and_an_avatar_its_cro
     assert job is not None
     service.jobs.finish(job, {"crop_left": 0.25, "crop_top": -0.1, "crop_width": 0.5, "crop_height": 0.4})
     assert client.call("GET", f"/v1/avatars/{avatar_id}").json()["crop"] == [0.25, -0.1, 0.5, 0.4]
-    for body, driver_id, url in (
-        ({"driver_id": "builtin:talk", "options": {"side_by_side": True}}, "builtin:talk", "/result?file=side-by-side"),
-        ({"driver_id": "builtin:talk"}, "builtin:talk", None),
-        ({"key_frames": {"keys": [{"time": 0}, {"time": 1}]}, "options": {"side_by_side": True}}, None, None),
+    beside = VideoOptions(side_by_side=True)
+    for number, (request, driver_id, url) in enumerate(
+        (
+            (VideoRequest("talk", "builtin:talk", beside), "builtin:talk", "/result?file=side-by-side"),
+            (VideoRequest("talk", "builtin:talk"), "builtin:talk", None),
+            (VideoRequest("driver.json", None, beside), None, None),
+        )
     ):
-        made = client.call("POST", f"/v1/avatars/{avatar_id}/videos", json=body).json()
+        job_id = f"{number:032x}"
+        service.jobs.reserve(job_id, avatar_id, "video")
+        service.jobs.submit(job_id, request)
         job = service.jobs.claim("video", "test")
         assert job is not None
         service.jobs.finish(job, {})
-        view = client.call("GET", made["url"]).json()
+        view = client.call("GET", f"/v1/jobs/{job_id}").json()
         assert view["driver_id"] == driver_id
-        assert view["side_by_side_url"] == (url and made["url"] + url)
+        assert view["side_by_side_url"] == (url and f"/v1/jobs/{job_id}{url}")
