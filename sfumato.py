@@ -44,6 +44,7 @@ VERBS = {
     "fine-tune": Verb("training.commands.fine_tune", "training", "one or a few pictures of a person -> avatar"),
     "pose": Verb("training.commands.pose", "training", "one picture of a portrait, with sliders for face and head"),
     "motion": Verb("training.commands.motion", "training", "the motion of a film as a file that drives like the film"),
+    "verify": Verb("training.commands.verify", "training", "say what the credentials of films and pictures say"),
     "animate": Verb("serving.commands.animate", "serving", "avatars or pictures x driver videos -> videos"),
     "serve": Verb("serving.commands.serve", "serving", "run the HTTP service: portraits in, avatars and videos out"),
     "serve keys": Verb("serving.commands.serve_keys", "serving", "make, list and revoke API keys of the service"),

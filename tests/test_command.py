@@ -76,6 +76,7 @@ COMPLETE = {
     "fine-tune": ["{picture}", "--model", "{bundle}", "-o", "{out}"],
     "pose": ["{picture}", "--model", "{bundle}", "-o", "{out}.png"],
     "motion": ["{text}", "-o", "{out}.csv"],
+    "verify": ["{picture}"],
     "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
     "serve": ["--model", "{bundle}"],
     "demo": ["-o", "{out}"],

@@ -20,6 +20,7 @@ from serving.batch.results.sidecars import cache_key
 from serving.batch.workspace import AVATARS, Workspace
 from training.animation.motion.formats import is_film, is_motion
 from training.checkpoints.model_registry import resolve
+from training.checkpoints.shipped import SHIPPED, named_or_shipped
 from training.losses.perceptual_files import PerceptualFiles
 
 if TYPE_CHECKING:  # a second run that finds every video done never loads torch
@@ -57,6 +58,8 @@ class LoadedAvatar:
     """By the `max_size` and `precision` of the options."""
     film: tuple[str, DriverTrack] | None = None
     """Path or URL of the film that is the source, and its track; None for pictures and avatars."""
+    flags: tuple[str, ...] = ()
+    """Flags of `animate` that the avatar was made with, where they are no defaults."""
 
     @property
     def base_version(self) -> str:
@@ -154,7 +157,21 @@ class ModelAvatarMaker:
     def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
         track = self._film_track(source, on_step) if source.input.kind == "film" else None
         avatar = self._load_or_make(source, track, on_step)
-        return LoadedAvatar(avatar, film=None if track is None else (source.input.url, track))
+        film = None if track is None else (source.input.url, track)
+        return LoadedAvatar(avatar, film=film, flags=self._flags(source))
+
+    def _flags(self, source: AvatarSource) -> tuple[str, ...]:
+        """Return flags that make the avatar again, without the folders of files."""
+        if source.input.kind == "avatar":
+            return ()
+        model = self._options.model
+        named = model if model.startswith("models:/") else storage.name(model)
+        pairs = {
+            "--model": None if named_or_shipped(model) == SHIPPED else named,
+            "--num-steps": self._options.num_steps,
+            "--face": source.face,
+        }
+        return tuple(word for flag, value in pairs.items() if value is not None for word in (flag, str(value)))
 
     def _film_track(self, source: AvatarSource, on_step: OnStep) -> DriverTrack:
         path, detector = self._workspace.input(source.input.url), self._detector(self._model.config.model.detector)
@@ -181,7 +198,7 @@ class ModelAvatarMaker:
             raise ValueError(f"{source.input.url}: a preview is made of a picture or an avatar, not of a film")
         if source.input.kind == "avatar":
             return LoadedAvatar(load_avatar(source.input.url))
-        return LoadedAvatar(self._fine_tune(source, None, lambda _done, _total: None, 0))
+        return LoadedAvatar(self._fine_tune(source, None, lambda _done, _total: None, 0), flags=self._flags(source))
 
     def sample(self, avatar: LoadedAvatar, driver: Path, options: RenderOptions) -> DriverSample:
         """Look at a few frames of a driver. Raises ValueError when it cannot be used."""

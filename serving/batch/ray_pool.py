@@ -20,6 +20,7 @@ from rich.progress import Progress, TaskID
 from pipelines import storage
 from pipelines.cli import console
 from pipelines.machine import available_cpus
+from pipelines.provenance.signing_key import SigningFiles
 from serving.batch.items import Outcome, Task
 from serving.batch.pool import Finished, RayOptions
 from serving.batch.worker import MakeMaker, Worker
@@ -41,6 +42,8 @@ class WorkerRecipe:
     out: str
     """Folder of results: an absolute path or a URL."""
     side_by_side: bool
+    signing: SigningFiles
+    """What signs the results: read by the actor, on its machine."""
     scratch: str
     """Folder for copies of remote files and for tracks; on a machine that does not have it, a temporary one."""
 
@@ -69,7 +72,7 @@ class RemoteWorker:
         shared = Path(recipe.scratch) if Path(recipe.scratch).is_dir() else None
         self._scratch = storage.ScratchFolder(shared)
         workspace = Workspace(recipe.out, Path(self._scratch.name), shared)
-        self._worker = Worker(recipe.make_maker, workspace, side_by_side=recipe.side_by_side)
+        self._worker = Worker(recipe.make_maker, workspace, side_by_side=recipe.side_by_side, signing=recipe.signing)
         node = ray.get_runtime_context().get_node_id()
         return _Place(node, socket.gethostname(), available_cpus())
 

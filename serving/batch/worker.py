@@ -6,15 +6,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 from pipelines import storage
 from pipelines.assets import CacheError
 from pipelines.media.video import probe
 from pipelines.one_line import hide_credentials, one_line
+from pipelines.provenance.marks import mark, marked
+from pipelines.provenance.signing_key import SigningFiles, load_signing_key
 from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, VideoFiles
 from serving.batch.driver_tracks import OnStep
 from serving.batch.inputs import Input, error_line
 from serving.batch.items import AvatarSource, AvatarTask, MosaicTask, Outcome, Task, VideoTask, now
+from serving.batch.marking import item_provenance, mosaic_provenance, with_inputs_shown
 from serving.batch.results.contact_page import poster_name, write_poster
 from serving.batch.results.mosaic import write_mosaic
 from serving.batch.results.sidecars import Quality, Sidecar, SidecarSource, write_sidecar
@@ -29,9 +33,16 @@ MakeMaker = Callable[[Workspace], AvatarMaker]
 class Worker:
     """Makes avatars, videos and mosaics below the workspace's folder. Keeps the last avatars in memory."""
 
-    def __init__(self, make_maker: MakeMaker, workspace: Workspace, *, side_by_side: bool) -> None:
-        """Raises ValueError when the maker cannot work in this process."""
+    def __init__(
+        self, make_maker: MakeMaker, workspace: Workspace, *, side_by_side: bool, signing: SigningFiles | None = None
+    ) -> None:
+        """`signing` names what signs the results; None: what the environment names.
+
+        Raises:
+            FileNotFoundError, ValueError: the maker cannot work in this process, or the results cannot be signed.
+        """
         self._workspace = workspace
+        self._key = load_signing_key(signing)
         self._maker = make_maker(workspace)
         self._maker.check()
         self._side_by_side = side_by_side
@@ -104,7 +115,13 @@ class Worker:
         out = self._workspace.output(video)
         paths = VideoFiles(self._workspace.input(item.driver.url), item.driver.sha256, out, side_by_side)
         report = self._maker.render(avatar, paths, item.options, on_frame)
-        write_poster(out, storage.join(self._workspace.out, poster_name(item.name)))
+        provenance = item_provenance(item, avatar, self._workspace)
+        poster = poster_name(item.name)
+        sign = partial(marked, name=poster, provenance=provenance, key=self._key)
+        write_poster(out, storage.join(self._workspace.out, poster), sign)
+        mark(out, provenance, self._key)
+        if side_by_side is not None:
+            mark(side_by_side, with_inputs_shown(provenance), self._key)
         sidecar = Sidecar(
             key=task.key,
             generated_by=GENERATED_BY,
@@ -141,6 +158,7 @@ class Worker:
         out = self._workspace.output(f"{task.name}.mp4")
         parts = [f"{name}.mp4" for name, _ in task.videos]
         write_mosaic([self._workspace.result(part) for part in parts], out, comment=comment, on_frame=on_frame)
+        mark(out, mosaic_provenance([sidecar for _, sidecar in task.videos]), self._key)
         for part in parts:
             self._workspace.discard(part)
         info = probe(out)

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from pipelines import cli, storage
 from pipelines.argument_parser import UsageError
 from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
+from pipelines.provenance.signing_key import SigningFiles, SigningKey, load_signing_key
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
 from serving.batch.inputs import Problem, find_drivers, find_sources
@@ -141,13 +142,16 @@ def run(options: Options) -> cli.CommandResult:
         FileNotFoundError: a source, driver or model does not exist.
         ValueError: the model is not a base model, or an option is out of range.
         UsageError: the pairs file is wrong.
+        ValueError: key or certificate for the credentials cannot be used.
     """
     started = time.perf_counter()
+    key = load_signing_key()  # before the work that it signs
     items, problems, notes = _items(options)
+    notes = (*key.notes, *notes)
     make_maker = partial(ModelAvatarMaker, _avatar_options(options))
     _check_workers(options)
     if options.preview:
-        return _previews(options, items, problems, notes, started)
+        return _previews(options, items, problems, notes, started, key)
     out = storage.absolute(options.out) if _uses_ray(options) else options.out
     report = Report(out)
     with open_workspace(out) as workspace, cli.progress() as progress:
@@ -167,12 +171,17 @@ def run(options: Options) -> cli.CommandResult:
 
 
 def _previews(
-    options: Options, items: Sequence[Item], problems: Sequence[Problem], notes: Sequence[str], started: float
+    options: Options,
+    items: Sequence[Item],
+    problems: Sequence[Problem],
+    notes: Sequence[str],
+    started: float,
+    key: SigningKey,
 ) -> cli.CommandResult:
     """Make a picture of each pair; not ok when there is none."""
     with open_workspace(options.out) as workspace, cli.progress() as progress:
         maker = ModelAvatarMaker(_avatar_options(options), workspace)
-        previews = write_previews(items, maker, workspace, progress)
+        previews = write_previews(items, maker, workspace, progress, key)
     failed = [PairPreview(problem.url, reason=problem.reason) for problem in problems]
     return preview_result(options.out, [*failed, *previews], notes, time.perf_counter() - started)
 
@@ -269,8 +278,14 @@ def _open_pool(
 
     num_workers = min(options.workers, num_tasks)
     ray_options = RayOptions(num_workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)
-    recipe = WorkerRecipe(make_maker, workspace.out, options.side_by_side, str(workspace.scratch))
+    recipe = WorkerRecipe(make_maker, workspace.out, options.side_by_side, _signing_files(), str(workspace.scratch))
     return open_ray_pool(ray_options, recipe, progress)
+
+
+def _signing_files() -> SigningFiles:
+    """Workers have other working folders."""
+    found = SigningFiles.from_environment()
+    return SigningFiles(*(None if url is None else storage.absolute(url) for url in (found.cert, found.key)))
 
 
 @contextmanager

@@ -19,10 +19,15 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from pipelines import assets
+from pipelines import assets, storage
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.media.animated_webp import write_animated_webp
+from pipelines.provenance.marks import Ingredient, Provenance, marked
+from pipelines.provenance.signing_key import load_signing_key
+from pipelines.storage import ScratchFolder
+from pipelines.storage.hashing import sha256_of
 from pipelines.synthetic.corpus.corpus import CorpusConfig, plan_clips
+from serving.batch.results.sidecars import read_sidecar
 from serving.client import Client
 from training.checkpoints.shipped import SHIPPED
 from training.device import choose_device
@@ -171,8 +176,19 @@ def _animated_webp(out: Path) -> _Row:
     """Convert the first driver's result to a small animated WebP, for a web page."""
     picture = out / "videos" / "mona-lisa.webp"
     (video,) = (out / "videos").glob("*Langer*.side-by-side.mp4")
-    seconds = _unless_newer(picture, video, lambda: write_animated_webp(video, picture))
+    seconds = _unless_newer(picture, video, lambda: _write_marked(video, picture))
     return _Row("animated picture", str(picture), seconds, f"open {shlex.quote(str(picture))} in a browser")
+
+
+def _write_marked(video: Path, picture: Path) -> None:
+    """Write the animated picture with credentials, of which those of the video are part."""
+    sidecar = read_sidecar(str(video.with_name(video.name.replace(".side-by-side.mp4", ".json"))))
+    film = Ingredient("film", video.name, sha256_of(video), video, is_shown=True)
+    provenance = Provenance((film,), model="" if sidecar is None else sidecar.model, command="sfumato demo")
+    with ScratchFolder() as scratch:
+        written = Path(scratch) / picture.name
+        write_animated_webp(video, written)
+        storage.write_bytes(str(picture), marked(written.read_bytes(), picture.name, provenance, load_signing_key()))
 
 
 def _round_trip(out: Path, paths: Mapping[str, Path], device: str) -> _Row:

@@ -18,6 +18,7 @@ import tyro
 
 from pipelines import cli
 from pipelines.machine import available_cpus
+from pipelines.provenance.signing_key import load_signing_key
 from serving.app import LOOPBACK_HOSTS
 from serving.deploy import deployed, memory_bytes
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, read_api_key
@@ -177,7 +178,8 @@ def running(options: Options) -> Iterator[str]:
     Raises:
         FileNotFoundError: the model, the key file or a weights file does not exist.
         ValueError: the model is broken, the weights that it was trained with are not given, the port is in use, there
-            is not enough of something, or the options contradict each other.
+            is not enough of something, the options contradict each other, or key or certificate for the credentials
+            cannot be used.
     """
     from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
@@ -193,6 +195,7 @@ def running(options: Options) -> Iterator[str]:
     config.store()
     read_secret(config.webhook_hosts)
     require_key(config)
+    load_signing_key()
     with deployed(config, options.ray_address):
         host = f"[{options.host}]" if ":" in options.host else options.host
         yield f"http://{host}:{options.port}"
@@ -204,6 +207,8 @@ def run(options: Options) -> cli.CommandResult:
     started = time.monotonic()
     with running(options) as url:
         screen.print(_welcome(url, options, time.monotonic() - started), markup=False)
+        for note in load_signing_key().notes:
+            screen.print(f"note: videos are {note}", markup=False)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

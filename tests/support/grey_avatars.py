@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,16 @@ from serving.batch.results.summary import BatchResult, result
 from serving.batch.worker import Worker
 from serving.batch.workspace import open_workspace
 from training.animation.render import RenderOptions, RenderReport
+from training.avatars.avatar import Avatar
+from training.checkpoints.model_lineage import ModelLineage
+
+
+def grey_avatar(base_version: str) -> Avatar:
+    """An avatar without networks and pictures."""
+    avatar = object.__new__(Avatar)
+    facts = {"portraits": (), "lineage": ModelLineage(), "consent_sha256": None}
+    avatar.__dict__.update(facts, base_version=base_version)
+    return avatar
 
 
 @dataclass
@@ -48,7 +57,7 @@ class GreyAvatarMaker:
         if source.input.name in self.bad_sources:
             raise ValueError(f"{source.input.url}: no face found")
         self.avatars_made.append(source.input.name)
-        return LoadedAvatar(SimpleNamespace(base_version=self.base))  # type: ignore[arg-type]
+        return LoadedAvatar(grey_avatar(self.base))
 
     def render(self, avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         probe(files.driver)

@@ -1,8 +1,9 @@
 """Avatars: one person's fine-tuned generator and the pictures it was made from; reading and writing."""
 
+import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import safetensors.torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from pipelines.faces.head_pose import find_neutral_frame
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import MANIFEST, load_weights, read_with_manifest, write_with_manifest
+from training.checkpoints.model_lineage import ModelLineage, known_lineage
 from training.config import ModelConfig
 from training.models.generator import Generator
 
@@ -36,6 +38,10 @@ class Avatar:
     """Fine-tuning updates; 0 is feed-forward."""
     base_version: str
     """Version of the base model bundle (sha256 of its manifest)."""
+    lineage: ModelLineage = field(default_factory=ModelLineage)
+    """Of the base model."""
+    consent_sha256: str | None = None
+    """sha256 of the stored consent statement; None: there is none, or the avatar has not been stored."""
 
     @property
     def canvas_index(self) -> int:
@@ -81,6 +87,8 @@ class _Manifest:
     base_version: str
     portraits: list[_PortraitEntry]
     consent: str | None
+    lineage: ModelLineage | None = None
+    """None in avatars that were made before it was recorded."""
 
 
 def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
@@ -102,6 +110,7 @@ def save_avatar(avatar: Avatar, url: str, consent: str | None) -> None:
         base_version=avatar.base_version,
         portraits=[_PortraitEntry.of(portrait) for portrait in avatar.portraits],
         consent=consent,
+        lineage=avatar.lineage,
     )
     write_with_manifest(url, files, **asdict(manifest))
 
@@ -141,7 +150,16 @@ def load_avatar(url: str) -> Avatar:
         for name, entry in zip(pictures, manifest.portraits, strict=True)
     )
     generator.eval().requires_grad_(False)
-    return Avatar(manifest.config, generator, adain_values, portraits, manifest.steps, manifest.base_version)
+    return Avatar(
+        manifest.config,
+        generator,
+        adain_values,
+        portraits,
+        manifest.steps,
+        manifest.base_version,
+        manifest.lineage or known_lineage(manifest.base_version),
+        None if manifest.consent is None else hashlib.sha256(manifest.consent.encode()).hexdigest(),
+    )
 
 
 def _smallest(weights: Tensor) -> Tensor:

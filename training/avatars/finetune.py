@@ -141,6 +141,7 @@ class _TunedState:
             portraits=self.portraits,
             steps=steps,
             base_version=self.model.version,
+            lineage=self.model.lineage,
         )
 
 

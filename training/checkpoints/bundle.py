@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipelines import storage
 from training.checkpoints import safetensors_file
+from training.checkpoints.model_lineage import ModelLineage, run_of
 from training.config import TrainConfig
 from training.models.discriminator import Discriminator
 from training.models.embedder import Embedder
@@ -60,6 +61,13 @@ class BaseModel:
     discriminator: Discriminator
     version: str
     """sha256 of the bundle's manifest."""
+    mlflow_run: str | None = None
+    """MLflow run that trained it; None where its folder does not name one."""
+
+    @property
+    def lineage(self) -> ModelLineage:
+        """Run and data set of the training."""
+        return ModelLineage(self.mlflow_run, self.origin.dataset_digest)
 
 
 def load_bundle(url: str) -> BaseModel:
@@ -76,7 +84,7 @@ def load_bundle(url: str) -> BaseModel:
     for name, network in zip(INFERENCE_NETWORKS, (embedder, generator, discriminator), strict=True):
         _load_state(network, weights_of(files, name, url), f"{url}/{name}{safetensors_file.SUFFIX}")
     version = hashlib.sha256(files[MANIFEST]).hexdigest()
-    return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version)
+    return BaseModel(config, origin, embedder.eval(), generator.eval(), discriminator.eval(), version, run_of(url))
 
 
 def newest_intact(folder: str) -> tuple[str | None, list[str]]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipelines.dataset.data_card import escape_line, table
 from training.checkpoints.bundle import TrainingProvenance
+from training.checkpoints.model_lineage import run_line
 from training.config import InitialModel, TrainConfig
 from training.episodes.source import SourceDescription
 from training.tracking.tracker import flattened
@@ -39,6 +40,8 @@ class Training:
     """See training.meta_training.system_metrics.describe; may be empty."""
     num_parameters: Mapping[str, int] = field(default_factory=dict)
     """Number of parameters by network."""
+    mlflow_run: str | None = None
+    """MLflow's id of the run; None while MLflow has not been reached."""
 
 
 def model_card(
@@ -105,6 +108,8 @@ def _training(origin: TrainingProvenance, training: Training, initial: InitialMo
     names = {"device": "Device", "workers": "Workers", "machine": "Machine of the first worker"}
     lines += [f"- {names[name]}: {escape_line(value)}" for name, value in training.hardware.items() if name in names]
     lines.append(f"- Data: {escape_line(origin.dataset)}")
+    if training.mlflow_run is not None:
+        lines.append(run_line(training.mlflow_run))
     if initial is not None:
         lines.append(f"- Began with: base model `{initial.version[:12]}`, {initial.images_seen:,} of the images seen")
     return "## How it was trained\n\n" + "\n".join(lines)

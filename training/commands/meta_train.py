@@ -107,6 +107,7 @@ def _train(
                 start_from=options.base_model,
             )
         training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
+        training = replace(training, mlflow_run=tracker.run_id)
         registered = publish(checkpoint, out, source.facts, training, tracker)
         status = "FINISHED"
     except KeyboardInterrupt:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -14,6 +15,8 @@ from pipelines.cli import Artefact, CommandResult
 from pipelines.faces.detectors import create_picture_detector
 from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from pipelines.media.images import encode_still, still_format
+from pipelines.provenance.marks import Provenance, marked
+from pipelines.provenance.signing_key import load_signing_key
 from training.animation.animator import Animator
 from training.animation.motion.sliders import Sliders
 from training.animation.motion.still import draw_still
@@ -21,6 +24,7 @@ from training.animation.render import COMMENT
 from training.avatars.avatar import Avatar, load_avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import find_portraits
+from training.avatars.provenance import portraits_of, provenance_of
 from training.checkpoints.bundle import MANIFEST, load_bundle
 from training.checkpoints.model_registry import locate
 from training.device import choose_device
@@ -59,24 +63,42 @@ def run(options: Options) -> CommandResult:
 
     Raises:
         FileNotFoundError: the source or the model does not exist.
-        ValueError: the source is no picture with a face and no avatar, or an option is out of range.
+        ValueError: the source is no picture with a face and no avatar, an option is out of range, or key or certificate
+            for the credentials cannot be used.
     """
-    started, device = time.monotonic(), choose_device(options.device)
+    started, device, key = time.monotonic(), choose_device(options.device), load_signing_key()
     avatar = _avatar(options, device)
     animator = Animator(avatar, max_size=options.max_size, device=device)
     still = draw_still(animator, options.sliders)
     picture = animator.paste(still.region)
     if options.frame == "crop":
         picture = still.region[animator.region.crop, animator.region.crop]
-    with storage.atomic_write(options.out) as sink:
-        sink.write(encode_still(picture, options.out, COMMENT))
+    data = marked(encode_still(picture, options.out, COMMENT), options.out, _provenance(options, avatar), key)
+    storage.write_bytes(options.out, data)
     height, width = picture.shape[:2]
     return CommandResult(
         (Artefact("picture", options.out),),
         {"width": width, "height": height},
         time.monotonic() - started,
-        notes=still.notes,
+        notes=(*key.notes, *still.notes),
     )
+
+
+def _provenance(options: Options, avatar: Avatar) -> Provenance:
+    """Return how the picture was made; its credentials name files without their folders."""
+    is_picture = storage.is_local(options.source) and not storage.is_folder(options.source)
+    path = storage.local_path(options.source) if is_picture else None
+    files = {} if path is None else {portrait.sha256: path for portrait in avatar.portraits}
+    sliders = {name: value for name, value in asdict(options.sliders).items() if value != getattr(Sliders(), name)}
+    flags = {**sliders, "frame": options.frame, "max_size": options.max_size, "face": options.face}
+    usual = {"frame": "full", "max_size": None, "face": "0"}
+    words = ["sfumato", "pose", storage.name(options.source), "-o", storage.name(options.out)]
+    if options.model is not None:
+        words += ["--model", options.model if options.model.startswith("models:/") else storage.name(options.model)]
+    for name, value in flags.items():
+        if name not in usual or value != usual[name]:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return provenance_of(avatar, portraits_of(avatar, files), flags, shlex.join(words))
 
 
 def _avatar(options: Options, device: torch.device) -> Avatar:

@@ -1,12 +1,10 @@
 """Write an evaluation's reports (JSON, Markdown, HTML) and log them to MLflow."""
 
-import json
-
 from pipelines import storage
 from pipelines.cli import Artefact
+from training.checkpoints.model_lineage import run_of
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation
-from training.meta_training import run_record
 from training.tracking.target import make_target
 
 
@@ -51,15 +49,3 @@ def write_report(
         )
         made.append(Artefact("MLflow run", f"{mlflow} {run_id}"))
     return made, notes
-
-
-def run_of(model: str) -> str | None:
-    """Return the MLflow run that trained a bundle, from its run.json; None if there is none."""
-    url = storage.join(model, run_record.FILE)
-    if not storage.exists(url):
-        return None
-    try:
-        run_id = json.loads(storage.read_bytes(url))["mlflow_run"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return run_id if isinstance(run_id, str) else None

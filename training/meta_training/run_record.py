@@ -10,13 +10,14 @@ from pydantic import TypeAdapter
 
 from pipelines import storage
 from training.checkpoints.bundle import differences
+from training.checkpoints.model_lineage import RUN_FILE
 from training.config import TrainConfig
 from training.meta_training.checkpoint import MAY_CHANGE
 from training.tracking.pending_records import PendingRecords
 from training.tracking.target import Target
 from training.tracking.tracker import Tracker
 
-FILE = "run.json"
+FILE = RUN_FILE
 
 
 def read_record(out: str, config: TrainConfig) -> dict[str, Any]:

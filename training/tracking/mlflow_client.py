@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from pipelines import storage
 from training.tracking.records import Files, Lineage, Metrics, Params, Picture, Record, Registration, Status, Tags, Text
 from training.tracking.sender import Refused, Unreachable
-from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
+from training.tracking.target import ALIAS, REGISTERED_MODEL, VERSION_TAG, Target
 
 KEY_TAG = "sfumato.key"
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
@@ -28,7 +28,7 @@ _MAX_TAG_LENGTH = 5000
 _MAX_DESCRIPTION_LENGTH = 5000
 _PARAMS_AT_ONCE = 100
 _METRICS_PER_CALL = 500  # the server's limit is 1000
-_FINISHED_TAG, _VERSION_TAG = "finished_ms", "bundle_version"
+_FINISHED_TAG = "finished_ms"
 
 
 def connect(target: Target) -> "MlflowRun":
@@ -163,10 +163,10 @@ def _register(client: MlflowClient, run_id: str, record: Registration) -> None:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-    made = next((v for v in versions if v.run_id == run_id and v.tags.get(_VERSION_TAG) == record.version), None)
+    made = next((v for v in versions if v.run_id == run_id and v.tags.get(VERSION_TAG) == record.version), None)
     if made is None:
         source = f"{client.get_run(run_id).info.artifact_uri}/{record.artifact}"
-        tags = {**record.tags, _VERSION_TAG: record.version, _FINISHED_TAG: str(record.timestamp_ms)}
+        tags = {**record.tags, VERSION_TAG: record.version, _FINISHED_TAG: str(record.timestamp_ms)}
         text = record.description[:_MAX_DESCRIPTION_LENGTH]
         made = client.create_model_version(REGISTERED_MODEL, source, run_id=run_id, tags=tags, description=text)
     # A record delivered after a long outage must not move the alias from a newer model.

@@ -8,6 +8,8 @@ from typing import Any
 
 REGISTERED_MODEL = "sfumato-base"
 ALIAS = "champion"
+VERSION_TAG = "bundle_version"
+"""Tag of a registered version: sha256 of the bundle's manifest."""
 
 _SQLITE = "sqlite:///"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -43,8 +43,8 @@ def poster_name(item: str) -> str:
     return f"{POSTERS}/{item}.webp"
 
 
-def write_poster(video: Path, url: str) -> None:
-    """Write the middle frame of a video to `url`, as WebP of at most 160 pixels.
+def write_poster(video: Path, url: str, sign: Callable[[bytes], bytes] = bytes) -> None:
+    """Write the middle frame of a video to `url`, as WebP of at most 160 pixels, after `sign` has added credentials.
 
     Raises:
         ValueError: the video cannot be decoded.
@@ -55,7 +55,7 @@ def write_poster(video: Path, url: str) -> None:
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     sink = io.BytesIO()
     picture.save(sink, "WEBP", quality=_QUALITY)
-    storage.write_bytes(url, sink.getvalue())
+    storage.write_bytes(url, sign(sink.getvalue()))
 
 
 def write_page(out: str, rows: Sequence[Row]) -> str:

@@ -6,8 +6,11 @@ import base64
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pipelines.provenance.marks import marked
+from pipelines.provenance.signing_key import load_signing_key
 from serving.service.config import ServiceConfig
 from serving.service.state.requests import Facts, StillRequest
+from serving.service.work.credentials import still_provenance
 from serving.service.work.lease import JobOrder, Lease, Work
 from training.animation.motion.sliders import Sliders
 
@@ -23,7 +26,7 @@ def make_drawer(config: ServiceConfig) -> Work:
     from training.animation.animator import Animator
     from training.avatars.avatar import load_avatar
 
-    store = config.store()
+    store, key = config.store(), load_signing_key()
 
     @lru_cache(_NUM_KEPT)
     def avatar(avatar_id: str) -> Avatar:
@@ -36,7 +39,9 @@ def make_drawer(config: ServiceConfig) -> Work:
     def work(order: JobOrder, _lease: Lease) -> Facts:
         request = order.request
         assert isinstance(request, StillRequest)
-        drawn = draw_jpeg(animator(order.avatar_id, request.max_size), Sliders(**request.sliders))
+        sliders = Sliders(**request.sliders)
+        drawn = draw_jpeg(animator(order.avatar_id, request.max_size), sliders)
+        drawn = marked(drawn, "still.jpg", still_provenance(avatar(order.avatar_id), sliders), key)
         return {"jpeg": base64.b64encode(drawn).decode()}
 
     return work

@@ -15,12 +15,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from pipelines.provenance.marks import mark
+from pipelines.provenance.signing_key import SigningKey, load_signing_key
 from pipelines.storage.scratch import ScratchFolder
+from serving.batch.marking import with_inputs_shown
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words, public_reason
 from serving.service.state.requests import Facts, VideoOptions, VideoRequest
 from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO, Store
+from serving.service.work.credentials import video_provenance
 from serving.service.work.lease import JobOrder, Lease, Work
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ def make_renderer(config: ServiceConfig) -> Work:
     from training.avatars.avatar import load_avatar
     from training.device import choose_device
 
-    store = config.store()
+    store, key = config.store(), load_signing_key()
     scratch = ScratchFolder()
     device = str(choose_device(config.device))
     maker = ModelAvatarMaker(AvatarOptions(config.model, device=device), Workspace(scratch.name, Path(scratch.name)))
@@ -49,13 +53,19 @@ def make_renderer(config: ServiceConfig) -> Work:
         return LoadedAvatar(load_avatar(url))
 
     def work(order: JobOrder, lease: Lease) -> Facts:
-        return {**run_render(order, lease, store=store, load=load, maker=maker), "device": device}
+        return {**run_render(order, lease, store=store, load=load, maker=maker, key=key), "device": device}
 
     return work
 
 
 def run_render(
-    order: JobOrder, lease: Lease, *, store: Store, load: Callable[[str], LoadedAvatar], maker: AvatarMaker
+    order: JobOrder,
+    lease: Lease,
+    *,
+    store: Store,
+    load: Callable[[str], LoadedAvatar],
+    maker: AvatarMaker,
+    key: SigningKey,
 ) -> Facts:
     """Render the video of a job into the store; return facts for the client.
 
@@ -73,6 +83,7 @@ def run_render(
     with ExitStack() as stack:
         driver = stack.enter_context(store.local(driver_url(store, order.id, request)))
         scratch = Path(stack.enter_context(ScratchFolder()))
+        options = render_options(request.options)
         files = {VIDEO: scratch / VIDEO}
         if request.options.side_by_side:
             files[SIDE_BY_SIDE] = scratch / SIDE_BY_SIDE
@@ -80,13 +91,15 @@ def run_render(
         report = maker.render(
             avatar,
             VideoFiles(driver, request.driver_id or order.id, files[VIDEO], files.get(SIDE_BY_SIDE)),
-            render_options(request.options),
+            options,
             lambda done, total: lease.progress(done, total, "rendering"),
             PreviewPictures(store, order.id),
         )
         lease.progress(1, 1, "saving")
+        provenance = video_provenance(avatar.avatar, driver, options)
         for name, path in files.items():
             if path.exists():  # motion alone has no side-by-side video
+                mark(path, provenance if name == VIDEO else with_inputs_shown(provenance), key)
                 store.put(path, store.result(order.id, name))
     return {
         "frames": report.frames,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from grey_avatars import grey_avatar
 
 from pipelines import storage
 from pipelines.assets import CacheError
@@ -34,7 +34,7 @@ class FailingMaker:
 
     def avatar(self, source: AvatarSource, on_step: OnStep) -> LoadedAvatar:
         self.made.append(source.input.name)
-        return LoadedAvatar(SimpleNamespace(base_version="1"))  # type: ignore[arg-type]
+        return LoadedAvatar(grey_avatar("1"))
 
     def render(self, avatar: Any, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
         if self.error is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from front_end_process import free_port
+from web.front_end_process import free_port
 
 pytestmark = pytest.mark.long
 

@@ -13,7 +13,6 @@ import sfumato
 from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import TrainingProvenance
 from training.config import TrainConfig
-from training.evaluation.write import run_of
 from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
@@ -126,14 +125,6 @@ def test_a_paired_report_compares_landmarks_and_is_gone_on_with(
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "parts").glob("*/*"))
     assert sfumato.main(words) == 0
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (out / "parts").glob("*/*")) == before
-
-
-def test_the_run_that_trained_a_model_is_found(tmp_path: Path) -> None:
-    assert run_of(str(tmp_path)) is None
-    (tmp_path / "run.json").write_text("{}")
-    assert run_of(str(tmp_path)) is None
-    (tmp_path / "run.json").write_text('{"mlflow_run": "abc"}')
-    assert run_of(str(tmp_path)) == "abc"
 
 
 @pytest.mark.slow

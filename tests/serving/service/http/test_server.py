@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from front_end_process import free_port, front_end
+from web.front_end_process import free_port, front_end
 
 from serving.service.config import MIB, QueueRules, ServiceConfig, UploadLimits
 from serving.service.state.database import Database

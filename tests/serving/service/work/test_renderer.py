@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from serving.batch.avatar_maker import VideoFiles
 from serving.service.errors import JobCancelled, NotFound
 from serving.service.state.requests import VideoOptions, VideoRequest
 from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO, Store
+from serving.service.work import renderer
 from serving.service.work.lease import JobOrder, Lease
 from serving.service.work.renderer import driver_url, render_options, run_render
 from training.animation.render import RenderOptions, RenderReport
@@ -50,15 +52,30 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.fixture(autouse=True)
+def signed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were signed; their credentials are the business of `test_credentials`."""
+    names: list[str] = []
+    monkeypatch.setattr(renderer, "mark", lambda path, _provenance, _key: names.append(path.name))
+    monkeypatch.setattr(renderer, "video_provenance", lambda *_: None)
+    monkeypatch.setattr(renderer, "with_inputs_shown", lambda _: None)
+    return names
+
+
 def render(store: Store, maker: Maker, options: VideoOptions | None = None, lease: Lease | None = None) -> Any:
     order = JobOrder(ID, AVATAR, VideoRequest("driver.mp4", None, options or VideoOptions()))
-    return run_render(order, lease or Lease(), store=store, load=lambda url: url, maker=maker)  # type: ignore[arg-type, return-value]
+
+    def load(_url: str) -> Any:
+        return SimpleNamespace(avatar=None)
+
+    return run_render(order, lease or Lease(), store=store, load=load, maker=maker, key=None)  # type: ignore[arg-type]
 
 
-def test_the_videos_and_a_small_picture_are_stored(store: Store) -> None:
+def test_the_videos_are_signed_and_stored_with_a_small_picture(store: Store, signed: list[str]) -> None:
     maker = Maker()
     facts = render(store, maker, VideoOptions(side_by_side=True, frame="crop", parts="lips", fps="30"))
     assert (facts["frames"], facts["csim"], facts["note"]) == (1, 0.9, "a note")
+    assert signed == [VIDEO, SIDE_BY_SIDE]
     assert Path(store.result(ID, VIDEO)).read_bytes() == b"a video"
     assert Path(store.result(ID, SIDE_BY_SIDE)).read_bytes() == b"three pictures"
     with Image.open(io.BytesIO(Path(store.result(ID, PREVIEW)).read_bytes())) as picture:

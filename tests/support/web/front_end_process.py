@@ -1,4 +1,4 @@
-"""A front end without Ray as a process of its own: `python -m front_end_process`.
+"""A front end without Ray as a process of its own: `python -m web.front_end_process`.
 
 The first line of its standard input is its configuration; it prints "ready" and ends with its standard input.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serving.service.config import ServiceConfig, config_json, parse_config
 
-_FOLDERS = (str(Path(__file__).parent), str(Path(__file__).parents[2]))
+_FOLDERS = (str(Path(__file__).parents[1]), str(Path(__file__).parents[3]))
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def front_end(config: ServiceConfig) -> Iterator[subprocess.Popen[bytes]]:
 def start_front_end(config: ServiceConfig) -> subprocess.Popen[bytes]:
     """Start a front end and wait until it listens; closing its standard input ends it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "front_end_process"],
+        [sys.executable, "-m", "web.front_end_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(_FOLDERS)},
@@ -57,7 +57,7 @@ def free_port() -> int:
 def main() -> None:
     from serving.service.front_end import FrontEnd
 
-    serving = FrontEnd(parse_config(json.loads(sys.stdin.readline())))
+    serving = FrontEnd(parse_config(json.loads(sys.stdin.readline())), None)
     print("ready", flush=True)  # noqa: T201 - for the parent
     sys.stdin.read()
     serving.__del__()
