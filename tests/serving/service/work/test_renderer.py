@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipelines import assets
+from pipelines.provenance.signing_key import SigningKey
 from serving.batch.avatar_maker import VideoFiles
 from serving.service.errors import JobCancelled, NotFound
 from serving.service.state.requests import VideoOptions, VideoRequest
@@ -68,7 +69,7 @@ def render(store: Store, maker: Maker, options: VideoOptions | None = None, leas
     def load(_url: str) -> Any:
         return SimpleNamespace(avatar=None)
 
-    return run_render(order, lease or Lease(), store=store, load=load, maker=maker, key=None)  # type: ignore[arg-type]
+    return run_render(order, lease or Lease(), store=store, load=load, maker=maker, key=object.__new__(SigningKey))  # type: ignore[arg-type]
 
 
 def test_the_videos_are_signed_and_stored_with_a_small_picture(store: Store, signed: list[str]) -> None:
