@@ -3,7 +3,8 @@
 Measured on a service of its own, in a temporary folder:
 
     start      from the command to the first answer, and memory then
-    rendering  seconds of a video by the service over those of `animate`'s code in this process, in interleaved rounds
+    rendering  seconds of a video by the service over those of `animate`'s code in this process, in interleaved rounds;
+               and CPU seconds, which other work on the machine changes less
     reads      p50 and p99 of GET requests of several clients while a video is rendered
     idle       CPU of each process while nothing happens, and its memory
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ import psutil
 from rich.table import Table
 
 from pipelines import assets
-from pipelines.benchmarks.rounds import BenchmarkResult
+from pipelines.benchmarks.rounds import BenchmarkResult, Cost, median
 from pipelines.cli import CommandResult, console
-from pipelines.machine import available_cpus, describe_machine, in_words
+from pipelines.machine import available_cpus, cpu_seconds, describe_machine, in_words
 from pipelines.storage.scratch import ScratchFolder
 from serving.client import Client
 from serving.commands.serve import Options as ServeOptions
@@ -91,9 +91,10 @@ def run(options: Options) -> CommandResult:
             client.wait(job.id, timeout_s=3600.0)
             time.sleep(5.0)  # until what has been made is stored and workers have gone idle
             idle = _watch(options.idle_s)
-    ratio = statistics.median(served) / statistics.median(alone)
+    service, animate = median(served), median(alone)
+    ratio, cpu_ratio = service.wall_s / animate.wall_s, service.cpu_s / animate.cpu_s
     percentiles = {f"p{share}": percentile(latencies, share) for share in (50, 99)}
-    console().print(_table(start_s, start_mib, ratio, percentiles, idle))
+    console().print(_table(start_s, start_mib, (ratio, cpu_ratio), percentiles, idle))
     return BenchmarkResult(
         made=(),
         counts={"rounds": options.rounds, "requests": len(latencies), "processes": len(idle)},
@@ -101,17 +102,17 @@ def run(options: Options) -> CommandResult:
         figures={
             "start_s": start_s,
             "start_mib": start_mib,
-            "service_s": served,
-            "animate_s": alone,
+            "service": [asdict(cost) for cost in served],
+            "animate": [asdict(cost) for cost in alone],
             "get_s": percentiles,
             "idle": [asdict(each) for each in idle],
             "machine": describe_machine("torch", "ray", "uvicorn", "sqlalchemy"),
         },
-        ratios={"service over animate": ratio},
+        ratios={"service over animate": ratio, "service over animate, CPU": cpu_ratio},
     )
 
 
-def _render(options: Options, client: Client, avatar: Path, driver: Path) -> tuple[Sequence[float], Sequence[float]]:
+def _render(options: Options, client: Client, avatar: Path, driver: Path) -> tuple[Sequence[Cost], Sequence[Cost]]:
     """Return the seconds of a video by the service and by `animate`'s code; the first round does not count."""
     import torch
 
@@ -122,23 +123,26 @@ def _render(options: Options, client: Client, avatar: Path, driver: Path) -> tup
     from training.checkpoints.shipped import named_or_shipped
 
     torch.set_num_threads(available_cpus())
+    worker = next(each for each in _cpu_seconds() if each.cmdline()[-2:] == ["serving.service.work.child", "video"])
     served, alone = [], []
     with ScratchFolder() as folder:
         model = named_or_shipped(options.model)
         maker = ModelAvatarMaker(AvatarOptions(model, device="cpu"), Workspace(folder, Path(folder)))
         loaded = LoadedAvatar(load_avatar(str(avatar)))
         for number in range(options.rounds + 1):
+            cpu = _tree_seconds(worker)
             job = client.create_video(avatar.name, driver=driver)
             done = client.wait(job.id, timeout_s=3600.0)
             assert done.started_at is not None
             assert done.finished_at is not None
-            served.append((done.finished_at - done.started_at).total_seconds())
+            seconds = (done.finished_at - done.started_at).total_seconds()
+            served.append(Cost(_tree_seconds(worker) - cpu, seconds))
             files = VideoFiles(
                 driver, f"round-{number}", Path(folder) / "video.mp4", None
             )  # a name each: nothing cached
-            before = time.perf_counter()
+            cpu, before = cpu_seconds(), time.perf_counter()
             maker.render(loaded, files, RenderOptions(), lambda _done, _total: None)
-            alone.append(time.perf_counter() - before)
+            alone.append(Cost(cpu_seconds() - cpu, time.perf_counter() - before))
     return served[1:], alone[1:]
 
 
@@ -190,6 +194,15 @@ def _cpu_seconds() -> Mapping[psutil.Process, float]:
     return found
 
 
+def _tree_seconds(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process and of its children, of those that have ended too."""
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            total += sum(each.cpu_times()[:4])
+    return total
+
+
 def _name(process: psutil.Process) -> str:
     words = [word for word in process.cmdline() if word.strip()]
     if "-m" in words:
@@ -198,7 +211,11 @@ def _name(process: psutil.Process) -> str:
 
 
 def _table(
-    start_s: float, start_mib: float, ratio: float, reads: Mapping[str, float], idle: Sequence[ProcessCost]
+    start_s: float,
+    start_mib: float,
+    ratios: tuple[float, float],
+    reads: Mapping[str, float],
+    idle: Sequence[ProcessCost],
 ) -> Table:
     machine = in_words(describe_machine("torch", "ray", "uvicorn", "sqlalchemy"))
     table = Table("", "CPU, % of a core", "memory, MiB", title=f"the idle service, on {machine}")
@@ -207,7 +224,8 @@ def _table(
     whole = ProcessCost("all", sum(each.cpu_percent for each in idle), sum(each.mib for each in idle))
     table.add_row(whole.name, f"{whole.cpu_percent:.2f}", f"{whole.mib:.0f}", style="bold")
     table.caption = (
-        f"ready after {start_s:.1f} s with {start_mib:.0f} MiB; rendering {ratio:.3f} times as long as animate;"
+        f"ready after {start_s:.1f} s with {start_mib:.0f} MiB; rendering {ratios[0]:.3f} times as long as animate,"
+        f" {ratios[1]:.3f} times its CPU;"
         f" GET p50 {1000 * reads['p50']:.0f} ms, p99 {1000 * reads['p99']:.0f} ms while rendering"
     )
     return table
