@@ -120,8 +120,9 @@ test-gpu: setup ## Run the tests that need a CUDA device
 	$(PYTEST) -m gpu
 
 .PHONY: fuzz
-fuzz: setup ## Feed mutated films, pictures and manifests to what opens them; see FUZZ_SECONDS
+fuzz: setup ## Feed mutated films, pictures and manifests to what opens them, and to the service; see FUZZ_SECONDS
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) --service
 
 .PHONY: check
 check: lint types imports structure ## Run lint, types, imports and structure

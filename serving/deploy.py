@@ -59,18 +59,24 @@ def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    _interrupt_on_sigterm()
+    interrupted = threading.Event()
+    _interrupt_on_sigterm(interrupted)
     try:
         _start_ray(config, ray_address)
         import ray
         from ray import serve
 
         logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
-        _interrupt_on_sigterm()  # Ray has installed a handler of its own
+        _interrupt_on_sigterm(interrupted)  # Ray has installed a handler of its own
         _check_resources(config, ray.cluster_resources())
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
         _run(config)
         yield
+    except BaseException as error:
+        # While Ray starts, its own handler raises SystemExit, and its code may turn our interrupt into other errors.
+        if interrupted.is_set() or isinstance(error, SystemExit):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         _stop(before, private=ray_address is None)
 
@@ -84,9 +90,15 @@ def memory_bytes() -> int:
     return total
 
 
-def _interrupt_on_sigterm() -> None:
+def _interrupt_on_sigterm(interrupted: threading.Event) -> None:
+    """Raise KeyboardInterrupt, and note it, at SIGTERM."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _num_workers(config: ServiceConfig) -> int:
@@ -203,16 +215,18 @@ def _one_line(text: str) -> str:
 
 def _stop(before: set[int], *, private: bool) -> None:
     """Delete the application, which puts running jobs back into the queue, and end Ray with all its processes."""
-    import ray
-    from ray import serve
-
     started: list[Any] = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
 
     def stop() -> None:
-        # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
-        with contextlib.suppress(Exception):  # Ray is gone already when the whole process group was told to end
+        # Ray is gone already when the whole process group was told to end, and half imported when its start was.
+        with contextlib.suppress(Exception):
+            # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
+            from ray import serve
+
             serve.delete(_APPLICATION)
         with contextlib.suppress(Exception):
+            import ray
+
             ray.shutdown()
 
     stopping = threading.Thread(target=stop, daemon=True)
