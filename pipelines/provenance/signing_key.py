@@ -43,6 +43,10 @@ class SigningFiles:
             raise ValueError(f"{given} is set and {lacking} is not: signing needs both")
         return SigningFiles(cert, key)
 
+    def absolute(self) -> SigningFiles:
+        """Return the files with absolute paths, for workers in other working folders."""
+        return SigningFiles(*(None if url is None else storage.absolute(url) for url in (self.cert, self.key)))
+
 
 @dataclass(frozen=True)
 class SigningKey:

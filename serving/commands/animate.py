@@ -147,7 +147,6 @@ def run(options: Options) -> cli.CommandResult:
     started = time.perf_counter()
     key = load_signing_key()  # before the work that it signs
     items, problems, notes = _items(options)
-    notes = (*key.notes, *notes)
     make_maker = partial(ModelAvatarMaker, _avatar_options(options))
     _check_workers(options)
     if options.preview:
@@ -167,7 +166,10 @@ def run(options: Options) -> cli.CommandResult:
     page = write_page(out, report.rows)
     cli.console().print(table(report.rows))
     extra = (cli.Artefact("page", page), cli.Artefact("report", storage.join(out, FOLDER)))
-    return result(out, report.rows, batch.sidecars, extra, (*notes, *batch.notes), time.perf_counter() - started)
+    signed = key.notes if any(row.status == "done" for row in report.rows) else ()
+    return result(
+        out, report.rows, batch.sidecars, extra, (*signed, *notes, *batch.notes), time.perf_counter() - started
+    )
 
 
 def _previews(
@@ -183,7 +185,8 @@ def _previews(
         maker = ModelAvatarMaker(_avatar_options(options), workspace)
         previews = write_previews(items, maker, workspace, progress, key)
     failed = [PairPreview(problem.url, reason=problem.reason) for problem in problems]
-    return preview_result(options.out, [*failed, *previews], notes, time.perf_counter() - started)
+    signed = key.notes if any(preview.reason is None for preview in previews) else ()
+    return preview_result(options.out, [*failed, *previews], (*signed, *notes), time.perf_counter() - started)
 
 
 def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
@@ -278,14 +281,14 @@ def _open_pool(
 
     num_workers = min(options.workers, num_tasks)
     ray_options = RayOptions(num_workers, options.ray_address, options.cpus_per_worker, options.gpus_per_worker)
-    recipe = WorkerRecipe(make_maker, workspace.out, options.side_by_side, _signing_files(), str(workspace.scratch))
+    recipe = WorkerRecipe(
+        make_maker,
+        workspace.out,
+        options.side_by_side,
+        SigningFiles.from_environment().absolute(),
+        str(workspace.scratch),
+    )
     return open_ray_pool(ray_options, recipe, progress)
-
-
-def _signing_files() -> SigningFiles:
-    """Workers have other working folders."""
-    found = SigningFiles.from_environment()
-    return SigningFiles(*(None if url is None else storage.absolute(url) for url in (found.cert, found.key)))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from signed_media import ffmpeg, key_of
+from credentials.signed_media import ffmpeg, key_of
 
 from pipelines.media.encode import VideoWriter
 from pipelines.provenance import development_certificate

@@ -12,8 +12,8 @@ import av
 import c2pa
 import numpy as np
 import pytest
+from credentials.signed_media import picture
 from PIL import Image
-from signed_media import picture
 
 from pipelines.provenance.marks import Ingredient, Provenance, mark, marked
 from pipelines.provenance.signing_key import SigningKey

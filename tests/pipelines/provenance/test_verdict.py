@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from signed_media import ffmpeg, key_of, picture, signed_by_another
+from credentials.signed_media import ffmpeg, key_of, picture, signed_by_another
 
 from pipelines.provenance.development_certificate import make
 from pipelines.provenance.marks import Provenance, mark, marked

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from signed_media import key_of, picture, signed_by_another
+from credentials.signed_media import key_of, picture, signed_by_another
 
 from pipelines.provenance.development_certificate import make
 from pipelines.provenance.marks import Ingredient, Provenance, marked
