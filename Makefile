@@ -75,10 +75,14 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip check --python $(BIN)/python
 	@touch $@
 
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-package torch --no-header \
+	--generate-hashes --no-emit-find-links --no-emit-index-url $(UPGRADE)
+
 .PHONY: lock
-lock: setup ## Resolve requirements.lock again from pyproject.toml (UPGRADE=--upgrade for newer versions)
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-package torch \
-		--generate-hashes --no-header --no-emit-find-links --no-emit-index-url $(UPGRADE) -o requirements.lock > /dev/null
+lock: setup ## Resolve the locks again from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	$(LOCK) --extra dev -o requirements.lock > /dev/null
+	for image in pipelines training serving; do \
+		$(LOCK) --extra $$image-image -o infra/docker/$$image.lock > /dev/null || exit 1; done
 
 .PHONY: clean
 clean: ## Remove .venv and every cache (not demo/)
@@ -93,7 +97,11 @@ clean-demo: ## Remove demo/
 
 .PHONY: test
 test: setup ## Run every test but those of minutes and for a GPU
-	$(PYTEST) $(PARALLEL) -m "not long and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not long and not gpu and not images"
+
+.PHONY: test-images
+test-images: setup ## Install what each image installs, and run its verbs (gigabytes)
+	$(PYTEST) -m images tests/infra/test_images.py
 
 .PHONY: test-long
 test-long: setup ## Run the tests of minutes: processes and machines are killed, models learn
@@ -101,7 +109,7 @@ test-long: setup ## Run the tests of minutes: processes and machines are killed,
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that take milliseconds
-	$(PYTEST) $(PARALLEL) -m "not slow and not long and not gpu"
+	$(PYTEST) $(PARALLEL) -m "not slow and not long and not gpu and not images"
 
 .PHONY: test-slow
 test-slow: setup ## Run the tests with real engines and real training
@@ -112,8 +120,9 @@ test-gpu: setup ## Run the tests that need a CUDA device
 	$(PYTEST) -m gpu
 
 .PHONY: fuzz
-fuzz: setup ## Feed mutated films, pictures and manifests to what opens them; see FUZZ_SECONDS
+fuzz: setup ## Feed mutated films, pictures and manifests to what opens them, and to the service; see FUZZ_SECONDS
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) --service
 
 .PHONY: check
 check: lint types imports structure ## Run lint, types, imports and structure

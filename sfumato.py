@@ -57,6 +57,7 @@ VERBS = {
     "bench landmarks": Verb(
         "pipelines.benchmarks.landmarks", "", "error of landmark detectors against known landmarks"
     ),
+    "bench serve": Verb("serving.benchmarks.serve", "serving", "start, overhead, latency and idle cost of the service"),
     "bench small-faces": Verb("pipelines.benchmarks.small_faces", "pipelines", "full-HD clips kept, by size of face"),
 }
 

@@ -23,7 +23,8 @@ def http_api() -> str:
         "# HTTP API",
         made_from("FastAPI's OpenAPI description of the service"),
         "How to start it: [Run the service](../how-to/service.md). The running service has the description itself at "
-        "`/openapi.json`. With API keys, every route but `/healthz` needs the header `Authorization: Bearer KEY`.",
+        "`/openapi.json`. With API keys, every route but `/healthz`, `/v1/settings` and the page needs the header "
+        "`Authorization: Bearer KEY`.",
     ]
     for path, methods in described["paths"].items():
         pages += [_route(method.upper(), path, route) for method, route in methods.items()]

@@ -7,12 +7,13 @@ import ast
 import dataclasses
 import importlib
 import inspect
-import os
 import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pipelines.machine import available_cpus
 
 _FLAG_IN_TEXT = re.compile(r"(?<![\w`-])--[a-z][\w-]*(?!`)\b")
 
@@ -67,7 +68,7 @@ def _flags(parser: Any) -> str:
             continue
         text, default = _split_default(action.help or "")
         name = ", ".join(f"`{flag}`" for flag in flags_of(action)) or f"`{action.dest.upper()}`"
-        if action.dest == "workers" and default == f"`{os.cpu_count()}`":
+        if action.dest == "workers" and default == f"`{available_cpus()}`":
             default = "one per core"
         rows.append((name, _values(action), _FLAG_IN_TEXT.sub(r"`\g<0>`", text), default))
     return table(("argument", "value", "meaning", "default"), rows)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 
 def describe_machine(*packages: str) -> dict[str, str]:
     """Return the processor, its cores, Python's version and the versions of `packages`."""
@@ -32,9 +34,8 @@ def in_words(machine: Mapping[str, str]) -> str:
 def available_cpus() -> int:
     """Return how many CPUs this process may use: by its affinity and by its container's quota (cgroup v2)."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.exists():
-        limit, period = quota.read_text().split()
+    if _CPU_QUOTA.exists():
+        limit, period = _CPU_QUOTA.read_text().split()
         if limit != "max":
             available = min(available, max(1, int(limit) // int(period)))
     return available

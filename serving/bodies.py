@@ -42,6 +42,7 @@ class JobView(BaseModel):
     kind: JobKind
     state: PublicState
     avatar_id: str
+    driver_id: str | None = Field(None, description="the stored or built-in driver of a video")
     attempts: int = Field(description="how many workers have started it")
     position: int | None = Field(None, description="place in the queue while it waits; 1 is next")
     stage: str = Field("", description="what is done now: pictures, fine-tuning, avatar, rendering, saving")
@@ -54,6 +55,7 @@ class JobView(BaseModel):
     expires_at: datetime | None = Field(description="when the job and its result are removed")
     url: str
     result_url: str | None = Field(description="where the result is, once it is")
+    side_by_side_url: str | None = Field(None, description="where the side-by-side video is, if one was asked for")
 
 
 class JobPage(BaseModel):
@@ -70,6 +72,9 @@ class AvatarView(BaseModel):
     created_at: datetime
     base_model: str | None = None
     num_steps: int | None = None
+    crop: list[float] | None = Field(
+        None, description="left, top, width and height of the face's crop, as shares of the portrait's sides"
+    )
     portrait_url: str | None = Field(None, description="the picture whose body and background are shown, once ready")
 
 
@@ -116,6 +121,38 @@ class VideoBody(BaseModel):
     key_frames: KeyFrames | None = Field(None, description="sliders over time, instead of a driver")
     options: VideoOptions = Field(default_factory=VideoOptions)
     webhook: str | None = Field(None, description="URL that is told when the job has ended; its host must be allowed")
+
+
+class StillBody(BaseModel):
+    """One picture of an avatar with an expression and a pose."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sliders: dict[str, float] = Field(
+        default_factory=dict, max_length=12, description="values of `sfumato pose`; 0 for those that are missing"
+    )
+    max_size: int = Field(512, ge=64, le=1024, description="maximum length of the longer side, pixels")
+
+
+class SliderView(BaseModel):
+    name: str
+    lowest: float
+    highest: float
+    meaning: str
+
+
+class SettingsView(BaseModel):
+    """What a client needs to know before it asks for anything."""
+
+    needs_key: bool = Field(description="whether requests need an API key")
+    require_consent: bool = Field(description="whether pictures need a statement of consent")
+    max_pictures: int = Field(description="pictures of one avatar")
+    max_picture_bytes: int
+    max_body_bytes: int
+    draws_stills: bool = Field(description="whether `stills` can be drawn")
+    drivers_url: str
+    parts: list[str] = Field(description="parts of the face that an option of a video names")
+    sliders: list[SliderView]
 
 
 class HealthView(BaseModel):

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from pipelines import cli
-from serving.app import FRONT_END_CPUS, build_application
+from serving.app import FRONT_END_CPUS, STILLS_CPUS, build_application
 from serving.service.config import ServiceConfig
 from training.local_ray import start_local_ray
 
@@ -24,6 +24,24 @@ _PLACED_S = 25.0  # a start that takes longer without being placed is explained
 _STARTED_S = 300.0
 _STOPPED_S = 6.0
 _WORKER_BYTES = 1200 * 2**20  # torch, the detector, a model and an avatar
+# An idle Ray that nobody watches and that no machine joins asks itself less often. Ray reads these variables in all its
+# processes (src/ray/common/ray_config_def.h, ray/serve/_private/constants.py).
+_SELDOM = {
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    "RAY_debug_dump_period_milliseconds": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+    "RAY_gcs_pull_resource_loads_period_milliseconds": "5000",
+    "RAY_io_context_monitor_probe_interval_ms": "5000",
+    "RAY_local_fs_monitor_interval_ms": "2000",
+    "RAY_metrics_report_interval_ms": "60000",
+    "RAY_object_manager_timer_freq_ms": "1000",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_report_worker_backlog_interval_ms": "1000",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "2",
+}
 
 
 @contextlib.contextmanager
@@ -34,24 +52,31 @@ def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
         ValueError: the workers cannot be placed, or do not start; the message says why.
         KeyboardInterrupt: SIGTERM or SIGINT; everything that was started is stopped.
     """
-    _check_memory(config, ray_address)
+    if ray_address is None:
+        _check_machine(config)
     cli.console().print("starting Ray Serve ...")
     # Ray reads these variables when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    _interrupt_on_sigterm()
+    interrupted = threading.Event()
+    _interrupt_on_sigterm(interrupted)
     try:
         _start_ray(config, ray_address)
         import ray
         from ray import serve
 
         logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
-        _interrupt_on_sigterm()  # Ray has installed a handler of its own
+        _interrupt_on_sigterm(interrupted)  # Ray has installed a handler of its own
         _check_resources(config, ray.cluster_resources())
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
         _run(config)
         yield
+    except BaseException as error:
+        # While Ray starts, its own handler raises SystemExit, and its code may turn our interrupt into other errors.
+        if interrupted.is_set() or isinstance(error, SystemExit):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         _stop(before, private=ray_address is None)
 
@@ -65,9 +90,15 @@ def memory_bytes() -> int:
     return total
 
 
-def _interrupt_on_sigterm() -> None:
+def _interrupt_on_sigterm(interrupted: threading.Event) -> None:
+    """Raise KeyboardInterrupt, and note it, at SIGTERM."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 def _num_workers(config: ServiceConfig) -> int:
@@ -77,14 +108,24 @@ def _num_workers(config: ServiceConfig) -> int:
     return min(config.min_workers, config.num_finetuners) + min(config.min_workers, config.num_renderers)
 
 
-def _check_memory(config: ServiceConfig, ray_address: str | None) -> None:
+def _num_cpus(config: ServiceConfig, workers: int) -> float:
+    """Return the CPUs that Ray's scheduler needs for the service with this number of workers."""
+    return config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends + STILLS_CPUS * config.num_stills
+
+
+def _check_machine(config: ServiceConfig) -> None:
+    """Raise ValueError when this machine alone cannot run the workers: said before anything starts."""
+    import torch
+
     workers = config.num_finetuners + config.num_renderers
     there, needed = psutil.virtual_memory().total, workers * _WORKER_BYTES
-    if ray_address is None and needed > there:
+    if needed > there:
         raise ValueError(
             f"{workers} workers need about {needed / 2**30:.0f} GiB of memory, this machine has {there / 2**30:.0f}:"
             " give fewer --num-renderers or --num-finetuners, or --min-workers 0 and fewer at once"
         )
+    if config.num_gpus:
+        _check_resources(config, {"GPU": float(torch.cuda.device_count()), "CPU": math.inf})
 
 
 def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
@@ -92,7 +133,7 @@ def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
     workers = _num_workers(config)
     needed = {
         "GPU": config.num_gpus * workers,
-        "CPU": config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends,
+        "CPU": _num_cpus(config, workers),
     }
     for name, amount in needed.items():
         if amount > there.get(name, 0.0) + 1e-6:
@@ -109,9 +150,22 @@ def _start_ray(config: ServiceConfig, address: str | None) -> None:
 
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
         return
+    for name, value in _SELDOM.items():
+        os.environ.setdefault(name, value)
     workers = config.num_finetuners + config.num_renderers
     # Renderers and fine-tuners seldom work at once: each is promised what it may use.
-    start_local_ray(math.ceil(config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends))
+    start_local_ray(math.ceil(_num_cpus(config, workers)))
+    _end_watchers()
+
+
+def _end_watchers() -> None:
+    """End the processes of Ray that follow logs, scale clusters and report use: nothing here asks them."""
+    from ray._private import worker
+
+    node = worker._global_node
+    for name in ("kill_log_monitor", "kill_monitor", "kill_dashboard"):
+        with contextlib.suppress(Exception):  # Ray has no setting for it; a version without them goes on watching
+            getattr(node, name)(check_alive=False)
 
 
 def _run(config: ServiceConfig) -> None:
@@ -161,16 +215,18 @@ def _one_line(text: str) -> str:
 
 def _stop(before: set[int], *, private: bool) -> None:
     """Delete the application, which puts running jobs back into the queue, and end Ray with all its processes."""
-    import ray
-    from ray import serve
-
     started: list[Any] = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
 
     def stop() -> None:
-        # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
-        with contextlib.suppress(Exception):  # Ray is gone already when the whole process group was told to end
+        # Ray is gone already when the whole process group was told to end, and half imported when its start was.
+        with contextlib.suppress(Exception):
+            # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
+            from ray import serve
+
             serve.delete(_APPLICATION)
         with contextlib.suppress(Exception):
+            import ray
+
             ray.shutdown()
 
     stopping = threading.Thread(target=stop, daemon=True)

@@ -13,15 +13,16 @@ RUN apt-get update \
 
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 WORKDIR /opt/sfumato
-COPY requirements.lock ./
-# Versions and hashes of the lock file; torch separately, because each of its builds has its own index.
+COPY infra/docker/pipelines.lock ./
+# Versions and hashes of the image's lock; torch first, because each of its builds has its own index.
 RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
+    && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0 \
+    && uv pip install --system --no-cache --compile-bytecode --require-hashes --no-deps -r pipelines.lock
 COPY pyproject.toml README.md LICENSE sfumato.py ./
 COPY pipelines ./pipelines
 COPY training ./training
 COPY serving ./serving
-RUN uv pip install --system --no-cache --compile-bytecode --constraints requirements.lock ".[dataflow]"
+RUN uv pip install --system --no-cache --compile-bytecode --no-deps . && uv pip check --system
 
 # The weights are part of the image, so that a thousand workers do not fetch them at once. The data set records their
 # hashes.

@@ -15,16 +15,16 @@ RUN apt-get update \
 
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cu128
 WORKDIR /opt/sfumato
-COPY requirements.lock ./
-# Versions and hashes of the lock file; torch separately, because each of its builds has its own index.
+COPY infra/docker/serving.lock ./
+# Versions and hashes of the image's lock; torch first, because each of its builds has its own index.
 RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0
+    && uv pip install --system --no-cache --compile-bytecode --extra-index-url "${TORCH_INDEX_URL}" torch==2.13.0 \
+    && uv pip install --system --no-cache --compile-bytecode --require-hashes --no-deps -r serving.lock
 COPY pyproject.toml README.md LICENSE sfumato.py ./
 COPY pipelines ./pipelines
 COPY training ./training
 COPY serving ./serving
-# "ray[default]" for the dashboard agent, through which KubeRay submits jobs and Serve applications.
-RUN uv pip install --system --no-cache --compile-bytecode --constraints requirements.lock ".[serving]" "ray[default]==2.60.0"
+RUN uv pip install --system --no-cache --compile-bytecode --no-deps . && uv pip check --system
 
 ENV SFUMATO_CACHE=/opt/sfumato/cache \
     RAY_AUTH_MODE=token \

@@ -22,6 +22,7 @@ from pipelines.assets import catalogue
 from pipelines.assets.cache import cache_folder, fetch, find, is_cached
 from pipelines.cli import CommandResult, console
 from pipelines.commands.system_libraries import LIBRARIES, family_of, how_to_install
+from pipelines.machine import available_cpus
 
 State = Literal["ok", "note", "missing"]
 
@@ -87,7 +88,7 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 def check_machine() -> Check:
     """Check CPU cores available to this process, memory, and free space on the disk of the working directory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cpus()
     ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
     found = f"{platform.machine()}, {cores} cores, {ram:.1f} GiB memory, {disk:.1f} GiB of disk free"

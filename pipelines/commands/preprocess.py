@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from pipelines.dataset.paths import HIVE
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
+from pipelines.machine import available_cpus
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder.process import Decoder, Limits
 from pipelines.planning.layouts import LayoutName
@@ -104,7 +104,7 @@ class Options:
     """Share of a worker's clips that may fail (rejected clips do not count) before the run stops."""
     runner: str = "local"
     """`local` (this machine), or the name of a Beam runner (DataflowRunner, FlinkRunner, ...)."""
-    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = dataclasses.field(default_factory=available_cpus)
     """Shards made at once by the local runner."""
     accelerator: str | None = None
     """GPU of each worker of a remote runner, as a Beam resource hint:

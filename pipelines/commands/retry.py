@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pipelines import storage
 from pipelines.cli import Artefact, CommandResult
 from pipelines.dataset.manifest import read_manifest
 from pipelines.dataset.schema import SPLITS
+from pipelines.machine import available_cpus
 from pipelines.media.decoder.process import Limits
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import PlanFile, write_plan
@@ -44,7 +44,7 @@ class Options:
     """Device that the detector's networks run on, such as `cuda`."""
     runner: str = "local"
     """`local` (this machine), or the name of a Beam runner."""
-    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = dataclasses.field(default_factory=available_cpus)
     """Shards made at once by the local runner."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Flags for Beam: those that Sfumato does not know."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, progress
+from pipelines.machine import available_cpus
 from pipelines.synthetic.corpus.corpus import (
     MANIFEST,
     CorpusConfig,
@@ -52,7 +52,7 @@ class Options:
     motion: Literal["clips", "procedural"] = "clips"
     """`clips` also recombines facial motion tracked in the real demo clips, which are fetched once; `procedural` needs
     no downloads."""
-    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = dataclasses.field(default_factory=available_cpus)
     """Number of processes, one core each. It does not change the output."""
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import tyro
 
 from pipelines.cli import Artefact, CommandResult, progress
 from pipelines.curation.validate_dataset import Validation, validate
+from pipelines.machine import available_cpus
 
 _SHOWN = 20
 
@@ -23,7 +23,7 @@ class Options:
     """The data set: a path or URL."""
     quick: bool = False
     """Do not decode the images; their checksums are still compared."""
-    workers: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = dataclasses.field(default_factory=available_cpus)
     """Number of shards checked at once."""
 
     def __post_init__(self) -> None:

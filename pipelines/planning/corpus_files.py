@@ -6,7 +6,9 @@ Listings are lazy: a corpus of a million clips is never held in memory.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -18,6 +20,7 @@ from pipelines.storage import FileInfo
 
 _COMPRESSED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _MEDIA = VIDEO_SUFFIXES | FRAME_SUFFIXES
+_TARS_AHEAD = 64  # of a store, whose headers are read at once
 _NUMBER_AT_END = re.compile(r"\d+$")
 
 
@@ -91,14 +94,11 @@ def list_files(src: str) -> Iterator[File]:
         name = src.rpartition("/")[2]
         yield from _files(FileInfo(src, storage.size(src), None), name)
         return
-    root, open_folders = corpus_root(src), list[_PictureFolder]()
-    for info in storage.walk(src):
-        name = storage.relative(info.url, root)
-        if storage.is_hidden(name):
-            continue
+    open_folders = list[_PictureFolder]()
+    for name, files in _found(src):
         while open_folders and not name.startswith(open_folders[-1].prefix):
             yield from open_folders.pop().files()
-        for file in _files(info, name):
+        for file in files:
             if file.location is None and file.suffix in _MEDIA:
                 folder = name[: max(0, name.rfind("/"))]
                 if not open_folders or open_folders[-1].folder != folder:
@@ -109,15 +109,52 @@ def list_files(src: str) -> Iterator[File]:
         yield from open_folders.pop().files()
 
 
+def _found(src: str) -> Iterator[tuple[str, Iterable[File]]]:
+    """Yield the name of each file below a folder that is not hidden, and the file or a tar's members.
+
+    The tars of a store are listed ahead, many at once: each of their headers is a request.
+    """
+    root, ahead = corpus_root(src), deque[tuple[str, Iterable[File], Future[tars.MemberList] | None]]()
+    is_local = storage.is_local(src)
+    with ThreadPoolExecutor(_TARS_AHEAD) as pool:
+        try:
+            for info in storage.walk(src):
+                name = storage.relative(info.url, root)
+                if storage.is_hidden(name):
+                    continue
+                listing = None
+                if not is_local and _is_tar(name):
+                    listing = pool.submit(tars.remote_members, info.url, info.num_bytes, info.checksum)
+                ahead.append((name, _files(info, name), listing))
+                if is_local or len(ahead) > _TARS_AHEAD:
+                    yield _listed(*ahead.popleft())
+            while ahead:
+                yield _listed(*ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _listed(name: str, files: Iterable[File], listing: Future[tars.MemberList] | None) -> tuple[str, Iterable[File]]:
+    if listing is not None:
+        listing.result()
+    return name, files
+
+
+def _is_tar(name: str) -> bool:
+    return name[-4:].lower() == ".tar"
+
+
 def _files(info: FileInfo, name: str) -> Iterable[File]:
     """Return the file, or in the place of a tar its members."""
-    if name[-4:].lower() == ".tar":
+    if _is_tar(name):
         return _members(info, check_utf8(name))
     return (File(check_utf8(name), info.num_bytes, info.checksum),)
 
 
 def _members(info: FileInfo, location: str) -> Iterator[File]:
-    for member in tars.members(info.url):
+    is_local = storage.is_local(info.url)
+    found = tars.members(info.url) if is_local else tars.remote_members(info.url, info.num_bytes, info.checksum)
+    for member in found:
         if not storage.is_hidden(member.name):
             relative = check_utf8(f"{location}/{member.name}")
             yield File(relative, member.num_bytes, location=location, offset=member.offset)

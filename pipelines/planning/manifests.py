@@ -18,7 +18,7 @@ from pipelines.planning.plan import MISSING, resolve_path
 
 __all__ = ["SUFFIXES", "Manifest", "ManifestRow", "read"]
 
-_LOOKUPS = 32  # at once: one request at a time for millions of files in a bucket would take days
+_LOOKUPS = 64  # at once: one request at a time for millions of files in a bucket would take days
 _SHOWN = 5  # missing files that a note names
 _WHOLE = re.compile(r"(\d+)(\.0*)?")  # pandas writes 123.0 in a column that has empty cells
 
@@ -37,6 +37,8 @@ class ManifestRow:
     num_bytes: int
     """`plan.MISSING` if the file does not exist or cannot be looked at, or its store does not know its size."""
     is_missing: bool = False
+    checksum: str | None = None
+    """Of the store, if it was asked for the file."""
 
     @property
     def is_absolute(self) -> bool:
@@ -96,13 +98,13 @@ def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
     if split is not None and split not in SPLITS:
         raise ValueError(f"{where}, column split: must be one of {', '.join(SPLITS)}, got {row['split'].strip()!r}")
     given = _given_size(where, row)
-    path, num_bytes = row["path"].strip(), given
+    path, num_bytes, checksum = row["path"].strip(), given, None
     if given is None or "\\" in path:
         try:
             found = _look_up(storage.parent(src), row["path"])
         except (ValueError, ImportError) as error:  # a URL of a store that is not known or not installed
             raise ValueError(f"{where}, column path: {path}: {error}") from error
-        path, num_bytes = found[0], found[1] if given is None else given
+        path, num_bytes, checksum = found[0], found[1] if given is None else given, found[2]
     return ManifestRow(
         where=where,
         path=path,
@@ -112,6 +114,7 @@ def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
         split=split,
         num_bytes=MISSING if num_bytes is None else num_bytes,
         is_missing=num_bytes is None,
+        checksum=checksum,
     )
 
 
@@ -125,7 +128,7 @@ def _given_size(where: str, row: Mapping[str, str]) -> int | None:
     return int(match[1])
 
 
-def _look_up(folder: str, written: str) -> tuple[str, int | None]:
+def _look_up(folder: str, written: str) -> tuple[str, int | None, str | None]:
     """Return the path under which a file or folder of frames exists, and its size; None for one that does not exist.
 
     Blanks around a path, and Windows' backslashes, are part of it only if such a file exists.
@@ -138,9 +141,9 @@ def _look_up(folder: str, written: str) -> tuple[str, int | None]:
         if found is None:
             continue
         if not found.is_folder:
-            return path, MISSING if found.num_bytes is None else found.num_bytes
-        return f"{path.rstrip('/')}/", _size_of_frames(url)
-    return slashes, None
+            return path, MISSING if found.num_bytes is None else found.num_bytes, found.checksum
+        return f"{path.rstrip('/')}/", _size_of_frames(url), None
+    return slashes, None, None
 
 
 def _size_of_frames(url: str) -> int | None:

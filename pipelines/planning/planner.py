@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,8 +22,9 @@ from pipelines.planning import planner_sql as sql
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, cut_into_shards
 from pipelines.planning.sources import BoxFile, Source, nfc
 
-Fingerprint = Callable[[PlannedClip, bool], str]
-"""(clip, whole) -> hash of the file's content: of its two ends, or with `whole` of all of it."""
+Fingerprints = Callable[[Sequence[PlannedClip], bool], Iterable[str]]
+"""(clips, whole) -> hash of the content of each: of its two ends, or with `whole` of all of it."""
+_BATCH = 1024  # clips whose content is read at a time
 
 
 class Planner:
@@ -182,7 +184,7 @@ class Planner:
             return "test"
         return "val" if position < test + self._config.val_fraction else "train"
 
-    def find_duplicates(self, fingerprint: Fingerprint) -> int:
+    def find_duplicates(self, fingerprints: Fingerprints) -> int:
         """Mark new clips with the same content as a planned clip or one with a smaller key; return their number.
 
         Only files of equal size are read: first the two ends of each, then the whole of those whose ends agree.
@@ -190,16 +192,18 @@ class Planner:
         self._database.executescript(sql.LIST_SAME_SIZE)
         for whole in (False, True):
             self._database.executescript(sql.DROP_UNIQUE_PRINTS)
-            updates = (
-                {
-                    "alike_id": row["alike_id"],
-                    "print": f"{row['print']}:{row['checksum'] or fingerprint(_to_clip(row), whole)}",
-                }
-                for row in self._database.execute(sql.ALIKE_CLIPS)
-            )
-            self._database.executemany(sql.UPDATE_PRINT, updates)
+            self._database.executemany(sql.UPDATE_PRINT, self._prints(fingerprints, whole))
         self._database.executescript(sql.MARK_DUPLICATES)
         return self._count(sql.COUNT_DUPLICATES)
+
+    def _prints(self, fingerprints: Fingerprints, whole: bool) -> Iterator[Mapping[str, str | int]]:
+        """Yield the new prints of clips that are alike so far, by the store's checksums or their content."""
+        rows = iter(self._database.execute(sql.ALIKE_CLIPS))
+        while batch := list(itertools.islice(rows, _BATCH)):
+            unread = [_to_clip(row) for row in batch if not row["checksum"]]
+            read = iter(fingerprints(unread, whole))
+            for row in batch:
+                yield {"alike_id": row["alike_id"], "print": f"{row['print']}:{row['checksum'] or next(read)}"}
 
     def shards(self, first: int) -> Iterator[list[PlannedClip]]:
         """Yield the new clips shard by shard: whole videos ordered by hash, cut at the predicted size.

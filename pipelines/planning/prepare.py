@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pipelines import assets, storage
@@ -17,12 +19,13 @@ from pipelines.planning.corpus_files import corpus_root
 from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, source_url
 from pipelines.planning.plan_file import PlanFile, plan_exists, write_plan
-from pipelines.planning.planner import Fingerprint, Planner
+from pipelines.planning.planner import Fingerprints, Planner
 from pipelines.planning.sources import Listing, find_sources
 from pipelines.planning.splits import TestList, published_test_identities, read_test_list
 
 _END_BYTES = 16 * 1024  # read at the beginning and the end; files of equal size that agree in both are read whole
 _BLOCK_BYTES = 8 * 1024 * 1024
+_READS = 64  # at once in a store: one at a time, those of a million clips would take a day
 _MANY = 20  # films, from which on it is unlikely that each shows another person
 _SHOWN = 20  # names that an error lists
 _YUNET = assets.find("yunet").file
@@ -97,7 +100,7 @@ def prepare(request: PlanRequest) -> Prepared:
         notes = _listing_notes(listing, changes)
         if earlier is not None and not changes.num_new:
             return Prepared(earlier, changes, 0, notes)
-        num_duplicates = planner.find_duplicates(content_fingerprint(corpus))
+        num_duplicates = planner.find_duplicates(content_fingerprints(corpus))
         shards: Iterable[list[PlannedClip]] = planner.shards(earlier.num_shards if earlier else 0)
         if earlier is not None:
             if corpus != earlier.corpus:
@@ -177,30 +180,40 @@ def _located(clip: PlannedClip, corpus: str) -> PlannedClip:
     return replace(clip, location=source_url(clip, corpus), boxes=boxes)
 
 
-def content_fingerprint(corpus: str) -> Fingerprint:
-    """Return a function that hashes the content of clips below `corpus`.
+def content_fingerprints(corpus: str) -> Fingerprints:
+    """Return a function that hashes the content of clips below `corpus`, many at once where they lie in a store.
 
     A clip that cannot be read has a unique fingerprint here, and fails when it is processed.
     """
 
-    def fingerprint(clip: PlannedClip, whole: bool) -> str:
-        url, start = source_url(clip, corpus), clip.offset or 0
-        try:
-            digest = hashlib.sha256()
-            for offset, length in _byte_ranges(clip.num_bytes, whole):
-                digest.update(storage.ranges([url], [start + offset], [length])[0])
-            return digest.hexdigest()
-        except OSError:
-            return f"unreadable {clip.key}"
+    def fingerprints(clips: Sequence[PlannedClip], whole: bool) -> Iterable[str]:
+        read = partial(_fingerprint, corpus, whole)
+        if not any("://" in source_url(clip, corpus) for clip in clips):  # a disk gains nothing by threads
+            return map(read, clips)
+        with ThreadPoolExecutor(_READS) as pool:
+            return [*pool.map(read, clips)]
 
-    return fingerprint
+    return fingerprints
 
 
-def _byte_ranges(num_bytes: int, whole: bool) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of a file's two ends, or of all of it."""
+def _fingerprint(corpus: str, whole: bool, clip: PlannedClip) -> str:
+    url, start = source_url(clip, corpus), clip.offset or 0
+    try:
+        digest = hashlib.sha256()
+        for spans in _spans(clip.num_bytes, whole):
+            starts, lengths = zip(*((start + offset, length) for offset, length in spans), strict=True)
+            for part in storage.ranges([url] * len(spans), starts, lengths):
+                digest.update(part)
+        return digest.hexdigest()
+    except OSError:
+        return f"unreadable {clip.key}"
+
+
+def _spans(num_bytes: int, whole: bool) -> Iterator[Sequence[tuple[int, int]]]:
+    """Yield what is read at a time, as (offset, length): a file's two ends, or all of it block by block."""
     if not whole:
-        yield 0, min(_END_BYTES, num_bytes)
-        yield max(0, num_bytes - _END_BYTES), min(_END_BYTES, num_bytes)
+        length = min(_END_BYTES, num_bytes)
+        yield (0, length), (max(0, num_bytes - _END_BYTES), length)
         return
     for offset in range(0, num_bytes, _BLOCK_BYTES):
-        yield offset, min(_BLOCK_BYTES, num_bytes - offset)
+        yield ((offset, min(_BLOCK_BYTES, num_bytes - offset)),)

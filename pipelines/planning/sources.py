@@ -275,6 +275,6 @@ def _manifest_sources(src: str, manifest: manifests.Manifest) -> Iterator[Source
         # An absolute path depends on this machine, and a URL may hold a signature: record only the file's name.
         relative = storage.name(row.path) + "/" * row.path.endswith("/") if row.is_absolute else row.path
         location = row.path if row.is_absolute else None
-        yield Source(key, check_utf8(relative), row.num_bytes, row.split, location)
+        yield Source(key, check_utf8(relative), row.num_bytes, row.split, location, None, row.checksum)
     if not number:
         raise ValueError(f"{src} names no clip")

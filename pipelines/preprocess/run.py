@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console
+from pipelines.machine import available_cpus
 from pipelines.planning.plan_file import PlanFile
 from pipelines.preprocess.finalize import PlannedShard, collect_reports, describe_rejects, summarize, write_manifest
 from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
@@ -96,5 +96,5 @@ def _show_forecast(todo: Sequence[PlannedShard], runner: RunnerOptions) -> None:
         forecast = run_trial(todo, runner.trial_clips, worker)
     finally:
         worker.close()
-    for line in forecast.lines(runner.workers if runner.runner == "local" else None, os.cpu_count() or 1):
+    for line in forecast.lines(runner.workers if runner.runner == "local" else None, available_cpus()):
         console().print(line)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.storage.atomic import PARTIAL_PREFIX
-from pipelines.storage.listing import FileInfo, walk_local, walk_remote
+from pipelines.storage.listing import FileInfo, checksum_of, walk_local, walk_remote
 from pipelines.storage.scratch import ScratchFolder
 from pipelines.storage.urls import is_local, is_local_filesystem, local_path, name, request, resolve
 
@@ -67,6 +67,8 @@ class Found:
     is_folder: bool
     num_bytes: int | None
     """Size of a file; None if the store does not tell."""
+    checksum: str | None = None
+    """Of a file, see `FileInfo.checksum`."""
 
 
 def look_up(url: str) -> Found | None:
@@ -83,7 +85,10 @@ def look_up(url: str) -> Found | None:
         if is_local_filesystem(filesystem):  # too long a name, a loop of links, a zero byte
             return None
         raise
-    return Found(info["type"] == "directory", None if info.get("size") is None else int(info["size"]))
+    # A web server's ETag may be made of time and size: equal for files that are not.
+    checksum = None if url.lower().startswith("http") else checksum_of(info)
+    num_bytes = None if info.get("size") is None else int(info["size"])
+    return Found(info["type"] == "directory", num_bytes, checksum)
 
 
 def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as storage.list

@@ -110,9 +110,13 @@ def _done(files: Sequence[FileInfo]) -> Future[Sequence[FileInfo]]:
 
 
 def _file_info(entry: Mapping[str, Any], folder: str, prefix: str) -> FileInfo:
-    checksum = None
+    return FileInfo(prefix + str(entry["name"])[len(folder) :], int(entry["size"] or 0), checksum_of(entry))
+
+
+def checksum_of(entry: Mapping[str, Any]) -> str | None:
+    """Return the checksum of a file by fsspec's details of it, see `FileInfo`; None if the store tells none."""
     if entry.get("md5Hash"):
-        checksum = "md5:" + base64.b64decode(entry["md5Hash"]).hex()
-    elif entry.get("ETag"):
-        checksum = "etag:" + str(entry["ETag"]).strip('"')
-    return FileInfo(prefix + str(entry["name"])[len(folder) :], int(entry["size"] or 0), checksum)
+        return "md5:" + base64.b64decode(entry["md5Hash"]).hex()
+    if entry.get("ETag"):
+        return "etag:" + str(entry["ETag"]).strip('"')
+    return None

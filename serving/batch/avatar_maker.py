@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import storage
 from pipelines.faces.detectors import create_detector, create_picture_detector
@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # a second run that finds every video done never loads torch
     from training.avatars.avatar import Avatar
     from training.checkpoints.bundle import BaseModel
 
+OnPicture = Callable[[Any], None]
+"""Called with every picture of a video that is drawn: RGB, uint8, (height, width, 3)."""
 _PREVIEW_SIZE = 512
 
 
@@ -84,7 +86,14 @@ class AvatarMaker(Protocol):
         """
         ...
 
-    def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(
+        self,
+        avatar: LoadedAvatar,
+        files: VideoFiles,
+        options: RenderOptions,
+        on_frame: OnStep,
+        on_picture: OnPicture | None = None,
+    ) -> RenderReport:
         """Render the videos of one driver. Raises ValueError when the driver cannot be used."""
         ...
 
@@ -227,7 +236,14 @@ class ModelAvatarMaker:
         config = FineTuneConfig(num_steps=num_steps)
         return fine_tune(self._model, portraits, config, report, self._options.perceptual_files, self._device)
 
-    def render(self, avatar: LoadedAvatar, files: VideoFiles, options: RenderOptions, on_frame: OnStep) -> RenderReport:
+    def render(
+        self,
+        avatar: LoadedAvatar,
+        files: VideoFiles,
+        options: RenderOptions,
+        on_frame: OnStep,
+        on_picture: OnPicture | None = None,
+    ) -> RenderReport:
         from training.animation.film.render_film import Film, render_film
         from training.animation.render import render
 
@@ -241,12 +257,13 @@ class ModelAvatarMaker:
         def report(done: int, total: int) -> None:
             on_frame((total + done) // 2, total)
 
-        driver, beside = None if is_motion(files.driver.name) else files.driver, files.side_by_side
+        driver = None if is_motion(files.driver.name) else files.driver
+        more: dict[str, Any] = {"side_by_side": files.side_by_side, "on_frame": report, "on_picture": on_picture}
         if avatar.film is None:
-            return render(animator, driver, track, files.out, options, side_by_side=beside, on_frame=report)
+            return render(animator, driver, track, files.out, options, **more)
         url, own_track = avatar.film
         film = Film(self._workspace.input(url), own_track)
-        return render_film(animator, film, driver, track, files.out, options, side_by_side=beside, on_frame=report)
+        return render_film(animator, film, driver, track, files.out, options, **more)
 
     def _animator(self, avatar: LoadedAvatar, options: RenderOptions) -> Animator:
         from training.animation.animator import Animator

@@ -19,6 +19,7 @@ from rich.progress import Progress, TaskID
 
 from pipelines import storage
 from pipelines.cli import console
+from pipelines.machine import available_cpus
 from pipelines.provenance.signing_key import SigningFiles
 from serving.batch.items import Outcome, Task
 from serving.batch.pool import Finished, RayOptions
@@ -73,7 +74,7 @@ class RemoteWorker:
         workspace = Workspace(recipe.out, Path(self._scratch.name), shared)
         self._worker = Worker(recipe.make_maker, workspace, side_by_side=recipe.side_by_side, signing=recipe.signing)
         node = ray.get_runtime_context().get_node_id()
-        return _Place(node, socket.gethostname(), os.cpu_count() or 1)
+        return _Place(node, socket.gethostname(), available_cpus())
 
     def perform(self, task: Task, num_threads: int) -> Outcome:
         """Carry out a task with a number of threads for torch and OpenCV each."""
@@ -256,7 +257,7 @@ def _start_ray(options: RayOptions) -> None:
     if options.address is not None:
         _join(options.address)
     else:
-        start_local_ray(max(os.cpu_count() or 1, math.ceil(options.num_workers * options.cpus_per_worker)))
+        start_local_ray(max(available_cpus(), math.ceil(options.num_workers * options.cpus_per_worker)))
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray has installed its own handler
     needed, found = options.num_workers * options.gpus_per_worker, ray.cluster_resources().get("GPU", 0)

@@ -56,6 +56,8 @@ class Options:
     """Number of rendering workers."""
     min_workers: int | None = None
     """Start with this number of workers of each kind, 0 for none, and more while jobs wait; default: start all."""
+    num_stills: int = 1
+    """Number of processes that draw single pictures, for the sliders of the page; 0: none are drawn."""
     num_front_ends: int = 1
     """Number of processes that answer requests."""
     cpus_per_worker: float | None = None
@@ -113,6 +115,7 @@ def to_config(options: Options) -> ServiceConfig:
         num_renderers=options.num_renderers,
         min_workers=options.min_workers,
         num_front_ends=options.num_front_ends,
+        num_stills=options.num_stills,
         cpus_per_worker=options.cpus_per_worker or max(1.0, float(available_cpus() // max(1, options.num_renderers))),
         queue=QueueRules(
             keep_uploads_s=_seconds("--keep-uploads", options.keep_uploads),
@@ -231,6 +234,8 @@ def _welcome(url: str, options: Options, seconds: float) -> str:
     return "\n".join(
         [
             f"listening on {url} after {seconds:.1f} s, {used}  (data in {shlex.quote(options.data_dir)})",
+            "",
+            f"Open {url} in a browser, or use another program:",
             "",
             f"  curl{key} -F pictures=@portrait.jpg {url}/v1/avatars            # -> job, avatar_id",
             f"  curl{key} {url}/v1/jobs/JOB                                     # -> state, progress",

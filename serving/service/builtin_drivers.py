@@ -32,9 +32,9 @@ class BuiltinDriver:
 BUILTIN_DRIVERS: Mapping[str, BuiltinDriver] = {
     driver.id: driver
     for driver in (
-        BuiltinDriver("talk", "clip_single_face", "A man talks and blinks"),
-        BuiltinDriver("turn", "clip_langer", "A man turns his head and talks"),
-        BuiltinDriver("laugh", "clip_carphone", "A man on the phone in a car laughs"),
+        BuiltinDriver("laugh", "clip_single_face", "A man laughs"),
+        BuiltinDriver("turn", "clip_langer", "A woman turns her head and smiles"),
+        BuiltinDriver("talk", "clip_carphone", "A man in a car talks"),
     )
 }
 """By id."""

@@ -60,7 +60,7 @@ class QueueRules:
     lease_s: float = 15.0
     """A job passes to another worker when its worker has not renewed the lease for this long."""
     poll_s: float = 0.25
-    """Polling interval of an idle worker."""
+    """Polling interval of a worker; it grows to four times as much while no job waits."""
     keep_uploads_s: float | None = None
     """How long uploads are kept after their job has ended, so that it can be tried again; None: not at all."""
     keep_results_s: float | None = None
@@ -131,6 +131,8 @@ class ServiceConfig:
     """Port that front ends listen on."""
     num_front_ends: int = 1
     """Number of processes that answer requests; those of a machine share the port."""
+    num_stills: int = 1
+    """Number of processes that draw single pictures (`POST /v1/avatars/{id}/stills`); 0: none are drawn."""
     num_finetuners: int = 1
     """Number of fine-tuning workers; with `min_workers`, the maximum."""
     num_renderers: int = 1
@@ -155,6 +157,8 @@ class ServiceConfig:
         for name in ("num_front_ends", "num_finetuners", "num_renderers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}")
+        if self.num_stills < 0:
+            raise ValueError(f"num_stills must not be negative: got {self.num_stills}")
         if self.min_workers is not None and self.min_workers < 0:
             raise ValueError(f"min_workers must not be negative: got {self.min_workers}")
         for name in ("cpus_per_worker", "num_gpus"):

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from typing import Any
 
 import uvicorn
 
@@ -22,6 +23,7 @@ from serving.service.loopback import keep_serve_on_loopback
 from serving.service.state.database import Database
 from serving.service.state.webhooks import Webhooks
 from serving.service.webhooks import WebhookSender, read_secret
+from serving.service.work.stills import draw_through
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +35,18 @@ _BACKLOG = 1024
 class FrontEnd:
     """Answers HTTP requests at the configuration's host and port."""
 
-    def __init__(self, config: ServiceConfig, *_workers: object) -> None:
+    def __init__(self, config: ServiceConfig, stills: Any, *_workers: object) -> None:
         """Takes the workers' handles only so that Serve starts them; they take their jobs from the queue.
+
+        Args:
+            stills: handle of the deployment `stills`; None: no pictures are drawn.
 
         Raises:
             OSError: the address cannot be listened on.
         """
         if config.private:
             keep_serve_on_loopback()
-        service = Service.create(config)
+        service = Service.create(config, None if stills is None else draw_through(stills))
         self._housekeeping = Housekeeping(service.jobs, service.drivers, service.store)
         self._webhooks = WebhookSender(Webhooks(Database(config.database_url)), read_secret(config.webhook_hosts))
         self._drain_s = config.drain_s

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pipelines import storage
 from serving.service.errors import NotFound
@@ -81,10 +82,20 @@ class Store:
 
     def put(self, source: Path, url: str) -> None:
         """Copy a local file to `url`, where it appears complete or not at all."""
+        with source.open("rb") as content, self._writing(url) as sink:
+            shutil.copyfileobj(content, sink)
+
+    def put_bytes(self, content: bytes, url: str) -> None:
+        """Write a small file to `url`, likewise."""
+        with self._writing(url) as sink:
+            sink.write(content)
+
+    @contextmanager
+    def _writing(self, url: str) -> Iterator[IO[bytes]]:
         if storage.is_local(url):
             storage.local_path(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with source.open("rb") as content, storage.atomic_write(url) as sink:
-            shutil.copyfileobj(content, sink)
+        with storage.atomic_write(url) as sink:
+            yield sink
 
     @contextmanager
     def local(self, url: str) -> Iterator[Path]:

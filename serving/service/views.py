@@ -9,6 +9,7 @@ from serving.bodies import AvatarView, DriverView, JobView, ProgressView
 from serving.service.builtin_drivers import BuiltinDriver
 from serving.service.state.drivers import StoredDriver
 from serving.service.state.job_queue import Job
+from training.animation.motion.formats import is_film
 
 
 def _time(seconds: float | None) -> datetime | None:
@@ -24,6 +25,7 @@ def job_view(job: Job, position: int | None = None) -> JobView:
         kind=job.request.kind,
         state=job.state,
         avatar_id=job.avatar_id,
+        driver_id=job.request.driver_id if job.request.kind == "video" else None,
         attempts=job.attempts,
         position=position,
         stage=job.stage if job.state == "running" else "",
@@ -36,7 +38,14 @@ def job_view(job: Job, position: int | None = None) -> JobView:
         expires_at=_time(job.expires_at),
         url=url,
         result_url=f"{url}/result" if job.state == "done" else None,
+        side_by_side_url=f"{url}/result?file=side-by-side" if job.state == "done" and _is_beside(job) else None,
     )
+
+
+def _is_beside(job: Job) -> bool:
+    """Whether a side-by-side video was made; motion alone has none."""
+    request = job.request
+    return request.kind == "video" and request.options.side_by_side and is_film(request.driver)
 
 
 def avatar_view(job: Job) -> AvatarView:
@@ -54,8 +63,14 @@ def avatar_view(job: Job) -> AvatarView:
         created_at=datetime.fromtimestamp(job.created_at, UTC),
         base_model=None if base_model is None else str(base_model),
         num_steps=None if num_steps is None else int(num_steps),
+        crop=_crop(job),
         portrait_url=f"/v1/avatars/{job.avatar_id}/portrait" if job.state == "done" else None,
     )
+
+
+def _crop(job: Job) -> list[float] | None:
+    sides = [job.facts.get(f"crop_{name}") for name in ("left", "top", "width", "height")]
+    return [float(side) for side in sides if side is not None] if None not in sides else None
 
 
 def driver_view(driver: StoredDriver | BuiltinDriver) -> DriverView:

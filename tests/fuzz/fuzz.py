@@ -44,8 +44,12 @@ class Figures:
     slowest_s: float = 0.0
 
 
-def functions_for(name: str, decoder: Decoder) -> dict[str, Callable[[Path], object]]:
-    """Return the functions that open a file of this kind."""
+def functions_for(name: str, decoder: Decoder, *, service: bool = False) -> dict[str, Callable[[Path], object]]:
+    """Return the functions that open a file of this kind; with `service`, the upload routes of the service only."""
+    if service:
+        from fuzz_service import upload
+
+        return {} if name.endswith((".csv", ".jsonl")) else {"upload": upload}
     match name.rpartition(".")[2]:
         case "csv" | "jsonl":
             return {"manifests.read": lambda path: list(manifests.read(str(path)))}
@@ -90,16 +94,23 @@ def inputs(seed: int) -> Iterator[tuple[int, str, bytes]]:
         yield number, name, mutate(name, data, chance)
 
 
-def run(seed: int, seconds: float, keep: Path, most: int | None = None) -> Figures:
+def run(seed: int, seconds: float, keep: Path, most: int | None = None, *, service: bool = False) -> Figures:
     """Feed inputs for some seconds, or at most so many; keep those with a fault in a folder."""
     figures, deadline = Figures(), time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="sfumato-fuzz-") as folder:
-        _feed(figures, islice(inputs(seed), most), deadline, Path(folder), keep)
+        _feed(figures, islice(inputs(seed), most), deadline, Path(folder), keep, service)
     return figures
 
 
-def _feed(figures: Figures, files: Iterable[tuple[int, str, bytes]], deadline: float, folder: Path, keep: Path) -> None:
-    worker = _Worker(folder)
+def _feed(
+    figures: Figures,
+    files: Iterable[tuple[int, str, bytes]],
+    deadline: float,
+    folder: Path,
+    keep: Path,
+    service: bool = False,
+) -> None:
+    worker = _Worker(folder, service)
     for number, name, data in files:
         if time.monotonic() > deadline:
             break
@@ -120,15 +131,15 @@ def _feed(figures: Figures, files: Iterable[tuple[int, str, bytes]], deadline: f
 class _Worker:
     """A process that checks inputs, and is replaced when it crashes or hangs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, service: bool) -> None:
         """Write inputs to `folder`, one after another."""
-        self._folder = folder
+        self._folder, self._more = folder, {"service": True} if service else {}
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._folder), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._folder, self._more), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -154,14 +165,14 @@ class _Worker:
         self._process.join()
 
 
-def _serve(connection: Connection, folder: Path) -> None:
+def _serve(connection: Connection, folder: Path, more: dict[str, bool]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     with Decoder() as decoder:
         while (file := connection.recv()) is not None:
             name, data = file
             path = folder / name
             path.write_bytes(data)
-            checks = functions_for(name, decoder)
+            checks = functions_for(name, decoder, **more)
             connection.send([(title, *check(function, path)) for title, function in checks.items()])
 
 
@@ -169,9 +180,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to feed inputs")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other inputs")
+    parser.add_argument("--service", action="store_true", help="upload them to the service instead")
     parser.add_argument("--keep", type=Path, default=Path("fuzz"), help="folder for the inputs that cause a fault")
     options = parser.parse_args()
-    figures = run(options.seed, options.seconds, options.keep)
+    figures = run(options.seed, options.seconds, options.keep, service=options.service)
     print(f"{figures.by_kind.total():,} inputs, slowest {figures.slowest_s:.1f} s")  # noqa: T201
     for title, counted in (("inputs", figures.by_kind), ("answers", figures.answers)):
         print(f"{title}: " + ", ".join(f"{name} {number:,}" for name, number in sorted(counted.items())))  # noqa: T201

@@ -23,6 +23,13 @@ def test_mutated_films_pictures_and_manifests_are_answered_or_refused(tmp_path: 
 
 
 @pytest.mark.slow
+def test_no_mutated_upload_is_a_fault_of_the_service(tmp_path: Path) -> None:
+    figures = fuzz.run(seed=3, seconds=60, keep=tmp_path, most=60, service=True)
+    assert figures.faults == []
+    assert {"upload: done", "upload: refused"} == set(figures.answers)
+
+
+@pytest.mark.slow
 def test_the_seeds_are_whole(tmp_path: Path) -> None:
     with fuzz.Decoder() as decoder:
         for name, data in seeds().items():

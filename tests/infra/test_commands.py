@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tyro
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import sfumato
 
@@ -79,6 +82,24 @@ def test_every_command_exists_with_all_its_flags(path: Path, command: list[str])
     assert unknown <= (FLAGS_OF_BEAM if verb == "preprocess" else set())
 
 
+def test_a_users_flags_win_over_the_scripts_own(tmp_path: Path) -> None:
+    """A GPU needs another machine than the script's E2, which takes none: the last of two flags counts."""
+    (tmp_path / "sfumato").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "sfumato").chmod(0o755)
+    given = ["--machine_type", "n1-standard-4", "--detector", "face-alignment"]
+    said = subprocess.run(
+        [INFRA / "dataflow" / "launch.sh", "gs://b/src", "gs://b/out", *given],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PROJECT": "p", "REGION": "r", "BUCKET": "b"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")[:-1]
+    assert said[:3] == ["preprocess", "gs://b/src", "gs://b/out"]
+    for flag, value in zip(given[::2], given[1::2], strict=True):
+        last = len(said) - 1 - said[::-1].index(flag)
+        assert said[last + 1] == value
+
+
 @pytest.mark.slow
 def test_the_flags_left_to_beam_are_beams() -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -86,7 +107,8 @@ def test_the_flags_left_to_beam_are_beams() -> None:
     pieces = next(command for path, command in COMMANDS if path.name == "launch.sh")
     given = [argument for argument in pieces if argument in FLAGS_OF_BEAM]
     assert set(given) == FLAGS_OF_BEAM
-    flags = [re.sub(r"\$\w+", "1", piece) for piece in pieces[pieces.index("DataflowRunner") + 1 :]]
+    after = pieces[pieces.index("DataflowRunner") + 1 :]
+    flags = [re.sub(r"\$\w+", "1", piece) for piece in after if piece != "$@"]
     known = PipelineOptions(flags).get_all_options(drop_default=True)
     for flag in given:
         assert flag.removeprefix("--").removeprefix("no_") in known, flag
@@ -133,12 +155,37 @@ def test_images_are_pinned_and_refuse_pickles(path: Path) -> None:
         assert re.search(r"^USER \d+$", text, flags=re.MULTILINE)
 
 
+_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", flags=re.MULTILINE)
+
+
+def _lock(stage: str) -> str:
+    return (INFRA / "docker" / f"{stage}.lock").read_text()
+
+
+def _needed(project: dict[str, Any], extra: str) -> Iterator[Requirement]:
+    """Yield what the project and one of its extras need, those that the extra names included."""
+    for line in project["dependencies"]:
+        yield Requirement(line)
+    names, seen = [extra], set[str]()
+    while names:
+        for line in project["optional-dependencies"][name := names.pop()]:
+            requirement = Requirement(line)
+            if requirement.name == "sfumato":
+                names += requirement.extras - seen
+            else:
+                yield requirement
+        seen.add(name)
+
+
 @pytest.mark.parametrize("stage", ["pipelines", "training", "serving"])
 def test_an_image_installs_its_extra_by_the_lock_file(stage: str) -> None:
     text = (INFRA / "docker" / f"{stage}.Dockerfile").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (extra,) = re.findall(r'--constraints requirements\.lock "\.\[(\w+)\]"', text)
-    assert extra in project["optional-dependencies"]
+    assert f"--require-hashes --no-deps -r {stage}.lock" in text
+    locked = {canonicalize_name(name): version for name, version in _PINNED.findall(_lock(stage))}
+    for requirement in _needed(project, f"{stage}-image"):
+        if requirement.name != "torch" and (requirement.marker is None or requirement.marker.evaluate()):
+            assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
     torch = next(line for line in project["dependencies"] if line.startswith("torch=="))
     assert torch in text
     for copied in re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE):
@@ -147,17 +194,17 @@ def test_an_image_installs_its_extra_by_the_lock_file(stage: str) -> None:
 
 def test_the_beam_image_and_its_entrypoint_fit_the_locked_beam() -> None:
     text = (INFRA / "docker" / "pipelines.Dockerfile").read_text()
-    (locked,) = re.findall(r"^apache-beam==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    (locked,) = re.findall(r"^apache-beam==(\S+)", _lock("pipelines"), flags=re.MULTILINE)
     assert f"FROM apache/beam_python3.11_sdk:{locked}\n" in text
     assert text.rstrip().endswith('ENTRYPOINT ["/opt/apache/beam/boot"]')
 
 
 def test_manifests_run_the_locked_ray() -> None:
-    (locked,) = re.findall(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+    (locked,) = re.findall(r"^ray==(\S+)", _lock("training"), flags=re.MULTILINE)
     for path in (INFRA / "kuberay").glob("*.yaml"):
         assert re.findall(r'rayVersion: "(.+)"', path.read_text()) == [locked]
     for stage in ("training", "serving"):
-        assert f"ray[default]=={locked}" in (INFRA / "docker" / f"{stage}.Dockerfile").read_text()
+        assert re.findall(r"^ray==(\S+)", _lock(stage), flags=re.MULTILINE) == [locked]
 
 
 def test_compose_starts_mlflow_with_postgres_auth_and_known_hosts() -> None:
@@ -187,6 +234,17 @@ def test_the_mlflow_server_knows_every_flag_of_compose() -> None:
     command = yaml.safe_load(COMPOSE.read_text())["services"]["mlflow"]["command"]
     assert command[:2] == ["mlflow", "server"]
     assert {argument.split("=", 1)[0] for argument in command[2:]} <= known
+
+
+def test_the_mlflow_image_has_the_driver_that_its_database_url_means() -> None:
+    from sqlalchemy import create_engine
+
+    text = (INFRA / "mlflow" / "Dockerfile").read_text()
+    (pinned,) = re.findall(r"sqlalchemy==(\d+\.\d+)", text)
+    (ours,) = re.findall(r"^sqlalchemy==(\d+\.\d+)", _lock("training"), flags=re.MULTILINE)
+    assert pinned == ours, "what postgresql:// means depends on SQLAlchemy's version"
+    driver = create_engine("postgresql://postgres/mlflow").dialect.driver
+    assert re.search(rf'"{driver}\[binary\]==', text)
 
 
 def test_no_secret_stands_in_a_file() -> None:

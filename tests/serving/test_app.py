@@ -79,6 +79,12 @@ def test_a_job_survives_the_loss_of_the_replica_that_runs_it(
     avatar = wait_for(client, made.json()["id"], lambda job: job["state"] == "done")
     assert (avatar["state"], avatar["error"]) == ("done", None)
 
+    still = {"sliders": {"smile": 0.5}, "max_size": 128}
+    drawn = client.post(f"/v1/avatars/{avatar['avatar_id']}/stills", json=still)
+    while drawn.status_code == 503:  # its process starts with the service, and may take longer
+        drawn = client.post(f"/v1/avatars/{avatar['avatar_id']}/stills", json=still)
+    assert (drawn.status_code, drawn.content[:3]) == (200, b"\xff\xd8\xff"), drawn.text
+
     driver = assets.fetch("clip_single_face").read_bytes()
     posted = client.post(f"/v1/avatars/{avatar['avatar_id']}/videos", files={"driver": driver})
     job_id = posted.json()["id"]

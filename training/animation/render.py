@@ -32,6 +32,7 @@ from training.animation.driver_track import DriverTrack, track_driver
 from training.animation.motion.follow import follow
 from training.animation.motion.formats import is_speech
 from training.animation.prefetch import prefetch
+from training.animation.region import Picture
 from training.animation.retarget import MotionOptions
 from training.animation.views.views import SideBySide, View
 from training.config import Precision
@@ -111,6 +112,7 @@ def render(
     *,
     side_by_side: Path | None = None,
     on_frame: Callable[[int, int], None] | None = None,
+    on_picture: Callable[[Picture], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> RenderReport:
     """Animate an avatar with a driver's motion; frames are shown when the driver shows them, with the driver's sound.
@@ -121,6 +123,7 @@ def render(
         track: of the driver, by `track_driver` with the detector of the avatar's model.
         side_by_side: path for a second video that shows portrait, driver and result side by side.
         on_frame: called with (frames done, all frames).
+        on_picture: called with every picture that is drawn.
         cancelled: polled once per batch.
 
     Raises:
@@ -165,6 +168,8 @@ def render(
                 writer.write(picture, seconds)
             if tiles:
                 tiles.write(region[animator.region.crop, animator.region.crop], int(schedule.drawn[done - 1]), shown)
+            if on_picture is not None:
+                on_picture(picture)
             if on_frame is not None:
                 on_frame(done, len(targets))
     if sound is not None and writer.sound_problem is not None:

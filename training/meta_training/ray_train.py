@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
 from pipelines.cli import console
+from pipelines.machine import available_cpus
 from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_intact
 from training.config import TrainConfig
 from training.episodes.source import open_source
@@ -155,7 +156,7 @@ def _init_ray(cluster: Cluster) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
         return
     # One CPU more than there are cores: the controller and the data threads mostly wait.
-    start_local_ray(max(os.cpu_count() or 1, cluster.num_workers) + 1)
+    start_local_ray(max(available_cpus(), cluster.num_workers) + 1)
 
 
 def _fetch_records(control: Any, tracker: Tracker) -> None:
@@ -215,7 +216,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     """The function that Ray Train runs on each worker."""
     job: _Job = settings["job"]
     context = ray.train.get_context()
-    torch.set_num_threads(max((os.cpu_count() or 1) // context.get_local_world_size(), 1))
+    torch.set_num_threads(max(available_cpus() // context.get_local_world_size(), 1))
     exchange: Exchange = ProcessGroup() if context.get_world_size() > 1 else SingleProcess()
     device = ray.train.torch.get_device()
     observer = _RayObserver(job, exchange, device)

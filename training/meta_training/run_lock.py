@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines import storage
+from pipelines.cli import console
 
 FILE = "lease.json"
-RENEW_SECONDS = 10.0
-STALE_SECONDS = 60.0
+RENEW_SECONDS = 5.0
+STALE_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _SETTLE_SECONDS = 0.5
 
 
@@ -32,7 +34,7 @@ class RunLock:
     """Unix time, seconds."""
 
     def is_held(self, now: float) -> bool:
-        """Return whether the owner seems to live: renewed within a minute and, on this machine, an existing process."""
+        """Return whether the owner may live: renewed a short time ago and, on this machine, an existing process."""
         if self.host == socket.gethostname() and not _process_exists(self.pid):
             return False
         return now - self.renewed < STALE_SECONDS
@@ -41,6 +43,9 @@ class RunLock:
 @contextlib.contextmanager
 def hold(run: str, on_lost: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a run during the block.
+
+    A lock of another machine may be that of a process which was killed there: it is watched until it is renewed, or has
+    not been for `STALE_SECONDS`, so that a restart elsewhere goes on by itself.
 
     Args:
         run: path or URL of the run.
@@ -73,7 +78,7 @@ def _acquire(run: str, url: str, own: RunLock) -> None:
     if other is None:  # it may be in the middle of being written or released
         time.sleep(_SETTLE_SECONDS)
         other = _read(url)
-    if other is not None and other.is_held(time.time()):
+    if other is not None and _lives(url, other):
         ago = max(time.time() - other.renewed, 0)
         raise ValueError(
             f"{run} is being trained by process {other.pid} on {other.host}, last heard of {ago:.0f} s ago: "
@@ -83,6 +88,21 @@ def _acquire(run: str, url: str, own: RunLock) -> None:
     time.sleep(_SETTLE_SECONDS)  # if several processes take a stale lock, the last to write has it
     if not _is_ours(url, own):
         raise ValueError(f"{run} was just taken up by another process: wait for it, or choose another -o")
+
+
+def _lives(url: str, other: RunLock) -> bool:
+    """Return whether the process of a lock lives; of one on another machine, watch whether it renews it."""
+    if other.host == socket.gethostname() or not other.is_held(time.time()):
+        return other.is_held(time.time())
+    console().print(f"waiting to hear whether process {other.pid} on {other.host} still trains this run ...")
+    while other.is_held(time.time()):
+        time.sleep(_LOOK_SECONDS)
+        now = _read(url)
+        if now is None:
+            return False
+        if now != other:
+            return True
+    return False
 
 
 def _renew(url: str, own: RunLock, done: threading.Event, on_lost: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from pipelines.cli import console
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face import Face, face_size
 from pipelines.faces.identity.face_choice import LARGEST, FaceChoice
-from pipelines.faces.identity.sface import FaceRecogniser, align
+from pipelines.faces.identity.sface import SAME_PERSON, FaceRecogniser, align
 
 Image = UInt8[np.ndarray, "height width 3"]
 Aligned = UInt8[np.ndarray, "112 112 3"]
@@ -28,7 +28,6 @@ Aligned = UInt8[np.ndarray, "112 112 3"]
 _MAX_MOVE = 0.35  # of the face's size, from frame to frame
 _MAX_CHANGE = 0.07  # of the aligned face, as a share of the full range
 _MAX_GAP_S = 0.2  # without the face, after which a face at the same place is taken for the same
-_SAME = 0.363  # similarity of one person's pictures: the threshold of SFace's authors
 _DIFFERENT = 0.25  # below it a face at the place of the person is somebody else
 _SAME_BOX = 0.5  # overlap (IoU) of two detections of one face
 _STILL_THERE = 0.3  # overlap with a stranger's box in the frame before
@@ -140,7 +139,7 @@ class PersonTracker:
         scores = self._similarities(image, looked_at)
         if scores is None:
             return min(faces, key=lambda face: _move(face, last))
-        least = [_DIFFERENT if face is in_place else _SAME for face in looked_at]
+        least = [_DIFFERENT if face is in_place else SAME_PERSON for face in looked_at]
         alike = [(score, face) for score, face, limit in zip(scores, looked_at, least, strict=True) if score >= limit]
         if alike:
             best = max(score for score, _ in alike)

@@ -17,6 +17,8 @@ from pipelines import assets
 
 NAME = "SFace"
 SIDE = 112
+SAME_PERSON = 0.363
+"""Least similarity of two pictures of one person: the threshold of the authors."""
 _BATCH = 16
 # Positions of eyes, tip of the nose and corners of the mouth in the aligned face: ArcFace's template (arXiv
 # 1801.07698), which SFace uses too.

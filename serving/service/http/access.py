@@ -53,9 +53,13 @@ class Access:
     open: bool
     allowed_hosts: tuple[str, ...]
 
+    def needs_key(self) -> bool:
+        """Whether requests need an API key."""
+        return not self.open or self.keys.any()
+
     def caller(self, authorization: HTTPAuthorizationCredentials | None) -> Caller:
         """Return who sends this header. Raises Unauthorized."""
-        if self.open and not self.keys.any():
+        if not self.needs_key():
             return EVERYBODY
         given = "" if authorization is None else authorization.credentials.strip()
         if self.api_key is not None and hmac.compare_digest(_digest(given), _digest(self.api_key)):

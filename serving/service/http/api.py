@@ -11,11 +11,12 @@ from starlette.requests import ClientDisconnect
 
 from serving.bodies import VideoBody
 from serving.service.errors import ServiceError
-from serving.service.http.headers import SecurityHeaders
+from serving.service.http.headers import PageFiles, SecurityHeaders
 from serving.service.http.limits import LimitBodies
 from serving.service.http.problems import answer
-from serving.service.http.routes import avatars, drivers, health, jobs, metrics, videos
+from serving.service.http.routes import avatars, drivers, health, jobs, metrics, page, stills, videos
 from serving.service.http.service import Service
+from serving.service.page import FOLDER
 
 
 class _Api(FastAPI):
@@ -33,8 +34,9 @@ def create_api(service: Service) -> FastAPI:
     """Create the application. It depends on `service` only, so tests run it without Ray."""
     api = _Api(title="Sfumato", summary="Brings portraits to life.", version="1", docs_url=None, redoc_url=None)
     api.state.service, api.state.access = service, service.access
-    for module in (avatars, drivers, videos, jobs, health, metrics):
+    for module in (avatars, stills, drivers, videos, jobs, page, health, metrics):
         api.include_router(module.router)
+    api.mount("/static", PageFiles(directory=FOLDER), "page")
     handlers: tuple[Any, ...] = (ServiceError, RequestValidationError, HTTPException, ClientDisconnect, Exception)
     for kind in handlers:
         api.add_exception_handler(kind, answer)

@@ -1,6 +1,11 @@
-"""ASGI middleware that adds security headers to every response."""
+"""ASGI middleware that adds security headers to every response, and how browsers keep the page's files."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from serving.service.http.limits import AsgiApp, Message, Receive, Scope, Send
 
@@ -16,6 +21,15 @@ _HEADERS = (
         b"form-action 'self'",
     ),
 )
+
+
+class PageFiles(StaticFiles):
+    """The page's files. Browsers ask whether one has changed before they use it again."""
+
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        response = super().file_response(*args, **more)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class SecurityHeaders:

@@ -21,7 +21,10 @@ from serving.service.state.job_queue import Job, JobQueue
 from serving.service.state.keys import ApiKeys
 from serving.service.state.requests import AvatarRequest
 from serving.service.store import Store, checked_id
+from serving.service.work.stills import DrawStill
 
+MAX_STILLS = 8
+"""Maximum number of pictures that a front end waits for at the same time."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -38,12 +41,15 @@ class Service:
     limits: UploadLimits
     require_consent: bool = False
     webhook_hosts: tuple[str, ...] = ()
+    draw_still: DrawStill | None = None
+    """Draws a picture of an avatar; None: none are drawn here."""
     # Uploads wait for the disk or the store: with threads of their own, they never keep a read waiting.
     _reads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(16))
     _writes: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
+    stills_waiting: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MAX_STILLS))
 
     @staticmethod
-    def create(config: ServiceConfig) -> Service:
+    def create(config: ServiceConfig, draw_still: DrawStill | None = None) -> Service:
         """Open the database and the store of a configuration.
 
         Raises:
@@ -62,6 +68,7 @@ class Service:
             config.limits,
             config.require_consent,
             config.webhook_hosts,
+            draw_still,
         )
 
     async def reading(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -10,9 +10,8 @@ from pathlib import Path
 from pipelines.media.decoder.process import Decoder, DecoderDied, Limits
 from pipelines.media.images import PICTURE_SUFFIXES, read_image
 from serving.service.errors import BadInput, public_reason
+from training.animation.motion.formats import is_film, is_motion, is_speech
 
-DRIVER_SUFFIXES = (".parquet", ".csv", ".json")
-"""Suffixes of files of motion; a driver with any other is a film."""
 _CHECK = Limits(stall_s=20.0, clip_s=30.0)
 
 
@@ -23,9 +22,9 @@ def picture_suffix(client_name: str | None) -> str:
 
 
 def driver_suffix(client_name: str | None) -> str:
-    """Return the suffix of a client's file name if it is that of a file of motion, else ".mp4"."""
+    """Return the suffix of a client's file name if it is that of a file of motion or speech, else ".mp4"."""
     ending = Path(client_name or "").suffix.lower()
-    return ending if ending in DRIVER_SUFFIXES else ".mp4"
+    return ".mp4" if is_film(ending) else ending
 
 
 def check_picture(path: Path, what: str) -> None:
@@ -36,9 +35,12 @@ def check_picture(path: Path, what: str) -> None:
 def check_driver(path: Path, what: str) -> None:
     """Raise BadInput, naming `what` and the reason, unless the file is a video, or a file of motion that can be read.
 
-    A video's header and first frame are read in a process of its own, which a malicious file may crash.
+    A video's header and first frame are read in a process of its own, which a malicious file may crash. Speech is heard
+    by the job alone.
     """
-    if path.suffix in DRIVER_SUFFIXES:
+    if is_speech(path.name):
+        return
+    if is_motion(path.name):
         from training.animation.motion.drivers import read_motion
 
         _checked(path, what, lambda: read_motion(path, "mediapipe"))

@@ -45,6 +45,9 @@ class JobClaims(JobReads):
             .order_by(load, table.c.created_at, table.c.id)
             .limit(1)
         )
+        with self._database.reading() as connection:  # most often there is none: the write lock is not taken for that
+            if connection.scalar(oldest) is None:
+                return None
         with self._database.writing() as connection:
             self._database.serialize(connection)
             times = cast(table.c.lost + 1, String)

@@ -69,6 +69,7 @@ class JobQueue(JobClaims):
         Raises:
             QueueFull: too many jobs are waiting.
             BadInput: the key was used for an upload with another fingerprint.
+            Conflict: another job has made or makes the avatar.
         """
         with self._database.writing() as connection:
             self._database.serialize(connection)
@@ -81,6 +82,8 @@ class JobQueue(JobClaims):
                     connection.execute(table.delete().where(table.c.id == job_id, table.c.state == "receiving"))
                     return first, False
             self._require_capacity(connection, owner, max_waiting)
+            if request.kind == "avatar":
+                self._require_new_avatar(connection, job_id)
             connection.execute(
                 update(table)
                 .where(table.c.id == job_id, table.c.state == "receiving")
@@ -109,6 +112,14 @@ class JobQueue(JobClaims):
             own = connection.scalar(waiting.where(table.c.owner == owner)) or 0
             if own >= max_waiting:
                 raise QueueFull(f"{own} jobs of this key are waiting already", retry_after_s=self._rules.retry_after_s)
+
+    def _require_new_avatar(self, connection: Connection, job_id: str) -> None:
+        avatar_id = select(table.c.avatar_id).where(table.c.id == job_id).scalar_subquery()
+        others = select(table.c.id).where(
+            table.c.avatar_id == avatar_id, table.c.kind == "avatar", table.c.state != "receiving", table.c.id != job_id
+        )
+        if connection.execute(others.limit(1)).first() is not None:
+            raise Conflict("there is an avatar with this id already")
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a waiting or running job, whose worker notices when it renews its lease. Idempotent.

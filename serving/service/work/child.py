@@ -16,7 +16,7 @@ from typing import Any
 
 from serving.service.config import ServiceConfig, parse_config
 from serving.service.errors import JobCancelled, public_reason
-from serving.service.state.requests import from_json
+from serving.service.state.requests import work_from_json
 from serving.service.work.lease import JobOrder, Lease, Work
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def main(kind: str, make_work: Callable[[str, ServiceConfig], Work]) -> None:
     messages.send(op="ready")
     while True:
         message = orders.get()
-        request = from_json(json.dumps(message["request"]))
+        request = work_from_json(json.dumps(message["request"]))
         lease = Lease(_Progress(messages))
         running[:] = [lease]
         messages.send(**_answer(work, JobOrder(message["id"], message["avatar_id"], request), lease))
@@ -109,11 +109,18 @@ def _answer(work: Work, order: JobOrder, lease: Lease) -> dict[str, Any]:
 
 
 def make_work(kind: str, config: ServiceConfig) -> Work:
-    """Load the models of a kind of jobs, and return what runs them."""
+    """Load the models of a kind of jobs, and return what runs them, with as many threads as the worker has CPUs."""
+    import cv2
+
+    cv2.setNumThreads(max(1, round(config.cpus_per_worker)))  # torch takes their number from the environment
     if kind == "avatar":
         from serving.service.work.finetuner import make_finetuner
 
         return make_finetuner(config)
+    if kind == "still":
+        from serving.service.work.drawer import make_drawer
+
+        return make_drawer(config)
     from serving.service.work.renderer import make_renderer
 
     return make_renderer(config)

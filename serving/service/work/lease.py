@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.service.errors import JobCancelled
-from serving.service.state.requests import Facts, Request
+from serving.service.state.requests import Facts, WorkRequest
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class JobOrder:
 
     id: str
     avatar_id: str
-    request: Request
+    request: WorkRequest
 
 
 class Lease:

@@ -24,7 +24,7 @@ from typing import Any
 
 from serving.service.config import ServiceConfig, config_json
 from serving.service.errors import JobCancelled
-from serving.service.state.requests import Facts, FailureCause, JobKind, to_json
+from serving.service.state.requests import Facts, FailureCause, to_json
 from serving.service.work.lease import JobOrder, Lease
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class ChildDied(Exception):
 class JobProcess:
     """A child process that runs jobs of one kind. `run` and `start` are called from one thread at a time."""
 
-    def __init__(self, kind: JobKind, config: ServiceConfig, module: str = "serving.service.work.child") -> None:
-        """`module` is run with the kind as its argument."""
+    def __init__(self, kind: str, config: ServiceConfig, module: str = "serving.service.work.child") -> None:
+        """`module` is run with the kind (avatar, video, still) as its argument."""
         self._kind, self._config, self._limits, self._module = kind, config, config.work, module
         self._child: _Child | None = None
 
@@ -62,7 +62,9 @@ class JobProcess:
         if self._child is not None and self._child.alive:
             return
         self.close()
-        child = self._child = _Child(self._module, self._kind, config_json(self._config))
+        child = self._child = _Child(
+            self._module, self._kind, config_json(self._config), max(1, round(self._config.cpus_per_worker))
+        )
         message = child.receive(self._limits.start_s)
         if message.get("op") != "ready":
             self.close()
@@ -127,13 +129,13 @@ class JobProcess:
 class _Child:
     """The child's process group and its pipes."""
 
-    def __init__(self, module: str, kind: JobKind, config: str) -> None:
+    def __init__(self, module: str, kind: str, config: str, threads: int) -> None:
         path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
             start_new_session=True,  # its encoders and decoders are killed with it
         )
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()

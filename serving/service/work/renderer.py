@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
 from pipelines.provenance.marks import mark
 from pipelines.provenance.signing_key import SigningKey, load_signing_key
@@ -17,7 +23,7 @@ from serving.service.builtin_drivers import builtin_driver
 from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words, public_reason
 from serving.service.state.requests import Facts, VideoOptions, VideoRequest
-from serving.service.store import SIDE_BY_SIDE, VIDEO, Store
+from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO, Store
 from serving.service.work.credentials import video_provenance
 from serving.service.work.lease import JobOrder, Lease, Work
 
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
     from training.animation.render import RenderOptions
 
 _NUM_CACHED_AVATARS = 4
+_PREVIEW_S = 2.0
+_PREVIEW_PX = 320
 
 
 def make_renderer(config: ServiceConfig) -> Work:
@@ -70,6 +78,7 @@ def run_render(
     request = order.request
     assert request.kind == "video"
     lease.progress(0, 0, "avatar")
+    store.remove_result(order.id)  # what a killed worker has left
     avatar = load(store.avatar(order.avatar_id))
     with ExitStack() as stack:
         driver = stack.enter_context(store.local(driver_url(store, order.id, request)))
@@ -84,6 +93,7 @@ def run_render(
             VideoFiles(driver, request.driver_id or order.id, files[VIDEO], files.get(SIDE_BY_SIDE)),
             options,
             lambda done, total: lease.progress(done, total, "rendering"),
+            PreviewPictures(store, order.id),
         )
         lease.progress(1, 1, "saving")
         provenance = video_provenance(avatar.avatar, driver, options)
@@ -104,6 +114,24 @@ def run_render(
         **({} if report.csim is None else {"csim": round(report.csim, 4)}),
         **({"note": public_reason(ValueError("; ".join(report.notes)), {})} if report.notes else {}),
     }
+
+
+class PreviewPictures:
+    """Stores one of the pictures that are drawn every few seconds, small, for those who watch."""
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        self._store, self._url = store, store.result(job_id, PREVIEW)
+        self._due = 0.0
+
+    def __call__(self, picture: UInt8[np.ndarray, "height width 3"]) -> None:
+        if (now := time.monotonic()) < self._due:
+            return
+        self._due = now + _PREVIEW_S
+        small = Image.fromarray(picture)
+        small.thumbnail((_PREVIEW_PX, _PREVIEW_PX))
+        sink = io.BytesIO()
+        small.save(sink, "JPEG", quality=80)
+        self._store.put_bytes(sink.getvalue(), self._url)
 
 
 def driver_url(store: Store, job_id: str, request: VideoRequest) -> str:

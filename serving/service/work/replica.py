@@ -48,6 +48,8 @@ class Replica:
                 self._jobs.uploads_removed(job.id)
             if not done:
                 self._store.remove_result(job.id)
+                if job.request.kind == "avatar":
+                    self._store.remove_avatar(job.avatar_id)
         except OSError:  # the front end's sweep removes them later
             log.exception("files of job %s could not be removed", job.id)
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 RunJob = Callable[[JobOrder, Lease], Facts]
 """Runs a job, as `JobProcess.run`."""
+_IDLE_POLLS = 4  # times the polling interval, when no job has waited for some time
 _RENEW_S = 0.4  # also the time in which a cancelled job is noticed
 
 
@@ -69,13 +70,16 @@ class Worker:
         return self._failed_starts
 
     def _loop(self) -> None:
+        idle_s = self._rules.poll_s
         while not self._stopping.is_set():
-            wait_s = self._rules.poll_s
+            wait_s = idle_s
             try:
                 self._prepare()
                 self._failed_starts = 0
                 if self.run_one():
+                    idle_s = self._rules.poll_s
                     continue
+                idle_s = min(1.5 * idle_s, _IDLE_POLLS * self._rules.poll_s)
             except ChildDied as error:
                 self._failed_starts += 1
                 log.error("%s", error)

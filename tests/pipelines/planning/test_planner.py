@@ -2,7 +2,7 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +53,9 @@ def make_plan(
 ) -> Made:
     read: list[tuple[str, bool]] = []
 
+    def fingerprints(clips: Sequence[PlannedClip], whole: bool) -> Iterable[str]:
+        return [fingerprint(clip, whole) for clip in clips]
+
     def fingerprint(clip: PlannedClip, whole: bool) -> str:
         read.append((clip.source, whole))
         text = contents(clip.source)
@@ -62,7 +65,7 @@ def make_plan(
         planner.load_previous(earlier)
         planner.add(found)
         changes = planner.compare(forgotten)
-        number = planner.find_duplicates(fingerprint)
+        number = planner.find_duplicates(fingerprints)
         return Made(list(planner.shards(first)), changes, number, read)
 
 
@@ -269,7 +272,7 @@ for number in (30_000, 110_000):
     with Planner(PlanConfig()) as planner:
         planner.add(listing(number))
         planner.compare()
-        planner.find_duplicates(lambda clip, whole: clip.source)
+        planner.find_duplicates(lambda clips, whole: [clip.source for clip in clips])
         print(sum(len(shard) for shard in planner.shards(0)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,21 @@ def test_a_folder_that_is_a_file_and_workers_that_do_not_fit_are_told_before_any
     many = Options(str(model), str(tmp_path / "data"), port=0, num_renderers=2500)
     with pytest.raises(ValueError, match="2501 workers need about 2931 GiB of memory"), running(many):
         pass
+
+
+@pytest.mark.slow
+def test_starts_that_cannot_work_say_why_at_once(
+    run_sfumato: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "afile").write_text("")
+    data = ["--data-dir", str(tmp_path / "data"), "--port", "0"]
+    for arguments, reason in (
+        (["--data-dir", str(tmp_path / "afile")], "afile is a file, not a folder"),
+        ([*data, "--num-gpus", "1"], "2 workers need 2 GPUs, there are 0: give a smaller --num-gpus or fewer workers"),
+        ([*data, "--num-renderers", "2500"], "2501 workers need about 2931 GiB of memory, this machine has"),
+        ([*data, "--database", "mysql://x/y"], "database mysql://x/y: neither sqlite nor postgresql"),
+    ):
+        done = run_sfumato("serve", *arguments, environment={"CUDA_VISIBLE_DEVICES": ""}, timeout_s=30)
+        assert done.returncode != 0
+        assert reason in done.stderr.replace("\n", " "), done.stderr
+        assert "Traceback" not in done.stderr

@@ -28,6 +28,7 @@ def test_arguments_of_a_serve_configuration_become_a_config() -> None:
         ({"model": "m", "data_dir": "d", "renderers": 2}, "renderers: Unexpected keyword argument"),
         ({"model": "m", "data_dir": "d", "queue": {"lease": 2}}, "queue.lease: Unexpected keyword argument"),
         ({"model": "m", "data_dir": "d", "num_renderers": 0}, "num_renderers must be at least 1: got 0"),
+        ({"model": "m", "data_dir": "d", "num_stills": -1}, "num_stills must not be negative: got -1"),
         ({"model": "m", "data_dir": "d", "vggface": "v.pth"}, "--vggface is given without --vgg19"),
         ({"model": "m", "data_dir": "gs://b/d"}, "data in gs://b/d needs a database"),
         ({"model": "m", "data_dir": "d", "queue": {"lease_s": 0.1}}, "poll_s 0.25 must lie between 0 and lease_s 0.1"),

@@ -126,7 +126,7 @@ def test_an_unanswered_webhook_is_sent_again_with_growing_pauses_and_given_up(tm
     jobs.cancel(ID)
     sender = WebhookSender(webhooks, SECRET)
     sent_at = []
-    for second in range(2000):
+    for second in range(0, 2000, 5):
         clock.now = 1000.0 + second
         before = len(got)
         sender.send_due()

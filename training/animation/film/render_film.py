@@ -53,6 +53,7 @@ def render_film(
     *,
     side_by_side: Path | None = None,
     on_frame: Callable[[int, int], None] | None = None,
+    on_picture: Callable[[Picture], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> RenderReport:
     """Write the film with the parts `options.motion.parts` of its person's face driven; see `render.render`.
@@ -103,6 +104,8 @@ def render_film(
                 writer.write(np.ascontiguousarray(picture[view]), seconds)
             if tiles is not None:
                 tiles.write(number, before, picture, shown)
+            if on_picture is not None:
+                on_picture(picture[view])
             if on_frame is not None:
                 on_frame(done, len(schedule.drawn))
     if sound is not None and writer.sound_problem is not None:

@@ -1,15 +1,21 @@
-"""Twelve sliders that set a face's expression and pose, as actions and angles."""
+"""Twelve sliders that set a face's expression and pose, as actions and angles.
+
+Importing this module loads no torch: an HTTP front end describes the sliders.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 
 from pipelines.synthetic.head.arkit_actions import ACTIONS, vector
-from training.animation.motion.face_motion import FaceMotion
+
+if TYPE_CHECKING:
+    from training.animation.motion.face_motion import FaceMotion
 
 SLIDER_RANGES: Mapping[str, tuple[float, float]] = {
     "pitch": (-25.0, 25.0),
@@ -91,6 +97,8 @@ _ACTIONS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
 
 def to_motion(frames: Sequence[Sliders]) -> FaceMotion:
     """Return the motion of frames with these sliders."""
+    from training.animation.motion.face_motion import FaceMotion
+
     angles = np.array([(each.yaw, each.pitch, each.roll) for each in frames], np.float64).reshape(-1, 3)
     return FaceMotion(np.stack([_actions(each) for each in frames]), angles)
 

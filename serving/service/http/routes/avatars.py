@@ -126,7 +126,10 @@ async def get_portrait(avatar_id: str, service: ServiceOf, caller: Reader) -> Re
             raise errors.Conflict(f"the avatar is not ready: its job is {job.state}")
         from PIL import Image
 
-        data = storage.read_bytes(storage.join(service.store.avatar(avatar_id), "portrait-0.png"))
+        try:
+            data = storage.read_bytes(storage.join(service.store.avatar(avatar_id), "portrait-0.png"))
+        except FileNotFoundError:
+            raise errors.NotFound("the portrait is no longer kept") from None
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             picture.thumbnail((_PORTRAIT_PX, _PORTRAIT_PX))
             sink = io.BytesIO()

@@ -28,7 +28,7 @@ _NAME_LENGTH = 120
 
 @router.post("/v1/drivers", **_UPLOAD)
 async def create_driver(request: Request, service: ServiceOf, caller: Writer) -> DriverView:
-    """Upload a driver: a video, a motion file (.parquet), an ARKit recording (.csv) or key frames (.csv, .json)."""
+    """Upload a driver: a video, speech, a motion file, an ARKit recording (.csv) or key frames (.csv, .json)."""
     return await _create(new_id(), request, service, caller)
 
 

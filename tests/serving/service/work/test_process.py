@@ -21,17 +21,17 @@ from serving.service.work.process import ChildDied, JobFailed, JobProcess
 
 pytestmark = pytest.mark.slow
 
-_SUPPORT = Path(__file__).parents[3] / "support"
+_HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(_SUPPORT))
+    monkeypatch.setenv("PYTHONPATH", str(_HERE))
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[JobProcess]:
-    process = JobProcess("video", ServiceConfig("m", "d"), "stuck_child")
+    process = JobProcess("video", ServiceConfig("m", "d", cpus_per_worker=3.0), "stuck_child")
     yield process
     process.close()
 
@@ -46,6 +46,7 @@ def test_a_job_reports_its_progress_and_its_facts_and_the_process_stays_warm(sha
     assert seen[0][1:] == (3, "rendering")
     assert seen[-1] == (3, 3, "rendering")
     assert shared.run(order("works"), Lease()) == first
+    assert first["threads"] == "3", "as many as its CPUs"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_the_process_ends_with_a_parent_that_is_killed() -> None:
         "print(process._child._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    path = os.pathsep.join([str(_SUPPORT), str(_SUPPORT.parents[1])])
+    path = os.pathsep.join([str(_HERE), str(_HERE.parents[3])])
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
     ) as parent:

@@ -1,0 +1,1 @@
+"""Measurements of the service: `sfumato bench serve`."""
