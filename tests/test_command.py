@@ -79,6 +79,7 @@ COMPLETE = {
     "verify": ["{picture}"],
     "animate": ["-s", "{picture}", "-d", "{text}", "--model", "{bundle}", "-o", "{out}"],
     "serve": ["--model", "{bundle}"],
+    "serve keys": ["list", "--data-dir", "{out}"],
     "demo": ["-o", "{out}"],
     "doctor": [],
     "bench preprocess": [],
@@ -87,6 +88,7 @@ COMPLETE = {
     "bench render": [],
     "bench landmarks": [],
     "bench small-faces": [],
+    "bench serve": [],
 }
 
 
