@@ -49,20 +49,28 @@ def parse(
 
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
 
-    def fail(event: ParseErrorEvent) -> None:
+    def refuse_misspelt_flag() -> None:
+        """A misspelt flag often leaves an argument missing as well; the flag is what the user has to correct."""
         known = _known_flags(options_type, shared_flags)
         for argument in own:
-            # A misspelt flag often leaves an argument missing as well; the flag is what the user has to correct.
             flag = argument.partition("=")[0]
             if flag.startswith("--") and len(flag) > 2 and flag.replace("_", "-") not in known:
                 raise UsageError(_unknown_flag(flag, known))
+
+    def fail(event: ParseErrorEvent) -> None:
+        refuse_misspelt_flag()
         if message := _message(event):
             raise UsageError(message)
 
-    with on_parse_error(fail):
-        parsed: tuple[Any, list[str]] = tyro.cli(
-            options_type, prog=f"sfumato {verb}", args=arguments, config=_config(), return_unknown_args=True
-        )
+    try:
+        with on_parse_error(fail):
+            parsed: tuple[Any, list[str]] = tyro.cli(
+                options_type, prog=f"sfumato {verb}", args=arguments, config=_config(), return_unknown_args=True
+            )
+    except UsageError:  # of the options themselves, which may have taken the flag for a value
+        if accept_unknown is None:
+            refuse_misspelt_flag()
+        raise
     options, unknown = parsed
     if not unknown:
         return options
