@@ -15,6 +15,8 @@ import serving
 from serving.service.http.service import Service
 from serving.service.state.requests import VideoRequest
 
+pytestmark = pytest.mark.slow
+
 _FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
@@ -55,7 +57,6 @@ def test_bad_requests_are_refused_and_leave_nothing(
     assert client.post_avatar().status_code == 202, "the service goes on"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("driver_id", ["file:///etc/passwd", "http://localhost/", "../../etc/passwd", "builtin:../x"])
 def test_57_a_driver_is_named_by_its_id_and_never_fetched(client: Any, refusal: Any, driver_id: str) -> None:
     path = f"/v1/avatars/{client.ready_avatar()}/videos"

@@ -19,6 +19,8 @@ from serving.service.http.service import Service
 from serving.service.state.drivers import Drivers, StoredDriver
 from serving.service.state.job_queue import JobQueue
 
+pytestmark = pytest.mark.slow
+
 
 def files(service: Service) -> list[str]:
     """Return the files of the store, below its folder."""

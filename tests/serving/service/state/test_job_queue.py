@@ -65,6 +65,7 @@ def test_jobs_are_claimed_oldest_first_and_only_of_the_asked_kind(jobs: JobQueue
     assert video.request == VideoRequest("driver")
 
 
+@pytest.mark.slow
 def test_two_workers_never_claim_the_same_job(database: Database, another: Database) -> None:
     first_view, second_view = JobQueue(database, RULES), JobQueue(another, RULES)
     for number in range(40):
