@@ -87,8 +87,8 @@ COMPLETE = {
     "bench train": [],
     "bench render": [],
     "bench landmarks": [],
-    "bench small-faces": [],
     "bench serve": [],
+    "bench small-faces": [],
 }
 
 

@@ -67,7 +67,7 @@ def wait_for(client: httpx.Client, job_id: str, reached: Callable[[dict[str, Any
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # Ray Serve's own, on import and in its pydantic models
 def test_a_job_survives_the_loss_of_the_replica_that_runs_it(
     service: tuple[httpx.Client, Path], portrait: Path, tmp_path: Path

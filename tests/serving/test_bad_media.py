@@ -27,7 +27,7 @@ from serving.service.errors import BadInput
 from serving.service.http import uploads
 from training.avatars.portraits import find_portraits
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 _NO_PICTURE = "is not a .* picture"
 _PICTURES = {

@@ -52,7 +52,11 @@ class Database:
         except ImportError as error:  # pragma: no cover - the driver is a dependency
             raise ValueError(f"database {shown(url)}: {error}") from error
         self._migrating = threading.Lock()
-        self._migrate()
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     def _create(self, url: sqlalchemy.URL) -> Engine:
         if not self.is_sqlite:

@@ -233,6 +233,7 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.long
 def test_79_a_killed_beam_worker_leaves_no_double_row_and_no_half_shard(
     tmp_path: Path, put: Callable[[str], Path]
 ) -> None:

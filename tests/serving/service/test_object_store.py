@@ -19,7 +19,7 @@ from serving.service.work.child import make_work
 from serving.service.work.lease import JobOrder, Lease
 
 # What a worker's process leaves open ends with it; here it is collected.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 _KEYS = json.dumps({"fps": 10, "keys": [{"time": 0}, {"time": 0.5, "yaw": 10}]}).encode()
 

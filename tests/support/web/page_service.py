@@ -45,7 +45,7 @@ class PageService:
             Access(key, ApiKeys(database), key is None, ("127.0.0.1",)),
             UploadLimits(),
             consent,
-            draw_still,
+            draw_still=draw_still,
         )
         self._made = folder / "made.mp4"
         with VideoWriter(self._made, width=96, height=128, fps=Fraction(25)) as writer:

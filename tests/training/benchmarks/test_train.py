@@ -229,7 +229,7 @@ def test_the_command_measures_every_way_in_every_round(
     assert any(note.startswith("bytes exchanged: ") for note in found["notes"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_reference_may_be_left_out_and_precision_chosen(
     make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:

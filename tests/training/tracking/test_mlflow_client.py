@@ -244,6 +244,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_67_mlflow_away_at_the_start_in_the_middle_and_at_the_end(
     server: Server, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from web.browser import CHROMIUM, Browser
 from web.page_service import PageService
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")]
 KEY = "an-api-key-of-some-length"
 PORTRAIT = "document.querySelector('.portrait')"
 FILM = "document.querySelector('.film')"

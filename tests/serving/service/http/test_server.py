@@ -19,7 +19,7 @@ from serving.service.config import MIB, QueueRules, ServiceConfig, UploadLimits
 from serving.service.state.database import Database
 from serving.service.state.job_queue import JobQueue
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 _QUEUE = QueueRules(max_waiting=20, retry_after_s=3)
 _LIMITS = UploadLimits(max_body=64 * MIB, max_picture=64 * MIB, idle_timeout_s=4.0, max_uploads=150)
