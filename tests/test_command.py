@@ -39,7 +39,9 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
 def test_half_a_verb_lists_its_other_halves(run_sfumato: Run) -> None:
     done = run_sfumato("bench")
     assert (done.returncode, done.stdout) == (2, "")
-    halves = "bench preprocess, bench loader, bench train, bench render, bench landmarks, bench small-faces"
+    halves = (
+        "bench preprocess, bench loader, bench train, bench render, bench landmarks, bench serve, bench small-faces"
+    )
     assert done.stderr == f"sfumato: error: bench what? one of: {halves}\n"
 
 
