@@ -104,7 +104,7 @@ test-images: setup ## Install what each image installs, and run its verbs (gigab
 	$(PYTEST) -m images tests/infra/test_images.py
 
 .PHONY: test-long
-test-long: setup ## Run the tests of minutes: processes and machines are killed, models learn
+test-long: setup ## Run the tests of minutes: processes are killed, models learn, browsers, tables of bad media
 	$(PYTEST) $(PARALLEL) -m "long and not gpu"
 
 .PHONY: test-fast
