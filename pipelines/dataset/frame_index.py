@@ -58,8 +58,9 @@ class FrameColumns:
         )
 
 
+# By the types' names: Arrow's own conversion imports pandas, which not every stage installs.
 _NUMBERS = {
-    name: schema.INDEX_SCHEMA.field(name).type.to_pandas_dtype() for name in ("frame_index", *schema.FRAME_RANGES)
+    name: np.dtype(str(schema.INDEX_SCHEMA.field(name).type)).type for name in ("frame_index", *schema.FRAME_RANGES)
 }
 
 

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,13 @@ def test_a_broken_index_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"0\.index\.parquet"):
         read_videos([file])
     assert read_videos([]) == ()
+
+
+@pytest.mark.slow
+def test_data_sets_are_read_without_pandas() -> None:
+    """The extras pipelines and dataflow do not install it."""
+    code = (
+        "import sys; sys.modules['pandas'] = None;"
+        "import pipelines.commands.preprocess, pipelines.commands.validate, pipelines.commands.inspect"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
