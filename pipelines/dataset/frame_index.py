@@ -128,7 +128,9 @@ def read_videos(files: Sequence[IndexFile]) -> tuple[SourceVideo, ...]:
     """
     bases = [0, *itertools.accumulate(file.num_frames for file in files)]
     # Allocate whole columns and let every shard fill its part: concatenating pieces would take twice the memory.
-    columns: dict[str, np.ndarray] = {name: np.empty(bases[-1], kind) for name, kind in (("clip", np.int32), *_NUMBERS.items())}
+    columns: dict[str, np.ndarray] = {
+        name: np.empty(bases[-1], kind) for name, kind in (("clip", np.int32), *_NUMBERS.items())
+    }
 
     def read(file: IndexFile, base: int) -> _ShardNames:
         check_footer(file)
