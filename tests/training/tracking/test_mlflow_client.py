@@ -256,8 +256,7 @@ def test_67_mlflow_away_at_the_start_in_the_middle_and_at_the_end(
     first = start(target)
     assert first.run_id is None
     first.log_metrics(1, {"content": 3.0}, 1)
-    said = first.finish("FAILED")  # and the command ends before the server comes
-    assert "are kept in" in said
+    assert "are kept in" in first.finish("FAILED")  # and the command ends before the server comes
     second = start(target)
     second.log_metrics(1, {"content": 3.0}, 2)
     second.log_samples(1, IMAGE)
