@@ -26,6 +26,7 @@ from serving.service.state.requests import Facts, VideoOptions, VideoRequest
 from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO, Store
 from serving.service.work.credentials import video_provenance
 from serving.service.work.lease import JobOrder, Lease, Work
+from training.animation.motion.formats import is_film
 
 if TYPE_CHECKING:
     from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar
@@ -85,7 +86,7 @@ def run_render(
         scratch = Path(stack.enter_context(ScratchFolder()))
         options = render_options(request.options)
         files = {VIDEO: scratch / VIDEO}
-        if request.options.side_by_side:
+        if request.options.side_by_side and is_film(request.driver):  # motion and speech have no picture to show
             files[SIDE_BY_SIDE] = scratch / SIDE_BY_SIDE
         stack.enter_context(in_clients_words({str(driver): "driver"}))
         report = maker.render(
@@ -98,9 +99,8 @@ def run_render(
         lease.progress(1, 1, "saving")
         provenance = video_provenance(avatar.avatar, driver, options)
         for name, path in files.items():
-            if path.exists():  # motion alone has no side-by-side video
-                mark(path, provenance if name == VIDEO else with_inputs_shown(provenance), key)
-                store.put(path, store.result(order.id, name))
+            mark(path, provenance if name == VIDEO else with_inputs_shown(provenance), key)
+            store.put(path, store.result(order.id, name))
     return {
         "frames": report.frames,
         "fps": str(report.fps),

@@ -63,8 +63,14 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def render(store: Store, maker: Maker, options: VideoOptions | None = None, lease: Lease | None = None) -> Any:
-    order = JobOrder(ID, AVATAR, VideoRequest("driver.mp4", None, options or VideoOptions()))
+def render(
+    store: Store,
+    maker: Maker,
+    options: VideoOptions | None = None,
+    lease: Lease | None = None,
+    driver: str = "driver.mp4",
+) -> Any:
+    order = JobOrder(ID, AVATAR, VideoRequest(driver, None, options or VideoOptions()))
 
     def load(_url: str) -> Any:
         return SimpleNamespace(avatar=None)
@@ -83,6 +89,13 @@ def test_the_videos_are_signed_and_stored_with_a_small_picture(store: Store, sig
         assert (picture.format, picture.size) == ("JPEG", (320, 160))
     assert maker.options is not None
     assert (maker.options.frame, maker.options.fps, maker.options.motion.parts) == ("crop", "30", ("lips",))
+
+
+def test_speech_has_no_picture_to_show_beside_the_result(store: Store, signed: list[str]) -> None:
+    store.put_bytes(b"a voice", store.upload(ID, "driver.wav"))
+    render(store, Maker(), VideoOptions(side_by_side=True), driver="driver.wav")
+    assert signed == [VIDEO]
+    assert not Path(store.result(ID, SIDE_BY_SIDE)).exists()
 
 
 def test_a_driver_that_cannot_be_used_is_named_as_the_client_knows_it(store: Store) -> None:
