@@ -14,8 +14,8 @@ from training.animation.joint.parts import BATCH, Part, draw_batch, draw_parts, 
 from training.animation.opencv_warp import OpenCvWarper
 from training.animation.region import Picture, Region
 from training.animation.region_warp import RegionWarper, SourceShot
-from training.animation.shot_choice import choose_shots, shot_distances
-from training.animation.shots import ShotMaker
+from training.animation.shots.canvas_shots import ShotMaker
+from training.animation.shots.choice import choose_shots, shot_distances
 from training.animation.torch_warp import TorchWarper
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
@@ -69,7 +69,7 @@ class Animator:
     def choose_shots(
         self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None
     ) -> Float[np.ndarray, "frames shots"]:
-        """Return the share of each shot in each frame, see `training.animation.shot_choice.choose_shots`.
+        """Return the share of each shot in each frame, see `training.animation.shots.choice.choose_shots`.
 
         Args:
             targets: landmarks in pixels of the canvas.

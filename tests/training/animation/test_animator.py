@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import training.animation.shots as shots_module
+import training.animation.shots.canvas_shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
 from training.animation.upsample import guided_upsample

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pipelines.faces.head_pose import find_neutral_frame
 from pipelines.media.video import decode
 from training.animation.driver_track import DriverTrack
-from training.animation.shot_choice import shot_distances
+from training.animation.shots.choice import shot_distances
 from training.avatars.portraits import Portrait
 
 NUM_SHOTS = 8

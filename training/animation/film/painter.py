@@ -18,10 +18,10 @@ from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator, make_warper
 from training.animation.film.lay_over import FilmTargets
-from training.animation.film.masks import OPENINGS, opening_mask, part_mask
 from training.animation.region import Picture, Region
 from training.animation.region_warp import SourceShot
-from training.animation.shot_choice import choose_shots
+from training.animation.shots.choice import choose_shots
+from training.animation.shots.masks import OPENINGS, opening_mask, part_mask
 from training.avatars.portraits import Portrait
 from training.images import resize_square
 from training.warp.control_points import REACH, control_points

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import training.animation.shots as shots_module
+import training.animation.shots.canvas_shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
 from training.animation.preview.draw_many import WantedFrames, can_share_batches, draw_many

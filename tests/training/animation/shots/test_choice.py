@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.animation.shot_choice import choose_shots, shot_distances
+from training.animation.shots.choice import choose_shots, shot_distances
 
 
 def test_frames_that_do_not_follow_each_other_take_the_nearest_shot() -> None:

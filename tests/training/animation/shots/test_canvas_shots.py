@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jaxtyping import Float, UInt8
 
-import training.animation.shots as shots_module
+import training.animation.shots.canvas_shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.region import Region
-from training.animation.shots import ShotMaker
+from training.animation.shots.canvas_shots import ShotMaker
 from training.avatars.portraits import Portrait
 from training.config import ModelConfig
 

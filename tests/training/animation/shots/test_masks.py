@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.animation.film.masks import opening_mask, part_mask
+from training.animation.shots.masks import opening_mask, part_mask
 
 # Of a face of 200 pixels in the middle of a region of 400: its mouth, chin, an eye, a brow, and its hair.
 _PLACES = {"mouth": [57], "chin": [8], "eye": [37, 41], "brow": [19], "nose": [28]}
