@@ -137,7 +137,8 @@ class Worker:
             has_audio=report.has_audio,
             seconds=round(report.seconds, 3),
             network_ms_per_frame=round(report.network_ms_per_frame, 3),
-            portraits_used=dict(report.portraits_used),
+            portraits_used=report.portraits_used,
+            openings_used=report.openings_used,
             notes=tuple(report.notes),
             quality=Quality(
                 csim=report.csim,

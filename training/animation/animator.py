@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from training.animation.joint.parts import BATCH, Part, draw_batch, draw_parts, mix_shots
+from training.animation.joint.mix import mix_shots
+from training.animation.joint.parts import BATCH, Part, draw_batch, draw_parts
 from training.animation.opencv_warp import OpenCvWarper
 from training.animation.region import Picture, Region
 from training.animation.region_warp import RegionWarper, SourceShot
 from training.animation.shots.canvas_shots import ShotMaker
-from training.animation.shots.choice import choose_shots, shot_distances
+from training.animation.shots.choice import ShotShares, choose_shots, shot_distances
+from training.animation.shots.openings import choose_openings
 from training.animation.torch_warp import TorchWarper
 from training.avatars.avatar import Avatar
 from training.avatars.portraits import shrink_portrait
@@ -66,23 +68,25 @@ class Animator:
         self._warper = lru_cache(_KEPT_WARPERS)(self._make_warper)
         self._mirrored_gain = lru_cache(None)(self._measure_mirrored_gain)
 
-    def choose_shots(
-        self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None
-    ) -> Float[np.ndarray, "frames shots"]:
-        """Return the share of each shot in each frame, see `training.animation.shots.choice.choose_shots`.
+    def choose_shots(self, targets: Float[np.ndarray, "frames 68 2"], fps: float | None) -> ShotShares:
+        """Return the share of each shot in each frame: in its head, mouth and eyes.
 
         Args:
             targets: landmarks in pixels of the canvas.
+            fps: frame rate; None if the frames do not follow each other: each then takes its nearest shot.
         """
         size = self.config.image_size
-        landmarks = np.stack([shot.landmarks for shot in self.shots])
-        return choose_shots(shot_distances(landmarks, self.region.to_network(targets, size), size), fps)
+        landmarks, inputs = np.stack([shot.landmarks for shot in self.shots]), self.region.to_network(targets, size)
+        head = choose_shots(shot_distances(landmarks, inputs, size), fps)
+        if len(self.shots) == 1:
+            return ShotShares(head)
+        return ShotShares(head, choose_openings(landmarks, inputs, size, head, fps))
 
     def frames(
         self,
         targets: Float[np.ndarray, "frames 68 2"],
         gaze: Float[np.ndarray, "frames 2 2"] | None,
-        shares: Float[np.ndarray, "frames shots"],
+        shares: ShotShares,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
         """Yield the region of each frame.
@@ -95,39 +99,37 @@ class Animator:
         Raises:
             Cancelled: `cancelled()` became true.
         """
-        network_targets = self.region.to_network(targets, self.config.image_size)
         for first in range(0, len(targets), BATCH):
             if cancelled():
                 raise Cancelled
             batch = slice(first, first + BATCH)
-            yield from self._mixed(network_targets[batch], None if gaze is None else gaze[batch], shares[batch])
-
-    def _mixed(
-        self,
-        targets: Float[np.ndarray, "batch 68 2"],
-        gaze: Float[np.ndarray, "batch 2 2"] | None,
-        shares: Float[np.ndarray, "batch shots"],
-    ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
-        """Draw each frame from its shots; frames of a cross-fade from two."""
-        parts, which = self.parts(targets, gaze, shares)
-        return mix_shots(draw_parts(parts), which, shares)
+            parts, which = self.parts(targets[batch], None if gaze is None else gaze[batch], shares[batch])
+            yield from self.mixed(draw_parts(parts), which, targets[batch], shares[batch])
 
     def parts(
-        self,
-        targets: Float[np.ndarray, "batch 68 2"],
-        gaze: Float[np.ndarray, "batch 2 2"] | None,
-        shares: Float[np.ndarray, "batch shots"],
+        self, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None, shares: ShotShares
     ) -> tuple[list[Part], list[Int[np.ndarray, "frames"]]]:
         """Return what is to be drawn from each shot, and which of the frames that is.
 
         Args:
-            targets: landmarks in pixels of the networks' input.
+            targets: landmarks in pixels of the canvas.
         """
-        which = {int(shot): np.flatnonzero(shares[:, shot]) for shot in np.flatnonzero(shares.any(axis=0))}
+        inputs, used = self.region.to_network(targets, self.config.image_size), shares.used
+        which = {int(shot): np.flatnonzero(used[:, shot]) for shot in np.flatnonzero(used.any(axis=0))}
         parts = [
-            Part(self, shot, targets[frames], None if gaze is None else gaze[frames]) for shot, frames in which.items()
+            Part(self, shot, inputs[frames], None if gaze is None else gaze[frames]) for shot, frames in which.items()
         ]
         return parts, list(which.values())
+
+    def mixed(
+        self,
+        drawn: Sequence[Sequence[UInt8[np.ndarray, "side side 3"]]],
+        which: Sequence[Int[np.ndarray, "frames"]],
+        targets: Float[np.ndarray, "batch 68 2"],
+        shares: ShotShares,
+    ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
+        """Return the frames whose `parts` were drawn, see `mix_shots`."""
+        return mix_shots(drawn, which, shares, targets - np.array([self.region.left, self.region.top], np.float32))
 
     def draw(
         self, shot: int, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None

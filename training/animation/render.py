@@ -95,6 +95,8 @@ class RenderReport:
     portraits_used: Mapping[str, float]
     """Name of each picture that frames start from, and its share of the frames."""
     driver_frames: int
+    openings_used: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The same of "lips" and "eyes", where they come from other pictures than the head."""
     notes: tuple[str, ...] = ()
     """What a user should know: which frames lack the driver's face, or that the driver's sound cannot be used."""
     csim: float | None = None
@@ -174,7 +176,7 @@ def render(
                 on_frame(done, len(targets))
     if sound is not None and writer.sound_problem is not None:
         sound, note = None, f"the video is silent: its driver's sound cannot be used: {writer.sound_problem}"
-    used = shares.mean(axis=0)
+    portraits_used, openings_used = shares.named(animator.names)
     return RenderReport(
         frames=writer.num_frames,
         driver_frames=len(track),
@@ -185,9 +187,8 @@ def render(
         frames_without_face=int((~track.found).sum()),
         seconds=time.perf_counter() - started,
         network_ms_per_frame=1000 * (animator.network_seconds - network_seconds) / len(targets),
-        portraits_used={
-            name: round(float(share), 4) for name, share in zip(animator.names, used, strict=True) if share > 0
-        },
+        portraits_used=portraits_used,
+        openings_used=openings_used,
         csim=likeness.csim(),
         bent_frames=int(bent.sum()),
         notes=tuple(line for line in (missing_note(track, options.on_missing), note) if line is not None),

@@ -60,6 +60,8 @@ class Sidecar:
     network_ms_per_frame: float | None = None
     portraits_used: Mapping[str, float] | None = None
     """Name of each picture that frames start from, and its share of the frames."""
+    openings_used: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The same of "lips" and "eyes", where they come from other pictures than the head."""
     notes: tuple[str, ...] = ()
     quality: Quality | None = None
     """None for mosaics, and videos that were made before it was measured."""

@@ -110,7 +110,7 @@ def run_render(
         "frames_without_face": report.frames_without_face,
         "seconds": round(report.seconds, 3),
         "network_ms_per_frame": round(report.network_ms_per_frame, 2),
-        "num_pictures_used": len(report.portraits_used),
+        "num_pictures_used": len(set(report.portraits_used).union(*report.openings_used.values())),
         **({} if report.csim is None else {"csim": round(report.csim, 4)}),
         **({"note": public_reason(ValueError("; ".join(report.notes)), {})} if report.notes else {}),
     }

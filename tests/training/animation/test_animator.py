@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import training.animation.shots.canvas_shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
+from training.animation.shots.choice import ShotShares
 from training.animation.upsample import guided_upsample
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
@@ -105,9 +106,34 @@ def test_each_frame_starts_from_the_picture_that_suits_it(
     animator = Animator(avatar)
     assert animator.names == [picture.name for picture in pictures]
     targets = np.stack([picture.landmarks for picture in pictures]).repeat(20, axis=0)
-    shares = animator.choose_shots(targets, 25.0)
+    shares = animator.choose_shots(targets, 25.0).head
     assert [shares[10].argmax(), shares[30].argmax(), shares[50].argmax()] == [0, 1, 2]
-    assert np.array_equal(animator.choose_shots(targets, None).argmax(axis=1), np.arange(3).repeat(20))
+    assert np.array_equal(animator.choose_shots(targets, None).head.argmax(axis=1), np.arange(3).repeat(20))
+
+
+@pytest.mark.slow
+def test_a_mouth_of_another_picture_is_laid_over_the_head(
+    base_model: Callable[..., BaseModel], portrait: Callable[..., Portrait]
+) -> None:
+    """The canvas is grey, the mouth of the other picture red: only the frame that takes the mouth from it shows red."""
+    own, other = portrait(), dataclasses.replace(portrait(yaw=20.0), sha256="1")
+    pixels = np.full_like(other.image, 128)
+    mouth = other.landmarks[48:68].mean(axis=0).astype(int)
+    pixels[mouth[1] - 3 : mouth[1] + 4, mouth[0] - 6 : mouth[0] + 7] = (250, 20, 20)
+    pictures = [dataclasses.replace(own, image=np.full_like(own.image, 128)), dataclasses.replace(other, image=pixels)]
+    animator = Animator(fine_tune(base_model(warp_prior=True), pictures, FineTuneConfig(0)))
+    head = np.array([[1, 0], [1, 0]], np.float32)
+    shares = ShotShares(head, {"lips": np.array([[1, 0], [0, 1]], np.float32)})
+    targets = animator.canvas.landmarks[None].repeat(2, axis=0)
+    plain, laid = (frame.astype(int) for frame in animator.frames(targets, None, shares))
+    redness = laid[..., 0] - laid[..., 1]
+    assert np.abs(plain[..., 0] - plain[..., 1]).max() < 20
+    x, y = (targets[0, 48:68].mean(axis=0) - [animator.region.left, animator.region.top]).astype(int)
+    assert redness[y, x] > 100
+    face = targets[0] - [animator.region.left, animator.region.top]
+    brows, chin = face[17:27, 1].max().astype(int), face[8, 1].astype(int)
+    assert np.abs(laid - plain)[: brows + 2].max() <= 1
+    assert np.abs(laid - plain)[chin:].max() <= 1
 
 
 def test_guided_upsampling_adds_a_constant_exactly_and_keeps_the_grain() -> None:

@@ -15,6 +15,7 @@ from pipelines.faces.head_pose import Pose, fit_pose, unproject
 from training.animation import animator as animator_module
 from training.animation.animator import Animator
 from training.animation.opencv_warp import OpenCvWarper
+from training.animation.shots.choice import ShotShares
 from training.animation.torch_warp import TorchWarper
 from training.avatars.avatar import Avatar
 from training.avatars.finetune import FineTuneConfig, fine_tune
@@ -80,7 +81,7 @@ def test_a_face_larger_than_the_networks_warp_is_drawn_the_same(
     for make in (OpenCvWarper, lambda *shot: TorchWarper(*shot, CPU)):
         monkeypatch.setattr(animator_module, "make_warper", lambda *shot, make=make: make(*shot[:3]))
         animator = Animator(avatar)
-        frames.append(next(animator.frames(targets, None, np.ones((1, 1), np.float32))).astype(int))
+        frames.append(next(animator.frames(targets, None, ShotShares(np.ones((1, 1), np.float32)))).astype(int))
     assert animator.region.crop_side > avatar.config.frame_size
     assert (np.abs(frames[0] - frames[1]).max(axis=-1) <= 1).mean() > 0.97
 
@@ -98,7 +99,7 @@ def test_on_another_device_no_tensor_meets_one_of_the_cpu_and_the_picture_is_the
     avatar = dataclasses.replace(still, portraits=(picture,))
     targets = picture.landmarks[None] + np.array([[[3.0, 1.0]], [[-2.0, 0.0]]], np.float32)
     gaze = np.array([[[0.6, 0.0], [0.6, 0.0]]] * 2, np.float32)
-    frames, shares = [], np.ones((2, 1), np.float32)
+    frames, shares = [], ShotShares(np.ones((2, 1), np.float32))
     frames.append(np.stack(list(Animator(avatar).frames(targets, gaze, shares))).astype(int))
     with other_device() as device:  # raises where tensors of two devices meet
         frames.append(np.stack(list(Animator(avatar, device=device).frames(targets, gaze, shares))).astype(int))

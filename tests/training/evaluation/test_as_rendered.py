@@ -35,7 +35,7 @@ def test_it_is_what_an_avatar_of_the_shots_shows(base_model: Callable[..., BaseM
     ]
     animator = Animator(fine_tune(model, pictures, FineTuneConfig(0)))
     shares = animator.choose_shots(targets, None)
-    assert [animator.names[shot] for shot in shares.argmax(axis=1)] == ["2.png", "0.png"]
+    assert [animator.names[shot] for shot in shares.head.argmax(axis=1)] == ["2.png", "0.png"]
     regions = animator.frames(targets, None, shares)
     assert np.array_equal(drawn, np.stack([animator.paste(region) for region in regions]))
 

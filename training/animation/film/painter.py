@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 
-from pipelines.faces.head_pose import eye_openness, mouth_openness
 from pipelines.faces.landmark_image import rasterize_batch
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator, make_warper
@@ -22,21 +21,18 @@ from training.animation.region import Picture, Region
 from training.animation.region_warp import SourceShot
 from training.animation.shots.choice import choose_shots
 from training.animation.shots.masks import OPENINGS, opening_mask, part_mask
+from training.animation.shots.openings import lay_opening, opening_distances
 from training.avatars.portraits import Portrait
 from training.images import resize_square
 from training.warp.control_points import REACH, control_points
 from training.warp.eyes import Gaze
 from training.warp.field import warp_field
 from training.warp.mirrored_light import mirrored_gain
-from training.warp.source_choice import warp_distances
 
 _STEADY_S = 0.5  # over which the region's place is averaged: a crop that trembles would make its picture tremble
 _AT_ONCE = 16
-_WARP_WEIGHT = 0.3  # of `warp_distances`: of another frame, only mouth and eyes are shown
-_OPENNESS = {"lips": (mouth_openness, 60.0), "eyes": (lambda points: eye_openness(points).mean(axis=-1), 40.0)}
-"""What tells how open a part is, and the degrees of `warp_distances` that a difference of 1 weighs."""
+_POSE_WEIGHT = 0.3  # of another frame, only mouth and eyes are shown; many frames show them
 _NEVER = 1e3
-_MAX_GAIN = 2.0
 _FADE_IN = 4.0  # the drawing covers the frame wholly from a quarter of the driver's motion on
 
 
@@ -90,9 +86,7 @@ class FilmPainter:
         others = self._draw_others(number, region)
         for part, shares in self._shares.items():
             inside = opening_mask(target, part, region.side)
-            for shot in np.flatnonzero(shares[number, 1:]):
-                lit = np.clip(others[int(shot)] * _gain(drawn, others[int(shot)], inside), 0, 255)
-                drawn += shares[number, shot + 1] * inside * (lit - drawn)
+            drawn = lay_opening(drawn, others, inside, shares[number, 1:])
         mask = share * part_mask(own, target, self.parts, region.side)
         return _placed(image, region, np.rint(cut + mask * (drawn - cut)).astype(np.uint8))
 
@@ -146,15 +140,12 @@ class FilmPainter:
         drawn = warp.compose(animator.generate(images, animator.adain_values, warp.warped))
         return np.asarray(drawn[0], np.uint8)
 
-    def _draw_others(self, number: int, region: Region) -> dict[int, Float32[np.ndarray, "side side 3"]]:
+    def _draw_others(self, number: int, region: Region) -> dict[int, UInt8[np.ndarray, "side side 3"]]:
         """Draw the pictures of the avatar that have a share in a frame."""
         target = region.to_network(self.targets.landmarks[number][None], self.animator.config.image_size)
         gaze = None if self.targets.gaze is None else self.targets.gaze[number][None]
         shots = {int(shot) for shares in self._shares.values() for shot in np.flatnonzero(shares[number, 1:])}
-        return {
-            shot: np.asarray(self._to_region(self.animator.draw(shot, target, gaze)[0], region), np.float32)
-            for shot in sorted(shots)
-        }
+        return {shot: self._to_region(self.animator.draw(shot, target, gaze)[0], region) for shot in sorted(shots)}
 
     def _to_region(self, drawn: UInt8[np.ndarray, "drawn drawn 3"], region: Region) -> UInt8[np.ndarray, "side side 3"]:
         """Place the crop of a picture drawn at the canvas's size where the crop of a region of another size is."""
@@ -173,8 +164,8 @@ class FilmPainter:
         for first in range(0, len(self.own), _AT_ONCE):
             frames = slice(first, first + _AT_ONCE)
             own, target = self._networks(frames)
-            distances[frames, 0] = np.diagonal(_costs(own, target, size, part))
-            distances[frames, 1:] = _costs(shots, target, size, part)
+            distances[frames, 0] = np.diagonal(opening_distances(own, target, size, part, _POSE_WEIGHT))
+            distances[frames, 1:] = opening_distances(shots, target, size, part, _POSE_WEIGHT)
         still = self.targets.shares <= 0
         distances[still, 0], distances[still, 1:] = 0, _NEVER
         return distances
@@ -188,28 +179,6 @@ class FilmPainter:
             pairs.append(region.to_network(both, size))
         own, target = np.stack(pairs, axis=1)
         return own, target
-
-
-def _costs(
-    shots: Float[np.ndarray, "shots 68 2"], targets: Float[np.ndarray, "frames 68 2"], size: int, part: str
-) -> Float[np.ndarray, "frames shots"]:
-    openness, weight = _OPENNESS[part]
-    gaps = np.abs(openness(targets)[:, None] - openness(shots))
-    costs: np.ndarray = _WARP_WEIGHT * warp_distances(shots, targets, size) + weight * gaps
-    return costs
-
-
-def _gain(
-    drawn: Float32[np.ndarray, "side side 3"],
-    other: Float32[np.ndarray, "side side 3"],
-    inside: Float32[np.ndarray, "side side 1"],
-) -> Float32[np.ndarray, " 3"]:
-    """Return factors that give another picture the light of the frame, by the skin around the openings."""
-    radius = max(len(drawn) // 40, 1)
-    wide = cv2.dilate(inside[..., 0], np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))[..., None]
-    ring = np.maximum(wide - inside, 0)
-    ours, theirs = ((ring * picture).sum(axis=(0, 1)) + 1 for picture in (drawn, other))
-    return np.asarray(np.clip(ours / theirs, 1 / _MAX_GAIN, _MAX_GAIN), np.float32)
 
 
 def _placed(image: Picture, region: Region, drawn: UInt8[np.ndarray, "side side 3"]) -> Picture:

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pipelines.faces.landmark_image import rasterize_batch
@@ -152,23 +152,3 @@ def _turn(parts: Sequence[Part], device: torch.device) -> Gaze | None:
         source.append(np.broadcast_to(part.source.gaze, part.gaze.shape))
         target.append(part.gaze)
     return Gaze(*(torch.from_numpy(np.concatenate(gazes)).to(device) for gazes in (source, target)))
-
-
-def mix_shots(
-    drawn: Sequence[Sequence[UInt8[np.ndarray, "side side 3"]]],
-    which: Sequence[Int[np.ndarray, frames]],
-    shares: Float[np.ndarray, "batch shots"],
-) -> Sequence[UInt8[np.ndarray, "side side 3"]]:
-    """Return the frames, each the mean of those drawn from its shots, weighted by their shares.
-
-    Args:
-        drawn, which: for each shot with a share: frames that start from it, and their numbers.
-    """
-    used = np.flatnonzero(shares.any(axis=0))
-    if len(used) == 1 and (shares[:, used] == 1).all():
-        return drawn[0]
-    total: list[Float[np.ndarray, "side side 3"]] = [np.zeros((1, 1, 3), np.float32)] * len(shares)
-    for shot, frames, numbers in zip(used, drawn, which, strict=True):
-        for number, frame in zip(numbers, frames, strict=True):
-            total[number] = total[number] + shares[number, shot] * frame
-    return [np.rint(frame).astype(np.uint8) for frame in total]

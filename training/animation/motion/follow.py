@@ -11,13 +11,14 @@ from training.animation.driver_track import DriverTrack
 from training.animation.gaze import retarget_gaze
 from training.animation.motion.fit_actions import without_expression
 from training.animation.retarget import MotionOptions, resolve_neutral_frame, retarget
+from training.animation.shots.choice import ShotShares
 
 Targets = tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None]
 
 
 def follow(
     animator: Animator, track: DriverTrack, options: MotionOptions, on_missing: OnMissing = "fill"
-) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, Float[np.ndarray, "frames shots"]]:
+) -> tuple[Float[np.ndarray, "frames 68 2"], Float[np.ndarray, "frames 2 2"] | None, ShotShares]:
     """Return what `Animator.frames` takes to follow a driver: the canvas's landmarks and gaze, and shares of shots."""
     canvas = animator.canvas
     targets, gaze = retargeted(canvas.landmarks, canvas.gaze, track, options, on_missing)

@@ -12,7 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from training.animation.animator import Animator
-from training.animation.joint.parts import draw_parts, mix_shots
+from training.animation.joint.parts import draw_parts
+from training.animation.shots.choice import ShotShares
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class WantedFrames:
     """Landmarks in pixels of the canvas."""
     gaze: Float[np.ndarray, "frames 2 2"] | None
     """`pipelines.faces.head_pose.gaze` of each frame; None: unchanged."""
-    shares: Float[np.ndarray, "frames shots"]
+    shares: ShotShares
     """Of `Animator.choose_shots`."""
 
 
@@ -39,11 +40,11 @@ def draw_many(wanted: Sequence[WantedFrames]) -> list[Sequence[UInt8[np.ndarray,
         jobs = []
         for number in group:
             each = wanted[number]
-            targets = each.animator.region.to_network(each.targets, each.animator.config.image_size)
-            jobs.append((number, *each.animator.parts(targets, each.gaze, each.shares)))
+            jobs.append((number, *each.animator.parts(each.targets, each.gaze, each.shares)))
         frames = iter(draw_parts([part for _, parts, _ in jobs for part in parts]))
         for number, parts, which in jobs:
-            drawn[number] = mix_shots([next(frames) for _ in parts], which, wanted[number].shares)
+            each = wanted[number]
+            drawn[number] = each.animator.mixed([next(frames) for _ in parts], which, each.targets, each.shares)
     return drawn
 
 

@@ -1,7 +1,12 @@
 """Choose for every frame the shot to start from: the nearest one, without switching back and forth."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from pipelines.faces.head_pose import eye_openness, mouth_openness
 from training.images import smooth_step
@@ -11,6 +16,35 @@ _MOUTH_WEIGHT, _EYE_WEIGHT = 30.0, 20.0  # degrees for a difference of 1 in open
 _SWITCH_COST = 8.0  # degrees of `shot_distances`, summed over frames, that a switch must save
 _FRAMES_AT_ONCE = 1000
 _FADE_SECONDS = 0.16  # length of a cross-fade
+
+
+@dataclass(frozen=True, eq=False)
+class ShotShares:
+    """What each shot has a share in: rows sum to 1, with at most two shots in a cross-fade."""
+
+    head: Float[np.ndarray, "frames shots"]
+    openings: Mapping[str, Float[np.ndarray, "frames shots"]] = field(default_factory=dict)
+    """Of mouth ("lips") and eyes ("eyes"), which may come from other shots; one that is missing is the head's."""
+
+    def __len__(self) -> int:
+        return len(self.head)
+
+    def __getitem__(self, frames: slice | list[int] | Int[np.ndarray, " chosen"]) -> ShotShares:
+        return ShotShares(self.head[frames], {part: shares[frames] for part, shares in self.openings.items()})
+
+    @property
+    def used(self) -> Bool[np.ndarray, "frames shots"]:
+        """Which shots are needed to draw each frame."""
+        used: np.ndarray = np.any([self.head > 0, *(shares > 0 for shares in self.openings.values())], axis=0)
+        return used
+
+    def named(self, names: Sequence[str]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Return the share of the frames that each shot, by name, has in the head; and in each of the openings."""
+        heads, *parts = (
+            {name: round(float(share), 4) for name, share in zip(names, shares.mean(axis=0), strict=True) if share > 0}
+            for shares in (self.head, *self.openings.values())
+        )
+        return heads, dict(zip(self.openings, parts, strict=True))
 
 
 def shot_distances(
@@ -50,7 +84,7 @@ def choose_shots(
     return _cross_fade(_cheapest_path(distances, _SWITCH_COST), distances.shape[1], round(_FADE_SECONDS * fps / 2))
 
 
-def _cheapest_path(distances: Float64[np.ndarray, "frames shots"], switch_cost: float) -> Int[np.ndarray, "frames"]:
+def _cheapest_path(distances: Float64[np.ndarray, "frames shots"], switch_cost: float) -> Int[np.ndarray, frames]:
     cost = distances[0].copy()
     came_from = np.empty(distances.shape, np.intp)
     stay = np.arange(distances.shape[1])
@@ -66,7 +100,7 @@ def _cheapest_path(distances: Float64[np.ndarray, "frames shots"], switch_cost: 
     return path
 
 
-def _cross_fade(path: Int[np.ndarray, "frames"], num_shots: int, half: int) -> Float[np.ndarray, "frames shots"]:
+def _cross_fade(path: Int[np.ndarray, frames], num_shots: int, half: int) -> Float[np.ndarray, "frames shots"]:
     """Turn each switch into a fade over `half` frames on either side, less where the next switch is nearer."""
     shares: np.ndarray = np.eye(num_shots, dtype=np.float32)[path]
     switches = np.flatnonzero(np.diff(path)) + 1  # first frames of the new shots

@@ -6,6 +6,7 @@ import pytest
 from training.animation.animator import Animator
 from training.animation.motion.sliders import Sliders
 from training.animation.motion.still import draw_still
+from training.animation.shots.choice import ShotShares
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
@@ -18,7 +19,7 @@ def test_sliders_at_zero_leave_the_portrait_and_a_turn_beyond_the_limits_is_told
     animator = Animator(fine_tune(base_model(warp_prior=True), [portrait()], FineTuneConfig(0)))
     still = draw_still(animator, Sliders())
     unmoved = next(
-        animator.frames(animator.canvas.landmarks[None], None, np.ones((1, 1), np.float32))
+        animator.frames(animator.canvas.landmarks[None], None, ShotShares(np.ones((1, 1), np.float32)))
     )  # what the networks paint
     assert np.abs(still.region.astype(int) - unmoved).max() <= 1
     assert still.notes == ()

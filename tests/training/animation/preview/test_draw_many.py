@@ -11,6 +11,7 @@ import training.animation.shots.canvas_shots as shots_module
 from pipelines.faces.person_matte import PersonSegmenter
 from training.animation.animator import Animator
 from training.animation.preview.draw_many import WantedFrames, can_share_batches, draw_many
+from training.animation.shots.choice import ShotShares
 from training.avatars.finetune import FineTuneConfig, fine_tune
 from training.avatars.portraits import Portrait
 from training.checkpoints.bundle import BaseModel
@@ -45,7 +46,7 @@ def wanted(animator: Animator, number: int) -> WantedFrames:
     targets = animator.canvas.landmarks + moves
     shots = len(animator.shots)
     gaze = np.full((number, 2, 2), 0.2, np.float32)
-    return WantedFrames(animator, targets, gaze, np.full((number, shots), 1 / shots, np.float32))
+    return WantedFrames(animator, targets, gaze, ShotShares(np.full((number, shots), 1 / shots, np.float32)))
 
 
 def alone(frames: WantedFrames) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.animation.shots.choice import choose_shots, shot_distances
+from training.animation.shots.choice import ShotShares, choose_shots, shot_distances
 
 
 def test_frames_that_do_not_follow_each_other_take_the_nearest_shot() -> None:
@@ -43,3 +43,11 @@ def test_an_open_mouth_prefers_a_shot_with_an_open_mouth(face) -> None:  # type:
     target = face(20.0, yaw=2.0)
     target[[65, 66, 67, 56, 57, 58]] += [0, 2.0]
     assert shot_distances(np.stack([shut, opened]), target[None], 32).argmin() == 1
+
+
+def test_a_shot_that_draws_only_a_mouth_is_needed_and_named_too() -> None:
+    head = np.array([[1, 0], [1, 0]], np.float32)
+    shares = ShotShares(head, {"lips": np.array([[1, 0], [0, 1]], np.float32)})
+    assert shares.used.tolist() == [[True, False], [True, True]]
+    assert shares[1:].used.tolist() == [[True, True]]
+    assert shares.named(["a.jpg", "b.jpg"]) == ({"a.jpg": 1.0}, {"lips": {"a.jpg": 0.5, "b.jpg": 0.5}})

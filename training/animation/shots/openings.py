@@ -1,0 +1,97 @@
+"""Mouth and eyes, which open and close: what a shot hides inside them is taken from another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from pipelines.faces.head_pose import eye_openness, mouth_openness
+from training.animation.shots.choice import choose_shots
+from training.animation.shots.masks import OPENINGS
+from training.warp.source_choice import warp_distances
+
+_OPENNESS = {"lips": (mouth_openness, 60.0), "eyes": (lambda points: eye_openness(points).mean(axis=-1), 40.0)}
+"""What tells how open a part is, and the degrees of `warp_distances` that a difference of 1 weighs."""
+_POSE_WEIGHT = 0.1  # of `warp_distances`: pictures of different days differ by tens of degrees, and few show teeth
+_KEPT = 2.0  # degrees that another shot than the head's must save
+_MAX_GAIN = 2.0
+
+
+def opening_distances(
+    shots: Float[np.ndarray, "shots 68 2"],
+    targets: Float[np.ndarray, "frames 68 2"],
+    size: int,
+    part: str,
+    pose_weight: float,
+) -> Float[np.ndarray, "frames shots"]:
+    """Return how badly each shot shows a part of `OPENINGS` as it is to be, in degrees.
+
+    Args:
+        shots, targets: landmarks in pixels of one crop.
+        size: side of the crop, pixels.
+        pose_weight: of `warp_distances` beside the difference in openness.
+    """
+    openness, weight = _OPENNESS[part]
+    gaps = np.abs(openness(targets)[:, None] - openness(shots))
+    distances: np.ndarray = pose_weight * warp_distances(shots, targets, size) + weight * gaps
+    return distances
+
+
+def choose_openings(
+    shots: Float[np.ndarray, "shots 68 2"],
+    targets: Float[np.ndarray, "frames 68 2"],
+    size: int,
+    head: Float[np.ndarray, "frames shots"],
+    fps: float | None,
+) -> dict[str, Float[np.ndarray, "frames shots"]]:
+    """Return the shares of the shots in those of `OPENINGS` that other shots than the head's show better.
+
+    Args:
+        shots, targets: landmarks in pixels of one crop.
+        size: side of the crop, pixels.
+        head: of `choose_shots`, as is `fps`.
+    """
+    openings = {}
+    for part in OPENINGS:
+        distances = opening_distances(shots, targets, size, part, _POSE_WEIGHT)
+        shares = choose_shots(distances - _KEPT * head, fps)
+        if (shares.argmax(axis=1) != head.argmax(axis=1)).any():
+            openings[part] = shares
+    return openings
+
+
+def lay_opening(
+    drawn: Float32[np.ndarray, "side side 3"],
+    others: Mapping[int, UInt8[np.ndarray, "side side 3"]],
+    inside: Float32[np.ndarray, "side side 1"],
+    shares: Float[np.ndarray, " shots"],
+) -> Float32[np.ndarray, "side side 3"]:
+    """Return a drawn region with an opening replaced by that of the same region drawn from other shots, in its light.
+
+    Args:
+        others: the region drawn from each shot with a share.
+        inside: of `opening_mask`.
+        shares: of the shots, in [0, 1]; what is missing to 1 is the region's own.
+    """
+    change = np.zeros_like(drawn)
+    for shot in np.flatnonzero(shares):
+        other = others[int(shot)].astype(np.float32)
+        change += shares[shot] * (np.clip(other * _gain(drawn, other, inside), 0, 255) - drawn)
+    laid: np.ndarray = drawn + inside * change
+    return laid
+
+
+def _gain(
+    drawn: Float32[np.ndarray, "side side 3"],
+    other: Float32[np.ndarray, "side side 3"],
+    inside: Float32[np.ndarray, "side side 1"],
+) -> Float32[np.ndarray, " 3"]:
+    """Return factors that give another picture the light of the region, by the skin around the opening."""
+    radius = max(len(drawn) // 40, 1)
+    wide = cv2.dilate(inside[..., 0], np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))[..., None]
+    ring = np.maximum(wide - inside, 0)
+    ours, theirs = ((ring * picture).sum(axis=(0, 1)) + 1 for picture in (drawn, other))
+    return np.asarray(np.clip(ours / theirs, 1 / _MAX_GAIN, _MAX_GAIN), np.float32)
