@@ -128,9 +128,11 @@ fuzz: setup ## Feed mutated films, pictures and manifests to what opens them, an
 check: lint types imports structure ## Run lint, types, imports and structure
 
 .PHONY: lint
-lint: setup ## Check style and format with ruff
+lint: setup ## Check style and format with ruff, Dockerfiles with hadolint, scripts with shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint infra/docker/*.Dockerfile infra/mlflow/Dockerfile
+	$(BIN)/shellcheck .ci/run infra/dataflow/*.sh
 
 .PHONY: format
 format: setup ## Format the code with ruff and fix what it can

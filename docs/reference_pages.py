@@ -126,7 +126,7 @@ def configuration() -> str:
         "## Training",
     ]
     pages += [_class(kind) for kind in _with_nested(TrainConfig)]
-    pages += ["## Service", "Of `sfumato serve` and of the `args` in `infra/kuberay/rayservice.yaml`."]
+    pages += ["## Service", "Of `sfumato serve` and of the `args` in `infra/kubernetes/base/serve/rayservice.yaml`."]
     pages += [_class(kind) for kind in _with_nested(ServiceConfig)]
     return "\n\n".join(pages) + "\n"
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,21 @@ def commands(path: Path) -> list[list[str]]:
     """The `sfumato ...` command lines of a file, comments left out, continued lines joined."""
     text = path.read_text()
     if path.suffix == ".yaml":
-        documents = yaml.safe_load_all(text)
-        text = "\n".join(document.get("spec", {}).get("entrypoint", "") for document in documents)
+        text = "\n".join(chain.from_iterable(map(entrypoints, yaml.safe_load_all(text))))
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     found = re.findall(r"(?:^|RUN |exec |&& )\s*(sfumato [^&|\n]+)", joined, flags=re.MULTILINE)
     return [shlex.split(command)[1:] for command in found]
+
+
+def entrypoints(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the entrypoint of a manifest, and those that a kustomization's patches set."""
+    if isinstance(spec := document.get("spec"), dict) and "entrypoint" in spec:
+        yield spec["entrypoint"]
+    for patch in document.get("patches", []):
+        yield from (
+            change["value"] for change in yaml.safe_load(patch["patch"]) if change["path"] == "/spec/entrypoint"
+        )
 
 
 FILES = [*DOCKERFILES, *INFRA.rglob("*.sh"), *INFRA.rglob("*.yaml")]
@@ -67,7 +77,8 @@ def test_every_stage_is_covered() -> None:
         "training.Dockerfile",
         "serving.Dockerfile",
         "launch.sh",
-        "rayjob-meta-train.yaml",
+        "rayjob.yaml",
+        "kustomization.yaml",
     }
 
 
@@ -201,7 +212,9 @@ def test_the_beam_image_and_its_entrypoint_fit_the_locked_beam() -> None:
 
 def test_manifests_run_the_locked_ray() -> None:
     (locked,) = re.findall(r"^ray==(\S+)", _lock("training"), flags=re.MULTILINE)
-    for path in (INFRA / "kuberay").glob("*.yaml"):
+    clusters = sorted((INFRA / "kubernetes").rglob("ray*.yaml"))
+    assert len(clusters) == 3
+    for path in clusters:
         assert re.findall(r'rayVersion: "(.+)"', path.read_text()) == [locked]
     for stage in ("training", "serving"):
         assert re.findall(r"^ray==(\S+)", _lock(stage), flags=re.MULTILINE) == [locked]
