@@ -115,7 +115,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
     )
     save_bundle(
-        str(folder), learner, TrainingProvenance(step=0, images_seen=0, dataset="none", dataset_digest="0" * 64)
+        str(folder),
+        learner.snapshot(),
+        TrainingProvenance(step=0, images_seen=0, dataset="none", dataset_digest="0" * 64),
     )
     return folder
 

@@ -89,5 +89,5 @@ def model(tmp_path: Path) -> Path:
     learner = Learner(
         config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), SingleProcess(), torch.device("cpu")
     )
-    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "none", "0" * 64))
+    save_bundle(str(tmp_path / "model"), learner.snapshot(), TrainingProvenance(0, 0, "none", "0" * 64))
     return tmp_path / "model"

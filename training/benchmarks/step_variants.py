@@ -21,7 +21,7 @@ from training.losses.loss_networks import load_loss_networks
 from training.losses.perceptual import load_perceptual
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner
+from training.meta_training.step import Learner, Snapshot
 from training.models.identity_rows import IdentityRows
 
 FEW_ROWS = 1_000
@@ -136,7 +136,7 @@ class _Waits:
         """Ignore samples."""
 
     def checkpoint(
-        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+        self, snapshot: Snapshot, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
         """Write nothing."""
 

@@ -68,6 +68,8 @@ class Options:
     weights. It must have the same architecture. On a cluster every worker reads it."""
     num_steps: int | None = None
     """Total number of generator updates; default: the preset's."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; default: the preset's. It may change when a run resumes."""
     learning_rate: float | None = None
     """Learning rate of embedder and generator; default: the preset's. The discriminator's is scaled by the same
     factor."""
@@ -146,7 +148,9 @@ class Options:
             "window_shards": self.window_shards,
             "augmentation": Augmentation(**self._with_prefix("augment_")),
         }
-        overrides = {name: getattr(self, name) for name in ("num_steps", "num_shots", "episodes_per_step")}
+        overrides = {
+            name: getattr(self, name) for name in ("num_steps", "num_shots", "episodes_per_step", "checkpoint_every")
+        }
         changes |= {name: value for name, value in overrides.items() if value is not None}
         preset = PRESETS[self.preset]()
         if self.learning_rate is not None:
@@ -183,7 +187,8 @@ class Options:
         if not 1 <= least <= workers <= episodes_per_step:
             raise ValueError(
                 f"workers have to be 1 <= min_workers <= workers <= episodes_per_step, "
-                f"not {least}, {workers}, {episodes_per_step}"
+                f"not {least}, {workers}, {episodes_per_step}; for more workers raise --episodes-per-step, and "
+                "--learning-rate by its square root"
             )
         return Cluster(workers, self.gpus, self.ray_address, self.min_workers, self.max_failures)
 

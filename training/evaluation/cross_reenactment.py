@@ -42,6 +42,7 @@ LANDMARKS = "landmarks alone"
 """Name of the row that measures the target landmarks themselves instead of a method."""
 SHARED_AREA = "shared_area"
 """Key of the percentage of the portrait's crop that the truth's crop covers."""
+_EXACT = MotionOptions(smoothing=0.0, neutral_frame=0)
 _FPS = 25.0  # has no effect without smoothing
 _SHOWN_SHOTS = 8
 _NO_FEATURES = np.zeros((0, 0), np.float32)
@@ -240,13 +241,7 @@ class CrossPairFrames:
             read_faces(context.dataset, moved, size),
             truth,
             _covered(to_truth, shots.stored.size, size),
-            retarget(
-                own,
-                motion,
-                _FPS,
-                MotionOptions(smoothing=0.0, neutral_frame=0),
-                source_rest=without_expression(own),
-            )[1:],
+            retarget(own, motion, _FPS, _EXACT, source_rest=without_expression(own))[1:],
             crop_like_portrait(motion, own, context.dataset.manifest.crop_rule, size)[1:],
         )
 

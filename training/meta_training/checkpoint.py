@@ -28,28 +28,29 @@ from training.checkpoints.bundle import (
     read_with_manifest,
     write_with_manifest,
 )
-from training.meta_training.step import Learner
+from training.meta_training.step import Learner, Snapshot
+from training.models.identity_rows import learned_rows
 
-MAY_CHANGE = {"num_steps", "engine"}
+MAY_CHANGE = {"num_steps", "checkpoint_every", "engine"}
 """Fields of TrainConfig that may change when a run resumes."""
 
 
-def save_bundle(url: str, learner: Learner, origin: TrainingProvenance) -> None:
+def save_bundle(url: str, snapshot: Snapshot, origin: TrainingProvenance) -> None:
     """Write a bundle with the state of training, the manifest last."""
-    video_ids, rows = learner.table.learned()
+    state = snapshot.state
+    video_ids, rows = learned_rows(snapshot.video_ids, state["table"])
+    embedder, generator = state["averages"]
     files = {
         CONFIG: json_bytes(
-            {"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(learner.config)}
+            {"schema_version": SCHEMA_VERSION, "origin": asdict(origin), "config": asdict(snapshot.config)}
         ),
-        "optimizer.pt": _torch_bytes(learner.optimizer_state()),
+        "optimizer.pt": _torch_bytes(state["optimizer"]),
         "identity_rows.safetensors": _tensor_bytes(rows),
         "identity_rows.parquet": _row_ids(video_ids),
-        "ema_embedder.safetensors": _tensor_bytes(learner.embedder_ema.shadow),
-        "ema_generator.safetensors": _tensor_bytes(learner.generator_ema.shadow),
+        "ema_embedder.safetensors": _tensor_bytes(embedder),
+        "ema_generator.safetensors": _tensor_bytes(generator),
     }
-    files |= {
-        f"{name}.safetensors": _tensor_bytes(network.state_dict()) for name, network in learner.networks().items()
-    }
+    files |= {f"{name}.safetensors": _tensor_bytes(weights) for name, weights in state["networks"].items()}
     write_with_manifest(url, files)
 
 
@@ -123,7 +124,7 @@ def _row_ids(video_ids: Sequence[str]) -> bytes:
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    data: bytes = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    data: bytes = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
     return data
 
 

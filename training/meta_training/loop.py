@@ -24,7 +24,7 @@ from training.meta_training.checkpoint import initialize_from, resume
 from training.meta_training.collectives import Exchange
 from training.meta_training.metrics import Meter
 from training.meta_training.nan_guard import NanGuard
-from training.meta_training.step import Learner
+from training.meta_training.step import Learner, Snapshot
 from training.models.embedder import Embedder
 from training.models.generator import Generator
 from training.models.identity_rows import IdentityRows
@@ -54,9 +54,9 @@ class Observer(Protocol):
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None: ...
 
     def checkpoint(
-        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+        self, snapshot: Snapshot, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
-        """Write a checkpoint; if `urgent`, it must be complete when this returns."""
+        """Write a checkpoint, during the next steps; if `urgent`, it must be complete when this returns."""
 
 
 def train(
@@ -127,8 +127,8 @@ def _steps(
         # Checkpoint
         urgent = last or request is not Request.NOTHING
         if urgent or (step % config.checkpoint_every == 0 and not guard.in_trouble):
-            observer.checkpoint(learner, guard.origin(step, source.name, source.facts.digest), metrics, urgent=urgent)
-            guard.keep()
+            origin = guard.origin(step, source.name, source.facts.digest)
+            observer.checkpoint(guard.keep(), origin, metrics, urgent=urgent)
         if request is Request.STOP:
             break
 

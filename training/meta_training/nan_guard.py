@@ -6,7 +6,7 @@ from torch import Tensor
 
 from training.checkpoints.bundle import TrainingProvenance
 from training.episodes.batch import Batch
-from training.meta_training.step import Learner, NotFiniteError
+from training.meta_training.step import Learner, NotFiniteError, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,11 @@ class NanGuard:
         """Whether the last step was skipped; such a state is not to be saved."""
         return self._skipped_in_a_row > 0
 
-    def keep(self) -> None:
-        """Make the present state the one to roll back to."""
+    def keep(self) -> Snapshot:
+        """Make the present state the one to roll back to, and return it."""
         self._snapshot = self._learner.snapshot()
         self._rollbacks_in_a_row = 0
+        return self._snapshot
 
     def step(self, batch: Batch) -> dict[str, Tensor] | None:
         """Make one step and return its metrics, or None if it was skipped.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipelines import storage
 from pipelines.cli import console
 from pipelines.machine import available_cpus
-from training.checkpoints.bundle import TrainingProvenance, copy_bundle, newest_intact
+from training.checkpoints.bundle import TrainingProvenance, newest_intact
 from training.config import TrainConfig
 from training.episodes.source import open_source
 from training.local_ray import start_local_ray
@@ -32,7 +33,7 @@ from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
 from training.meta_training.control import Control
 from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner
+from training.meta_training.step import Snapshot
 from training.meta_training.system_metrics import SystemMetrics, describe
 from training.tracking.records import Metrics, Record, Tags, sample_picture
 from training.tracking.tracker import Tracker
@@ -232,6 +233,8 @@ class _RayObserver:
     def __init__(self, job: _Job, exchange: Exchange, device: torch.device) -> None:
         self.job, self.is_first, self._load = job, exchange.rank == 0, SystemMetrics(device)
         self._handled_nodes: list[str] = []
+        self._written = threading.Event()
+        self._written.set()
         self._record(Tags(describe(device, exchange.world_size)))
 
     def _record(self, record: Record) -> None:
@@ -258,27 +261,31 @@ class _RayObserver:
         self._record(Metrics(step, dict(metrics), time.time_ns() // 1_000_000))
 
     def checkpoint(
-        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+        self, snapshot: Snapshot, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
-        # Reporting is a barrier: every worker reports, the first one with the files. Unless urgent, they are uploaded
+        # Reporting is a barrier: every worker reports, the first one with the checkpoint. Unless urgent, it is written
         # during the next steps.
         mode = CheckpointUploadMode.SYNC if urgent else CheckpointUploadMode.ASYNC
         if not self.is_first:
             ray.train.report(dict(metrics), checkpoint_upload_mode=mode)
             return
-        folder = tempfile.mkdtemp(prefix="sfumato-checkpoint-")
-        save_bundle(folder, learner, origin)
+        self._written.wait()  # a second copy would double the memory
+        self._written.clear()
         ray.train.report(
             dict(metrics),
-            checkpoint=Checkpoint.from_directory(folder),
+            # Ray wants a folder of its own; `_upload` writes to the storage at once.
+            checkpoint=Checkpoint.from_directory(tempfile.mkdtemp(prefix="sfumato-checkpoint-")),
             checkpoint_dir_name=f"step-{origin.step:08d}-{time.time_ns()}",  # a step may repeat after a failure
             checkpoint_upload_mode=mode,
-            checkpoint_upload_fn=self._upload,
+            checkpoint_upload_fn=partial(self._upload, snapshot, origin),
             delete_local_checkpoint_after_upload=True,
         )
 
-    def _upload(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
-        """Upload with retries, the manifest last; Ray's own upload does neither."""
-        copy_bundle(checkpoint.path, storage.join(self.job.checkpoints, name))
+    def _upload(self, snapshot: Snapshot, origin: TrainingProvenance, _folder: Checkpoint, name: str) -> Checkpoint:
+        """Write with retries, the manifest last; Ray's own upload does neither."""
+        try:
+            save_bundle(storage.join(self.job.checkpoints, name), snapshot, origin)
+        finally:
+            self._written.set()
         target = ray.train.get_context().get_storage()
         return Checkpoint(f"{target.experiment_fs_path}/{name}", target.storage_filesystem)

@@ -235,14 +235,15 @@ class Learner:
         self.embedder_ema.num_updates = self.generator_ema.num_updates = state["ema_updates"]
 
     def snapshot(self) -> "Snapshot":
-        """Copy all that a step changes to host memory."""
+        """Copy all that a step changes to host memory: for a roll-back, or to write it while training goes on."""
         state = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "averages": (self.embedder_ema.shadow, self.generator_ema.shadow),
             "table": self.table.state(),
             "optimizer": self.optimizer_state(),
         }
-        return Snapshot(tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state))
+        copied = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
+        return Snapshot(self.config, self.table.video_ids, copied)
 
     def restore(self, snapshot: "Snapshot") -> None:
         """Restore a snapshot's state; the snapshot itself is not changed."""
@@ -257,8 +258,11 @@ class Learner:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A learner's state in host memory, for `Learner.restore`."""
+    """A learner's state in host memory, for `Learner.restore` and `meta_training.checkpoint.save_bundle`."""
 
+    config: TrainConfig
+    video_ids: tuple[str, ...]
+    """Of the identity rows."""
     state: Mapping[str, Any]
 
 

@@ -5,7 +5,7 @@ the batch's rows are gathered as a leaf tensor, workers exchange (id, gradient) 
 row: with beta1 = 0, a shared count would make the first update of a rarely seen row about thirty times too large.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -62,14 +62,6 @@ class IdentityRows:
     def state(self) -> dict[str, Tensor]:
         return {"rows": self.rows, "second_moments": self.second_moments, "steps": self.steps}
 
-    def learned(self) -> tuple[list[str], dict[str, Tensor]]:
-        """Return ids and state of the rows that were updated; the seed determines the others.
-
-        Checkpoints store only these: a run of a thousand steps on a hundred thousand videos has updated few rows.
-        """
-        rows = torch.nonzero(self.steps).flatten()
-        return [self.video_ids[row] for row in rows.tolist()], {name: t[rows] for name, t in self.state().items()}
-
     def load(self, video_ids: Sequence[str], state: dict[str, Tensor]) -> None:
         """Load rows by video id, in any order. Unknown videos are skipped; rows not given keep their initial value."""
         known = [(self._index[video_id], row) for row, video_id in enumerate(video_ids) if video_id in self._index]
@@ -78,3 +70,16 @@ class IdentityRows:
         own_rows, loaded_rows = (torch.tensor(column) for column in zip(*known, strict=True))
         for name, own in self.state().items():
             own[own_rows.to(own.device)] = state[name][loaded_rows].to(own.device, own.dtype)
+
+
+def learned_rows(video_ids: Sequence[str], state: Mapping[str, Tensor]) -> tuple[list[str], dict[str, Tensor]]:
+    """Return ids and state of the rows that were updated; the seed determines the others.
+
+    Checkpoints store only these: a run of a thousand steps on a hundred thousand videos has updated few rows.
+
+    Args:
+        video_ids: of all rows.
+        state: of `IdentityRows.state`.
+    """
+    rows = torch.nonzero(state["steps"]).flatten()
+    return [video_ids[row] for row in rows.tolist()], {name: values[rows] for name, values in state.items()}

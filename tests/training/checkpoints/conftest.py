@@ -27,5 +27,5 @@ def learner(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., Trai
 
 @pytest.fixture
 def bundle(learner: Learner, tmp_path: Path) -> Path:
-    save_bundle(str(tmp_path / "model"), learner, ORIGIN)
+    save_bundle(str(tmp_path / "model"), learner.snapshot(), ORIGIN)
     return tmp_path / "model"

@@ -228,7 +228,7 @@ def test_65_a_checkpoint_of_other_sizes_is_refused_by_file(
     )
     table = IdentityRows(("a/1", "b/1"), config.model.embedding_size, learning_rate=0.1)
     other = Learner(config, table, learner.loss_networks, SingleProcess(), torch.device("cpu"))
-    save_bundle(str(tmp_path / "other"), other, ORIGIN)
+    save_bundle(str(tmp_path / "other"), other.snapshot(), ORIGIN)
     data = (tmp_path / "other" / name).read_bytes()
     replaced(bundle, name, data if name != "optimizer.pt" else b"no zip file")
     with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:

@@ -45,7 +45,7 @@ def make_learner(random_perceptual: PerceptualNetwork, tiny_train: MakeTrain) ->
 
 @pytest.fixture
 def bundle(make_learner: Callable[..., Learner], tmp_path: Path) -> Path:
-    save_bundle(str(tmp_path / "model"), make_learner(), ORIGIN)
+    save_bundle(str(tmp_path / "model"), make_learner().snapshot(), ORIGIN)
     return tmp_path / "model"
 
 
@@ -62,7 +62,7 @@ def test_a_bundle_round_trips(make_learner: Callable[..., Learner], tmp_path: Pa
     url = str(tmp_path / "model")
     for value in learner.generator_ema.shadow.values():
         value.add_(0.01)  # averages differ from weights
-    save_bundle(url, learner, ORIGIN)
+    save_bundle(url, learner.snapshot(), ORIGIN)
     model = load_bundle(url)
     assert model.config == learner.config
     assert model.origin == ORIGIN
@@ -79,7 +79,7 @@ def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., L
     old = make_learner()
     for value in old.generator_ema.shadow.values():
         value.add_(0.01)
-    save_bundle(url, old, ORIGIN)
+    save_bundle(url, old.snapshot(), ORIGIN)
     new = make_learner(seed=1)
     assert not torch.equal(new.generator.state_dict()["head.bias"], old.generator_ema.shadow["head.bias"])
     config = with_initial_model(new.config, url)
@@ -93,15 +93,33 @@ def test_a_run_begins_with_the_averages_of_another(make_learner: Callable[..., L
         assert torch.equal(new.generator_ema.shadow[name], value)
     for name, value in old.discriminator.state_dict().items():
         assert torch.equal(new.discriminator.state_dict()[name], value)
-    save_bundle(url, new, ORIGIN)
+    save_bundle(url, new.snapshot(), ORIGIN)
     with pytest.raises(ValueError, match="model is not the model that this run began with"):
         initialize_from(url, new)
+
+
+def test_what_is_written_while_training_goes_on_is_the_step_of_the_snapshot(
+    make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    learner = make_learner()
+    before = {name: value.clone() for name, value in learner.generator.state_dict().items()}
+    rows = learner.table.rows.clone()
+    snapshot = learner.snapshot()
+    with torch.no_grad():  # the next steps
+        for value in [*learner.generator.parameters(), *learner.generator_ema.shadow.values()]:
+            value.add_(1.0)
+    learner.table.apply(torch.tensor([0]), torch.ones(1, learner.table.rows.shape[1]))
+    save_bundle(str(tmp_path / "model"), snapshot, ORIGIN)
+    resume(str(tmp_path / "model"), learner)
+    assert all(torch.equal(value, before[name]) for name, value in learner.generator.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in learner.generator_ema.shadow.items())
+    assert not torch.equal(learner.table.rows, rows), "rows that were never updated are the seed's, and not stored"
 
 
 def test_a_bundle_lives_on_any_storage(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}/model"
     learner = make_learner()
-    save_bundle(url, learner, ORIGIN)
+    save_bundle(url, learner.snapshot(), ORIGIN)
     assert load_bundle(url).origin == ORIGIN
     assert resume(url, learner) == ORIGIN
 
@@ -114,7 +132,7 @@ def test_the_manifest_is_written_last(
     written: list[str] = []
     write = storage.write_bytes
     monkeypatch.setattr(storage, "write_bytes", lambda url, data: (written.append(url), write(url, data)))
-    save_bundle(str(tmp_path / "model"), make_learner(), ORIGIN)
+    save_bundle(str(tmp_path / "model"), make_learner().snapshot(), ORIGIN)
     assert [url.endswith(MANIFEST) for url in written] == [False] * (len(written) - 1) + [True]
 
 
@@ -226,7 +244,7 @@ def test_a_config_that_this_version_does_not_know_is_refused(
 def test_rows_follow_their_video_into_another_data_set(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     old = make_learner("a/1", "b/1", "gone/1")
     old.table.apply(torch.tensor([0, 1]), torch.ones(2, 8))
-    save_bundle(str(tmp_path), old, ORIGIN)
+    save_bundle(str(tmp_path), old.snapshot(), ORIGIN)
     new = make_learner("new/1", "b/1", "a/1")
     start = new.table.rows[0].clone()
     resume(str(tmp_path), new)
@@ -244,6 +262,6 @@ def test_differences_are_leaves_by_path() -> None:
 @pytest.mark.slow
 def test_equal_learners_write_equal_bundles(make_learner: Callable[..., Learner], tmp_path: Path) -> None:
     for name in "ab":
-        save_bundle(str(tmp_path / name), make_learner(), dataclasses.replace(ORIGIN))
+        save_bundle(str(tmp_path / name), make_learner().snapshot(), dataclasses.replace(ORIGIN))
     a, b = (load_bundle(str(tmp_path / name)).version for name in "ab")
     assert a == b

@@ -35,7 +35,7 @@ def base_bundle(tiny_train: Callable[..., TrainConfig], random_perceptual: Perce
     torch.manual_seed(0)
     for name in ("head.weight", "head.bias"):
         torch.nn.init.normal_(learner.generator_ema.shadow[name], std=0.2)
-    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(7, 28, "/home/ann/faces", "d" * 64))
+    save_bundle(str(tmp_path / "model"), learner.snapshot(), TrainingProvenance(7, 28, "/home/ann/faces", "d" * 64))
     return tmp_path / "model"
 
 

@@ -37,7 +37,7 @@ def bundle(
         learner = Learner(
             config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
         )
-        save_bundle(str(tmp_path / name), learner, TrainingProvenance(0, 0, "set", "d" * 64))
+        save_bundle(str(tmp_path / name), learner.snapshot(), TrainingProvenance(0, 0, "set", "d" * 64))
         return str(tmp_path / name)
 
     return make

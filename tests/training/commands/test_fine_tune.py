@@ -43,7 +43,7 @@ def version(
     table = IdentityRows(["ann/v1"], config.model.embedding_size, learning_rate=0.1)
     networks = LossNetworks(config.losses, random_perceptual)
     learner = Learner(config, table, networks, SingleProcess(), torch.device("cpu"))
-    save_bundle(str(tmp_path / "model"), learner, TrainingProvenance(0, 0, "set", "d" * 64))
+    save_bundle(str(tmp_path / "model"), learner.snapshot(), TrainingProvenance(0, 0, "set", "d" * 64))
     client = MlflowClient(mlflow_uri)
     run = client.create_run(client.create_experiment("e", artifact_location=str(tmp_path / "artifacts")))
     client.log_artifacts(run.info.run_id, str(tmp_path / "model"), "model")

@@ -18,7 +18,7 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner
+from training.meta_training.step import Snapshot
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -46,9 +46,9 @@ class Recorder:
     def sample(self, step: int, grid: np.ndarray, metrics: Any) -> None:
         assert grid.shape == (5 * 32, 5 * 32, 3)  # five people, five columns
 
-    def checkpoint(self, learner: Learner, origin: TrainingProvenance, metrics: Any, *, urgent: bool) -> None:
+    def checkpoint(self, snapshot: Snapshot, origin: TrainingProvenance, metrics: Any, *, urgent: bool) -> None:
         self.origins.append(origin)
-        save_bundle(str(self.folder / str(origin.step)), learner, origin)
+        save_bundle(str(self.folder / str(origin.step)), snapshot, origin)
 
 
 @pytest.fixture

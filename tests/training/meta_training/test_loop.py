@@ -17,7 +17,7 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner, NotFiniteError
+from training.meta_training.step import Learner, NotFiniteError, Snapshot
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -52,11 +52,11 @@ class Recorder:
         self.fixed_content.append(metrics["content_fixed_episodes"])
 
     def checkpoint(
-        self, learner: Learner, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
+        self, snapshot: Snapshot, origin: TrainingProvenance, metrics: Mapping[str, float], *, urgent: bool
     ) -> None:
         self.urgent[origin.step] = urgent
         self.origins.append(origin)
-        save_bundle(str(self.folder / str(origin.step)), learner, origin)
+        save_bundle(str(self.folder / str(origin.step)), snapshot, origin)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def checkpoint(random_perceptual: PerceptualNetwork, tiny_train: Callable[..., T
     learner = Learner(
         config, table, LossNetworks(config.losses, random_perceptual), SingleProcess(), torch.device("cpu")
     )
-    save_bundle(str(tmp_path / "checkpoint"), learner, TrainingProvenance(3, 12, "set", "d" * 64))
+    save_bundle(str(tmp_path / "checkpoint"), learner.snapshot(), TrainingProvenance(3, 12, "set", "d" * 64))
     return tmp_path / "checkpoint"
 
 

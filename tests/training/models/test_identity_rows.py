@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.models.identity_rows import IdentityRows
+from training.models.identity_rows import IdentityRows, learned_rows
 
 RATE = 0.1
 
@@ -89,9 +89,9 @@ def test_a_video_id_given_twice_is_refused() -> None:
 
 def test_what_has_to_be_kept_are_the_rows_that_a_step_has_touched() -> None:
     table = make_table("a", "b", "c", seed=7)
-    assert table.learned()[0] == []
+    assert learned_rows(table.video_ids, table.state())[0] == []
     table.apply(torch.tensor([2, 0]), torch.ones(2, 3))
-    ids, state = table.learned()
+    ids, state = learned_rows(table.video_ids, table.state())
     assert ids == ["a", "c"]
     again = make_table("a", "b", "c", seed=7)
     again.load(ids, state)
