@@ -166,4 +166,5 @@ def render_options(options: VideoOptions) -> RenderOptions:
         driver_face=options.driver_face,
         on_missing=options.on_missing,
         fps=options.fps,
+        label=options.label,
     )
