@@ -27,6 +27,7 @@ from pipelines.faces.head_pose import (
     unproject,
 )
 from training.animation.smoothing import one_euro
+from training.images import smooth_step
 
 # Soft limits of the head's angles and, from the picture's own pose, of their changes, degrees: a picture hides too much
 # of the face for more (docs/experiments.md has the measurements).
@@ -38,6 +39,9 @@ _EXACT = 0.3  # share of the room up to which changes of pose are followed exact
 _MAX_LID_GAIN = 0.4  # limit of how much wider than in the portrait an eye opens, relative to its opening there
 _MIN_GAP = 0.1  # gap that remains of a shut eye, relative to its opening: a spline cannot separate lids that touch
 _FRAMES_AT_ONCE = 1000
+# Expression of mouth and jaw that a picture shows itself, root of the mean square over the points, centimetres: less is
+# a face's shape, more is wholly an expression (docs/experiments.md has the measurements).
+_SHAPE, _EXPRESSION = 0.3, 0.55
 _OPPOSITE_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 _OPPOSITE_LIPS = ((61, 67), (62, 66), (63, 65))
 
@@ -118,6 +122,7 @@ def retarget(
     fps: float,
     options: MotionOptions,
     rest: Float[np.ndarray, "68 2"] | None = None,
+    source_rest: Float[np.ndarray, "68 2"] | None = None,
 ) -> Float[np.ndarray, "frames 68 2"]:
     """Return the source's landmarks for each driver frame, in source pixels.
 
@@ -125,6 +130,8 @@ def retarget(
 
     Args:
         rest: the driver's landmarks at rest, where they are known; None: those of its neutral frame.
+        source_rest: the source's without its expression (`motion.fit_actions.without_expression`), so that a smile of
+            the driver does not widen one that the source has already; None: the driver's motion is added.
 
     Raises:
         ValueError: `neutral_frame` is not a frame of the driver.
@@ -134,13 +141,15 @@ def retarget(
     source_pose, neutral_pose = fit_pose(source), fit_pose(neutral)
     source_head, neutral_head = unproject(source, source_pose), unproject(neutral, neutral_pose)
     scales = part_scales(source_head, neutral_head)
+    shown = np.zeros_like(source_head) if source_rest is None else source_head - unproject(source_rest, source_pose)
     moved = np.empty((len(driver), 68, 2), np.float32)
     # In parts: the heads of an hour's frames would take gigabytes.
     for first in range(0, len(driver), _FRAMES_AT_ONCE):
         part = slice(first, first + _FRAMES_AT_ONCE)
         driver_pose = fit_pose(smooth[part])
         change = (unproject(smooth[part], driver_pose) - neutral_head) * scales
-        heads = _limit_gaps(source_head + options.point_strengths * change, source_head)
+        change = _beyond_shown(options.point_strengths * change, shown)
+        heads = _limit_gaps(source_head + change, source_head)
         pose = _moved_pose(source_pose, driver_pose, neutral_pose, source, options.pose_strength)
         moved[part] = pose.project(heads)
     return moved
@@ -175,6 +184,26 @@ def part_scales(source: Float[np.ndarray, "68 3"], driver: Float[np.ndarray, "68
     scales[RIGHT_BROW] = scales[LEFT_BROW] = brow
     scales[:, 2] = 1
     return scales
+
+
+def _beyond_shown(
+    change: Float[np.ndarray, "frames 68 3"], shown: Float[np.ndarray, "68 3"]
+) -> Float[np.ndarray, "frames 68 3"]:
+    """Take from a change of mouth and jaw what the source shows of the same expression, at most as much as it shows.
+
+    Two smiles of one strength are then that smile, not one of twice the strength.
+    """
+    mouth = [*_POINTS["lips"]]
+    length = float(np.linalg.norm(shown[mouth]))
+    strength = np.array([length / np.sqrt(len(mouth))])
+    share = float(smooth_step((strength - _SHAPE) / (_EXPRESSION - _SHAPE))[0])
+    if share == 0:
+        return change
+    direction = shown[mouth] / length
+    common = np.clip((change[:, mouth] * direction).sum(axis=(1, 2)), 0, share * length)
+    beyond = change.copy()
+    beyond[:, mouth] -= common[:, None, None] * direction
+    return beyond
 
 
 def _limit_gaps(

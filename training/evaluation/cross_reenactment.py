@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Float64, UInt8
 from pipelines.dataset.reader import FrameRef, SourceVideo
 from pipelines.faces.crop import CropRule, crop, crop_affine, to_crop, to_source
 from pipelines.faces.head_pose import find_neutral_frame
+from training.animation.motion.fit_actions import without_expression
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.evaluate import EvaluationContext, features_and_detections, shown_frame_indices, to_webp
 from training.evaluation.method_list import STILL
@@ -239,7 +240,13 @@ class CrossPairFrames:
             read_faces(context.dataset, moved, size),
             truth,
             _covered(to_truth, shots.stored.size, size),
-            retarget(own, motion, _FPS, MotionOptions(smoothing=0.0, neutral_frame=0))[1:],
+            retarget(
+                own,
+                motion,
+                _FPS,
+                MotionOptions(smoothing=0.0, neutral_frame=0),
+                source_rest=without_expression(own),
+            )[1:],
             crop_like_portrait(motion, own, context.dataset.manifest.crop_rule, size)[1:],
         )
 

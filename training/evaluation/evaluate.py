@@ -14,6 +14,7 @@ from pipelines import storage
 from pipelines.dataset.reader import ShardDataset
 from pipelines.faces.identity.sface import unit
 from pipelines.media.images import encode_webp
+from training.animation.motion.fit_actions import without_expression
 from training.animation.retarget import MotionOptions, retarget
 from training.evaluation.methods import TRUE_FRAME, Method, Shots
 from training.evaluation.metrics.frame_metrics import Reference, driving_metrics, motion_metrics, reconstruction_metrics
@@ -78,7 +79,8 @@ def evaluate_pair(context: EvaluationContext, pair: Pair) -> VideoResult:
     networks = context.metric_networks
     portrait = Shots(read_faces(context.dataset, [pair.portrait]), context.size)
     driver = read_faces(context.dataset, pair.driver, context.size)
-    targets = retarget(portrait.faces.landmarks[0], driver.landmarks, 25.0, _MOTION)
+    own = portrait.faces.landmarks[0]
+    targets = retarget(own, driver.landmarks, 25.0, _MOTION, source_rest=without_expression(own))
     portrait_embedding = networks.embed(portrait.faces)[0]
     driver_embedding = unit(networks.embed(driver).mean(axis=0))
     places = shown_frame_indices(len(driver))

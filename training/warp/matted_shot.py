@@ -14,7 +14,9 @@ from training.images import matte_tensor, smooth, to_tensor
 # Mattes are dilated and blurred at this size in pixels: mattes lack hair at the outline, which must not stay behind.
 DILATION_SIZE = 96
 NUM_BLURS = 2
-_GRAIN_SIZE = 48  # pixels; grain is the detail finer than a frame of this size shows
+# Grain is the detail finer than three pixels, or than a frame of 48 pixels shows: what is coarser are folds and leaves,
+# whose mirror images follow the person's outline as lines.
+_GRAIN_CELL, _MIN_GRAIN_SIZE = 3, 48
 _MAX_GRAIN = 1.5  # standard deviations to which grain is limited: stronger detail is edges
 _MIN_KNOWN = 1e-3  # share of visible background below which it is not inpainted
 
@@ -43,7 +45,8 @@ def uncovered_background(
 
 def _grain(frames: Float[Tensor, "batch 3 h w"], known: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, "batch 3 h w"]:
     """Return the difference of frames from the local mean of their known pixels, softly limited."""
-    mean, _ = _mean_of_known(frames, known, min(_GRAIN_SIZE, frames.shape[-1]))
+    side = frames.shape[-1]
+    mean, _ = _mean_of_known(frames, known, min(max(side // _GRAIN_CELL, _MIN_GRAIN_SIZE), side))
     grain = frames - _enlarge(mean, frames)
     power, share = (x.mean(dim=(1, 2, 3), keepdim=True) for x in (known * grain.square(), known))
     limit = _MAX_GRAIN * (power / share.clamp_min(1e-6)).clamp_min(1e-12).sqrt()

@@ -285,3 +285,30 @@ def test_the_outline_of_the_lips_opens_together(source: np.ndarray, driver: np.n
     assert drop[57] == pytest.approx(drop[66], rel=0.1)
     assert np.abs(drop[OUTER_LIP][:7]).max() < 0.1 * drop[57]
     assert np.abs(drop[INNER_LIP][:5]).max() < 0.1 * drop[57]
+
+
+def grin(wider: float) -> np.ndarray:
+    """The canonical head, its mouth wider by a share."""
+    changed = head()
+    changed[48:68, 0] *= 1 + wider
+    return changed
+
+
+@pytest.mark.parametrize(("shown", "wider"), [(0.0, 0.6), (0.1, 0.7), (0.6, 0.6), (0.9, 0.9)])
+def test_a_smile_that_the_picture_shows_is_not_added_to_the_drivers(shown: float, wider: float, face: MakeFace) -> None:
+    """The driver's mouth becomes wider by 60 %: the result has the wider of both, unless the picture's is so slight
+    that it may be its shape. The driver's neutral frame leaves the picture as it is."""
+    source, rest = face(90, 70, 90, head=grin(shown)), face(90, 70, 90)
+    driver = np.stack([face(60, 50, 60), face(60, 50, 60, head=grin(0.6))])
+    # Changes scale with the width of the source's own mouth; here the driver's is as wide as at rest.
+    driver[1] = driver[0] + (driver[1] - driver[0]) / min(1 + shown, 1.6)
+    moved = retarget(source, driver, 25.0, RAW, source_rest=rest)
+    assert np.abs(moved[0] - source).max() < 1e-3
+    at_rest, widest = (np.linalg.norm(points[54] - points[48]) for points in (rest, moved[1]))
+    assert widest / at_rest - 1 == pytest.approx(wider, abs=0.06)
+
+
+def test_a_smiling_picture_opens_its_mouth_as_the_drivers(driver: np.ndarray, face: MakeFace) -> None:
+    source = face(90, 70, 90, head=grin(0.6))
+    moved, plain = (retarget(source, driver, 25.0, RAW, source_rest=rest) for rest in (face(90, 70, 90), None))
+    assert np.abs(moved[2] - plain[2]).max() < 0.5

@@ -47,7 +47,9 @@ def retargeted(
         motion = replace(motion, neutral_frame=resolve_neutral_frame(track.landmarks, options))
         if options.absolute:
             rest = without_expression(track.landmarks[motion.neutral_frame])
-    targets = retarget(landmarks, track.landmarks, fps, motion, rest)
+    # Sliders and motion files say how far to go from the picture as it is.
+    own_rest = None if track.exact else without_expression(landmarks)
+    targets = retarget(landmarks, track.landmarks, fps, motion, rest, own_rest)
     moved_gaze = None
     if gaze is not None:
         moved_gaze = retarget_gaze(gaze, track.gaze, track.landmarks, fps, motion, rest_gaze)
