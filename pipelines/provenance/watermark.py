@@ -184,7 +184,7 @@ def _cells(luma: Float32[np.ndarray, "height width"], grid: Grid) -> tuple[np.nd
 def _signs(grid: Grid, model: bytes) -> Int8[np.ndarray, " cells"]:
     data = bytes([_VERSION]) + model
     bits = np.unpackbits(np.frombuffer(data + _check_sum(data), np.uint8))
-    return encode(bits)[_owners(grid)]
+    return np.asarray(encode(bits)[_owners(grid)])
 
 
 def _check_sum(data: bytes) -> bytes:
