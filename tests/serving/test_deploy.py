@@ -7,9 +7,9 @@ import pytest
 from serving.deploy import has_room
 
 _MESSAGE = (
-    "Deployment 'stills' in application 'sfumato' has 1 replicas that have taken more than 30s to be scheduled. This may"
-    " be due to waiting for the cluster to auto-scale or for a runtime environment to be installed. Resources required"
-    " for each replica: {}, total resources available: {}. Use `ray status` for more details."
+    "Deployment 'stills' in application 'sfumato' has 1 replicas that have taken more than 30s to be scheduled. This"
+    " may be due to waiting for the cluster to auto-scale or for a runtime environment to be installed. Resources"
+    " required for each replica: {}, total resources available: {}. Use `ray status` for more details."
 )
 
 
