@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
-import re
 import signal
 import threading
 import time
@@ -24,7 +22,6 @@ from training.local_ray import start_local_ray
 _APPLICATION = "sfumato"
 _PLACED_S = 25.0  # a start that takes longer without being placed is explained
 _STARTED_S = 300.0
-_ROOM = re.compile(r"required for each replica: (\{.*?\}), total resources available: (\{.*?\})")
 _STOPPED_S = 6.0
 _WORKER_BYTES = 1200 * 2**20  # torch, the detector, a model and an avatar
 # An idle Ray that nobody watches and that no machine joins asks itself less often. Ray reads these variables in all its
@@ -202,20 +199,9 @@ def _why_not_placed() -> str | None:
 
     application = serve.status().applications.get(_APPLICATION)
     for name, deployment in application.deployments.items() if application else ():
-        waits = "scheduled" in deployment.message or "PENDING_ALLOCATION" in str(deployment.replica_states)
-        if waits and not has_room(deployment.message):
+        if "scheduled" in deployment.message or "PENDING_ALLOCATION" in str(deployment.replica_states):
             return f"no machine has room for another {name}: {_one_line(deployment.message)}"
     return None
-
-
-def has_room(message: str) -> bool:
-    """Whether a message of Ray Serve about a replica that waits says that what it needs is free: processes start slowly
-    on a busy machine."""
-    found = _ROOM.search(message)
-    if found is None:
-        return False
-    needed, free = (json.loads(part) for part in found.groups())
-    return all(free.get(name, 0.0) >= amount for name, amount in needed.items())
 
 
 def _reason(error: BaseException) -> str:
