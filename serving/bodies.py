@@ -30,6 +30,9 @@ class VideoOptions:
     max_size: int = 1280
     fps: str = "keep"
     side_by_side: bool = False
+    watermark: Literal["luma", "none"] = "luma"
+    label: str = ""
+    """A line in the lower left corner, such as "AI-generated"; empty: none."""
 
 
 class ProgressView(BaseModel):

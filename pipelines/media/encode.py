@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from jaxtyping import UInt8
 from pipelines.media.ffmpeg_process import compile_command, last_line
 from pipelines.media.sound import Sound, add_sound
 
+Stamp = Callable[[UInt8[np.ndarray, "height width 3"]], UInt8[np.ndarray, "height width 3"]]
+"""Changes each frame before it is encoded; what it returns is used before the next call."""
 _CLOCK = 90_000  # ticks a second of a video with a variable frame rate
 
 
@@ -47,6 +50,7 @@ class VideoWriter:
         sound: Sound | None = None,
         crf: int = 18,
         comment: str | None = None,
+        stamp: Stamp | None = None,
     ) -> None:
         """`fps` of a video with a variable frame rate decides how long the last frame is shown."""
         if width < 2 or height < 2 or width % 2 or height % 2:
@@ -60,6 +64,7 @@ class VideoWriter:
         self._sound = sound
         self._crf = crf
         self._comment = comment
+        self._stamp = stamp
         self.sound_problem: str | None = None
         """Why the finished video has no sound though `sound` was given, on one line."""
         self._num_frames = 0
@@ -139,6 +144,8 @@ class VideoWriter:
             raise ValueError("frames of a video with a variable rate need a time, those of a constant rate have none")
         assert self._process is not None, "use VideoWriter as a context manager"
         assert self._process.stdin is not None
+        if self._stamp is not None:
+            image = self._stamp(image)
         try:
             if seconds is None:
                 self._process.stdin.write(np.ascontiguousarray(image).data)

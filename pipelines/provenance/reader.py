@@ -43,11 +43,13 @@ class Reader:
     def read(self, path: Path, media_type: str, sidecar: Path | None = None) -> dict[str, Any]:
         """Return `{"report": ...}`, c2pa's report as JSON, or `{"error": NAME, "message": ...}`, such as
         ManifestNotFound. Raises NoAnswer."""
+        return self._ask({"path": str(path), "type": media_type, "sidecar": None if sidecar is None else str(sidecar)})
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._child is None:
             self._child = self._start()
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        request = {"path": str(path), "type": media_type, "sidecar": None if sidecar is None else str(sidecar)}
         try:
             self._child.stdin.write(json.dumps(request) + "\n")
             self._child.stdin.flush()
@@ -59,6 +61,14 @@ class Reader:
             raise NoAnswer
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def watermark(self, path: Path, format: str) -> str | None:
+        """Return what the mark in a film's frames says of its model, see `watermark.film_watermark`; None: no mark."""
+        try:
+            answer = self._ask({"path": str(path), "format": format})
+        except NoAnswer:
+            return None
+        return None if answer["model"] is None else str(answer["model"])
 
     def _start(self) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -86,11 +96,21 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         signal.alarm(_SECONDS)  # the default action ends the process, native code or not
-        sidecar = None if request["sidecar"] is None else Path(request["sidecar"])
-        answer = read_here(Path(request["path"]), request["type"], sidecar, anchors)
+        answer = _answer(request, anchors)
         signal.alarm(0)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+
+
+def _answer(request: dict[str, Any], anchors: str) -> dict[str, Any]:
+    path = Path(request["path"])
+    if "format" in request:
+        from pipelines.provenance.watermark import film_watermark  # loads OpenCV, for films without credentials only
+
+        found = film_watermark(path, request["format"])
+        return {"model": None if found is None else found.model}
+    sidecar = None if request["sidecar"] is None else Path(request["sidecar"])
+    return read_here(path, request["type"], sidecar, anchors)
 
 
 def read_here(path: Path, media_type: str, sidecar: Path | None, anchors: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +81,9 @@ class Verdict:
     """Last part of IPTC's digital source type."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The assertion of how Sfumato made it (`marks.Provenance`, with `made_at`); empty for another's files."""
+    watermark: str | None = None
+    """What the mark in a film's frames says, where credentials do not prove that the film is ours: the first digits of
+    the model's version; None: no mark, or not looked for."""
     ingredients: tuple[str, ...] = ()
     """The inputs' names, hashes where they are known, and whether they have credentials of their own."""
 
@@ -89,6 +92,23 @@ def judge(path: Path, trusted: TrustedSigners, reader: Reader) -> Verdict:
     """Return the verdict on a local file. Raises OSError when it cannot be read."""
     with path.open("rb") as file:
         head = file.read(16)
+    verdict = _by_credentials(path, head, trusted, reader)
+    container = _container(head)
+    if verdict.state == "ours" or container is None:
+        return verdict
+    found = reader.watermark(path, container)
+    if found is None:
+        return verdict
+    if verdict.state == "none":
+        verdict = replace(
+            verdict,
+            state="altered",
+            why=f"altered: {verdict.why}, but the mark in its frames says that {GENERATOR} made it",
+        )
+    return replace(verdict, watermark=found)
+
+
+def _by_credentials(path: Path, head: bytes, trusted: TrustedSigners, reader: Reader) -> Verdict:
     sidecar = path.with_name(path.name + SIDECAR)
     beside = sidecar if sidecar.is_file() else None
     try:
@@ -117,12 +137,23 @@ def _sniffed(head: bytes) -> str | None:
     return "video/mp4" if head[4:8] == b"ftyp" else None
 
 
+def _container(head: bytes) -> str | None:
+    """Return libavformat's name of a film's container."""
+    if head.startswith(_MATROSKA):
+        return "matroska"
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return "avi"
+    return "mov" if head[4:8] == b"ftyp" else None
+
+
 def _without(path: Path, head: bytes, problem: str) -> Verdict:
     """Judge a file whose credentials are lost or broken by what else it holds."""
-    is_media = _sniffed(head) is not None or head.startswith(_MATROSKA)
-    if is_media and _holds(path, _STORE):
+    is_media = _sniffed(head) is not None or _container(head) is not None
+    if not is_media:
+        return Verdict("none", "no credentials, and no film or picture of a kind that is known here")
+    if _holds(path, _STORE):
         return Verdict("altered", f"altered since it was signed: its credentials are broken ({problem or 'not found'})")
-    if is_media and _holds(path, _COMMENT):
+    if _holds(path, _COMMENT):
         return Verdict(
             "altered",
             f"altered: its metadata says that {GENERATOR} generated it, and it has no credentials: it was written again"

@@ -12,6 +12,7 @@ from pipelines import storage
 from pipelines.assets import CacheError
 from pipelines.media.video import probe
 from pipelines.one_line import hide_credentials, one_line
+from pipelines.provenance.film_stamp import FilmStamp
 from pipelines.provenance.marks import mark, marked
 from pipelines.provenance.signing_key import SigningFiles, load_signing_key
 from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar, VideoFiles
@@ -158,7 +159,10 @@ class Worker:
         )
         out = self._workspace.output(f"{task.name}.mp4")
         parts = [f"{name}.mp4" for name, _ in task.videos]
-        write_mosaic([self._workspace.result(part) for part in parts], out, comment=comment, on_frame=on_frame)
+        first = task.videos[0][1]
+        stamp = FilmStamp(first.model, first.options.get("watermark", "luma"))  # labels are in the videos
+        videos = [self._workspace.result(part) for part in parts]
+        write_mosaic(videos, out, comment=comment, stamp=stamp, on_frame=on_frame)
         mark(out, mosaic_provenance([sidecar for _, sidecar in task.videos]), self._key)
         for part in parts:
             self._workspace.discard(part)

@@ -115,6 +115,10 @@ class Options:
     """When frames are shown: keep, when the driver, or a film as the source, shows them (one with pauses gives a video
     with a variable frame rate), or a number such as 25 or 29.97, at that constant rate, with frames repeated or left
     out."""
+    watermark: Literal["luma", "none"] = "luma"
+    """The mark in the frames, which survives other encoders and tells `sfumato verify` who made the videos."""
+    label: str = ""
+    """A line in the lower left corner of the videos, such as "AI-generated"; default: none."""
     preview: bool = False
     """Make no videos, but a picture of each pair in OUT/previews, with the face, the driver's extreme frames as they
     will look, and warnings; index.html there lists them. Takes two seconds a pair."""
@@ -242,6 +246,8 @@ def _render_options(options: Options) -> RenderOptions:
         on_missing=options.on_missing,
         fps=options.fps,
         sound=options.sound,
+        watermark=options.watermark,
+        label=options.label,
     )
 
 

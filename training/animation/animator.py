@@ -57,6 +57,7 @@ class Animator:
         """
         self.config, self.device, self.precision = avatar.config, device, precision
         self.generator, self.adain_values = avatar.generator.to(device), avatar.adain_values.to(device)
+        self.model = avatar.base_version
         self.network_seconds = 0.0
         pictures = [shrink_portrait(portrait, max_size) for portrait in avatar.portraits]
         self.canvas = pictures.pop(avatar.canvas_index)

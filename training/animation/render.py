@@ -19,6 +19,8 @@ from pipelines.media.decoder.process import Decoder
 from pipelines.media.frame_times import parse_rate
 from pipelines.media.sound import Sound, find_sound
 from pipelines.media.video import VideoWriter, probe
+from pipelines.provenance.film_stamp import FilmStamp, check_label
+from pipelines.provenance.watermark import WatermarkKind
 from training.animation.animator import Animator, Cancelled
 from training.animation.checks.bent_limits import bent_frames
 from training.animation.checks.missing_face import (
@@ -71,12 +73,21 @@ class RenderOptions:
     sound: SoundChoice = "auto"
     """Whose sound the video has. auto: the driver's; of a film as the source, the film's unless lips follow the driver
     and it has sound."""
+    watermark: WatermarkKind = "luma"
+    """The mark in the frames, see `pipelines.provenance.watermark`."""
+    label: str = ""
+    """A line that is shown in a corner of the frames; empty: none."""
 
     def __post_init__(self) -> None:
         if not 64 <= self.max_size <= 4096:
             raise ValueError(f"max_size must lie in [64, 4096] pixels, got {self.max_size}")
         parse_rate(self.fps)
         parse_face_choice(self.driver_face)
+        check_label(self.label)
+
+    def stamp(self, animator: Animator) -> FilmStamp:
+        """Return what stamps the frames of one film."""
+        return FilmStamp(animator.model, self.watermark, self.label)
 
 
 @dataclass(frozen=True)
@@ -154,12 +165,15 @@ def render(
                 sound=sound,
                 crf=options.crf,
                 comment=COMMENT,
+                stamp=options.stamp(animator),
             )
         )
         tiles = (
             side_by_side
             and driver
-            and stack.enter_context(SideBySide(side_by_side, driver, track, animator, schedule, sound, COMMENT))
+            and stack.enter_context(
+                SideBySide(side_by_side, driver, track, animator, schedule, sound, COMMENT, options.stamp(animator))
+            )
         )
         drawn = prefetch(animator.frames(targets, gaze, shares, cancelled), _DRAWN_AHEAD)
         for done, region in enumerate(stack.enter_context(closing(drawn)), 1):

@@ -47,7 +47,12 @@ def run_of(model: str) -> str | None:
 
 def is_shipped(version: str) -> bool:
     """Whether a version is that of the bundled base model."""
-    return version == _shipped()[0]
+    return version == shipped_version()
+
+
+def shipped_version() -> str:
+    """Return the version of the bundled base model."""
+    return _shipped()[0]
 
 
 def known_lineage(version: str) -> ModelLineage:

@@ -15,6 +15,7 @@ from pipelines.cli import Artefact, CommandResult
 from pipelines.faces.detectors import create_picture_detector
 from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
 from pipelines.media.images import encode_still, still_format
+from pipelines.provenance.film_stamp import check_label, with_label
 from pipelines.provenance.marks import Provenance, marked
 from pipelines.provenance.signing_key import load_signing_key
 from training.animation.animator import Animator
@@ -49,11 +50,14 @@ class Options:
     face: Annotated[str, tyro.conf.arg(metavar=FORMS)] = "0"
     """The face when a picture shows several: its number (0 is the largest), a point on it or a box around it in
     pixels."""
+    label: str = ""
+    """A line in the lower left corner, such as "AI-generated"; default: none."""
     device: str = "auto"
     """Device of the networks: auto (a CUDA device if there is one), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         still_format(self.out)
+        check_label(self.label)
         if self.max_size is not None and not 64 <= self.max_size <= 8192:
             raise ValueError(f"--max-size must lie in [64, 8192] pixels, got {self.max_size}")
 
@@ -73,6 +77,7 @@ def run(options: Options) -> CommandResult:
     picture = animator.paste(still.region)
     if options.frame == "crop":
         picture = still.region[animator.region.crop, animator.region.crop]
+    picture = with_label(picture, options.label)
     data = marked(encode_still(picture, options.out, COMMENT), options.out, _provenance(options, avatar), key)
     storage.write_bytes(options.out, data)
     height, width = picture.shape[:2]
@@ -91,6 +96,7 @@ def _provenance(options: Options, avatar: Avatar) -> Provenance:
     files = {} if path is None else {portrait.sha256: path for portrait in avatar.portraits}
     sliders = {name: value for name, value in asdict(options.sliders).items() if value != getattr(Sliders(), name)}
     flags = {**sliders, "frame": options.frame, "max_size": options.max_size, "face": options.face}
+    flags |= {"label": options.label} if options.label else {}
     usual = {"frame": "full", "max_size": None, "face": "0"}
     words = ["sfumato", "pose", storage.name(options.source), "-o", storage.name(options.out)]
     if options.model is not None:

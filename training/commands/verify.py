@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, get_args
 
@@ -17,11 +17,13 @@ from pipelines.cli import CommandResult
 from pipelines.provenance.reader import Reader
 from pipelines.provenance.signing_key import load_signing_key
 from pipelines.provenance.verdict import State, TrustedSigners, Verdict, judge, trusted_signers
-from training.checkpoints.model_lineage import is_shipped
+from pipelines.provenance.watermark import model_digits
+from training.checkpoints.model_lineage import is_shipped, shipped_version
 from training.checkpoints.model_registry import TrainedBy, trained_by
 
 _DATASET = "dataset.json"
-_NOT_OURS = "{} of {} files are not whole films or pictures of ours"
+_NOT_OURS = "{} of {} files are not whole films or pictures of ours: {}"
+_MOST_NAMED = 3  # files that the error names
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,18 @@ def run(options: Options) -> VerifyResult:
         counts={state: found[state] for state in get_args(State)},
         seconds=time.monotonic() - started,
         ok=not bad,
-        notes=(_NOT_OURS.format(bad, len(files)),) if bad else (),
+        notes=(_not_ours(files),) if bad else (),
         files=tuple(files),
         lines=tuple(lines),
     )
+
+
+def _not_ours(files: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line that names the first files that are not ours, each with the reason."""
+    bad = [file for file in files if file["state"] != "ours"]
+    named = "; ".join(f"{file['file']}: {file['why']}" for file in bad[:_MOST_NAMED])
+    more = f"; and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+    return _NOT_OURS.format(len(bad), len(files), named + more)
 
 
 def _judge(url: str, trusted: TrustedSigners, reader: Reader) -> Verdict:
@@ -114,6 +124,9 @@ def _lines(url: str, verdict: Verdict, lineage: Mapping[str, Any] | None) -> Ite
         yield f"  data set: digest {facts.get('dataset_digest') or 'not recorded'}"
     if facts.get("consent_sha256"):
         yield f"  consent statement: sha256 {facts['consent_sha256']}"
+    if verdict.watermark is not None:
+        bundled = " (the bundled base model)" if model_digits(shipped_version()) == verdict.watermark else ""
+        yield f"  mark in the frames: made by Sfumato, model {verdict.watermark}...{bundled}"
     for ingredient in verdict.ingredients:
         yield f"  made from: {ingredient}"
     if lineage is not None:

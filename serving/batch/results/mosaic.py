@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from pipelines.media.encode import Stamp
 from pipelines.media.frame_times import FrameTimes, read_frame_times
 from pipelines.media.sound import find_sound
 from pipelines.media.video import VideoWriter, decode, probe
@@ -25,6 +26,7 @@ def write_mosaic(
     out: Path,
     *,
     comment: str | None = None,
+    stamp: Stamp | None = None,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write `videos` side by side to `out` and return the number of frames.
@@ -58,7 +60,16 @@ def write_mosaic(
             for video, width in zip(videos, widths, strict=True)
         ]
         writer = stack.enter_context(
-            VideoWriter(out, width=sum(widths), height=height, fps=fps, variable=variable, sound=sound, comment=comment)
+            VideoWriter(
+                out,
+                width=sum(widths),
+                height=height,
+                fps=fps,
+                variable=variable,
+                sound=sound,
+                comment=comment,
+                stamp=stamp,
+            )
         )
         for number, seconds in enumerate(times):
             images = [reader.at(_shown(part, seconds)) for reader, part in zip(readers, parts, strict=True)]

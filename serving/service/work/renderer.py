@@ -166,4 +166,6 @@ def render_options(options: VideoOptions) -> RenderOptions:
         driver_face=options.driver_face,
         on_missing=options.on_missing,
         fps=options.fps,
+        watermark=options.watermark,
+        label=options.label,
     )

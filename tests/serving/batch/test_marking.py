@@ -21,6 +21,7 @@ from training.animation.retarget import MotionOptions
     [
         RenderOptions(),
         RenderOptions(max_size=512, fps="25", driver_face="320,180", on_missing="cut", sound="none", frame="crop"),
+        RenderOptions(watermark="none", label="AI-generated, not a recording"),
         RenderOptions(MotionOptions(expression=1.4, gaze=0.0, parts=("eyes", "pose"), absolute=True)),
     ],
 )

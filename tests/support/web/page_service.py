@@ -103,10 +103,12 @@ class PageService:
     def _settle(self, job: Job) -> None:
         store = self.service.store
         for step in range(1, STEPS + 1):
-            if not self.jobs.renew(job, step, STEPS, "fine-tuning" if job.request.kind == "avatar" else "rendering"):
-                return
             if job.request.kind == "video" and step == 1:
                 store.put(_picture(self._made.parent / "preview.jpg", 90), store.result(job.id, PREVIEW))
+            avatar = job.request.kind == "avatar"  # half of a video's progress is that of following its driver
+            progress = (step, STEPS, "fine-tuning") if avatar else (STEPS + step, 2 * STEPS, "rendering")
+            if not self.jobs.renew(job, *progress):
+                return
             time.sleep(self.step_s)
         if job.request.kind == "avatar":
             with store.local(store.upload(job.id, job.request.pictures[0])) as path, Image.open(path) as picture:

@@ -21,7 +21,10 @@ def test_a_picture_is_drawn_with_sliders(run_sfumato: Run, tmp_path: Path) -> No
     portrait = assets.fetch("mona_lisa")
     flags = ("--max-size", "200", "--device", "cpu", "--json")
     pictures = {}
-    for name, sliders in {"rest.png": (), "smile.jpg": ("--smile", ".6", "--yaw", "-12", "--pupil-x", "0.5")}.items():
+    for name, sliders in {
+        "rest.png": (),
+        "smile.jpg": ("--smile", ".6", "--yaw", "-12", "--pupil-x", "0.5", "--label", "AI made"),
+    }.items():
         done = run_sfumato("pose", str(portrait), *sliders, "-o", str(tmp_path / name), *flags)
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout.splitlines()[-1])
@@ -33,7 +36,9 @@ def test_a_picture_is_drawn_with_sliders(run_sfumato: Run, tmp_path: Path) -> No
     done = run_sfumato("verify", *(str(tmp_path / name) for name in pictures), "--json")
     assert done.returncode == 0, done.stderr
     smiling = json.loads(done.stdout.splitlines()[-1])["files"][1]
-    assert smiling["facts"]["command"].endswith("--yaw -12.0 --pupil-x 0.5 --smile 0.6 --max-size 200")
+    assert smiling["facts"]["command"].endswith(
+        "--yaw -12.0 --pupil-x 0.5 --smile 0.6 --max-size 200 --label 'AI made'"
+    )
     assert smiling["facts"]["ingredients"][0]["name"] == portrait.name
     with Image.open(portrait) as picture:
         own = np.asarray(picture.convert("RGB").resize(pictures["rest.png"].shape[1::-1], Image.Resampling.BOX))
@@ -55,6 +60,7 @@ def test_mistakes_are_one_line(run_sfumato: Run, tmp_path: Path) -> None:
         ((str(tmp_path / "none.jpg"), "-o", "out.png"), f"{tmp_path}/none.jpg does not exist", 2),
         ((str(tmp_path / "empty"), "-o", "out.png"), f"{tmp_path}/empty is a folder and no avatar", 1),
         ((str(grey), "-o", str(tmp_path / "out.png")), f"{grey}: no face found", 1),
+        ((str(grey), "-o", "out.png", "--label", "x" * 61), "a label has at most 60 characters, got 61", 2),
     ]
     for arguments, message, code in cases:
         done = run_sfumato("pose", *arguments, "--device", "cpu")

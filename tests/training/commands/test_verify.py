@@ -48,13 +48,20 @@ def test_each_verdict_in_plain_words_and_by_exit_code(
     assert said[0] == "ours.png: ours and whole"
     assert f"  model: {'c' * 64}" in said
     assert f"  made from: mona.jpg (portrait, sha256 {'a' * 64})" in said
-    names = ("ours.png", "cut.jpg", "other.png", "plain.png")
+    (tmp_path / "text.mp4").write_text("no film")
+    names = ("ours.png", "cut.jpg", "other.png", "text.mp4", "plain.png")
     done = run_sfumato("verify", *names, "--lineage", "--json", folder=tmp_path, environment=pictures)
     assert done.returncode == 1
-    assert done.stderr == "sfumato verify: error: 3 of 4 files are not whole films or pictures of ours\n"
+    assert done.stderr == (
+        "sfumato verify: error: 4 of 5 files are not whole films or pictures of ours: "
+        "cut.jpg: altered since Sfumato signed it (assertion.dataHash.mismatch); "
+        "other.png: whole, with credentials of somebody else: Camera, signed by Sfumato development certificate"
+        " (untrusted); "
+        "text.mp4: no credentials, and no film or picture of a kind that is known here; and 1 more\n"
+    )
     answer = json.loads(done.stdout.splitlines()[-1])
-    assert [file["state"] for file in answer["files"]] == ["ours", "altered", "another's", "none"]
-    assert answer["counts"] == {"ours": 1, "altered": 1, "another's": 1, "none": 1}
+    assert [file["state"] for file in answer["files"]] == ["ours", "altered", "another's", "none", "none"]
+    assert answer["counts"] == {"ours": 1, "altered": 1, "another's": 1, "none": 2}
     lineage = answer["files"][0]["lineage"]
     assert lineage["make_it_again"] == _PROVENANCE.command
     assert lineage["MLflow"].startswith("not asked: MLFLOW_TRACKING_URI is not set")

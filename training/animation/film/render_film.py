@@ -90,10 +90,14 @@ def render_film(
     likeness = FilmLikeness(_among(schedule.drawn, targets.shares > 0))
     with ExitStack() as stack:
         open_writer = partial(VideoWriter, fps=schedule.fps, variable=schedule.variable, sound=sound, comment=COMMENT)
-        writer = stack.enter_context(open_writer(out, width=width, height=height, crf=options.crf))
+        writer = stack.enter_context(
+            open_writer(out, width=width, height=height, crf=options.crf, stamp=options.stamp(animator))
+        )
         tiles = None
         if side_by_side is not None and driver is not None:
-            second = stack.enter_context(open_writer(side_by_side, width=3 * TILE, height=TILE))
+            second = stack.enter_context(
+                open_writer(side_by_side, width=3 * TILE, height=TILE, stamp=options.stamp(animator))
+            )
             tiles = FilmTiles(second, film.track, own, driver, track, animator.config.crop)
         decoded = prefetch(_scaled(decode(film.path, frame_indices=schedule.drawn.tolist()), size), _AHEAD)
         drawn = prefetch(_drawn(painter, stack.enter_context(closing(decoded)), cancelled), _AHEAD)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from pipelines.faces.crop import crop, crop_affine
+from pipelines.media.encode import Stamp
 from pipelines.media.frame_times import Schedule
 from pipelines.media.sound import Sound
 from pipelines.media.video import VideoWriter, decode, probe
@@ -54,6 +55,7 @@ class SideBySide(ExitStack):
         schedule: Schedule,
         sound: Sound | None,
         comment: str,
+        stamp: Stamp | None = None,
     ) -> None:
         super().__init__()
         self.driver = decode(driver)
@@ -69,6 +71,7 @@ class SideBySide(ExitStack):
             variable=schedule.variable,
             sound=sound,
             comment=comment,
+            stamp=stamp,
         )
 
     def __enter__(self) -> "SideBySide":

@@ -20,16 +20,24 @@ export function avatarCard(avatar, signal) {
 /** Return a video as an item of a list. */
 export function videoCard(job, signal, drivers) {
   const state = h("span", { class: "small" });
+  const name = drivers.get(job.driver_id) ?? "Own motion";
+  const link = h("a", { href: `#/job/${job.id}` }, frame(job, signal), h("span", {}, name), state);
   watch(job, job.url, signal, (now) => {
     state.textContent = { done: when(now.created_at), failed: "Failed", cancelled: "Cancelled" }[now.state] ?? describe(now).long;
+    if (now !== job && now.state === "done") link.firstChild.replaceWith(frame(now, signal));
   });
-  const name = drivers.get(job.driver_id) ?? "Own motion";
-  const picture = portrait({ id: job.avatar_id, state: "ready" }, signal, "");
-  return h(
-    "li",
-    { class: "card", "data-job": job.id },
-    h("a", { href: `#/job/${job.id}` }, picture, h("span", {}, name), state),
-  );
+  return h("li", { class: "card", "data-job": job.id }, link);
+}
+
+/** Return a frame of a finished video as an img; the portrait while there is none. */
+function frame(job, signal) {
+  const instead = () => portrait({ id: job.avatar_id, state: "ready" }, signal, "");
+  if (job.state !== "done") return instead();
+  const picture = h("img", { alt: "", loading: "lazy", class: "frame" });
+  const replace = () => picture.replaceWith(instead());
+  picture.addEventListener("error", replace);
+  media(`/v1/jobs/${job.id}/preview`, signal).then((url) => (picture.src = url), replace);
+  return picture;
 }
 
 /** Show an object, and again whenever it was asked for, until it is no longer made. */

@@ -49,7 +49,9 @@ export function progressPanel(signal) {
     const quarter = job.progress ? Math.floor((4 * job.progress.done) / job.progress.total) * 25 : 0;
     if (told !== text.short + quarter) announce(quarter ? `${text.short}, ${quarter} percent` : text.short);
     told = text.short + quarter;
-    if (job.stage === "rendering" && job.progress?.done > 0 && Date.now() > previewAt + PREVIEW_MS) refresh();
+    // The first half of the progress is that of following the driver's face: there is no picture yet.
+    const draws = job.stage === "rendering" && 2 * job.progress?.done > job.progress?.total;
+    if (draws && Date.now() > previewAt + PREVIEW_MS) refresh();
   }
   return { panel: h("div", { class: "panel progress" }, preview, line, bar, h("div", {}, cancel), errors.place), update };
 }

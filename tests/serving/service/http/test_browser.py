@@ -78,6 +78,7 @@ def test_a_person_makes_an_avatar_and_videos_and_deletes_them(browser: Browser, 
         browser.until(f"{FILM}.currentTime > 0 && document.querySelector('.driver').currentTime > 0")
 
         browser.click("Make another")
+        browser.until("document.querySelector('.card .frame').naturalWidth > 0")
         browser.click("Sliders")
         move(browser, "smile", 0.5)
         assert abs(brightness(browser) - 170) <= 2

@@ -128,6 +128,7 @@ def test_drivers_come_from_uploads_the_store_and_the_catalogue(store: Store) -> 
         (VideoOptions(expression=float("nan")), "expression is no number"),
         (VideoOptions(fps="fast"), "fast"),
         (VideoOptions(driver_face="left"), "left"),
+        (VideoOptions(label="x" * 61), "a label has at most 60 characters"),
     ],
 )
 def test_options_out_of_range_are_told_as_on_the_command_line(options: VideoOptions, reason: str) -> None:
@@ -137,3 +138,4 @@ def test_options_out_of_range_are_told_as_on_the_command_line(options: VideoOpti
 
 def test_the_defaults_are_those_of_the_renderer() -> None:
     assert render_options(VideoOptions()) == RenderOptions()
+    assert render_options(VideoOptions(label="AI-generated")).label == "AI-generated"
