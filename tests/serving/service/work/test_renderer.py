@@ -43,7 +43,9 @@ class Maker:
         files.out.write_bytes(b"a video")
         if files.side_by_side is not None:
             files.side_by_side.write_bytes(b"three pictures")
-        return RenderReport(1, Fraction(25), 640, 320, False, 0, 1.0, 1.0, {"me.png": 1.0}, 1, ("a note",), 0.9)
+        return RenderReport(
+            1, Fraction(25), 640, 320, False, 0, 1.0, 1.0, {"me.png": 1.0}, 1, notes=("a note",), csim=0.9
+        )
 
 
 @pytest.fixture
