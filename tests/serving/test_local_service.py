@@ -1,0 +1,112 @@
+"""The service on one machine: which GPUs workers see, and what becomes of jobs when its processes are killed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+from web.front_end_process import free_port
+from web.serve_process import ServiceClient, cmdline, jobs_process, kill_tree, read_until, serving
+
+from pipelines import assets
+from serving.local_service import device_variables
+from serving.service.config import ServiceConfig
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "visible"),
+    [
+        (0.0, ["", "", "", ""]),
+        (1.0, ["3", "5", "7", "9"]),
+        (0.5, ["3", "3", "5", "5"]),
+        (0.3, ["3", "3", "3", "5"]),
+    ],
+)
+def test_each_worker_sees_its_gpus(num_gpus: float, visible: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7,9")
+    config = ServiceConfig("m", "d", num_gpus=num_gpus, num_finetuners=1, num_renderers=3)
+    assert [device_variables(config, slot)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == visible
+
+
+def test_a_worker_may_have_several_gpus_and_too_few_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    config = ServiceConfig("m", "d", num_gpus=2.0, num_renderers=2)
+    assert device_variables(config, 1) == {"CUDA_VISIBLE_DEVICES": "2,3"}
+    with pytest.raises(ValueError, match="3 workers need 6 GPUs, there are 4: give a smaller --num-gpus or fewer"):
+        device_variables(config, 2)
+
+
+@pytest.fixture
+def portrait(tmp_path: Path) -> Path:
+    with Image.open(assets.fetch("mona_lisa")) as picture:
+        picture.resize((371, 577)).save(tmp_path / "portrait.png")
+    return tmp_path / "portrait.png"
+
+
+@pytest.mark.long
+def test_each_job_ends_once_when_processes_are_killed_in_its_middle(
+    model: Path, portrait: Path, tmp_path: Path
+) -> None:
+    """What runs jobs, a front end, and the whole service; then it starts again on the same data."""
+    port = free_port()
+    client = ServiceClient(f"http://127.0.0.1:{port}")
+    driver = assets.fetch("clip_single_face")
+    arguments = ("--model", str(model), "--port", str(port), "--num-steps", "0", "--num-stills", "0")
+    with serving(tmp_path, *arguments, "--num-front-ends", "2") as process:
+        read_until(process, "Ctrl-C stops it")
+        family = psutil.Process(process.pid)
+        avatar = client.make_avatar(portrait)
+        client.until_done(avatar["id"])
+        expected = client.make_video(avatar["avatar_id"], driver)
+        client.until_done(expected)
+        frames = client.frames_of(expected, tmp_path)
+        assert len(frames) == 72
+
+        crashed = client.make_video(avatar["avatar_id"], driver)
+        client.until_in_the_middle(crashed)
+        jobs_process(family, "video").kill()
+        assert client.until_done(crashed)["attempts"] == 2
+
+        beside = client.make_video(avatar["avatar_id"], driver)
+        client.until_in_the_middle(beside)
+        front_ends = [each for each in family.children() if cmdline(each)[-1:] == ["serving.service.front_end"]]
+        front_ends[0].kill()
+        started = time.monotonic()
+        client.job(beside)
+        assert time.monotonic() - started < 5, "the other one answers"
+        assert client.until_done(beside)["attempts"] == 1
+        assert len([each for each in family.children() if "serving.service.front_end" in cmdline(each)]) == 2
+
+        lost = client.make_video(avatar["avatar_id"], driver)
+        waiting = client.make_video(avatar["avatar_id"], driver)
+        client.until_in_the_middle(lost)
+        children = family.children(recursive=True)
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=5.0)
+        assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE], "they end with their parent"
+    with serving(tmp_path, *arguments) as process:
+        read_until(process, "Ctrl-C stops it")
+        assert client.until_done(lost)["attempts"] == 2
+        assert client.until_done(waiting)["attempts"] == 1
+        for job_id in (crashed, beside, lost, waiting):
+            assert client.frames_of(job_id, tmp_path) == frames
+        assert not list((tmp_path / "data" / "uploads").rglob("*.*"))
+        assert not list((tmp_path / "data").rglob(".partial-*"))
+        kill_tree(process)
+
+
+@pytest.mark.long
+def test_without_jobs_nothing_but_front_ends_is_there(model: Path, portrait: Path, tmp_path: Path) -> None:
+    port = free_port()
+    client = ServiceClient(f"http://127.0.0.1:{port}")
+    arguments = ("--model", str(model), "--port", str(port), "--num-steps", "0", "--min-workers", "0")
+    with serving(tmp_path, *arguments, "--num-stills", "0") as process:
+        read_until(process, "Ctrl-C stops it")
+        family = psutil.Process(process.pid)
+        assert [cmdline(each)[-1] for each in family.children(recursive=True)] == ["serving.service.front_end"]
+        client.until_done(client.make_avatar(portrait)["id"])
+        kinds = {cmdline(each)[-1] for each in family.children(recursive=True)} & {"avatar", "video"}
+        assert kinds == {"avatar"}, "it stays for some minutes"
