@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from bad_videos import ffmpeg
 from PIL import Image
 from web.front_end_process import free_port
-from web.serve_process import ServiceClient, cmdline, jobs_process, kill_tree, read_until, serving
+from web.serve_process import ServiceClient, cmdline, jobs_process, read_until, serving
 
 from pipelines import assets
 from serving.local_service import device_variables
 from serving.service.config import ServiceConfig
+
+_NUM_FRAMES = 40
 
 
 @pytest.mark.parametrize(
@@ -46,14 +51,21 @@ def portrait(tmp_path: Path) -> Path:
     return tmp_path / "portrait.png"
 
 
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """A film of 40 frames: rendering takes some seconds."""
+    path = tmp_path / "driver.mp4"
+    ffmpeg("-i", assets.fetch("clip_single_face"), "-frames:v", _NUM_FRAMES, "-c", "copy", path)
+    return path
+
+
 @pytest.mark.long
-def test_each_job_ends_once_when_processes_are_killed_in_its_middle(
-    model: Path, portrait: Path, tmp_path: Path
+def test_84_85_87_each_job_ends_once_when_processes_are_killed_in_its_middle(
+    model: Path, portrait: Path, driver: Path, tmp_path: Path
 ) -> None:
-    """What runs jobs, a front end, and the whole service; then it starts again on the same data."""
+    """What runs jobs, a front end, the whole service, and Ctrl-C; it starts again on the same data."""
     port = free_port()
     client = ServiceClient(f"http://127.0.0.1:{port}")
-    driver = assets.fetch("clip_single_face")
     arguments = ("--model", str(model), "--port", str(port), "--num-steps", "0", "--num-stills", "0")
     with serving(tmp_path, *arguments, "--num-front-ends", "2") as process:
         read_until(process, "Ctrl-C stops it")
@@ -63,7 +75,7 @@ def test_each_job_ends_once_when_processes_are_killed_in_its_middle(
         expected = client.make_video(avatar["avatar_id"], driver)
         client.until_done(expected)
         frames = client.frames_of(expected, tmp_path)
-        assert len(frames) == 72
+        assert len(frames) == _NUM_FRAMES
 
         crashed = client.make_video(avatar["avatar_id"], driver)
         client.until_in_the_middle(crashed)
@@ -91,11 +103,18 @@ def test_each_job_ends_once_when_processes_are_killed_in_its_middle(
         read_until(process, "Ctrl-C stops it")
         assert client.until_done(lost)["attempts"] == 2
         assert client.until_done(waiting)["attempts"] == 1
-        for job_id in (crashed, beside, lost, waiting):
+
+        interrupted = client.make_video(avatar["avatar_id"], driver)
+        client.until_in_the_middle(interrupted)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(20.0) == 130
+    with serving(tmp_path, *arguments) as process:
+        read_until(process, "Ctrl-C stops it")
+        assert client.until_done(interrupted)["attempts"] == 1, "it was put back into the queue"
+        for job_id in (crashed, beside, lost, waiting, interrupted):
             assert client.frames_of(job_id, tmp_path) == frames
         assert not list((tmp_path / "data" / "uploads").rglob("*.*"))
         assert not list((tmp_path / "data").rglob(".partial-*"))
-        kill_tree(process)
 
 
 @pytest.mark.long
