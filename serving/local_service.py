@@ -51,8 +51,8 @@ def local_service(config: ServiceConfig, check: Callable[[], None]) -> Iterator[
     check_memory(config)
     environments = [device_variables(config, slot) for slot in range(config.num_finetuners + config.num_renderers)]
     cli.console().print("starting ...")
-    _interrupt_on_sigterm()
     with contextlib.ExitStack() as running:
+        running.enter_context(_interrupted_by_sigterm())
         front_ends = [FrontEndProcess(config) for _ in range(config.num_front_ends)]
         running.callback(_close_all, front_ends)
         check()
@@ -62,11 +62,11 @@ def local_service(config: ServiceConfig, check: Callable[[], None]) -> Iterator[
             Replica(config, kind, rank=rank, environment=environment)
             for (kind, rank), environment in zip(_places(config), environments, strict=True)
         ]
-        running.callback(_close_all, workers)
         stopping = threading.Event()
         watching = threading.Thread(target=_watch, args=(front_ends, stopping), name="watch")
         watching.start()
         running.callback(watching.join)
+        running.callback(_close_all, workers)  # while front ends answer their last requests
         running.callback(stopping.set)
         yield
 
@@ -188,9 +188,11 @@ def _how(code: int) -> str:
 
 
 def _watch(front_ends: Sequence[FrontEndProcess], stopping: threading.Event) -> None:
+    """Keep front ends alive, then close them: those that this thread has started would end with it."""
     while not stopping.wait(_WATCH_S):
         for front_end in front_ends:
             front_end.keep_alive()
+    _close_all(front_ends)
 
 
 def _close_all(parts: Sequence[FrontEndProcess | Replica]) -> None:
@@ -199,11 +201,18 @@ def _close_all(parts: Sequence[FrontEndProcess | Replica]) -> None:
         list(pool.map(lambda part: part.close(), parts))
 
 
-def _interrupt_on_sigterm() -> None:
-    """Raise KeyboardInterrupt at SIGTERM."""
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGTERM while the block lasts."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

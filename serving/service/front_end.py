@@ -133,11 +133,16 @@ def main() -> None:
         print(json.dumps({"failed": f"{error}"}), flush=True)  # noqa: T201 - for the parent
         raise SystemExit(1) from None
     print(json.dumps({"ready": serving.pid()}), flush=True)  # noqa: T201 - for the parent
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=_end_with_input, args=(ended,), daemon=True).start()
     while serving.alive and not ended.wait(1.0):
         pass
     serving.close()
     os._exit(0 if ended.is_set() else 1)  # a job's thread or a client's connection must not hold it
+
+
+def _end_with_input(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from web.front_end_process import free_port
 from web.serve_process import ServiceClient, cmdline, jobs_process, read_until, serving
 
 from pipelines import assets
-from serving.local_service import device_variables
-from serving.service.config import ServiceConfig
+from serving.local_service import device_variables, local_service
+from serving.service.config import API_KEY_VARIABLE, ServiceConfig
 
 _NUM_FRAMES = 40
 
@@ -42,6 +42,18 @@ def test_a_worker_may_have_several_gpus_and_too_few_are_told(monkeypatch: pytest
     assert device_variables(config, 1) == {"CUDA_VISIBLE_DEVICES": "2,3"}
     with pytest.raises(ValueError, match="3 workers need 6 GPUs, there are 4: give a smaller --num-gpus or fewer"):
         device_variables(config, 2)
+
+
+@pytest.mark.slow
+def test_a_front_end_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    config = ServiceConfig("m", str(tmp_path / "data"), port=free_port(), num_stills=0)
+    with (
+        pytest.raises(ValueError, match="the front end does not start: no API key"),
+        local_service(config, lambda: None),
+    ):
+        pass
+    assert not [each for each in psutil.Process().children() if "serving.service.front_end" in cmdline(each)]
 
 
 @pytest.fixture
