@@ -98,14 +98,29 @@ def _num_workers(config: ServiceConfig) -> int:
     return min(config.min_workers, config.num_finetuners) + min(config.min_workers, config.num_renderers)
 
 
+def _needed(config: ServiceConfig) -> dict[str, float]:
+    """Return what Ray's scheduler must find for the service to be up."""
+    workers = _num_workers(config)
+    cpus = config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends
+    return {"GPU": config.num_gpus * workers, "CPU": cpus}
+
+
+def is_placed(config: ServiceConfig, there: dict[str, float], free: dict[str, float]) -> bool:
+    """Whether all parts of the service have their resources, even if their processes have not started yet.
+
+    Serve says of both that they "have taken long to be scheduled".
+
+    Args:
+        there, free: resources of the whole cluster, and those that nobody has taken.
+    """
+    taken = {name: there.get(name, 0.0) - free.get(name, 0.0) for name in ("CPU", "GPU")}
+    return all(taken[name] >= amount - 1e-6 for name, amount in _needed(config).items())
+
+
 def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
     """Raise ValueError when the workers can never be placed."""
     workers = _num_workers(config)
-    needed = {
-        "GPU": config.num_gpus * workers,
-        "CPU": config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends,
-    }
-    for name, amount in needed.items():
+    for name, amount in _needed(config).items():
         if amount > there.get(name, 0.0) + 1e-6:
             flag = "--num-gpus" if name == "GPU" else "--cpus-per-worker"
             raise ValueError(
@@ -132,7 +147,7 @@ def _run(config: ServiceConfig) -> None:
     while deploying.is_alive():
         deploying.join(0.2)
         seconds = time.monotonic() - started
-        if seconds > _PLACED_S and (why := _why_not_placed()) is not None:
+        if seconds > _PLACED_S and (why := _why_not_placed(config)) is not None:
             raise ValueError(f"the service does not start: {why}")
         if seconds > _STARTED_S:
             raise ValueError(f"the service does not start within {_STARTED_S:.0f} s")
@@ -140,9 +155,12 @@ def _run(config: ServiceConfig) -> None:
         raise ValueError(f"the service does not start: {_reason(failed[0])}") from failed[0]
 
 
-def _why_not_placed() -> str | None:
+def _why_not_placed(config: ServiceConfig) -> str | None:
+    import ray
     from ray import serve
 
+    if is_placed(config, ray.cluster_resources(), ray.available_resources()):
+        return None
     application = serve.status().applications.get(_APPLICATION)
     for name, deployment in application.deployments.items() if application else ():
         if "scheduled" in deployment.message or "PENDING_ALLOCATION" in str(deployment.replica_states):
