@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pipelines import cli
 from serving.app import FRONT_END_CPUS, build_application
@@ -48,7 +48,7 @@ def deployed(config: ServiceConfig, ray_address: str) -> Iterator[None]:
         ray.init(ray_address, log_to_driver=False, logging_level=logging.WARNING)
         logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
         _interrupt_on_sigterm(interrupted)  # Ray has installed a handler of its own
-        _check_resources(config, ray.cluster_resources())
+        wait_for_resources(config, ray.cluster_resources)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
         _run(config)
         yield
@@ -115,6 +115,20 @@ def is_placed(config: ServiceConfig, there: dict[str, float], free: dict[str, fl
     """
     taken = {name: there.get(name, 0.0) - free.get(name, 0.0) for name in ("CPU", "GPU")}
     return all(taken[name] >= amount - 1e-6 for name, amount in _needed(config).items())
+
+
+def wait_for_resources(
+    config: ServiceConfig, cluster: Callable[[], dict[str, float]], seconds: float = _PLACED_S
+) -> None:
+    """Wait until the cluster's machines are there; raise ValueError when the workers can never be placed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _check_resources(config, cluster())
+        except ValueError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
