@@ -48,7 +48,8 @@ class Node:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
-        flags = ("--node-ip-address=127.0.0.1", f"--num-cpus={self.num_cpus}", "--block", *_ROOMY)
+        own = (f"--temp-dir={self.folder}/ray", "--dashboard-agent-listen-port=0")  # else they meet at the head's
+        flags = ("--node-ip-address=127.0.0.1", f"--num-cpus={self.num_cpus}", "--block", *own, *_ROOMY)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", *self.arguments, *flags],
             env={**os.environ, **self.environment, "TMPDIR": str(self.folder)},
