@@ -99,6 +99,7 @@ class Machines:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            "RAY_worker_niceness": "0",
             "PYTHONPATH": str(_ROOT),
         }
         head = ("--head", f"--port={self.gcs_port}", "--include-dashboard=false")
