@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-FRONT_END_CPUS = STILLS_CPUS = 0.1  # for Ray's scheduler only; it does not limit what they use
+FRONT_END_CPUS = 0.1  # for Ray's scheduler only; it does not limit what they use
 
 
 def build(args: Mapping[str, Any]) -> Application:
@@ -33,7 +33,6 @@ def build_application(config: ServiceConfig) -> Application:
 
     from serving.service.front_end import FrontEnd
     from serving.service.work.replica import FineTuner, Renderer
-    from serving.service.work.stills import Stills
 
     common: dict[str, Any] = {"health_check_period_s": 5, "health_check_timeout_s": 30}
     worker = {
@@ -53,19 +52,7 @@ def build_application(config: ServiceConfig) -> Application:
         ray_actor_options={"num_cpus": FRONT_END_CPUS},
         **common,
     )
-    stills = (
-        serve.deployment(
-            Stills,
-            name="stills",
-            num_replicas=config.num_stills,
-            ray_actor_options={"num_cpus": STILLS_CPUS},
-            graceful_shutdown_timeout_s=1,
-            **common,
-        ).bind(config)
-        if config.num_stills
-        else None
-    )
-    application: Application = front_end.bind(config, stills, fine_tuner.bind(config), renderer.bind(config))
+    application: Application = front_end.bind(config, fine_tuner.bind(config), renderer.bind(config))
     return application
 
 

@@ -29,6 +29,8 @@ class VideoOptions:
     frame: Literal["full", "crop"] = "full"
     max_size: int = 1280
     fps: str = "keep"
+    sound: Literal["auto", "driver", "none"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
     side_by_side: bool = False
     watermark: Literal["luma", "none"] = "luma"
     label: str = ""

@@ -1,74 +1,54 @@
-"""Start the service on Ray and stop it again, whatever happens in between."""
+"""Run the service as one application of Ray Serve, on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
-
-import psutil
+from collections.abc import Callable, Iterator
 
 from pipelines import cli
-from serving.app import FRONT_END_CPUS, STILLS_CPUS, build_application
+from serving.app import FRONT_END_CPUS, build_application
 from serving.service.config import ServiceConfig
-from training.local_ray import start_local_ray
 
 _APPLICATION = "sfumato"
 _PLACED_S = 25.0  # a start that takes longer without being placed is explained
 _STARTED_S = 300.0
 _STOPPED_S = 6.0
-_WORKER_BYTES = 1200 * 2**20  # torch, the detector, a model and an avatar
-# An idle Ray that nobody watches and that no machine joins asks itself less often. Ray reads these variables in all its
-# processes (src/ray/common/ray_config_def.h, ray/serve/_private/constants.py).
-_SELDOM = {
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
-    "RAY_debug_dump_period_milliseconds": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_event_stats": "0",
-    "RAY_gcs_pull_resource_loads_period_milliseconds": "5000",
-    "RAY_io_context_monitor_probe_interval_ms": "5000",
-    "RAY_local_fs_monitor_interval_ms": "2000",
-    "RAY_metrics_report_interval_ms": "60000",
-    "RAY_object_manager_timer_freq_ms": "1000",
-    "RAY_raylet_report_resources_period_milliseconds": "1000",
-    "RAY_report_worker_backlog_interval_ms": "1000",
-    "RAY_task_events_report_interval_ms": "0",
-    "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "2",
-}
+_WATCH_S = 2.0
+_LOST_S = 10.0  # a head that does not answer for this long is gone
+
+
+class ClusterLost(OSError):
+    """The head of the Ray cluster is gone, and with it all processes of the service."""
 
 
 @contextlib.contextmanager
-def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
-    """Run the service's application while the block lasts, on a private Ray or on a cluster.
+def deployed(config: ServiceConfig, ray_address: str) -> Iterator[None]:
+    """Run the service's application on a Ray cluster while the block lasts.
 
     Raises:
         ValueError: the workers cannot be placed, or do not start; the message says why.
-        KeyboardInterrupt: SIGTERM or SIGINT; everything that was started is stopped.
+        KeyboardInterrupt: SIGTERM or SIGINT; the application is deleted.
     """
-    if ray_address is None:
-        _check_machine(config)
     cli.console().print("starting Ray Serve ...")
     # Ray reads these variables when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
     interrupted = threading.Event()
     _interrupt_on_sigterm(interrupted)
     try:
-        _start_ray(config, ray_address)
         import ray
         from ray import serve
 
+        ray.init(ray_address, log_to_driver=False, logging_level=logging.WARNING)
         logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
         _interrupt_on_sigterm(interrupted)  # Ray has installed a handler of its own
-        _check_resources(config, ray.cluster_resources())
+        wait_for_resources(config, ray.cluster_resources)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
         _run(config)
         yield
@@ -78,16 +58,26 @@ def deployed(config: ServiceConfig, ray_address: str | None) -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        _stop(before, private=ray_address is None)
+        _stop()
 
 
-def memory_bytes() -> int:
-    """Return the memory of this process and all its children, shared pages counted once."""
-    total = 0
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_full_info().pss
-    return total
+def wait_while_cluster_answers() -> None:
+    """Wait for as long as the head of the cluster answers. Raises ClusterLost.
+
+    Without a Redis of its own, Ray's control service (GCS) forgets everything when it dies: its machines end their
+    processes. Ray would end this one, too, after a minute and in its own words.
+    """
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    answered = time.monotonic()
+    while time.monotonic() < answered + _LOST_S:
+        time.sleep(_WATCH_S)
+        with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), _WATCH_S):
+            answered = time.monotonic()
+    raise ClusterLost(
+        f"the head of the Ray cluster at {host}:{port} is gone: start the cluster, then this command again; jobs go on"
+    )
 
 
 def _interrupt_on_sigterm(interrupted: threading.Event) -> None:
@@ -108,64 +98,49 @@ def _num_workers(config: ServiceConfig) -> int:
     return min(config.min_workers, config.num_finetuners) + min(config.min_workers, config.num_renderers)
 
 
-def _num_cpus(config: ServiceConfig, workers: int) -> float:
-    """Return the CPUs that Ray's scheduler needs for the service with this number of workers."""
-    return config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends + STILLS_CPUS * config.num_stills
+def _needed(config: ServiceConfig) -> dict[str, float]:
+    """Return what Ray's scheduler must find for the service to be up."""
+    workers = _num_workers(config)
+    cpus = config.cpus_per_worker * workers + FRONT_END_CPUS * config.num_front_ends
+    return {"GPU": config.num_gpus * workers, "CPU": cpus}
 
 
-def _check_machine(config: ServiceConfig) -> None:
-    """Raise ValueError when this machine alone cannot run the workers: said before anything starts."""
-    import torch
+def is_placed(config: ServiceConfig, there: dict[str, float], free: dict[str, float]) -> bool:
+    """Whether all parts of the service have their resources, even if their processes have not started yet.
 
-    workers = config.num_finetuners + config.num_renderers
-    there, needed = psutil.virtual_memory().total, workers * _WORKER_BYTES
-    if needed > there:
-        raise ValueError(
-            f"{workers} workers need about {needed / 2**30:.0f} GiB of memory, this machine has {there / 2**30:.0f}:"
-            " give fewer --num-renderers or --num-finetuners, or --min-workers 0 and fewer at once"
-        )
-    if config.num_gpus:
-        _check_resources(config, {"GPU": float(torch.cuda.device_count()), "CPU": math.inf})
+    Serve says of both that they "have taken long to be scheduled".
+
+    Args:
+        there, free: resources of the whole cluster, and those that nobody has taken.
+    """
+    taken = {name: there.get(name, 0.0) - free.get(name, 0.0) for name in ("CPU", "GPU")}
+    return all(taken[name] >= amount - 1e-6 for name, amount in _needed(config).items())
+
+
+def wait_for_resources(
+    config: ServiceConfig, cluster: Callable[[], dict[str, float]], seconds: float = _PLACED_S
+) -> None:
+    """Wait until the cluster's machines are there; raise ValueError when the workers can never be placed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _check_resources(config, cluster())
+        except ValueError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def _check_resources(config: ServiceConfig, there: dict[str, float]) -> None:
     """Raise ValueError when the workers can never be placed."""
     workers = _num_workers(config)
-    needed = {
-        "GPU": config.num_gpus * workers,
-        "CPU": _num_cpus(config, workers),
-    }
-    for name, amount in needed.items():
+    for name, amount in _needed(config).items():
         if amount > there.get(name, 0.0) + 1e-6:
             flag = "--num-gpus" if name == "GPU" else "--cpus-per-worker"
             raise ValueError(
                 f"{workers} workers need {amount:g} {name}s, there are {there.get(name, 0.0):g}: give a smaller {flag}"
                 " or fewer workers"
             )
-
-
-def _start_ray(config: ServiceConfig, address: str | None) -> None:
-    if address is not None:
-        import ray
-
-        ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
-        return
-    for name, value in _SELDOM.items():
-        os.environ.setdefault(name, value)
-    workers = config.num_finetuners + config.num_renderers
-    # Renderers and fine-tuners seldom work at once: each is promised what it may use.
-    start_local_ray(math.ceil(_num_cpus(config, workers)))
-    _end_watchers()
-
-
-def _end_watchers() -> None:
-    """End the processes of Ray that follow logs, scale clusters and report use: nothing here asks them."""
-    from ray._private import worker
-
-    node = worker._global_node
-    for name in ("kill_log_monitor", "kill_monitor", "kill_dashboard"):
-        with contextlib.suppress(Exception):  # Ray has no setting for it; a version without them goes on watching
-            getattr(node, name)(check_alive=False)
 
 
 def _run(config: ServiceConfig) -> None:
@@ -186,7 +161,7 @@ def _run(config: ServiceConfig) -> None:
     while deploying.is_alive():
         deploying.join(0.2)
         seconds = time.monotonic() - started
-        if seconds > _PLACED_S and (why := _why_not_placed()) is not None:
+        if seconds > _PLACED_S and (why := _why_not_placed(config)) is not None:
             raise ValueError(f"the service does not start: {why}")
         if seconds > _STARTED_S:
             raise ValueError(f"the service does not start within {_STARTED_S:.0f} s")
@@ -194,9 +169,12 @@ def _run(config: ServiceConfig) -> None:
         raise ValueError(f"the service does not start: {_reason(failed[0])}") from failed[0]
 
 
-def _why_not_placed() -> str | None:
+def _why_not_placed(config: ServiceConfig) -> str | None:
+    import ray
     from ray import serve
 
+    if is_placed(config, ray.cluster_resources(), ray.available_resources()):
+        return None
     application = serve.status().applications.get(_APPLICATION)
     for name, deployment in application.deployments.items() if application else ():
         if "scheduled" in deployment.message or "PENDING_ALLOCATION" in str(deployment.replica_states):
@@ -213,12 +191,11 @@ def _one_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _stop(before: set[int], *, private: bool) -> None:
-    """Delete the application, which puts running jobs back into the queue, and end Ray with all its processes."""
-    started: list[Any] = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+def _stop() -> None:
+    """Delete the application, which puts running jobs back into the queue, and leave the cluster."""
 
     def stop() -> None:
-        # Ray is gone already when the whole process group was told to end, and half imported when its start was.
+        # The cluster may be gone already, and Ray half imported.
         with contextlib.suppress(Exception):
             # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
             from ray import serve
@@ -232,7 +209,3 @@ def _stop(before: set[int], *, private: bool) -> None:
     stopping = threading.Thread(target=stop, daemon=True)
     stopping.start()
     stopping.join(_STOPPED_S)
-    if private:
-        for child in started:
-            with contextlib.suppress(psutil.Error):
-                child.kill()

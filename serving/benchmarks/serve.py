@@ -31,8 +31,7 @@ from pipelines.machine import available_cpus, cpu_seconds, describe_machine, in_
 from pipelines.storage.scratch import ScratchFolder
 from serving.client import Client
 from serving.commands.serve import Options as ServeOptions
-from serving.commands.serve import running
-from serving.deploy import memory_bytes
+from serving.commands.serve import memory_bytes, running
 
 _CLIENTS = 8
 _MIB = 2**20

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.progress import Progress
@@ -29,11 +29,9 @@ from serving.batch.results.report import FOLDER, Report
 from serving.batch.results.summary import result, table
 from serving.batch.worker import MakeMaker, Worker
 from serving.batch.workspace import Workspace, open_workspace
+from serving.render_options import render_options
 from training.checkpoints.shipped import SHIPPED
 from training.losses.perceptual_files import PerceptualFiles
-
-if TYPE_CHECKING:
-    from training.animation.render import RenderOptions
 
 _PathLists = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 """One tuple for each time that the flag is given: without UseAppendAction, tyro keeps the last one only."""
@@ -200,19 +198,19 @@ def _flat(lists: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
 
 def _items(options: Options) -> tuple[tuple[Item, ...], tuple[Problem, ...], tuple[str, ...]]:
     """Return the videos to make, the inputs that cannot be read, and notes about what folders hold besides."""
-    render_options = _render_options(options)
-    film_parts = FILM_PARTS if options.parts is None else render_options.motion.parts
+    rendering = render_options(options)
+    film_parts = FILM_PARTS if options.parts is None else rendering.motion.parts
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     face = None if options.face is None else parse_face_choice(options.face)
     if options.pairs is not None:
         try:
-            items = read_pairs(options.pairs, render_options, face, film_parts)
+            items = read_pairs(options.pairs, rendering, face, film_parts)
         except PairsError as error:
             raise UsageError(str(error)) from error
     else:
         sources, drivers = find_sources(_flat(options.source)), find_drivers(_flat(options.driver))
-        items = every_pair(sources.inputs, drivers.inputs, render_options, face, film_parts)
+        items = every_pair(sources.inputs, drivers.inputs, rendering, face, film_parts)
         problems = (*sources.problems, *drivers.problems)
         notes = tuple(dict.fromkeys((*sources.notes, *drivers.notes)))
     return (tuple(map(_with_absolute_paths, items)) if _uses_ray(options) else items), problems, notes
@@ -223,32 +221,6 @@ def _with_absolute_paths(item: Item) -> Item:
     source = replace(item.source.input, url=storage.absolute(item.source.input.url))
     driver = replace(item.driver, url=storage.absolute(item.driver.url))
     return replace(item, source=replace(item.source, input=source), driver=driver)
-
-
-def _render_options(options: Options) -> RenderOptions:
-    from training.animation.render import RenderOptions
-    from training.animation.retarget import PARTS, MotionOptions, parse_parts
-
-    motion = MotionOptions(
-        expression=options.expression,
-        head_motion=options.head_motion,
-        gaze=options.gaze,
-        smoothing=options.smoothing,
-        parts=PARTS if options.parts is None else parse_parts(options.parts),
-        absolute=options.motion == "absolute",
-    )
-    return RenderOptions(
-        motion=motion,
-        frame=options.frame,
-        max_size=options.max_size,
-        precision=options.precision,
-        driver_face=options.driver_face,
-        on_missing=options.on_missing,
-        fps=options.fps,
-        sound=options.sound,
-        watermark=options.watermark,
-        label=options.label,
-    )
 
 
 def _avatar_options(options: Options) -> AvatarOptions:

@@ -1,4 +1,4 @@
-"""`sfumato serve`: the HTTP service on Ray Serve."""
+"""`sfumato serve`: the HTTP service, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
+import psutil
 import tyro
 
 from pipelines import cli
 from pipelines.machine import available_cpus
 from pipelines.provenance.signing_key import load_signing_key
 from serving.app import LOOPBACK_HOSTS
-from serving.deploy import deployed, memory_bytes
+from serving.local_service import local_service
 from serving.service.config import API_KEY_VARIABLE, QueueRules, ServiceConfig, read_api_key
 from serving.service.state.database import Database
 from serving.service.state.keys import ApiKeys
 from serving.service.webhooks import read_secret
 from training.checkpoints.shipped import named_or_shipped
 
-_DRAIN_S = 3.0  # Ctrl-C ends a private service soon
+_DRAIN_S = 3.0  # Ctrl-C ends a service on one machine soon
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Options:
     min_workers: int | None = None
     """Start with this number of workers of each kind, 0 for none, and more while jobs wait; default: start all."""
     num_stills: int = 1
-    """Number of processes that draw single pictures, for the sliders of the page; 0: none are drawn."""
+    """Processes of each front end that draw single pictures, for the sliders of the page; 0: none are drawn."""
     num_front_ends: int = 1
     """Number of processes that answer requests."""
     cpus_per_worker: float | None = None
@@ -82,7 +84,8 @@ class Options:
     require_consent: bool = False
     """Refuse pictures that are sent without a statement of consent."""
     ray_address: Annotated[str | None, tyro.conf.arg(name="ray-address")] = None
-    """Address of a running Ray cluster ("auto" for the one on this machine); default: start a private local one."""
+    """Address of a running Ray cluster ("auto" for the one on this machine) whose machines do the work; default: this
+    machine alone, without Ray."""
 
 
 def to_config(options: Options) -> ServiceConfig:
@@ -106,7 +109,6 @@ def to_config(options: Options) -> ServiceConfig:
         open=keyless and loopback,
         require_consent=options.require_consent,
         webhook_hosts=options.webhook_host,
-        private=options.ray_address is None,
         host=options.host,
         port=options.port,
         drain_s=_DRAIN_S if options.ray_address is None else ServiceConfig.drain_s,
@@ -181,28 +183,47 @@ def running(options: Options) -> Iterator[str]:
             is not enough of something, the options contradict each other, or key or certificate for the credentials
             cannot be used.
     """
-    from training.checkpoints.bundle import load_bundle
     from training.checkpoints.model_registry import resolve
-    from training.losses.perceptual import load_perceptual
 
     config = to_config(options)
     model = resolve(config.model)
     _require_free_port(options.host, options.port)
-    # Report a broken model and missing perceptual weights here, not in a job.
-    trained = load_bundle(model).config
-    if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
-        load_perceptual(trained, config.perceptual_files)
     config.store()
     read_secret(config.webhook_hosts)
     require_key(config)
     load_signing_key()
-    with deployed(config, options.ray_address):
-        host = f"[{options.host}]" if ":" in options.host else options.host
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    with _started(config, options.ray_address, partial(_check_model, config, model)):
         yield f"http://{host}:{options.port}"
 
 
+def _started(
+    config: ServiceConfig, ray_address: str | None, check: Callable[[], None]
+) -> AbstractContextManager[object]:
+    if ray_address is None:
+        return local_service(config, check)
+    from serving.deploy import deployed
+
+    check()
+    return deployed(config, ray_address)
+
+
+def _check_model(config: ServiceConfig, model: str) -> None:
+    """Report a broken model and missing perceptual weights at the start, not in a job."""
+    from training.checkpoints.bundle import load_bundle
+    from training.losses.perceptual import load_perceptual
+
+    trained = load_bundle(model).config
+    if trained.perceptual == "vgg19_vggface" and config.num_steps != 0:
+        load_perceptual(trained, config.perceptual_files)
+
+
 def run(options: Options) -> cli.CommandResult:
-    """Serve until Ctrl-C or SIGTERM, then shut down cleanly and raise KeyboardInterrupt (exit code 130)."""
+    """Serve until Ctrl-C or SIGTERM, then shut down cleanly and raise KeyboardInterrupt (exit code 130).
+
+    Raises:
+        ClusterLost: the head of the Ray cluster is gone.
+    """
     screen = cli.console()
     started = time.monotonic()
     with running(options) as url:
@@ -210,11 +231,28 @@ def run(options: Options) -> cli.CommandResult:
         for note in load_signing_key().notes:
             screen.print(f"note: videos are {note}", markup=False)
         try:
-            threading.Event().wait()
+            _wait(options.ray_address)
         except KeyboardInterrupt:
             screen.print("stopping; waiting jobs continue at the next start")
             raise
-    raise AssertionError("unreachable: only an interrupt ends the wait")
+    raise AssertionError("unreachable: only an interrupt or an error ends the wait")
+
+
+def _wait(ray_address: str | None) -> None:
+    if ray_address is None:
+        threading.Event().wait()
+    from serving.deploy import wait_while_cluster_answers
+
+    wait_while_cluster_answers()
+
+
+def memory_bytes() -> int:
+    """Return the memory of this process and all its children, shared pages counted once."""
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total
 
 
 def _require_free_port(host: str, port: int) -> None:

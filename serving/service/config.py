@@ -123,8 +123,6 @@ class ServiceConfig:
     """Refuse pictures without a statement of consent."""
     allowed_hosts: tuple[str, ...] = ("*",)
     """Accepted values of the Host header; "*": any."""
-    private: bool = False
-    """Ray runs for this service alone, on this machine: its ports listen on loopback."""
     host: str = "127.0.0.1"
     """Address that front ends listen on."""
     port: int = 8000
@@ -132,7 +130,7 @@ class ServiceConfig:
     num_front_ends: int = 1
     """Number of processes that answer requests; those of a machine share the port."""
     num_stills: int = 1
-    """Number of processes that draw single pictures (`POST /v1/avatars/{id}/stills`); 0: none are drawn."""
+    """Processes of each front end that draw single pictures (`POST /v1/avatars/{id}/stills`); 0: none are drawn."""
     num_finetuners: int = 1
     """Number of fine-tuning workers; with `min_workers`, the maximum."""
     num_renderers: int = 1

@@ -131,6 +131,8 @@ def as_service_error(error: BaseException) -> ServiceError:
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull("the server's disk is full; try again later")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
+        return Unavailable("the server has too little memory for this; try again later")
     return Internal("internal error; it is in the server's log")
 
 

@@ -122,6 +122,11 @@ class Decoder:
         header |= {name: Fraction(header[name]) for name in ("fps", "start_s")}
         return VideoInfo(**header)
 
+    def picture(self, path: Path) -> tuple[int, int]:
+        """Decode a picture, as `images.read_image`, and return its width and height as shown."""
+        header, _ = self._ask_one({"op": "picture", "path": str(path)})
+        return int(header["width"]), int(header["height"])
+
     def film(self, path: Path) -> Iterator[Frame]:
         """Yield every frame in order, as `video.decode`. Leaving the iterator early ends the child."""
         return self._frames({"op": "film", "path": str(path)})

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.media import audio, frame_folder, video
+from pipelines.media import audio, frame_folder, images, video
 from pipelines.media.decoder.process import HEADER
 from pipelines.media.timestamps import FrameTable, read_frame_table
 
@@ -84,6 +84,10 @@ class _Session:
         if request["op"] == "probe":
             info = video.probe(path)
             yield asdict(info) | {"fps": str(info.fps), "start_s": str(info.start_s)}, b""
+            return
+        if request["op"] == "picture":
+            height, width = images.read_image(path).shape[:2]
+            yield {"width": width, "height": height}, b""
             return
         if request["op"] == "film":
             yield from _messages(video.decode(path))

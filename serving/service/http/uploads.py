@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.media.decoder.process import Decoder, DecoderDied, Limits
-from pipelines.media.images import PICTURE_SUFFIXES, read_image
+from pipelines.media.images import PICTURE_SUFFIXES
 from serving.service.errors import BadInput, public_reason
 from training.animation.motion.formats import is_film, is_motion, is_speech
 
 _CHECK = Limits(stall_s=20.0, clip_s=30.0)
+_SHARED_S = 1.0  # longer than most files take
 
 
 def picture_suffix(client_name: str | None) -> str:
@@ -28,8 +29,12 @@ def driver_suffix(client_name: str | None) -> str:
 
 
 def check_picture(path: Path, what: str) -> None:
-    """Raise BadInput, naming `what` and the reason, unless the file is a readable picture."""
-    _checked(path, what, lambda: read_image(path))
+    """Raise BadInput, naming `what` and the reason, unless the file is a readable picture.
+
+    It is decoded in a process of its own, which a malicious file may crash.
+    """
+    with _decoder() as decoder:
+        _checked(path, what, lambda: decoder.picture(path))
 
 
 def check_driver(path: Path, what: str) -> None:
@@ -55,8 +60,9 @@ _shared_decoder_lock = threading.Lock()
 
 @contextmanager
 def _decoder() -> Iterator[Decoder]:
-    """Yield the warm decoder, or, while it is busy (perhaps with a file that hangs it), one of the caller's own."""
-    if not _shared_decoder_lock.acquire(blocking=False):
+    """Yield the warm decoder, or, while it is busy for long (perhaps with a file that hangs it), one of the caller's
+    own, which takes most of a second to start."""
+    if not _shared_decoder_lock.acquire(timeout=_SHARED_S):
         with Decoder(_CHECK) as own:
             yield own
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,18 @@ class Database:
         """Let no other transaction that calls this run until this one ends (`writing` does it on SQLite)."""
         if not self.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(_SUBMIT_LOCK)))
+
+    def stamp(self) -> tuple[tuple[int, int], ...] | None:
+        """Return what differs after every change of a file's tables: sizes and times; None for a server's."""
+        file = self._engine.url.database if self.is_sqlite else None
+        if not file:
+            return None
+        found = []
+        for path in (file, f"{file}-wal"):
+            with contextlib.suppress(OSError):
+                about = os.stat(path)  # noqa: PTH116 - asked several times a second
+                found.append((about.st_size, about.st_mtime_ns))
+        return tuple(found)
 
     def close(self) -> None:
         self._engine.dispose()

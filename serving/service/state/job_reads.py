@@ -30,6 +30,10 @@ class JobReads:
         """Limits and timing."""
         return self._rules
 
+    def stamp(self) -> object | None:
+        """Return what differs after every change of the tables; None where only a look at them tells."""
+        return self._database.stamp()
+
     def get(self, job_id: str) -> Job:
         """Return a job. Raises NotFound."""
         with self._database.reading() as connection:

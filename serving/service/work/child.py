@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.parent_process import die_with_parent
 from serving.service.config import ServiceConfig, parse_config
 from serving.service.errors import JobCancelled, public_reason
 from serving.service.state.requests import work_from_json
@@ -21,7 +21,6 @@ from serving.service.work.lease import JobOrder, Lease, Work
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _REPORT_S = 0.1  # least time between two messages of progress
 
 
@@ -54,7 +53,7 @@ class _Progress:
 
 def main(kind: str, make_work: Callable[[str, ServiceConfig], Work]) -> None:
     """Serve jobs until the parent closes the pipe; then end with every process of this group."""
-    _die_with_parent()
+    die_with_parent()
     messages = _Messages(os.dup(1))
     os.dup2(2, 1)  # what libraries print must not come between messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
@@ -77,12 +76,6 @@ def main(kind: str, make_work: Callable[[str, ServiceConfig], Work]) -> None:
         running[:] = [lease]
         messages.send(**_answer(work, JobOrder(message["id"], message["avatar_id"], request), lease))
         running.clear()
-
-
-def _die_with_parent() -> None:
-    """Let the kernel kill this process when its parent dies, even while it is stopped and cannot see the pipe close."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _listen(orders: queue.SimpleQueue[dict[str, Any]], running: list[Lease]) -> None:

@@ -18,8 +18,9 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from serving.service.config import ServiceConfig, config_json
@@ -48,9 +49,17 @@ class ChildDied(Exception):
 class JobProcess:
     """A child process that runs jobs of one kind. `run` and `start` are called from one thread at a time."""
 
-    def __init__(self, kind: str, config: ServiceConfig, module: str = "serving.service.work.child") -> None:
-        """`module` is run with the kind (avatar, video, still) as its argument."""
+    def __init__(
+        self,
+        kind: str,
+        config: ServiceConfig,
+        module: str = "serving.service.work.child",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`module` is run with the kind (avatar, video, still) as its argument, and with further variables."""
         self._kind, self._config, self._limits, self._module = kind, config, config.work, module
+        threads = max(1, round(config.cpus_per_worker))
+        self._environment = {**environment, "OMP_NUM_THREADS": str(threads)}
         self._child: _Child | None = None
 
     def start(self) -> None:
@@ -62,9 +71,7 @@ class JobProcess:
         if self._child is not None and self._child.alive:
             return
         self.close()
-        child = self._child = _Child(
-            self._module, self._kind, config_json(self._config), max(1, round(self._config.cpus_per_worker))
-        )
+        child = self._child = _Child(self._module, self._kind, config_json(self._config), self._environment)
         message = child.receive(self._limits.start_s)
         if message.get("op") != "ready":
             self.close()
@@ -129,13 +136,13 @@ class JobProcess:
 class _Child:
     """The child's process group and its pipes."""
 
-    def __init__(self, module: str, kind: str, config: str, threads: int) -> None:
+    def __init__(self, module: str, kind: str, config: str, environment: Mapping[str, str]) -> None:
         path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, "PYTHONPATH": path, **environment},
             start_new_session=True,  # its encoders and decoders are killed with it
         )
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,10 +18,11 @@ from pipelines.provenance.marks import mark
 from pipelines.provenance.signing_key import SigningKey, load_signing_key
 from pipelines.storage.scratch import ScratchFolder
 from serving.batch.marking import with_inputs_shown
+from serving.render_options import render_options
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words, public_reason
-from serving.service.state.requests import Facts, VideoOptions, VideoRequest
+from serving.service.state.requests import Facts, VideoRequest
 from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO, Store
 from serving.service.work.credentials import video_provenance
 from serving.service.work.lease import JobOrder, Lease, Work
@@ -30,7 +30,6 @@ from training.animation.motion.formats import is_film
 
 if TYPE_CHECKING:
     from serving.batch.avatar_maker import AvatarMaker, LoadedAvatar
-    from training.animation.render import RenderOptions
 
 _NUM_CACHED_AVATARS = 4
 _PREVIEW_S = 2.0
@@ -141,31 +140,3 @@ def driver_url(store: Store, job_id: str, request: VideoRequest) -> str:
     if (builtin := builtin_driver(request.driver_id)) is not None:
         return str(builtin.path())
     return store.driver(request.driver_id, request.driver)
-
-
-def render_options(options: VideoOptions) -> RenderOptions:
-    """Return the renderer's options. Raises ValueError for a value out of range."""
-    from training.animation.render import RenderOptions
-    from training.animation.retarget import MotionOptions, parse_parts
-
-    for name in ("expression", "head_motion", "gaze", "smoothing"):
-        if not math.isfinite(getattr(options, name)):
-            raise ValueError(f"{name} is no number")
-    motion = MotionOptions(
-        expression=options.expression,
-        head_motion=options.head_motion,
-        gaze=options.gaze,
-        smoothing=options.smoothing,
-        parts=parse_parts(options.parts),
-        absolute=options.motion == "absolute",
-    )
-    return RenderOptions(
-        motion=motion,
-        frame=options.frame,
-        max_size=options.max_size,
-        driver_face=options.driver_face,
-        on_missing=options.on_missing,
-        fps=options.fps,
-        watermark=options.watermark,
-        label=options.label,
-    )

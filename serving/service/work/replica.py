@@ -1,18 +1,20 @@
-"""Serve replicas that receive no calls: they take their work from the job queue."""
+"""Workers of the service, which take their work from the job queue: replicas of Ray Serve that receive no calls, or
+parts of the process that runs the service on one machine."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from serving.service.config import ServiceConfig
-from serving.service.loopback import keep_serve_on_loopback
 from serving.service.state.database import Database
 from serving.service.state.job_queue import Job, JobQueue
 from serving.service.state.requests import JobKind
 from serving.service.work.process import JobProcess
-from serving.service.work.worker import Worker
+from serving.service.work.worker import Rest, Worker
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +24,23 @@ _MAX_FAILED_STARTS = 3
 class Replica:
     """One worker of one kind, with the process that runs its jobs."""
 
-    def __init__(self, config: ServiceConfig, kind: JobKind) -> None:
-        if config.private:
-            keep_serve_on_loopback()
+    def __init__(
+        self,
+        config: ServiceConfig,
+        kind: JobKind,
+        *,
+        rank: int = 0,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """
+        Args:
+            rank: the worker runs while at least this many jobs of its kind wait and run; 0: always.
+            environment: further variables of the process that runs its jobs.
+        """
         self._store = config.store()
         self._keeps_uploads = config.queue.keep_uploads_s is not None
         self._jobs = JobQueue(Database(config.database_url), config.queue)
-        self._process = JobProcess(kind, config)
+        self._process = JobProcess(kind, config, environment=environment)
         self._worker = Worker(
             self._jobs,
             kind,
@@ -37,6 +49,7 @@ class Replica:
             config.queue,
             name=f"{kind}-{socket.gethostname()}-{os.getpid()}",
             ended=self._ended,
+            rest=Rest(rank, config.idle_s, self._process.close) if rank else None,
         )
         self._worker.start()
 
@@ -60,10 +73,14 @@ class Replica:
         if self._worker.failed_starts >= _MAX_FAILED_STARTS:
             raise RuntimeError("the worker's process does not start")
 
+    def close(self) -> None:
+        """Put a running job back into the queue, and end the process that ran it."""
+        self._worker.stop()
+        self._process.close()
+
     def __del__(self) -> None:
         if hasattr(self, "_worker"):  # missing when the constructor raised
-            self._worker.stop()
-            self._process.close()
+            self.close()
 
 
 class FineTuner(Replica):

@@ -1,4 +1,4 @@
-"""The deployment `stills`: draws single pictures while clients wait, in a process that can be killed.
+"""Single pictures, drawn while clients wait, in a front end's processes that can be killed.
 
 Work without a place in the jobs table: a picture takes a fraction of a second, and one that is late is of no use.
 """
@@ -11,12 +11,11 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from serving.service.config import ServiceConfig
 from serving.service.errors import BadInput, Unavailable
-from serving.service.loopback import keep_serve_on_loopback
 from serving.service.state.requests import StillRequest
 from serving.service.work.lease import JobOrder, Lease
 from serving.service.work.process import ChildDied, JobFailed, JobProcess
@@ -78,36 +77,46 @@ class StillProcess:
         self._process.close()
 
 
-class Stills:
-    """A Serve replica that draws pictures for the front ends."""
+class StillPool:
+    """Draws pictures for a front end, as many at the same time as it has processes.
 
-    def __init__(self, config: ServiceConfig) -> None:
-        if config.private:
-            keep_serve_on_loopback()
-        self._process = StillProcess(config)
-        threading.Thread(target=self._process.start, daemon=True).start()
+    Each process belongs to a thread, which starts it and draws with it: Linux ends a child with the thread that started
+    it (`die_with_parent`).
+    """
 
-    async def draw(self, avatar_id: str, sliders: Mapping[str, float], max_size: int) -> StillAnswer:
-        """See `StillProcess.draw`."""
-        return await asyncio.to_thread(self._process.draw, avatar_id, sliders, max_size)
+    def __init__(self, make: Callable[[], StillProcess], number: int) -> None:
+        self._make, self._number = make, number
+        self._processes: list[StillProcess] = []
+        self._own = threading.local()
+        self._threads = ThreadPoolExecutor(number, "stills", self._begin)
 
-    def __del__(self) -> None:
-        if hasattr(self, "_process"):
-            self._process.close()
+    def _begin(self) -> None:
+        self._own.process = self._make()
+        self._processes.append(self._own.process)
+        self._own.process.start()
 
+    def start(self) -> None:
+        """Start the processes, in the background."""
+        for _ in range(self._number):
+            self._threads.submit(lambda: None)
 
-def draw_through(handle: Any) -> DrawStill:
-    """Return what draws pictures through the deployment's handle."""
-
-    async def draw(avatar_id: str, sliders: Mapping[str, float], max_size: int) -> bytes:
+    async def draw(self, avatar_id: str, sliders: Mapping[str, float], max_size: int) -> bytes:
+        """Return a picture as JPEG. Raises BadInput or Unavailable."""
+        drawing = asyncio.get_running_loop().run_in_executor(self._threads, self._draw, avatar_id, sliders, max_size)
         try:
-            async with asyncio.timeout(STILL_S):
-                answer: StillAnswer = await handle.draw.remote(avatar_id, dict(sliders), max_size)
-        except TimeoutError as error:
+            return jpeg_of(await asyncio.wait_for(drawing, STILL_S))
+        except TimeoutError as error:  # others were drawn all the while
             raise Unavailable(_LATE, retry_after_s=2) from error
-        return jpeg_of(answer)
 
-    return draw
+    def _draw(self, avatar_id: str, sliders: Mapping[str, float], max_size: int) -> StillAnswer:
+        process: StillProcess = self._own.process
+        return process.draw(avatar_id, sliders, max_size)
+
+    def close(self) -> None:
+        """Kill the processes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.close()
 
 
 def jpeg_of(answer: StillAnswer) -> bytes:

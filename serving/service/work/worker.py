@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from serving.service.config import QueueRules
 from serving.service.errors import JobCancelled, NotFound
@@ -19,7 +21,20 @@ log = logging.getLogger(__name__)
 RunJob = Callable[[JobOrder, Lease], Facts]
 """Runs a job, as `JobProcess.run`."""
 _IDLE_POLLS = 4  # times the polling interval, when no job has waited for some time
+_LOOK_S = 5.0  # an unchanged table is looked at this often: a lease ends without a change
 _RENEW_S = 0.4  # also the time in which a cancelled job is noticed
+
+
+@dataclass(frozen=True)
+class Rest:
+    """When a worker that need not always be ready holds no process."""
+
+    rank: int
+    """It works while at least this many jobs of its kind wait and run; 1 for the first worker."""
+    idle_s: float
+    """It rests when it has run no job for this long, seconds."""
+    close: Callable[[], None]
+    """Ends its process."""
 
 
 class Worker:
@@ -29,6 +44,7 @@ class Worker:
         prepare: called before jobs are claimed; raises ChildDied when jobs cannot be run.
         run: runs the job.
         ended: called when a job needs its inputs no more; False for its result if that must go as well.
+        rest: when it rests; None: never.
     """
 
     def __init__(
@@ -41,9 +57,13 @@ class Worker:
         *,
         name: str,
         ended: Callable[[Job, bool], None],
+        rest: Rest | None = None,
     ) -> None:
         self._jobs, self._kind, self._prepare, self._run, self._rules = jobs, kind, prepare, run, rules
-        self._name, self._ended = name, ended
+        self._name, self._ended, self._rest = name, ended, rest
+        self._last_job = float("-inf")
+        self._seen: object | None = None
+        self._seen_at = 0.0
         self._stopping = threading.Event()
         self._lease: Lease | None = None
         self._failed_starts = 0
@@ -74,19 +94,42 @@ class Worker:
         while not self._stopping.is_set():
             wait_s = idle_s
             try:
-                self._prepare()
-                self._failed_starts = 0
-                if self.run_one():
-                    idle_s = self._rules.poll_s
-                    continue
+                if not self._nothing_new() and not self._rests():
+                    self._prepare()
+                    self._failed_starts = 0
+                    if self.run_one():
+                        self._last_job, self._seen, idle_s = time.monotonic(), None, self._rules.poll_s
+                        continue
                 idle_s = min(1.5 * idle_s, _IDLE_POLLS * self._rules.poll_s)
             except ChildDied as error:
                 self._failed_starts += 1
+                self._seen = None
                 log.error("%s", error)
                 wait_s = min(2.0**self._failed_starts, 30.0)
             except Exception:  # a locked or full table must not end the worker
+                self._seen = None
                 log.exception("the %s worker could not reach the jobs table", self._kind)
             self._stopping.wait(wait_s)
+
+    def _nothing_new(self) -> bool:
+        """Whether the jobs are as they were when this worker last looked, in vain."""
+        stamp, now = self._jobs.stamp(), time.monotonic()
+        if stamp is not None and stamp == self._seen and now < self._seen_at + _LOOK_S:
+            return True
+        self._seen, self._seen_at = stamp, now
+        return False
+
+    def _rests(self) -> bool:
+        """Whether this worker is not needed now; one that has been idle for long gives back its memory."""
+        if self._rest is None:
+            return False
+        counts = self._jobs.counts(self._kind)
+        if counts.queued and counts.queued + counts.running >= self._rest.rank:
+            return False
+        if time.monotonic() < self._last_job + self._rest.idle_s:
+            return False
+        self._rest.close()
+        return True
 
     def run_one(self) -> bool:
         """Claim and run one job. Return False when none is waiting."""

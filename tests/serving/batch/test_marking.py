@@ -11,7 +11,8 @@ from pipelines.argument_parser import parse
 from serving.batch.items import FILM_PARTS
 from serving.batch.marking import animate_command, mosaic_provenance
 from serving.batch.results.sidecars import Sidecar, SidecarSource
-from serving.commands.animate import Options, _render_options
+from serving.commands.animate import Options
+from serving.render_options import render_options
 from training.animation.render import RenderOptions
 from training.animation.retarget import MotionOptions
 
@@ -31,7 +32,7 @@ def test_the_command_asks_for_the_same_options(options: RenderOptions) -> None:
     assert words[:2] == ["sfumato", "animate"]
     read = parse("animate", Options, words[2:], {})
     assert (read.source, read.driver, read.num_steps) == ((("my portrait.jpg",),), (("a b.mp4",),), 9)
-    assert _render_options(read) == options
+    assert render_options(read) == options
 
 
 def test_the_command_names_what_is_no_default() -> None:

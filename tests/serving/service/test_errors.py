@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+import torch
 
 from serving.service.errors import BadInput, Internal, ServiceError, StorageFull, as_service_error, public_reason
 
@@ -39,6 +40,11 @@ def test_only_value_errors_explain_themselves(error: Exception) -> None:
 def test_a_full_disk_is_told_as_such() -> None:
     assert isinstance(as_service_error(OSError(errno.ENOSPC, "No space left", "/data/x")), StorageFull)
     assert isinstance(as_service_error(OSError(errno.EIO, "I/O error", "/data/x")), Internal)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("Tried to allocate 2.00 GiB.")])
+def test_86_too_little_memory_is_told_as_such(error: Exception) -> None:
+    assert public_reason(error, {}) == "the server has too little memory for this; try again later"
 
 
 def test_our_own_errors_pass_unchanged() -> None:

@@ -1,11 +1,8 @@
-"""A front end without Ray as a process of its own: `python -m web.front_end_process`.
-
-The first line of its standard input is its configuration; it prints "ready" and ends with its standard input.
-"""
+"""A front end as a process of its own, as `sfumato serve` starts it."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.service.config import ServiceConfig, config_json, parse_config
+from serving.service.config import ServiceConfig, config_json
 
-_FOLDERS = (str(Path(__file__).parents[1]), str(Path(__file__).parents[3]))
+_ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -29,18 +26,18 @@ def front_end(config: ServiceConfig) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def start_front_end(config: ServiceConfig) -> subprocess.Popen[bytes]:
-    """Start a front end and wait until it listens; closing its standard input ends it."""
+    """Start a front end, which draws no pictures, and wait until it listens; closing its standard input ends it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "web.front_end_process"],
+        [sys.executable, "-m", "serving.service.front_end"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(_FOLDERS)},
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )
     assert process.stdin
     assert process.stdout
-    process.stdin.write(config_json(config).encode() + b"\n")
+    process.stdin.write(config_json(dataclasses.replace(config, num_stills=0)).encode() + b"\n")
     process.stdin.flush()
-    assert process.stdout.readline() == b"ready\n"
+    assert b"ready" in process.stdout.readline()
     return process
 
 
@@ -52,17 +49,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def main() -> None:
-    from serving.service.front_end import FrontEnd
-
-    serving = FrontEnd(parse_config(json.loads(sys.stdin.readline())), None)
-    print("ready", flush=True)  # noqa: T201 - for the parent
-    sys.stdin.read()
-    serving.__del__()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from serving.bodies import JobView, VideoBody
+from serving.render_options import render_options
 from serving.service import errors
 from serving.service.builtin_drivers import builtin_driver
 from serving.service.http import uploads
@@ -138,8 +139,6 @@ def _options(text: str | None) -> VideoOptions:
 
 def _check_options(options: VideoOptions) -> None:
     """Raise BadInput for a value out of range, in the words of the command line."""
-    from serving.service.work.renderer import render_options
-
     try:
         render_options(options)
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.media import video
 from pipelines.media.decoder.process import Decoder, DecoderDied, Limits
@@ -46,6 +47,17 @@ def test_frames_and_facts_are_those_of_decoding_in_process(decoder: Decoder, vid
     audio = decoder.audio(video_path)
     assert audio is not None
     assert audio[1] == "m4a"
+
+
+@pytest.mark.slow
+def test_a_picture_is_decoded_or_refused_as_in_process(decoder: Decoder, tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown turned by a quarter
+    Image.new("RGB", (9, 4)).save(tmp_path / "turned.jpg", exif=turned)
+    assert decoder.picture(tmp_path / "turned.jpg") == (4, 9)
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.jpg is not a JPEG"):
+        decoder.picture(tmp_path / "text.jpg")
 
 
 @pytest.mark.slow

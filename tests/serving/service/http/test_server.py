@@ -94,9 +94,16 @@ def rss(process: psutil.Process) -> dict[int, float]:
 
 
 def test_slow_uploads_stop_nobody_else_and_end(url: str, config: ServiceConfig) -> None:
+    alone = ask_other_things([], url)
     with contextlib.ExitStack() as connections:
         slow = [connections.enter_context(slow_upload(config.port)) for _ in range(100)]
-        check_slow(slow, url)
+        # Half a second on a machine that does nothing else; on a busy one all takes longer.
+        assert ask_other_things(slow, url) < max(0.5, 3 * alone)
+        for connection in slow:  # of all, those that send now and then too
+            connection.settimeout(15.0)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"0")
+            assert b" 408 " in connection.recv(1000).splitlines()[0]
 
 
 def slow_upload(port: int) -> socket.socket:
@@ -109,8 +116,8 @@ def slow_upload(port: int) -> socket.socket:
     return connection
 
 
-def check_slow(slow: list[socket.socket], url: str) -> None:
-    """Ask other things beside slow uploads, then wait for their end."""
+def ask_other_things(slow: list[socket.socket], url: str) -> float:
+    """Send many requests beside slow uploads; return the time within which 99 of 100 are answered, seconds."""
 
     async def run() -> list[tuple[int, float]]:
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
@@ -132,12 +139,7 @@ def check_slow(slow: list[socket.socket], url: str) -> None:
     seen = asyncio.run(run())
     assert {status for status, _ in seen} == {200, 404}, "no 429"
     times = sorted(seconds for _, seconds in seen)
-    assert times[int(0.99 * len(times))] < 2, "half a second, on a machine that does nothing else"
-    for connection in slow:  # of all, those that send now and then too
-        connection.settimeout(15.0)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(b"0")
-        assert b" 408 " in connection.recv(1000).splitlines()[0]
+    return times[int(0.99 * len(times))]
 
 
 def test_two_hundred_clients_at_once_are_queued_or_told_when_to_try_again(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import io
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from pipelines.media.decoder.process import Decoder, Limits
 from serving.service.config import UploadLimits
+from serving.service.http import uploads
 from serving.service.http.api import create_api
 
 
@@ -125,3 +128,21 @@ async def _post_slowly(api: Callable[..., Awaitable[None]]) -> tuple[int, bytes]
 
     await api(scope, receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
+@pytest.mark.slow
+def test_pictures_are_decoded_in_a_process_that_may_hang(
+    monkeypatch: pytest.MonkeyPatch, client: Any, refusal: Any
+) -> None:
+    with Decoder(Limits(stall_s=1.0)) as decoder:
+        monkeypatch.setattr(uploads, "_shared_decoder", decoder)
+        assert client.post_avatar(picture((9, 8))).status_code == 202
+        child = decoder._child
+        assert child is not None
+        child.send_signal(signal.SIGSTOP)
+        assert refusal(client.post_avatar(picture()))[1:] == (
+            "bad_input",
+            "picture 1: the decoder took longer than 1 s",
+        )
+        assert len(client.uploads) == 1
+        assert client.post_avatar(picture()).status_code == 202

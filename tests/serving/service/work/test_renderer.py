@@ -20,7 +20,7 @@ from serving.service.state.requests import VideoOptions, VideoRequest
 from serving.service.store import PREVIEW, SIDE_BY_SIDE, VIDEO, Store
 from serving.service.work import renderer
 from serving.service.work.lease import JobOrder, Lease
-from serving.service.work.renderer import driver_url, render_options, run_render
+from serving.service.work.renderer import driver_url, run_render
 from training.animation.render import RenderOptions, RenderReport
 
 ID, AVATAR = "1" * 32, "2" * 32
@@ -120,24 +120,3 @@ def test_drivers_come_from_uploads_the_store_and_the_catalogue(store: Store) -> 
     assert driver_url(store, ID, VideoRequest("talk", "builtin:talk")) == str(assets.fetch("clip_carphone"))
     with pytest.raises(NotFound, match="no such driver"):
         driver_url(store, ID, VideoRequest("x", "builtin:none"))
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (VideoOptions(parts="ears"), "ears"),
-        (VideoOptions(max_size=10_000), "max_size must lie in"),
-        (VideoOptions(expression=float("nan")), "expression is no number"),
-        (VideoOptions(fps="fast"), "fast"),
-        (VideoOptions(driver_face="left"), "left"),
-        (VideoOptions(label="x" * 61), "a label has at most 60 characters"),
-    ],
-)
-def test_options_out_of_range_are_told_as_on_the_command_line(options: VideoOptions, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        render_options(options)
-
-
-def test_the_defaults_are_those_of_the_renderer() -> None:
-    assert render_options(VideoOptions()) == RenderOptions()
-    assert render_options(VideoOptions(label="AI-generated")).label == "AI-generated"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from serving.service.errors import BadInput, ServiceError, Unavailable
 from serving.service.state.requests import AvatarRequest
 from serving.service.work.finetuner import run_fine_tune
 from serving.service.work.lease import JobOrder, Lease
-from serving.service.work.stills import StillAnswer, StillProcess, draw_through
+from serving.service.work.stills import StillAnswer, StillPool, StillProcess
 
 LATE = "the picture could not be drawn; try again"
 ID = "a" * 32
@@ -53,32 +53,54 @@ def test_a_picture_that_fails_hangs_or_crashes_is_told_and_the_next_is_drawn(stu
     assert stuck.draw("works", {}, 64) == drawn
 
 
-def test_front_ends_get_pictures_or_errors_through_the_handle() -> None:
-    answers = iter([StillAnswer(b"jpeg"), StillAnswer(error="yaw ...", is_input=True), StillAnswer(error=LATE)])
-    calls: list[tuple[Any, ...]] = []
+class Process:
+    """Draws what the avatar's id says."""
 
-    async def remote(*arguments: Any) -> StillAnswer:
-        calls.append(arguments)
-        return next(answers)
+    def __init__(self) -> None:
+        self.began = threading.get_ident()
 
-    draw = draw_through(SimpleNamespace(draw=SimpleNamespace(remote=remote)))
+    def start(self) -> None:
+        self.closed = False
 
-    def outcome() -> tuple[type, str]:
+    def draw(self, avatar_id: str, sliders: Any, max_size: int) -> StillAnswer:
+        assert threading.get_ident() == self.began, "the thread that started the process, with which it would end"
+        if avatar_id == "slow":
+            time.sleep(0.3)
+        error = avatar_id if avatar_id in (LATE, "yaw ...") else ""
+        return StillAnswer(b"" if error else f"{avatar_id} {sliders} {max_size}".encode(), error, error == "yaw ...")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_front_ends_get_pictures_or_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Process] = []
+
+    def make() -> Any:
+        made.append(Process())
+        return made[-1]
+
+    pool = StillPool(make, 2)
+    pool.start()
+
+    def outcome(what: str) -> tuple[type, str]:
         with pytest.raises(ServiceError) as raised:
-            asyncio.run(draw(ID, {}, 64))
+            asyncio.run(pool.draw(what, {}, 64))
         return type(raised.value), raised.value.message
 
-    assert asyncio.run(draw(ID, {"yaw": 3.0}, 512)) == b"jpeg"
-    assert calls == [(ID, {"yaw": 3.0}, 512)]
-    assert outcome() == (BadInput, "yaw ...")
-    assert outcome() == (Unavailable, LATE)
+    async def several() -> list[bytes]:
+        return await asyncio.gather(*(pool.draw(name, {"yaw": 3.0}, 512) for name in ("slow", "slow", "b")))
 
-
-def test_a_picture_that_no_replica_answers_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.monotonic()
+    assert asyncio.run(several()) == [f"{name} {{'yaw': 3.0}} 512".encode() for name in ("slow", "slow", "b")]
+    assert time.monotonic() - started < 0.55, "two at a time"
+    assert outcome("yaw ...") == (BadInput, "yaw ...")
+    assert outcome(LATE) == (Unavailable, LATE)
     monkeypatch.setattr("serving.service.work.stills.STILL_S", 0.01)
-    draw = draw_through(SimpleNamespace(draw=SimpleNamespace(remote=lambda *_: asyncio.sleep(60))))
-    with pytest.raises(Unavailable):
-        asyncio.run(draw(ID, {}, 64))
+    assert outcome("slow") == (Unavailable, LATE), "given up"
+    pool.close()
+    assert len(made) == 2
+    assert all(process.closed for process in made)
 
 
 @pytest.mark.slow

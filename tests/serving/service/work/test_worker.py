@@ -14,7 +14,7 @@ from serving.service.state.job_queue import Job, JobQueue
 from serving.service.state.requests import AvatarRequest, Facts
 from serving.service.work.lease import JobOrder, Lease
 from serving.service.work.process import ChildDied, JobFailed
-from serving.service.work.worker import RunJob, Worker
+from serving.service.work.worker import Rest, RunJob, Worker
 
 RULES = QueueRules(max_attempts=3, lease_s=0.3, poll_s=0.01)
 ID = "1" * 32
@@ -146,4 +146,62 @@ def test_a_job_survives_the_loss_of_its_worker(jobs: JobQueue) -> None:
     worker = make(jobs, lambda job, lease: {})
     worker.start()
     assert until(jobs, "done").attempts == 2
+    worker.stop()
+
+
+def test_a_worker_that_is_not_needed_holds_no_process(jobs: JobQueue) -> None:
+    log: list[str] = []
+
+    def run(job: JobOrder, lease: Lease) -> Facts:
+        log.append("ran")
+        return {}
+
+    def make_one(rank: int) -> Worker:
+        rest = Rest(rank, 0.1, lambda: log.append("closed"))
+        return Worker(
+            jobs,
+            "avatar",
+            lambda: log.append("prepared"),
+            run,
+            RULES,
+            name="test",
+            ended=lambda job, done: None,
+            rest=rest,
+        )
+
+    second = make_one(2)
+    second.start()
+    time.sleep(0.2)
+    second.stop()
+    assert set(log) == {"closed"}, "one job waits: it takes the first worker alone"
+    log.clear()
+    first = make_one(1)
+    first.start()
+    until(jobs, "done")
+    deadline = time.monotonic() + 10
+    while "closed" not in log:
+        assert time.monotonic() < deadline
+        # A worker looks again when the table has changed.
+        jobs.uploads_removed(ID)
+        time.sleep(0.05)
+    first.stop()
+    assert log[:2] == ["prepared", "ran"]
+    assert log.index("closed") > log.index("ran")
+
+
+def test_an_idle_worker_asks_the_table_only_after_a_change(jobs: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.cancel(ID)
+    looks: list[float] = []
+    claim = jobs.claim
+    monkeypatch.setattr(jobs, "claim", lambda *arguments: looks.append(time.monotonic()) or claim(*arguments))
+    worker = make(jobs, lambda job, lease: {})
+    worker.start()
+    time.sleep(0.3)
+    assert len(looks) == 1
+    jobs.reserve("3" * 32, "4" * 32, "avatar")
+    jobs.submit("3" * 32, AvatarRequest(("picture-01.jpg",)))
+    deadline = time.monotonic() + 5
+    while jobs.get("3" * 32).state != "done":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     worker.stop()
