@@ -70,7 +70,7 @@ class GreyAvatarMaker:
                     writer.write(np.full((32, 32, 3), 100 * done, np.uint8))
                     on_frame(done, 2)
         return RenderReport(
-            2, Fraction(25), 32, 32, False, 1, 0.5, 3.0, {"a.jpg": 1.0}, 2, ("no face in 1 of 2 driver frames",)
+            2, Fraction(25), 32, 32, False, 1, 0.5, 3.0, {"a.jpg": 1.0}, 2, notes=("no face in 1 of 2 driver frames",)
         )
 
 
