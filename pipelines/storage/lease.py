@@ -83,6 +83,7 @@ def hold(folder: str, terms: Terms, on_lost: Callable[[], None] = _thread.interr
         ValueError: another process holds the lease.
     """
     url, now = storage.join(folder, terms.file), time.time()
+    is_new = storage.is_local(folder) and not storage.exists(folder)
     own = Lease(uuid.uuid4().hex, socket.gethostname(), os.getpid(), now, now)
     _acquire(folder, url, own, terms)
     _held.add(own.owner)
@@ -98,6 +99,8 @@ def hold(folder: str, terms: Terms, on_lost: Callable[[], None] = _thread.interr
         with contextlib.suppress(OSError):  # a lease that is not removed goes stale
             if _is_ours(url, own):
                 storage.remove(url)
+            if is_new:  # nothing came of it: leave no empty folder
+                storage.local_path(folder).rmdir()
 
 
 def holder(folder: str, terms: Terms) -> Lease | None:
