@@ -143,7 +143,8 @@ def describe_rejects(root: str, summary: PlanSummary, reports: Sequence[ShardRep
         for row in itertools.islice(rows, _REJECTS_SHOWN)
     ]
     rejected = sum(report.num_rejected + report.num_failed for report in reports)
-    more = rejected - len(summary.superseded) - len(lines)
+    made = {report.shard for report in reports}
+    more = rejected - sum(shard in made for _, shard in summary.superseded) - len(lines)
     return [*lines, f"and {more} more, in {storage.join(root, 'rejects')}"] if more else lines
 
 

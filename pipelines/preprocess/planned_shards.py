@@ -82,11 +82,16 @@ def reports_of(shards: Sequence[PlannedShard]) -> list[ShardReport | None]:
     return [shard.spec.accepts(data) for shard, data in zip(shards, found, strict=True)]
 
 
+def begun_reports(shards: Sequence[PlannedShard]) -> list[ShardReport]:
+    """Return the reports of the shards that are done for their config and inputs. Only listed files are read."""
+    there = reports_there(shards)
+    found = reports_of([shard for shard in shards if shard.spec.paths.report in there])
+    return [report for report in found if report is not None]
+
+
 def unfinished(shards: Sequence[PlannedShard]) -> list[PlannedShard]:
     """Return the shards to make, those with the most bytes first, so that no long one begins last."""
-    there = reports_there(shards)
-    begun = [shard for shard in shards if shard.spec.paths.report in there]
-    done = {shard.spec.shard for shard, report in zip(begun, reports_of(begun), strict=True) if report is not None}
+    done = {report.shard for report in begun_reports(shards)}
     return largest_first(shard for shard in shards if shard.spec.shard not in done)
 
 

@@ -134,6 +134,12 @@ def finish_from_reports(
     """
     plan, record = PlanFile(root), read_record(root)
     summary = summarize(plan, plan.corpus, worker_options)
+    missing = len(unfinished(summary.shards))
+    if missing:
+        raise OSError(
+            f"{missing} of {len(summary.shards)} shards are not made: sfumato status says who is at work; the same "
+            "command without --finish makes them"
+        )
     begun: RunRecord | DatasetManifest | None = record
     if record is None and storage.exists(storage.join(root, MANIFEST)):
         begun = read_manifest(root)
@@ -161,6 +167,8 @@ def _run_on_dataflow(
     # The driver may have died after it submitted a job and before it wrote its record: look for it by its name.
     job = record.job if record.job is not None and jobs.is_active(record.job) else None
     job = job or jobs.active(jobs.name_for(plan.root))
+    if job is None:
+        todo = plan.unfinished()  # an earlier job may have ended since they were listed
     while todo:
         if job is None:
             _show_forecast(todo, runner)

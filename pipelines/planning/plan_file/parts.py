@@ -64,10 +64,15 @@ def encode_part(shards: Sequence[Sequence[Mapping[str, Any]]], facts: Sequence[S
 
 
 class Part(Protocol):
-    """A file of a plan. `first` is the number of its first shard."""
+    """A file of a plan."""
 
-    url: str
-    first: int
+    @property
+    def url(self) -> str:
+        """Its path or URL."""
+
+    @property
+    def first(self) -> int:
+        """The number of its first shard."""
 
     @property
     def num_shards(self) -> int:

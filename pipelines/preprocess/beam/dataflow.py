@@ -38,8 +38,9 @@ class DataflowJobs:
         self._api, self.project, self.region = dataflow, str(named.project), str(named.region)
         self._given_name = named.job_name
         credentials = None if named.no_auth else get_service_credentials(options)
-        self._jobs = dataflow.JobsV1Beta3Client(credentials=credentials or AnonymousCredentials())
-        self._messages = dataflow.MessagesV1Beta3Client(credentials=credentials or AnonymousCredentials())
+        credentials = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
+        self._jobs = dataflow.JobsV1Beta3Client(credentials=credentials)
+        self._messages = dataflow.MessagesV1Beta3Client(credentials=credentials)
 
     def name_for(self, root: str) -> str:
         """Return the name of the job of a data set: the flag's, else one that is the same for each start.

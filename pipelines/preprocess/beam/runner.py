@@ -42,12 +42,10 @@ def run_shards(
         OSError: the pipeline failed.
     """
     with _quiet_import():
-        import apache_beam as beam
-
         from pipelines.preprocess.beam.transforms import MakeShards
 
     with show_progress(shards), _quiet_beam(runner):
-        pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
+        pipeline = _pipeline(runner, _options(runner, workers, beam_args))
         _ = pipeline | MakeShards(plan, hints)
         result = pipeline.run()
         result.wait_until_finish()
@@ -71,7 +69,6 @@ def submit_to_dataflow(
         OSError: Dataflow refuses the job.
     """
     with _quiet_import():
-        import apache_beam as beam
         from apache_beam.options.pipeline_options import GoogleCloudOptions
         from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
         from google.api_core.exceptions import GoogleAPICallError
@@ -82,13 +79,23 @@ def submit_to_dataflow(
     named = options.view_as(GoogleCloudOptions)
     named.job_name = jobs.name_for(plan.root)
     with _quiet_beam(RUNNER):
-        pipeline = beam.Pipeline(runner=_create_runner(RUNNER), options=options)
+        pipeline = _pipeline(RUNNER, options)
         _ = pipeline | MakeShards(plan, hints)
         try:
             started = pipeline.run()
         except (DataflowJobAlreadyExistsError, GoogleAPICallError) as error:
             raise OSError(f"Dataflow in {jobs.project}, {jobs.region} refuses the job: {one_line(error)}") from error
     return DataflowJob(jobs.project, jobs.region, str(named.job_name), str(started.job_id()))
+
+
+def _pipeline(runner: str, options: Any) -> Any:
+    import apache_beam as beam
+
+    created = _create_runner(runner)
+    try:
+        return beam.Pipeline(runner=created, options=options)
+    except ValueError as error:  # a line for each flag that is missing or wrong
+        raise ValueError(one_line(error)) from error
 
 
 def _create_runner(name: str) -> Any:
