@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console
@@ -16,6 +17,9 @@ from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, unf
 from pipelines.preprocess.run_record import DataflowJob, RunRecord, read_record, remove_record, write_record
 from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
 from pipelines.preprocess.trial_run import run_trial
+
+if TYPE_CHECKING:
+    from pipelines.preprocess.beam.dataflow import DataflowJobs
 
 DATAFLOW = "DataflowRunner"
 _MIN_CLIPS_PER_TRIAL_CLIP = 8  # a trial run is made for runs of at least this many times its clips
@@ -41,8 +45,8 @@ def check_writable_by(root: str, runner: str) -> None:
     record = read_record(root)
     if runner != DATAFLOW and record is not None and record.job is not None:
         raise ValueError(
-            f"{root} is being written by Dataflow job {record.job.id} ({record.job.region}): preprocess with "
-            f"--runner {DATAFLOW} waits for it; {record.job.cancel_command} ends it"
+            f"{root} is being written by Dataflow job {record.job.id or record.job.name} ({record.job.region}): "
+            f"preprocess with --runner {DATAFLOW} waits for it; {record.job.cancel_command} ends it"
         )
 
 
@@ -164,9 +168,7 @@ def _run_on_dataflow(
     from pipelines.preprocess.beam.runner import dataflow_jobs, show_progress, submit_to_dataflow
 
     jobs = dataflow_jobs(runner.beam_args)
-    # The driver may have died after it submitted a job and before it wrote its record: look for it by its name.
-    job = record.job if record.job is not None and jobs.is_active(record.job) else None
-    job = job or jobs.active(jobs.name_for(plan.root))
+    job = None if jobs.is_template else _job_at_work(plan.root, jobs, record.job)
     if job is None:
         todo = plan.unfinished()  # an earlier job may have ended since they were listed
     while todo:
@@ -179,7 +181,7 @@ def _run_on_dataflow(
         else:
             console().print(f"Dataflow job {job.id} is at work on this data set: {job.console}", markup=False)
         write_record(plan.root, replace(record, job=job))
-        if runner.detach:
+        if runner.detach or jobs.is_template:
             return job
         with show_progress(todo):
             failure = jobs.wait(job)
@@ -192,6 +194,17 @@ def _run_on_dataflow(
         if len(todo) >= before:
             return None  # it made nothing: the reports say what is missing
     return None
+
+
+def _job_at_work(root: str, jobs: DataflowJobs, job: DataflowJob | None) -> DataflowJob | None:
+    """Return the job that makes the data set, if there is one.
+
+    A driver that died after it submitted a job has not noted it, and a template's launcher knows no id: then the job is
+    found by its name.
+    """
+    if job is not None and job.id and jobs.is_active(job):
+        return job
+    return jobs.active(jobs.name_for(root)) or (jobs.active(job.name) if job is not None else None)
 
 
 def _left_alone(

@@ -24,11 +24,13 @@ class DataflowJob:
     region: str
     name: str
     id: str
+    """"" for a job that a template's launcher is about to start."""
 
     @property
     def console(self) -> str:
         """The URL of its page."""
-        return f"https://console.cloud.google.com/dataflow/jobs/{self.region}/{self.id}?project={self.project}"
+        one = f"/{self.region}/{self.id}" if self.id else ""
+        return f"https://console.cloud.google.com/dataflow/jobs{one}?project={self.project}"
 
     @property
     def cancel_command(self) -> str:

@@ -37,6 +37,8 @@ class DataflowJobs:
             raise ValueError("Dataflow wants --project and --region")
         self._api, self.project, self.region = dataflow, str(named.project), str(named.region)
         self._given_name = named.job_name
+        self.is_template = bool(named.template_location)
+        """Whether the options ask for the job's graph alone, as Google's launcher of templates does."""
         credentials = None if named.no_auth else get_service_credentials(options)
         credentials = credentials or AnonymousCredentials()  # type: ignore[no-untyped-call]
         self._jobs = dataflow.JobsV1Beta3Client(credentials=credentials)

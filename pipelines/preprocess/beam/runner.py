@@ -62,7 +62,7 @@ def submit_to_dataflow(
 ) -> DataflowJob:
     """Start a job on Dataflow that makes the unfinished shards of a plan; return it without waiting.
 
-    The job is named after the data set, unless the flags name it.
+    The job is named after the data set, unless the flags name it. Where they ask for the graph alone, it has no id yet.
 
     Raises:
         ValueError: flags that Dataflow needs are missing, or a resource hint that Beam cannot parse.
@@ -85,7 +85,7 @@ def submit_to_dataflow(
             started = pipeline.run()
         except (DataflowJobAlreadyExistsError, GoogleAPICallError) as error:
             raise OSError(f"Dataflow in {jobs.project}, {jobs.region} refuses the job: {one_line(error)}") from error
-    return DataflowJob(jobs.project, jobs.region, str(named.job_name), str(started.job_id()))
+    return DataflowJob(jobs.project, jobs.region, str(named.job_name), started.job_id() if started.has_job else "")
 
 
 def _pipeline(runner: str, options: Any) -> Any:

@@ -148,6 +148,20 @@ def test_7_a_job_is_left_to_itself_and_its_data_set_finished_later(
     assert read_record(options.out) is None
 
 
+def test_7_a_job_that_a_template_has_started_is_found_by_its_name(
+    options: Options, dataflow: Any, work: Callable[[], None]
+) -> None:
+    flags = ("--job_name=given", "--template_location=gs://bucket/graphs/graph")
+    left = run(dataclasses.replace(options, beam_args=(*options.beam_args, *flags), detach=True))
+    assert (left.counts, dataflow.jobs) == ({"shards": 3, "clips": 3}, [])
+    assert "graph" in dataflow.staged
+    started = dataflow.api.Job(id="job-0", name="given", current_state=dataflow.api.JobState.JOB_STATE_RUNNING)
+    dataflow.jobs.append(started)  # by the service
+    dataflow.polled = finishing(dataflow, work)
+    assert run(options).counts["done"] == 3
+    assert len(dataflow.jobs) == 1
+
+
 def test_a_job_that_fails_is_told_with_its_reason_and_the_next_start_begins_another(
     options: Options, dataflow: Any, work: Callable[[], None]
 ) -> None:
