@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,18 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
 
 
 @pytest.fixture
-def killed(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def killed(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set whose command was killed after the last shard: without manifest, with the record of the run."""
 
     def die(*_: Any, **__: Any) -> None:
         raise SystemExit
 
-    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+    begun = dataclasses.replace(options, out=str(tmp_path / "set"))
+    with monkeypatch.context() as patched:
         patched.setattr(run_module, "write_manifest", die)
-        run(dataclasses.replace(options, out=str(tmp_path / "set")))
-    yield tmp_path / "set"
+        with pytest.raises(SystemExit):
+            run(begun)
+    return tmp_path / "set"
 
 
 @pytest.mark.slow
@@ -89,8 +91,8 @@ def test_7_a_second_process_is_refused_by_name_and_takes_over_from_a_dead_one(
         f"with lease.hold({str(out)!r}, LEASE):\n print('held', flush=True)\n time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
     try:
-        assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         refused = run_sfumato(*arguments)
         assert refused.returncode == 1
@@ -102,6 +104,7 @@ def test_7_a_second_process_is_refused_by_name_and_takes_over_from_a_dead_one(
     finally:
         other.send_signal(signal.SIGKILL)
         other.wait()
+        other.stdout.close()
     taken = run_sfumato(*arguments)
     assert "being written" not in taken.stderr
     assert (out / "dataset.json").exists()
