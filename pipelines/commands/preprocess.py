@@ -24,15 +24,10 @@ from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.plan_file import PlanFile, plan_exists
 from pipelines.planning.prepare import PlanRequest, prepare
+from pipelines.preprocess.beam.dataflow import RUNNER as DATAFLOW
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import QualityRule
-from pipelines.preprocess.run import (
-    DATAFLOW,
-    RunnerOptions,
-    check_writable_by,
-    finish_dataset,
-    finish_from_reports,
-)
+from pipelines.preprocess.run import RunnerOptions, check_runner, check_writable_by, finish_dataset, finish_from_reports
 from pipelines.preprocess.run_record import LEASE
 from pipelines.preprocess.shard_worker import WorkerOptions
 from pipelines.storage import lease
@@ -220,6 +215,7 @@ def run(options: Options) -> CommandResult:
         options.add,
         options.identity_from,
     )
+    check_runner(runner)
     plan_exists(options.out)  # raises if OUT is no place for a data set
     with lease.hold(options.out, LEASE):
         check_writable_by(options.out, options.runner)

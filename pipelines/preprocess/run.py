@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
 from pipelines.machine import available_cpus
 from pipelines.planning.plan_file import PlanFile
+from pipelines.preprocess.beam.dataflow import RUNNER as DATAFLOW
+from pipelines.preprocess.beam.dataflow import DataflowJobs
 from pipelines.preprocess.finalize import PlanSummary, collect_reports, describe_rejects, summarize, write_manifest
 from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, unfinished
 from pipelines.preprocess.run_record import DataflowJob, RunRecord, read_record, remove_record, write_record
 from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
 from pipelines.preprocess.trial_run import run_trial
 
-if TYPE_CHECKING:
-    from pipelines.preprocess.beam.dataflow import DataflowJobs
-
-DATAFLOW = "DataflowRunner"
 _MIN_CLIPS_PER_TRIAL_CLIP = 8  # a trial run is made for runs of at least this many times its clips
 
 
@@ -48,6 +45,14 @@ def check_writable_by(root: str, runner: str) -> None:
             f"{root} is being written by Dataflow job {record.job.id or record.job.name} ({record.job.region}): "
             f"preprocess with --runner {DATAFLOW} waits for it; {record.job.cancel_command} ends it"
         )
+
+
+def check_runner(runner: RunnerOptions) -> None:
+    """Raise ValueError for what Dataflow would refuse after hours of planning: no project, region or client."""
+    if runner.runner == DATAFLOW:
+        from pipelines.preprocess.beam.runner import dataflow_jobs
+
+        dataflow_jobs(runner.beam_args)
 
 
 def finish_dataset(

@@ -22,16 +22,19 @@ class DataflowJobs:
         options: Beam's PipelineOptions with `--project`, `--region` and, where wanted, credentials.
 
     Raises:
-        ValueError: the options name no project or no region.
-        ModuleNotFoundError: the extra `dataflow` is not installed.
+        ValueError: the options name no project or no region, or the extra `dataflow` is not installed.
     """
 
     def __init__(self, options: Any) -> None:
         from apache_beam.internal.gcp.auth import get_service_credentials
         from apache_beam.options.pipeline_options import GoogleCloudOptions
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud import dataflow
 
+        try:
+            from google.auth.credentials import AnonymousCredentials
+            from google.cloud import dataflow
+        except ImportError as error:
+            needs = "pip install '.[dataflow]' in the checkout"
+            raise ValueError(f"--runner {RUNNER} needs the extra dataflow: {needs} ({error})") from error
         named = options.view_as(GoogleCloudOptions)
         if not named.project or not named.region:
             raise ValueError("Dataflow wants --project and --region")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,15 @@ def test_what_dataflow_refuses_is_one_line(options: Options, dataflow: Any) -> N
     without = tuple(flag for flag in options.beam_args if not flag.startswith("--region"))
     with pytest.raises(ValueError, match="Dataflow wants --project and --region"):
         run(dataclasses.replace(options, beam_args=without))
+
+
+def test_without_its_client_dataflow_is_refused_before_anything_is_planned(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("google.cloud.dataflow", raising=False)
+    monkeypatch.setitem(sys.modules, "google.cloud.dataflow", None)
+    with pytest.raises(
+        ValueError, match=r"--runner DataflowRunner needs the extra dataflow: pip install '\.\[dataflow\]'"
+    ):
+        run(options)
+    assert not Path(options.out).exists()
