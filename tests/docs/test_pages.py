@@ -25,6 +25,7 @@ _OF_OTHERS = {
     "--from-literal",
     "--experiments",
     "--help",
+    "--machine_type",
     "--number_of_worker_harness_threads",
     "--parameters",
     "--region",
