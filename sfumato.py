@@ -34,6 +34,7 @@ VERBS = {
         "pipelines.commands.synthesize", "synthetic", "render talking-head clips of synthetic people, with ground truth"
     ),
     "preprocess": Verb("pipelines.commands.preprocess", "pipelines", "videos -> shards of face crops and landmarks"),
+    "status": Verb("pipelines.commands.status", "", "say how far a run of preprocess is, and which clips gave no row"),
     "validate": Verb("pipelines.commands.validate", "", "read every file of a data set and check its contents"),
     "inspect": Verb("pipelines.commands.inspect", "", "write an HTML preview of a data set: faces, rejects, counts"),
     "retry": Verb("pipelines.commands.retry", "pipelines", "process again the clips that failed for outside reasons"),

@@ -32,6 +32,10 @@ ENV SFUMATO_CACHE=/opt/sfumato/cache \
 RUN sfumato assets fetch face_landmarker yunet \
     && chmod -R a+rX /opt/sfumato
 
+# With Google's launcher the image is that of the Flex Template infra/dataflow/flex-template.json, too.
+COPY --from=gcr.io/dataflow-templates-base/python311-template-launcher-base:20230622_RC00 /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
+ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/sfumato/pipelines/preprocess/beam/template.py
+
 # Root, unlike the other images: Dataflow mounts the folder that boot writes into (/var/opt/google) for root only. The
 # VM runs nothing else. On other runners (Flink, as a launcher) start it with --user 65532:65532.
 WORKDIR /tmp

@@ -17,6 +17,9 @@ from pipelines.curation.forget_identity import Holding
 from pipelines.dataset import forgotten_log
 from pipelines.dataset.manifest import read_manifest
 from pipelines.planning.plan_file import PlanFile
+from pipelines.preprocess.run import check_writable_by
+from pipelines.preprocess.run_record import LEASE
+from pipelines.storage import lease
 
 _NOT_TOUCHED = "not touched: models trained on the data, copies of it, and the videos themselves"
 
@@ -40,7 +43,8 @@ def run(options: Options) -> CommandResult:
 
     Raises:
         FileNotFoundError: ROOT does not exist, or a file of the data set is missing.
-        ValueError: ROOT is not a data set, it has no such identity, or there is no terminal to confirm on.
+        ValueError: ROOT is not a data set, it has no such identity, there is no terminal to confirm on, or another
+            process is at work on it.
     """
     begin = time.monotonic()
     if not storage.exists(options.root):
@@ -55,7 +59,8 @@ def run(options: Options) -> CommandResult:
         return CommandResult(
             (), _counts(holding, 0), time.monotonic() - begin, ok=False, notes=("nothing was changed",)
         )
-    with progress() as bar:
+    with lease.hold(options.root, LEASE), progress() as bar:
+        check_writable_by(options.root, "")
         task = bar.add_task("shards", total=len(holding.shards))
         forget_identity.remove_identity(options.root, holding, lambda: bar.advance(task))
     notes = [f"{_quantity(holding)} are gone; {forgotten_log.LOG} keeps a hash of the name, not the name"]
@@ -81,7 +86,8 @@ def _complete_earlier(options: Options, plan: PlanFile, begin: float) -> Command
         close = get_close_matches(options.identity, sorted(forget_identity.known_identities(plan)), n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"{options.root} has no identity {options.identity!r}{hint}")
-    forget_identity.update_manifest(options.root)
+    with lease.hold(options.root, LEASE):
+        forget_identity.update_manifest(options.root)
     return CommandResult(
         (Artefact("data set", options.root),),
         {"clips": 0, "frames": 0, "shards": 0},

@@ -22,11 +22,15 @@ from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder.process import Decoder, Limits
 from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import PlanConfig
+from pipelines.planning.plan_file import PlanFile, plan_exists
 from pipelines.planning.prepare import PlanRequest, prepare
+from pipelines.preprocess.beam.dataflow import RUNNER as DATAFLOW
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.quality import QualityRule
-from pipelines.preprocess.run import RunnerOptions, finish_dataset
+from pipelines.preprocess.run import RunnerOptions, check_runner, check_writable_by, finish_dataset, finish_from_reports
+from pipelines.preprocess.run_record import LEASE
 from pipelines.preprocess.shard_worker import WorkerOptions
+from pipelines.storage import lease
 
 _MANY_CLIPS = 50
 _JPEG_BYTES_PER_PIXEL = 0.37  # face crops at quality 95, 4:4:4: about 24 kB at 256 px
@@ -111,6 +115,11 @@ class Options:
     `type:nvidia-tesla-t4;count:1;install-nvidia-driver`."""
     min_ram: str | None = None
     """Least memory of each worker of a remote runner, such as `8GB`."""
+    detach: bool = False
+    """Submit the job to Dataflow and leave it to itself."""
+    finish: bool = False
+    """Write the manifest of OUT from its shards, which are all made, and do nothing else: for a run whose command is
+    gone. SRC is not read."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Flags for Beam: those that Sfumato does not know."""
 
@@ -123,6 +132,10 @@ class Options:
             raise ValueError(f"trial_clips must be at least 0, got {self.trial_clips}")
         if self.decoder_timeout <= 0:
             raise ValueError(f"decoder_timeout must be positive, got {self.decoder_timeout}")
+        if self.detach and self.runner != DATAFLOW:
+            raise ValueError(f"detach leaves a job to a service, which --runner {self.runner} has not: {DATAFLOW} has")
+        if self.detach and self.finish:
+            raise ValueError("detach begins a run and finish ends one: give one of them")
         if not 0 < self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction must lie in (0, 1], got {self.max_failed_fraction}")
 
@@ -160,12 +173,14 @@ class Options:
         )
         hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
         given = {name: value for name, value in hints.items() if value is not None}
-        return RunnerOptions(self.runner, self.workers, self.beam_args, self.trial_clips, worker_options, given)
+        return RunnerOptions(
+            self.runner, self.workers, self.beam_args, self.trial_clips, worker_options, given, self.detach
+        )
 
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
     """Pass unknown flags to Beam. Raises ValueError for a flag that Beam does not know either."""
-    from pipelines.preprocess.beam_runner import check_beam_args
+    from pipelines.preprocess.beam.runner import check_beam_args
 
     check_beam_args(args)
     return dataclasses.replace(options, beam_args=tuple(args))
@@ -176,9 +191,13 @@ def run(options: Options) -> CommandResult:
 
     Raises:
         FileNotFoundError: SRC does not exist.
-        ValueError: SRC holds no clip, or OUT holds a data set made with another config or from other inputs.
+        ValueError: SRC holds no clip, OUT holds a data set made with another config or from other inputs, or another
+            process is at work on it.
     """
     begin = time.monotonic()
+    source = options.src.rstrip("/").rpartition("/")[2] or options.src
+    if options.finish:
+        return _finish(options, source, begin)
     detector, reason = resolve_detector(options.detector, boxes=options.face_detector, weights=options.detector_weights)
     if options.detector == "auto":
         console().print(f"detector: {reason}")
@@ -186,26 +205,34 @@ def run(options: Options) -> CommandResult:
     _probe_single_video(options.src)
     weights = require_weights(detector, boxes=config.detector_boxes, weights=options.detector_weights)
     settings = config_record(config, plan_config, weights)
-    prepared = prepare(
-        PlanRequest(
-            options.src,
-            options.out,
-            options.layout,
-            settings,
-            plan_config,
-            options.test_list,
-            options.add,
-            options.identity_from,
+    request = PlanRequest(
+        options.src,
+        options.out,
+        options.layout,
+        settings,
+        plan_config,
+        options.test_list,
+        options.add,
+        options.identity_from,
+    )
+    check_runner(runner)
+    plan_exists(options.out)  # raises if OUT is no place for a data set
+    with lease.hold(options.out, LEASE):
+        check_writable_by(options.out, options.runner)
+        prepared = prepare(request)
+        if prepared.changes.num_new >= _MANY_CLIPS:  # the notes are shown at the end, and it takes a while until then
+            for line in prepared.listing_notes:
+                console().print(line, markup=False)
+        corpus, notes = prepared.plan.corpus, prepared.notes()
+        return finish_dataset(
+            prepared.plan, corpus, runner, source=source, licence=options.licence, notes=notes, begin=begin
         )
-    )
-    if prepared.changes.num_new >= _MANY_CLIPS:  # the notes are shown at the end, and it takes a while until then
-        for line in prepared.listing_notes:
-            console().print(line, markup=False)
-    corpus = prepared.plan.corpus
-    source = options.src.rstrip("/").rpartition("/")[2] or options.src
-    return finish_dataset(
-        prepared.plan, corpus, runner, source=source, licence=options.licence, notes=prepared.notes(), begin=begin
-    )
+
+
+def _finish(options: Options, source: str, begin: float) -> CommandResult:
+    PlanFile(options.out)  # raises if OUT was never begun, before anything is written into it
+    with lease.hold(options.out, LEASE):
+        return finish_from_reports(options.out, WorkerOptions(), source=source, licence=options.licence, begin=begin)
 
 
 def _probe_single_video(src: str) -> None:

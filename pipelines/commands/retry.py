@@ -17,10 +17,13 @@ from pipelines.dataset.schema import SPLITS
 from pipelines.machine import available_cpus
 from pipelines.media.decoder.process import Limits
 from pipelines.planning.plan import PlannedClip
-from pipelines.planning.plan_file import PlanFile, write_plan
+from pipelines.planning.plan_file import PlanFile, extend_plan
 from pipelines.preprocess.finalize import collect_reports, failed_clips, summarize
-from pipelines.preprocess.run import RunnerOptions, finish_dataset
+from pipelines.preprocess.planned_shards import unfinished
+from pipelines.preprocess.run import RunnerOptions, check_writable_by, finish_dataset
+from pipelines.preprocess.run_record import LEASE
 from pipelines.preprocess.shard_worker import WorkerOptions
+from pipelines.storage import lease
 
 RENAMED_FLAGS = {"--clip-timeout": "--decoder-timeout"}
 """Old spellings, accepted until 0.3."""
@@ -58,7 +61,7 @@ class Options:
 
 def accept_unknown(options: Options, args: list[str]) -> Options:
     """Pass unknown flags to Beam. Raises ValueError for a flag that Beam does not know either."""
-    from pipelines.preprocess.beam_runner import check_beam_args
+    from pipelines.preprocess.beam.runner import check_beam_args
 
     check_beam_args(args)
     return dataclasses.replace(options, beam_args=tuple(args))
@@ -69,12 +72,19 @@ def run(options: Options) -> CommandResult:
 
     Raises:
         FileNotFoundError: there is nothing at ROOT.
-        ValueError: ROOT is not a finished data set.
+        ValueError: ROOT is not a finished data set, or another process is at work on it.
         OSError: the run failed.
     """
     begin = time.monotonic()
     if not storage.exists(options.root):
         raise FileNotFoundError(f"{options.root} does not exist")
+    read_manifest(options.root)  # raises before anything is written
+    with lease.hold(options.root, LEASE):
+        check_writable_by(options.root, options.runner)
+        return _retry(options, begin)
+
+
+def _retry(options: Options, begin: float) -> CommandResult:
     manifest, plan = read_manifest(options.root), PlanFile(options.root)
     corpus = storage.absolute(options.src) if options.src is not None else plan.corpus
     limits = Limits(stall_s=options.decoder_timeout)
@@ -86,7 +96,7 @@ def run(options: Options) -> CommandResult:
     )
     summary = summarize(plan, corpus, worker_options)
     # An interrupted retry has already planned its shards: make those first.
-    begun = any(shard.spec.finished() is None for shard in summary.shards)
+    begun = bool(unfinished(summary.shards))
     if not begun:
         failed = list(failed_clips(plan, summary, collect_reports(summary), options.max_attempts))
         if not failed:
@@ -96,7 +106,7 @@ def run(options: Options) -> CommandResult:
                 seconds=time.monotonic() - begin,
                 notes=("no clip failed for a reason that may have passed: nothing to retry",),
             )
-        write_plan(options.root, plan.config, plan.corpus, _with_supplement(plan, failed))
+        extend_plan(plan, _supplement(plan.num_shards, failed))
         plan = PlanFile(options.root)
     runner = RunnerOptions(options.runner, options.workers, options.beam_args, 0, worker_options)
     before = manifest.counts["failed"]
@@ -108,10 +118,9 @@ def run(options: Options) -> CommandResult:
     return dataclasses.replace(result, notes=(note, *result.notes))
 
 
-def _with_supplement(plan: PlanFile, failed: list[PlannedClip]) -> Iterable[list[PlannedClip]]:
-    """Yield the shards of the plan, then one shard per split with the clips to retry."""
-    shard = itertools.count(plan.num_shards)
-    yield from plan.all_clips()
+def _supplement(first: int, failed: list[PlannedClip]) -> Iterable[list[PlannedClip]]:
+    """Yield one shard per split with the clips to retry, numbered from `first`."""
+    shard = itertools.count(first)
     for split in SPLITS:
         clips = [clip for clip in failed if clip.split == split]
         if clips:

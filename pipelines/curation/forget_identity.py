@@ -21,7 +21,7 @@ from pipelines.dataset.manifest import DatasetManifest, read_manifest
 from pipelines.dataset.paths import shard_paths
 from pipelines.dataset.shard_report import read_report
 from pipelines.dataset.shard_writer import write_shard
-from pipelines.planning.plan_file import PlanFile, names_of, to_clip, write_plan
+from pipelines.planning.plan_file import PlanFile, filter_plan, names_of
 from pipelines.preprocess.finalize import collect_reports, summarize, write_manifest
 from pipelines.preprocess.shard_worker import WorkerOptions
 from pipelines.storage.parquet import read_table
@@ -110,7 +110,8 @@ def remove_identity(root: str, holding: Holding, advance: Callable[[], None] | N
         _rewrite_shard(root, manifest, places[shard], shard, plan.rows(shard), holding.identity)
         if advance:
             advance()
-    _rewrite_plan(root, plan, holding)
+    if holding.shards:
+        filter_plan(plan, lambda row: not belongs_to(row, holding.identity))
     storage.remove_partial_files(root)
     update_manifest(root)
 
@@ -143,12 +144,6 @@ def _rewrite_shard(
         seconds=seconds,
         layout=manifest.layout,
     )
-
-
-def _rewrite_plan(root: str, plan: PlanFile, holding: Holding) -> None:
-    if holding.shards:
-        staying = ([to_clip(row) for row in rows if not belongs_to(row, holding.identity)] for _, rows in plan.shards())
-        write_plan(root, plan.config, plan.corpus, staying)  # a shard without clips becomes an empty row group
 
 
 def update_manifest(root: str) -> DatasetManifest:

@@ -15,7 +15,8 @@ from pipelines.curation.validate_shard import Expectations, ShardResult, check_s
 from pipelines.dataset import forgotten_log, schema
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, ShardEntry, read_manifest
 from pipelines.dataset.schema import SPLITS
-from pipelines.planning.plan_file import PLAN, ClipNames, PlanFile, last_attempts, names_of
+from pipelines.planning.plan_file import HEAD, PLAN, ClipNames, PlanFile, last_attempts, names_of, part_name
+from pipelines.preprocess.run_record import LEASE, RECORD
 
 CARD = "README.md"
 _AHEAD = 2  # shards submitted per worker before the oldest result is taken
@@ -95,7 +96,7 @@ def validate(
     if totals.complete and plan is not None:  # with a file missing, every sum would be one more finding
         findings += _check_manifest(manifest, planned, totals)
     findings += _check_forgotten(root, planned)
-    stray, notes = _find_stray_files(root, manifest)
+    stray, notes = _find_stray_files(root, manifest, len(plan.parts) if plan is not None else 0)
     return Validation((*findings, *stray), notes, len(manifest.shards), totals.statuses["done"], totals.num_frames)
 
 
@@ -236,9 +237,10 @@ def _check_forgotten(root: str, planned: _Planned) -> Iterator[Finding]:
             yield Finding(PLAN, f"identity {identity} was to be forgotten, but is still here: forget it again")
 
 
-def _find_stray_files(root: str, manifest: DatasetManifest) -> tuple[list[Finding], tuple[str, ...]]:
+def _find_stray_files(root: str, manifest: DatasetManifest, num_parts: int) -> tuple[list[Finding], tuple[str, ...]]:
     """Find files that do not belong to the data set; those left by an interrupted write are only notes."""
-    owned = {MANIFEST, CARD, PLAN, forgotten_log.LOG}
+    owned = {MANIFEST, CARD, PLAN, HEAD, forgotten_log.LOG, RECORD, LEASE.file}
+    owned |= {part_name(number) for number in range(num_parts)}
     for entry in manifest.shards:
         paths = manifest.paths(entry)
         owned |= {paths.part, paths.index, paths.report}

@@ -59,9 +59,14 @@ class ShardReport:
 
 def read_report(url: str) -> ShardReport:
     """Read a report. Raises FileNotFoundError, or ValueError when the file is not a report."""
+    return parse_report(storage.read_bytes(url), url)
+
+
+def parse_report(data: bytes, url: str) -> ShardReport:
+    """Return the report that a file's contents are. Raises ValueError naming `url` when they are none."""
     try:
-        return ShardReport(**json.loads(storage.read_bytes(url)))
-    except (json.JSONDecodeError, TypeError) as error:
+        return ShardReport(**json.loads(data))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{url} is not a shard report: {error}") from error
 
 

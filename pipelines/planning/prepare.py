@@ -18,7 +18,7 @@ from pipelines.dataset.forgotten_log import hash_of, read_log
 from pipelines.planning.corpus_files import corpus_root
 from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import Changes, PlanConfig, PlannedClip, source_url
-from pipelines.planning.plan_file import PlanFile, plan_exists, write_plan
+from pipelines.planning.plan_file import PlanFile, extend_plan, plan_exists, write_plan
 from pipelines.planning.planner import Fingerprints, Planner
 from pipelines.planning.sources import Listing, find_sources
 from pipelines.planning.splits import TestList, published_test_identities, read_test_list
@@ -102,12 +102,12 @@ def prepare(request: PlanRequest) -> Prepared:
             return Prepared(earlier, changes, 0, notes)
         num_duplicates = planner.find_duplicates(content_fingerprints(corpus))
         shards: Iterable[list[PlannedClip]] = planner.shards(earlier.num_shards if earlier else 0)
-        if earlier is not None:
+        if earlier is None:
+            write_plan(request.out, request.settings, corpus, shards)
+        else:
             if corpus != earlier.corpus:
                 shards = ([_located(clip, corpus) for clip in clips] for clips in shards)
-            shards = itertools.chain(earlier.all_clips(), shards)
-        config = earlier.config if earlier else request.settings
-        write_plan(request.out, config, earlier.corpus if earlier else corpus, shards)
+            extend_plan(earlier, shards)
     return Prepared(PlanFile(request.out), changes, num_duplicates, notes)
 
 

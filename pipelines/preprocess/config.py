@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from pipelines.faces.crop import CropRule
 from pipelines.preprocess.quality import QualityRule
@@ -44,3 +48,14 @@ class ClipConfig:
                 f"oversample ({self.oversample}), fps_limit ({self.fps_limit}) or jpeg_quality ({self.jpeg_quality}) "
                 "is out of range"
             )
+
+
+def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
+    """Return the clip config of a data set's settings; one that says nothing of a second look has none.
+
+    Raises ValueError when this version does not know its fields.
+    """
+    try:
+        return TypeAdapter(ClipConfig).validate_python({"second_look": False, **settings["clip"]})
+    except (KeyError, ValidationError) as error:
+        raise ValueError(f"the data set was begun by another version: {error}") from error

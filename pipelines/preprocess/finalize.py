@@ -1,95 +1,48 @@
-"""Turn a plan into shard specs, and the reports of finished shards into the data card and the manifest."""
+"""Turn the reports of a plan's shards into the data card and the manifest."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.data_card import data_card
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
-from pipelines.dataset.paths import layout_of, shard_paths
-from pipelines.dataset.schema import SCHEMA_VERSION, SPLITS
+from pipelines.dataset.paths import shard_paths
+from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.dataset.shard_report import ShardReport, sum_seconds
 from pipelines.planning.plan import PlannedClip
 from pipelines.planning.plan_file import ClipNames, PlanFile, is_superseded, last_attempts, names_of, to_clip
-from pipelines.preprocess.config import ClipConfig
-from pipelines.preprocess.shard_worker import ShardSpec, WorkerOptions
+from pipelines.preprocess.planned_shards import PlannedShard, planned_shards, reports_of
+from pipelines.preprocess.shard_worker import WorkerOptions
 from pipelines.storage.parquet import read_table
 
 _REJECTS_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class PlannedShard:
-    """The spec of a planned shard, and its number of clips."""
-
-    spec: ShardSpec
-    num_clips: int
-
-
-@dataclass(frozen=True)
 class PlanSummary:
-    """The shards of a plan and its totals, collected in one pass over the file."""
+    """The shards of a plan and its totals."""
 
     shards: tuple[PlannedShard, ...]
     num_inputs: int
-    identities: Mapping[str, int]
-    """Split -> number of planned identities."""
     superseded: frozenset[tuple[ClipNames, int]]
     """(clip, shard) of the outcomes that a later attempt replaces."""
 
 
-def clip_config(settings: Mapping[str, Any]) -> ClipConfig:
-    """Return the clip config of a data set's settings; one that says nothing of a second look has none.
-
-    Raises ValueError when this version does not know its fields.
-    """
-    try:
-        return TypeAdapter(ClipConfig).validate_python({"second_look": False, **settings["clip"]})
-    except (KeyError, ValidationError) as error:
-        raise ValueError(f"the data set was begun by another version: {error}") from error
-
-
 def summarize(plan: PlanFile, corpus: str, worker_options: WorkerOptions) -> PlanSummary:
-    """Return the specs of all shards, in order. Reads the plan once, shard by shard."""
-    config, config_sha256, layout = clip_config(plan.config), schema.digest_of(plan.config), layout_of(plan.config)
-    shards: list[PlannedShard] = []
-    identities: dict[str, set[str]] = {split: set() for split in SPLITS}
+    """Return the shards of a plan, in order, and its totals. Rows are read only where some clips are retried."""
+    shards = planned_shards(plan, corpus, worker_options)
     superseded: set[tuple[ClipNames, int]] = set()
-    attempts = last_attempts(plan)
-    num_inputs = 0
-    for number, rows in plan.shards():
-        clips = [to_clip(row) for row in rows]
-        spec = ShardSpec(
-            root=storage.absolute(plan.root),
-            corpus=corpus,
-            split=clips[0].split if clips else _split_of_empty(plan.root, number, layout),
-            shard=number,
-            config=config,
-            config_sha256=config_sha256,
-            spec_sha256=schema.spec_digest(config_sha256, rows),
-            worker_options=worker_options,
-            layout=layout,
-        )
-        shards.append(PlannedShard(spec, len(clips)))
-        identities[spec.split].update(clip.key.identity for clip in clips)
-        num_inputs += sum(clip.attempt == 1 for clip in clips)
-        superseded.update((names_of(row), number) for row in rows if is_superseded(row, attempts))
-    numbers = {split: len(names) for split, names in identities.items()}
-    return PlanSummary(tuple(shards), num_inputs, numbers, frozenset(superseded))
-
-
-def _split_of_empty(root: str, shard: int, layout: str) -> str:
-    """Return the split of a shard without plan rows (all its identities were forgotten) from where its part is."""
-    found = (split for split in SPLITS if storage.exists(storage.join(root, shard_paths(split, shard, layout).part)))
-    return next(found, SPLITS[0])
+    if attempts := last_attempts(plan):
+        for number, rows in plan.shards():
+            superseded.update((names_of(row), number) for row in rows if is_superseded(row, attempts))
+    return PlanSummary(tuple(shards), sum(shard.num_inputs for shard in shards), frozenset(superseded))
 
 
 def collect_reports(summary: PlanSummary) -> list[ShardReport]:
@@ -98,7 +51,7 @@ def collect_reports(summary: PlanSummary) -> list[ShardReport]:
     Raises:
         OSError: some shards are not done.
     """
-    reports = [shard.spec.finished() for shard in summary.shards]
+    reports = reports_of(summary.shards)
     missing = sum(report is None for report in reports)
     if missing:
         raise OSError(f"{missing} of {len(reports)} shards were not made; run the same command again to continue")
@@ -129,11 +82,13 @@ def write_manifest(
 
     `code_version` defaults to this program's; a caller that only removes rows passes the earlier one.
     """
-    codes = Counter[str]()
+    codes, identities = Counter[str](), plan.identities()
     for report in reports:
         codes.update(report.codes)
     if summary.superseded:
-        codes.subtract(row["code"] for row in read_rejects(root, reports) if _is_superseded(row, summary))
+        shards = {shard for _, shard in summary.superseded}
+        retried_in = [report for report in reports if report.shard in shards]
+        codes.subtract(row["code"] for row in read_rejects(root, retried_in) if _is_superseded(row, summary))
     retried = sum(report.num_retried for report in reports)
     counts = {
         "inputs": summary.num_inputs,
@@ -141,7 +96,7 @@ def write_manifest(
         "rejected": sum(report.num_rejected for report in reports),
         "failed": sum(report.num_failed for report in reports) - retried,
         "frames": sum(report.num_frames for report in reports),
-        "identities": sum(summary.identities.values()),
+        "identities": sum(identities.values()),
     }
     outcomes = counts["done"] + counts["rejected"] + counts["failed"]
     assert outcomes == counts["inputs"], f"{counts['inputs']} inputs, but {outcomes} outcomes"
@@ -165,7 +120,7 @@ def write_manifest(
             return manifest
     except ValueError:
         pass  # no manifest yet, or one that cannot be read
-    storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, summary.identities, reports).encode())
+    storage.write_bytes(storage.join(root, "README.md"), data_card(manifest, identities, reports).encode())
     storage.write_bytes(storage.join(root, MANIFEST), manifest.to_json().encode())
     return manifest
 
@@ -182,15 +137,14 @@ def _code_version() -> str:
 
 def describe_rejects(root: str, summary: PlanSummary, reports: Sequence[ShardReport]) -> list[str]:
     """Return one line per clip without a row, at most twenty, and a line with the number of the others."""
-    lines: list[str] = []
-    number = 0
-    for row in read_rejects(root, reports):
-        if _is_superseded(row, summary):
-            continue
-        number += 1
-        if number <= _REJECTS_SHOWN:
-            lines.append(f"{row['source']} {row['status']} ({row['code']}): {row['message']}")
-    more = number - len(lines)
+    rows = (row for row in read_rejects(root, reports) if not _is_superseded(row, summary))
+    lines = [
+        f"{row['source']} {row['status']} ({row['code']}): {row['message']}"
+        for row in itertools.islice(rows, _REJECTS_SHOWN)
+    ]
+    rejected = sum(report.num_rejected + report.num_failed for report in reports)
+    made = {report.shard for report in reports}
+    more = rejected - sum(shard in made for _, shard in summary.superseded) - len(lines)
     return [*lines, f"and {more} more, in {storage.join(root, 'rejects')}"] if more else lines
 
 
@@ -199,7 +153,7 @@ def failed_clips(
 ) -> Iterator[PlannedClip]:
     """Yield the plan's clips whose last attempt failed for a reason that may be temporary."""
     failed: dict[int, set[ClipNames]] = {}
-    for row in read_rejects(plan.root, reports):
+    for row in read_rejects(plan.root, [report for report in reports if report.num_failed]):
         if row["retryable"] and row["attempts"] < max_attempts and not _is_superseded(row, summary):
             failed.setdefault(row["shard"], set()).add(names_of(row))
     for number, names in sorted(failed.items()):

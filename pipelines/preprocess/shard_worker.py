@@ -9,13 +9,13 @@ from pipelines import storage
 from pipelines.dataset import schema
 from pipelines.dataset.paths import HIVE, ShardPaths, shard_paths
 from pipelines.dataset.rows import ClipRow, Reject
-from pipelines.dataset.shard_report import ShardReport, read_report
+from pipelines.dataset.shard_report import ShardReport, parse_report
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.faces.detectors import create_detector
 from pipelines.faces.face import LandmarkDetector
 from pipelines.media.decoder.process import Decoder, Limits
 from pipelines.planning.plan import PlannedClip
-from pipelines.planning.plan_file import PlanFile, plan_row
+from pipelines.planning.plan_file import PlanFile, plan_row, read_shard, to_clip
 from pipelines.preprocess.config import ClipConfig
 from pipelines.preprocess.failure_budget import FailureBudget, FailureBudgetExceeded
 from pipelines.preprocess.process_clips import process_clips
@@ -51,6 +51,10 @@ class ShardSpec:
     spec_sha256: str
     worker_options: WorkerOptions = field(default_factory=WorkerOptions)
     layout: str = HIVE
+    plan_part: str = ""
+    """Path below `root` of the part of the plan that holds the shard's clips; empty for a plan that is one file."""
+    row_group: int = 0
+    """Where in that part."""
 
     @property
     def paths(self) -> ShardPaths:
@@ -60,15 +64,28 @@ class ShardSpec:
     def finished(self) -> ShardReport | None:
         """Return the shard's report if the shard is done for this config and these inputs, else None."""
         try:
-            report = read_report(storage.join(self.root, self.paths.report))
-        except (FileNotFoundError, ValueError):
+            data = storage.read_bytes(storage.join(self.root, self.paths.report))
+        except FileNotFoundError:
+            return None
+        return self.accepts(data)
+
+    def accepts(self, data: bytes | None) -> ShardReport | None:
+        """Return the report that a file's contents are, if it is of this shard with this config and these inputs."""
+        if data is None:
+            return None
+        try:
+            report = parse_report(data, self.paths.report)
+        except ValueError:
             return None
         same = (report.config_sha256, report.spec_sha256) == (self.config_sha256, self.spec_sha256)
         return report if same else None
 
     def clips(self) -> list[PlannedClip]:
         """Read the shard's clips from the plan. Raises ValueError when the plan has changed since the spec was made."""
-        clips = PlanFile(self.root).clips(self.shard)
+        if self.plan_part:
+            clips = [to_clip(row) for row in read_shard(storage.join(self.root, self.plan_part), self.row_group)]
+        else:
+            clips = PlanFile(self.root).clips(self.shard)
         if schema.spec_digest(self.config_sha256, map(plan_row, clips)) != self.spec_sha256:
             raise ValueError(f"{self.root}: the plan of shard {self.shard} has changed since the run began")
         return clips

@@ -13,7 +13,7 @@ from pipelines.cli import progress
 from pipelines.dataset.rows import ClipRow, Reject
 from pipelines.machine import cpu_seconds
 from pipelines.planning.plan import MISSING, PlannedClip
-from pipelines.preprocess.finalize import PlannedShard
+from pipelines.preprocess.planned_shards import PlannedShard
 from pipelines.preprocess.process_clips import process_clips
 from pipelines.preprocess.shard_worker import ShardWorker
 from pipelines.preprocess.stopwatch import Stopwatch

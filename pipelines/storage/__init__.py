@@ -17,6 +17,7 @@ from pipelines.storage.files import (
     walk,
 )
 from pipelines.storage.listing import FileInfo
+from pipelines.storage.many import read_each
 from pipelines.storage.range_reads import download, ranges
 from pipelines.storage.scratch import ScratchFolder
 from pipelines.storage.urls import (
@@ -55,6 +56,7 @@ __all__ = [
     "parent",
     "ranges",
     "read_bytes",
+    "read_each",
     "relative",
     "remove",
     "remove_partial_files",

@@ -93,8 +93,9 @@ def look_up(url: str) -> Found | None:
 
 def list(url: str, *, recursive: bool = True) -> Sequence[str]:  # read as storage.list
     """Return the files under the folder `url`, sorted; each begins with `url` as given. Missing folder: none."""
-    filesystem, path = resolve(url)
-    if not exists(url):
+    # Of what other machines write at this moment, a cached listing would know nothing.
+    filesystem, path = resolve(url) if is_local(url) else resolve(url, use_listings_cache=False)
+    if not request(filesystem, url, lambda: filesystem.exists(path)):
         return []
     root = path.rstrip("/")
     maxdepth = None if recursive else 1

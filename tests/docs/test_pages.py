@@ -21,7 +21,17 @@ EVALUATION = "docs/explanation/evaluation.md"
 PAGES = ["README.md", CARD, *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 GENERATED = ("reference/command-line.md", "reference/configuration.md", "reference/http-api.md")
 # Flags of other programs that the pages show.
-_OF_OTHERS = {"--from-literal", "--experiments", "--help", "--version"}
+_OF_OTHERS = {
+    "--from-literal",
+    "--experiments",
+    "--help",
+    "--machine_type",
+    "--number_of_worker_harness_threads",
+    "--parameters",
+    "--region",
+    "--template-file-gcs-location",
+    "--version",
+}
 _FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 _FILE = re.compile(r"(?<![\w./-])(?:pipelines|training|serving|tests|infra|docs)/[\w./-]*\w\.\w+")
 

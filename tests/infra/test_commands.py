@@ -31,7 +31,7 @@ COMPOSE = INFRA / "mlflow" / "compose.yaml"
 FLAGS_OF_BEAM = {
     "--project",
     "--region",
-    "--job_name",
+    "--number_of_worker_harness_threads",
     "--temp_location",
     "--staging_location",
     "--sdk_container_image",
@@ -125,6 +125,20 @@ def test_the_flags_left_to_beam_are_beams() -> None:
         assert flag.removeprefix("--").removeprefix("no_") in known, flag
 
 
+def test_a_job_has_no_name_of_its_own_start_and_a_core_one_thread() -> None:
+    """A job of the same name is found again and not begun twice."""
+    flags = next(command for path, command in COMMANDS if path.name == "launch.sh")
+    assert "--job_name" not in flags
+    assert flags[flags.index("--number_of_worker_harness_threads") + 1] == "1"
+
+
+def test_the_image_of_the_flex_template_has_its_launcher_and_its_program() -> None:
+    text = (INFRA / "docker" / "pipelines.Dockerfile").read_text()
+    (program,) = re.findall(r"^ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/sfumato/(\S+)$", text, flags=re.MULTILINE)
+    assert (ROOT / program).exists()
+    assert re.search(r"^COPY --from=\S+:\S+ (\S+/python_template_launcher) \1$", text, flags=re.MULTILINE)
+
+
 def test_assets_baked_into_images_are_in_the_catalogue() -> None:
     from pipelines.assets.catalogue import ASSETS
 
@@ -199,7 +213,7 @@ def test_an_image_installs_its_extra_by_the_lock_file(stage: str) -> None:
             assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
     torch = next(line for line in project["dependencies"] if line.startswith("torch=="))
     assert torch in text
-    for copied in re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE):
+    for copied in re.findall(r"^COPY (?!--from=)(.+) \S+$", text, flags=re.MULTILINE):
         assert all((ROOT / name).exists() for name in copied.split())
 
 

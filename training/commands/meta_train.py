@@ -3,7 +3,6 @@
 With `--synthetic` instead of `--data`, synthetic people are rendered during training.
 """
 
-import _thread
 import contextlib
 import math
 import signal
@@ -15,17 +14,19 @@ from typing import Literal
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console, progress
+from pipelines.storage import lease
 from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, newest_intact
 from training.checkpoints.model_card import Training
 from training.commands.meta_train_options import RENAMED_FLAGS, Options
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training import run_lock
 from training.meta_training.run_config import with_detector_of, with_initial_model, with_published_perceptual
 from training.meta_training.run_record import pending_records_url, read_record, send_pending, utc_now, write_record
 
 __all__ = ["RENAMED_FLAGS", "Options", "run"]
+
+_LEASE = lease.Terms("lease.json", "is being trained", "choose another -o")
 
 
 def run(options: Options) -> CommandResult:
@@ -52,7 +53,7 @@ def run(options: Options) -> CommandResult:
             kept = send_pending(options.target(record), out)
             notes = (*source.notes(config), "already trained: nothing to do", kept)
             return _outcome(options, done, source, started, *notes)
-    with run_lock.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
+    with lease.hold(out, _LEASE), _terminated_as_interrupted():
         return _train(options, config, source, out, files, started)
 
 

@@ -90,6 +90,7 @@ def hashes(root: str) -> dict[str, str]:
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(Path(root).rglob("*.parquet"))
+        if path.is_file()
     }
 
 

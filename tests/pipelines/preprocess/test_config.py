@@ -2,8 +2,7 @@ from dataclasses import asdict
 
 import pytest
 
-from pipelines.preprocess.config import ClipConfig
-from pipelines.preprocess.finalize import clip_config
+from pipelines.preprocess.config import ClipConfig, clip_config
 
 
 def test_a_data_set_from_before_the_second_look_is_continued_without_it() -> None:

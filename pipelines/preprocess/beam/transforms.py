@@ -1,15 +1,22 @@
-"""The Beam PTransform and DoFn, without logic of their own."""
+"""The Beam PTransform and DoFns, without logic of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PBegin, PCollection
 
 from pipelines.dataset.shard_report import ShardReport
+from pipelines.preprocess.planned_shards import PlanReference
 from pipelines.preprocess.shard_worker import ShardSpec, ShardWorker
+
+
+def unfinished_specs(plan: PlanReference) -> Iterator[ShardSpec]:
+    """Yield the specs of the shards to make, the largest first."""
+    for shard in plan.unfinished():
+        yield shard.spec
 
 
 class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untyped here
@@ -37,18 +44,23 @@ class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untype
 
 
 class MakeShards(beam.PTransform):  # type: ignore[misc]
-    """Shard specifications -> their reports, in parallel."""
+    """The unfinished shards of a plan -> their reports, in parallel.
 
-    def __init__(self, specs: Sequence[ShardSpec], hints: Mapping[str, str] | None = None) -> None:
+    The graph holds the place of the plan alone, so that its size does not grow with the clips: Dataflow refuses graphs
+    over 10 MB. A worker reads the plan and lists the shards.
+    """
+
+    def __init__(self, plan: PlanReference, hints: Mapping[str, str] | None = None) -> None:
         """`hints` are Beam's resource hints (`min_ram`, `accelerator`); runners without hints ignore them."""
         super().__init__()
-        self._specs, self._hints = specs, dict(hints or {})
+        self._plan, self._hints = plan, dict(hints or {})
 
     def expand(self, pipeline: PBegin) -> PCollection:
-        """Create, Reshuffle (distributes shards over workers), ParDo."""
+        """Create, FlatMap (plan -> shards), Reshuffle (distributes shards over workers), ParDo."""
         return (
             pipeline
-            | "Shard specs" >> beam.Create(self._specs)
+            | "Plan" >> beam.Create([self._plan])
+            | "Unfinished shards" >> beam.FlatMap(unfinished_specs)
             | "One shard each" >> beam.Reshuffle()
             | "Process shard" >> beam.ParDo(ProcessShard()).with_resource_hints(**self._hints)
         )

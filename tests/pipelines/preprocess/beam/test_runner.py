@@ -9,9 +9,9 @@ from pipelines import storage
 from pipelines.cli import PROGRESS_SECONDS
 from pipelines.dataset.paths import shard_paths
 from pipelines.faces.crop import CropRule
-from pipelines.preprocess import beam_runner
+from pipelines.preprocess.beam import runner
 from pipelines.preprocess.config import ClipConfig
-from pipelines.preprocess.finalize import PlannedShard
+from pipelines.preprocess.planned_shards import PlannedShard
 from pipelines.preprocess.quality import QualityRule
 from pipelines.preprocess.shard_worker import ShardSpec
 
@@ -20,14 +20,14 @@ def test_without_a_terminal_a_run_tells_how_many_clips_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(PROGRESS_SECONDS, "0.05")
-    monkeypatch.setattr(beam_runner, "_POLL_SECONDS_OF_LINES", 0.01)
+    monkeypatch.setattr(runner, "_POLL_SECONDS_OF_LINES", 0.01)
     config = ClipConfig(detector="mediapipe", crop=CropRule(), quality=QualityRule())
     shards = [
         PlannedShard(ShardSpec(str(tmp_path), "", "train", number, config, "", ""), num_clips)
         for number, num_clips in ((0, 3), (1, 4))
     ]
     seen, end = "", time.monotonic() + 5
-    with beam_runner._progress(shards):
+    with runner.show_progress(shards):
         storage.write_bytes(storage.join(str(tmp_path), shard_paths("train", 1).report), b"{}")
         while "preprocess: 4 of 7" not in seen:
             assert time.monotonic() < end, seen

@@ -1,4 +1,4 @@
-"""Run shard specifications on a Beam runner with a progress bar, and validate Beam's flags."""
+"""Make the shards of a plan on a Beam runner with a progress bar, and validate Beam's flags."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import argparse
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines import storage
 from pipelines.cli import progress
-from pipelines.preprocess.finalize import PlannedShard
+from pipelines.one_line import one_line
+from pipelines.preprocess.beam.dataflow import RUNNER, DataflowJobs
+from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, reports_there
+from pipelines.preprocess.run_record import DataflowJob
 
 _POLL_SECONDS = 1.0
 _POLL_SECONDS_OF_LINES = 10.0  # without a bar, which moves, polls may be rarer
+_PAUSES_PER_LISTING = 10.0
 _MAX_THREADS = 4
 
 
 def run_shards(
+    plan: PlanReference,
     shards: Sequence[PlannedShard],
     *,
     runner: str,
@@ -26,9 +31,10 @@ def run_shards(
     beam_args: Sequence[str] = (),
     hints: Mapping[str, str] | None = None,
 ) -> None:
-    """Make the shards and wait for them. An interrupted run leaves only complete shards.
+    """Make the unfinished shards of a plan and wait for them. An interrupted run leaves only complete shards.
 
     Args:
+        shards: those to make, for the progress.
         hints: Beam's resource hints, as in `MakeShards`.
 
     Raises:
@@ -36,15 +42,60 @@ def run_shards(
         OSError: the pipeline failed.
     """
     with _quiet_import():
-        import apache_beam as beam
+        from pipelines.preprocess.beam.transforms import MakeShards
 
-        from pipelines.preprocess.beam_transforms import MakeShards
-
-    with _progress(shards), _quiet_beam(runner):
-        pipeline = beam.Pipeline(runner=_create_runner(runner), options=_options(runner, workers, beam_args))
-        _ = pipeline | MakeShards([shard.spec for shard in shards], hints)
+    with show_progress(shards), _quiet_beam(runner):
+        pipeline = _pipeline(runner, _options(runner, workers, beam_args))
+        _ = pipeline | MakeShards(plan, hints)
         result = pipeline.run()
         result.wait_until_finish()
+
+
+def dataflow_jobs(beam_args: Sequence[str]) -> DataflowJobs:
+    """Return the jobs on Dataflow of the project and region that Beam's flags name. Raises as `DataflowJobs`."""
+    with _quiet_import():
+        return DataflowJobs(_options(RUNNER, 1, beam_args))
+
+
+def submit_to_dataflow(
+    plan: PlanReference, jobs: DataflowJobs, *, beam_args: Sequence[str], hints: Mapping[str, str] | None = None
+) -> DataflowJob:
+    """Start a job on Dataflow that makes the unfinished shards of a plan; return it without waiting.
+
+    The job is named after the data set, unless the flags name it. Where they ask for the graph alone, it has no id yet.
+
+    Raises:
+        ValueError: flags that Dataflow needs are missing, or a resource hint that Beam cannot parse.
+        OSError: Dataflow refuses the job.
+    """
+    with _quiet_import():
+        from apache_beam.options.pipeline_options import GoogleCloudOptions
+        from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
+        from google.api_core.exceptions import GoogleAPICallError
+
+        from pipelines.preprocess.beam.transforms import MakeShards
+
+    options = _options(RUNNER, 1, beam_args)
+    named = options.view_as(GoogleCloudOptions)
+    named.job_name = jobs.name_for(plan.root)
+    with _quiet_beam(RUNNER):
+        pipeline = _pipeline(RUNNER, options)
+        _ = pipeline | MakeShards(plan, hints)
+        try:
+            started = pipeline.run()
+        except (DataflowJobAlreadyExistsError, GoogleAPICallError) as error:
+            raise OSError(f"Dataflow in {jobs.project}, {jobs.region} refuses the job: {one_line(error)}") from error
+    return DataflowJob(jobs.project, jobs.region, str(named.job_name), started.job_id() if started.has_job else "")
+
+
+def _pipeline(runner: str, options: Any) -> Any:
+    import apache_beam as beam
+
+    created = _create_runner(runner)
+    try:
+        return beam.Pipeline(runner=created, options=options)
+    except ValueError as error:  # a line for each flag that is missing or wrong
+        raise ValueError(one_line(error)) from error
 
 
 def _create_runner(name: str) -> Any:
@@ -100,23 +151,22 @@ def _quiet_beam(runner: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
+def show_progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
     """Show the number of clips done, by the shard reports that exist. Works with every runner; lists once per poll."""
     stop = threading.Event()
     with progress() as bars:
         bar = bars.add_task("preprocess", total=sum(shard.num_clips for shard in shards))
         sizes = {shard.spec.paths.report: shard.num_clips for shard in shards}
-        folders = {(shard.spec.root, shard.spec.paths.report.rpartition("/")[0]) for shard in shards}
 
         def watch() -> None:
-            while not stop.wait(_POLL_SECONDS_OF_LINES if bars.disable else _POLL_SECONDS):
+            pause = _POLL_SECONDS_OF_LINES if bars.disable else _POLL_SECONDS
+            while not stop.wait(pause):
+                begin = time.monotonic()
                 with contextlib.suppress(OSError):
-                    there = {
-                        storage.relative(url, root)
-                        for root, folder in folders
-                        for url in storage.list(storage.join(root, folder), recursive=False)
-                    }
+                    there = reports_there(shards)
                     bars.update(bar, completed=sum(size for name, size in sizes.items() if name in there))
+                # A listing of hundreds of thousands of reports takes a while.
+                pause = max(pause, _PAUSES_PER_LISTING * (time.monotonic() - begin))
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -5,12 +5,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from training.meta_training import run_lock
-from training.meta_training.run_lock import FILE, RunLock, hold
+from pipelines.storage import lease
+from pipelines.storage.lease import Lease, Terms, holder
+
+FILE = "lease.json"
+TERMS = Terms(FILE, "is being trained", "choose another -o")
+
+
+def hold(folder: str, on_lost: Callable[[], None]) -> AbstractContextManager[None]:
+    return lease.hold(folder, TERMS, on_lost)
 
 
 def write(run: Path, **changes: object) -> None:
@@ -29,13 +38,18 @@ def test_who_holds_a_run_is_named_and_nothing_is_left_behind(tmp_path: Path) -> 
     with hold(str(tmp_path), lambda: None):
         found = json.loads((tmp_path / FILE).read_text())
         assert (found["host"], found["pid"]) == (socket.gethostname(), os.getpid())
+        assert holder(str(tmp_path), TERMS) == Lease(**found)
     assert not (tmp_path / FILE).exists()
+    assert holder(str(tmp_path), TERMS) is None
 
 
 @pytest.mark.parametrize("place", ["folder", "memory"])
 def test_70_a_second_process_is_refused_with_the_name_of_the_first(place: str, tmp_path: Path) -> None:
     run = str(tmp_path) if place == "folder" else f"memory://{tmp_path}"
-    said = f"is being trained by process {os.getpid()} on .*, last heard of 0 s ago"
+    said = (
+        f"is being trained by process {os.getpid()} on .* since 2.* UTC, last heard of 0 s ago: "
+        "wait for it or stop it, or choose another -o"
+    )
     with hold(run, lambda: None), pytest.raises(ValueError, match=said):
         hold(run, lambda: None).__enter__()
     with hold(run, lambda: None):
@@ -63,6 +77,13 @@ def test_a_killed_process_of_this_machine_holds_nothing(tmp_path: Path) -> None:
     write(tmp_path, host=socket.gethostname(), pid=a_dead_process())
     with hold(str(tmp_path), lambda: None):
         assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.slow
+def test_a_restarted_container_with_the_number_of_the_one_before_takes_over(tmp_path: Path) -> None:
+    write(tmp_path, host=socket.gethostname(), pid=os.getpid())
+    with hold(str(tmp_path), lambda: None):
+        assert json.loads((tmp_path / FILE).read_text())["owner"] != "other"
 
 
 @pytest.mark.slow
@@ -96,12 +117,12 @@ def test_of_many_who_try_at_once_one_gets_it(tmp_path: Path) -> None:
 
 
 def test_it_is_renewed_and_its_loss_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_lock, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     lost = threading.Event()
     with hold(str(tmp_path), lost.set):
-        first = RunLock(**json.loads((tmp_path / FILE).read_text()))
+        first = Lease(**json.loads((tmp_path / FILE).read_text()))
         time.sleep(0.3)
-        assert RunLock(**json.loads((tmp_path / FILE).read_text())).renewed > first.renewed
+        assert Lease(**json.loads((tmp_path / FILE).read_text())).renewed > first.renewed
         assert not lost.is_set()
         write(tmp_path)
         assert lost.wait(5)
