@@ -260,7 +260,8 @@ def test_fine_tuned_here_rendered_there_and_each_job_ends_once_whatever_is_kille
     machines.start()
     with serving(tmp_path, *machines.flags, environment=machines.environment) as serve:
         read_until(serve, "Ctrl-C stops it")
-        assert client.until_done(interrupted)["attempts"] == 2
+        # Machines work on for a while without their head: the job may have ended before they did.
+        assert client.until_done(interrupted)["attempts"] in (1, 2)
 
         # The whole cluster at once.
         lost = client.make_video(avatar["avatar_id"], driver)
