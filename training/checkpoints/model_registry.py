@@ -52,6 +52,25 @@ def resolve(model: str) -> str:
     return url
 
 
+def pin(model: str) -> str:
+    """Return `models:/NAME/VERSION` for `models:/NAME@ALIAS`, by what the alias means now; anything else as it is.
+
+    Raises:
+        ValueError: the registry has no such model or alias, or cannot be reached.
+    """
+    name, _, alias = model.removeprefix(_REGISTRY).partition("@")
+    if not model.startswith(_REGISTRY) or not alias:
+        return model
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    uri = _tracking_uri()
+    try:
+        return f"{_REGISTRY}{name}/{MlflowClient(uri).get_model_version_by_alias(name, alias).version}"
+    except MlflowException as error:
+        raise ValueError(f"{model} cannot be had from {uri}: {str(error).splitlines()[0]}") from error
+
+
 def _tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, else the database in the working directory, which must exist."""
     named = os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -11,6 +11,7 @@ from serving.service.config import ServiceConfig
 from serving.service.errors import in_clients_words
 from serving.service.state.requests import Facts
 from serving.service.store import Store
+from serving.service.work.base_model import PresentModel
 from serving.service.work.lease import JobOrder, Lease, Work
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ def make_finetuner(config: ServiceConfig) -> Work:
     from training.checkpoints.model_registry import resolve
     from training.device import choose_device
 
-    store = config.store()
-    model = load_bundle(resolve(config.model))
-    detector = create_picture_detector(model.config.model.detector)
+    def load(name: str) -> tuple[BaseModel, LandmarkDetector]:
+        model = load_bundle(resolve(name))
+        return model, create_picture_detector(model.config.model.detector)
+
+    store, present = config.store(), PresentModel(config.model, load)
 
     def work(order: JobOrder, lease: Lease) -> Facts:
+        model, detector = present()
         return run_fine_tune(
             order,
             lease,

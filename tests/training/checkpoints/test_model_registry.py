@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.checkpoints.model_registry import resolve
+from training.checkpoints.model_registry import pin, resolve
 
 
 def bundle(folder: Path) -> Path:
@@ -48,5 +48,9 @@ def test_a_registered_name_is_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     client.set_registered_model_alias("base", "champion", version.version)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     assert (Path(resolve("models:/base@champion")) / "manifest.json").read_text() == "{}"
-    with pytest.raises(ValueError, match="models:/base@nobody cannot be had"):
-        resolve("models:/base@nobody")
+    assert pin("models:/base@champion") == f"models:/base/{version.version}"
+    assert pin("models:/base/1") == "models:/base/1"
+    assert pin("gs://bucket/model") == "gs://bucket/model"
+    for look in (resolve, pin):
+        with pytest.raises(ValueError, match="models:/base@nobody cannot be had"):
+            look("models:/base@nobody")
