@@ -15,8 +15,9 @@ from training.warp.source_choice import warp_distances
 
 _OPENNESS = {"lips": (mouth_openness, 60.0), "eyes": (lambda points: eye_openness(points).mean(axis=-1), 40.0)}
 """What tells how open a part is, and the degrees of `warp_distances` that a difference of 1 weighs."""
-_POSE_WEIGHT = 0.1  # of `warp_distances`: pictures of different days differ by tens of degrees, and few show teeth
-_KEPT = 2.0  # degrees that another shot than the head's must save
+_POSE_WEIGHT = 0.05  # of `warp_distances`: pictures of different days differ by tens of degrees, and few show teeth
+_LEAST_GAIN = {"lips": 4.0, "eyes": 8.0}
+"""Degrees that another shot than the head's must save: such frames are drawn twice, and irises are alike everywhere."""
 _MAX_GAIN = 2.0
 
 
@@ -57,7 +58,7 @@ def choose_openings(
     openings = {}
     for part in OPENINGS:
         distances = opening_distances(shots, targets, size, part, _POSE_WEIGHT)
-        shares = choose_shots(distances - _KEPT * head, fps)
+        shares = choose_shots(distances - _LEAST_GAIN[part] * head, fps)
         if (shares.argmax(axis=1) != head.argmax(axis=1)).any():
             openings[part] = shares
     return openings
