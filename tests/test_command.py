@@ -70,6 +70,7 @@ COMPLETE = {
     "preprocess": ["{videos}", "{out}"],
     "validate": ["{missing}"],
     "inspect": ["{missing}", "-o", "{out}"],
+    "status": ["{missing}"],
     "retry": ["{missing}"],
     "forget": ["{missing}", "--identity", "ann", "--yes"],
     "meta-train": ["demo", "--data", "{missing}", "-o", "{out}"],
