@@ -223,6 +223,7 @@ def peak_kb(process: subprocess.Popen[bytes]) -> int:
     return sum(peaks.values())
 
 
+@pytest.mark.long
 def test_43_memory_does_not_grow_with_the_length_of_a_video(video_path: Path, tmp_path: Path) -> None:
     peaks = {}
     for name, minutes in (("minute", 1), ("three hours", 180)):

@@ -82,7 +82,7 @@ def test_frames_of_a_film_are_restored_from_those_that_drawing_would_start_from(
     assert nearest == [{1, 2, 3}, {0, 2, 3}, {0, 1, 3}, {1, 2, 4}, {2, 3, 5}, {2, 3, 4}]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pictures_of_several_scenes_are_not_painted_onto_each_other(
     base_model: MakeModel, portrait: MakePortrait
 ) -> None:

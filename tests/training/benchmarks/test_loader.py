@@ -61,7 +61,7 @@ def test_what_cannot_be_measured_is_one_line(
         assert message in line
 
 
-@pytest.mark.slow  # makes a data set of real clips and runs the landmark detector
+@pytest.mark.long  # makes a data set of real clips and runs the landmark detector
 def test_without_data_the_catalogues_clips_are_measured_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
     found = figures(capsys, "--episodes", "3", "--rounds", "1")
     assert found["counts"] == {"videos": 3, "episodes": 3, "rounds": 1}

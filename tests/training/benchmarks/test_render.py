@@ -26,7 +26,7 @@ def short_driver(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_every_stage_of_every_kind_of_video_is_measured(short_driver: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sfumato.main(["bench", "render", "--driver", str(short_driver), "--rounds", "1", "--json"]) == 0
