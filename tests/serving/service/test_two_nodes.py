@@ -8,6 +8,7 @@ work, as on Kubernetes. Each has room for one worker, so that the fine-tuner and
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -127,6 +128,14 @@ class Machines:
         for worker in self.workers:
             worker.start()
         wait_for(lambda: all(node.is_up() for node in self.nodes), "the machines")
+        wait_for(lambda: self.joined() == len(self.nodes), "the machines to join")
+
+    def joined(self) -> int:
+        """Return how many machines the head knows; those that join late would find the service refused."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "status", f"--address=127.0.0.1:{self.gcs_port}"]
+        environment = {**os.environ, **self.environment}
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120).stdout
+        return len(re.findall(r"^ *1 node_", said.partition("Pending:")[0], flags=re.MULTILINE))
 
     @property
     def nodes(self) -> tuple[Node, ...]:
