@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,30 +10,6 @@ import pytest
 import sqlalchemy
 
 from serving.service.state.database import Database
-
-_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a private Postgres server without its database's name."""
-    if not _BINARIES:
-        pytest.skip("no Postgres server is installed")
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a short path: that of a socket has at most 107 bytes
-    if os.geteuid() == 0:  # Postgres refuses to run as root
-        shutil.chown(folder, "postgres")
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    else:
-        user = []
-    binaries, data = _BINARIES[-1], folder / "data"
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run([*user, binaries / "initdb", "-D", data, "-U", "sfumato", "-A", "trust", "--no-sync"], **quiet)
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=200"
-    control = [*user, binaries / "pg_ctl", "-D", data]
-    subprocess.run([*control, "-w", "-l", folder / "log", "-o", options, "start"], **quiet)
-    yield f"postgresql://sfumato@/{{name}}?host={folder}"
-    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
