@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -50,3 +51,13 @@ def run_sql(folder: Path, sql: str) -> None:
     (socket,) = folder.glob(".s.PGSQL.*[0-9]")
     command = [_BINARIES[-1] / "psql", "-v", "ON_ERROR_STOP=1", "-h", folder, "-p", socket.suffix[1:]]
     subprocess.run([*command, "-U", "sfumato", "postgres"], input=sql, text=True, check=True, capture_output=True)
+
+
+def create_database(server: str) -> str:
+    """Create an empty database on the server of the fixture `postgres`; return its URL."""
+    name = f"test_{os.urandom(6).hex()}"
+    admin = sqlalchemy.create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return server.format(name=name)

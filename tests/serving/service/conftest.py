@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy
+from postgres import create_database
 
 from serving.service.state.database import Database
 
@@ -26,12 +25,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     if request.param == "sqlite":
         yield Database(f"sqlite:///{tmp_path}/jobs.sqlite3")
         return
-    server: str = request.getfixturevalue("postgres")
-    name = f"test_{os.urandom(6).hex()}"
-    admin = sqlalchemy.create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    made = Database(server.format(name=name))
+    made = Database(create_database(request.getfixturevalue("postgres")))
     yield made
     made.close()
