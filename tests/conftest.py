@@ -17,6 +17,7 @@ import jaxtyping
 import pytest
 from beartype import beartype, roar
 from fork_server import SfumatoCommands
+from postgres import postgres_server
 
 
 def check_types(function: Any) -> Any:
@@ -159,3 +160,10 @@ def gcs(gcs_server: str) -> Iterator[str]:
     yield f"gs://sfumato-tests/{uuid.uuid4().hex}"
     # A session left to the garbage collector warns when it is too late to close it.
     gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a private Postgres server without its database's name; for tests marked slow or long."""
+    with postgres_server() as folder:
+        yield f"postgresql://sfumato@/{{name}}?host={folder}"

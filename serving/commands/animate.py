@@ -30,6 +30,7 @@ from serving.batch.results.summary import result, table
 from serving.batch.worker import MakeMaker, Worker
 from serving.batch.workspace import Workspace, open_workspace
 from serving.render_options import render_options
+from training.checkpoints.model_registry import is_registered, pinned
 from training.checkpoints.shipped import SHIPPED
 from training.losses.perceptual_files import PerceptualFiles
 
@@ -224,12 +225,11 @@ def _with_absolute_paths(item: Item) -> Item:
 
 
 def _avatar_options(options: Options) -> AvatarOptions:
-    # The bundled model's name, not its path: other machines may have it elsewhere.
-    model = "shipped" if options.model in (None, SHIPPED) else str(options.model)
-    if _uses_ray(options) and not model.startswith("models:/") and model != "shipped":
-        model = storage.absolute(model)
+    # The bundled model's name, not its path: other machines may have it elsewhere. Of an alias, the version now.
+    model = "shipped" if options.model in (None, SHIPPED) else pinned(str(options.model))
+    by_name = model == "shipped" or is_registered(model) or not _uses_ray(options)
     files = PerceptualFiles.named(options.vgg19, options.vggface)
-    return AvatarOptions(model, options.num_steps, files, options.device)
+    return AvatarOptions(model if by_name else storage.absolute(model), options.num_steps, files, options.device)
 
 
 def _uses_ray(options: Options) -> bool:

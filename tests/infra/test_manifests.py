@@ -244,7 +244,7 @@ def test_every_account_that_a_pod_runs_as_is_made() -> None:
 def test_mlflow_is_found_where_the_clusters_look_for_it() -> None:
     documents = kinds("base/mlflow")
     port = documents["Service/mlflow"]["spec"]["ports"][0]["port"]
-    for folder in ("overlays/gpu/meta-train", "overlays/gpu/serve"):
+    for folder in ("overlays/gpu/meta-train", "overlays/gpu/animate", "overlays/gpu/serve"):
         for template in list(templates(folder))[1:]:
             variables = {each["name"]: each.get("value") for each in container(template)["env"]}
             assert variables["MLFLOW_TRACKING_URI"] == f"http://mlflow:{port}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,25 +16,49 @@ from typing import Any
 
 from pipelines import storage
 from training.checkpoints.shipped import named_or_shipped
-from training.tracking.target import VERSION_TAG
+from training.tracking.target import VERSION_TAG, limit_waiting, without_password
 
 _REGISTRY = "models:/"
+_SQLITE = "sqlite:///"
 _DEFAULT_DATABASE = "mlflow.db"
 _MANIFEST = "manifest.json"
 
 
-def locate(model: str | None) -> str:
+def is_registered(model: str) -> bool:
+    """Whether `model` names a model in the MLflow registry."""
+    return model.startswith(_REGISTRY)
+
+
+def locate(model: str | None, tracking_uri: str | None = None) -> str:
     """Return the path or URL of the bundle that `model` names, without reading it.
 
     Args:
         model: path or URL of a folder; `shipped` or None for the bundled model; or `models:/NAME@ALIAS` or
             `models:/NAME/VERSION`, which is downloaded.
+        tracking_uri: the registry if MLFLOW_TRACKING_URI is not set; default: mlflow.db in the working folder.
 
     Raises:
         ValueError: the registry has no such model or cannot be reached.
     """
     named = named_or_shipped(model)
-    return _download(named, _tracking_uri()) if named.startswith(_REGISTRY) else named
+    return _download(named, _registry_uri(tracking_uri)) if is_registered(named) else named
+
+
+def pinned(model: str) -> str:
+    """Return `models:/NAME/VERSION` for `models:/NAME@ALIAS`, and any other name unchanged.
+
+    Workers that look an alias up one after another would get different models when it moves.
+
+    Raises:
+        ValueError: the registry has no such model or cannot be reached.
+    """
+    if not is_registered(model) or "@" not in model:
+        return model
+    uri = _registry_uri()
+    from mlflow.tracking import MlflowClient
+
+    found = _asked(model, uri, lambda: _version(MlflowClient(uri), model))
+    return f"{_REGISTRY}{found.name}/{found.version}"
 
 
 def resolve(model: str) -> str:
@@ -52,43 +76,53 @@ def resolve(model: str) -> str:
     return url
 
 
-def pin(model: str) -> str:
-    """Return `models:/NAME/VERSION` for `models:/NAME@ALIAS`, by what the alias means now; anything else as it is.
-
-    Raises:
-        ValueError: the registry has no such model or alias, or cannot be reached.
-    """
-    name, _, alias = model.removeprefix(_REGISTRY).partition("@")
-    if not model.startswith(_REGISTRY) or not alias:
-        return model
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
-
-    uri = _tracking_uri()
-    try:
-        return f"{_REGISTRY}{name}/{MlflowClient(uri).get_model_version_by_alias(name, alias).version}"
-    except MlflowException as error:
-        raise ValueError(f"{model} cannot be had from {uri}: {str(error).splitlines()[0]}") from error
-
-
-def _tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, else the database in the working directory, which must exist."""
-    named = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not named and not Path(_DEFAULT_DATABASE).exists():
-        raise ValueError(f"MLFLOW_TRACKING_URI is not set and there is no {_DEFAULT_DATABASE} here: which registry?")
-    return named or f"sqlite:///{_DEFAULT_DATABASE}"
+def _registry_uri(default: str | None = None) -> str:
+    """Return MLFLOW_TRACKING_URI, else `default`, else the database in the working directory; a file must exist."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        _check_database(uri)
+        return uri
+    uri = default or f"{_SQLITE}{_DEFAULT_DATABASE}"
+    path = uri.removeprefix(_SQLITE)
+    if path != uri and not Path(path).exists():
+        raise ValueError(f"MLFLOW_TRACKING_URI is not set and there is no {path} here: which registry?")
+    return uri
 
 
 @lru_cache(maxsize=8)
 def _download(model: str, tracking_uri: str) -> str:
     """Download a registered model to a local folder; cached for the life of the process."""
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
 
+    def download() -> str:
+        # Given the name itself, MLflow would look in the registry that the process has by default.
+        client = MlflowClient(tracking_uri)
+        found = _version(client, model)
+        source = client.get_model_version_download_uri(found.name, found.version)
+        return str(download_artifacts(artifact_uri=source, tracking_uri=tracking_uri))
+
+    return str(_asked(model, tracking_uri, download))
+
+
+def _version(client: Any, model: str) -> Any:
+    """Return the registered version of models:/NAME@ALIAS or models:/NAME/VERSION."""
+    named = model.removeprefix(_REGISTRY)
+    name, at, alias = named.partition("@")
+    if at:
+        return client.get_model_version_by_alias(name, alias)
+    name, _, version = named.rpartition("/")
+    return client.get_model_version(name, version)
+
+
+def _asked(model: str, uri: str, action: Callable[[], Any]) -> Any:
+    """Call `action`, which asks the registry at `uri`. Raises ValueError with one line."""
+    limit_waiting()
     try:
-        return str(download_artifacts(artifact_uri=model, tracking_uri=tracking_uri))
-    except MlflowException as error:
-        raise ValueError(f"{model} cannot be had from {tracking_uri}: {str(error).splitlines()[0]}") from error
+        return action()
+    except Exception as error:  # artifact stores raise many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{model} cannot be had from {without_password(uri)}: {without_password(reason)}") from error
 
 
 @dataclass(frozen=True)
@@ -119,8 +153,9 @@ def trained_by(run_id: str | None, version: str, tracking_uri: str | None = None
     Raises:
         ValueError: MLflow cannot be reached, or no server is named.
     """
-    uri = tracking_uri or _tracking_uri()
+    uri = tracking_uri or _registry_uri()
     _check_database(uri)
+    limit_waiting()
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
@@ -135,12 +170,12 @@ def trained_by(run_id: str | None, version: str, tracking_uri: str | None = None
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise ValueError(f"MLflow at {uri} cannot be asked: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"MLflow at {without_password(uri)} cannot be asked: {str(error).splitlines()[0]}") from error
     sources = [json.loads(each.dataset.source) for each in (run.inputs.dataset_inputs if run.inputs else ())]
     tags = run.data.tags
     return TrainedBy(
         run_id=run_id,
-        server=uri,
+        server=without_password(uri),
         status=run.info.status,
         experiment=experiment.name,
         command=tags.get("command"),
@@ -158,6 +193,6 @@ def _versions(client: Any, run_id: str | None) -> Sequence[Any]:
 
 def _check_database(uri: str) -> None:
     """MLflow would make an empty database where there is none."""
-    path = uri.removeprefix("sqlite:///")
+    path = uri.removeprefix(_SQLITE)
     if path != uri and not Path(path).exists():
         raise ValueError(f"MLflow cannot be asked: {path} does not exist")

@@ -9,6 +9,7 @@ import tyro
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult
 from training.checkpoints.export import export_bundle
+from training.checkpoints.model_registry import locate
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Options:
     """Reduce a base model to what fine-tuning, animating and serving need: about a fifth of its size."""
 
     model: tyro.conf.Positional[str]
-    """Base model or checkpoint: folder or URL that `sfumato meta-train` wrote."""
+    """Base model or checkpoint: folder or URL that `sfumato meta-train` wrote, or models:/NAME@ALIAS in the MLflow
+    registry."""
     out: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder or URL to write the exported model to."""
     card: str | None = None
@@ -39,7 +41,7 @@ def run(options: Options) -> CommandResult:
             card = storage.read_bytes(options.card).decode()
         except UnicodeDecodeError:
             raise ValueError(f"{options.card} is no Markdown: it is not UTF-8") from None
-    size = export_bundle(options.model, options.out, card)
+    size = export_bundle(locate(options.model), options.out, card)
     return CommandResult(
         made=(Artefact("base model", options.out),), counts={"bytes": size}, seconds=time.monotonic() - started
     )

@@ -17,12 +17,20 @@ from pipelines.cli import Artefact, CommandResult, console, progress
 from pipelines.storage import lease
 from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, newest_intact
 from training.checkpoints.model_card import Training
+from training.checkpoints.model_registry import is_registered
 from training.commands.meta_train_options import RENAMED_FLAGS, Options
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training.run_config import with_detector_of, with_initial_model, with_published_perceptual
+from training.meta_training.run_config import (
+    initial_model,
+    keep_initial_model,
+    with_detector_of,
+    with_initial_model,
+    with_published_perceptual,
+)
 from training.meta_training.run_record import pending_records_url, read_record, send_pending, utc_now, write_record
+from training.tracking.target import without_password
 
 __all__ = ["RENAMED_FLAGS", "Options", "run"]
 
@@ -41,8 +49,11 @@ def run(options: Options) -> CommandResult:
         config = with_detector_of(config, root)
     if files is not None:
         config = with_published_perceptual(config, files)
-    if options.base_model is not None:
-        config = with_initial_model(config, options.base_model)
+    start_from = None
+    if options.init_from is not None:
+        start_from = initial_model(options.init_from, out, options.mlflow)
+        name = options.init_from if is_registered(options.init_from) else None
+        config = with_initial_model(config, start_from, name)
     source = open_source(root, config)
     for note in source.notes(config):
         console().print(f"sfumato meta-train: {note}", markup=False)
@@ -54,11 +65,17 @@ def run(options: Options) -> CommandResult:
             notes = (*source.notes(config), "already trained: nothing to do", kept)
             return _outcome(options, done, source, started, *notes)
     with lease.hold(out, _LEASE), _terminated_as_interrupted():
-        return _train(options, config, source, out, files, started)
+        return _train(options, config, source, out, files, start_from, started)
 
 
 def _train(
-    options: Options, config: TrainConfig, source: Source, out: str, files: PerceptualFiles | None, started: float
+    options: Options,
+    config: TrainConfig,
+    source: Source,
+    out: str,
+    files: PerceptualFiles | None,
+    start_from: str | None,
+    started: float,
 ) -> CommandResult:
     # Importing Ray takes seconds: import it only after the options are validated.
     from training.meta_training.publish import publish
@@ -66,6 +83,8 @@ def _train(
     from training.tracking.tracker import start_run
 
     record = read_record(out, config)
+    if options.init_from is not None and start_from is not None:
+        start_from = keep_initial_model(options.init_from, start_from, out)
     cluster = options.cluster(config.episodes_per_step)
     _, damage = newest_intact(checkpoints_of(out))
     notes = [f"{problem}; resumed from the checkpoint before" for problem in damage]
@@ -105,7 +124,7 @@ def _train(
                 on_progress,
                 shard_cache=options.absolute_shard_cache,
                 perceptual_files=files,
-                start_from=options.base_model,
+                start_from=start_from,
             )
         training = replace(training, starts=starts, finished=utc_now(), metrics=latest, hardware=tracker.tags)
         training = replace(training, mlflow_run=tracker.run_id)
@@ -143,7 +162,7 @@ def _stability_notes(origin: TrainingProvenance) -> list[str]:
 
 def _outcome(options: Options, steps: int, source: Source, started: float, *notes: str) -> CommandResult:
     return CommandResult(
-        made=(Artefact("base model", options.out), Artefact("MLflow", options.mlflow)),
+        made=(Artefact("base model", options.out), Artefact("MLflow", without_password(options.mlflow))),
         counts={"steps": steps, **source.counts},
         seconds=time.monotonic() - started,
         notes=tuple(note for note in notes if note),

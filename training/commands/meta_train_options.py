@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pipelines import storage
-from training.checkpoints.shipped import named_or_shipped
 from training.config import Augmentation, ExecutionConfig, OnlineMotion, ReadOrder, SyntheticConfig, TrainConfig
 from training.presets import PRESETS
-from training.tracking.target import Target, make_target
-from training.tracking.tracker import without_password
+from training.tracking.target import Target, make_target, without_password
 
 if TYPE_CHECKING:
     from training.meta_training.ray_train import Cluster
@@ -64,8 +61,9 @@ class Options:
     """Height and width of the rendered frames that crops are taken from, pixels; default: 1.5 times the model's image
     size, up to 256."""
     init_from: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """Start from the weights of this base model (path or URL, or `shipped` for the bundled one) instead of random
-    weights. It must have the same architecture. On a cluster every worker reads it."""
+    """Start from the weights of this base model instead of random weights: a path or URL, models:/NAME@ALIAS, which is
+    copied into the run, or `shipped` for the bundled one. It must have the same architecture. On a cluster every worker
+    reads it."""
     num_steps: int | None = None
     """Total number of generator updates; default: the preset's."""
     checkpoint_every: int | None = None
@@ -128,7 +126,8 @@ class Options:
     mlflow: str = "sqlite:///mlflow.db"
     """MLflow tracking URI."""
     mlflow_artifacts: str | None = None
-    """Artifact location of a new experiment; default: `mlartifacts` beside an SQLite file, else the server's choice."""
+    """Artifact location of a new experiment; default: `mlartifacts` beside an SQLite file, of another
+    database `mlartifacts` beside the run, else the server's choice."""
     experiment: str = "sfumato"
     """Name of the MLflow experiment."""
 
@@ -203,17 +202,10 @@ class Options:
                 arguments += [flag] if value is True else [flag, str(value)]
         return without_password(shlex.join(arguments))
 
-    @property
-    def base_model(self) -> str | None:
-        """Absolute path or URL of the initial base model: workers have other working directories."""
-        if self.init_from is None:
-            return None
-        return storage.absolute(named_or_shipped(self.init_from))
-
     def target(self, record: Mapping[str, Any]) -> Target:
         """Return the MLflow run to log to; `record` is the content of run.json."""
         name = Path(self.out).name or self.preset
-        return make_target(self.mlflow, self.mlflow_artifacts, self.experiment, name, record)
+        return make_target(self.mlflow, self.mlflow_artifacts, self.experiment, name, record, out=self.out)
 
     @property
     def absolute_shard_cache(self) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import tyro
 
 from pipelines import storage
 from pipelines.cli import CommandResult
+from pipelines.dataset.manifest import read_manifest
 from pipelines.provenance.reader import Reader
 from pipelines.provenance.signing_key import load_signing_key
 from pipelines.provenance.verdict import State, TrustedSigners, Verdict, judge, trusted_signers
@@ -21,7 +21,6 @@ from pipelines.provenance.watermark import model_digits
 from training.checkpoints.model_lineage import is_shipped, shipped_version
 from training.checkpoints.model_registry import TrainedBy, trained_by
 
-_DATASET = "dataset.json"
 _NOT_OURS = "{} of {} files are not whole films or pictures of ours: {}"
 _MOST_NAMED = 3  # files that the error names
 
@@ -163,13 +162,12 @@ def _lineage(verdict: Verdict, mlflow: str | None) -> dict[str, str]:
 
 
 def _dataset(run: TrainedBy) -> str:
-    manifest = storage.join(str(run.dataset), _DATASET)
     said = f"{run.dataset}, digest {run.dataset_digest}"
     try:
-        data = storage.read_bytes(manifest)
-        counts = json.loads(data)["counts"]
-    except (OSError, ValueError, KeyError, TypeError):
+        manifest = read_manifest(str(run.dataset))
+    except (OSError, ValueError):
         return f"{said}; it is not there now"
-    if hashlib.sha256(data).hexdigest() != run.dataset_digest:
+    if manifest.digest != run.dataset_digest:
         return f"{said}; what is there now is another"
+    counts = manifest.counts
     return f"{said}; it is there: {counts.get('done', 0):,} clips (`sfumato inspect {run.dataset}` shows them)"

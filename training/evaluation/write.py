@@ -3,9 +3,10 @@
 from pipelines import storage
 from pipelines.cli import Artefact
 from training.checkpoints.model_lineage import run_of
+from training.checkpoints.model_registry import locate
 from training.evaluation import page, report
 from training.evaluation.report import Evaluation
-from training.tracking.target import make_target
+from training.tracking.target import make_target, without_password
 
 
 def write_report(
@@ -38,14 +39,14 @@ def write_report(
     if mlflow is not None:
         from training.tracking.mlflow_client import log_evaluation  # MLflow takes seconds to import
 
-        target = make_target(mlflow, None, experiment, "evaluation")
+        target = make_target(mlflow, None, experiment, "evaluation", out=out)
         run_id = log_evaluation(
             target.uri,
-            run_of(model),
+            run_of(locate(model)),
             target.experiment,
             artifact_root=target.artifact_root,
             metrics=report.flat(evaluation),
             texts=texts,
         )
-        made.append(Artefact("MLflow run", f"{mlflow} {run_id}"))
+        made.append(Artefact("MLflow run", f"{without_password(mlflow)} {run_id}"))
     return made, notes

@@ -5,7 +5,6 @@ bundle, all else by name.
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +18,9 @@ from mlflow.tracking import MlflowClient
 from pipelines import storage
 from training.tracking.records import Files, Lineage, Metrics, Params, Picture, Record, Registration, Status, Tags, Text
 from training.tracking.sender import Refused, Unreachable
-from training.tracking.target import ALIAS, REGISTERED_MODEL, VERSION_TAG, Target
+from training.tracking.target import ALIAS, REGISTERED_MODEL, VERSION_TAG, Target, limit_waiting, without_password
 
 KEY_TAG = "sfumato.key"
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _MAX_PARAM_LENGTH = 500
 _MAX_TAG_LENGTH = 5000
 _MAX_DESCRIPTION_LENGTH = 5000
@@ -144,9 +142,7 @@ def _create(client: MlflowClient, target: Target) -> str:
 
 
 def _client(uri: str) -> MlflowClient:
-    """Create a client that gives up within seconds; MLflow's default is to retry for minutes."""
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
+    limit_waiting()
     return MlflowClient(uri)
 
 
@@ -225,7 +221,7 @@ def log_evaluation(
             client.set_terminated(run_id, "FINISHED")
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"MLflow at {tracking_uri} did not take the evaluation: {reason}") from None
+        raise ValueError(f"MLflow at {without_password(tracking_uri)} did not take the evaluation: {reason}") from None
     return run_id
 
 

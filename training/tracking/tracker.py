@@ -5,7 +5,6 @@ Only the command's process connects to MLflow, from one thread (training.trackin
 """
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -30,7 +29,7 @@ from training.tracking.records import (
     sample_picture,
 )
 from training.tracking.sender import Sender
-from training.tracking.target import ALIAS, REGISTERED_MODEL, Target
+from training.tracking.target import ALIAS, REGISTERED_MODEL, Target, without_password
 
 if TYPE_CHECKING:
     from training.tracking.mlflow_client import MlflowRun
@@ -160,11 +159,6 @@ def _check_address(uri: str) -> None:
         raise ValueError(
             f"MLflow keeps runs on a server or in a database (http://…, sqlite:///…, postgresql://…), not in {uri!r}"
         )
-
-
-def without_password(text: str) -> str:
-    """Remove user names and passwords from URLs in `text`."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
 def _now_ms() -> int:

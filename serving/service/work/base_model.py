@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from training.checkpoints.model_registry import pin
+from training.checkpoints.model_registry import pinned
 
 if TYPE_CHECKING:
     from pipelines.faces.face import LandmarkDetector
@@ -40,8 +40,8 @@ class PresentModel:
             ValueError, OSError: it cannot be loaded.
         """
         self._name, self._load, self._now = name, load, now
-        self._pinned = pin(name)
-        self._loaded = load(self._pinned)
+        self._version = pinned(name)
+        self._loaded = load(self._version)
         self._looked = now()
 
     def __call__(self) -> tuple[BaseModel, LandmarkDetector]:
@@ -49,10 +49,10 @@ class PresentModel:
         if self._now() >= self._looked + _LOOK_S:
             self._looked = self._now()
             try:
-                pinned = pin(self._name)
-                if pinned != self._pinned:
-                    self._loaded, self._pinned = self._load(pinned), pinned
-                    log.warning("the base model is %s now", pinned)
+                version = pinned(self._name)
+                if version != self._version:
+                    self._loaded, self._version = self._load(version), version
+                    log.warning("the base model is %s now", version)
             except (ValueError, OSError) as error:
-                log.warning("the base model stays %s: %s", self._pinned, error)
+                log.warning("the base model stays %s: %s", self._version, error)
         return self._loaded

@@ -52,7 +52,21 @@ def test_an_sqlite_file_keeps_its_pictures_beside_it(tmp_path: Path, monkeypatch
     target = make_target("sqlite:///logs/m.db", None, "e", "n")
     assert target.uri == f"sqlite:///{tmp_path}/logs/m.db"
     assert target.artifact_root == f"file://{tmp_path}/logs/mlartifacts"
-    assert make_target("http://host", None, "e", "n").artifact_root is None
+    assert make_target("http://host", None, "e", "n", out="gs://b/runs/a").artifact_root is None
+
+
+def test_a_database_without_a_server_keeps_its_pictures_beside_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, root in (
+        ("gs://b/runs/a", "gs://b/runs/mlartifacts"),
+        ("runs/a", f"file://{tmp_path}/runs/mlartifacts"),
+        ("a", f"file://{tmp_path}/mlartifacts"),
+    ):
+        assert make_target("postgresql://host/mlflow", None, "e", "n", out=out).artifact_root == root
+    named = make_target("postgresql://host/mlflow", "gs://other", "e", "n", out="gs://b/runs/a")
+    assert named.artifact_root == "gs://other"
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     made = Registry()
-    monkeypatch.setattr(base_model, "pin", made.pin)
+    monkeypatch.setattr(base_model, "pinned", made.pin)
     return made
 
 
