@@ -18,6 +18,7 @@ from pipelines.cli import Artefact, CommandResult, console, progress
 from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, newest_intact
 from training.checkpoints.model_card import Training
 from training.commands.meta_train_options import RENAMED_FLAGS, Options
+from training.commands.meta_train_plan import plan
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
@@ -42,6 +43,8 @@ def run(options: Options) -> CommandResult:
         config = with_published_perceptual(config, files)
     if options.base_model is not None:
         config = with_initial_model(config, options.base_model)
+    if options.plan:
+        return plan(options, config, _num_rows(root, config))
     source = open_source(root, config)
     for note in source.notes(config):
         console().print(f"sfumato meta-train: {note}", markup=False)
@@ -54,6 +57,13 @@ def run(options: Options) -> CommandResult:
             return _outcome(options, done, source, started, *notes)
     with run_lock.hold(out, on_lost=_thread.interrupt_main), _terminated_as_interrupted():
         return _train(options, config, source, out, files, started)
+
+
+def _num_rows(root: str, config: TrainConfig) -> int | None:
+    """Return the number of identity rows; None if no data is named."""
+    if config.online is not None:
+        return config.online.num_people
+    return len(open_source(root, config).video_ids) if root else None
 
 
 def _train(
