@@ -171,9 +171,7 @@ class _CountingExchange(SingleProcess):
 class _Kernels(TorchDispatchMode):
     """Counts operations that are not views."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
+    number = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.number += not func.is_view
