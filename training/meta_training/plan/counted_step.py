@@ -64,7 +64,8 @@ def count_step(config: TrainConfig) -> StepCounts:
     engine = replace(config.engine, channels_last=False, compile=False, micro_batch=1)
     config = replace(config, engine=engine)
     recogniser = load_recogniser() if config.losses.identity else None
-    exchange, memory, kernels = _CountingExchange(), _SavedTensors(), _Kernels()
+    exchange, memory = _CountingExchange(), _SavedTensors()
+    kernels = _Kernels()  # type: ignore[no-untyped-call] # torch's
     with torch.random.fork_rng(devices=[]):
         # Initialised with data, which takes a tenth of the time that power iterations without data take.
         table = IdentityRows(list(map(str, range(_ROWS))), config.model.embedding_size, learning_rate=0.1)
