@@ -156,6 +156,7 @@ structure: setup ## List files over 300 lines and folders over 15 modules
 .PHONY: docs
 docs: setup ## Build the documentation into site/, which opens without a server; dead links fail
 	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/python docs/capacity_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: help

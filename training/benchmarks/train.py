@@ -29,10 +29,10 @@ from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import read_manifest
 from pipelines.machine import describe_machine, in_words
 from training.benchmarks.clips import make_dataset
-from training.benchmarks.device_flops import count_flops, measure_flops
 from training.benchmarks.step_variants import FEW_ROWS, ReferenceVariant, SfumatoStep, data_wait_shares, synchronised
 from training.config import ExecutionConfig, TrainConfig
 from training.episodes.source import DatasetSource, open_dataset, open_loader
+from training.meta_training.plan.device_flops import count_flops, measure_flops
 from training.presets import PRESETS
 
 VOXCELEB2_VIDEOS = 145_569

@@ -19,6 +19,7 @@ from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundl
 from training.checkpoints.model_card import Training
 from training.checkpoints.model_registry import is_registered
 from training.commands.meta_train_options import RENAMED_FLAGS, Options
+from training.commands.meta_train_plan import plan
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
@@ -54,6 +55,8 @@ def run(options: Options) -> CommandResult:
         start_from = initial_model(options.init_from, out, options.mlflow)
         name = options.init_from if is_registered(options.init_from) else None
         config = with_initial_model(config, start_from, name)
+    if options.plan:
+        return plan(options, config, _num_rows(root, config))
     source = open_source(root, config)
     for note in source.notes(config):
         console().print(f"sfumato meta-train: {note}", markup=False)
@@ -66,6 +69,13 @@ def run(options: Options) -> CommandResult:
             return _outcome(options, done, source, started, *notes)
     with lease.hold(out, _LEASE), _terminated_as_interrupted():
         return _train(options, config, source, out, files, start_from, started)
+
+
+def _num_rows(root: str, config: TrainConfig) -> int | None:
+    """Return the number of identity rows; None if no data is named."""
+    if config.online is not None:
+        return config.online.num_people
+    return len(open_source(root, config).video_ids) if root else None
 
 
 def _train(

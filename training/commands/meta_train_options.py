@@ -130,9 +130,11 @@ class Options:
     database `mlartifacts` beside the run, else the server's choice."""
     experiment: str = "sfumato"
     """Name of the MLflow experiment."""
+    plan: bool = False
+    """Print memory, exchanged bytes, checkpoints and expected hours, here and on cards, and do not train."""
 
     def __post_init__(self) -> None:
-        if (self.data is None) is not self.synthetic:
+        if (self.data is None) is not self.synthetic and not (self.plan and self.data is None):
             raise ValueError("give either --data ROOT, a data set, or --synthetic, people drawn while training")
         if self.warp_prior and self.no_warp_prior:
             raise ValueError("--warp-prior and --no-warp-prior contradict each other: give one of them")
@@ -181,6 +183,15 @@ class Options:
         """
         from training.meta_training.ray_train import Cluster
 
+        workers, _ = self.num_workers_of(episodes_per_step)
+        return Cluster(workers, self.gpus, self.ray_address, self.min_workers, self.max_failures)
+
+    def num_workers_of(self, episodes_per_step: int) -> tuple[int, int]:
+        """Return the number of workers and the least to go on with.
+
+        Raises:
+            ValueError: not 1 <= min_workers <= workers <= `episodes_per_step`.
+        """
         workers = _default_workers(self.gpus) if self.workers is None else self.workers
         least = workers if self.min_workers is None else self.min_workers
         if not 1 <= least <= workers <= episodes_per_step:
@@ -189,7 +200,7 @@ class Options:
                 f"not {least}, {workers}, {episodes_per_step}; for more workers raise --episodes-per-step, and "
                 "--learning-rate by its square root"
             )
-        return Cluster(workers, self.gpus, self.ray_address, self.min_workers, self.max_failures)
+        return workers, least
 
     def command_line(self) -> str:
         """Return the command that repeats this run: only flags whose values differ from the defaults."""

@@ -47,7 +47,9 @@ def normalised_once(*networks: nn.Module) -> Iterator[None]:
     """Within the block, divide every weight by its spectral norm once, in float32 even under autocast."""
     with parametrize.cached():
         for network in networks:
-            with torch.autocast(next(network.parameters()).device.type, enabled=False):
+            device = next(network.parameters()).device.type
+            # Tensors without data (`meta_training.plan`) know no autocast.
+            with torch.autocast(device, enabled=False) if device != "meta" else contextlib.nullcontext():
                 for module in network.modules():
                     if parametrize.is_parametrized(module, "weight"):
                         module.weight  # noqa: B018 - read for the cache

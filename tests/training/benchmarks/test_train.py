@@ -17,7 +17,6 @@ from pipelines.benchmarks.rounds import Cost
 from pipelines.dataset.reader import ShardDataset
 from training.benchmarks import step_variants
 from training.benchmarks import train as bench
-from training.benchmarks.device_flops import count_flops, measure_flops
 from training.benchmarks.reference_step import ReferenceData, ReferenceStep, write_files
 from training.benchmarks.step_variants import CountingExchange, ReferenceVariant, SfumatoStep
 from training.benchmarks.train import _ratios
@@ -26,6 +25,7 @@ from training.episodes.source import open_dataset, open_loader
 from training.images import to_images
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
+from training.meta_training.plan.device_flops import count_flops, measure_flops
 
 CPU = torch.device("cpu")
 MakeDataset = Callable[..., ShardDataset]

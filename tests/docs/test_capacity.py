@@ -1,0 +1,62 @@
+"""The page of capacity: what its script writes, and numbers worked out by hand."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def capacity() -> ModuleType:
+    """docs/capacity_page.py."""
+    spec = importlib.util.spec_from_file_location("docs_capacity_page", DOCS / "capacity_page.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_its_script_writes(capacity: ModuleType) -> None:
+    assert (DOCS / "capacity.md").read_text() == capacity.page()
+
+
+def test_preprocessing_by_hand(capacity: ModuleType) -> None:
+    # 1,128,246 clips of .69 s are 216.25 core hours: .5406 h of 100 machines of four.
+    row = capacity.preprocessing(1)
+    assert row.hours == pytest.approx((0.54062, 0.54062), rel=1e-4)
+    # 16 pictures of 24 KiB a clip, 341 clips in 128 MiB: 3,309 shards with three files each.
+    assert row.stored == 1_128_246 * 393_216
+    assert capacity.num_shards(1) == 3_309
+    assert row.requests == 1_128_246 + 9_927
+    # 54.062 machine hours at .134023, 9,927 writes at 5 and 1,128,246 reads at .4 dollars a million.
+    assert row.dollars[0] == pytest.approx(7.2456 + 0.0496 + 0.4513, abs=1e-3)
+
+
+def test_training_by_hand(capacity: ModuleType) -> None:
+    # 227,451 steps of six episodes a card: 1.121 TFLOP each at 15 % of 312 TFLOP/s, and .00215 s for the exchange.
+    best, worst = capacity.training("paper", 1).hours
+    assert worst == pytest.approx(227_451 * (6 * 1.121 / 46.8 + 0.00215) / 3600, rel=1e-3)
+    assert best == pytest.approx(227_451 * (6 * 1.121 / 124.8 + 0.00215) / 3600, rel=1e-3)
+    assert capacity.training("paper", 100).hours[0] == pytest.approx(100 * best, rel=1e-3)
+    assert capacity.training("paper", 1).stored == pytest.approx(2 * 1.68e9, rel=2e-3)
+
+
+def test_the_first_limit_is_the_memory_of_a_host(capacity: ModuleType) -> None:
+    # Eight workers in 1,360 GiB, with an index of 1.065 GB and two snapshots of 1.681 GB, .597 GB of which are rows.
+    growing, fixed = 8 * 1.065 + 16 * 0.5974, 16 * 1.0836
+    assert capacity.first_limit(1) is None
+    limit = capacity.first_limit(100)
+    assert limit.name == "memory of a host, `paper`"
+    assert limit.met_at == pytest.approx((1_460.3 - fixed) / growing, rel=1e-3)
+
+
+def test_prices_have_a_date_and_a_source(capacity: ModuleType) -> None:
+    for price in sys.modules["capacity_figures"].PRICES.values():
+        assert price.date[:3] == "202"
+        assert price.source.startswith("https://")
