@@ -176,7 +176,7 @@ def page() -> str:
         "# Capacity",
         f"Machines, hours, storage, requests and money for VoxCeleb2 ({f.CLIPS.value:,} clips of {f.VIDEOS.value:,} "
         "videos, 7.8 s on average) and a hundred times that, on paper. `python docs/capacity_page.py` computes this "
-        "page from figures measured [on two CPU cores](explanation/performance.md), from data sheets and from list prices. "
+        "page from figures measured [on two CPU cores](explanation/performance.md), from data sheets and list prices. "
         "For a run of your own: `sfumato meta-train PRESET --data SET -o RUN --plan`.",
         f"Nothing was measured on a GPU or in a cloud. Hours on cards are an estimate: {low:.0%} to {high:.0%} of the "
         f"data sheet's rate (assumed), at least {fast:.0f} to {slow:.0f} µs an operation (assumed), and gradients that "
@@ -186,8 +186,8 @@ def page() -> str:
         f"{f.CHECKPOINTS_KEPT} checkpoints. A clip is read by one request. Films are 512 × 288 pixels, {f.FILM_FRAMES} "
         f"frames, T = 1, without fine-tuning; a night has {f.NIGHT_HOURS} hours. Empty: not measured.",
         "Money is the machines' on-demand price and requests; Dataflow bills its workers by rates of its own, for "
-        f"which no dated source was found. Sources, egress and disks are left out. Spot costs {_spot():.0%} of the price on "
-        f"{f.GPU_MACHINE}.",
+        "which no dated source was found. Sources, egress and disks are left out. Spot costs "
+        f"{_spot():.0%} of the price on {f.GPU_MACHINE}.",
         "## Limits",
         "What grows with the data, and at how many times VoxCeleb2 it meets its bound. Bounds of time and of objects "
         "are chosen:",

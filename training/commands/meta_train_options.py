@@ -181,9 +181,9 @@ class Options:
         Raises:
             ValueError: not 1 <= min_workers <= workers <= `episodes_per_step`.
         """
-        from training.meta_training.ray_train import Cluster
-
         workers, _ = self.num_workers_of(episodes_per_step)
+        from training.meta_training.ray_train import Cluster  # takes seconds
+
         return Cluster(workers, self.gpus, self.ray_address, self.min_workers, self.max_failures)
 
     def num_workers_of(self, episodes_per_step: int) -> tuple[int, int]:

@@ -82,7 +82,7 @@ def _cards_table(made: Plan) -> Table:
     for column in ("card", "cards", "episodes", "memory", "sent", "s a step", "hours"):
         table.add_column(column, justify="left" if column == "card" else "right")
     for each in made.on_cards:
-        step, hours = (f"{low:.2f}-{high:.2f}" for low, high in (each.step_seconds, each.hours))
+        step, hours = (f"{low:.3g}-{high:.3g}" for low, high in (each.step_seconds, each.hours))
         if not each.fits:
             step, hours = "no room", "--micro-batch"
         cells = str(each.num_cards), str(each.episodes), in_bytes(each.memory), in_bytes(each.sent)

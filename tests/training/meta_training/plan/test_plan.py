@@ -92,7 +92,7 @@ def test_a_card_without_room_is_said() -> None:
     assert on_cards(paper(micro_batch=8), large, 8, "L4", 1).fits
 
 
-@pytest.mark.slow
+@pytest.mark.long  # operations without data run in Python
 def test_a_counted_step_has_the_networks_parameters_and_gradients(tiny_train: MakeTrain) -> None:
     config = tiny_train(warp_prior=True)
     config = replace(config, model=replace(config.model, image_size=64), engine=ExecutionConfig(micro_batch=3))
