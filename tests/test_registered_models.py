@@ -25,7 +25,7 @@ VERBS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_verb_looks_a_model_up_in_the_registry(
     run_sfumato: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -85,8 +85,12 @@ def hold(folder: str, terms: Terms, on_lost: Callable[[], None] = _thread.interr
     url, now = storage.join(folder, terms.file), time.time()
     is_new = storage.is_local(folder) and not storage.exists(folder)
     own = Lease(uuid.uuid4().hex, socket.gethostname(), os.getpid(), now, now)
-    _acquire(folder, url, own, terms)
-    _held.add(own.owner)
+    _held.add(own.owner)  # first: other threads take a lease of this process that is not held for that of a dead one
+    try:
+        _acquire(folder, url, own, terms)
+    except BaseException:
+        _held.discard(own.owner)
+        raise
     done = threading.Event()
     renewer = threading.Thread(target=_renew, args=(url, own, done, on_lost), daemon=True)
     renewer.start()

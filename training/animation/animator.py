@@ -109,7 +109,7 @@ class Animator:
 
     def parts(
         self, targets: Float[np.ndarray, "batch 68 2"], gaze: Float[np.ndarray, "batch 2 2"] | None, shares: ShotShares
-    ) -> tuple[list[Part], list[Int[np.ndarray, "frames"]]]:
+    ) -> tuple[list[Part], list[Int[np.ndarray, " _"]]]:
         """Return what is to be drawn from each shot, and which of the frames that is.
 
         Args:
@@ -125,7 +125,7 @@ class Animator:
     def mixed(
         self,
         drawn: Sequence[Sequence[UInt8[np.ndarray, "side side 3"]]],
-        which: Sequence[Int[np.ndarray, "frames"]],
+        which: Sequence[Int[np.ndarray, " _"]],
         targets: Float[np.ndarray, "batch 68 2"],
         shares: ShotShares,
     ) -> Sequence[UInt8[np.ndarray, "side side 3"]]:

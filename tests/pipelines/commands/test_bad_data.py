@@ -206,6 +206,7 @@ def shaky_store() -> Iterator[tuple[str, Counter[str]]]:
     server.server_close()
 
 
+@pytest.mark.long
 def test_78_a_store_that_is_busy_is_waited_for_and_one_that_is_down_is_a_reason(
     tmp_path: Path, shaky_store: tuple[str, Counter[str]]
 ) -> None:

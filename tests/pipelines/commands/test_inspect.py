@@ -66,7 +66,7 @@ def browse(page: Path, folder: Path, *flags: str) -> "subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium on PATH")
 def test_a_browser_shows_the_page_without_complaints(root: Path, tmp_path: Path) -> None:
     page, picture = tmp_path / "sheet.html", tmp_path / "sheet.png"

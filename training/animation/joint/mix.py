@@ -16,7 +16,7 @@ Pixels = UInt8[np.ndarray, "side side 3"]
 
 def mix_shots(
     drawn: Sequence[Sequence[Pixels]],
-    which: Sequence[Int[np.ndarray, " frames"]],
+    which: Sequence[Int[np.ndarray, " _"]],
     shares: ShotShares,
     faces: Float[np.ndarray, "batch 68 2"],
 ) -> Sequence[Pixels]:
