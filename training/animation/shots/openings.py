@@ -77,21 +77,38 @@ def lay_opening(
         inside: of `opening_mask`.
         shares: of the shots, in [0, 1]; what is missing to 1 is the region's own.
     """
-    change = np.zeros_like(drawn)
+    if not inside.any():  # it lies beyond the region
+        return drawn
+    box = _box(inside, _ring_radius(drawn))
+    near, mask = drawn[box], inside[box]
+    change = np.zeros_like(near)
     for shot in np.flatnonzero(shares):
-        other = others[int(shot)].astype(np.float32)
-        change += shares[shot] * (np.clip(other * _gain(drawn, other, inside), 0, 255) - drawn)
-    laid: np.ndarray = drawn + inside * change
+        other = others[int(shot)][box].astype(np.float32)
+        change += shares[shot] * (np.clip(other * _gain(near, other, mask, _ring_radius(drawn)), 0, 255) - near)
+    laid = drawn.copy()
+    laid[box] += mask * change
     return laid
 
 
+def _ring_radius(drawn: Float32[np.ndarray, "side side 3"]) -> int:
+    """Return the width of the skin around an opening that tells its light, pixels."""
+    return max(len(drawn) // 40, 1)
+
+
+def _box(inside: Float32[np.ndarray, "side side 1"], margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask with a margin: an opening is a small part of its region."""
+    rows, columns = (np.flatnonzero(inside[..., 0].any(axis=axis)) for axis in (1, 0))
+    box = (slice(max(int(ends[0]) - margin, 0), int(ends[-1]) + margin + 1) for ends in (rows, columns))
+    return next(box), next(box)
+
+
 def _gain(
-    drawn: Float32[np.ndarray, "side side 3"],
-    other: Float32[np.ndarray, "side side 3"],
-    inside: Float32[np.ndarray, "side side 1"],
+    drawn: Float32[np.ndarray, "h w 3"],
+    other: Float32[np.ndarray, "h w 3"],
+    inside: Float32[np.ndarray, "h w 1"],
+    radius: int,
 ) -> Float32[np.ndarray, " 3"]:
     """Return factors that give another picture the light of the region, by the skin around the opening."""
-    radius = max(len(drawn) // 40, 1)
     wide = cv2.dilate(inside[..., 0], np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))[..., None]
     ring = np.maximum(wide - inside, 0)
     ours, theirs = ((ring * picture).sum(axis=(0, 1)) + 1 for picture in (drawn, other))

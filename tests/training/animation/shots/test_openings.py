@@ -54,3 +54,9 @@ def test_the_opening_has_the_light_of_the_region() -> None:
     assert (laid[10, 10] == 120).all()
     half = lay_opening(drawn, {1: other}, inside, np.array([0, 0.5], np.float32))
     assert half[40, 40] == pytest.approx(np.full(3, 100), abs=2)
+
+
+def test_an_opening_beyond_the_region_changes_nothing() -> None:
+    drawn, other = np.full((80, 80, 3), 120, np.float32), np.full((80, 80, 3), 60, np.uint8)
+    laid = lay_opening(drawn, {1: other}, np.zeros((80, 80, 1), np.float32), np.array([0, 1], np.float32))
+    assert (laid == 120).all()
