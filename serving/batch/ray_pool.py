@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
@@ -28,7 +27,6 @@ from serving.batch.workspace import Workspace
 
 _POLL_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
-_SECONDS_TO_CONNECT = 10.0
 _SECONDS_BEFORE_TELLING = 30.0
 _MAX_BARS = 8
 _MAX_FAILED_STARTS = 3  # of one worker in a row
@@ -210,7 +208,7 @@ def open_ray_pool(options: RayOptions, recipe: WorkerRecipe, progress: Progress)
     """Join or start Ray and yield a pool of actors; end them, and the Ray that was started, with the block.
 
     Raises:
-        OSError: there is no cluster at the address.
+        OSError: there is no cluster at the address, or it refuses this process's token.
         ValueError: this machine has too few GPUs.
     """
     # Ray reads this variable when it is imported; otherwise `uv run` would make an environment for every worker.
@@ -253,9 +251,10 @@ def _start_ray(options: RayOptions) -> None:
     import ray
 
     from training.local_ray import start_local_ray
+    from training.ray_cluster import join_cluster
 
     if options.address is not None:
-        _join(options.address)
+        join_cluster(options.address)
     else:
         start_local_ray(max(available_cpus(), math.ceil(options.num_workers * options.cpus_per_worker)))
     if threading.current_thread() is threading.main_thread():
@@ -265,17 +264,3 @@ def _start_ray(options: RayOptions) -> None:
         ray.shutdown()
         each = f"--gpus-per-worker {options.gpus_per_worker:g} for {options.num_workers}"
         raise ValueError(f"{each} of the --workers needs {needed:g} GPUs, this machine has {found:g}")
-
-
-def _join(address: str) -> None:
-    import ray
-
-    try:
-        host, _, port = address.rpartition(":")
-        if port.isdecimal() and "/" not in address:
-            # Ray tries for minutes to reach an address where nothing answers.
-            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except OSError as error:
-        reason = error.strerror or "no running Ray cluster is found"
-        raise OSError(f"--ray-address {address}: {reason}") from error
