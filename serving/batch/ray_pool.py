@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from serving.batch.workspace import Workspace
 
 _POLL_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
+_SECONDS_TO_CONNECT = 5.0
+_SECONDS_TO_FALL = 0.5
 _SECONDS_BEFORE_TELLING = 30.0
 _MAX_BARS = 8
 _MAX_FAILED_STARTS = 3  # of one worker in a row
@@ -171,7 +173,8 @@ class RayPool:
         return None
 
     def _is_gone(self, node: str) -> bool:
-        return not any(known["NodeID"] == node and known["Alive"] for known in self._ray.nodes())
+        time.sleep(_SECONDS_TO_FALL)  # a machine's processes do not all end in the same instant
+        return not any(known["NodeID"] == node and is_up(known) for known in self._ray.nodes())
 
     def _replace(self, worker: int, error: Exception) -> None:
         slot = self._slots[worker]
@@ -201,6 +204,21 @@ class RayPool:
         for slot in self._slots:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(slot.actor)
+
+
+def is_up(node: Mapping[str, Any]) -> bool:
+    """Return whether a machine of the cluster answers. Ray itself takes a lost one for alive for a quarter of a minute.
+
+    Args:
+        node: what `ray.nodes` says of it.
+    """
+    if not node["Alive"]:
+        return False
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _SECONDS_TO_CONNECT).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
