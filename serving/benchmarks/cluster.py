@@ -28,6 +28,7 @@ from typing import Literal
 import psutil
 import pyarrow.dataset
 import tyro
+from PIL import Image, ImageOps
 from rich.table import Table
 
 from pipelines import assets
@@ -38,7 +39,7 @@ from pipelines.media.ffmpeg_process import ffmpeg_executable
 from serving.benchmarks.ray_nodes import RayNode, cluster_environment, free_port, running
 from training.benchmarks.clips import make_dataset
 
-_PORTRAITS = ("mona_lisa", "astronaut", "einstein_picture", "takeo_picture")
+_PORTRAITS = ("mona_lisa", "astronaut")  # and their mirror images
 _DRIVERS = ("clip_langer", "clip_single_face", "clip_carphone")
 _LOG_EVERY = 10
 
@@ -159,27 +160,44 @@ def _logged(log: Path) -> list[tuple[int, float]]:
 def _batches(options: Options, folder: Path) -> Callable[[int], Mapping[str, float]]:
     """Return a function that renders all videos on a number of nodes and returns the seconds."""
     drivers = [_cut(assets.fetch(name), folder / f"{name}.mp4", options.frames) for name in _DRIVERS]
-    inputs = [word for name in _PORTRAITS for word in ("-s", str(assets.fetch(name)))]
+    inputs = ["-s", str(_portraits(folder / "portraits"))]
     inputs += [word for driver in drivers for word in ("-d", str(driver))]
 
     def measure(num_nodes: int) -> Mapping[str, float]:
         out = folder / f"out-{num_nodes}"
         arguments = ["animate", *inputs, "-o", str(out), "--workers", str(num_nodes)]
         arguments += ["--max-size", str(options.max_size), "--no-side-by-side", "--no-mosaic"]
-        seconds = _run(arguments, num_nodes)
-        columns = ["status", "seconds", "started_at", "finished_at"]
+        used = [0.0]
+
+        def watch(nodes: Sequence[RayNode]) -> None:
+            used.append(sum(_cpu_seconds(node.workers("ray::RemoteWorker")) for node in nodes))
+
+        seconds = _run(arguments, num_nodes, watch)
+        columns = ["item", "status", "reason", "seconds", "started_at", "finished_at"]
         rows = pyarrow.dataset.dataset(out / "report").to_table(columns).to_pylist()
-        if any(row["status"] != "done" for row in rows):
-            raise ValueError("a video could not be made")
+        if failed := [f"{row['item']}: {row['reason']}" for row in rows if row["status"] != "done"]:
+            raise ValueError(failed[0])
         first, last = min(row["started_at"] for row in rows), max(row["finished_at"] for row in rows)
         return {
             "videos": float(len(rows)),
             "seconds": (last - first).total_seconds(),
             "seconds of the videos, added": sum(row["seconds"] for row in rows),
+            "CPU seconds of the workers": max(used),
             "seconds of the command": seconds,
         }
 
     return measure
+
+
+def _portraits(folder: Path) -> Path:
+    """Write four portraits."""
+    folder.mkdir()
+    for name in _PORTRAITS:
+        with Image.open(assets.fetch(name)) as picture:
+            plain = picture.convert("RGB")
+        plain.save(folder / f"{name}.png")
+        ImageOps.mirror(plain).save(folder / f"{name}-mirrored.png")
+    return folder
 
 
 def _cut(film: Path, path: Path, frames: int) -> Path:
