@@ -56,7 +56,7 @@ class Options:
     """Of meta-train: the data set; default: one made of three clips of the catalogue."""
     episodes: int = 4
     """Of meta-train: episodes of each worker in a step."""
-    steps: int = 60
+    steps: int = 40
     """Of meta-train: number of steps; the first ten do not count."""
     frames: int = 50
     """Of animate: frames of each of the twelve videos."""
