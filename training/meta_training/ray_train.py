@@ -21,7 +21,7 @@ from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, Failur
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines import storage
+from pipelines import log_lines, storage
 from pipelines.cli import console
 from pipelines.machine import available_cpus
 from training.checkpoints.bundle import TrainingProvenance, newest_intact
@@ -215,6 +215,7 @@ def _worker_error(line: str) -> Exception:
 
 def _work(settings: Mapping[str, Any]) -> None:
     """The function that Ray Train runs on each worker."""
+    log_lines.install("meta-train")
     job: _Job = settings["job"]
     context = ray.train.get_context()
     torch.set_num_threads(max(available_cpus() // context.get_local_world_size(), 1))
