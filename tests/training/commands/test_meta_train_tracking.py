@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import tyro
-from scraping import read
-from web.front_end_process import free_port
 
 from pipelines.dataset.reader import ShardDataset
 from training.checkpoints.bundle import load_bundle, newest_intact
@@ -102,23 +100,16 @@ def test_sigterm_ends_the_command_with_a_checkpoint_and_exit_code_130(
     root, out, log = make_dataset("ann/v1", "bob/v1").root, str(tmp_path / "run"), tmp_path / "mlflow.db"
     flags = ["meta-train", "demo", "--data", root, "-o", out, "--num-steps", "100000", "--workers", "1"]
     flags += ["--num-shots", "1", "--episodes-per-step", "2", "--mlflow", f"sqlite:///{log}"]
-    address = f"127.0.0.1:{free_port()}"
-    flags += ["--ray-address", ray_address, "--metrics-address", address]
+    flags += ["--ray-address", ray_address]
     command = [sys.executable, "-m", "sfumato", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not _has_stepped(log):
             assert process.poll() is None
             time.sleep(0.2)
-        time.sleep(1.0)  # the command asks the workers twice a second
-        exported = read(address)
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert "stopping at the next checkpoint" in said
-    assert exported["sfumato_training_last_step",] == 100_000
-    assert exported["sfumato_training_step",] >= 1
-    assert exported["sfumato_training_images_per_second",] > 0
-    assert exported["sfumato_training_loss", "term=generator"] > 0
     newest, damage = newest_intact(checkpoints_of(out))
     assert damage == []
     assert newest is not None
