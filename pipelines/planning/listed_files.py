@@ -5,9 +5,11 @@ A listing tells a thousand files in a request, with a tenth of the CPU time of a
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import posixpath
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,54 +29,45 @@ class _Named:
     """The folder above all of them."""
 
 
-class ListedFiles:
-    """What is known of files from listings. Files are kept in a temporary SQLite file, so that memory does not grow.
+@contextlib.contextmanager
+def listed_files(urls: Iterable[str]) -> Iterator[Callable[[str], Found | None]]:
+    """List the folders above files of stores, where many are named in a bucket. Yield a function that looks up a URL.
 
-    A context manager, which removes that file.
+    It returns None if the listings do not tell, which does not mean that nothing is there, and is for one thread. Files
+    are kept in a temporary SQLite file, so that memory does not grow with them.
+
+    Raises:
+        OSError: a folder cannot be listed.
     """
-
-    def __init__(self, urls: Iterable[str]) -> None:
-        """List the folders above files of stores, where many are named in a bucket.
-
-        Raises:
-            OSError: a folder cannot be listed.
-        """
-        self._scratch = storage.ScratchFolder()
-        self._database = sqlite3.connect(Path(self._scratch.name) / "files.db", isolation_level=None)
+    many = [named for named in _by_bucket(urls).values() if named.number >= _MANY]
+    if not many:
+        yield lambda _url: None
+        return
+    with (
+        storage.ScratchFolder() as scratch,
+        contextlib.closing(sqlite3.connect(Path(scratch) / "files.db", isolation_level=None)) as database,
+    ):
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384"):
-            self._database.execute(f"PRAGMA {setting}")
-        self._database.execute("CREATE TABLE files (url TEXT PRIMARY KEY, size INTEGER, checksum TEXT) WITHOUT ROWID")
-        self.num_files = 0
-        for named in _by_bucket(urls).values():
-            if named.number >= _MANY:
-                self._list(named)
+            database.execute(f"PRAGMA {setting}")
+        database.execute("CREATE TABLE files (url TEXT PRIMARY KEY, size INTEGER, checksum TEXT) WITHOUT ROWID")
+        database.execute("BEGIN")
+        for named in many:
+            database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", _listing(named))
+        database.execute("COMMIT")
 
-    def __enter__(self) -> ListedFiles:
-        return self
+        def get(url: str) -> Found | None:
+            if not _can_be_text(url):
+                return None
+            row = database.execute("SELECT size, checksum FROM files WHERE url = ?", (url,)).fetchone()
+            return None if row is None else Found(False, row[0], row[1])
 
-    def __exit__(self, *_error: object) -> None:
-        self._database.close()
-        self._scratch.cleanup()
+        yield get
 
-    def _list(self, named: _Named) -> None:
-        self._database.execute("BEGIN")
-        number = 0
-        for info in storage.walk(named.folder):
-            number += 1
-            if number > _MOST_LISTED * named.number:
-                break
-            if info.num_bytes and _can_be_text(info.url):  # of size 0 are placeholders, too
-                row = (info.url, info.num_bytes, info.checksum)
-                self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", row)
-        self._database.execute("COMMIT")
-        self.num_files += number
 
-    def get(self, url: str) -> Found | None:
-        """Return what is at `url`; None if the listings do not tell, which does not mean that nothing is there."""
-        if not self.num_files or not _can_be_text(url):
-            return None
-        row = self._database.execute("SELECT size, checksum FROM files WHERE url = ?", (url,)).fetchone()
-        return None if row is None else Found(False, row[0], row[1])
+def _listing(named: _Named) -> Iterator[tuple[str, int, str | None]]:
+    """Yield the files below a folder. Those of size 0 may be placeholders of folders."""
+    files = itertools.islice(storage.walk(named.folder), _MOST_LISTED * named.number)
+    return ((file.url, file.num_bytes, file.checksum) for file in files if file.num_bytes and _can_be_text(file.url))
 
 
 def _by_bucket(urls: Iterable[str]) -> dict[str, _Named]:

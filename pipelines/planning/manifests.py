@@ -13,7 +13,7 @@ from pipelines import storage
 from pipelines.dataset.schema import SPLITS
 from pipelines.media.frame_folder import FRAME_SUFFIXES
 from pipelines.one_line import one_line
-from pipelines.planning.listed_files import ListedFiles
+from pipelines.planning.listed_files import listed_files
 from pipelines.planning.manifest_table import SUFFIXES, TableRows
 from pipelines.planning.plan import MISSING, resolve_path
 from pipelines.storage import Found
@@ -67,10 +67,10 @@ class Manifest:
         rows = iter(table)
         number, missing = 0, list[str]()
         num_missing = 0
-        with ListedFiles(_urls_without_size(self.src)) as listed, ThreadPoolExecutor(_LOOKUPS) as pool:
+        with listed_files(_urls_without_size(self.src)) as listed, ThreadPoolExecutor(_LOOKUPS) as pool:
             while batch := list(islice(rows, 1024)):
                 # SQLite's connection is this thread's.
-                known = [listed.get(url) if (url := _url_without_size(self.src, row)) else None for _, row in batch]
+                known = [listed(url) if (url := _url_without_size(self.src, row)) else None for _, row in batch]
                 for row in pool.map(lambda item, found: _row(self.src, *item, found), batch, known):
                     number += 1
                     if row.is_missing:
@@ -96,8 +96,10 @@ def read(src: str) -> Iterator[ManifestRow]:
 
 
 def _urls_without_size(src: str) -> Iterator[str]:
-    """Yield the URLs of the rows that give no size."""
-    for _, row in TableRows(src):
+    """Yield the URLs of the rows that give no size; none if the manifest and its first file are local."""
+    for number, (_, row) in enumerate(TableRows(src)):
+        if not number and "://" not in src and "://" not in row.get("path", ""):
+            return
         if url := _url_without_size(src, row):
             yield url
 
