@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from scraping import read
 from web.front_end_process import free_port
+from web.scraping import read
 
 from pipelines.metrics_endpoint import metrics_endpoint, parse_address
 

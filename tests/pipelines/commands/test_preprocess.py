@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scraping import scraping
 from web.front_end_process import free_port
+from web.scraping import scraping
 
 from pipelines import assets
 from pipelines.cli import CommandResult

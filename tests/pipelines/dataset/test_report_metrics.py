@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scraping import samples
+from web.scraping import samples
 
 from pipelines.dataset.report_metrics import ReportMetrics
 from pipelines.dataset.shard_report import ShardReport

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scraping import scraping
 from web.front_end_process import free_port
+from web.scraping import scraping
 
 from pipelines import assets
 

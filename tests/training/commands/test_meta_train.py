@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from scraping import read
 from web.front_end_process import free_port
+from web.scraping import read
 
 import sfumato
 from pipelines import assets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scraping import samples
+from web.scraping import samples
 
 from training.meta_training.exported_metrics import TrainingMetrics
 

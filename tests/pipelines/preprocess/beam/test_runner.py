@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from scraping import samples
+from web.scraping import samples
 
 from pipelines import storage
 from pipelines.cli import PROGRESS_SECONDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scraping import samples
+from web.scraping import samples
 
 from serving.batch.results.batch_metrics import BatchMetrics
 from serving.batch.results.report import Report, Row
