@@ -255,7 +255,7 @@ def _fail(verb: str, message: str, code: int) -> int:
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
     command, is_interrupt = f"sfumato {verb}" if verb else "sfumato", code == 130
     text = f"{command}: {line}" if is_interrupt else f"{command}: error: {line}"
-    write("NOTICE" if is_interrupt else "ERROR", line, text, exit_code=code)
+    write("NOTICE" if is_interrupt else "ERROR", line, text, {"exit_code": code})
     return code
 
 

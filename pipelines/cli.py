@@ -94,7 +94,7 @@ def warn(message: str, **fields: object) -> None:
     Args:
         fields: what it is about, for `--log-format json`; such as `video`.
     """
-    log_lines.write("WARNING", message, f"note: {message}", **fields)
+    log_lines.write("WARNING", message, f"note: {message}", fields)
 
 
 def progress(*, num_bytes: bool = False) -> Progress:
@@ -220,7 +220,7 @@ class LineProgress(Progress):
             log_lines.write("INFO", _printable("; ".join(map(self._describe, states))))
             return
         for state in states:
-            log_lines.write("INFO", _printable(self._describe(state)), **state.fields())
+            log_lines.write("INFO", _printable(self._describe(state)), fields=state.fields())
 
     def _state(self, task: Task, now: float) -> _TaskState:
         since, first_count = self._first_counts.setdefault(task.id, (now, task.completed))

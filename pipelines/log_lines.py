@@ -27,7 +27,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 LOG_FORMAT = "SFUMATO_LOG_FORMAT"
 """Environment variable: text or json; child processes and Ray's workers take it from there."""
@@ -83,11 +83,11 @@ class JsonLines(io.TextIOBase):
 
     def fileno(self) -> int:
         """The descriptor below, for programs started with this stream."""
-        return self.stream.fileno()
+        return int(self.stream.fileno())
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return self.stream.encoding
+        return str(self.stream.encoding)
 
 
 class MessageLines(io.TextIOBase):
@@ -175,7 +175,9 @@ def json_lines() -> JsonLines | None:
     return sys.stderr if isinstance(sys.stderr, JsonLines) else None
 
 
-def write(severity: Severity, message: str, text: str | None = None, **fields: object) -> None:
+def write(
+    severity: Severity, message: str, text: str | None = None, fields: Mapping[str, object] | None = None
+) -> None:
     """Write one message: an object with `fields`, or the line `text` (default: `message`) where messages are text."""
     if (lines := json_lines()) is not None:
         lines.entry(severity, message, fields)
@@ -248,7 +250,8 @@ def _show_warning(
     category: type[Warning],
     filename: str,
     lineno: int,
-    _file: object = None,
-    _line: object = None,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
-    write("WARNING", f"{category.__name__}: {message}", source=f"{filename}:{lineno}")
+    del file, line
+    write("WARNING", f"{category.__name__}: {message}", fields={"source": f"{filename}:{lineno}"})

@@ -37,7 +37,7 @@ class ReportMetrics:
                 self._shards_done.add(report.shard)
                 self._clips.update(done=report.num_done, rejected=report.num_rejected, failed=report.num_failed)
                 self._codes.update(report.codes)
-                self._seconds.update(report.seconds)  # type: ignore[arg-type] # a Counter adds floats, too
+                self._seconds.update(report.seconds)
                 self._num_frames += report.num_frames
 
     def collect(self) -> Iterator[Metric]:

@@ -71,7 +71,7 @@ class Manifest:
             while batch := list(islice(rows, 1024)):
                 # SQLite's connection is this thread's.
                 known = [listed(url) if (url := _url_without_size(self.src, row)) else None for _, row in batch]
-                for row in pool.map(lambda item, found: _row(self.src, *item, found), batch, known):
+                for row in pool.map(lambda item, found: _row(self.src, item[0], item[1], found), batch, known):
                     number += 1
                     if row.is_missing:
                         num_missing += 1

@@ -46,7 +46,7 @@ def log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_object_has_time_severity_message_and_command(log: Log) -> None:
     before = datetime.now(UTC)
     with messages_as("json", "preprocess"):
-        log_lines.write("WARNING", "of gs://user:secret@bucket/x", "not this", clip="a/b/c", number=3)
+        log_lines.write("WARNING", "of gs://user:secret@bucket/x", "not this", {"clip": "a/b/c", "number": 3})
     (entry,) = log.objects()
     assert before <= datetime.fromisoformat(entry.pop("time")) <= datetime.now(UTC)
     assert entry == {

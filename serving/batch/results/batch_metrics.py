@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from serving.batch.results.report import Report
+from serving.batch.results.report import Report, Status
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-_STATUSES = ("done", "skipped", "failed")
+_STATUSES: tuple[Status, ...] = ("done", "skipped", "failed")
 _BOUNDS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0)  # seconds of a video
 
 
