@@ -23,7 +23,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import sfumato
-from pipelines.log_lines import LOG_FORMAT
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -293,9 +292,3 @@ def test_scripts_are_executable_and_parse(path: Path) -> None:
 
 def test_infra_holds_no_python() -> None:
     assert not list(INFRA.rglob("*.py"))
-
-
-@pytest.mark.parametrize("stage", ["pipelines", "training", "serving"])
-def test_an_images_messages_are_objects_for_the_log_of_a_cluster(stage: str) -> None:
-    text = (INFRA / "docker" / f"{stage}.Dockerfile").read_text()
-    assert re.search(rf"^(ENV | +){LOG_FORMAT}=json", text, flags=re.MULTILINE)

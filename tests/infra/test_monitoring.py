@@ -16,6 +16,7 @@ from prometheus_client.core import Metric
 
 from pipelines.dataset.report_metrics import ReportMetrics
 from pipelines.dataset.shard_report import ShardReport
+from pipelines.log_lines import LOG_FORMAT
 from serving.batch.results.batch_metrics import BatchMetrics
 from serving.batch.results.report import Report
 from serving.service.http.routes import metrics
@@ -172,3 +173,9 @@ def test_a_jobs_metrics_are_where_prometheus_asks_for_them(stage: str, overlay: 
     policy = documents[f"NetworkPolicy/sfumato-{stage}"]["spec"]["ingress"]
     (asked,) = (rule for rule in policy if "ports" in rule)
     assert {each["port"] for each in asked["ports"]} == {8080, port}
+
+
+@pytest.mark.parametrize("stage", ["pipelines", "training", "serving"])
+def test_an_images_messages_are_objects_for_the_log_of_a_cluster(stage: str) -> None:
+    text = (ROOT / "infra" / "docker" / f"{stage}.Dockerfile").read_text()
+    assert re.search(rf"^(ENV | +){LOG_FORMAT}=json", text, flags=re.MULTILINE)
