@@ -64,6 +64,7 @@ VERBS = {
 }
 
 FLAGS_OF_EVERY_VERB = {
+    "--log-format": "text, or json: messages as one JSON object a line (also: SFUMATO_LOG_FORMAT=json)",
     "--json": "print one JSON object as the last line: results, where they are, counts, seconds",
     "--traceback": "show the traceback of an error (also: SFUMATO_TRACEBACK=1)",
 }
@@ -106,28 +107,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a file name can hold bytes that the encoding cannot represent
             stream.reconfigure(errors="backslashreplace")
     try:
-        if not arguments or arguments[0].startswith("-"):
-            return _without_verb(arguments)
-        name = " ".join(arguments[:2])  # such as `bench loader`
-        words = 2 if name in VERBS else 1
-        return _with_verb(" ".join(arguments[:words]), arguments[words:])
+        if arguments and arguments[0] in ("-h", "--help", "-V", "--version"):
+            return _without_verb(arguments[0])
+        return _with_messages(arguments)
     except BrokenPipeError:
         # The reader has closed the pipe (`sfumato assets list | head -1`): not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _without_verb(arguments: Sequence[str]) -> int:
-    if not arguments:
-        return _fail("", "no verb; sfumato --help lists them", 2)
-    if arguments[0] in ("-h", "--help"):
+def _without_verb(flag: str) -> int:
+    if flag in ("-h", "--help"):
         _say(_help())
-    elif arguments[0] in ("-V", "--version"):
+    else:
         from importlib.metadata import version
 
         _say(f"sfumato {version('sfumato')}")
-    else:
-        return _fail("", f"unknown flag {arguments[0]}{_did_you_mean(arguments[0], ['--help', '--version'])}", 2)
     return 0
 
 
@@ -143,8 +138,27 @@ def _help() -> str:
 
 
 def _help_of_shared_flags() -> str:
-    flags = "\n".join(f"  {name:<12}{text}" for name, text in FLAGS_OF_EVERY_VERB.items())
+    flags = "\n".join(f"  {name:<14}{text}" for name, text in FLAGS_OF_EVERY_VERB.items())
     return f"flags of every verb:\n{flags}"
+
+
+def _with_messages(arguments: list[str]) -> int:
+    """Run a command line with its messages in the format of `--log-format`, or else of SFUMATO_LOG_FORMAT."""
+    from pipelines.log_lines import messages_as, take_log_format
+
+    name = " ".join(arguments[:2])  # such as `bench loader`
+    words = 2 if name in VERBS else 1
+    name = " ".join(arguments[:words])
+    try:
+        chosen, rest = take_log_format(arguments)
+    except ValueError as error:
+        return _fail(name if name in VERBS else "", str(error), 2)
+    with messages_as(chosen, name if name in VERBS else ""):
+        if not rest:
+            return _fail("", "no verb; sfumato --help lists them", 2)
+        if rest[0].startswith("-"):
+            return _fail("", f"unknown flag {rest[0]}{_did_you_mean(rest[0], ['--help', '--version'])}", 2)
+        return _with_verb(name, rest[words:])
 
 
 def _with_verb(name: str, arguments: list[str]) -> int:
@@ -153,6 +167,7 @@ def _with_verb(name: str, arguments: list[str]) -> int:
             return _fail("", f"{name} what? one of: {', '.join(family)}", 2)
         return _fail("", f"unknown verb {name!r}{_did_you_mean(name, VERBS)}", 2)
     from pipelines.argument_parser import UsageError
+    from pipelines.log_lines import traceback_of
     from pipelines.one_line import hide_credentials
 
     arguments, switches = _take_switches(arguments)
@@ -165,9 +180,7 @@ def _with_verb(name: str, arguments: list[str]) -> int:
         return _fail(name, "interrupted: run the same command again to resume", 130)
     except Exception as error:  # noqa: BLE001 - here an exception becomes a line and an exit code
         if show_traceback:
-            import traceback
-
-            traceback.print_exc()
+            traceback_of(error)
         return _fail(name, *_explain(name, error))
     _say(hide_credentials(result.to_json() if "--json" in switches else result.summary()))
     return 0 if result.ok else _fail(name, (result.notes or ("nothing usable came out",))[-1], 1)
@@ -235,13 +248,15 @@ def _say(text: str) -> None:
 
 
 def _fail(verb: str, message: str, code: int) -> int:
-    """Print `message` as one line on stderr, without credentials and unprintable characters, and return `code`."""
+    """Print `message` as one line on stderr, without credentials and unprintable characters; return `code`."""
+    from pipelines.log_lines import write
     from pipelines.one_line import hide_credentials
 
     shown = hide_credentials(message)
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    command = f"sfumato {verb}" if verb else "sfumato"
-    sys.stderr.write(f"{command}: error: {line}\n" if code != 130 else f"{command}: {line}\n")
+    command, is_interrupt = f"sfumato {verb}" if verb else "sfumato", code == 130
+    text = f"{command}: {line}" if is_interrupt else f"{command}: error: {line}"
+    write("NOTICE" if is_interrupt else "ERROR", line, text, {"exit_code": code})
     return code
 
 

@@ -9,11 +9,12 @@ This module imports tyro only when it parses, so that importing it takes no time
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+from pipelines import log_lines
 
 if TYPE_CHECKING:
     from tyro._errors import ParseErrorEvent
@@ -160,5 +161,6 @@ def replace_renamed_flags(verb: str, arguments: Sequence[str], renamed: Mapping[
         else:
             words.append(word)
             continue
-        sys.stderr.write(f"sfumato {verb}: note: {old} is deprecated{f', use {new}' if new else ''}\n")
+        message = f"{old} is deprecated{f', use {new}' if new else ''}"
+        log_lines.write("WARNING", message, f"sfumato {verb}: note: {message}")
     return words

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -26,10 +25,13 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from pipelines import log_lines
+
 PROGRESS_SECONDS = "SFUMATO_PROGRESS_SECONDS"
 """Environment variable: seconds between two lines of progress where standard error is no terminal; 0: no lines."""
 _DEFAULT_SECONDS = 30.0
 _SAMPLES_PER_LINE = 10
+_MESSAGE_COLUMNS = 200  # of a table in a JSON object, which no terminal limits
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,30 @@ class CommandResult:
 
 
 def console() -> Console:
-    """Return the console for all messages: standard error, so that standard output holds only results."""
+    """Return the console for all messages: standard error, so that standard output holds only results.
+
+    With `--log-format json` each `print` becomes one object of severity INFO; see `log_lines`.
+    """
+    if (lines := log_lines.json_lines()) is not None:
+        file = log_lines.MessageLines(lines)
+        return Console(file=file, highlight=False, soft_wrap=True, width=_MESSAGE_COLUMNS, force_terminal=False)  # type: ignore[arg-type]
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def warn(message: str, **fields: object) -> None:
+    """Print a note that something is not as wanted, while the work goes on.
+
+    Args:
+        fields: what it is about, for `--log-format json`; such as `video`.
+    """
+    log_lines.write("WARNING", message, f"note: {message}", fields)
 
 
 def progress(*, num_bytes: bool = False) -> Progress:
     """Return a progress display that counts items or bytes, on standard error.
 
     On a terminal it is a bar. Elsewhere, as in a log file, it writes one plain line every 30 seconds
-    (`SFUMATO_PROGRESS_SECONDS`).
+    (`SFUMATO_PROGRESS_SECONDS`), or with `--log-format json` one object for each task.
 
     Raises:
         ValueError: the environment variable is no number of seconds.
@@ -119,6 +136,36 @@ def _is_terminal() -> bool:
         return sys.stderr is not None and sys.stderr.isatty()
     except ValueError:  # closed
         return False
+
+
+@dataclass(frozen=True)
+class _TaskState:
+    """How far a task is, in items or bytes."""
+
+    task: str
+    done: float
+    total: float | None
+    per_second: float
+    seconds: float
+    """Since it began."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.total is None or self.per_second <= 0:
+            return None
+        return max(self.total - self.done, 0.0) / self.per_second
+
+    def fields(self) -> dict[str, object]:
+        """Return them for an object of `--log-format json`."""
+        values = {
+            "task": self.task,
+            "done": self.done,
+            "total": self.total,
+            "per_second": round(self.per_second, 3),
+            "seconds": round(self.seconds, 1),
+            "seconds_left": None if self.seconds_left is None else round(self.seconds_left, 1),
+        }
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class LineProgress(Progress):
@@ -164,23 +211,30 @@ class LineProgress(Progress):
             number += 1
             now = self.get_time()
             running = [task for task in self.tasks if task.total is None or task.completed < task.total]
-            texts = [self._describe(task, now) for task in running]
+            states = [self._state(task, now) for task in running]
             if number % _SAMPLES_PER_LINE == 0 and running:
-                line = "".join(c if c.isprintable() else "?" for c in "; ".join(texts))  # names of files hold anything
-                with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error is closed, or None
-                    sys.stderr.write(f"{line}\n")
-                    sys.stderr.flush()
+                self._write(states)
 
-    def _describe(self, task: Task, now: float) -> str:
+    def _write(self, states: Sequence[_TaskState]) -> None:
+        if log_lines.json_lines() is None:
+            log_lines.write("INFO", _printable("; ".join(map(self._describe, states))))
+            return
+        for state in states:
+            log_lines.write("INFO", _printable(self._describe(state)), fields=state.fields())
+
+    def _state(self, task: Task, now: float) -> _TaskState:
         since, first_count = self._first_counts.setdefault(task.id, (now, task.completed))
         rate = (task.completed - first_count) / (now - since) if now > since else 0.0
-        count = self._number(float(task.completed))
-        if task.total is not None:
-            count += f" of {self._number(float(task.total))}"
-        if task.total is None or rate <= 0:
-            return f"{task.description}: {count}, after {_clock(float(task.elapsed or 0))}"
-        left = max(float(task.total - task.completed), 0.0) / rate
-        return f"{task.description}: {count}, {self._rate(rate)}, {_clock(left)} left"
+        total = None if task.total is None else float(task.total)
+        return _TaskState(task.description, float(task.completed), total, rate, float(task.elapsed or 0))
+
+    def _describe(self, state: _TaskState) -> str:
+        count = self._number(state.done)
+        if state.total is not None:
+            count += f" of {self._number(state.total)}"
+        if state.seconds_left is None:
+            return f"{state.task}: {count}, after {_clock(state.seconds)}"
+        return f"{state.task}: {count}, {self._rate(state.per_second)}, {_clock(state.seconds_left)} left"
 
     def _number(self, number: float) -> str:
         return filesize.decimal(round(number)) if self._num_bytes else f"{number:,.0f}"
@@ -191,6 +245,11 @@ class LineProgress(Progress):
         units = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
         unit, scale = next((each for each in units if per_second * each[1] >= 1), units[-1])
         return f"{per_second * scale:.1f}/{unit}"
+
+
+def _printable(line: str) -> str:
+    """Return a line without characters that would break it: names of files hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _clock(seconds: float) -> str:

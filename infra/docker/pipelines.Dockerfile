@@ -27,6 +27,7 @@ RUN uv pip install --system --no-cache --compile-bytecode --no-deps . && uv pip 
 # The weights are part of the image, so that a thousand workers do not fetch them at once. The data set records their
 # hashes.
 ENV SFUMATO_CACHE=/opt/sfumato/cache \
+    SFUMATO_LOG_FORMAT=json \
     MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 RUN sfumato assets fetch face_landmarker yunet \

@@ -28,6 +28,7 @@ COPY serving ./serving
 RUN uv pip install --system --no-cache --compile-bytecode --no-deps . && uv pip check --system
 
 ENV SFUMATO_CACHE=/opt/sfumato/cache \
+    SFUMATO_LOG_FORMAT=json \
     RAY_AUTH_MODE=token \
     MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
     PYTHONUNBUFFERED=1

@@ -14,12 +14,14 @@ import tyro
 from pipelines import storage
 from pipelines.cli import CommandResult, console
 from pipelines.dataset.paths import HIVE
+from pipelines.dataset.report_metrics import ReportMetrics
 from pipelines.dataset.schema import SCHEMA_VERSION
 from pipelines.faces.crop import CropRule
 from pipelines.faces.detectors import require_weights, resolve_detector
 from pipelines.machine import available_cpus
 from pipelines.media.container import VIDEO_SUFFIXES
 from pipelines.media.decoder.process import Decoder, Limits
+from pipelines.metrics_endpoint import metrics_endpoint, parse_address
 from pipelines.planning.layouts import LayoutName
 from pipelines.planning.plan import PlanConfig
 from pipelines.planning.plan_file import PlanFile, plan_exists
@@ -120,6 +122,8 @@ class Options:
     finish: bool = False
     """Write the manifest of OUT from its shards, which are all made, and do nothing else: for a run whose command is
     gone. SRC is not read."""
+    metrics_address: str | None = None
+    """Where this command answers Prometheus while it runs: a port of loopback, or HOST:PORT; default: nowhere."""
     beam_args: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Flags for Beam: those that Sfumato does not know."""
 
@@ -136,6 +140,8 @@ class Options:
             raise ValueError(f"detach leaves a job to a service, which --runner {self.runner} has not: {DATAFLOW} has")
         if self.detach and self.finish:
             raise ValueError("detach begins a run and finish ends one: give one of them")
+        if self.metrics_address is not None:
+            parse_address(self.metrics_address)
         if not 0 < self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction must lie in (0, 1], got {self.max_failed_fraction}")
 
@@ -174,7 +180,13 @@ class Options:
         hints = {"accelerator": self.accelerator, "min_ram": self.min_ram}
         given = {name: value for name, value in hints.items() if value is not None}
         return RunnerOptions(
-            self.runner, self.workers, self.beam_args, self.trial_clips, worker_options, given, self.detach
+            self.runner,
+            self.workers,
+            self.beam_args,
+            self.trial_clips,
+            worker_options,
+            given,
+            self.detach,
         )
 
 
@@ -217,7 +229,8 @@ def run(options: Options) -> CommandResult:
     )
     check_runner(runner)
     plan_exists(options.out)  # raises if OUT is no place for a data set
-    with lease.hold(options.out, LEASE):
+    metrics = ReportMetrics()
+    with metrics_endpoint(options.metrics_address, metrics.collect), lease.hold(options.out, LEASE):
         check_writable_by(options.out, options.runner)
         prepared = prepare(request)
         if prepared.changes.num_new >= _MANY_CLIPS:  # the notes are shown at the end, and it takes a while until then
@@ -225,7 +238,14 @@ def run(options: Options) -> CommandResult:
                 console().print(line, markup=False)
         corpus, notes = prepared.plan.corpus, prepared.notes()
         return finish_dataset(
-            prepared.plan, corpus, runner, source=source, licence=options.licence, notes=notes, begin=begin
+            prepared.plan,
+            corpus,
+            runner,
+            source=source,
+            licence=options.licence,
+            notes=notes,
+            begin=begin,
+            metrics=metrics if options.metrics_address is not None else None,
         )
 
 

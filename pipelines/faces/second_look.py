@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines import assets
-from pipelines.cli import console
+from pipelines.cli import warn
 from pipelines.faces.boxes import face_at, follow_hints, overlap
 from pipelines.faces.face import Box, Candidates, Face, LandmarkDetector, largest_first
 from pipelines.faces.face_detectors import YuNet, closer_side
@@ -87,7 +87,7 @@ class FrameByFrame:
                 self._yunet = YuNet(assets.fetch("yunet"), self._max_faces)
             except (assets.AssetError, assets.CacheError) as error:
                 # `preprocess` fetches the file before it begins. Elsewhere a machine without it works as far as it can.
-                console().print(f"note: no second look for faces that are small in their picture: {error}")
+                warn(f"no second look for faces that are small in their picture: {error}")
                 self._min_face = None
                 return []
         boxes = self._yunet.find_with_points(image, closer_side(image, self._min_face / closer))

@@ -13,8 +13,10 @@ from pipelines import storage
 from pipelines.dataset.schema import SPLITS
 from pipelines.media.frame_folder import FRAME_SUFFIXES
 from pipelines.one_line import one_line
+from pipelines.planning.listed_files import listed_files
 from pipelines.planning.manifest_table import SUFFIXES, TableRows
 from pipelines.planning.plan import MISSING, resolve_path
+from pipelines.storage import Found
 
 __all__ = ["SUFFIXES", "Manifest", "ManifestRow", "read"]
 
@@ -65,9 +67,11 @@ class Manifest:
         rows = iter(table)
         number, missing = 0, list[str]()
         num_missing = 0
-        with ThreadPoolExecutor(_LOOKUPS) as pool:
+        with listed_files(_urls_without_size(self.src)) as listed, ThreadPoolExecutor(_LOOKUPS) as pool:
             while batch := list(islice(rows, 1024)):
-                for row in pool.map(lambda item: _row(self.src, *item), batch):
+                # SQLite's connection is this thread's.
+                known = [listed(url) if (url := _url_without_size(self.src, row)) else None for _, row in batch]
+                for row in pool.map(lambda item, found: _row(self.src, item[0], item[1], found), batch, known):
                     number += 1
                     if row.is_missing:
                         num_missing += 1
@@ -91,7 +95,23 @@ def read(src: str) -> Iterator[ManifestRow]:
     return Manifest(src).rows()
 
 
-def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
+def _urls_without_size(src: str) -> Iterator[str]:
+    """Yield the URLs of the rows that give no size; none if the manifest and its first file are local."""
+    for number, (_, row) in enumerate(TableRows(src)):
+        if not number and "://" not in src and "://" not in row.get("path", ""):
+            return
+        if url := _url_without_size(src, row):
+            yield url
+
+
+def _url_without_size(src: str, row: Mapping[str, str]) -> str:
+    """Return the URL that a row names and gives no size of, else ""."""
+    path = row.get("path", "").strip()
+    return "" if not path or row.get("num_bytes", "").strip() else resolve_path(storage.parent(src), path)
+
+
+def _row(src: str, where: str, row: Mapping[str, str], listed: Found | None = None) -> ManifestRow:
+    """Check a row and find its file. `listed` is what a listing says of its path as written, trimmed."""
     if "path" not in row:
         raise ValueError(f"{where}: no path")
     split = row.get("split", "").strip().casefold() or None
@@ -99,7 +119,9 @@ def _row(src: str, where: str, row: Mapping[str, str]) -> ManifestRow:
         raise ValueError(f"{where}, column split: must be one of {', '.join(SPLITS)}, got {row['split'].strip()!r}")
     given = _given_size(where, row)
     path, num_bytes, checksum = row["path"].strip(), given, None
-    if given is None or "\\" in path:
+    if listed is not None:
+        num_bytes, checksum = listed.num_bytes, listed.checksum
+    elif given is None or "\\" in path:
         try:
             found = _look_up(storage.parent(src), row["path"])
         except (ValueError, ImportError) as error:  # a URL of a store that is not known or not installed

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console
 from pipelines.dataset.manifest import MANIFEST, DatasetManifest, read_manifest
+from pipelines.dataset.report_metrics import ReportMetrics
 from pipelines.machine import available_cpus
 from pipelines.planning.plan_file import PlanFile
 from pipelines.preprocess.beam.dataflow import RUNNER as DATAFLOW
 from pipelines.preprocess.beam.dataflow import DataflowJobs
 from pipelines.preprocess.finalize import PlanSummary, collect_reports, describe_rejects, summarize, write_manifest
-from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, unfinished
+from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, begun_reports, unfinished
 from pipelines.preprocess.run_record import DataflowJob, RunRecord, read_record, remove_record, write_record
 from pipelines.preprocess.shard_worker import STOP, ShardWorker, WorkerOptions
 from pipelines.preprocess.trial_run import run_trial
@@ -64,10 +65,12 @@ def finish_dataset(
     licence: str,
     notes: Sequence[str],
     begin: float,
+    metrics: ReportMetrics | None = None,
 ) -> CommandResult:
     """Make the shards that are not done, then write the manifest.
 
     Args:
+        metrics: counts the reports of shards, those of earlier runs first.
         begin: `time.monotonic()` at the start of the command.
 
     Raises:
@@ -87,15 +90,18 @@ def finish_dataset(
     )
     if todo:
         reference = PlanReference(storage.absolute(plan.root), corpus, runner.worker_options)
+        if metrics is not None:
+            metrics.plan(sum(shard.num_clips for shard in summary.shards), len(summary.shards))
+            metrics.add(begun_reports(summary.shards))
         if runner.runner == DATAFLOW:
-            job = _run_on_dataflow(reference, todo, runner, record)
+            job = _run_on_dataflow(reference, todo, runner, record, metrics)
             if job is not None:
                 return _left_alone(plan.root, job, todo, notes, begin)
         else:
             _show_forecast(todo, runner)
             write_record(plan.root, record)
             _remove_stop(plan.root)
-            _run_here(reference, todo, runner)
+            _run_here(reference, todo, runner, metrics)
         _raise_if_stopped(plan.root)
     lines, num_before = [*notes], len(summary.shards) - len(todo)
     if num_before:
@@ -157,14 +163,28 @@ def finish_from_reports(
     return write_result(plan, summary, source=source, licence=licence, notes=(), begin=begin)
 
 
-def _run_here(plan: PlanReference, todo: Sequence[PlannedShard], runner: RunnerOptions) -> None:
+def _run_here(
+    plan: PlanReference, todo: Sequence[PlannedShard], runner: RunnerOptions, metrics: ReportMetrics | None
+) -> None:
     from pipelines.preprocess.beam.runner import run_shards
 
-    run_shards(plan, todo, runner=runner.runner, workers=runner.workers, beam_args=runner.beam_args, hints=runner.hints)
+    run_shards(
+        plan,
+        todo,
+        runner=runner.runner,
+        workers=runner.workers,
+        beam_args=runner.beam_args,
+        hints=runner.hints,
+        metrics=metrics,
+    )
 
 
 def _run_on_dataflow(
-    plan: PlanReference, todo: Sequence[PlannedShard], runner: RunnerOptions, record: RunRecord
+    plan: PlanReference,
+    todo: Sequence[PlannedShard],
+    runner: RunnerOptions,
+    record: RunRecord,
+    metrics: ReportMetrics | None,
 ) -> DataflowJob | None:
     """Have a job make the shards: the one that is at work on the data set, if there is one, else a new one.
 
@@ -188,7 +208,7 @@ def _run_on_dataflow(
         write_record(plan.root, replace(record, job=job))
         if runner.detach or jobs.is_template:
             return job
-        with show_progress(todo):
+        with show_progress(todo, metrics):
             failure = jobs.wait(job)
         write_record(plan.root, replace(record, job=None))
         _raise_if_stopped(plan.root)

@@ -37,7 +37,11 @@ def ranges(urls: Sequence[str], starts: Sequence[int], lengths: Sequence[int]) -
 
 
 def _remote_ranges(spans: Sequence[Span]) -> Sequence[bytes]:
-    filesystem, _ = resolve(spans[0].url)
+    filesystem, path = resolve(spans[0].url)
+    if len(spans) == 1:  # a call for several costs half as much CPU time again
+        (span,) = spans
+        read = functools.partial(filesystem.cat_file, path, start=span.start, end=span.end)
+        return [bytes(request(filesystem, span.url, read))]
     paths = {span.url: resolve(span.url)[1] for span in spans}
     files, starts, ends = [paths[s.url] for s in spans], [s.start for s in spans], [s.end for s in spans]
     # All in one call; those that fail are then read one by one, with retries and with their own URL in the error.

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from pipelines import storage
+from pipelines import log_lines, storage
 from pipelines.cli import console
 from pipelines.machine import available_cpus
 from pipelines.provenance.signing_key import SigningFiles
@@ -68,6 +68,7 @@ class RemoteWorker:
         """Make the worker. Raises what its maker raises: an error of the constructor would lose its type on the way."""
         import ray
 
+        log_lines.install("animate")
         recipe = self._recipe
         shared = Path(recipe.scratch) if Path(recipe.scratch).is_dir() else None
         self._scratch = storage.ScratchFolder(shared)

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from pipelines import cli, storage
 from pipelines.argument_parser import UsageError
 from pipelines.faces.identity.face_choice import FORMS, parse_face_choice
+from pipelines.metrics_endpoint import metrics_endpoint
 from pipelines.provenance.signing_key import SigningFiles, SigningKey, load_signing_key
 from serving.batch.avatar_maker import AvatarOptions, ModelAvatarMaker
 from serving.batch.batch_run import BatchRun
@@ -23,6 +24,7 @@ from serving.batch.items import FILM_PARTS, Item, every_pair
 from serving.batch.pairs import PairsError, read_pairs
 from serving.batch.pool import Pool, RayOptions, ThisProcess
 from serving.batch.previews import write_previews
+from serving.batch.results.batch_metrics import BatchMetrics
 from serving.batch.results.contact_page import write_page
 from serving.batch.results.preview_page import PairPreview, preview_result
 from serving.batch.results.report import FOLDER, Report
@@ -121,6 +123,8 @@ class Options:
     preview: bool = False
     """Make no videos, but a picture of each pair in OUT/previews, with the face, the driver's extreme frames as they
     will look, and warnings; index.html there lists them. Takes two seconds a pair."""
+    metrics_address: str | None = None
+    """Where this command answers Prometheus while it runs: a port of loopback, or HOST:PORT; default: nowhere."""
     side_by_side: bool = True
     """Also write a video of portrait, driver and result side by side."""
     mosaic: bool = True
@@ -156,7 +160,12 @@ def run(options: Options) -> cli.CommandResult:
         return _previews(options, items, problems, notes, started, key)
     out = storage.absolute(options.out) if _uses_ray(options) else options.out
     report = Report(out)
-    with open_workspace(out) as workspace, cli.progress() as progress:
+    metrics = BatchMetrics(report, len(items) + len(problems))
+    with (
+        metrics_endpoint(options.metrics_address, metrics.collect),
+        open_workspace(out) as workspace,
+        cli.progress() as progress,
+    ):
         batch = BatchRun(
             out, make_maker(workspace), report, progress, side_by_side=options.side_by_side, mosaic=options.mosaic
         )

@@ -229,7 +229,7 @@ def run(options: Options) -> cli.CommandResult:
     with running(options) as url:
         screen.print(_welcome(url, options, time.monotonic() - started), markup=False)
         for note in load_signing_key().notes:
-            screen.print(f"note: videos are {note}", markup=False)
+            cli.warn(f"videos are {note}")
         try:
             _wait(options.ray_address)
         except KeyboardInterrupt:

@@ -18,6 +18,7 @@ import time
 
 import uvicorn
 
+from pipelines import log_lines
 from pipelines.parent_process import die_with_parent
 from serving.service.config import ServiceConfig, parse_config
 from serving.service.housekeeping import Housekeeping
@@ -44,6 +45,7 @@ class FrontEnd:
         Raises:
             OSError: the address cannot be listened on.
         """
+        log_lines.install("serve")
         self._stills = StillPool(lambda: StillProcess(config), config.num_stills) if config.num_stills else None
         service = Service.create(config, self._stills.draw if self._stills else None)
         self._housekeeping = Housekeeping(service.jobs, service.drivers, service.store)
@@ -53,8 +55,9 @@ class FrontEnd:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 create_api(service),
+                log_config=None,
                 log_level="warning",
-                access_log=False,
+                access_log=False,  # RequestLog writes them
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(config.drain_s)),
@@ -124,7 +127,7 @@ def main() -> None:
     ended = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_lines.install("serve")
     config = parse_config(json.loads(sys.stdin.readline() or "{}"))
     try:
         serving = FrontEnd(config)

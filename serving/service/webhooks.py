@@ -104,6 +104,7 @@ class WebhookSender:
     def _send(self, client: httpx.Client, delivery: Delivery) -> None:
         body = job_view(delivery.job).model_dump_json().encode()
         message_id, timestamp = delivery.job.id, int(time.time())
+        about = {"job": message_id}
         headers = {
             "content-type": "application/json",
             "webhook-id": message_id,
@@ -113,12 +114,12 @@ class WebhookSender:
         try:
             reply = client.post(delivery.url, content=body, headers=headers)
         except httpx.HTTPError as error:
-            log.warning("a webhook of job %s was not delivered: %s", message_id, type(error).__name__)
+            log.warning("a webhook of job %s was not delivered: %s", message_id, type(error).__name__, extra=about)
             return
         if reply.is_success:
             self._webhooks.delivered(message_id)
         else:
-            log.warning("a webhook of job %s was answered with %d", message_id, reply.status_code)
+            log.warning("a webhook of job %s was answered with %d", message_id, reply.status_code, extra=about)
 
 
 def _is_loopback(host: str) -> bool:

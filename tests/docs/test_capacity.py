@@ -7,6 +7,12 @@ from types import ModuleType
 
 import pytest
 
+from training.meta_training.plan.counted_step import count_step
+from training.models.discriminator import Discriminator
+from training.models.embedder import Embedder
+from training.models.generator import Generator
+from training.presets import PRESETS
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -60,3 +66,27 @@ def test_prices_have_a_date_and_a_source(capacity: ModuleType) -> None:
     for price in sys.modules["capacity_figures"].PRICES.values():
         assert price.date[:3] == "202"
         assert price.source.startswith("https://")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "small"])
+def test_the_sizes_of_networks_are_those_of_the_code(capacity: ModuleType, preset: str) -> None:
+    config, counts = PRESETS[preset](), sys.modules["capacity_figures"].COUNTS[preset]
+    networks = {kind.__name__.lower(): kind(config.model) for kind in (Embedder, Generator, Discriminator)}
+    parameters = {name: sum(each.numel() for each in network.parameters()) for name, network in networks.items()}
+    assert counts.parameters == parameters
+    assert counts.buffer_bytes == {
+        name: sum(each.numel() * each.element_size() for each in network.buffers())
+        for name, network in networks.items()
+    }
+    # Gradients of E and G once, of D in both of its phases; of a row K + 1 times its size, with a 64-bit index each.
+    assert counts.gradient_bytes == 4 * (sum(parameters.values()) + parameters["discriminator"])
+    assert counts.row_bytes == 3 * (8 + 4 * config.model.embedding_size)
+
+
+@pytest.mark.long  # operations without data run in Python: six seconds of a core each
+@pytest.mark.parametrize("preset", ["paper", "small"])
+def test_the_counts_are_those_of_the_code(capacity: ModuleType, preset: str) -> None:
+    """The remedy, when a step has changed: copy plan.counts of `meta-train PRESET -o run --plan --json` to
+    docs/capacity_figures.py, then run docs/capacity_page.py."""
+    assert count_step(PRESETS[preset]()) == sys.modules["capacity_figures"].COUNTS[preset]

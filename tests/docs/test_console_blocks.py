@@ -3,7 +3,8 @@
 A comment above a block says why:
 
     <!-- needs: a GPU -->        (or: a cluster, the network, time); the text above the block says so, too
-    <!-- runs in: .ci/run -->    where continuous integration runs it
+    <!-- runs in: .ci/run -->           where continuous integration runs it
+    <!-- runs in: make test-long -->    by the last test of this file
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 BLOCKS = [block for page in pages() for block in blocks_of(page)]
 RUN_HERE = [block for block in BLOCKS if not block.kind]
+LONG = "make test-long"
+RUN_LONG = [block for block in BLOCKS if (block.kind, block.reason) == ("runs in", LONG)]
+BEFORE_LONG = ("sfumato fine-tune portrait.jpg -o avatar/ --num-steps 0", "sfumato preprocess clips/ shards/")
+"""What the pages do before those blocks."""
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,9 @@ def test_a_block_that_is_not_run_says_why_where_readers_see_it(block: Block) -> 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "runs in"], ids=str)
 def test_a_block_that_runs_elsewhere_is_there(block: Block) -> None:
+    if block.reason == LONG:
+        assert re.search(NEEDS["time"], block.paragraph), block.paragraph
+        return
     assert block.reason == ".ci/run"
     for line in block.commands:
         command = line.removeprefix("$ ")
@@ -139,6 +147,32 @@ def test_a_block_that_runs_elsewhere_is_there(block: Block) -> None:
 @pytest.mark.parametrize("block", RUN_HERE, ids=str)
 def test_a_block_runs(block: Block, folder: Path) -> None:
     script = "\n".join(line.removeprefix("$ ") for line in block.commands)
+    run(script, folder, 300, str(block))
+
+
+@pytest.fixture(scope="module")
+def filled(folder: Path) -> Path:
+    """The folder with films, speech, frames of a person, an avatar and a data set, for the blocks that take time."""
+    ffmpeg = shlex.join([imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"])
+    lines = [
+        "cp drivers/ann.mp4 film.mp4",
+        "cp drivers/bob.mp4 speaker.mp4",
+        f"{ffmpeg} -f lavfi -i anoisesrc=d=1:a=0.1 speech.wav",
+        f"{ffmpeg} -i clips/ann.mp4 -vf fps=4 -frames:v 4 ann-%d.jpg",
+        *BEFORE_LONG,
+    ]
+    run("\n".join(lines), folder, 600, "before the blocks that take time")
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", RUN_LONG, ids=str)
+def test_a_block_that_takes_time_runs(block: Block, filled: Path) -> None:
+    run("\n".join(line.removeprefix("$ ") for line in block.commands), filled, 1200, str(block))
+
+
+def run(script: str, folder: Path, timeout_s: float, what: str) -> None:
+    """Run lines of a shell in a folder. Fails with what they print."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     sfumato = f'sfumato() {{ {shlex.quote(sys.executable)} -m sfumato "$@"; }}'
     done = subprocess.run(
@@ -149,7 +183,7 @@ def test_a_block_runs(block: Block, folder: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=timeout_s,
         check=False,
     )
-    assert done.returncode == 0, f"{block}: {script}\n{done.stdout}"
+    assert done.returncode == 0, f"{what}: {script}\n{done.stdout}"

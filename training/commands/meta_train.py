@@ -14,6 +14,7 @@ from typing import Literal
 
 from pipelines import storage
 from pipelines.cli import Artefact, CommandResult, console, progress
+from pipelines.metrics_endpoint import metrics_endpoint
 from pipelines.storage import lease
 from training.checkpoints.bundle import MANIFEST, TrainingProvenance, load_bundle, newest_intact
 from training.checkpoints.model_card import Training
@@ -23,6 +24,7 @@ from training.commands.meta_train_plan import plan
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
+from training.meta_training.exported_metrics import TrainingMetrics
 from training.meta_training.run_config import (
     initial_model,
     keep_initial_model,
@@ -67,8 +69,13 @@ def run(options: Options) -> CommandResult:
             kept = send_pending(options.target(record), out)
             notes = (*source.notes(config), "already trained: nothing to do", kept)
             return _outcome(options, done, source, started, *notes)
-    with lease.hold(out, _LEASE), _terminated_as_interrupted():
-        return _train(options, config, source, out, files, start_from, started)
+    metrics = TrainingMetrics(config.num_steps)
+    with (
+        metrics_endpoint(options.metrics_address, metrics.collect),
+        lease.hold(out, _LEASE),
+        _terminated_as_interrupted(),
+    ):
+        return _train(options, config, source, out, files, start_from, started, metrics)
 
 
 def _num_rows(root: str, config: TrainConfig) -> int | None:
@@ -86,6 +93,7 @@ def _train(
     files: PerceptualFiles | None,
     start_from: str | None,
     started: float,
+    metrics: TrainingMetrics,
 ) -> CommandResult:
     # Importing Ray takes seconds: import it only after the options are validated.
     from training.meta_training.publish import publish
@@ -117,12 +125,13 @@ def _train(
         with progress() as bar:
             task = bar.add_task("starting workers", total=config.num_steps)
 
-            def on_progress(step: int, metrics: Mapping[str, float]) -> None:
+            def on_progress(step: int, values: Mapping[str, float]) -> None:
                 if step:
                     if not latest:  # a resumed run starts at its last step
                         bar.reset(task, total=config.num_steps, completed=step)
-                    latest.update(metrics)
-                    loss = f"loss {metrics.get('generator', math.nan):.2f}  {metrics['images_per_second']:.1f} images/s"
+                    latest.update(values)
+                    metrics.update(step, values)
+                    loss = f"loss {values.get('generator', math.nan):.2f}  {values['images_per_second']:.1f} images/s"
                     bar.update(task, completed=step, description=f"meta-train  {loss}")
 
             checkpoint = fit(

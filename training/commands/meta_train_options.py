@@ -123,6 +123,8 @@ class Options:
     is the same."""
     ray_address: str | None = None
     """Address of a running Ray cluster (or set RAY_ADDRESS); default: start one on this machine."""
+    metrics_address: str | None = None
+    """Where this command answers Prometheus while it runs: a port of loopback, or HOST:PORT; default: nowhere."""
     mlflow: str = "sqlite:///mlflow.db"
     """MLflow tracking URI."""
     mlflow_artifacts: str | None = None

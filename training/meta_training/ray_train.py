@@ -21,7 +21,7 @@ from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, Failur
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines import storage
+from pipelines import log_lines, storage
 from pipelines.cli import console
 from pipelines.machine import available_cpus
 from training.checkpoints.bundle import TrainingProvenance, newest_intact
@@ -32,6 +32,7 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
 from training.meta_training.control import Control
+from training.meta_training.exported_metrics import CHECKPOINT_PAUSE, CHECKPOINT_WRITE
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Snapshot
 from training.meta_training.system_metrics import SystemMetrics, describe
@@ -222,6 +223,7 @@ def _worker_error(line: str) -> Exception:
 
 def _work(settings: Mapping[str, Any]) -> None:
     """The function that Ray Train runs on each worker."""
+    log_lines.install("meta-train")
     job: _Job = settings["job"]
     context = ray.train.get_context()
     torch.set_num_threads(max(available_cpus() // context.get_local_world_size(), 1))
@@ -242,6 +244,7 @@ class _RayObserver:
         self._handled_nodes: list[str] = []
         self._written = threading.Event()
         self._written.set()
+        self._checkpoint_seconds: dict[str, float] = {}
         self._record(Tags(describe(device, exchange.world_size)))
 
     def _record(self, record: Record) -> None:
@@ -260,8 +263,9 @@ class _RayObserver:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         if self.is_first:
-            self.job.control.report.remote(step, dict(metrics))
-            self._record(Metrics(step, {**metrics, **self._load()}, time.time_ns() // 1_000_000))
+            values = {**metrics, **self._checkpoint_seconds}
+            self.job.control.report.remote(step, values)
+            self._record(Metrics(step, {**values, **self._load()}, time.time_ns() // 1_000_000))
 
     def sample(self, step: int, grid: UInt8[np.ndarray, "h w 3"], metrics: Mapping[str, float]) -> None:
         self._record(sample_picture(step, grid))
@@ -276,6 +280,7 @@ class _RayObserver:
         if not self.is_first:
             ray.train.report(dict(metrics), checkpoint_upload_mode=mode)
             return
+        began = time.perf_counter()
         self._written.wait()  # a second copy would double the memory
         self._written.clear()
         ray.train.report(
@@ -287,11 +292,14 @@ class _RayObserver:
             checkpoint_upload_fn=partial(self._upload, snapshot, origin),
             delete_local_checkpoint_after_upload=True,
         )
+        self._checkpoint_seconds[CHECKPOINT_PAUSE] = time.perf_counter() - began
 
     def _upload(self, snapshot: Snapshot, origin: TrainingProvenance, _folder: Checkpoint, name: str) -> Checkpoint:
         """Write with retries, the manifest last; Ray's own upload does neither."""
+        began = time.perf_counter()
         try:
             save_bundle(storage.join(self.job.checkpoints, name), snapshot, origin)
+            self._checkpoint_seconds[CHECKPOINT_WRITE] = time.perf_counter() - began
         finally:
             self._written.set()
         target = ray.train.get_context().get_storage()

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines import assets
-from pipelines.cli import console
+from pipelines.cli import warn
 from pipelines.faces.boxes import overlap
 from pipelines.faces.face import Face, face_size
 from pipelines.faces.identity.face_choice import LARGEST, FaceChoice
@@ -172,7 +172,7 @@ class PersonTracker:
             self._embeddings += list(self._recogniser.embed_aligned(self._looks[len(self._embeddings) :]))
             found = self._recogniser.embed_aligned([align(image, face.landmarks) for face in faces])
         except (assets.AssetError, assets.CacheError) as error:
-            console().print(f"note: people are told apart by position only: {error}")
+            warn(f"people are told apart by position only: {error}")
             self._recogniser = None
             return None
         return np.asarray((found @ np.stack(self._embeddings).T).max(axis=1))

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.cli import progress
+from pipelines.dataset.report_metrics import ReportMetrics
 from pipelines.one_line import one_line
 from pipelines.preprocess.beam.dataflow import RUNNER, DataflowJobs
-from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, reports_there
+from pipelines.preprocess.planned_shards import PlannedShard, PlanReference, reports_of, reports_there
 from pipelines.preprocess.run_record import DataflowJob
 
 _POLL_SECONDS = 1.0
@@ -30,12 +31,14 @@ def run_shards(
     workers: int,
     beam_args: Sequence[str] = (),
     hints: Mapping[str, str] | None = None,
+    metrics: ReportMetrics | None = None,
 ) -> None:
     """Make the unfinished shards of a plan and wait for them. An interrupted run leaves only complete shards.
 
     Args:
         shards: those to make, for the progress.
         hints: Beam's resource hints, as in `MakeShards`.
+        metrics: counts the reports as they appear.
 
     Raises:
         ValueError: an unknown runner, or a resource hint that Beam cannot parse.
@@ -44,7 +47,7 @@ def run_shards(
     with _quiet_import():
         from pipelines.preprocess.beam.transforms import MakeShards
 
-    with show_progress(shards), _quiet_beam(runner):
+    with show_progress(shards, metrics), _quiet_beam(runner):
         pipeline = _pipeline(runner, _options(runner, workers, beam_args))
         _ = pipeline | MakeShards(plan, hints)
         result = pipeline.run()
@@ -151,20 +154,33 @@ def _quiet_beam(runner: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def show_progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
-    """Show the number of clips done, by the shard reports that exist. Works with every runner; lists once per poll."""
+def show_progress(shards: Sequence[PlannedShard], metrics: ReportMetrics | None = None) -> Iterator[None]:
+    """Show the number of clips done, by the shard reports that exist. Works with every runner; lists once per poll.
+
+    Reports are read for `metrics` alone, each once.
+    """
     stop = threading.Event()
     with progress() as bars:
         bar = bars.add_task("preprocess", total=sum(shard.num_clips for shard in shards))
         sizes = {shard.spec.paths.report: shard.num_clips for shard in shards}
+        unread = {shard.spec.paths.report: shard for shard in shards}
+
+        def look() -> None:
+            there = reports_there(shards)
+            bars.update(bar, completed=sum(size for name, size in sizes.items() if name in there))
+            if metrics is not None:
+                new = [unread[name] for name in there if name in unread]
+                for shard, report in zip(new, reports_of(new), strict=True):
+                    if report is not None:
+                        del unread[shard.spec.paths.report]
+                        metrics.add([report])
 
         def watch() -> None:
             pause = _POLL_SECONDS_OF_LINES if bars.disable else _POLL_SECONDS
             while not stop.wait(pause):
                 begin = time.monotonic()
                 with contextlib.suppress(OSError):
-                    there = reports_there(shards)
-                    bars.update(bar, completed=sum(size for name, size in sizes.items() if name in there))
+                    look()
                 # A listing of hundreds of thousands of reports takes a while.
                 pause = max(pause, _PAUSES_PER_LISTING * (time.monotonic() - begin))
 
@@ -175,6 +191,9 @@ def show_progress(shards: Sequence[PlannedShard]) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
+            if metrics is not None:
+                with contextlib.suppress(OSError):
+                    look()
 
 
 def check_beam_args(args: Sequence[str]) -> None:

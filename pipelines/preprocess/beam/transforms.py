@@ -38,6 +38,9 @@ class ProcessShard(beam.DoFn):  # type: ignore[misc] # Beam's classes are untype
         Metrics.counter("clips", "done").inc(report.num_done)
         Metrics.counter("clips", "rejected").inc(report.num_rejected)
         Metrics.counter("clips", "failed").inc(report.num_failed)
+        Metrics.counter("frames", "kept").inc(report.num_frames)
+        for code, number in report.codes.items():
+            Metrics.counter("clips without a row", code).inc(number)
         for stage, seconds in report.seconds.items():
             Metrics.counter("milliseconds", stage).inc(round(seconds * 1000))
         yield report

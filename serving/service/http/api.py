@@ -14,6 +14,7 @@ from serving.service.errors import ServiceError
 from serving.service.http.headers import PageFiles, SecurityHeaders
 from serving.service.http.limits import LimitBodies
 from serving.service.http.problems import answer
+from serving.service.http.request_log import RequestLog
 from serving.service.http.routes import avatars, drivers, health, jobs, metrics, page, stills, videos
 from serving.service.http.service import Service
 from serving.service.page import FOLDER
@@ -42,4 +43,5 @@ def create_api(service: Service) -> FastAPI:
         api.add_exception_handler(kind, answer)
     api.add_middleware(LimitBodies, limits=service.limits)
     api.add_middleware(SecurityHeaders)
+    api.add_middleware(RequestLog)
     return api

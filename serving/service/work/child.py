@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pipelines import log_lines
 from pipelines.parent_process import die_with_parent
 from serving.service.config import ServiceConfig, parse_config
 from serving.service.errors import JobCancelled, public_reason
@@ -57,7 +58,7 @@ def main(kind: str, make_work: Callable[[str, ServiceConfig], Work]) -> None:
     messages = _Messages(os.dup(1))
     os.dup2(2, 1)  # what libraries print must not come between messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_lines.install("serve")
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     running: list[Lease] = []
     config = parse_config(json.loads(sys.stdin.readline() or "{}"))
@@ -97,7 +98,7 @@ def _answer(work: Work, order: JobOrder, lease: Lease) -> dict[str, Any]:
         if lease.stopped:  # errors of a job that is being stopped say nothing about its input
             return {"op": "stopped"}
         if not isinstance(error, ValueError):
-            log.error("job %s failed", order.id, exc_info=error)
+            log.error("job %s failed", order.id, exc_info=error, extra={"job": order.id})
         return {"op": "failed", "reason": public_reason(error, {}), "is_input": isinstance(error, ValueError)}
 
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pipelines import log_lines
 from serving.service.config import ServiceConfig
 from serving.service.state.database import Database
 from serving.service.state.job_queue import Job, JobQueue
@@ -37,6 +38,7 @@ class Replica:
             rank: the worker runs while at least this many jobs of its kind wait and run; 0: always.
             environment: further variables of the process that runs its jobs.
         """
+        log_lines.install("serve")
         self._store = config.store()
         self._keeps_uploads = config.queue.keep_uploads_s is not None
         self._jobs = JobQueue(Database(config.database_url), config.queue)
@@ -64,7 +66,7 @@ class Replica:
                 if job.request.kind == "avatar":
                     self._store.remove_avatar(job.avatar_id)
         except OSError:  # the front end's sweep removes them later
-            log.exception("files of job %s could not be removed", job.id)
+            log.exception("files of job %s could not be removed", job.id, extra={"job": job.id})
 
     def check_health(self) -> None:
         """Serve replaces the replica when this raises."""

@@ -68,7 +68,7 @@ class StillProcess:
                 is_input = error.cause == "input"
                 return StillAnswer(error=str(error) if is_input else _LATE, is_input=is_input)
             except ChildDied as error:
-                log.error("a picture of avatar %s: %s", avatar_id, error)
+                log.error("a picture of avatar %s: %s", avatar_id, error, extra={"avatar": avatar_id})
                 return StillAnswer(error=_LATE)
         return StillAnswer(base64.b64decode(str(facts["jpeg"])))
 

@@ -159,7 +159,7 @@ class Worker:
             if settled := self._jobs.fail(job, str(error), error.cause):
                 self._ended(job, False)
         except ChildDied as error:
-            log.error("job %s: %s", job.id, error)
+            log.error("job %s: %s", job.id, error, extra={"job": job.id})
             settled = self._jobs.crash(job, str(error))
             if settled and self._jobs.get(job.id).state == "failed":
                 self._ended(job, False)
@@ -175,7 +175,7 @@ class Worker:
             try:
                 held = self._jobs.renew(job, lease.done, lease.total, lease.stage)
             except Exception:  # tried again before the lease expires
-                log.exception("the lease of job %s could not be renewed", job.id)
+                log.exception("the lease of job %s could not be renewed", job.id, extra={"job": job.id})
                 continue
             if not held:
                 lease.stop()

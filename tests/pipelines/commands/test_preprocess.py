@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from web.front_end_process import free_port
+from web.scraping import scraping
 
 from pipelines import assets
 from pipelines.cli import CommandResult
@@ -42,6 +44,7 @@ def test_flags_of_beam_are_taken_and_misspelt_ones_are_not() -> None:
         ({"shard_mb": 0}, "shard_mb"),
         ({"trial_clips": -1}, "trial_clips"),
         ({"max_failed_fraction": 0.0}, "max_failed_fraction"),
+        ({"metrics_address": "here"}, "--metrics-address is PORT or HOST:PORT"),
     ],
 )
 def test_values_out_of_range_are_refused_before_any_work(wrong: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -206,8 +209,13 @@ def test_two_workers_give_the_same_bytes_and_a_lost_shard_is_made_again(
     report.unlink()
     (part,) = Path(other.out).glob(f"clips/*/{report.stem}.parquet")
     part.write_bytes(b"PAR1 half")
-    outcome = run(other)
+    address = f"127.0.0.1:{free_port()}"
+    with scraping(address) as seen:
+        outcome = run(dataclasses.replace(other, metrics_address=address))
     assert "2 of 3 shards were done before" in outcome.notes
+    assert seen["sfumato_preprocess_shards_planned",] == 3
+    assert seen["sfumato_preprocess_shards_total",] >= 2  # those of the earlier run, at once
+    assert seen["sfumato_preprocess_clips_planned",] == outcome.counts["inputs"]
     assert hashes(other.out) == hashes(options.out)
     assert ShardDataset(other.out).manifest.digest == digest
 

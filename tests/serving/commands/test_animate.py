@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from web.front_end_process import free_port
+from web.scraping import scraping
 
 from pipelines import assets
 
@@ -128,11 +130,15 @@ def test_pairs_are_animated_with_their_options(folder: Path, run_sfumato: Run) -
         {"source": "portrait.png", "driver": "clip.mp4"},
     ]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run_sfumato(
-        *("animate", "--pairs", str(folder / "pairs.jsonl"), "-o", str(folder / "out"), "--max-size", "128"),
-        *("--no-side-by-side", "--no-mosaic", "--json"),
-    )
+    address = f"127.0.0.1:{free_port()}"
+    with scraping(address) as seen:
+        done = run_sfumato(
+            *("animate", "--pairs", str(folder / "pairs.jsonl"), "-o", str(folder / "out"), "--max-size", "128"),
+            *("--no-side-by-side", "--no-mosaic", "--metrics-address", address, "--json"),
+        )
     assert done.returncode == 0, done.stderr
+    assert seen["sfumato_animate_videos_planned",] == 3
+    assert 1 <= seen["sfumato_animate_videos_total", "status=done"] <= 2  # the command may end before the last is read
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["counts"] == {"done": 2, "skipped": 0, "failed": 1}
     assert answer["notes"][1:] == [f"portrait--clip: {folder}/portrait.png: no face found"]  # the first: signed by whom

@@ -5,9 +5,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from web.front_end_process import free_port
+from web.scraping import read
 
 import sfumato
 from pipelines import assets
@@ -20,6 +23,8 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.meta_training.run_config import with_detector_of, with_initial_model, with_published_perceptual
 from training.meta_training.run_record import read_record
 from training.presets import base, demo
+from training.tracking.sender import Unreachable
+from training.tracking.tracker import Tracker
 
 MakeDataset = Callable[..., ShardDataset]
 
@@ -172,6 +177,35 @@ def test_the_line_comes_before_training(
     assert first.startswith("sfumato meta-train: K = 4 is more than the 3 shots")
     assert "1 of 2 training videos have fewer than 5 frames and are left out" in first
     assert "was started with another configuration (seed: 5 -> 0)" in last
+
+
+@pytest.mark.slow
+def test_what_workers_log_is_there_for_prometheus_and_named_in_the_errors_of_its_address(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(tracker: Tracker) -> None:
+        raise Unreachable("away")
+
+    def fit(*arguments: Any, **_more: Any) -> str:
+        on_progress = arguments[5]
+        on_progress(7, {"generator": 2.5, "images_per_second": 12.0, "rollbacks": 1.0})
+        seen.update(read(address))
+        raise ValueError("the end of this test")
+
+    monkeypatch.setattr(Tracker, "_connect", away)
+    monkeypatch.setattr("training.meta_training.ray_train.fit", fit)
+    seen: dict[tuple[str, ...], float] = {}
+    address, root = f"127.0.0.1:{free_port()}", make_dataset("ann/v1", "bob/v1").root
+    command = ["meta-train", "demo", "--data", root, "-o", str(tmp_path / "run"), "--num-shots", "1"]
+    assert sfumato.main([*command, "--num-steps", "9", "--metrics-address", address]) == 1
+    assert "the end of this test" in capsys.readouterr().err
+    assert seen["sfumato_training_last_step",] == 9
+    assert seen["sfumato_training_step",] == 7
+    assert seen["sfumato_training_images_per_second",] == 12
+    assert seen["sfumato_training_loss", "term=generator"] == 2.5
+    assert seen["sfumato_training_rollbacks_total",] == 1
+    assert sfumato.main([*command, "--metrics-address", "here"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("such as 9400 or 0.0.0.0:9400, not 'here'")
 
 
 def test_a_model_is_of_the_landmarks_of_its_data_and_takes_no_others(make_dataset: MakeDataset, tmp_path: Path) -> None:

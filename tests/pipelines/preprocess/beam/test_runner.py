@@ -4,10 +4,13 @@ import time
 from pathlib import Path
 
 import pytest
+from web.scraping import samples
 
 from pipelines import storage
 from pipelines.cli import PROGRESS_SECONDS
 from pipelines.dataset.paths import shard_paths
+from pipelines.dataset.report_metrics import ReportMetrics
+from pipelines.dataset.shard_report import ShardReport
 from pipelines.faces.crop import CropRule
 from pipelines.preprocess.beam import runner
 from pipelines.preprocess.config import ClipConfig
@@ -27,9 +30,21 @@ def test_without_a_terminal_a_run_tells_how_many_clips_are_done(
         for number, num_clips in ((0, 3), (1, 4))
     ]
     seen, end = "", time.monotonic() + 5
-    with runner.show_progress(shards):
-        storage.write_bytes(storage.join(str(tmp_path), shard_paths("train", 1).report), b"{}")
+    metrics = ReportMetrics()
+    with runner.show_progress(shards, metrics):
+        told = ShardReport("train", 1, "", "", 3, 1, 0, 0, 48, 16, 1, "", "", "", {"no_face": 1}, {"decode": 1.0})
+        url = storage.join(str(tmp_path), shard_paths("train", 1).report)
+        storage.write_bytes(url, told.to_json().encode())
+        storage.write_bytes(storage.join(str(tmp_path), shard_paths("train", 7).report), b"of another run")
         while "preprocess: 4 of 7" not in seen:
             assert time.monotonic() < end, seen
             time.sleep(0.01)
             seen += capsys.readouterr().err
+    assert {key: value for key, value in samples(metrics.collect()).items() if value} == {
+        ("sfumato_preprocess_shards_total",): 1,
+        ("sfumato_preprocess_frames_total",): 48,
+        ("sfumato_preprocess_clips_total", "outcome=done"): 3,
+        ("sfumato_preprocess_clips_total", "outcome=rejected"): 1,
+        ("sfumato_preprocess_clips_without_row_total", "code=no_face"): 1,
+        ("sfumato_preprocess_stage_seconds_total", "stage=decode"): 1,
+    }
