@@ -1,12 +1,24 @@
-"""The device that networks and images are on: `--device auto|cpu|cuda|cuda:N`."""
+"""The device that networks and images are on (`--device auto|cpu|cuda|cuda:N`), and copies to it."""
 
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 Result = TypeVar("Result")
+
+
+def send(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """Return values on a device. Host memory is copied without waiting for a CUDA device: from pinned memory, which
+    torch keeps until the copy is made."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
+    on_host = tensor.device.type == "cpu"
+    if on_host and device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=on_host)
 
 
 def choose_device(name: str) -> torch.device:

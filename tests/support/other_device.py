@@ -92,7 +92,7 @@ def _run(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
     plain_args, plain_kwargs = tree_map(_values, (args, kwargs))
     result = func(*plain_args, **plain_kwargs)
     if name.endswith("_"):
-        return args[0]  # in place
+        return args[0] if func._schema.returns else None  # type: ignore[attr-defined] # in place
     is_other = device == OTHER if device is not None else bool(others)
     return tree_map(_other, result) if is_other else result
 

@@ -113,8 +113,11 @@ def _steps(
         meter.add(guard.step(batch))
         # Log
         last = step == config.num_steps
+        to_log, to_save = (step % every == 0 or last for every in (config.log_every, config.checkpoint_every))
+        if to_log or to_save:
+            guard.settle()
         request = Request.NOTHING
-        if step % config.log_every == 0 or last:
+        if to_log:
             metrics = meter.flush(config.episodes_per_step) | guard.counts() | learner.learning_rates()
             observer.log(step, metrics)
             request = observer.request(step)
@@ -126,7 +129,7 @@ def _steps(
             observer.sample(step, sample_grid(samples, drawn), fixed)
         # Checkpoint
         urgent = last or request is not Request.NOTHING
-        if urgent or (step % config.checkpoint_every == 0 and not guard.in_trouble):
+        if urgent or (to_save and not guard.in_trouble):
             origin = guard.origin(step, source.name, source.facts.digest)
             observer.checkpoint(guard.keep(), origin, metrics, urgent=urgent)
         if request is Request.STOP:

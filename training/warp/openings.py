@@ -13,11 +13,12 @@ An opening that is wider than in the source may show what the source hides, whic
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 MOUTH = ([48, 54], [61, 62, 63], [67, 66, 65])  # corners, upper lip, lower lip
@@ -157,15 +158,31 @@ class Opening:
         return rows, columns
 
 
+def pick(points: Float[Tensor, "batch points 2"], numbers: Sequence[int]) -> Float[Tensor, "batch picked 2"]:
+    """Return some of the points. A list as an index would be copied to the device in each call, which waits for it."""
+    return points.index_select(1, _index(tuple(numbers), points.device))
+
+
+@lru_cache(maxsize=256)
+def _index(numbers: tuple[int, ...], device: torch.device) -> Int[Tensor, "numbers"]:
+    with torch.inference_mode(False):  # whoever asks first, autograd may save it
+        return torch.tensor(numbers, device=device)
+
+
+def _add(points: Float[Tensor, "batch points 2"], numbers: Sequence[int], by: Float[Tensor, "batch picked 2"]) -> None:
+    """Add to some of the points in place."""
+    points.index_add_(1, _index(tuple(numbers), points.device), by)
+
+
 def uncross_edges(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 2"]:
     """Move upper and lower edges apart where they cross, to a gap of `MIN_GAP`: crossed edges mean shut."""
     ordered = landmarks.clone()
     for corners, upper, lower in (*EYES, MOUTH):
         axes = axes_of(landmarks, corners)
-        above, below = (axes.coordinates(landmarks[:, points])[1] for points in (upper, lower))
+        above, below = (axes.coordinates(pick(landmarks, points))[1] for points in (upper, lower))
         overlap = (above - below + MIN_GAP).clamp_min(0)[..., None] / 2 * axes.down
-        ordered[:, upper] -= overlap
-        ordered[:, lower] += overlap
+        _add(ordered, upper, -overlap)
+        _add(ordered, lower, overlap)
     return ordered
 
 
@@ -175,7 +192,7 @@ def landmarks_at_source_openness(
     """Return the target's landmarks with eyes and mouth as open as in the source."""
     moved = target.clone()
     for opening in openings:
-        moved[:, opening.landmarks] += opening.landmark_shifts[..., None] * opening.axes.down
+        _add(moved, opening.landmarks, opening.landmark_shifts[..., None] * opening.axes.down)
     return moved
 
 
@@ -210,22 +227,33 @@ class PaintLayer(NamedTuple):
     """Brightness relative to the paint."""
 
 
-def pixel_shifts(places: Float[Tensor, "size size 2"], extent: float, openings: Sequence[Opening]) -> list[PixelShifts]:
-    """Return the displacements of the target's pixels, which span [-extent, extent]; those of blocks that overlap add
-    up, and other pixels stay."""
+def pixel_shifts(
+    places: Float[Tensor, "size size 2"], openings: Sequence[Opening], blocks: Sequence[tuple[slice, slice]]
+) -> list[PixelShifts]:
+    """Return the displacements of the target's pixels at `places`; those of blocks that overlap add up, and other
+    pixels stay.
+
+    Args:
+        blocks: of the openings.
+    """
     found = []
-    for opening in openings:
-        rows, columns = opening.block(len(places), extent)
+    for opening, (rows, columns) in zip(openings, blocks, strict=True):
         shifts = _per_sample(opening.shift, places[rows, columns], len(opening.columns))
         found.append(PixelShifts(rows, columns, shifts))
     return found
 
 
-def paint_layers(places: Float[Tensor, "size size 2"], extent: float, openings: Sequence[Opening]) -> list[PaintLayer]:
+def paint_layers(
+    places: Float[Tensor, "size size 2"],
+    extent: float,
+    openings: Sequence[Opening],
+    blocks: Sequence[tuple[slice, slice]],
+) -> list[PaintLayer]:
     """Return the layers to paint one over the other."""
     found = []
-    for opening in (opening for opening in openings if opening.paints):
-        rows, columns = opening.block(len(places), extent)
+    for opening, (rows, columns) in zip(openings, blocks, strict=True):
+        if not opening.paints:
+            continue
         layers = _per_sample(opening.paint_coverage, places[rows, columns], len(opening.columns)).unbind(3)
         found += [
             PaintLayer(rows, columns, paint, paint.at / extent, *layer.unbind(-1))
@@ -244,7 +272,7 @@ def _per_sample(
 
 def axes_of(points: Float[Tensor, "batch 68 2"], corners: list[int]) -> Axes:
     """Return the axes of an opening, given the indices of its corners."""
-    first, last = points[:, corners].split(1, dim=1)
+    first, last = pick(points, corners).split(1, dim=1)
     return Axes(first, last - first)
 
 
@@ -252,7 +280,7 @@ def edges_of(
     points: Float[Tensor, "batch 68 2"], axes: Axes, upper: list[int], lower: list[int]
 ) -> tuple[Float[Tensor, "batch pairs"], Float[Tensor, "batch 2 pairs"]]:
     """Return the positions across of the pairs of upper and lower landmarks, and the heights of both."""
-    (above, high), (below, low) = (axes.coordinates(points[:, edge]) for edge in (upper, lower))
+    (above, high), (below, low) = (axes.coordinates(pick(points, edge)) for edge in (upper, lower))
     return (above + below) / 2, torch.stack([high, low], dim=1)
 
 

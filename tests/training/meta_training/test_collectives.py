@@ -19,7 +19,7 @@ from training.episodes.sampler import share
 from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
-from training.meta_training.step import Learner, NotFiniteError
+from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows
 from training.warp.apply import warp_with_field
 from training.warp.field import WarpField
@@ -67,15 +67,11 @@ def train(exchange: Exchange) -> dict[str, Any]:
     )
     start = {name: value.clone() for name, value in weights_of(learner).items()}
     for step in range(_STEPS):
-        metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size), _EPISODES)
+        metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size), _EPISODES).metrics
     poisoned = make_batch(9, exchange.rank, exchange.world_size)
     if exchange.rank == exchange.world_size - 1:
         poisoned.target[-1] = float("nan")
-    refused = False
-    try:
-        learner.step(poisoned, _EPISODES)
-    except NotFiniteError:
-        refused = True
+    refused = not learner.step(poisoned, _EPISODES).finite
     return {"start": start, "weights": weights_of(learner), "metrics": metrics, "refused": refused}
 
 

@@ -17,7 +17,8 @@ from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
 from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner, NotFiniteError, Snapshot
+from training.meta_training.nan_guard import NotFiniteError
+from training.meta_training.step import Learner, Outcome, Snapshot
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -144,7 +145,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> list[i
     """Frames that are no numbers in the steps of which `bad` says so, counted from 0; the steps that were tried."""
     step, tried = Learner.step, list[int]()
 
-    def act(self: Learner, batch: Batch, num_episodes: int | None = None) -> dict[str, torch.Tensor]:
+    def act(self: Learner, batch: Batch, num_episodes: int | None = None) -> Outcome:
         tried.append(len(tried))
         if bad(tried[-1]):
             batch.target[0] = float("nan")

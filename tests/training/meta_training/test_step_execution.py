@@ -30,7 +30,8 @@ def steps_with(
     """A learner after three steps, and the content loss of each."""
     learner = make_learner(dataclasses.replace(config, engine=engine))
     content = [
-        learner.step(make_batch(number, 5, warp_prior=config.model.warp_prior))["content"] for number in range(3)
+        learner.step(make_batch(number, 5, warp_prior=config.model.warp_prior)).metrics["content"]
+        for number in range(3)
     ]
     return learner, [float(value) for value in content]
 
@@ -81,7 +82,7 @@ def test_a_snapshot_brings_everything_back(
     snapshot = learner.snapshot()
     runs = []
     for _ in range(3):  # a snapshot serves more than once
-        runs.append([learner.step(make_batch(number, warp_prior=True)) for number in (1, 2)])
+        runs.append([learner.step(make_batch(number, warp_prior=True)).metrics for number in (1, 2)])
         runs[-1].append({"weights": sum(value.double().sum() for value in weights(learner).values())})
         learner.restore(snapshot)
     assert runs[0] == runs[1] == runs[2]

@@ -104,6 +104,9 @@ class CountedLearner(Learner):
     def _prepare(self, network: Any) -> Any:
         return network.eval().to(_NO_DATA)
 
+    def _adam(self, parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, learning_rate)
+
     def _autocast(self) -> Any:
         return contextlib.nullcontext()
 
@@ -115,7 +118,8 @@ class CountedLearner(Learner):
         row_gradients: Sequence[Tensor],
         total: int,
     ) -> None:
-        del optimizer, norm
+        del optimizer
+        self._norm = norm
         self.exchange.gather_rows(torch.cat([part.rows for part in parts]), torch.cat([*row_gradients]), total)
 
 
