@@ -44,8 +44,7 @@ class Outcome:
     """Unweighted loss terms and other metrics by name: the mean over this worker's episodes times its share of the
     step, so that the sum over workers is the mean over the step."""
     finite: Bool[Tensor, ""]
-    """Whether all gradients were finite; equal on all workers. The phase in which one was not, and the phases after it,
-    changed no weights."""
+    """Whether all gradients were, on all workers; from the first phase on in which one was not, no weights changed."""
     norm: Float[Tensor, ""]
     """The gradient norm of the first phase that was not finite, else of the last phase."""
 
@@ -83,8 +82,9 @@ class Learner:
         self.table = table.to(device)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
         self.generator_optimizer = self._adam(self.generator_parameters, config.learning_rate)
-        self.discriminator_optimizer = self._adam(self.discriminator.parameters(), config.learning_rate_discriminator)
-        self._finite, self._norm = torch.ones((), dtype=torch.bool), None
+        self.discriminator_parameters = [*self.discriminator.parameters()]
+        self.discriminator_optimizer = self._adam(self.discriminator_parameters, config.learning_rate_discriminator)
+        self._begin()
         self.embedder_ema = EMA(self.embedder, config.ema_decay, warm_up=config.ema_warm_up)
         self.generator_ema = EMA(self.generator, config.ema_decay, warm_up=config.ema_warm_up)
 
@@ -118,14 +118,17 @@ class Learner:
         with torch.no_grad():
             fakes = [(generated or self._generate(part)).output.frame.detach() for part in parts]
         metrics: dict[str, Tensor] = {}
-        self._finite, self._norm = torch.ones((), dtype=torch.bool, device=self.device), None
+        self._begin()
         for _ in range(self.config.discriminator_updates):
             metrics |= self._discriminator_phase(parts, fakes, total)
         metrics |= self._generator_phase(parts, generated, total)
         self.embedder_ema.update(self.embedder, self._finite)
         self.generator_ema.update(self.generator, self._finite)
-        assert self._norm is not None
         return Outcome(metrics, self._finite, self._norm)
+
+    def _begin(self) -> None:
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._norm = torch.zeros((), device=self.device)
 
     def _generate(self, batch: Batch) -> _Generated:
         with normalised_once(self.embedder, self.generator), self._autocast():
@@ -151,11 +154,12 @@ class Learner:
                 )
             score_real, score_fake = output.score.chunk(2)
             loss = discriminator_hinge(score_real, score_fake)
-            (loss * (len(part) / total)).backward()
+            with self.exchange.overlap(self.discriminator_parameters, part is parts[-1]):
+                (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms = {"discriminator": loss, "score_real": score_real.mean(), "score_fake": score_fake.mean()}
             _add(metrics, terms, len(part) / total)
-        norm = self.exchange.sum_gradients(self.discriminator.parameters())
+        norm = self.exchange.sum_gradients(self.discriminator_parameters)
         self._update(self.discriminator_optimizer, norm, parts, gradients, total)
         return metrics | {"gradient_norm_discriminator": norm * (sum(map(len, parts)) / total)}
 
@@ -171,7 +175,8 @@ class Learner:
             outputs = generated or self._generate(part)
             terms = self._generator_terms(part, outputs, rows)
             loss = weighted_sum(terms, self.config.losses)
-            (loss * (len(part) / total)).backward()
+            with self.exchange.overlap(self.generator_parameters, part is parts[-1]):
+                (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms["generator"] = loss
             if outputs.output.parts is not None:
@@ -212,7 +217,7 @@ class Learner:
     ) -> None:
         rows = torch.cat([part.rows for part in parts])
         indices, gradients = self.exchange.gather_rows(rows, torch.cat([*row_gradients]), total)
-        self._norm = norm if self._norm is None else torch.where(self._finite, norm, self._norm)
+        self._norm = torch.where(self._finite, norm, self._norm)
         self._finite = self._finite & torch.isfinite(norm) & torch.isfinite(gradients).all()
         optimizer.found_inf = (~self._finite).float()  # type: ignore[attr-defined]
         optimizer.step()

@@ -103,7 +103,7 @@ def test_bytes_by_hand() -> None:
     exchange = CountingExchange()
     parameter, idle = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(5))
     parameter.grad = torch.ones(3)
-    assert float(exchange.sum_gradients(iter([parameter, idle]))) == pytest.approx(math.sqrt(3))
+    assert float(exchange.sum_gradients([parameter, idle])) == pytest.approx(math.sqrt(3))
     assert exchange.num_bytes == 12
     exchange.gather_rows(torch.tensor([1, 4]), torch.ones(2, 7), 2)
     assert exchange.num_bytes == 12 + 2 * 8 + 2 * 7 * 4

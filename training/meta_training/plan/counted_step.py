@@ -161,7 +161,7 @@ class _CountingExchange(SingleProcess):
     def __init__(self) -> None:
         self.gradients = self.rows = 0
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
         self.gradients += num_bytes(each.grad for each in parameters if each.grad is not None)
         return torch.zeros(())
 
