@@ -14,14 +14,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from other_device import OTHER, OtherTensor, other_device
+from other_device import OTHER, OtherTensor, leaves, other_device
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 _BY_VALUES = {
     "_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim",
     "unique_consecutive", "_linalg_check_errors",
 }  # fmt: skip
+_CONSTANTS = {"_index", "_on_device", "_load"}
+"""Functions that copy constants to a device once and keep them."""
 _INDEXING = {"index", "index_put_", "_index_put_impl_", "index_put"}
 
 
@@ -38,15 +39,21 @@ class Waits(TorchDispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         name = func.overloadpacket.__name__
-        if any(isinstance(leaf, OtherTensor) for leaf in tree_leaves((args, kwargs))) or kwargs.get("device") == OTHER:
+        if (
+            any(isinstance(leaf, OtherTensor) for leaf in leaves((*args, *kwargs.values())))
+            or kwargs.get("device") == OTHER
+        ):
             self.launches += not func.is_view
             if self._waits(name, args, kwargs):
                 self.note(name)
         return func(*args, **kwargs)
 
     def note(self, name: str) -> None:
-        """Record the place in our code that leads here."""
-        frames = [each for each in traceback.extract_stack() if "/training/" in each.filename]
+        """Record the place in our code that leads here, unless it copies constants."""
+        stack = traceback.extract_stack()
+        if any(each.name in _CONSTANTS for each in stack):
+            return
+        frames = [each for each in stack if "/training/" in each.filename]
         ours = [each for each in frames if "/tests/" not in each.filename] or frames
         self.found.append(
             f"{name} at {ours[-1].filename.rpartition('/training/')[2]}:{ours[-1].lineno}" if ours else name

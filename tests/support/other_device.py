@@ -6,14 +6,13 @@ of the CPU raises, as it would between CUDA and the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 OTHER = torch.device("meta")
 # Between devices by nature, or with indices that may lie on the CPU.
@@ -79,7 +78,7 @@ class _OtherDevice(TorchDispatchMode):
 
 def _run(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     name = func.overloadpacket.__name__  # type: ignore[attr-defined]
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    tensors = [leaf for leaf in leaves((*args, *kwargs.values())) if isinstance(leaf, torch.Tensor)]
     others = [tensor for tensor in tensors if isinstance(tensor, OtherTensor)]
     on_cpu = [tensor for tensor in tensors if not isinstance(tensor, OtherTensor) and tensor.dim()]
     if others and on_cpu and name not in _BETWEEN:
@@ -89,12 +88,28 @@ def _run(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) 
         kwargs["device"] = torch.device("cpu")
     if others:
         func = _EAGER.get(name, func)
-    plain_args, plain_kwargs = tree_map(_values, (args, kwargs))
+    plain_args, plain_kwargs = _each(_values, args), {name: _each(_values, value) for name, value in kwargs.items()}
     result = func(*plain_args, **plain_kwargs)
     if name.endswith("_"):
         return args[0] if func._schema.returns else None  # type: ignore[attr-defined] # in place
     is_other = device == OTHER if device is not None else bool(others)
-    return tree_map(_other, result) if is_other else result
+    return _each(_other, result) if is_other else result
+
+
+def leaves(arguments: Iterable[Any]) -> Iterator[Any]:
+    """Yield the arguments of an operation and, of its lists of tensors, the tensors; torch's own trees are slow."""
+    for argument in arguments:
+        if isinstance(argument, (list, tuple)):
+            yield from leaves(argument)
+        else:
+            yield argument
+
+
+def _each(function: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        mapped = [_each(function, each) for each in value]
+        return mapped if isinstance(value, list) else tuple(mapped)
+    return function(value)
 
 
 def _other(leaf: object) -> object:

@@ -61,13 +61,10 @@ def test_a_batch_and_its_step_never_wait_for_the_device(
         networks = LossNetworks(losses, PerceptualNetwork("alexnet"), _Aligned())
         learner = Learner(config, table, networks, SingleProcess(), OTHER)
         meter, guard = Meter(learner.exchange), NanGuard(learner, None)
-        for _ in range(2):  # the first one copies constants to the device
-            waits.found.clear()
-            waits.launches = 0
-            draws = draw_augmentation(augmentation, 0, episodes.numbers, 3)
-            batch = to_batch(episodes, table, config.model, OTHER, draws)
-        # 5,042 before the segments of a landmark image were drawn together, 3,704 since.
-        assert waits.launches < 4_000
+        draws = draw_augmentation(augmentation, 0, episodes.numbers, 3)
+        batch = to_batch(episodes, table, config.model, OTHER, draws)
+        # Drawing landmark images segment by segment takes 1,000 more.
+        assert waits.launches < 4_600
         meter.add(guard.step(batch))
         assert waits.found == []
         guard.settle()
