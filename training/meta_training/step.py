@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from training.config import TrainConfig
+from training.device import compiles
 from training.episodes.batch import Batch
 from training.losses.loss_networks import LossNetworks
 from training.losses.terms import (
@@ -38,15 +39,14 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step returns, on the device: reading any of it waits for the step."""
+    """What a step returns, on the device: reading it waits for the step."""
 
     metrics: dict[str, Tensor]
-    """Unweighted loss terms and other metrics by name: the mean over this worker's episodes times its share of the
-    step, so that the sum over workers is the mean over the step."""
+    """Unweighted loss terms and other metrics by name; their sum over workers is the mean over the step's episodes."""
     finite: Bool[Tensor, ""]
     """Whether all gradients were, on all workers; from the first phase on in which one was not, no weights changed."""
     norm: Float[Tensor, ""]
-    """The gradient norm of the first phase that was not finite, else of the last phase."""
+    """Of the gradients of that phase, else of the last."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Learner:
         network = network.eval().to(self.device)
         if engine.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if engine.compile:
+        if compiles(engine.compile, self.device):
             network.compile()
         return network
 

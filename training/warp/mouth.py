@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.warp.openings import MIN_GAP, MOUTH, Opening, Paint, axes_of, edges_of, interpolate, pick, ramp
+from training.warp.openings import MIN_GAP, MOUTH, Opening, Paint, axes_of, edges_of, interpolate, ramp
+from training.warp.picked_points import pick
 
 _CORNERS, _UPPER_LIP, _LOWER_LIP = MOUTH
 _INNER_CORNERS, _EYES = [60, 64], [36, 45]

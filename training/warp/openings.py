@@ -13,13 +13,14 @@ An opening that is wider than in the source may show what the source hides, whic
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from training.warp.picked_points import add_to, pick
 
 MOUTH = ([48, 54], [61, 62, 63], [67, 66, 65])  # corners, upper lip, lower lip
 EYES = (([36, 39], [37, 38], [41, 40]), ([42, 45], [43, 44], [47, 46]))  # corners, upper lid, lower lid
@@ -158,22 +159,6 @@ class Opening:
         return rows, columns
 
 
-def pick(points: Float[Tensor, "batch points 2"], numbers: Sequence[int]) -> Float[Tensor, "batch picked 2"]:
-    """Return some of the points. A list as an index would be copied to the device in each call, which waits for it."""
-    return points.index_select(1, _index(tuple(numbers), points.device))
-
-
-@lru_cache(maxsize=256)
-def _index(numbers: tuple[int, ...], device: torch.device) -> Int[Tensor, "numbers"]:
-    with torch.inference_mode(False):  # whoever asks first, autograd may save it
-        return torch.tensor(numbers, device=device)
-
-
-def _add(points: Float[Tensor, "batch points 2"], numbers: Sequence[int], by: Float[Tensor, "batch picked 2"]) -> None:
-    """Add to some of the points in place."""
-    points.index_add_(1, _index(tuple(numbers), points.device), by)
-
-
 def uncross_edges(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batch 68 2"]:
     """Move upper and lower edges apart where they cross, to a gap of `MIN_GAP`: crossed edges mean shut."""
     ordered = landmarks.clone()
@@ -181,8 +166,8 @@ def uncross_edges(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batc
         axes = axes_of(landmarks, corners)
         above, below = (axes.coordinates(pick(landmarks, points))[1] for points in (upper, lower))
         overlap = (above - below + MIN_GAP).clamp_min(0)[..., None] / 2 * axes.down
-        _add(ordered, upper, -overlap)
-        _add(ordered, lower, overlap)
+        add_to(ordered, upper, -overlap)
+        add_to(ordered, lower, overlap)
     return ordered
 
 
@@ -192,7 +177,7 @@ def landmarks_at_source_openness(
     """Return the target's landmarks with eyes and mouth as open as in the source."""
     moved = target.clone()
     for opening in openings:
-        _add(moved, opening.landmarks, opening.landmark_shifts[..., None] * opening.axes.down)
+        add_to(moved, opening.landmarks, opening.landmark_shifts[..., None] * opening.axes.down)
     return moved
 
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from device_waits import watched_device
-from other_device import OTHER
+from other_device import OTHER, watched_device
 
 from training.config import Augmentation, LossWeights, TrainConfig
 from training.episodes.augmentation import draw_augmentation
