@@ -193,6 +193,17 @@ def test_83_training_goes_back_to_its_last_checkpoint_and_on_with_other_episodes
 
 
 @pytest.mark.slow
+def test_a_rollback_comes_at_the_next_log_and_takes_back_the_steps_since(
+    run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoil(monkeypatch, lambda number: 1 <= number < 4)
+    recorder = run(tiny_train(num_steps=7, log_every=5, checkpoint_every=100, max_bad_steps=3))
+    # Steps 2 to 4 were skipped, step 5 was made; at its log the run is back at its beginning.
+    assert {"skipped_steps": 3.0, "rollbacks": 1.0}.items() <= recorder.logged[5].items()
+    assert torch.load(tmp_path / "run" / "7" / "optimizer.pt", weights_only=True)["ema_updates"] == 2
+
+
+@pytest.mark.slow
 def test_83_a_run_that_never_recovers_ends_and_says_what_it_tried(
     run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,3 +87,14 @@ def test_a_snapshot_brings_everything_back(
         learner.restore(snapshot)
     assert runs[0] == runs[1] == runs[2]
     assert learner.generator_ema.num_updates == 1
+
+
+def test_optimisers_of_older_checkpoints_go_on_with_ours(tiny_train: MakeTrain, make_learner: MakeLearner) -> None:
+    learner = make_learner(tiny_train())
+    state = learner.optimizer_state()
+    for name in ("generator", "discriminator"):
+        state[name]["param_groups"][0] |= {"fused": None, "foreach": True}
+    learner.load_optimizer_state(state)
+    for optimizer in (learner.generator_optimizer, learner.discriminator_optimizer):
+        assert optimizer.param_groups[0]["fused"]  # without it, a step that is not finite would change the weights
+        assert not optimizer.param_groups[0]["foreach"]

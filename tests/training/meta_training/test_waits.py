@@ -60,6 +60,8 @@ def test_a_batch_and_its_step_never_wait_for_the_device(
         networks = LossNetworks(losses, PerceptualNetwork("alexnet"), _Aligned())
         learner = Learner(config, table, networks, SingleProcess(), OTHER)
         meter, guard = Meter(learner.exchange), NanGuard(learner, None)
+        waits.found.clear()
+        waits.launches = 0
         draws = draw_augmentation(augmentation, 0, episodes.numbers, 3)
         batch = to_batch(episodes, table, config.model, OTHER, draws)
         # Drawing landmark images segment by segment takes 1,000 more.

@@ -50,7 +50,7 @@ def count_launches(act: Callable[[], object]) -> int:
     """Count operations in a call that are not views, each at least one kernel on a GPU, unless it is compiled."""
     with Kernels() as kernels:  # type: ignore[no-untyped-call] # torch's
         act()
-    return kernels.number
+    return int(kernels.number)
 
 
 class Kernels(TorchDispatchMode):
