@@ -202,8 +202,10 @@ def open_loader(
         if not storage.is_local(data.dataset.root):
             cache = ShardCache(data.shard_cache, data.dataset.shards("train"))
     videos = data.videos
-    mapped = isinstance(videos, MappedVideos)
-    counts = videos.num_frames.tolist() if mapped else [len(video.frames) for video in videos]
+    if isinstance(videos, MappedVideos):
+        counts: list[int] = videos.num_frames.tolist()
+    else:
+        counts = [len(video.frames) for video in videos]
     sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
     try:
         yield EpisodeLoader(

@@ -77,7 +77,7 @@ def train(
         start_from: path or URL of the base model of `config.start_from`; not read when resuming.
 
     Raises:
-        ValueError: the checkpoint has another configuration.
+        ValueError: the checkpoint has another configuration, or the identity rows are more than the GPU's memory.
         NotFiniteError: gradients were still not finite after the maximum number of rollbacks.
     """
     table = IdentityRows(
@@ -86,6 +86,7 @@ def train(
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
     )
+    check_memory(table, device)
     learner = Learner(config, table, load_loss_networks(config, perceptual_files), exchange, device)
     if checkpoint is None and start_from is not None:
         initialize_from(start_from, learner)
@@ -95,6 +96,19 @@ def train(
         config, rank=exchange.rank, world_size=exchange.world_size, threads=threads, device=device
     ) as loader:
         _steps(learner, source, observer, loader, origin)
+
+
+def check_memory(table: IdentityRows, device: torch.device) -> None:
+    """Raise ValueError if the identity rows alone are more than a GPU's memory."""
+    if device.type != "cuda":
+        return
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in table.state().values())
+    there = torch.cuda.get_device_properties(device).total_memory
+    if needed > there:
+        raise ValueError(
+            f"{len(table.video_ids):,} identity rows take {needed / 1e9:.1f} GB and the GPU has {there / 1e9:.1f} GB: "
+            "they are not divided among GPUs; train on fewer videos or on GPUs with more memory"
+        )
 
 
 def _steps(

@@ -1,6 +1,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
-from training.meta_training.loop import Request, train
+from training.meta_training.loop import Request, check_memory, train
 from training.meta_training.nan_guard import NotFiniteError
 from training.meta_training.step import Learner, Outcome, Snapshot
+from training.models.identity_rows import IdentityRows
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -256,3 +258,17 @@ def test_a_data_set_that_does_not_fit_is_refused_by_name(
 def test_videos_with_too_few_frames_are_left_out(make_dataset: MakeDataset, tiny_train: MakeTrain) -> None:
     data = open_dataset(make_dataset("ann/v1", "bob/v1", num_frames=3).root, tiny_train())
     assert [video.video_id for video in data.videos] == ["ann/v1", "bob/v1"]
+
+
+def test_rows_beyond_the_memory_of_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = IdentityRows(["ann/v1", "bob/v1"], 1000, learning_rate=0.1)  # 2 x (2 x 4,000 + 8) bytes
+    for memory in (16_016, 16_015):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device, memory=memory: SimpleNamespace(total_memory=memory)
+        )
+        if memory == 16_016:
+            check_memory(table, torch.device("cuda"))
+            continue
+        with pytest.raises(ValueError, match=r"2 identity rows take 0\.0 GB and the GPU has 0\.0 GB: they are not"):
+            check_memory(table, torch.device("cuda"))
+    check_memory(table, CPU)

@@ -92,6 +92,11 @@ def test_a_card_without_room_is_said() -> None:
     large = replace(PAPER, activation_bytes=10**9)  # 48 in bfloat16: 24 GB, and some two more
     assert [on_cards(paper(), large, 8, card, 1).fits for card in ("L4", "A100")] == [False, True]
     assert on_cards(paper(micro_batch=8), large, 8, "L4", 1).fits
+    assert on_cards(paper(), large, 8, "L4", 1).limit == "activations"
+    # A hundred times VoxCeleb2: 60 GB of rows, and some 2 GB more.
+    rows = [on_cards(paper(micro_batch=1), PAPER, 14_556_900, card, 8) for card in ("L4", "A100")]
+    assert [each.limit for each in rows] == ["identity rows", ""]
+    assert on_cards(paper(), replace(PAPER, loss_network_bytes=10**11), 8, "H100", 8).limit == "weights"
 
 
 @pytest.mark.long  # operations without data run in Python
