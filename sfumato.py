@@ -59,6 +59,7 @@ VERBS = {
         "pipelines.benchmarks.landmarks", "", "error of landmark detectors against known landmarks"
     ),
     "bench serve": Verb("serving.benchmarks.serve", "serving", "start, overhead, latency and idle cost of the service"),
+    "bench cluster": Verb("serving.benchmarks.cluster", "pipelines,serving", "what a second machine brings"),
     "bench small-faces": Verb("pipelines.benchmarks.small_faces", "pipelines", "full-HD clips kept, by size of face"),
 }
 

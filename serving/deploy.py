@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pipelines import cli
 from serving.app import FRONT_END_CPUS, build_application
 from serving.service.config import ServiceConfig
+from training.ray_cluster import join_cluster
 
 _APPLICATION = "sfumato"
 _PLACED_S = 25.0  # a start that takes longer without being placed is explained
@@ -45,7 +46,7 @@ def deployed(config: ServiceConfig, ray_address: str) -> Iterator[None]:
         import ray
         from ray import serve
 
-        ray.init(ray_address, log_to_driver=False, logging_level=logging.WARNING)
+        join_cluster(ray_address, logging_level=logging.WARNING)
         logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
         _interrupt_on_sigterm(interrupted)  # Ray has installed a handler of its own
         wait_for_resources(config, ray.cluster_resources)
@@ -197,13 +198,15 @@ def _stop() -> None:
     def stop() -> None:
         # The cluster may be gone already, and Ray half imported.
         with contextlib.suppress(Exception):
-            # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
-            from ray import serve
-
-            serve.delete(_APPLICATION)
-        with contextlib.suppress(Exception):
             import ray
 
+            if not ray.is_initialized():  # `serve.delete` would join any cluster that it finds on this machine
+                return
+            with contextlib.suppress(Exception):
+                # serve.shutdown would take seconds longer and log errors about the controller that it stops itself.
+                from ray import serve
+
+                serve.delete(_APPLICATION)
             ray.shutdown()
 
     stopping = threading.Thread(target=stop, daemon=True)

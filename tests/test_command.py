@@ -40,7 +40,8 @@ def test_half_a_verb_lists_its_other_halves(run_sfumato: Run) -> None:
     done = run_sfumato("bench")
     assert (done.returncode, done.stdout) == (2, "")
     halves = (
-        "bench preprocess, bench loader, bench train, bench render, bench landmarks, bench serve, bench small-faces"
+        "bench preprocess, bench loader, bench train, bench render, bench landmarks, bench serve, bench cluster, "
+        "bench small-faces"
     )
     assert done.stderr == f"sfumato: error: bench what? one of: {halves}\n"
 
@@ -91,6 +92,7 @@ COMPLETE = {
     "bench render": [],
     "bench landmarks": [],
     "bench serve": [],
+    "bench cluster": ["animate"],
     "bench small-faces": [],
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,9 @@ def open_task(owner: object, weights: Path, create: Callable[[Any, Any], Any]) -
     """
     with quiet_native_logs():
         try:
-            from mediapipe.tasks import python as tasks
-            from mediapipe.tasks.python import vision
+            with _without_plotting():
+                from mediapipe.tasks import python as tasks
+                from mediapipe.tasks.python import vision
         except OSError as error:  # a shared library is missing on a minimal system
             raise OSError(f"MediaPipe cannot start ({error}); `sfumato doctor` says what to install") from error
         task = create(vision, tasks.BaseOptions(model_asset_buffer=weights.read_bytes()))
@@ -36,6 +40,22 @@ def open_task(owner: object, weights: Path, create: Callable[[Any, Any], Any]) -
 
 def _do_nothing() -> None:
     pass
+
+
+@contextmanager
+def _without_plotting() -> Iterator[None]:
+    """Keep MediaPipe from importing what plots and records sound: two thirds of its import's time."""
+    names = [name for name in ("matplotlib", "matplotlib.pyplot", "sounddevice") if name not in sys.modules]
+    placeholders = {name: ModuleType(name) for name in names}
+    if "matplotlib" in placeholders:
+        placeholders["matplotlib"].pyplot = placeholders["matplotlib.pyplot"]  # type: ignore[attr-defined]
+    sys.modules.update(placeholders)
+    try:
+        yield
+    finally:
+        for name, placeholder in placeholders.items():
+            if sys.modules.get(name) is placeholder:
+                del sys.modules[name]
 
 
 def mediapipe_image(image: UInt8[np.ndarray, "height width 3"]) -> Any:

@@ -128,6 +128,7 @@ class ModelAvatarMaker:
         self._picture_detector = cache(create_picture_detector)
         # The first to decode a driver is a process that may crash or hang.
         self._decoder = Decoder(Limits(clip_s=math.inf))
+        self._decoder.start()  # while the model is loaded
         self._tracks = DriverTracks(workspace.shared, self._decoder)
 
     @cached_property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,8 @@ from serving.batch.workspace import Workspace
 
 _POLL_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
-_SECONDS_TO_CONNECT = 10.0
+_SECONDS_TO_CONNECT = 5.0
+_SECONDS_TO_FALL = 0.5
 _SECONDS_BEFORE_TELLING = 30.0
 _MAX_BARS = 8
 _MAX_FAILED_STARTS = 3  # of one worker in a row
@@ -173,7 +173,8 @@ class RayPool:
         return None
 
     def _is_gone(self, node: str) -> bool:
-        return not any(known["NodeID"] == node and known["Alive"] for known in self._ray.nodes())
+        time.sleep(_SECONDS_TO_FALL)  # a machine's processes do not all end in the same instant
+        return not any(known["NodeID"] == node and is_up(known) for known in self._ray.nodes())
 
     def _replace(self, worker: int, error: Exception) -> None:
         slot = self._slots[worker]
@@ -205,12 +206,27 @@ class RayPool:
                 self._ray.kill(slot.actor)
 
 
+def is_up(node: Mapping[str, Any]) -> bool:
+    """Return whether a machine of the cluster answers. Ray itself takes a lost one for alive for a quarter of a minute.
+
+    Args:
+        node: what `ray.nodes` says of it.
+    """
+    if not node["Alive"]:
+        return False
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _SECONDS_TO_CONNECT).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def open_ray_pool(options: RayOptions, recipe: WorkerRecipe, progress: Progress) -> Iterator[RayPool]:
     """Join or start Ray and yield a pool of actors; end them, and the Ray that was started, with the block.
 
     Raises:
-        OSError: there is no cluster at the address.
+        OSError: there is no cluster at the address, or it refuses this process's token.
         ValueError: this machine has too few GPUs.
     """
     # Ray reads this variable when it is imported; otherwise `uv run` would make an environment for every worker.
@@ -253,9 +269,10 @@ def _start_ray(options: RayOptions) -> None:
     import ray
 
     from training.local_ray import start_local_ray
+    from training.ray_cluster import join_cluster
 
     if options.address is not None:
-        _join(options.address)
+        join_cluster(options.address)
     else:
         start_local_ray(max(available_cpus(), math.ceil(options.num_workers * options.cpus_per_worker)))
     if threading.current_thread() is threading.main_thread():
@@ -265,17 +282,3 @@ def _start_ray(options: RayOptions) -> None:
         ray.shutdown()
         each = f"--gpus-per-worker {options.gpus_per_worker:g} for {options.num_workers}"
         raise ValueError(f"{each} of the --workers needs {needed:g} GPUs, this machine has {found:g}")
-
-
-def _join(address: str) -> None:
-    import ray
-
-    try:
-        host, _, port = address.rpartition(":")
-        if port.isdecimal() and "/" not in address:
-            # Ray tries for minutes to reach an address where nothing answers.
-            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except OSError as error:
-        reason = error.strerror or "no running Ray cluster is found"
-        raise OSError(f"--ray-address {address}: {reason}") from error

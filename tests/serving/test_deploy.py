@@ -35,3 +35,17 @@ def test_machines_that_join_are_waited_for_and_a_cluster_that_is_too_small_is_to
     wait_for_resources(_CONFIG, lambda: next(growing))
     with pytest.raises(ValueError, match=r"2 workers need 3\.2 CPUs, there are 2: give a smaller --cpus-per-worker"):
         wait_for_resources(_CONFIG, lambda: {"CPU": 2.0}, seconds=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_service_that_never_joined_its_cluster_deletes_nothing_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Serve's own functions join any cluster that they find on this machine."""
+    from ray import serve
+
+    from serving import deploy
+
+    deleted: list[str] = []
+    monkeypatch.setattr(serve, "delete", deleted.append)
+    deploy._stop()
+    assert not deleted

@@ -50,6 +50,9 @@ class DriverTrack:
     """The face that the motion is relative to, where it is known; None: one of the frames is at rest."""
     exact: bool = False
     """Whether the motion has no noise, as that of key frames, and is not to be smoothed."""
+    adds: bool = False
+    """Whether expression is added to the portrait's, as that of sliders is; else what the portrait shows of the same
+    expression counts once: a spoken "ah" opens an open mouth no further."""
 
     def __len__(self) -> int:
         return len(self.landmarks)

@@ -1,6 +1,5 @@
 """Run the loop on Ray Train: workers, checkpoints, progress, Ctrl-C. No other module of training imports ray."""
 
-import logging
 import os
 import signal
 import tempfile
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from training.meta_training.control import Control
 from training.meta_training.loop import Request, train
 from training.meta_training.step import Snapshot
 from training.meta_training.system_metrics import SystemMetrics, describe
+from training.ray_cluster import join_cluster
 from training.tracking.records import Metrics, Record, Tags, sample_picture
 from training.tracking.tracker import Tracker
 
@@ -121,6 +122,7 @@ def fit(
                 failure_config=FailureConfig(max_failures=cluster.max_failures),
             ),
         )
+        _identify(trainer, run)
 
         def on_poll(step: int, metrics: Mapping[str, float]) -> None:
             _fetch_records(control, tracker)
@@ -143,21 +145,26 @@ def checkpoints_of(run: str) -> str:
     return storage.join(run, "checkpoints", _NAME)
 
 
+def _identify(trainer: TorchTrainer, run: str) -> None:
+    """Give Ray the same id of a run at every start, instead of a random one.
+
+    Elastic training reserves its machines by this id. Those of a start that was killed stay reserved for three minutes,
+    in which a start with another id would find none.
+    """
+    object.__setattr__(trainer.train_run_context, "run_id", sha256(run.encode()).hexdigest()[:32])
+
+
 def start_ray(cluster: Cluster) -> None:
     """Join a cluster, or start a local one on loopback. Keeps the handler of SIGTERM, which Ray would replace."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    _init_ray(cluster)
+    if ray.is_initialized():
+        pass
+    elif cluster.address or os.environ.get("RAY_ADDRESS"):
+        join_cluster(cluster.address)
+    else:  # one CPU more than there are cores: the controller and the data threads mostly wait
+        start_local_ray(max(available_cpus(), cluster.num_workers) + 1)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
-
-
-def _init_ray(cluster: Cluster) -> None:
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
-        return
-    # One CPU more than there are cores: the controller and the data threads mostly wait.
-    start_local_ray(max(available_cpus(), cluster.num_workers) + 1)
 
 
 def _fetch_records(control: Any, tracker: Tracker) -> None:

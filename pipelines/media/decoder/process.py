@@ -86,6 +86,7 @@ class Decoder:
         self._limits, self._frame_rate = limits or Limits(), frame_rate
         self._child: subprocess.Popen[bytes] | None = None
         self._end: Callable[[], object] | None = None
+        self._ready = False
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +97,9 @@ class Decoder:
         self.close()
 
     def start(self) -> None:
-        """Start the child now instead of on the first request."""
-        self._running()
+        """Start the child now instead of on the first request, and do not wait for it."""
+        if self._child is None or self._child.poll() is not None:
+            self._spawn()
 
     def describe(self, path: Path, span: tuple[Fraction, Fraction] | None = None) -> ClipInfo:
         """Probe a file and count its frames.
@@ -191,20 +193,27 @@ class Decoder:
         raise (FileNotFoundError if kind == "FileNotFoundError" else ValueError)(message)
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
-            self.close()
-            command = f"from pipelines.media.decoder import worker; worker.main({self._limits.memory_bytes})"
-            path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # decoders log every broken packet
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            )
-            self._end = weakref.finalize(self, _end_child, self._child)
-            self._receive(self._child, time.monotonic() + _START_S, _START_S)  # imports do not count for the clip
+        self.start()
+        assert self._child is not None
+        if not self._ready:
+            # Imports do not count for the clip.
+            self._receive(self._child, time.monotonic() + _START_S, _START_S)
+            self._ready = True
         return self._child
+
+    def _spawn(self) -> None:
+        self.close()
+        command = f"from pipelines.media.decoder import worker; worker.main({self._limits.memory_bytes})"
+        path = os.pathsep.join([str(_IMPORT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # decoders log every broken packet
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
+        self._end = weakref.finalize(self, _end_child, self._child)
+        self._ready = False
 
     def _receive(
         self, child: subprocess.Popen[bytes], deadline: float, stall_s: float

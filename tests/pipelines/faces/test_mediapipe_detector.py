@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 from collections.abc import Callable
 
 import cv2
@@ -30,6 +32,20 @@ def mona_lisa() -> np.ndarray:
 def frames() -> list[video.Frame]:
     """Twelve frames of a man on a phone, 176x144."""
     return list(video.decode(assets.fetch("clip_carphone"), frame_indices=range(0, 96, 8)))
+
+
+@pytest.mark.slow
+def test_detecting_imports_no_plotting_which_still_can_be_imported() -> None:
+    code = """if True:
+        import sys
+        import numpy as np
+        from pipelines.faces.detectors import create_detector
+        assert create_detector("mediapipe").detect(np.zeros((64, 64, 3), np.uint8)) == []
+        assert not {"matplotlib", "matplotlib.pyplot", "sounddevice"} & sys.modules.keys()
+        import matplotlib.pyplot as plots
+        assert callable(plots.figure)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_map_takes_68_different_points() -> None:

@@ -55,7 +55,7 @@ def read_motion(path: Path, detector: str) -> DriverTrack:
     if suffix == MOTION_FILE:
         return read_motion_file(path)
     if suffix == ".json":
-        return to_track(*read_key_json(path), detector, exact=True)
+        return to_track(*read_key_json(path), detector, exact=True, adds=True)
     table = read_table(path)
     if is_arkit(table.columns):
         return to_track(*read_arkit(table), detector, exact=False)
@@ -64,4 +64,4 @@ def read_motion(path: Path, detector: str) -> DriverTrack:
             f"{path} line {table.header_line}: neither key frames, with a column time, nor an ARKit recording, with a"
             " column Timecode"
         )
-    return to_track(*read_key_table(table), detector, exact=True)
+    return to_track(*read_key_table(table), detector, exact=True, adds=True)

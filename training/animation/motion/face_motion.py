@@ -42,12 +42,13 @@ class FaceMotion:
         return len(self.actions)
 
 
-def to_track(motion: FaceMotion, times: FrameTimes, detector: str, *, exact: bool) -> DriverTrack:
+def to_track(motion: FaceMotion, times: FrameTimes, detector: str, *, exact: bool, adds: bool = False) -> DriverTrack:
     """Return the track of the canonical head with this motion; its rest is known.
 
     Args:
         detector: name of the detector that the avatar's model was trained on; the head suits every one.
         exact: whether the motion has no noise, and is not to be smoothed.
+        adds: whether its expression is added to the portrait's.
     """
     landmarks = np.empty((len(motion), 68, 2), np.float32)
     looks = np.empty((len(motion), 2, 2), np.float32)
@@ -58,7 +59,7 @@ def to_track(motion: FaceMotion, times: FrameTimes, detector: str, *, exact: boo
         # The corners of the eyes at rest: an action that lifts a corner does not turn the eye.
         corners = pose.project(np.broadcast_to(CANONICAL_LANDMARKS, (len(actions), 68, 3)))
         looks[part] = gaze(corners, pose.project(_irises(actions)))
-    return DriverTrack(landmarks, looks, np.ones(len(motion), bool), times, detector, canonical_rest(), exact)
+    return DriverTrack(landmarks, looks, np.ones(len(motion), bool), times, detector, canonical_rest(), exact, adds)
 
 
 def canonical_rest() -> Rest:

@@ -47,8 +47,7 @@ def retargeted(
         motion = replace(motion, neutral_frame=resolve_neutral_frame(track.landmarks, options))
         if options.absolute:
             rest = without_expression(track.landmarks[motion.neutral_frame])
-    # Sliders and motion files say how far to go from the picture as it is.
-    own_rest = None if track.exact else without_expression(landmarks)
+    own_rest = None if track.adds else without_expression(landmarks)
     targets = retarget(landmarks, track.landmarks, fps, motion, rest, own_rest)
     moved_gaze = None
     if gaze is not None:

@@ -3,7 +3,8 @@
 One row a frame: `time` (s), `found`, `yaw`, `pitch`, `roll` (degrees in the picture), `scale` (pixels per centimetre),
 `x`, `y` (pixels), the 52 actions by name (relative to the film's neutral frame), `landmarks` (68 x, y in pixels) and
 `gaze` (2 x, y; NaN where unknown). The file's metadata hold `sfumato_motion` (the version), `detector`, `fps` and
-`constant`; `head` is `canonical` for motion that comes from no film, and `exact` says whether it has no noise.
+`constant`; `head` is `canonical` for motion that comes from no film, `exact` says whether it has no noise, and `adds`
+whether its expression is added to the portrait's.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def write_motion(track: DriverTrack, out: str, neutral_frame: int | None = None)
         b"constant": _flag(track.times.constant),
         b"head": b"own" if track.rest is None else b"canonical",
         b"exact": _flag(track.exact),
+        b"adds": _flag(track.adds),
     }
     with storage.atomic_write(out) as sink:
         pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata)), sink, compression="zstd")
@@ -118,7 +120,9 @@ def _track(path: Path, table: pa.Table, metadata: dict[bytes, bytes]) -> DriverT
     detector = metadata.get(b"detector", b"").decode(errors="replace")
     times = FrameTimes(seconds, Fraction(fps), constant)
     rest = canonical_rest() if metadata.get(b"head") == b"canonical" else None
-    return DriverTrack(landmarks, gaze, found, times, detector, rest, metadata.get(b"exact") == _flag(True))
+    exact = metadata.get(b"exact") == _flag(True)
+    adds = metadata[b"adds"] == _flag(True) if b"adds" in metadata else exact
+    return DriverTrack(landmarks, gaze, found, times, detector, rest, exact, adds)
 
 
 def _flag(value: bool) -> bytes:

@@ -30,7 +30,7 @@ class Still:
 def draw_still(animator: Animator, sliders: Sliders) -> Still:
     """Draw an avatar with the sliders' expression and pose. Turns are bent by the limits of `retarget`."""
     times = FrameTimes(np.zeros(1), Fraction(25), constant=True)
-    track = to_track(to_motion([sliders]), times, animator.config.detector, exact=True)
+    track = to_track(to_motion([sliders]), times, animator.config.detector, exact=True, adds=True)
     targets, gaze, shares = follow(animator, track, MotionOptions())
     (region,) = animator.frames(targets, gaze, shares)
     before, after = fit_pose(animator.canvas.landmarks), fit_pose(targets[0])

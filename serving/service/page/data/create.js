@@ -3,6 +3,7 @@
 import { blobUrl, newId, upload } from "./api.js";
 import { hasCamera, takePicture } from "./camera.js";
 import { announce, doing, errorPlace, go, h, heading } from "./dom.js";
+import { faceField } from "./face.js";
 
 const STATEMENT = "I am the person in these pictures, or this person has agreed to be animated.";
 const MIB = 1024 * 1024;
@@ -14,6 +15,7 @@ export function createView({ settings }) {
   const input = h("input", { type: "file", id: "pictures", accept: "image/*,.heic,.heif", multiple: true, class: "unseen" });
   const sent = h("progress", { max: "1", value: 0, hidden: true, "aria-label": "Upload" });
   const uploadId = { value: newId() };
+  const face = faceField();
 
   function add(files) {
     errors.clear();
@@ -47,6 +49,7 @@ export function createView({ settings }) {
   function changed() {
     uploadId.value = newId();
     send.hidden = pictures.length === 0;
+    face.show(pictures.length === 1 ? blobUrl(pictures[0]) : null);
     announce(pictures.length === 1 ? "1 picture" : `${pictures.length} pictures`);
   }
 
@@ -89,10 +92,11 @@ export function createView({ settings }) {
     h("label", { class: "check" }, agree, settings.require_consent ? "I agree to this statement (required)" : "I agree to this statement"),
   );
 
-  const send = h("div", { class: "stack", hidden: true }, consent, h("div", {}, h("button", { class: "main" }, "Make the avatar")), sent);
+  const send = h("div", { class: "stack", hidden: true }, face.field, consent, h("div", {}, h("button", { class: "main" }, "Make the avatar")), sent);
   const submit = doing(errors, async () => {
     const form = new FormData();
     for (const file of pictures) form.append("pictures", file, file.name);
+    if (face.value() !== "0") form.append("face", face.value());
     if (agree.checked && statement.value.trim()) form.append("consent", statement.value.trim());
     sent.hidden = false;
     try {

@@ -13,6 +13,7 @@ const CHOICES = [
   ["frame", "Show", [["full", "The whole picture"], ["crop", "The face only"]]],
   ["motion", "Motion", [["relative", "Changes of the driver's face"], ["absolute", "The driver's expression itself"]]],
   ["on_missing", "Where the driver's face is missing", [["fill", "Go over to what follows"], ["hold", "Hold the last frame"], ["rest", "Return to rest"], ["cut", "Leave the frames out"], ["fail", "Give up"]]],
+  ["driver_face", "Whose face in the video", [["0", "The largest in its first frame"], ["1", "The second largest"], ["2", "The third largest"], ["3", "The fourth largest"]]],
   ["max_size", "Longer side", [["1280", "1280 pixels"], ["720", "720 pixels"], ["512", "512 pixels"], ["1920", "1920 pixels"]]],
 ];
 

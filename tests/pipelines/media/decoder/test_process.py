@@ -107,6 +107,16 @@ def test_a_killed_child_costs_one_clip_and_the_next_one_gets_another(decoder: De
 
 
 @pytest.mark.slow
+def test_a_start_does_not_wait_and_another_follows_a_child_killed_before_it_was_ready(video_path: Path) -> None:
+    with Decoder() as decoder:
+        decoder.start()
+        assert not decoder._ready
+        os.kill(decoder._child.pid, signal.SIGKILL)
+        decoder._child.wait()
+        decoder.start()
+        assert decoder.describe(video_path).num_frames == 30
+
+
 def test_a_hanging_child_is_ended(video_path: Path) -> None:
     with Decoder(Limits(stall_s=1.0)) as decoder:
         decoder.describe(video_path)

@@ -103,6 +103,32 @@ def test_a_person_makes_an_avatar_and_videos_and_deletes_them(browser: Browser, 
     assert browser.complaints == []
 
 
+def test_the_face_that_is_pointed_at_is_the_one_that_is_meant(browser: Browser, tmp_path: Path) -> None:
+    Image.new("RGB", (400, 200), (200, 150, 100)).save(group := tmp_path / "group.png")
+    with PageService(tmp_path, step_s=0.0) as service:
+        browser.open(service.url)
+        browser.choose_files("#pictures", group)
+        browser.click("Several people in the picture?")
+        browser.until("document.querySelector('.pointing img').clientWidth > 0")
+        browser.evaluate(
+            "(() => { const picture = document.querySelector('.pointing img');"
+            "const box = picture.getBoundingClientRect();"
+            "picture.dispatchEvent(new MouseEvent('click', {bubbles: true, clientX: box.left + .75 * box.width,"
+            "clientY: box.top + .5 * box.height})); })()"
+        )
+        assert browser.evaluate("document.querySelector('.spot').style.left") == "75%"
+        browser.click("Make the avatar")
+        browser.until(f"{PORTRAIT}.naturalWidth")
+        assert service.jobs.list(kind="avatar")[0].request.face == "300,100"
+        browser.open(f"{service.url}/#/")
+        browser.choose_files("#pictures", group)
+        browser.evaluate("document.querySelector('#face').value = '1'")
+        browser.click("Make the avatar")
+        browser.until(f"{PORTRAIT}.naturalWidth")
+        assert [job.request.face for job in service.jobs.list(kind="avatar")] == ["1", "300,100"]
+    assert browser.complaints == []
+
+
 def test_a_shared_link_asks_for_the_key_first_and_media_are_fetched_with_it(browser: Browser, tmp_path: Path) -> None:
     with PageService(tmp_path, key=KEY, step_s=0.0) as service:
         avatar_id, job_id = "a" * 32, "b" * 32

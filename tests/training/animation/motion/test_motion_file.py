@@ -33,7 +33,7 @@ def test_a_track_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert back.times.seconds.tobytes() == track.times.seconds.tobytes()
     assert back.found.tolist() == [True, False, True, True]
     assert (back.times.fps, back.times.constant) == (Fraction(30000, 1001), False)
-    assert (back.detector, back.rest, back.exact) == ("mediapipe", None, False)
+    assert (back.detector, back.rest, back.exact, back.adds) == ("mediapipe", None, False, False)
 
 
 def test_key_frames_stay_relative_to_their_own_rest(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_key_frames_stay_relative_to_their_own_rest(tmp_path: Path) -> None:
     assert back.rest is not None
     assert track.rest is not None
     assert back.rest.landmarks.tobytes() == track.rest.landmarks.tobytes()
-    assert (back.exact, back.detector, len(back)) == (True, "dlib", 3)
+    assert (back.exact, back.adds, back.detector, len(back)) == (True, True, "dlib", 3)
     smiles = pq.read_table(path)["mouthSmileLeft"].to_pylist()
     assert smiles[0] > 0.6 > smiles[2] > 0.3
 

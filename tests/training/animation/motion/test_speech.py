@@ -119,7 +119,7 @@ def test_phones_open_the_mouth_when_they_are_heard(tmp_path: Path, monkeypatch: 
 @pytest.mark.slow
 def test_silence_and_noise_do_not_speak(tmp_path: Path) -> None:
     quiet = read_driver(write(tmp_path / "quiet.wav", 3.0), SimpleNamespace(name="dlib"))
-    assert (len(quiet), quiet.detector, quiet.exact) == (75, "dlib", True)
+    assert (len(quiet), quiet.detector, quiet.exact, quiet.adds) == (75, "dlib", True, False)
     assert quiet.rest is not None
     motion, _ = read_speech(tmp_path / "quiet.wav")
     assert motion.actions[:, JAW].max() < 0.05
