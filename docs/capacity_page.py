@@ -141,7 +141,7 @@ def limits() -> list[Limit]:
     index, host = f.INDEX.value * num_frames / 1e9, f.HOST_MEMORY / 1e9
     opening, objects = f.OPENING.value * num_frames / 60, num_shards(1) * f.FILES_PER_SHARD / 1e6
     found = [
-        Limit("frame index of a worker", 0, index, host / f.CARDS, "GB", "its share of the host's memory"),
+        Limit("frame index of a machine", 0, index, host, "GB", "its memory"),
         Limit("plan, one core", 0, planning(1).hours[0], 24, "h", "a day"),
         Limit("opening the data set", 0, opening, 60, "min", "an hour before the first step"),
         Limit("reports and other objects", 0, objects, 1, "million", "a thousand requests to list them"),
@@ -156,8 +156,8 @@ def limits() -> list[Limit]:
             Limit(f"memory of a card, `{preset}`", others, rows, room, "GB", "identity rows, all on each card")
         )
         copies = 2 * f.CARDS  # the old and the new snapshot of each worker
-        fixed, growing = copies * (sizes.snapshot / 1e9 - rows), copies * rows + f.CARDS * index
-        why = "each worker's index and two snapshots"
+        fixed, growing = copies * (sizes.snapshot / 1e9 - rows), copies * rows + index
+        why = "one index, and two snapshots of each worker"
         found.append(Limit(f"memory of a host, `{preset}`", fixed, growing, host, "GB", why))
     return sorted(found, key=lambda limit: limit.met_at)
 

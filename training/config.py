@@ -107,8 +107,9 @@ class ExecutionConfig:
     """Data type of activations (`bfloat16` is torch's autocast); weights, sums and losses stay in float32."""
     channels_last: bool = False
     """Use the channels-last memory format, which tensor cores prefer."""
-    compile: bool = False
-    """Compile the networks with torch.compile: takes minutes at the start, then steps are faster."""
+    compile: bool | None = None
+    """Compile the networks with torch.compile: takes minutes at the start, then steps are faster. None: on CUDA
+    devices, if there is a C compiler."""
     micro_batch: int | None = None
     """Episodes per forward pass of a worker; gradients are accumulated. None: the worker's whole share."""
 

@@ -7,19 +7,20 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.device import send
+
 
 def to_tensor(
     images: UInt8[np.ndarray, "batch h w 3"] | UInt8[Tensor, "batch h w 3"], device: torch.device
 ) -> Float[Tensor, "batch 3 h w"]:
     """Convert RGB 0..255, on any device, to [-1, 1] on `device`."""
-    pixels = images if isinstance(images, Tensor) else torch.from_numpy(images)
-    planes = pixels.to(device).permute(0, 3, 1, 2)
+    planes = send(images, device).permute(0, 3, 1, 2)
     return planes.float().div_(127.5).sub_(1)
 
 
 def matte_tensor(mattes: UInt8[np.ndarray, "batch h w"], device: torch.device) -> Float[Tensor, "batch h w"]:
     """Convert mattes from 0..255 to [0, 1]."""
-    return torch.from_numpy(mattes).to(device).float() / 255
+    return send(mattes, device).float() / 255
 
 
 def to_images(frames: Float[Tensor, "batch 3 h w"]) -> UInt8[np.ndarray, "batch h w 3"]:

@@ -8,6 +8,7 @@ painted over each other in order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -146,18 +147,29 @@ def _rasterize_dense(
 ) -> Float[Tensor, "batch 3 size size"]:
     points = landmarks.detach().to(torch.float32)
     grid = torch.arange(size, device=points.device, dtype=torch.float32)
-    x, y = grid[None, None, :], grid[None, :, None]
+    x, y = grid[None, None, None, :], grid[None, None, :, None]
     reach = config.thickness * size / 256 / 2 + 0.5
     canvas = torch.zeros(points.shape[0], 3, size, size, device=points.device)
     for part in _parts(config):
         coverage = torch.zeros(points.shape[0], size, size, device=points.device)
-        for start, end in part.segments():
-            a, d = points[:, start], points[:, end] - points[:, start]
-            ax, ay, dx, dy = (v[:, None, None] for v in (a[:, 0], a[:, 1], d[:, 0], d[:, 1]))
+        starts, ends, colour = _on_device(part, points.device)
+        for window in range(0, len(starts), _WINDOW):
+            few = slice(window, window + _WINDOW)
+            a = points.index_select(1, starts[few])[..., None, None]
+            d = points.index_select(1, ends[few])[..., None, None] - a
+            ax, ay, dx, dy = a[:, :, 0], a[:, :, 1], d[:, :, 0], d[:, :, 1]
             length = (dx * dx + dy * dy).clamp_min(1e-12)
             along = (((x - ax) * dx + (y - ay) * dy) / length).clamp(0, 1)
             distance = ((ax + along * dx - x) ** 2 + (ay + along * dy - y) ** 2).sqrt()
-            coverage = torch.maximum(coverage, (reach - distance).clamp(0, 1))
-        colour = torch.tensor(part.colour, device=points.device, dtype=torch.float32)[None, :, None, None]
-        canvas = canvas * (1 - coverage[:, None]) + colour * coverage[:, None]
+            coverage = torch.maximum(coverage, (reach - distance).clamp(0, 1).amax(dim=1))
+        canvas = canvas * (1 - coverage[:, None]) + colour[None, :, None, None] * coverage[:, None]
     return canvas.round().div(127.5).sub(1)
+
+
+@lru_cache(maxsize=64)
+def _on_device(part: _Part, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the segments' first and last points and the colour, copied once: a copy waits for the device."""
+    starts, ends = zip(*part.segments(), strict=True)
+    with torch.inference_mode(False):
+        colour = torch.tensor(part.colour, device=device, dtype=torch.float32)
+        return torch.tensor(starts, device=device), torch.tensor(ends, device=device), colour

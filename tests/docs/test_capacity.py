@@ -45,21 +45,26 @@ def test_preprocessing_by_hand(capacity: ModuleType) -> None:
 
 
 def test_training_by_hand(capacity: ModuleType) -> None:
-    # 227,451 steps of six episodes a card: 1.121 TFLOP each at 15 % of 312 TFLOP/s, and .00215 s for the exchange.
+    # 227,451 steps of six episodes a card: 1.121 TFLOP each at 15 % of 312 TFLOP/s, and .00215 s for the exchange,
+    # which in the best case is hidden behind the 40 %.
     best, worst = capacity.training("paper", 1).hours
     assert worst == pytest.approx(227_451 * (6 * 1.121 / 46.8 + 0.00215) / 3600, rel=1e-3)
-    assert best == pytest.approx(227_451 * (6 * 1.121 / 124.8 + 0.00215) / 3600, rel=1e-3)
+    assert best == pytest.approx(227_451 * (6 * 1.121 / 124.8) / 3600, rel=1e-3)
     assert capacity.training("paper", 100).hours[0] == pytest.approx(100 * best, rel=1e-3)
     assert capacity.training("paper", 1).stored == pytest.approx(2 * 1.68e9, rel=2e-3)
 
 
-def test_the_first_limit_is_the_memory_of_a_host(capacity: ModuleType) -> None:
-    # Eight workers in 1,360 GiB, with an index of 1.065 GB and two snapshots of 1.681 GB, .597 GB of which are rows.
-    growing, fixed = 8 * 1.065 + 16 * 0.5974, 16 * 1.0836
-    assert capacity.first_limit(1) is None
-    limit = capacity.first_limit(100)
-    assert limit.name == "memory of a host, `paper`"
+def test_the_memory_of_a_host_by_hand(capacity: ModuleType) -> None:
+    # Eight workers in 1,360 GiB, with one index of 1.065 GB and two snapshots of 1.681 GB each, .597 GB of them rows.
+    growing, fixed = 1.065 + 16 * 0.5974, 16 * 1.0836
+    (limit,) = [each for each in capacity.limits() if each.name == "memory of a host, `paper`"]
     assert limit.met_at == pytest.approx((1_460.3 - fixed) / growing, rel=1e-3)
+
+
+def test_the_first_limit_is_the_number_of_objects(capacity: ModuleType) -> None:
+    # 3,309 shards of three files each: a million at 100.7 times VoxCeleb2.
+    assert capacity.first_limit(100) is None
+    assert capacity.first_limit(101).name == "reports and other objects"
 
 
 def test_prices_have_a_date_and_a_source(capacity: ModuleType) -> None:

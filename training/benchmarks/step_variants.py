@@ -1,7 +1,7 @@
 """The steps that `sfumato bench train` measures: ours, with few and many identity rows, and the reproductions'."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,8 +34,7 @@ class CountingExchange(SingleProcess):
     def __init__(self) -> None:
         self.num_bytes = 0
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
-        parameters = list(parameters)
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
         self.num_bytes += sum(_num_bytes(each.grad) for each in parameters if each.grad is not None)
         return super().sum_gradients(parameters)
 

@@ -31,8 +31,9 @@ from pipelines.machine import describe_machine, in_words
 from training.benchmarks.clips import make_dataset
 from training.benchmarks.step_variants import FEW_ROWS, ReferenceVariant, SfumatoStep, data_wait_shares, synchronised
 from training.config import ExecutionConfig, TrainConfig
+from training.device import choose_device
 from training.episodes.source import DatasetSource, open_dataset, open_loader
-from training.meta_training.plan.device_flops import count_flops, measure_flops
+from training.meta_training.plan.device_flops import count_flops, count_launches, count_waits, measure_flops, peak_bytes
 from training.presets import PRESETS
 
 VOXCELEB2_VIDEOS = 145_569
@@ -56,6 +57,8 @@ class Options:
     """Number of identity rows."""
     reference: bool = True
     """Measure the public reproductions' step too, which takes more than half of the time."""
+    device: str = "auto"
+    """Device to measure on: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Data type of activations in our step: `auto` is bfloat16 on a GPU and float32 on a CPU."""
     channels_last: bool = False
@@ -107,6 +110,12 @@ class Figures:
     """Bytes that a worker sends to the others, with few rows and with many."""
     flops: int
     """Floating-point operations of our step."""
+    launches: Mapping[str, int]
+    """Operations of our step and of our feed, each at least one kernel on a GPU unless networks are compiled."""
+    waits: Mapping[str, int | None]
+    """How often each waits for the GPU; None on a CPU."""
+    peak_bytes: int
+    """Most memory of the GPU's tensors, of all variants; on a CPU, of the process."""
     matrix_share: float
     """Our step's floating-point rate relative to that of large matrix products in the same precision."""
     data_wait_shares: Sequence[float]
@@ -118,11 +127,11 @@ def run(options: Options) -> CommandResult:
     """Run the benchmark.
 
     Raises:
-        ValueError: there is no data set at `data`, or none of its videos has K + 1 frames.
+        ValueError: there is no such device, no data set at `data`, or none of its videos has K + 1 frames.
         AssetError: a clip or the perceptual network's weights cannot be downloaded.
     """
     begin = time.monotonic()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(options.device)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(storage.ScratchFolder()))
         root = options.data or make_dataset(folder)[0]
@@ -142,7 +151,7 @@ def run(options: Options) -> CommandResult:
 
 
 def _measure(options: Options, config: TrainConfig, data: DatasetSource, device: torch.device, folder: Path) -> Figures:
-    with open_loader(config, data) as loader:
+    with open_loader(config, data, pinned=device.type == "cuda") as loader:
         ours = SfumatoStep(config, data, loader, options.rows, device)
         acts: dict[str, Callable[[], object]] = {
             "networks": ours.networks,
@@ -156,6 +165,8 @@ def _measure(options: Options, config: TrainConfig, data: DatasetSource, device:
         costs = measure_rounds({name: (synchronised(act, device), 1) for name, act in acts.items()}, options.rounds)
         exchanged = {"few rows": ours.step(ours.few), "many rows": ours.step(ours.many)}
         flops = count_flops(lambda: ours.step(ours.many))
+        launches = {"step": count_launches(lambda: ours.step(ours.many)), "feed": count_launches(ours.feed)}
+        waits = {"step": count_waits(lambda: ours.step(ours.many), device), "feed": count_waits(ours.feed, device)}
     used = _seconds(costs, device)
     rate = measure_flops(device, config.engine.precision)
     return Figures(
@@ -164,6 +175,9 @@ def _measure(options: Options, config: TrainConfig, data: DatasetSource, device:
         images_per_second=_images_per_second(costs, config.episodes_per_step),
         exchanged_bytes=exchanged,
         flops=flops,
+        launches=launches,
+        waits=waits,
+        peak_bytes=peak_bytes(device),
         matrix_share=flops / min(used["step"]) / rate,
         data_wait_shares=data_wait_shares(config, data, options.rounds, device),
         machine=_machine(options, config, device),
@@ -229,6 +243,9 @@ def _notes(figures: Figures) -> list[str]:
         f"bytes exchanged: {few:,} with {FEW_ROWS:,} rows, {many:,} with {figures.machine['rows']}",
         f"waited for data: {statistics.median(figures.data_wait_shares):.2%} of a step",
         f"share of the measured matrix rate: {figures.matrix_share:.1%}",
+        f"operations: {figures.launches['step']:,} a step, {figures.launches['feed']:,} a batch",
+        *(f"waits for the GPU in a {name}: {number}" for name, number in figures.waits.items() if number is not None),
+        f"most memory: {figures.peak_bytes / 1e6:,.0f} MB",
     ]
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from training.config import Augmentation, ExecutionConfig, OnlineMotion, ReadOrder, SyntheticConfig, TrainConfig
+from training.config import (
+    Augmentation,
+    ExecutionConfig,
+    OnlineMotion,
+    Precision,
+    ReadOrder,
+    SyntheticConfig,
+    TrainConfig,
+)
 from training.presets import PRESETS
 from training.tracking.target import Target, make_target, without_password
 
@@ -85,7 +93,8 @@ class Options:
     window_shards: int = 16
     """With --shuffle shards: number of shards in a window. The local disk holds copies of two windows."""
     shard_cache: str | None = None
-    """Local folder for these copies, shared by the workers of a machine; default: a folder in the cache."""
+    """Local folder for these copies, shared by the workers of a machine, and for the index of a data set of a million
+    frames and more, which they share; default: a folder in the cache."""
     augment_flip: bool = False
     """Augmentation: mirror each episode with probability 1/2. The paper uses no augmentation."""
     augment_colour: float = 0.0
@@ -116,8 +125,11 @@ class Options:
     """Data type of activations: `auto` is bfloat16 on GPUs and float32 on CPU."""
     channels_last: bool = False
     """Use the channels-last memory format, which tensor cores prefer."""
-    compile: bool = False
-    """Compile the networks with torch.compile: takes minutes at the start, then steps are faster."""
+    compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compile the networks with torch.compile: takes minutes at the start, then steps are faster. Default: on GPUs, if
+    the worker has a C compiler."""
+    no_compile: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Never compile the networks."""
     micro_batch: int | None = None
     """Episodes per forward pass of a worker (gradient accumulation), when its share does not fit in memory; the result
     is the same."""
@@ -140,6 +152,8 @@ class Options:
             raise ValueError("give either --data ROOT, a data set, or --synthetic, people drawn while training")
         if self.warp_prior and self.no_warp_prior:
             raise ValueError("--warp-prior and --no-warp-prior contradict each other: give one of them")
+        if self.compile and self.no_compile:
+            raise ValueError("--compile and --no-compile contradict each other: give one of them")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"--learning-rate must lie between 0 and 1, not {self.learning_rate}")
 
@@ -163,9 +177,9 @@ class Options:
         if self.warp_prior or self.no_warp_prior:
             changes["model"] = replace(preset.model, warp_prior=self.warp_prior)
         bfloat16 = self.precision == "bfloat16" or (self.precision == "auto" and self.gpus)
-        changes["engine"] = ExecutionConfig(
-            "bfloat16" if bfloat16 else "float32", self.channels_last, self.compile, self.micro_batch
-        )
+        compiled = self.compile if self.compile or self.no_compile else None
+        precision: Precision = "bfloat16" if bfloat16 else "float32"
+        changes["engine"] = ExecutionConfig(precision, self.channels_last, compiled, self.micro_batch)
         if self.synthetic:
             synthetic = self._with_prefix("synthetic_")
             renamed = {"num_people": synthetic.pop("identities"), "render_size": synthetic.pop("size")}

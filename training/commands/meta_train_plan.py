@@ -50,6 +50,10 @@ def plan(options: Options, config: TrainConfig, num_rows: int | None) -> PlanRes
         f"cards are an estimate: {UTILISATION[1]:.0%} to {UTILISATION[0]:.0%} of the data sheet's rate, "
         f"{LAUNCH_SECONDS[0] * 1e6:.0f} to {LAUNCH_SECONDS[1] * 1e6:.0f} µs an operation; none was measured on a GPU",
     ]
+    if any(each.limit == "identity rows" for each in made.on_cards):
+        notes.append(
+            f"every card holds all identity rows, {in_bytes(made.sizes.rows)}: they are not divided among cards"
+        )
     if num_rows is None:
         notes.append(f"no data was named: {rows:,} identity rows, one per video of VoxCeleb2")
     numbers = {**asdict(made), "cards": {name: asdict(card) for name, card in CARDS.items()}}
@@ -84,7 +88,7 @@ def _cards_table(made: Plan) -> Table:
     for each in made.on_cards:
         step, hours = (f"{low:.3g}-{high:.3g}" for low, high in (each.step_seconds, each.hours))
         if not each.fits:
-            step, hours = "no room", "--micro-batch"
+            step, hours = "no room", "--micro-batch" if each.limit == "activations" else each.limit
         cells = str(each.num_cards), str(each.episodes), in_bytes(each.memory), in_bytes(each.sent)
         table.add_row(each.card, *cells, step, hours)
     return table

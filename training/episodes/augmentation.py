@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pipelines.faces.head_pose import MIRRORED
 from training.config import Augmentation
+from training.device import send
 
 _STREAM = 3  # of random numbers; 0 and 1 are for episodes, 2 for the order of shards
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
@@ -104,7 +105,7 @@ def augment_mattes(
 def _transform(
     frames: Float[Tensor, "batch frames channels h w"], draws: AugmentationDraws
 ) -> Float[Tensor, "batch frames channels h w"]:
-    flip = torch.from_numpy(draws.flip).to(frames.device)[:, None, None, None, None]
+    flip = send(draws.flip, frames.device)[:, None, None, None, None]
     frames = torch.where(flip, frames.flip(-1), frames)
     if (draws.scale == 1).all() and not draws.angle.any() and not draws.shift.any():
         return frames
@@ -113,7 +114,7 @@ def _transform(
     offset = -np.einsum("bfij,bfj->bfi", back, 2 * draws.shift)
     theta = np.concatenate([back, offset[..., None]], axis=3).reshape(-1, 2, 3)
     single = frames.flatten(0, 1)
-    grid = F.affine_grid(torch.from_numpy(theta).to(frames.device, frames.dtype), [*single.shape], align_corners=False)
+    grid = F.affine_grid(send(theta, frames.device).to(frames.dtype), [*single.shape], align_corners=False)
     moved: Tensor = F.grid_sample(single, grid, padding_mode="reflection", align_corners=False)
     return moved.view(frames.shape)
 
@@ -122,11 +123,11 @@ def _change_colours(
     frames: Float[Tensor, "batch frames 3 h w"], draws: AugmentationDraws
 ) -> Float[Tensor, "batch frames 3 h w"]:
     def per_episode(values: Float[np.ndarray, "batch"]) -> Tensor:
-        return torch.from_numpy(values).to(frames.device, frames.dtype)[:, None, None, None, None]
+        return send(values, frames.device).to(frames.dtype)[:, None, None, None, None]
 
     if (draws.saturation == 1).all() and (draws.contrast == 1).all() and not draws.brightness.any():
         return frames
-    luma = torch.tensor(_LUMA, device=frames.device, dtype=frames.dtype).view(3, 1, 1)
+    luma = send(torch.tensor(_LUMA, dtype=frames.dtype), frames.device).view(3, 1, 1)
     grey = (frames * luma).sum(dim=2, keepdim=True)
     coloured = grey + per_episode(draws.saturation) * (frames - grey)
     return (per_episode(draws.contrast) * coloured + per_episode(draws.brightness)).clamp(-1, 1)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from pipelines.faces.landmark_image import rasterize_batch
 from training.config import ModelConfig
+from training.device import send
 from training.episodes.augmentation import AugmentationDraws, augment_frames, augment_landmarks, augment_mattes
 from training.episodes.loader import DecodedEpisodes
 from training.images import matte_tensor, resize_points, to_tensor
@@ -55,7 +57,8 @@ def to_batch(
     device: torch.device,
     draws: AugmentationDraws | None = None,
 ) -> Batch:
-    """Move decoded episodes to the device; augment them, rasterise landmark images and warp there."""
+    """Move decoded episodes to the device; augment them, rasterise landmark images and warp there. Does not wait for
+    the device."""
     size, fine_size = config.image_size, config.frame_size
     batch, per_episode = decoded.images.shape[:2]
     fine = to_tensor(decoded.images.reshape(-1, fine_size, fine_size, 3), device).unflatten(0, (batch, per_episode))
@@ -65,19 +68,22 @@ def to_batch(
         fine, landmarks = augment_frames(fine, draws), augment_landmarks(landmarks, draws, fine_size)
     landmarks = resize_points(landmarks, size / fine_size)
     frames = F.avg_pool2d(fine.flatten(0, 1), fine_size // size).unflatten(0, (batch, per_episode))
-    images = rasterize_batch(torch.from_numpy(landmarks.reshape(-1, 68, 2)).to(device), size, config.raster)
+    images = rasterize_batch(send(landmarks.reshape(-1, 68, 2), device), size, config.raster)
     images = images.unflatten(0, (batch, per_episode))
     warped = None
     if config.warp_prior:
         episode = torch.arange(batch, device=device)
-        source = torch.from_numpy(decoded.warp_sources).to(device)
-        points = torch.from_numpy(control_points(landmarks, size)).to(device)
+        source = send(decoded.warp_sources, device)
+        on_host = control_points(landmarks, size)
+        points = send(on_host, device)
         assert decoded.mattes is not None
         mattes = matte_tensor(decoded.mattes, device)
         if draws is not None:
             mattes = augment_mattes(mattes, decoded.warp_sources, draws)
         shot = make_shot(fine[episode, source], mattes)
-        warped = warp_shot(shot, images[episode, source], points[episode, source], points[:, 0])
-    face = torch.from_numpy(unit_points(landmarks[:, 0], size)).float().to(device)
+        pair = on_host[np.arange(batch), decoded.warp_sources], on_host[:, 0]
+        host = None if device.type == "cpu" else (torch.from_numpy(pair[0]), torch.from_numpy(pair[1]))
+        warped = warp_shot(shot, images[episode, source], points[episode, source], points[:, 0], host)
+    face = send(unit_points(landmarks[:, 0], size), device).float()
     rows = table.indices(decoded.video_ids)
     return Batch(rows, frames[:, 1:], images[:, 1:], frames[:, 0], images[:, 0], face, warped)

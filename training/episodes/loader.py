@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class EpisodeLoader:
     """Decodes a worker's share of each step in background threads, a few steps ahead.
 
     With a `cache` and a sampler of WindowOrder, the shards of the present and the next window are downloaded whole.
-    With a `segmenter`, the shots to warp have mattes.
+    With a `segmenter`, the shots to warp have mattes. `pinned` images are in memory that a CUDA device copies from.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class EpisodeLoader:
         threads: int = 1,
         cache: ShardCache | None = None,
         segmenter: PersonSegmenter | None = None,
+        pinned: bool = False,
     ) -> None:
         self.dataset, self.videos, self.sampler = dataset, videos, sampler
         self.frame_size, self.share = frame_size, share(sampler.episodes_per_step, rank, world_size)
-        self.threads, self.cache, self.segmenter = threads, cache, segmenter
+        self.threads, self.cache, self.segmenter, self.pinned = threads, cache, segmenter, pinned
         self._flags = _decode_flags(dataset.manifest.size, frame_size)
         self._buffers = BufferPool()
 
@@ -86,7 +88,8 @@ class EpisodeLoader:
         sources = warp_sources(episodes, landmarks, self.frame_size)
         return DecodedEpisodes(
             video_ids=tuple(self.videos[episode.video].video_id for episode in episodes),
-            images=images,
+            # In this background thread: the training step then copies them to the device without waiting.
+            images=torch.from_numpy(images).pin_memory() if self.pinned else images,
             landmarks=landmarks,
             warp_sources=sources,
             mattes=source_mattes(self.segmenter, images, landmarks, sources),

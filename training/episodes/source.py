@@ -19,6 +19,7 @@ from training.episodes.epoch_order import VideoOrder, WindowOrder
 from training.episodes.loader import DecodedEpisodes, EpisodeLoader
 from training.episodes.online import OnlineSource
 from training.episodes.sampler import Episode, EpisodeSampler
+from training.episodes.shared_index import MappedVideos, open_videos
 
 
 class Loader(Protocol):
@@ -89,11 +90,11 @@ class DatasetSource:
     """A data set and its training videos with at least K + 1 frames."""
 
     dataset: ShardDataset
-    videos: tuple[SourceVideo, ...]
+    videos: Sequence[SourceVideo]
     num_too_short: int
     """Number of training videos with fewer frames, which are left out."""
     shard_cache: Path
-    """Local folder for copies of shards."""
+    """Local folder for copies of shards, and for the index of a large data set."""
 
     @property
     def name(self) -> str:
@@ -118,8 +119,8 @@ class DatasetSource:
     def open_loader(
         self, config: TrainConfig, *, rank: int, world_size: int, threads: int, device: torch.device
     ) -> AbstractContextManager[EpisodeLoader]:
-        del device  # JPEGs are decoded on the host
-        return open_loader(config, self, rank=rank, world_size=world_size, threads=threads)
+        pinned = device.type == "cuda"  # JPEGs are decoded on the host
+        return open_loader(config, self, rank=rank, world_size=world_size, threads=threads, pinned=pinned)
 
     def shortfall(self, num_shots: int) -> str:
         """Return a one-line warning if K exceeds the shots that every clip of the data set has, else ""."""
@@ -150,7 +151,8 @@ def open_dataset(root: str, config: TrainConfig, shard_cache: str | None = None)
 
     Args:
         root: path or URL of the shards.
-        shard_cache: local folder for copies of shards, for the read order `shards`; default: in the cache folder.
+        shard_cache: local folder for copies of shards, for the read order `shards`, and for the index of a large data
+            set; default: in the cache folder.
 
     Raises:
         ValueError: there is no data set at `root`, its landmark detector or crop rule differs from the model's, or no
@@ -158,13 +160,17 @@ def open_dataset(root: str, config: TrainConfig, shard_cache: str | None = None)
     """
     dataset = ShardDataset(root)
     check_fits(dataset, config.model)
-    videos = dataset.videos("train")
-    usable = tuple(video for video in videos if len(video.frames) > config.num_shots)
+    folder = assets.cache_folder() / "shards" if shard_cache is None else Path(shard_cache)
+    videos = open_videos(dataset, "train", folder / "index")
+    usable: Sequence[SourceVideo]
+    if isinstance(videos, MappedVideos):
+        usable = videos.with_frames(config.num_shots + 1)
+    else:
+        usable = tuple(video for video in videos if len(video.frames) > config.num_shots)
     if not usable:
         raise ValueError(
             f"none of the {len(videos)} training videos of {root} has K + 1 = {config.num_shots + 1} frames"
         )
-    folder = assets.cache_folder() / "shards" if shard_cache is None else Path(shard_cache)
     return DatasetSource(dataset, usable, len(videos) - len(usable), folder)
 
 
@@ -181,7 +187,13 @@ def check_fits(dataset: ShardDataset, model: ModelConfig) -> None:
 
 @contextlib.contextmanager
 def open_loader(
-    config: TrainConfig, data: DatasetSource, *, rank: int = 0, world_size: int = 1, threads: int = 1
+    config: TrainConfig,
+    data: DatasetSource,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    threads: int = 1,
+    pinned: bool = False,
 ) -> Iterator[EpisodeLoader]:
     """Open a worker's loader for the duration of the block."""
     order, cache = VideoOrder(len(data.videos), config.seed), None
@@ -189,7 +201,11 @@ def open_loader(
         order = WindowOrder([video.url for video in data.videos], config.window_shards, config.seed)
         if not storage.is_local(data.dataset.root):
             cache = ShardCache(data.shard_cache, data.dataset.shards("train"))
-    counts = [len(video.frames) for video in data.videos]
+    videos = data.videos
+    if isinstance(videos, MappedVideos):
+        counts: list[int] = videos.num_frames.tolist()
+    else:
+        counts = [len(video.frames) for video in videos]
     sampler = EpisodeSampler(counts, config.num_shots, config.episodes_per_step, config.seed, order)
     try:
         yield EpisodeLoader(
@@ -202,6 +218,7 @@ def open_loader(
             threads=threads,
             cache=cache,
             segmenter=PersonSegmenter() if config.model.warp_prior else None,
+            pinned=pinned,
         )
     finally:
         if cache is not None:

@@ -50,6 +50,7 @@ class FaceRecogniser(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         template = (_MARGIN + torch.tensor(_TEMPLATE)) / (1 + 2 * _MARGIN)
         self.register_buffer("template", 2 * template - 1, persistent=False)
+        self.register_buffer("five", torch.tensor(_FIVE), persistent=False)
         self.requires_grad_(False)
 
     def forward(
@@ -73,7 +74,8 @@ class FaceRecogniser(nn.Module):
         self, frames: Float[Tensor, "batch 3 h w"], landmarks: Float[Tensor, "batch 68 2"]
     ) -> Float[Tensor, "batch 3 side side"]:
         """Align faces to the template by the least-squares similarity transform of their five points."""
-        template, points = self.get_buffer("template"), landmarks[:, _FIVE]
+        # Not a list as the index, which would be copied to the device in each call.
+        template, points = self.get_buffer("template"), landmarks.index_select(1, self.get_buffer("five"))
         middle = template.mean(dim=0), points.mean(dim=1)
         (x, y), (to_x, to_y) = (template - middle[0]).unbind(-1), (points - middle[1][:, None]).unbind(-1)
         variance = (x * x + y * y).sum()

@@ -1,10 +1,12 @@
-"""Communication between workers in a step: one flat all-reduce per phase, and an all-gather of updated rows of W.
+"""Communication between workers in a step: sums of gradients that overlap the backward pass, and an all-gather of
+updated rows of W.
 
 Workers divide a step's episodes among themselves as evenly as possible. Each weights its loss by its share, so that the
 sum over workers is the mean over the step's episodes for any number of workers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.episodes.sampler import share
+from training.meta_training.overlapped_sums import OverlappedSums
 
 
 class Exchange(Protocol):
@@ -22,7 +25,10 @@ class Exchange(Protocol):
     rank: int
     world_size: int
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    def overlap(self, parameters: Sequence[nn.Parameter], completes: bool = True) -> AbstractContextManager[None]:
+        """A block with a backward pass. If it `completes` the gradients, their sums start as soon as they can."""
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
         """Replace gradients by their sum over workers; return its Euclidean norm, which is not finite if any gradient
         is not."""
 
@@ -44,7 +50,11 @@ class SingleProcess:
     rank = 0
     world_size = 1
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    def overlap(self, parameters: Sequence[nn.Parameter], completes: bool = True) -> AbstractContextManager[None]:
+        del parameters, completes
+        return nullcontext()
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm: Tensor = torch.nn.utils.get_total_norm(gradients)
         return norm
@@ -67,15 +77,22 @@ class ProcessGroup:
 
     def __init__(self) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self._sums: dict[tuple[int, ...], OverlappedSums] = {}
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
-        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(summed.view_as(gradient))
-        norm: Tensor = flat.norm()
-        return norm
+    @contextmanager
+    def overlap(self, parameters: Sequence[nn.Parameter], completes: bool = True) -> Iterator[None]:
+        if completes:
+            self._sums_of(parameters).begin()
+        yield
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
+        return self._sums_of(parameters).finish()
+
+    def _sums_of(self, parameters: Sequence[nn.Parameter]) -> OverlappedSums:
+        key = tuple(map(id, parameters))
+        if key not in self._sums:
+            self._sums[key] = OverlappedSums(parameters)
+        return self._sums[key]
 
     def gather_rows(
         self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"], num_episodes: int

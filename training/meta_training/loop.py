@@ -77,7 +77,7 @@ def train(
         start_from: path or URL of the base model of `config.start_from`; not read when resuming.
 
     Raises:
-        ValueError: the checkpoint has another configuration.
+        ValueError: the checkpoint has another configuration, or the identity rows are more than the GPU's memory.
         NotFiniteError: gradients were still not finite after the maximum number of rollbacks.
     """
     table = IdentityRows(
@@ -86,6 +86,7 @@ def train(
         learning_rate=config.learning_rate_discriminator,
         seed=config.seed,
     )
+    check_memory(table, device)
     learner = Learner(config, table, load_loss_networks(config, perceptual_files), exchange, device)
     if checkpoint is None and start_from is not None:
         initialize_from(start_from, learner)
@@ -95,6 +96,19 @@ def train(
         config, rank=exchange.rank, world_size=exchange.world_size, threads=threads, device=device
     ) as loader:
         _steps(learner, source, observer, loader, origin)
+
+
+def check_memory(table: IdentityRows, device: torch.device) -> None:
+    """Raise ValueError if the identity rows alone are more than a GPU's memory."""
+    if device.type != "cuda":
+        return
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in table.state().values())
+    there = torch.cuda.get_device_properties(device).total_memory
+    if needed > there:
+        raise ValueError(
+            f"{len(table.video_ids):,} identity rows take {needed / 1e9:.1f} GB and the GPU has {there / 1e9:.1f} GB: "
+            "they are not divided among GPUs; train on fewer videos or on GPUs with more memory"
+        )
 
 
 def _steps(
@@ -113,8 +127,11 @@ def _steps(
         meter.add(guard.step(batch))
         # Log
         last = step == config.num_steps
+        to_log, to_save = (step % every == 0 or last for every in (config.log_every, config.checkpoint_every))
+        if to_log or to_save:
+            guard.settle()
         request = Request.NOTHING
-        if step % config.log_every == 0 or last:
+        if to_log:
             metrics = meter.flush(config.episodes_per_step) | guard.counts() | learner.learning_rates()
             observer.log(step, metrics)
             request = observer.request(step)
@@ -126,7 +143,7 @@ def _steps(
             observer.sample(step, sample_grid(samples, drawn), fixed)
         # Checkpoint
         urgent = last or request is not Request.NOTHING
-        if urgent or (step % config.checkpoint_every == 0 and not guard.in_trouble):
+        if urgent or (to_save and not guard.in_trouble):
             origin = guard.origin(step, source.name, source.facts.digest)
             observer.checkpoint(guard.keep(), origin, metrics, urgent=urgent)
         if request is Request.STOP:

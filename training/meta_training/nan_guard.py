@@ -1,14 +1,23 @@
-"""Handling of non-finite gradients: skip and count the step; after several in a row, roll back to a checkpoint."""
+"""Handling of non-finite gradients: skip and count the step; after several in a row, roll back to a checkpoint.
+
+A step with such gradients changes no weights, which the device decides. Python learns of it when `settle` reads the
+steps' flags, at each log and checkpoint, so that no step waits for the device.
+"""
 
 import logging
 
+import torch
 from torch import Tensor
 
 from training.checkpoints.bundle import TrainingProvenance
 from training.episodes.batch import Batch
-from training.meta_training.step import Learner, NotFiniteError, Snapshot
+from training.meta_training.step import Learner, Outcome, Snapshot
 
 logger = logging.getLogger(__name__)
+
+
+class NotFiniteError(ArithmeticError):
+    """Gradients are not finite, and going back to the last checkpoint has not helped."""
 
 
 class NanGuard:
@@ -22,11 +31,12 @@ class NanGuard:
         self._skipped = 0 if origin is None else origin.skipped_steps
         self._rollbacks = 0 if origin is None else origin.rollbacks
         self._skipped_in_a_row = 0
+        self._unread: list[tuple[Tensor, Tensor]] = []
         self.keep()
 
     @property
     def in_trouble(self) -> bool:
-        """Whether the last step was skipped; such a state is not to be saved."""
+        """Whether the last settled step was skipped; such a state is not to be saved."""
         return self._skipped_in_a_row > 0
 
     def keep(self) -> Snapshot:
@@ -35,39 +45,49 @@ class NanGuard:
         self._rollbacks_in_a_row = 0
         return self._snapshot
 
-    def step(self, batch: Batch) -> dict[str, Tensor] | None:
-        """Make one step and return its metrics, or None if it was skipped.
+    def step(self, batch: Batch) -> Outcome:
+        """Make one step. Does not wait for the device."""
+        outcome = self._learner.step(batch, self._learner.config.episodes_per_step)
+        self._unread.append((outcome.finite, outcome.norm))
+        return outcome
+
+    def settle(self) -> None:
+        """Wait for the steps made so far, count those that were skipped, and roll back if there are too many in a row.
+
+        A rollback takes back the steps made since, too; they are not counted.
 
         Raises:
             NotFiniteError: after `max_rollbacks` rollbacks gradients are still not finite.
         """
-        config = self._learner.config
-        try:
-            metrics = self._learner.step(batch, config.episodes_per_step)
-        except NotFiniteError as error:
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        flags, norms = (torch.stack(column).tolist() for column in zip(*unread, strict=True))
+        for finite, norm in zip(flags, norms, strict=True):
+            if finite:
+                self._skipped_in_a_row = 0
+                continue
             self._skipped += 1
             self._skipped_in_a_row += 1
-            if self._skipped_in_a_row >= config.max_bad_steps:
-                self._roll_back(error)
-            return None
-        self._skipped_in_a_row = 0
-        return metrics
+            if self._skipped_in_a_row >= self._learner.config.max_bad_steps:
+                self._roll_back(f"gradient norm {norm}")
+                return
 
-    def _roll_back(self, error: NotFiniteError) -> None:
+    def _roll_back(self, problem: str) -> None:
         config = self._learner.config
         if self._rollbacks_in_a_row == config.max_rollbacks:
             raise NotFiniteError(
-                f"{error} in {config.max_bad_steps} steps in a row, and going back to the last checkpoint has not "
+                f"{problem} in {config.max_bad_steps} steps in a row, and going back to the last checkpoint has not "
                 f"helped {config.max_rollbacks} times"
-            ) from error
-        logger.warning("%s in %d steps in a row: back to the last checkpoint", error, config.max_bad_steps)
+            )
+        logger.warning("%s in %d steps in a row: back to the last checkpoint", problem, config.max_bad_steps)
         self._learner.restore(self._snapshot)
         self._rollbacks += 1
         self._rollbacks_in_a_row += 1
         self._skipped_in_a_row = 0
 
     def counts(self) -> dict[str, float]:
-        """Return totals since the start of the run, over restarts."""
+        """Return totals of settled steps since the start of the run, over restarts."""
         return {"skipped_steps": float(self._skipped), "rollbacks": float(self._rollbacks)}
 
     def origin(self, step: int, dataset: str, digest: str) -> TrainingProvenance:

@@ -3,16 +3,18 @@ moving averages.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from training.config import TrainConfig
+from training.device import compiles
 from training.episodes.batch import Batch
 from training.losses.loss_networks import LossNetworks
 from training.losses.terms import (
@@ -35,8 +37,16 @@ from training.models.layers import advance_spectral_norms, normalised_once
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
-class NotFiniteError(ArithmeticError):
-    """A gradient was not finite; the phase changed no weights."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a step returns, on the device: reading it waits for the step."""
+
+    metrics: dict[str, Tensor]
+    """Unweighted loss terms and other metrics by name; their sum over workers is the mean over the step's episodes."""
+    finite: Bool[Tensor, ""]
+    """Whether all gradients were, on all workers; from the first phase on in which one was not, no weights changed."""
+    norm: Float[Tensor, ""]
+    """Of the gradients of that phase, else of the last."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,11 @@ class Learner:
         self.discriminator = self._prepare(Discriminator(config.model))
         self.loss_networks = self._prepare(loss_networks)
         self.table = table.to(device)
-        betas = (0.0, 0.999)
         self.generator_parameters = [*self.embedder.parameters(), *self.generator.parameters()]
-        self.generator_optimizer = torch.optim.Adam(self.generator_parameters, config.learning_rate, betas)
-        self.discriminator_optimizer = torch.optim.Adam(
-            self.discriminator.parameters(), config.learning_rate_discriminator, betas
-        )
+        self.generator_optimizer = self._adam(self.generator_parameters, config.learning_rate)
+        self.discriminator_parameters = [*self.discriminator.parameters()]
+        self.discriminator_optimizer = self._adam(self.discriminator_parameters, config.learning_rate_discriminator)
+        self._begin()
         self.embedder_ema = EMA(self.embedder, config.ema_decay, warm_up=config.ema_warm_up)
         self.generator_ema = EMA(self.generator, config.ema_decay, warm_up=config.ema_warm_up)
 
@@ -84,23 +93,20 @@ class Learner:
         network = network.eval().to(self.device)
         if engine.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if engine.compile:
+        if compiles(engine.compile, self.device):
             network.compile()
         return network
 
-    def step(self, batch: Batch, num_episodes: int | None = None) -> dict[str, Tensor]:
-        """Update all networks, W and the averages once.
+    def _adam(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+        # Fused: one kernel for all weights, which leaves them as they are if `found_inf` says so, on the device.
+        return torch.optim.Adam(parameters, learning_rate, (0.0, 0.999), fused=True)
+
+    def step(self, batch: Batch, num_episodes: int | None = None) -> Outcome:
+        """Update all networks, W and the averages once. Does not wait for the device.
 
         Args:
             batch: this worker's episodes.
             num_episodes: number of episodes of all workers; default: the same number on each.
-
-        Returns:
-            Unweighted loss terms and other metrics by name: the mean over this worker's episodes times its share of the
-            step, so that the sum over workers is the mean over the step. They are on the device; reading one waits.
-
-        Raises:
-            NotFiniteError: a gradient was not finite on some worker; all workers raise it.
         """
         total = num_episodes or len(batch) * self.exchange.world_size
         parts = batch.split(self.config.engine.micro_batch)
@@ -112,12 +118,17 @@ class Learner:
         with torch.no_grad():
             fakes = [(generated or self._generate(part)).output.frame.detach() for part in parts]
         metrics: dict[str, Tensor] = {}
+        self._begin()
         for _ in range(self.config.discriminator_updates):
             metrics |= self._discriminator_phase(parts, fakes, total)
         metrics |= self._generator_phase(parts, generated, total)
-        self.embedder_ema.update(self.embedder)
-        self.generator_ema.update(self.generator)
-        return metrics
+        self.embedder_ema.update(self.embedder, self._finite)
+        self.generator_ema.update(self.generator, self._finite)
+        return Outcome(metrics, self._finite, self._norm)
+
+    def _begin(self) -> None:
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._norm = torch.zeros((), device=self.device)
 
     def _generate(self, batch: Batch) -> _Generated:
         with normalised_once(self.embedder, self.generator), self._autocast():
@@ -143,11 +154,12 @@ class Learner:
                 )
             score_real, score_fake = output.score.chunk(2)
             loss = discriminator_hinge(score_real, score_fake)
-            (loss * (len(part) / total)).backward()
+            with self.exchange.overlap(self.discriminator_parameters, part is parts[-1]):
+                (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms = {"discriminator": loss, "score_real": score_real.mean(), "score_fake": score_fake.mean()}
             _add(metrics, terms, len(part) / total)
-        norm = self.exchange.sum_gradients(self.discriminator.parameters())
+        norm = self.exchange.sum_gradients(self.discriminator_parameters)
         self._update(self.discriminator_optimizer, norm, parts, gradients, total)
         return metrics | {"gradient_norm_discriminator": norm * (sum(map(len, parts)) / total)}
 
@@ -163,7 +175,8 @@ class Learner:
             outputs = generated or self._generate(part)
             terms = self._generator_terms(part, outputs, rows)
             loss = weighted_sum(terms, self.config.losses)
-            (loss * (len(part) / total)).backward()
+            with self.exchange.overlap(self.generator_parameters, part is parts[-1]):
+                (loss * (len(part) / total)).backward()
             gradients.append(_gradient(rows))
             terms["generator"] = loss
             if outputs.output.parts is not None:
@@ -204,14 +217,15 @@ class Learner:
     ) -> None:
         rows = torch.cat([part.rows for part in parts])
         indices, gradients = self.exchange.gather_rows(rows, torch.cat([*row_gradients]), total)
-        if not bool(torch.isfinite(norm) & torch.isfinite(gradients).all()):
-            raise NotFiniteError(f"gradient norm {float(norm)}")
+        self._norm = torch.where(self._finite, norm, self._norm)
+        self._finite = self._finite & torch.isfinite(norm) & torch.isfinite(gradients).all()
+        optimizer.found_inf = (~self._finite).float()  # type: ignore[attr-defined]
         optimizer.step()
-        self.table.apply(indices, gradients)
+        self.table.apply(indices, gradients, self._finite)
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> AbstractContextManager[Any]:
         bfloat16 = self.config.engine.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else nullcontext()
 
     def learning_rates(self) -> dict[str, float]:
         """Return the present learning rates of both optimisers, by the names of the config's fields."""
@@ -230,8 +244,8 @@ class Learner:
         }
 
     def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
-        self.generator_optimizer.load_state_dict(state["generator"])
-        self.discriminator_optimizer.load_state_dict(state["discriminator"])
+        self.generator_optimizer.load_state_dict(_as_fused(state["generator"]))
+        self.discriminator_optimizer.load_state_dict(_as_fused(state["discriminator"]))
         self.embedder_ema.num_updates = self.generator_ema.num_updates = state["ema_updates"]
 
     def snapshot(self) -> "Snapshot":
@@ -264,6 +278,12 @@ class Snapshot:
     video_ids: tuple[str, ...]
     """Of the identity rows."""
     state: Mapping[str, Any]
+
+
+def _as_fused(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of an optimiser with our implementation; older checkpoints name another one."""
+    groups = [{**group, "fused": True, "foreach": None} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
 
 
 def _gradient(leaf: Tensor) -> Tensor:

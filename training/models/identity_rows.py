@@ -8,8 +8,10 @@ row: with beta1 = 0, a shared count would make the first update of a rarely seen
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from training.device import send
 
 _ADAM_EPS = 1e-8
 
@@ -41,23 +43,37 @@ class IdentityRows:
         return self
 
     def indices(self, video_ids: Sequence[str]) -> Int[Tensor, "batch"]:
-        return torch.tensor([self._index[video_id] for video_id in video_ids], device=self.rows.device)
+        return send(torch.tensor([self._index[video_id] for video_id in video_ids]), self.rows.device)
 
     def gather(self, indices: Int[Tensor, "batch"]) -> Float[Tensor, "batch size"]:
         """Return the batch's rows as a leaf tensor; after backward, pass its `grad` to `apply`."""
         return self.rows[indices].clone().requires_grad_(True)
 
-    def apply(self, indices: Int[Tensor, "batch"], gradients: Float[Tensor, "batch size"]) -> None:
-        """Make one Adam step on the given rows; gradients of a repeated row are summed."""
-        unique, inverse = torch.unique(indices, return_inverse=True)
-        summed = torch.zeros(len(unique), gradients.shape[1], device=gradients.device, dtype=self.rows.dtype)
+    def apply(
+        self,
+        indices: Int[Tensor, "batch"],
+        gradients: Float[Tensor, "batch size"],
+        finite: Bool[Tensor, ""] | None = None,
+    ) -> None:
+        """Make one Adam step on the given rows; gradients of a repeated row are summed. Does not wait for the device.
+
+        Args:
+            finite: where False, the rows stay as they are.
+        """
+        gradients = gradients.to(self.rows.dtype)
+        # The first place of each row in the batch takes the sum; repetitions then write the same values once more.
+        first = (indices[:, None] == indices).to(torch.uint8).argmax(dim=1)
         # index_add_ in a fixed order gives the same sum on every machine and for any number of workers.
-        summed.index_add_(0, inverse, gradients.to(self.rows.dtype))
-        steps = self.steps[unique] + 1
-        moments = self.beta2 * self.second_moments[unique] + (1 - self.beta2) * summed.square()
-        unbiased = moments / (1 - self.beta2 ** steps.double()).to(moments.dtype)[:, None]
-        self.rows[unique] -= self.learning_rate * summed / (unbiased.sqrt() + _ADAM_EPS)
-        self.second_moments[unique], self.steps[unique] = moments, steps
+        summed = torch.zeros_like(gradients).index_add_(0, first, gradients)[first]
+        rows, moments, steps = self.rows[indices], self.second_moments[indices], self.steps[indices]
+        new_steps = steps + 1
+        new_moments = self.beta2 * moments + (1 - self.beta2) * summed.square()
+        unbiased = new_moments / (1 - self.beta2 ** new_steps.double()).to(moments.dtype)[:, None]
+        new_rows = rows - self.learning_rate * summed / (unbiased.sqrt() + _ADAM_EPS)
+        if finite is not None:
+            new_rows, new_moments = torch.where(finite, new_rows, rows), torch.where(finite, new_moments, moments)
+            new_steps = torch.where(finite, new_steps, steps)
+        self.rows[indices], self.second_moments[indices], self.steps[indices] = new_rows, new_moments, new_steps
 
     def state(self) -> dict[str, Tensor]:
         return {"rows": self.rows, "second_moments": self.second_moments, "steps": self.steps}

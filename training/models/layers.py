@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -37,9 +37,9 @@ def advance_spectral_norms(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, parametrize.ParametrizationList):
-            module.train()
-            module()
-            module.eval()
+            norm: Any = module[0]
+            # The private method: calling the module would also normalise the weight, which costs as much again.
+            norm._power_method(norm._reshape_weight_to_matrix(module.original), norm.n_power_iterations)
 
 
 @contextlib.contextmanager

@@ -142,9 +142,14 @@ def warp_shot(
     landmark_image: Float[Tensor, "batch 3 h w"],
     source_points: Float[Tensor, "batch points 2"],
     target_points: Float[Tensor, "batch points 2"],
+    on_host: tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points 2"]] | None = None,
 ) -> WarpedShot:
-    """Warp a shot and its landmark image so that `source_points` move to `target_points`; see `warp_with_field`."""
-    return warp_with_field(shot, landmark_image, warp_field(source_points, target_points))
+    """Warp a shot and its landmark image so that `source_points` move to `target_points`; see `warp_with_field`.
+
+    Args:
+        on_host: both points on the CPU, so that this does not wait for another device; see `warp_field`.
+    """
+    return warp_with_field(shot, landmark_image, warp_field(source_points, target_points, on_host=on_host))
 
 
 def warp_with_field(

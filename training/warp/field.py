@@ -62,6 +62,8 @@ class WarpField:
     """Turn of the eyes; None: the shot's gaze."""
     mirrored: MirroredHalf | None = None
     """What comes into view from the other half of the face; None: nothing."""
+    on_host: tuple[Float[Tensor, "batch 68 2"], Float[Tensor, "batch 68 2"]] | None = None
+    """`source` and `target` on the CPU, which tell the pixels of eyes and mouth without waiting for another device."""
 
     def grid(self, size: int) -> Float[Tensor, "batch size size 2"]:
         """Return the sampling position of each of `size` x `size` target pixels; the shot's edges are at -1 and 1."""
@@ -93,15 +95,28 @@ class WarpField:
 
     def pixel_shifts(self, size: int) -> list[PixelShifts]:
         """Return how far eyes and mouth move the pixels of a target of `size` x `size`, before the spline."""
-        return pixel_shifts(self._places(size), self.extent, self._openings)
+        return pixel_shifts(self._places(size), self._openings, self._blocks(size))
 
     def paint_layers(self, size: int) -> list[PaintLayer]:
         """Return what is painted in eyes and mouth of a target of `size` x `size` pixels, in this order."""
-        return paint_layers(self._places(size), self.extent, self._openings)
+        return paint_layers(self._places(size), self.extent, self._openings, self._blocks(size))
 
     @cached_property
     def _openings(self) -> list[Opening]:
         return find_openings(self.source, self.target, self.gaze)
+
+    def _blocks(self, size: int) -> list[tuple[slice, slice]]:
+        """Return the rows and columns of each opening."""
+        if self.on_host is None:
+            return [opening.block(size, self.extent) for opening in self._openings]
+        known, key = self._known_blocks, (size, self.extent)
+        if key not in known:
+            known[key] = [opening.block(size, self.extent) for opening in find_openings(*self.on_host)]
+        return known[key]
+
+    @cached_property
+    def _known_blocks(self) -> dict[tuple[int, float], list[tuple[slice, slice]]]:
+        return {}
 
     def _places(self, size: int) -> Float[Tensor, "size size 2"]:
         return self.extent * identity_grid(size, self.spline.device)
@@ -124,7 +139,8 @@ class WarpField:
 
     def _changed(self, **changes: Any) -> "WarpField":
         field = replace(self, **changes)
-        field.__dict__["_openings"] = self._openings  # they depend on none of the changes
+        # They depend on none of the changes.
+        field.__dict__.update(_openings=self._openings, _known_blocks=self._known_blocks)
         return field
 
     @classmethod
@@ -136,7 +152,11 @@ class WarpField:
     def __getitem__(self, index: Tensor | slice) -> "WarpField":
         gaze = None if self.gaze is None else self.gaze[index]
         mirrored = None if self.mirrored is None else self.mirrored[index]
-        return WarpField(self.spline[index], self.source[index], self.target[index], self.extent, gaze, mirrored)
+        points = self.source[index], self.target[index]
+        on_host = None
+        if self.on_host is not None and isinstance(index, slice):
+            on_host = self.on_host[0][index], self.on_host[1][index]
+        return WarpField(self.spline[index], *points, self.extent, gaze, mirrored, on_host)
 
 
 def find_openings(
@@ -153,12 +173,14 @@ def warp_field(
     extent: float = 1.0,
     gaze: Gaze | None = None,
     mirrored_gain: Float[Tensor, "batch 3"] | None = None,
+    on_host: tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points 2"]] | None = None,
 ) -> WarpField:
     """Return the field that warps shots to targets, given the `control_points` of both.
 
     Args:
         mirrored_gain: `training.warp.mirrored_light.mirrored_gain` of each shot, to fill what comes into view from the
             other half of the face; None: not.
+        on_host: `source` and `target` on the CPU; given, nothing waits for another device.
     """
     faces = source[:, :NUM_LANDMARKS], target[:, :NUM_LANDMARKS]
     skins = surface_points(faces[0]), surface_points(faces[1])
@@ -173,7 +195,10 @@ def warp_field(
     size = round(_SPLINE_SIZE * extent)
     grid = sampling_grid(ours, wanted, size, extent=extent, smoothing=smoothing)
     mirrored = None if mirrored_gain is None else mirrored_half(source, target, mirrored_gain, size, extent)
-    return WarpField(displacement(grid, extent), *ordered, extent, gaze, mirrored)
+    faces_on_host = None
+    if on_host is not None:
+        faces_on_host = uncross_edges(on_host[0][:, :NUM_LANDMARKS]), uncross_edges(on_host[1][:, :NUM_LANDMARKS])
+    return WarpField(displacement(grid, extent), *ordered, extent, gaze, mirrored, faces_on_host)
 
 
 def _spline_points(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.warp.openings import MIN_GAP, MOUTH, Opening, Paint, axes_of, edges_of, interpolate, ramp
+from training.warp.picked_points import pick
 
 _CORNERS, _UPPER_LIP, _LOWER_LIP = MOUTH
 _INNER_CORNERS, _EYES = [60, 64], [36, 45]
@@ -111,8 +112,8 @@ def find_mouth(source: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch
         landmark_shifts=inner_shifts.flatten(1),
         shown=torch.minimum(edges[:, 1] - edges[:, 0], _MAX_STRETCH * (wanted[:, 1] - wanted[:, 0])),
         paints=(
-            Paint((source[:, lip_edges] + source[:, lip_outlines]) / 2),
-            Paint(torch.stack([source[:, cheek].mean(dim=1) for cheek in _CHEEKS], dim=1), _TEETH_SATURATION),
+            Paint((pick(source, lip_edges) + pick(source, lip_outlines)) / 2),
+            Paint(torch.stack([pick(source, cheek).mean(dim=1) for cheek in _CHEEKS], dim=1), _TEETH_SATURATION),
         ),
         teeth_length=_TEETH_NARROW
         + (_TEETH_WIDE - _TEETH_NARROW) * ramp(_width(target) / _width(source), _NARROW_MOUTH, _WIDE_MOUTH),
@@ -123,10 +124,10 @@ def _lips(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return columns from one inner corner to the other, and the heights of inner edges and outlines in each."""
     axes = axes_of(points, _CORNERS)
     along, edges = edges_of(points, axes, _UPPER_LIP, _LOWER_LIP)
-    (first, last), (start, end) = (each.split(1, dim=1) for each in axes.coordinates(points[:, _INNER_CORNERS]))
+    (first, last), (start, end) = (each.split(1, dim=1) for each in axes.coordinates(pick(points, _INNER_CORNERS)))
     columns = torch.cat([first, along, last], dim=1)
     edges = torch.cat([start[:, None].expand(-1, 2, -1), edges, end[:, None].expand(-1, 2, -1)], dim=2)
-    lines = (axes.coordinates(points[:, line]) for line in (_UPPER_OUTLINE, _LOWER_OUTLINE))
+    lines = (axes.coordinates(pick(points, line)) for line in (_UPPER_OUTLINE, _LOWER_OUTLINE))
     outline = [interpolate(columns, x.split(1, dim=1), y.split(1, dim=1)) for x, y in lines]
     return columns, edges, torch.stack(outline, dim=1)
 

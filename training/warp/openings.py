@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from training.warp.picked_points import add_to, pick
+
 MOUTH = ([48, 54], [61, 62, 63], [67, 66, 65])  # corners, upper lip, lower lip
 EYES = (([36, 39], [37, 38], [41, 40]), ([42, 45], [43, 44], [47, 46]))  # corners, upper lid, lower lid
 # Lengths are in widths of the opening, from corner to corner.
@@ -162,10 +164,10 @@ def uncross_edges(landmarks: Float[Tensor, "batch 68 2"]) -> Float[Tensor, "batc
     ordered = landmarks.clone()
     for corners, upper, lower in (*EYES, MOUTH):
         axes = axes_of(landmarks, corners)
-        above, below = (axes.coordinates(landmarks[:, points])[1] for points in (upper, lower))
+        above, below = (axes.coordinates(pick(landmarks, points))[1] for points in (upper, lower))
         overlap = (above - below + MIN_GAP).clamp_min(0)[..., None] / 2 * axes.down
-        ordered[:, upper] -= overlap
-        ordered[:, lower] += overlap
+        add_to(ordered, upper, -overlap)
+        add_to(ordered, lower, overlap)
     return ordered
 
 
@@ -175,7 +177,7 @@ def landmarks_at_source_openness(
     """Return the target's landmarks with eyes and mouth as open as in the source."""
     moved = target.clone()
     for opening in openings:
-        moved[:, opening.landmarks] += opening.landmark_shifts[..., None] * opening.axes.down
+        add_to(moved, opening.landmarks, opening.landmark_shifts[..., None] * opening.axes.down)
     return moved
 
 
@@ -210,22 +212,33 @@ class PaintLayer(NamedTuple):
     """Brightness relative to the paint."""
 
 
-def pixel_shifts(places: Float[Tensor, "size size 2"], extent: float, openings: Sequence[Opening]) -> list[PixelShifts]:
-    """Return the displacements of the target's pixels, which span [-extent, extent]; those of blocks that overlap add
-    up, and other pixels stay."""
+def pixel_shifts(
+    places: Float[Tensor, "size size 2"], openings: Sequence[Opening], blocks: Sequence[tuple[slice, slice]]
+) -> list[PixelShifts]:
+    """Return the displacements of the target's pixels at `places`; those of blocks that overlap add up, and other
+    pixels stay.
+
+    Args:
+        blocks: of the openings.
+    """
     found = []
-    for opening in openings:
-        rows, columns = opening.block(len(places), extent)
+    for opening, (rows, columns) in zip(openings, blocks, strict=True):
         shifts = _per_sample(opening.shift, places[rows, columns], len(opening.columns))
         found.append(PixelShifts(rows, columns, shifts))
     return found
 
 
-def paint_layers(places: Float[Tensor, "size size 2"], extent: float, openings: Sequence[Opening]) -> list[PaintLayer]:
+def paint_layers(
+    places: Float[Tensor, "size size 2"],
+    extent: float,
+    openings: Sequence[Opening],
+    blocks: Sequence[tuple[slice, slice]],
+) -> list[PaintLayer]:
     """Return the layers to paint one over the other."""
     found = []
-    for opening in (opening for opening in openings if opening.paints):
-        rows, columns = opening.block(len(places), extent)
+    for opening, (rows, columns) in zip(openings, blocks, strict=True):
+        if not opening.paints:
+            continue
         layers = _per_sample(opening.paint_coverage, places[rows, columns], len(opening.columns)).unbind(3)
         found += [
             PaintLayer(rows, columns, paint, paint.at / extent, *layer.unbind(-1))
@@ -244,7 +257,7 @@ def _per_sample(
 
 def axes_of(points: Float[Tensor, "batch 68 2"], corners: list[int]) -> Axes:
     """Return the axes of an opening, given the indices of its corners."""
-    first, last = points[:, corners].split(1, dim=1)
+    first, last = pick(points, corners).split(1, dim=1)
     return Axes(first, last - first)
 
 
@@ -252,7 +265,7 @@ def edges_of(
     points: Float[Tensor, "batch 68 2"], axes: Axes, upper: list[int], lower: list[int]
 ) -> tuple[Float[Tensor, "batch pairs"], Float[Tensor, "batch 2 pairs"]]:
     """Return the positions across of the pairs of upper and lower landmarks, and the heights of both."""
-    (above, high), (below, low) = (axes.coordinates(points[:, edge]) for edge in (upper, lower))
+    (above, high), (below, low) = (axes.coordinates(pick(points, edge)) for edge in (upper, lower))
     return (above + below) / 2, torch.stack([high, low], dim=1)
 
 

@@ -98,7 +98,8 @@ def _solve(
     """Solve linear systems, on a CPU one by one: after `torch.set_num_threads(2)`, MKL's batched factorisation of 200
     and more equations returns invalid pivots, which torch rejects (torch 2.13, oneMKL 2024.2)."""
     if systems.device.type != "cpu":
-        solved: Tensor = torch.linalg.solve(systems, wanted)
+        # Unchecked: checking waits for the device. A singular system gives numbers that are not finite.
+        solved: Tensor = torch.linalg.solve_ex(systems, wanted).result
         return solved
     return torch.stack([torch.linalg.solve(*each) for each in zip(systems, wanted, strict=True)])
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from training.episodes.source import open_dataset, open_loader
 from training.images import to_images
 from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
-from training.meta_training.plan.device_flops import count_flops, measure_flops
+from training.meta_training.plan.device_flops import count_flops, count_launches, count_waits, measure_flops
 
 CPU = torch.device("cpu")
 MakeDataset = Callable[..., ShardDataset]
@@ -103,7 +104,7 @@ def test_bytes_by_hand() -> None:
     exchange = CountingExchange()
     parameter, idle = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(5))
     parameter.grad = torch.ones(3)
-    assert float(exchange.sum_gradients(iter([parameter, idle]))) == pytest.approx(math.sqrt(3))
+    assert float(exchange.sum_gradients([parameter, idle])) == pytest.approx(math.sqrt(3))
     assert exchange.num_bytes == 12
     exchange.gather_rows(torch.tensor([1, 4]), torch.ones(2, 7), 2)
     assert exchange.num_bytes == 12 + 2 * 8 + 2 * 7 * 4
@@ -177,6 +178,30 @@ def test_arithmetic_by_hand() -> None:
     assert 1e8 < measure_flops(CPU, "float32") < 1e14
 
 
+def test_operations_and_waits_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.ones(4)
+    assert count_launches(lambda: (x[:2] + 1).view(2, 1).exp()) == 2  # views are none
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+
+    def act() -> None:
+        for _ in range(3):
+            warnings.warn("called a synchronizing CUDA operation", UserWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+
+    assert count_waits(act, torch.device("cuda")) == 3
+    assert count_waits(lambda: None, CPU) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_on_a_gpu_never_waits(make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_dataset("ann/v1", "bob/v1").root
+    figures = measure(capsys, "--data", root, "--episodes", "2", "--rows", "1200", "--device", "cuda")["figures"]
+    assert figures["waits"] == {"step": 0, "feed": 0}
+    assert figures["machine"]["device"] == torch.cuda.get_device_name()
+
+
 def test_ratios_by_hand() -> None:
     seconds = {
         "networks": [10.0, 8.0],
@@ -220,6 +245,9 @@ def test_the_command_measures_every_way_in_every_round(
     assert all(0 <= share < 1 for share in figures["data_wait_shares"])
     assert figures["flops"] > 0
     assert 0 < figures["matrix_share"] < 1.5
+    assert min(figures["launches"].values()) > 100
+    assert figures["waits"] == {"step": None, "feed": None}  # no GPU
+    assert figures["peak_bytes"] > 1e8
     assert {"cpu", "cores", "torch", "torch_threads", "preset", "precision", "rows"} <= figures["machine"].keys()
     assert figures["images_per_second"].keys() == {"step", "step and feed", "reference"}
     assert found["ratios"].keys() == {
@@ -262,6 +290,7 @@ def test_what_cannot_be_measured_is_one_line(
         (["--data", root, "--rounds", "0"], 2, "--rounds must be at least 1, got 0"),
         (["--data", root, "--episodes", "-1"], 2, "--episodes must be at least 1, got -1"),
         (["--data", root, "--rows", "10"], 2, "--rows must be at least 1000, got 10"),
+        (["--data", root, "--device", "cuda:9"], 1, "--device cuda:9: there is no such CUDA device here"),
         (["--data", root, "--preset", "huge"], 2, "invalid choice 'huge'"),
         (["--data", root, "--epsiodes", "3"], 2, "unknown flag --epsiodes; did you mean --episodes?"),
     ):

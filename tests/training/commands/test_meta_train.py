@@ -91,6 +91,17 @@ def test_precision_follows_the_hardware_unless_it_is_named() -> None:
         assert options.config().engine.precision == precision
 
 
+def test_networks_are_compiled_on_gpus_unless_it_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, compiled in (({}, None), ({"compile": True}, True), ({"no_compile": True}, False)):
+        options = Options("demo", "run", "set", **flags)
+        assert options.config().engine.compile is compiled
+        flag = [f"--{name.replace('_', '-')}" for name in flags]
+        assert options.command_line().split()[7:] == flag
+    both = ["meta-train", "demo", "-o", "run", "--data", "set", "--compile", "--no-compile"]
+    assert sfumato.main(both) == 2
+    assert "--compile and --no-compile contradict each other: give one of them" in capsys.readouterr().err
+
+
 def test_people_are_drawn_online_in_place_of_a_data_set() -> None:
     assert Options("demo", "run", synthetic=True).config() == replace(demo(), online=SyntheticConfig())
     options = Options(

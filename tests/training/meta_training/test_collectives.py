@@ -6,6 +6,7 @@ import re
 import socket
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from training.episodes.sampler import share
 from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import Exchange, ProcessGroup, SingleProcess
-from training.meta_training.step import Learner, NotFiniteError
+from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows
 from training.warp.apply import warp_with_field
 from training.warp.field import WarpField
 from training.warp.matted_shot import make_shot
 
+CPU = torch.device("cpu")
 _STEPS = 10
 _EPISODES = 5  # two for one worker, three for the other
 
@@ -57,39 +59,49 @@ def make_batch(step: int, rank: int, world_size: int) -> Batch:
     return Batch(rows, pictures(2), pictures(2), pictures(), pictures(), torch.zeros(len(rows), 68, 2), warped)
 
 
-def train(exchange: Exchange) -> dict[str, Any]:
+def train(exchange: Exchange, device: torch.device = CPU) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    # On a GPU: convolutions of float32 in float32, with sums in the same order every time.
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     config = make_config()
     table = IdentityRows("abcde", config.model.embedding_size, learning_rate=config.learning_rate_discriminator)
-    learner = Learner(
-        config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), exchange, torch.device("cpu")
-    )
+    learner = Learner(config, table, LossNetworks(config.losses, PerceptualNetwork("alexnet")), exchange, device)
     start = {name: value.clone() for name, value in weights_of(learner).items()}
     for step in range(_STEPS):
-        metrics = learner.step(make_batch(step, exchange.rank, exchange.world_size), _EPISODES)
+        batch = make_batch(step, exchange.rank, exchange.world_size)
+        metrics = learner.step(on_device(batch, device), _EPISODES).metrics
     poisoned = make_batch(9, exchange.rank, exchange.world_size)
     if exchange.rank == exchange.world_size - 1:
         poisoned.target[-1] = float("nan")
-    refused = False
-    try:
-        learner.step(poisoned, _EPISODES)
-    except NotFiniteError:
-        refused = True
-    return {"start": start, "weights": weights_of(learner), "metrics": metrics, "refused": refused}
+    refused = not learner.step(on_device(poisoned, device), _EPISODES).finite
+    return {"start": start, "weights": weights_of(learner), "metrics": metrics, "refused": bool(refused)}
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    assert batch.warped is not None
+    warped = batch.warped
+    field = WarpField.spline_only(warped.field.spline.to(device))
+    tensors = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    parts = {name: value.to(device) for name, value in vars(warped).items() if isinstance(value, torch.Tensor)}
+    return replace(batch, **tensors, warped=replace(warped, **parts, field=field))
 
 
 def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
     weights = {f"{n}.{k}": v for n, net in learner.networks().items() for k, v in net.state_dict().items()}
-    return weights | learner.table.state()
+    return {name: value.cpu().clone() for name, value in (weights | learner.table.state()).items()}
 
 
-def work(rank: int, port: int, folder: str) -> None:
+def work(rank: int, port: int, folder: str, backend: str) -> None:
     """One of two workers, in a process of its own."""
     try:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        dist.init_process_group("gloo", rank=rank, world_size=2)
-        torch.save(train(ProcessGroup()), Path(folder) / f"{rank}.pt")
+        device = CPU
+        if backend == "nccl":
+            device = torch.device("cuda", rank)
+            torch.cuda.set_device(device)
+        dist.init_process_group(backend, rank=rank, world_size=2)
+        torch.save(train(ProcessGroup(), device), Path(folder) / f"{rank}.pt")
         dist.destroy_process_group()
     except Exception:
         (Path(folder) / f"{rank}.txt").write_text(traceback.format_exc())
@@ -110,20 +122,24 @@ def _is_idle_bias(name: str) -> bool:
     return re.fullmatch(r"(generator|ema)\..*(conv\d|skip)\.bias", name) is not None
 
 
+_two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+
+
 @pytest.mark.slow
-def test_two_workers_reach_the_weights_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["gloo", pytest.param("nccl", marks=[pytest.mark.gpu, _two_gpus])])
+def test_two_workers_reach_the_weights_of_one_with_the_whole_batch(tmp_path: Path, backend: str) -> None:
     port = _free_port()
     # Forked: this module is no importable one under --import-mode=importlib, and torch has one thread here.
     start: Callable[..., Any] = multiprocessing.get_context("fork").Process
-    workers = [start(target=work, args=(rank, port, str(tmp_path))) for rank in range(2)]
+    workers = [start(target=work, args=(rank, port, str(tmp_path), backend)) for rank in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(120)
     errors = [path.read_text() for path in tmp_path.glob("*.txt")]
     assert [worker.exitcode for worker in workers] == [0, 0], errors
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    alone = train(SingleProcess())
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True, map_location=CPU) for rank in range(2))
+    alone = train(SingleProcess(), CPU if backend == "gloo" else torch.device("cuda", 0))
     for name, value in alone["weights"].items():
         assert torch.equal(first["weights"][name], second["weights"][name]), name
         if name != "second_moments" and not _is_idle_bias(name):

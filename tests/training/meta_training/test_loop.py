@@ -1,6 +1,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from training.losses import loss_networks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.checkpoint import save_bundle
 from training.meta_training.collectives import SingleProcess
-from training.meta_training.loop import Request, train
-from training.meta_training.step import Learner, NotFiniteError, Snapshot
+from training.meta_training.loop import Request, check_memory, train
+from training.meta_training.nan_guard import NotFiniteError
+from training.meta_training.step import Learner, Outcome, Snapshot
+from training.models.identity_rows import IdentityRows
 
 CPU = torch.device("cpu")
 MakeTrain = Callable[..., TrainConfig]
@@ -144,7 +147,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> list[i
     """Frames that are no numbers in the steps of which `bad` says so, counted from 0; the steps that were tried."""
     step, tried = Learner.step, list[int]()
 
-    def act(self: Learner, batch: Batch, num_episodes: int | None = None) -> dict[str, torch.Tensor]:
+    def act(self: Learner, batch: Batch, num_episodes: int | None = None) -> Outcome:
         tried.append(len(tried))
         if bad(tried[-1]):
             batch.target[0] = float("nan")
@@ -189,6 +192,17 @@ def test_83_training_goes_back_to_its_last_checkpoint_and_on_with_other_episodes
     two, six = (tmp_path / "run" / step for step in ("2", "6"))
     for name in ("generator", "discriminator", "ema_embedder", "identity_rows"):
         assert (two / f"{name}.safetensors").read_bytes() == (six / f"{name}.safetensors").read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_rollback_comes_at_the_next_log_and_takes_back_the_steps_since(
+    run: Callable[..., Recorder], tiny_train: MakeTrain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoil(monkeypatch, lambda number: 1 <= number < 4)
+    recorder = run(tiny_train(num_steps=7, log_every=5, checkpoint_every=100, max_bad_steps=3))
+    # Steps 2 to 4 were skipped, step 5 was made; at its log the run is back at its beginning.
+    assert {"skipped_steps": 3.0, "rollbacks": 1.0}.items() <= recorder.logged[5].items()
+    assert torch.load(tmp_path / "run" / "7" / "optimizer.pt", weights_only=True)["ema_updates"] == 2
 
 
 @pytest.mark.slow
@@ -244,3 +258,17 @@ def test_a_data_set_that_does_not_fit_is_refused_by_name(
 def test_videos_with_too_few_frames_are_left_out(make_dataset: MakeDataset, tiny_train: MakeTrain) -> None:
     data = open_dataset(make_dataset("ann/v1", "bob/v1", num_frames=3).root, tiny_train())
     assert [video.video_id for video in data.videos] == ["ann/v1", "bob/v1"]
+
+
+def test_rows_beyond_the_memory_of_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = IdentityRows(["ann/v1", "bob/v1"], 1000, learning_rate=0.1)  # 2 x (2 x 4,000 + 8) bytes
+    for memory in (16_016, 16_015):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device, memory=memory: SimpleNamespace(total_memory=memory)
+        )
+        if memory == 16_016:
+            check_memory(table, torch.device("cuda"))
+            continue
+        with pytest.raises(ValueError, match=r"2 identity rows take 0\.0 GB and the GPU has 0\.0 GB: they are not"):
+            check_memory(table, torch.device("cuda"))
+    check_memory(table, CPU)

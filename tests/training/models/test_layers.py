@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,6 +10,7 @@ from training.models.layers import (
     SelfAttention,
     StemBlock,
     adain,
+    advance_spectral_norms,
     num_parameters,
     resample,
     sn_conv,
@@ -122,3 +125,13 @@ def test_spectral_norm_divides_by_the_largest_singular_value() -> None:
             weight = layer.weight
         assert isinstance(weight, torch.Tensor)
         assert torch.linalg.matrix_norm(weight.detach().flatten(1), 2) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_power_iteration_is_that_of_a_forward_pass_in_training_mode() -> None:
+    layers = [sn_conv(3, 5, 3), sn_linear(4, 7)]
+    others = copy.deepcopy(layers)
+    for ours, torchs, x in zip(layers, others, (torch.zeros(1, 3, 4, 4), torch.zeros(1, 4)), strict=True):
+        advance_spectral_norms(ours.eval())
+        torchs.train()(x)
+        for (name, value), (_, expected) in zip(ours.named_buffers(), torchs.named_buffers(), strict=True):
+            assert torch.equal(value, expected), name

@@ -75,7 +75,8 @@ def _between(landmarks: np.ndarray, upper: int, lower: int, margin: float = 0.0)
 def opened_pixels(places: torch.Tensor, extent: float, openings: list[Opening]) -> torch.Tensor:
     """Where each pixel of the target is when eyes and mouth are as open as in the source."""
     moved = places.repeat(len(openings[0].columns), 1, 1, 1)
-    for rows, columns, shifts in pixel_shifts(places, extent, openings):
+    blocks = [opening.block(len(places), extent) for opening in openings]
+    for rows, columns, shifts in pixel_shifts(places, openings, blocks):
         moved[:, rows, columns] += shifts
     return moved
 

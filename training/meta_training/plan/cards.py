@@ -41,14 +41,15 @@ NETWORK = 12.5e9
 def step_seconds(config: TrainConfig, counts: StepCounts, card: Card, num_cards: int) -> tuple[float, float]:
     """Return the best and the worst estimate of a step's seconds on `num_cards`.
 
-    A step takes the longer of its operations and its launches, then exchanges gradients, which nothing overlaps.
+    A step takes the longer of its operations and its launches. The exchange of gradients is hidden behind them in the
+    best case and comes on top in the worst.
     """
     link = card.link if num_cards <= CARDS_PER_MACHINE else min(card.link, NETWORK)
     exchange = sent_bytes(config, counts, num_cards) / link
     episodes = episodes_of_worker(config, num_cards)
     passes = -(-episodes // episodes_at_once(config, num_cards))
     best, worst = (
-        max(counts.flops * episodes / (card.flops * share), counts.launches * passes * launch) + exchange
+        max(counts.flops * episodes / (card.flops * share), counts.launches * passes * launch)
         for share, launch in zip(UTILISATION, LAUNCH_SECONDS, strict=True)
     )
-    return best, worst
+    return max(best, exchange), worst + exchange

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.config import TrainConfig
 from training.episodes.batch import Batch
@@ -18,7 +17,7 @@ from training.losses.face_identity import load_recogniser
 from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import SingleProcess
-from training.meta_training.plan.device_flops import count_flops
+from training.meta_training.plan.device_flops import Kernels, count_flops
 from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows
 from training.warp.apply import warp_with_field
@@ -65,7 +64,7 @@ def count_step(config: TrainConfig) -> StepCounts:
     config = replace(config, engine=engine)
     recogniser = load_recogniser() if config.losses.identity else None
     exchange, memory = _CountingExchange(), _SavedTensors()
-    kernels = _Kernels()  # type: ignore[no-untyped-call] # torch's
+    kernels = Kernels()  # type: ignore[no-untyped-call] # torch's
     with torch.random.fork_rng(devices=[]):
         # Initialised with data, which takes a tenth of the time that power iterations without data take.
         table = IdentityRows(list(map(str, range(_ROWS))), config.model.embedding_size, learning_rate=0.1)
@@ -104,6 +103,9 @@ class CountedLearner(Learner):
     def _prepare(self, network: Any) -> Any:
         return network.eval().to(_NO_DATA)
 
+    def _adam(self, parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, learning_rate)
+
     def _autocast(self) -> Any:
         return contextlib.nullcontext()
 
@@ -115,7 +117,8 @@ class CountedLearner(Learner):
         row_gradients: Sequence[Tensor],
         total: int,
     ) -> None:
-        del optimizer, norm
+        del optimizer
+        self._norm = norm
         self.exchange.gather_rows(torch.cat([part.rows for part in parts]), torch.cat([*row_gradients]), total)
 
 
@@ -157,7 +160,7 @@ class _CountingExchange(SingleProcess):
     def __init__(self) -> None:
         self.gradients = self.rows = 0
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
         self.gradients += num_bytes(each.grad for each in parameters if each.grad is not None)
         return torch.zeros(())
 
@@ -167,16 +170,6 @@ class _CountingExchange(SingleProcess):
         del num_episodes
         self.rows += num_bytes([indices, gradients])
         return indices, gradients
-
-
-class _Kernels(TorchDispatchMode):
-    """Counts operations that are not views."""
-
-    number = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.number += not func.is_view
-        return func(*args, **(kwargs or {}))
 
 
 class _SavedTensors:

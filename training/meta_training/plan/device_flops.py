@@ -1,9 +1,13 @@
-"""Measure a device's floating-point rate, and count the operations of a function."""
+"""Measure a device's floating-point rate and memory, and count a function's operations, launches and waits."""
 
+import resource
 import time
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.machine import cpu_seconds
@@ -40,3 +44,42 @@ def count_flops(act: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         act()
     return int(counter.get_total_flops())
+
+
+def count_launches(act: Callable[[], object]) -> int:
+    """Count operations in a call that are not views, each at least one kernel on a GPU, unless it is compiled."""
+    with Kernels() as kernels:  # type: ignore[no-untyped-call] # torch's
+        act()
+    return int(kernels.number)
+
+
+class Kernels(TorchDispatchMode):
+    """Counts operations that are not views."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def count_waits(act: Callable[[], object], device: torch.device) -> int | None:
+    """Count how often a call waits for a CUDA device, as torch's debug mode warns of it; None for other devices."""
+    if device.type != "cuda":
+        return None
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            act()
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    return sum("synchroniz" in str(each.message) for each in caught)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the most memory that tensors of a CUDA device took, or that this process took of the host's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -27,6 +28,8 @@ class OnCards:
     memory: int
     """Bytes of a card's memory that are needed, without temporary tensors."""
     fits: bool
+    limit: Literal["", "activations", "identity rows", "weights"]
+    """What does not fit: activations, which micro-batches reduce, or else the largest of what they do not."""
     exchanged: int
     """Bytes that a card gives to the others in a step."""
     sent: int
@@ -95,14 +98,21 @@ def make_plan(config: TrainConfig, num_rows: int, num_workers: int, device: torc
 def on_cards(config: TrainConfig, counts: StepCounts, num_rows: int, name: str, num_cards: int) -> OnCards:
     """Estimate a run on cards of `CARDS`."""
     config = replace(config, engine=replace(config.engine, precision="bfloat16"))
-    card, memory = CARDS[name], sizes_of(config, counts, num_rows, num_cards).device
+    card, sizes = CARDS[name], sizes_of(config, counts, num_rows, num_cards)
+    memory, fixed = sizes.device, sizes.device - sizes.activations
+    limit: Literal["", "activations", "identity rows", "weights"] = ""
+    if fixed > card.memory:
+        limit = "identity rows" if 2 * sizes.rows > fixed else "weights"
+    elif memory > card.memory:
+        limit = "activations"
     best, worst = step_seconds(config, counts, card, num_cards)
     return OnCards(
         card=name,
         num_cards=num_cards,
         episodes=episodes_of_worker(config, num_cards),
         memory=memory,
-        fits=memory <= card.memory,
+        fits=not limit,
+        limit=limit,
         exchanged=exchanged_bytes(config, counts, num_cards),
         sent=sent_bytes(config, counts, num_cards),
         step_seconds=(best, worst),
