@@ -21,7 +21,7 @@ from serving.batch.results.batch_metrics import BatchMetrics
 from serving.batch.results.report import Report
 from serving.service.http.routes import metrics
 from training.meta_training import exported_metrics
-from training.meta_training.exported_metrics import TrainingMetrics
+from training.meta_training.metrics.exported_metrics import TrainingMetrics
 
 ROOT = Path(__file__).parents[2]
 FOLDER = KUBERNETES / "base" / "monitoring"

@@ -37,7 +37,7 @@ class Training:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Means over the last logged steps."""
     hardware: Mapping[str, str] = field(default_factory=dict)
-    """See training.meta_training.system_metrics.describe; may be empty."""
+    """See training.meta_training.metrics.system_metrics.describe; may be empty."""
     num_parameters: Mapping[str, int] = field(default_factory=dict)
     """Number of parameters by network."""
     mlflow_run: str | None = None

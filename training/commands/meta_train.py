@@ -24,7 +24,7 @@ from training.commands.meta_train_plan import plan
 from training.config import TrainConfig
 from training.episodes.source import Source, open_source
 from training.losses.perceptual_files import PerceptualFiles
-from training.meta_training.exported_metrics import TrainingMetrics
+from training.meta_training.metrics.exported_metrics import TrainingMetrics
 from training.meta_training.run_config import (
     initial_model,
     keep_initial_model,

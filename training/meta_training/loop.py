@@ -22,7 +22,7 @@ from training.losses.perceptual_files import PerceptualFiles
 from training.losses.terms import distances
 from training.meta_training.checkpoint import initialize_from, resume
 from training.meta_training.collectives import Exchange
-from training.meta_training.metrics import Meter
+from training.meta_training.metrics.meter import Meter
 from training.meta_training.nan_guard import NanGuard
 from training.meta_training.step import Learner, Snapshot
 from training.models.embedder import Embedder

@@ -16,7 +16,7 @@ from training.losses.face_identity import FaceRecogniser
 from training.losses.loss_networks import LossNetworks
 from training.losses.perceptual import PerceptualNetwork
 from training.meta_training.collectives import SingleProcess
-from training.meta_training.metrics import Meter
+from training.meta_training.metrics.meter import Meter
 from training.meta_training.nan_guard import NanGuard
 from training.meta_training.step import Learner
 from training.models.identity_rows import IdentityRows

@@ -5,7 +5,7 @@ import psutil
 import pytest
 import torch
 
-from training.meta_training.system_metrics import SystemMetrics, describe
+from training.meta_training.metrics.system_metrics import SystemMetrics, describe
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from web.scraping import samples
 
-from training.meta_training.exported_metrics import TrainingMetrics
+from training.meta_training.metrics.exported_metrics import TrainingMetrics
 
 
 def test_a_training_that_has_not_logged_tells_its_last_step() -> None:
