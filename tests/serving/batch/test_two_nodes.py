@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import av
-import pyarrow.dataset
 import pytest
 from bad_videos import ffmpeg
 from clusters.two_nodes import TwoNodes, kill_one, result, two_nodes, wait_until
@@ -19,7 +19,7 @@ from pipelines import assets
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-_PORTRAITS, _NUM_DRIVERS, _NUM_FRAMES = ("mona_lisa", "astronaut"), 5, 8
+_PORTRAITS, _NUM_DRIVERS, _NUM_FRAMES = ("mona_lisa", "astronaut"), 6, 40
 _NAMES = {f"{portrait}--{number}" for portrait in _PORTRAITS for number in range(_NUM_DRIVERS)}
 _SMALL = ("--max-size", "96", "--no-side-by-side", "--no-mosaic")
 
@@ -59,17 +59,14 @@ def test_every_video_is_made_whatever_is_killed_and_equals_that_of_one_machine(i
             assert "Traceback" not in said
         assert not finished(films)
         with cluster.started(command) as animating:
-            for number, harm in (
-                (2, lambda: kill_one(cluster.second, "ray::RemoteWorker")),
-                (5, cluster.second.kill),
-            ):
-                wait_until(lambda number=number: len(finished(films)) >= number, animating, f"{number} videos")
+            # The second machine is in the middle of a task each time.
+            for harm in (lambda: kill_one(cluster.second, "ray::RemoteWorker"), cluster.second.kill):
+                at_work = partial(cluster.second.workers, "ray::RemoteWorker.perform")
+                wait_until(at_work, animating, "the second machine to work")
                 harm()
             made = result(animating)
     assert made["counts"] == {"done": len(_NAMES), "skipped": 0, "failed": 0}
     assert finished(films) == _NAMES
-    rows = pyarrow.dataset.dataset(films / "report").to_table().to_pylist()
-    assert {row["worker"].partition("@")[0] for row in rows} == {"0", "1"}  # both machines took part
 
     one_machine(cluster, inputs, alone)
     for name in _NAMES:

@@ -23,7 +23,11 @@ _ROOT = Path(__file__).parents[3]
 _PAGE = _ROOT / "docs" / "how-to" / "cluster.md"
 _TIMEOUT_S = 300.0
 # Soon: a lost node is otherwise waited for during a minute.
-_SOON = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
+_SOON = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
+    "RAY_health_check_period_ms": "1000",
+}
 
 
 def documented(begin: str) -> list[str]:
