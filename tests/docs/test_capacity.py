@@ -94,13 +94,14 @@ def test_the_counts_are_those_of_the_code(capacity: ModuleType) -> None:
     """The remedy, when a step has changed: copy plan.counts of `meta-train PRESET -o run --plan --json` to
     docs/capacity_figures.py, then run docs/capacity_page.py."""
     # In a process without checks of types at run time, which are operations too.
-    code = """if True:
-        import sys
-        sys.path.insert(0, "docs")
-        from capacity_figures import COUNTS
-                from training.presets import PRESETS
-        assert len(COUNTS) == 2
-        for preset, counts in COUNTS.items():
-            assert count_step(PRESETS[preset]()) == counts, preset
-    """
+    code = """
+import sys
+sys.path.insert(0, "docs")
+from capacity_figures import COUNTS
+from training.meta_training.plan.counted_step import count_step
+from training.presets import PRESETS
+assert len(COUNTS) == 2
+for preset, counts in COUNTS.items():
+    assert count_step(PRESETS[preset]()) == counts, preset
+"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=DOCS.parent)
