@@ -58,9 +58,9 @@ class Options:
     """Of meta-train: episodes of each worker in a step."""
     steps: int = 40
     """Of meta-train: number of steps; the first ten do not count."""
-    frames: int = 50
+    frames: int = 120
     """Of animate: frames of each of the twelve videos."""
-    max_size: int = 256
+    max_size: int = 384
     """Of animate: longer side of the videos, pixels."""
 
     def __post_init__(self) -> None:
