@@ -22,9 +22,13 @@ PAGES = ["README.md", CARD, *sorted(str(path.relative_to(ROOT)) for path in (ROO
 GENERATED = ("reference/command-line.md", "reference/configuration.md", "reference/http-api.md")
 # Flags of other programs that the pages show.
 _OF_OTHERS = {
-    "--from-literal",
+    "--address",
     "--experiments",
+    "--from-literal",
+    "--generate",
+    "--head",
     "--help",
+    "--include-dashboard",
     "--machine_type",
     "--number_of_worker_harness_threads",
     "--parameters",

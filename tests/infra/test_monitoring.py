@@ -20,7 +20,7 @@ from pipelines.log_lines import LOG_FORMAT
 from serving.batch.results.batch_metrics import BatchMetrics
 from serving.batch.results.report import Report
 from serving.service.http.routes import metrics
-from training.meta_training import exported_metrics
+from training.meta_training.metrics import exported_metrics
 from training.meta_training.metrics.exported_metrics import TrainingMetrics
 
 ROOT = Path(__file__).parents[2]

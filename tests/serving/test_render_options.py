@@ -28,6 +28,7 @@ _ELSEWHERE = {
     "face": "of the avatar",
     "preview": "the job's own",
     "mosaic": "one job has one driver",
+    "metrics_address": "of the service",
 }
 """Options of `animate` that are no options of a video over HTTP -> where the service has them."""
 
