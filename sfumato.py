@@ -146,19 +146,24 @@ def _with_messages(arguments: list[str]) -> int:
     """Run a command line with its messages in the format of `--log-format`, or else of SFUMATO_LOG_FORMAT."""
     from pipelines.log_lines import messages_as, take_log_format
 
-    name = " ".join(arguments[:2])  # such as `bench loader`
-    words = 2 if name in VERBS else 1
-    name = " ".join(arguments[:words])
     try:
         chosen, rest = take_log_format(arguments)
     except ValueError as error:
+        name, _ = _split_verb(arguments)
         return _fail(name if name in VERBS else "", str(error), 2)
+    name, others = _split_verb(rest)
     with messages_as(chosen, name if name in VERBS else ""):
         if not rest:
             return _fail("", "no verb; sfumato --help lists them", 2)
-        if rest[0].startswith("-"):
-            return _fail("", f"unknown flag {rest[0]}{_did_you_mean(rest[0], ['--help', '--version'])}", 2)
-        return _with_verb(name, rest[words:])
+        if name.startswith("-"):
+            return _fail("", f"unknown flag {name}{_did_you_mean(name, ['--help', '--version'])}", 2)
+        return _with_verb(name, others)
+
+
+def _split_verb(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the first word, or the first two of a verb such as `bench loader`, and the arguments after it."""
+    words = 2 if " ".join(arguments[:2]) in VERBS else 1
+    return " ".join(arguments[:words]), arguments[words:]
 
 
 def _with_verb(name: str, arguments: list[str]) -> int:

@@ -71,6 +71,13 @@ def test_a_wrong_format_is_a_line_of_text(run_sfumato: Run) -> None:
 
 
 @pytest.mark.slow
+def test_the_flag_may_stand_before_the_verb(run_sfumato: Run) -> None:
+    done = run_sfumato("--log-format", "json", "status", "nowhere")
+    (entry,) = objects(done, "status")
+    assert (done.returncode, entry["message"]) == (2, "nowhere does not exist")
+
+
+@pytest.mark.slow
 def test_progress_and_messages_of_work_are_objects_and_the_result_stays(run_sfumato: Run, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "broken.mp4").write_text("no video")
